@@ -1,0 +1,14 @@
+"""Hard things inside PyTorch networks, trained end to end."""
+
+from hardgrad import approximators as approximators
+from hardgrad import hard as hard
+from hardgrad import surrogate as surrogate
+from hardgrad.bridge import Bridge as Bridge
+from hardgrad.bridge import Fidelity as Fidelity
+from hardgrad.bridge import strip as strip
+from hardgrad.graft import graft as graft
+from hardgrad.penalty import Penalties as Penalties
+from hardgrad.penalty import penalties as penalties
+from hardgrad.surrogate import straight_through as straight_through
+
+__version__ = "0.1.0"

@@ -1,0 +1,72 @@
+"""One primitive under every surrogate: the value of one tensor, the gradient of another."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+
+class _Graft(torch.autograd.Function):
+    # No `jvp`: torch.compile does not trace a Function that defines one (torch 2.13), and forward mode then says so itself.
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(value: Tensor, path: Tensor) -> Tensor:
+        # A copy, not an alias: the caller may change the result in place, and `value` may be the hard function's own
+        # input.
+        return value.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.path_dtype = inputs[1].dtype
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return None, grad.to(ctx.path_dtype)
+
+
+def graft(value: Tensor, path: Tensor) -> Tensor:
+    r"""Return ``value`` bit for bit, with the gradient of ``path``.
+
+    .. math:: y = \text{value}, \qquad \frac{\partial y}{\partial\,\cdot} = \frac{\partial\,\text{path}}{\partial\,\cdot}
+
+    The common ``path + (value - path).detach()`` rounds: the sum need not equal ``value``. This does not.
+
+    Args:
+        value: what the result holds, any shape. No gradient flows into it.
+        path: what the gradient flows through, same shape and device as ``value``. Its numbers are never read.
+
+    Returns:
+        A tensor of ``value``'s shape, dtype and device.
+
+    Raises:
+        ValueError: if shapes or devices differ, or ``value`` is not floating point.
+
+    Example:
+        >>> import torch, hardgrad as hg
+        >>> x = torch.tensor([0.3, -1.2], requires_grad=True)
+        >>> y = hg.graft(torch.sign(x), torch.tanh(x))
+        >>> y.tolist()
+        [1.0, -1.0]
+        >>> y.sum().backward()
+        >>> torch.equal(x.grad, 1 - torch.tanh(x.detach()) ** 2)
+        True
+
+    Source: the forward of Bengio et al. 2013 (arXiv 1308.3432) and of Ramapuram and Webb 2020 (arXiv 1905.03658,
+    section III), written so that it is exact.
+    """
+    if value.shape != path.shape:
+        raise ValueError(
+            f"graft: value and path must have one shape, got value {tuple(value.shape)} and path {tuple(path.shape)}; "
+            "reshape path, or use a path that returns value's shape"
+        )
+    if value.device != path.device:
+        raise ValueError(
+            f"graft: value and path must be on one device, got value on {value.device} and path on {path.device}; "
+            "move one of them"
+        )
+    if not value.is_floating_point():
+        raise ValueError(f"graft: value must be floating point to carry a gradient, got {value.dtype}; cast it first")
+    return cast(Tensor, _Graft.apply(value, path))

@@ -1,0 +1,139 @@
+"""What estimators with weights of their own learn from.
+
+An estimator that owns a network has a loss of its own, a penalty, which no user's loop knows of. Outside a
+``penalties()`` scope the penalty trains that network by itself: it rides on the layer's output, and the user's own
+``loss.backward()`` reaches it with a gradient of one, whatever the loss is scaled by. Inside a scope it is handed to
+the user instead, as ``bag.total()``.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+
+class _Ride(torch.autograd.Function):
+    """The layer's output as it is; in backward the penalty gets a gradient of one."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(output: Tensor, penalty: Tensor) -> Tensor:
+        return output.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        # Nothing is saved for backward: an activation checkpoint counts what is saved, and its second run may come
+        # after the scope of the first has closed.
+        ctx.like = inputs[1].dtype, inputs[1].device
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        dtype, device = ctx.like
+        return grad, torch.ones((), dtype=dtype, device=device)
+
+
+class _Open(threading.local):
+    """The innermost open scope of each thread."""
+
+    bag: Penalties | None = None
+
+
+_open = _Open()
+
+
+class Penalties:
+    """The penalties of one ``penalties()`` scope, by module name.
+
+    Iterating gives ``(module name, penalty)``, one pair a module, its calls summed; ``dict(bag)`` works.
+    """
+
+    def __init__(self) -> None:
+        self._items: list[tuple[nn.Module, Tensor]] = []
+        self._names: dict[nn.Module, str] = {}
+
+    def total(self) -> Tensor:
+        """Return the sum of all penalties collected so far, a tensor of shape (); zero if there are none."""
+        if not self._items:
+            return torch.zeros(())
+        return torch.stack([penalty for _, penalty in self._items]).sum()
+
+    def __iter__(self) -> Iterator[tuple[str, Tensor]]:
+        sums: dict[nn.Module, Tensor] = {}
+        for module, penalty in self._items:
+            sums[module] = sums[module] + penalty if module in sums else penalty
+        for number, (module, penalty) in enumerate(sums.items()):
+            yield self._names.get(module) or f"{type(module).__name__.lower()}_{number}", penalty
+
+    def __len__(self) -> int:
+        return len({module for module, _ in self._items})
+
+    def _learn_names(self, module: nn.Module, args: Any) -> None:
+        """Name what lies under a module that nothing called before has named: the user's model, in most loops."""
+        if module not in self._names:
+            wrapped = ("_orig_mod", "module")  # torch.compile, DistributedDataParallel
+            for path, child in module.named_modules():
+                name = ".".join(part for part in path.split(".") if part not in wrapped)
+                self._names.setdefault(child, name)
+
+
+@contextmanager
+def penalties() -> Iterator[Penalties]:
+    r"""Collect the penalties of every layer called inside, instead of letting them train themselves.
+
+    .. math:: \text{loss} = \text{task} + \sum_i \text{penalty}_i
+
+    Without the scope each penalty trains its own network through the user's ``loss.backward()``. With it the user adds
+    ``bag.total()`` to the loss, which is what fp16 loss scaling needs (a scaled loss must scale its penalties too), and
+    may log each. Both train identically in fp32. Scopes nest; the innermost collects.
+
+    Yields:
+        A bag: ``bag.total()`` is the sum, iterating gives ``(module name, penalty)``.
+
+    Example:
+        >>> import torch, hardgrad as hg
+        >>> model = torch.nn.Sequential(
+        ...     torch.nn.Linear(3, 4), hg.Bridge(hg.hard.sign, hg.approximators.mlp(4, 4)))
+        >>> with hg.penalties() as bag:
+        ...     loss = model(torch.randn(8, 3)).sum() + bag.total()
+        >>> loss.backward()
+        >>> [name for name, penalty in bag]
+        ['1']
+
+    Source: the second term of equation 2 of Ramapuram and Webb 2020 (arXiv 1905.03658).
+    """
+    bag, outer = Penalties(), _open.bag
+    _open.bag = bag
+    try:
+        yield bag
+    finally:
+        _open.bag = outer
+
+
+def settle(module: nn.Module, output: Tensor, penalty: Tensor) -> Tensor:
+    """Hand a penalty to the open scope, or let it ride on the layer's output.
+
+    Args:
+        module: the layer that the penalty belongs to.
+        output: what the layer returns, any shape.
+        penalty: shape ().
+
+    Returns:
+        ``output``, which also carries the penalty where no scope is open.
+    """
+    bag = _open.bag
+    if bag is not None and not _in_backward():
+        bag._items.append((module, penalty))
+        return output
+    return cast(Tensor, _Ride.apply(output, penalty))
+
+
+def _in_backward() -> bool:
+    """Whether this is the second run of an activation checkpoint, whose penalty the scope has, or will never, see."""
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
