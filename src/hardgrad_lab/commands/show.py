@@ -1,0 +1,46 @@
+"""Writing a report and showing its table in the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+
+def show_report(results: Path, out: Path, console: Console) -> int:
+    """Write the report on sorting, print its table and the paths.
+
+    Args:
+        results: folder of the records.
+        out: folder to write into.
+        console: where to print.
+
+    Returns:
+        The exit status, 0.
+
+    Raises:
+        NoRecordsError: if there is nothing to report on.
+    """
+    from hardgrad_lab.report.sorting import NUMERIC, report_sorting
+    from hardgrad_lab.report.sorting_table import HEADINGS
+
+    made = report_sorting(results, out)
+    for warning in made.warnings:
+        console.print(warning, style="yellow", markup=False, soft_wrap=True)
+    table = Table(
+        title="Neural sorting: all-or-none test accuracy",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    for number, heading in enumerate(HEADINGS):
+        foldable = heading in ("setting", "published %")
+        table.add_column(heading, justify="right" if number in NUMERIC else "left", no_wrap=not foldable)
+    for row in made.rows:
+        table.add_row(*row.cells())
+    console.print(table)
+    for kind, path in [("table", made.markdown), *(("picture", path) for path in made.pictures), ("page", made.page)]:
+        console.print(f"{kind:<8} {path}", highlight=False, soft_wrap=True)
+    return 0

@@ -1,0 +1,1 @@
+"""The published experiments of differentiable approximation bridges, one module per table or figure."""

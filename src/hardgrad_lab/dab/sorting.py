@@ -1,0 +1,250 @@
+"""Neural sorting: the configuration, its presets, and the published numbers.
+
+A network reads T numbers drawn from U(0, 1) and says, for every place of the sorted order, which of them stands
+there. The figure of merit is all-or-none: one misplaced number fails the whole sequence. This module does not import
+torch, so that the command line and the report may read it at once.
+
+Source: Ramapuram and Webb 2020 (arXiv 1905.03658), sections IV-A and IV-B, table II, figures 4 to 6, appendix C; the
+details that the paper leaves out are those of the authors' published program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, get_args
+
+from hardgrad_lab.runs.record import Run
+
+Setting = Literal["fast", "published"]
+System = Literal["signum-dense", "tanh-dense", "elu-dense", "signum-rnn", "pointer", "read-process-write"]
+Surrogate = Literal["bridge", "straight-through"]
+Approximator = Literal["batch", "independent"]
+Schedule = Literal["constant", "one-cycle"]
+
+SIGNUM: tuple[System, ...] = ("signum-dense", "signum-rnn")
+POINTING: tuple[System, ...] = ("pointer", "read-process-write")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sorting:
+    """One configuration of neural sorting, seed apart.
+
+    Args:
+        setting: the preset the other values started from.
+        system: which network.
+        length: how many numbers to sort, T.
+        samples: training samples to see.
+        batch: samples in a step.
+        lr: Adam's learning rate; the peak of it under one-cycle.
+        schedule: of the learning rate.
+        clip: largest norm of the gradient; 0 never clips.
+        width: features of the hidden layers and of the LSTM.
+        margin: half width of the zero band of the hard signum.
+        surrogate: what lends the hard signum a gradient.
+        gamma: weight of the bridge's penalty.
+        approximator: imitates all features of the layer at once (batch) or one by one (independent).
+        centre_inputs: whether 1/2 is subtracted from every input.
+        fixed_rows: train on so many rows, shuffled anew each epoch; 0 draws every sample afresh.
+        test_rows: rows of the held-out test set, drawn from a seed of its own.
+        curve_rows: how many of them the points along the curve are measured on; the last point takes all.
+        drop_last: whether rows that do not fill a batch are left out, in training and in the test.
+        ponder: LSTM steps with a zero input after the last number.
+        glimpses: looks at the memory before each pointing.
+        process_steps: LSTM steps over the memory of read-process-write.
+        mask_chosen: whether greedy decoding rules out numbers already pointed at.
+        evaluations: how often the test accuracy is measured in a run.
+    """
+
+    setting: Setting
+    system: System
+    length: int
+    samples: int
+    batch: int
+    lr: float
+    schedule: Schedule
+    clip: float
+    width: int
+    margin: float
+    surrogate: Surrogate
+    gamma: float
+    approximator: Approximator
+    centre_inputs: bool
+    fixed_rows: int
+    test_rows: int
+    curve_rows: int
+    drop_last: bool
+    ponder: int
+    glimpses: int
+    process_steps: int
+    mask_chosen: bool
+    evaluations: int
+
+    def __post_init__(self) -> None:
+        """Refuse values that make no sense, alone or together."""
+        for name, allowed in _CHOICES.items():
+            _require(getattr(self, name) in allowed, name, f"one of {', '.join(allowed)}", getattr(self, name))
+        for name, least in _LEAST.items():
+            _require(getattr(self, name) >= least, name, f"at least {least}", getattr(self, name))
+        _require(self.lr > 0, "lr", "greater than 0", self.lr)
+        _require(self.width % 2 == 0, "width", "even, as half of it is used too", self.width)
+        if self.fixed_rows:
+            _require(
+                self.fixed_rows >= self.batch, "fixed_rows", f"0 or at least batch ({self.batch})", self.fixed_rows
+            )
+        if self.drop_last:
+            _require(self.test_rows >= self.batch, "test_rows", f"at least batch ({self.batch})", self.test_rows)
+
+    def run(self, seed: int) -> Run:
+        """Return the identity of the run of this configuration with ``seed``."""
+        parts = [self.system, f"t{self.length}", self.setting]
+        parts += [self.surrogate] if self.surrogate != "bridge" else []
+        parts += [f"ponder{self.ponder}"] if self.ponder else []
+        return Run(experiment="sorting", label="-".join(parts), config=asdict(self), seed=seed)
+
+
+def _require(holds: bool, name: str, rule: str, got: object) -> None:
+    if not holds:
+        raise OptionError(name, rule, got)
+
+
+class OptionError(ValueError):
+    """A value of a configuration that is not allowed.
+
+    Args:
+        name: the field.
+        rule: what is allowed, to stand after "must be".
+        got: the value given.
+    """
+
+    def __init__(self, name: str, rule: str, got: object) -> None:
+        super().__init__(f"{name} must be {rule}, got {got!r}")
+        self.name, self.rule, self.got = name, rule, got
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "setting": get_args(Setting),
+    "system": get_args(System),
+    "surrogate": get_args(Surrogate),
+    "approximator": get_args(Approximator),
+    "schedule": get_args(Schedule),
+}
+_LEAST: dict[str, float] = {
+    "length": 2, "samples": 1, "batch": 1, "clip": 0, "width": 2, "margin": 0, "gamma": 0, "fixed_rows": 0,
+    "test_rows": 1, "curve_rows": 1, "ponder": 0, "glimpses": 0, "process_steps": 0, "evaluations": 1,
+}  # fmt: skip
+# Options that mean something to some systems only. To give one to another system is a mistake worth an error.
+_ONLY_FOR: dict[str, tuple[System, ...]] = {
+    "margin": SIGNUM, "surrogate": SIGNUM, "gamma": SIGNUM, "approximator": SIGNUM, "ponder": ("signum-rnn",),
+    "glimpses": POINTING, "mask_chosen": POINTING, "process_steps": ("read-process-write",),
+}  # fmt: skip
+
+# What both settings share: the published program's values, which the paper's appendix C repeats in part.
+_COMMON: dict[str, Any] = {
+    "batch": 1024, "width": 256, "margin": 0.5, "surrogate": "bridge", "gamma": 10.0, "approximator": "batch",
+    "ponder": 0, "glimpses": 0, "process_steps": 0, "mask_chosen": False, "clip": 0.0,
+}  # fmt: skip
+
+PRESETS: dict[Setting, dict[str, Any]] = {
+    # 2,168 epochs of 2 million rows is where the published program's log stands at 94.64 % for T=10.
+    "published": {
+        **_COMMON, "lr": 1e-4, "schedule": "constant", "centre_inputs": False, "samples": 2_168 * 2_000_000,
+        "fixed_rows": 2_000_000, "test_rows": 400_000, "curve_rows": 400_000, "drop_last": True, "evaluations": 400,
+    },
+    # Ours: the same networks, a forty times larger step that is annealed, inputs centred on zero, fresh samples.
+    "fast": {
+        **_COMMON, "lr": 4e-3, "schedule": "one-cycle", "centre_inputs": True, "samples": 120_000_000,
+        "fixed_rows": 0, "test_rows": 100_000, "curve_rows": 10_000, "drop_last": False, "evaluations": 40,
+    },
+}  # fmt: skip
+
+# What a system changes in either setting. Clipping at 5: the paper's appendix C for the LSTM; at 2: Vinyals, Fortunato
+# and Jaitly 2015 (arXiv 1506.03134) section 4. Process steps and glimpses: within the range of Vinyals, Bengio and
+# Kudlur 2016 (arXiv 1511.06391) section 4.3.
+SYSTEMS: dict[System, dict[str, Any]] = {
+    "signum-dense": {},
+    "tanh-dense": {},
+    "elu-dense": {},
+    "signum-rnn": {"clip": 5.0},
+    "pointer": {"clip": 2.0},
+    "read-process-write": {"clip": 2.0, "process_steps": 5, "glimpses": 1},
+}
+
+# The fast setting, where a length or a system needs something else. The most specific entry wins.
+FAST_LENGTH: dict[int, dict[str, Any]] = {5: {"samples": 5_000_000}}
+FAST_SYSTEM: dict[System, dict[str, Any]] = {
+    "signum-rnn": {"lr": 2e-3},
+    "pointer": {"lr": 2e-3, "samples": 4_000_000, "mask_chosen": True},
+    "read-process-write": {"lr": 2e-3, "samples": 4_000_000, "mask_chosen": True},
+}
+
+
+def configure(setting: Setting, system: System, length: int, given: Mapping[str, Any]) -> Sorting:
+    """Return the configuration of a setting, with the given values in place of the preset's.
+
+    Args:
+        setting: fast or published.
+        system: which network.
+        length: how many numbers to sort.
+        given: field names of ``Sorting`` and values.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        OptionError: if a value is not allowed.
+        TypeError: if a name in ``given`` is no field.
+    """
+    _require(setting in PRESETS, "setting", f"one of {', '.join(PRESETS)}", setting)
+    _require(system in SYSTEMS, "system", f"one of {', '.join(SYSTEMS)}", system)
+    for name in given:
+        systems = _ONLY_FOR.get(name, tuple(SYSTEMS))
+        _require(system in systems, name, f"left out: it is for {', '.join(systems)}, not for {system}", given[name])
+    values = {**PRESETS[setting], **SYSTEMS[system]}
+    if setting == "fast":
+        values |= {**FAST_LENGTH.get(length, {}), **FAST_SYSTEM.get(system, {})}
+    return replace(Sorting(setting=setting, system=system, length=max(length, 2), **values), length=length, **given)
+
+
+def option_names() -> list[str]:
+    """Return the names of all values of a configuration."""
+    return [field.name for field in fields(Sorting)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A number of the paper, in percent.
+
+    Args:
+        accuracy: mean all-or-none accuracy on the test set.
+        spread: the standard deviation, where one is given.
+        replications: how many runs, where it is given.
+        source: where the paper says so.
+    """
+
+    accuracy: float
+    spread: float | None = None
+    replications: int | None = None
+    source: str = "table II"
+
+
+PUBLISHED: dict[tuple[str, int], Published] = {
+    ("elu-dense", 5): Published(accuracy=86.46, spread=4.7, replications=5),
+    ("elu-dense", 10): Published(accuracy=0.0, spread=0.0, replications=5),
+    ("elu-dense", 15): Published(accuracy=0.0, spread=0.0, replications=5),
+    ("pointer", 5): Published(accuracy=90.0),
+    ("pointer", 10): Published(accuracy=28.0),
+    ("pointer", 15): Published(accuracy=4.0),
+    ("read-process-write", 5): Published(accuracy=94.0),
+    ("read-process-write", 10): Published(accuracy=57.0),
+    ("read-process-write", 15): Published(accuracy=10.0),
+    ("signum-rnn", 5): Published(accuracy=99.3, spread=0.09, replications=5),
+    ("signum-rnn", 10): Published(accuracy=92.4, spread=0.36, replications=5),
+    ("signum-rnn", 15): Published(accuracy=87.2, spread=0.3, replications=5),
+    ("signum-dense", 5): Published(accuracy=99.3, spread=0.25, replications=5),
+    ("signum-dense", 10): Published(accuracy=94.2, spread=0.1, replications=5),
+    ("signum-dense", 15): Published(accuracy=79.8, spread=0.8, replications=5),
+    ("tanh-dense", 5): Published(accuracy=99.3, source="section IV-A"),
+    ("tanh-dense", 10): Published(accuracy=88.3, source="section IV-A"),
+    ("tanh-dense", 15): Published(accuracy=1.9, source="section IV-A"),
+}

@@ -1,0 +1,91 @@
+"""One run of neural sorting: network, optimiser, data and measure put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from hardgrad_lab.dab.sorting import Sorting
+from hardgrad_lab.dab.sorting_data import held_out, training_rows
+from hardgrad_lab.dab.sorting_systems import all_or_none, build, is_teacher_forced, sorting_loss
+from hardgrad_lab.runs.execute import How, Outcome, execute
+from hardgrad_lab.runs.loop import Loss, Plan, Training
+
+TEST_BATCH = 10_000
+
+
+def reproduce(config: Sorting, seed: int, how: How, console: Console) -> Outcome:
+    """Train one network to sort, or find its record.
+
+    Args:
+        config: what to train.
+        seed: decides weights and training rows.
+        how: device, folder, whether to resume.
+        console: where progress is shown.
+
+    Returns:
+        The record and whether it was there before.
+
+    Raises:
+        UnfinishedError: if the run was begun before and neither ``resume`` nor ``force`` is set.
+        CheckpointError: if the checkpoint to resume from is damaged or belongs to another run.
+        RecordError: if the run's record is there but damaged.
+        Interrupted: if a signal stopped the training; the checkpoint is written.
+    """
+    return execute(config.run(seed), lambda device: begin(config, seed, how, device), how, console)
+
+
+def begin(config: Sorting, seed: int, how: How, device: torch.device) -> tuple[Training, Plan]:
+    """Return the training of a run at step 0, and its plan. Torch's global seed must be set."""
+    steps = -(-config.samples // config.batch)
+    model = build(config).to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
+    plan = Plan(
+        steps=steps,
+        evaluate_every=-(-steps // config.evaluations),
+        checkpoint_every_s=how.checkpoint_every_s,
+        checkpoint_every=how.checkpoint_every,
+        clip=config.clip,
+    )
+    training = Training(
+        model=model,
+        optimizer=optimizer,
+        scheduler=_schedule(config, optimizer, steps),
+        stream=training_rows(config, seed, device),
+        loss=_loss(config, model),
+        evaluate=_evaluation(config, model, *held_out(config, device)),
+        sums=torch.zeros(2, dtype=torch.float64, device=device),
+    )
+    return training, plan
+
+
+def _schedule(
+    config: Sorting, optimizer: torch.optim.Optimizer, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler | None:
+    if config.schedule == "constant":
+        return None
+    # One step more than is taken: the schedule is stepped after the last optimiser step too.
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=config.lr, total_steps=max(steps + 1, 10))
+
+
+def _loss(config: Sorting, model: nn.Module) -> Loss:
+    if is_teacher_forced(config):
+        return lambda inputs, targets: sorting_loss(model(inputs, targets), targets)
+    return lambda inputs, targets: sorting_loss(model(inputs), targets)
+
+
+def _evaluation(
+    config: Sorting, model: nn.Module, inputs: Tensor, targets: Tensor
+) -> Callable[[bool], dict[str, float]]:
+    def evaluate(last: bool) -> dict[str, float]:
+        rows = len(inputs) if last else min(len(inputs), config.curve_rows)
+        right = torch.zeros((), dtype=torch.int64, device=inputs.device)
+        for start in range(0, rows, TEST_BATCH):
+            part = slice(start, min(start + TEST_BATCH, rows))
+            right += all_or_none(model(inputs[part]), targets[part]).sum()
+        return {"accuracy": right.item() / rows}
+
+    return evaluate

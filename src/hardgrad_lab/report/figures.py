@@ -1,0 +1,103 @@
+"""Figures as files (PNG and SVG) and as SVG that lives inside a page and follows its light or dark colours."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from hardgrad_lab.runs.atomic import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+
+# Distinct without hue alone being relied on (Okabe and Ito 2008), and readable on white and on near-black.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+DASHES = ("-", "--", "-.", ":")
+INK = "#010203"  # stands for the page's own text colour; no figure uses it otherwise
+_STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "hardgrad",
+    "axes.edgecolor": INK,
+    "axes.titlecolor": INK,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+def new_figure(panels: int) -> tuple[Figure, list[Axes]]:
+    """Return a figure with so many panels side by side, at most three in a row."""
+    columns = min(panels, 3)
+    lines = -(-panels // columns)
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(4.2 * columns + 0.4, 3.4 * lines), layout="constrained")
+        axes = figure.subplots(lines, columns, squeeze=False, sharey=True)
+    for empty in axes.flat[panels:]:
+        empty.set_axis_off()
+    return figure, list(axes.flat[:panels])
+
+
+def legend(figure: Figure, axes: list[Axes]) -> None:
+    """Put one legend for all panels below them, where it hides no line."""
+    found: dict[str, Artist] = {}
+    for panel in axes:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    with mpl.rc_context(_STYLE):
+        columns = min(len(found), len(axes) + 1)
+        figure.legend(
+            list(found.values()), list(found), loc="outside lower center", ncols=columns, frameon=False, fontsize=9
+        )
+
+
+def save_figure(figure: Figure, path: Path) -> list[Path]:
+    """Write a figure as PNG and SVG.
+
+    Args:
+        figure: what to write.
+        path: without a suffix.
+
+    Returns:
+        The PNG's path and the SVG's.
+    """
+    png, svg = path.with_suffix(".png"), path.with_suffix(".svg")
+    with mpl.rc_context(_STYLE):
+        write_atomically(png, lambda file: figure.savefig(file, format="png", dpi=150, facecolor="white"))
+        write_atomically(
+            svg, lambda file: figure.savefig(file, format="svg", facecolor="white", metadata={"Date": None})
+        )
+    return [png, svg]
+
+
+def inline_svg(figure: Figure, title: str) -> str:
+    """Return a figure as SVG to stand inside an HTML page, in the page's own text colour.
+
+    Args:
+        figure: what to draw.
+        title: said by screen readers.
+
+    Returns:
+        An ``<svg>`` element that refers to nothing outside itself.
+    """
+    buffer = io.BytesIO()
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": title}):  # two figures in one page must not share ids
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue().decode()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text)
+    text = text.replace(INK, "currentColor").replace("<svg", f'<svg role="img" aria-label="{title}"', 1)
+    return re.sub(
+        r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1), count=1
+    )

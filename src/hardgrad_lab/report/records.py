@@ -1,0 +1,74 @@
+"""Finding the records of an experiment, and putting replications together."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hardgrad_lab.runs.record import Record, RecordError, config_hash
+
+
+class NoRecordsError(ValueError):
+    """There is nothing to report on; the message says which command makes records."""
+
+
+def find_records(results: Path, experiment: str) -> tuple[list[Record], list[str]]:
+    """Return the records of one experiment under a folder.
+
+    Args:
+        results: searched with all its subfolders for ``*.json``.
+        experiment: such as ``sorting``.
+
+    Returns:
+        The records, in the order of their file names, and one warning for each file that could not be read.
+    """
+    records, warnings = [], []
+    for path in sorted(results.rglob("*.json")):
+        try:
+            record = Record.load(path)
+        except RecordError as error:
+            warnings.append(f"skipped: {error}")
+            continue
+        if record.experiment == experiment:
+            records.append(record)
+    return records, warnings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Runs that differ in their seed only.
+
+    Args:
+        config: what they share.
+        records: at least one, one a seed.
+    """
+
+    config: dict[str, Any]
+    records: Sequence[Record]
+
+    @property
+    def n(self) -> int:
+        """Return how many runs there are."""
+        return len(self.records)
+
+    def mean(self, metric: str) -> float:
+        """Return the mean of a metric over the runs."""
+        return statistics.fmean(record.metrics[metric] for record in self.records)
+
+    def spread(self, metric: str) -> float | None:
+        """Return the sample standard deviation (n - 1) of a metric over the runs; None for a single run."""
+        return statistics.stdev(record.metrics[metric] for record in self.records) if self.n > 1 else None
+
+
+def group_by_config(records: Sequence[Record]) -> list[Group]:
+    """Put the replications of each configuration together; a seed found twice counts once, the later start."""
+    found: dict[str, dict[int, Record]] = {}
+    for record in sorted(records, key=lambda record: record.started):
+        found.setdefault(config_hash(record.config), {})[record.seed] = record
+    return [
+        Group(config=next(iter(seeds.values())).config, records=[seeds[seed] for seed in sorted(seeds)])
+        for seeds in found.values()
+    ]

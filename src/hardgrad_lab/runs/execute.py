@@ -1,0 +1,167 @@
+"""One run from start to record: skip it if it is done, resume it if asked, train, write the record."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from hardgrad_lab.runs import checkpoint
+from hardgrad_lab.runs.atomic import sweep
+from hardgrad_lab.runs.loop import Plan, Training, train
+from hardgrad_lab.runs.progress import watch
+from hardgrad_lab.runs.record import Record, Run, describe_environment
+
+
+class UnfinishedError(ValueError):
+    """A run was begun before, and nobody said whether to continue it or to start again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class How:
+    """How to run, as far as it should not change what comes out.
+
+    Args:
+        results: folder of the records; checkpoints go to ``checkpoints`` in it.
+        resume: continue from the checkpoint, where there is one.
+        force: start again, whatever is there.
+        threads: CPU threads of torch; 0 leaves torch's choice.
+        compiled: run the loss through ``torch.compile``.
+        device: cpu, cuda, or auto for cuda where there is one.
+        checkpoint_every_s: seconds between checkpoints.
+        checkpoint_every: steps between checkpoints; 0 goes by the clock alone.
+    """
+
+    results: Path = Path("results")
+    resume: bool = False
+    force: bool = False
+    threads: int = 0
+    compiled: bool = False
+    device: str = "auto"
+    checkpoint_every_s: float = 30.0
+    checkpoint_every: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What ``execute`` did.
+
+    Args:
+        record: of the run.
+        path: of the record.
+        was_done: whether the record was there before, so that nothing was trained.
+    """
+
+    record: Record
+    path: Path
+    was_done: bool
+
+
+def execute(run: Run, begin: Callable[[torch.device], tuple[Training, Plan]], how: How, console: Console) -> Outcome:
+    """Bring a run to its end.
+
+    Args:
+        run: which run.
+        begin: builds its training, at step 0, and its plan.
+        how: device, folder, whether to resume.
+        console: where progress is shown.
+
+    Returns:
+        The record and whether it was there before.
+
+    Raises:
+        UnfinishedError: if a checkpoint is there and neither ``resume`` nor ``force`` is set.
+        CheckpointError: if the checkpoint to resume from is damaged or belongs to another run.
+        RecordError: if the run's record is there but damaged.
+        Interrupted: if a signal stopped the training; the checkpoint is written.
+    """
+    record_path, checkpoint_path = run.record_path(how.results), run.checkpoint_path(how.results)
+    if record_path.exists() and not how.force:
+        return Outcome(record=Record.load(record_path), path=record_path, was_done=True)
+    if how.threads:
+        torch.set_num_threads(how.threads)
+    device = choose_device(how.device)
+    sweep(checkpoint_path)
+    resumed = _resumable(run, checkpoint_path, how)
+    torch.manual_seed(run.seed)
+    training, plan = begin(device)
+    started, environment = _now(), _environment(device, how)
+    if resumed is not None:
+        started = resumed.pop("started")
+        training.load_state_dict(resumed)
+        console.print(f"resuming {run.name} at sample {training.samples:,}", highlight=False, soft_wrap=True)
+
+    def save() -> None:
+        checkpoint.save(checkpoint_path, run, {**training.state_dict(), "started": started})
+
+    with watch(f"{run.name}", plan, console) as watcher:
+        train(training, plan, save, watcher, compiled=how.compiled)
+    record = _record(run, training, started, environment)
+    record.save(record_path)
+    return Outcome(record=record, path=record_path, was_done=False)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device called ``name``; ``auto`` is cuda where there is one, else cpu.
+
+    Raises:
+        ValueError: if cuda is asked for and torch sees none.
+    """
+    found = torch.cuda.is_available()
+    if name == "cuda" and not found:
+        raise ValueError("device must be cpu or auto here, got 'cuda', but torch sees no CUDA device")
+    return torch.device("cuda" if name == "auto" and found else "cpu" if name == "auto" else name)
+
+
+def _resumable(run: Run, path: Path, how: How) -> dict[str, Any] | None:
+    if how.force or not path.exists():
+        return None
+    if not how.resume:
+        raise UnfinishedError(
+            f"this run was begun before and not finished ({path}); "
+            "add --resume to continue it, or --force to start again"
+        )
+    return checkpoint.load(path, run)
+
+
+def _record(run: Run, training: Training, started: str, environment: dict[str, object]) -> Record:
+    final = training.curve[-1]
+    metrics = {name: value for name, value in final.items() if name not in ("samples", "seconds")}
+    metrics["best_accuracy"] = max(point["accuracy"] for point in training.curve)
+    metrics["parameters"] = sum(parameter.numel() for parameter in training.model.parameters())
+    return Record(
+        experiment=run.experiment,
+        config=run.config,
+        seed=run.seed,
+        metrics=metrics,
+        curve=training.curve,
+        samples=training.samples,
+        seconds=training.seconds,
+        started=started,
+        environment=environment,
+    )
+
+
+def _environment(device: torch.device, how: How) -> dict[str, object]:
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+    return describe_environment(device=name, threads=torch.get_num_threads(), compiled=how.compiled)
+
+
+def _cpu_name() -> str:
+    if sys.platform == "linux":
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+        if names:
+            return names[0]
+    return platform.processor() or platform.machine()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
