@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
 from pathlib import Path
@@ -91,13 +92,20 @@ def inline_svg(figure: Figure, title: str) -> str:
         An ``<svg>`` element that refers to nothing outside itself.
     """
     buffer = io.BytesIO()
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": title}):  # two figures in one page must not share ids
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": title}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue().decode()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text)
-    text = text.replace(INK, "currentColor").replace("<svg", f'<svg role="img" aria-label="{title}"', 1)
-    return re.sub(
-        r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1), count=1
-    )
+    text = re.sub(r'(<svg\b[^>]*?)\swidth="[^"]*"\sheight="[^"]*"', r"\1", text, count=1)
+    label = f'<svg role="img" aria-label="{html.escape(title)}"'
+    return _own_ids(text, title).replace(INK, "currentColor").replace("<svg", label, 1)
+
+
+def _own_ids(svg: str, title: str) -> str:
+    """Drop ids that nothing refers to and mark the rest with the figure: one page must not hold an id twice."""
+    mark = re.sub(r"\W+", "-", title.lower())
+    used = set(re.findall(r'(?:url\(|href=")#([^)"]+)', svg))
+    svg = re.sub(r'\sid="([^"]*)"', lambda found: f' id="{mark}-{found[1]}"' if found[1] in used else "", svg)
+    return re.sub(r'(url\(|href=")#', rf"\g<1>#{mark}-", svg)

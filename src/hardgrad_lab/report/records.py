@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,15 @@ class NoRecordsError(ValueError):
     """There is nothing to report on; the message says which command makes records."""
 
 
-def find_records(results: Path, experiment: str) -> tuple[list[Record], list[str]]:
+def find_records(
+    results: Path, experiment: str, fault: Callable[[Record], str | None]
+) -> tuple[list[Record], list[str]]:
     """Return the records of one experiment under a folder.
 
     Args:
         results: searched with all its subfolders for ``*.json``.
         experiment: such as ``sorting``.
+        fault: says what a record of the experiment lacks to be reported on; None if nothing.
 
     Returns:
         The records, in the order of their file names, and one warning for each file that could not be read.
@@ -32,8 +35,12 @@ def find_records(results: Path, experiment: str) -> tuple[list[Record], list[str
         except RecordError as error:
             warnings.append(f"skipped: {error}")
             continue
-        if record.experiment == experiment:
+        if record.experiment != experiment:
+            continue
+        if (lacking := fault(record)) is None:
             records.append(record)
+        else:
+            warnings.append(f"skipped: {path} {lacking}")
     return records, warnings
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
-from markupsafe import Markup
 
 from hardgrad_lab.dab.sorting import SYSTEMS
 from hardgrad_lab.report.figures import inline_svg, save_figure
@@ -15,6 +14,7 @@ from hardgrad_lab.report.records import Group, NoRecordsError, find_records, gro
 from hardgrad_lab.report.sorting_figures import curves, ponders
 from hardgrad_lab.report.sorting_table import HEADINGS, Row, as_markdown, rows
 from hardgrad_lab.runs.atomic import write_text
+from hardgrad_lab.runs.record import Record
 
 NUMERIC = (0, 3, 4, 5, 6, 7)  # columns of figures, set flush right
 CURVES = "Accuracy against training samples"
@@ -55,8 +55,8 @@ def report_sorting(results: Path, out: Path) -> Report:
     Raises:
         NoRecordsError: if there is not one readable record.
     """
-    records, warnings = find_records(results, "sorting")
-    groups = [group for group in group_by_config(records) if group.config.get("system") in SYSTEMS]
+    records, warnings = find_records(results, "sorting", _fault)
+    groups = group_by_config(records)
     if not groups:
         raise NoRecordsError(
             " ".join([f"no records of sorting in {results}.", *warnings, "Make one with: hardgrad reproduce sorting"])
@@ -68,13 +68,26 @@ def report_sorting(results: Path, out: Path) -> Report:
         drawn.append(("sorting-ponder", PONDERING, PONDERING_CAPTION, pondering))
     pictures = [path for name, _, _, figure in drawn for path in save_figure(figure, out / name)]
     figures = [
-        {"title": title, "caption": caption, "svg": Markup(inline_svg(figure, title))}
-        for _, title, caption, figure in drawn
+        {"title": title, "caption": caption, "svg": inline_svg(figure, title)} for _, title, caption, figure in drawn
     ]
     page, markdown = out / "sorting.html", out / "sorting.md"
     write_text(page, _render(table, figures, warnings, groups))
     write_text(markdown, as_markdown(table))
     return Report(rows=table, warnings=warnings, page=page, markdown=markdown, pictures=pictures)
+
+
+def _fault(record: Record) -> str | None:
+    """Return what keeps a record out of the table, so that one odd file does not spoil the report."""
+    config = record.config
+    missing = [name for name in ("setting", "system", "length", "samples", "ponder") if name not in config]
+    missing += [name for name in ("accuracy", "best_accuracy") if name not in record.metrics]
+    if missing:
+        return f"lacks {', '.join(missing)}"
+    if config["system"] not in SYSTEMS or not isinstance(config["length"], int):
+        return f"is of an unknown system or length ({config['system']!r}, {config['length']!r})"
+    if not record.curve or any(not {"samples", "accuracy"} <= point.keys() for point in record.curve):
+        return "has no curve of samples and accuracy"
+    return None
 
 
 def _render(

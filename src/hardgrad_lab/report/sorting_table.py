@@ -9,7 +9,7 @@ from hardgrad_lab.dab.sorting import PUBLISHED, SYSTEMS, OptionError, Sorting, c
 from hardgrad_lab.report.records import Group
 
 FALLS_SHORT = "▼ below"
-NO_FIGURE = "–"
+NO_FIGURE = "-"
 HEADINGS = ("T", "system", "setting", "published %", "ours %", "n", "samples", "time", "")
 
 

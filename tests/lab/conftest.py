@@ -1,0 +1,28 @@
+"""What the lab's tests share: small runs that end within a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from hardgrad_lab.dab.sorting import Sorting, configure
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Keep a test run from fighting over cores, and its sums in one order."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def tiny() -> Callable[..., Sorting]:
+    """Return a maker of configurations that train in a blink."""
+
+    def make(system: Any = "signum-dense", length: int = 3, **given: Any) -> Sorting:
+        small = {"samples": 640, "batch": 32, "width": 16, "test_rows": 200, "curve_rows": 100, "evaluations": 4}
+        return configure("fast", system, length, {**small, **given})
+
+    return make

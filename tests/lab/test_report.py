@@ -1,0 +1,225 @@
+"""The report, from records written by hand: every number is checked against one worked out by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hardgrad_lab.dab.sorting import configure
+from hardgrad_lab.report.records import NoRecordsError, find_records, group_by_config
+from hardgrad_lab.report.sorting import Report, report_sorting
+from hardgrad_lab.runs.record import Record
+
+ROOT = Path(__file__).parents[2]
+
+
+def write(results: Path, system: Any, length: int, seed: int, accuracy: float, **given: Any) -> Record:
+    """Write a record as a run would, with a curve that rises to ``accuracy`` and stood 1 % higher before."""
+    run = configure("fast", system, length, given).run(seed)
+    levels = [(1_000_000, 0.0), (10_000_000, accuracy + 0.01), (20_000_000, accuracy)]
+    curve = [
+        {"samples": samples, "seconds": samples / 1e5, "loss": 1.0, "penalty": 0.5, "accuracy": level}
+        for samples, level in levels
+    ]
+    record = Record(
+        experiment="sorting",
+        config=run.config,
+        seed=seed,
+        metrics={"accuracy": accuracy, "best_accuracy": accuracy + 0.01, "loss": 1.0, "penalty": 0.5},
+        curve=curve,
+        samples=20_000_000,
+        seconds=100.0 + 20 * seed,
+        started=f"2026-01-0{seed + 1}T00:00:00+00:00",
+        environment={"versions": {"torch": "2.13.0"}, "device": "a <machine>", "threads": 2, "commit": "abcdef0123456"},
+    )
+    record.save(run.record_path(results))
+    return record
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Report:
+    for seed, accuracy in enumerate((0.980, 0.990, 0.994)):
+        write(tmp_path, "signum-dense", 5, seed, accuracy)
+    write(tmp_path, "signum-dense", 10, 0, 0.9416)
+    write(tmp_path, "signum-dense", 10, 0, 0.9414, surrogate="straight-through")
+    write(tmp_path, "elu-dense", 5, 0, 0.9)
+    write(tmp_path, "tanh-dense", 5, 0, 0.9935)
+    write(tmp_path, "pointer", 4, 0, 0.5)
+    return report_sorting(tmp_path, tmp_path / "report")
+
+
+def test_the_table_is_the_one_worked_out_by_hand(made: Report) -> None:
+    # 98.0, 99.0, 99.4: mean 98.8; deviations -0.8, 0.2, 0.6; sum of squares 1.04; / 2 = 0.52; root 0.721.
+    # Seconds 100, 120, 140: mean 120, two minutes. 94.16 is 94.2 at one decimal, 94.14 is not.
+    assert [row.cells() for row in made.rows] == [
+        ["4", "pointer", "fast", "-", "50.00", "1", "20.0 M", "100 s", ""],
+        ["5", "signum-dense", "fast", "99.3 ± 0.25", "98.80 ± 0.72", "3", "20.0 M", "2 min", "▼ below"],
+        ["5", "tanh-dense", "fast", "99.3 (section IV-A)", "99.35", "1", "20.0 M", "100 s", ""],
+        ["5", "elu-dense", "fast", "86.46 ± 4.7", "90.00", "1", "20.0 M", "100 s", ""],
+        ["10", "signum-dense", "fast", "94.2 ± 0.1", "94.16", "1", "20.0 M", "100 s", ""],
+        [
+            "10", "signum-dense", "fast, surrogate=straight-through", "94.2 ± 0.1", "94.14", "1", "20.0 M", "100 s",
+            "▼ below",
+        ],
+    ]  # fmt: skip
+
+
+def test_markdown_holds_the_same_table(made: Report) -> None:
+    lines = made.markdown.read_text(encoding="utf-8").splitlines()
+    assert lines[3] == "| 5 | signum-dense | fast | 99.3 ± 0.25 | 98.80 ± 0.72 | 3 | 20.0 M | 2 min | ▼ below |"
+    assert len(lines) == 2 + 6
+    assert len({line.count("|") for line in lines}) == 1
+
+
+class Page(HTMLParser):
+    """Collects what a page refers to, its cells and its ids; complains of tags that do not nest."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.cells: list[str] = []
+        self.tags: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in ("meta", "link", "img", "br"):
+            self.open.append(tag)
+        for name, value in attrs:
+            if name in ("href", "src", "xlink:href", "srcset", "action", "data"):
+                self.links.append(value or "")
+            if name == "id":
+                self.ids.append(value or "")
+        if tag == "td":
+            self.cells.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self.handle_endtag(tag)
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "td":
+            self.cells[-1] += data
+
+
+def test_the_page_is_self_contained(made: Report) -> None:
+    text = made.page.read_text(encoding="utf-8")
+    page = Page(text)
+    assert all(link.startswith("#") for link in page.links), page.links
+    assert page.links, "the curves refer to their own clip paths or markers"
+    assert {link[1:] for link in page.links} <= set(page.ids)
+    assert not re.search(r"https?:|//[a-z]|@import|<script|<link|<img|file:", text)
+    assert all(reference.startswith("#") for reference in re.findall(r"url\(([^)]*)\)", text))
+    assert "svg" in page.tags
+
+
+def test_the_page_holds_the_table_and_where_it_comes_from(made: Report) -> None:
+    text = made.page.read_text(encoding="utf-8")
+    cells = Page(text).cells
+    for row in made.rows:
+        assert row.cells() == cells[: len(row.cells())]
+        del cells[: len(row.cells())]
+    assert cells[:2] == ["signum-dense, T=5, fast, seed 0", "2026-01-01T00:00:00+00:00"] or len(cells) == 8 * 7
+    assert "a &lt;machine&gt;" in text, "what a record says is text, not markup"
+    assert "abcdef0123" in text
+    assert "currentColor" in text, "lines and letters of the figure follow the page's colours"
+    assert "#010203" not in text
+
+
+def test_pictures_are_what_their_names_say(made: Report) -> None:
+    assert [path.name for path in made.pictures] == ["sorting.png", "sorting.svg"]
+    assert made.pictures[0].read_bytes().startswith(b"\x89PNG\r\n")
+    svg = made.pictures[1].read_text(encoding="utf-8")
+    assert "training samples" in svg
+    assert "T = 10" in svg
+
+
+def test_figure_six_is_drawn_once_something_pondered(tmp_path: Path) -> None:
+    for ponder, accuracy in ((0, 0.8), (2, 0.9)):
+        for seed in range(2):
+            write(tmp_path, "signum-rnn", 5, seed, accuracy + 0.01 * seed, ponder=ponder)
+    made = report_sorting(tmp_path, tmp_path / "out")
+    assert [path.name for path in made.pictures][2:] == ["sorting-ponder.png", "sorting-ponder.svg"]
+    assert "ponder steps" in made.pictures[3].read_text(encoding="utf-8")
+    page = Page(made.page.read_text(encoding="utf-8"))
+    assert page.tags.count("svg") == 2
+    assert len(page.ids) == len(set(page.ids)), "two figures must not share an id"
+    assert [row.setting for row in made.rows] == ["fast", "fast, ponder=2"]
+
+
+def test_replications_group_and_a_seed_counts_once(tmp_path: Path) -> None:
+    first = write(tmp_path, "signum-dense", 5, 0, 0.5)
+    (tmp_path / "copy").mkdir()
+    later = json.loads(next(tmp_path.glob("*.json")).read_text()) | {"started": "2027-01-01T00:00:00+00:00"}
+    later["metrics"]["accuracy"] = 0.75
+    (tmp_path / "copy" / "again.json").write_text(json.dumps(later))
+    write(tmp_path, "signum-dense", 5, 1, 0.25)
+    groups = group_by_config(find_records(tmp_path, "sorting", lambda record: None)[0])
+    assert [group.n for group in groups] == [2]
+    assert groups[0].mean("accuracy") == 0.5
+    assert groups[0].config == first.config
+
+
+def test_a_damaged_record_is_named_and_skipped(tmp_path: Path) -> None:
+    write(tmp_path, "signum-dense", 5, 0, 0.5)
+    (tmp_path / "broken.json").write_text('{"format": "hardgrad-rec')
+    made = report_sorting(tmp_path, tmp_path / "report")
+    assert len(made.rows) == 1
+    assert len(made.warnings) == 1
+    assert re.search(r"skipped: .*broken\.json is not readable JSON", made.warnings[0])
+    assert "broken.json" in made.page.read_text(encoding="utf-8")
+
+
+def test_a_record_without_what_the_table_needs_is_skipped_too(tmp_path: Path) -> None:
+    write(tmp_path, "signum-dense", 5, 0, 0.5)
+    path = next(tmp_path.glob("*.json"))
+    for name, change in (
+        ("no-accuracy", {"metrics": {}}),
+        ("no-length", {"config": {"system": "signum-dense"}}),
+        ("no-curve", {"curve": []}),
+        ("odd-point", {"curve": [{"samples": 3}]}),
+        ("odd-system", {"config": {"system": "bogosort", "length": 5, "setting": "fast", "ponder": 0, "samples": 1}}),
+    ):
+        (tmp_path / f"{name}.json").write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    made = report_sorting(tmp_path, tmp_path / "report")
+    assert [row.n for row in made.rows] == [1]
+    assert len(made.warnings) == 5
+
+
+def test_no_records_says_which_command_makes_them(tmp_path: Path) -> None:
+    with pytest.raises(NoRecordsError, match=r"no records of sorting in .*hardgrad reproduce sorting"):
+        report_sorting(tmp_path / "nowhere", tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
+def test_other_experiments_are_left_alone(tmp_path: Path) -> None:
+    write(tmp_path, "signum-dense", 5, 0, 0.5)
+    other = {**json.loads(next(tmp_path.glob("*.json")).read_text()), "experiment": "images", "config": {}}
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    assert report_sorting(tmp_path, tmp_path / "report").warnings == []
+
+
+def test_a_report_needs_no_torch(tmp_path: Path) -> None:
+    write(tmp_path, "signum-dense", 5, 0, 0.5)
+    program = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from pathlib import Path; from hardgrad_lab.report.sorting import report_sorting\n"
+        f"print(report_sorting(Path({str(tmp_path)!r}), Path({str(tmp_path)!r})).rows[0].ours)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert ran.stdout == "50.00\n", ran.stderr
