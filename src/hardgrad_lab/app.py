@@ -43,7 +43,7 @@ def run(arguments: list[str]) -> int:
         again = [word for word in again if word != "--force"]
         _say(errors, f"{stopped}; continue with: hardgrad {shlex.join(again)}")
         return stopped.status
-    except (ValueError, OSError) as error:
+    except (ValueError, ArithmeticError, OSError) as error:
         _say(errors, str(error))
         return 1
     return result if isinstance(result, int) else 0

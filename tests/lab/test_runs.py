@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from subprocess import PIPE, Popen
 from typing import Any
@@ -21,6 +22,7 @@ from hardgrad_lab.runs import checkpoint
 from hardgrad_lab.runs.atomic import sweep, write_atomically, write_text
 from hardgrad_lab.runs.checkpoint import CheckpointError
 from hardgrad_lab.runs.execute import How, UnfinishedError, choose_device
+from hardgrad_lab.runs.loop import DivergedError, Training
 from hardgrad_lab.runs.record import Record, RecordError, Run, config_hash
 
 QUIET = Console(quiet=True)
@@ -171,21 +173,22 @@ def test_a_checkpoint_of_another_configuration_says_what_differs(saved: tuple[Pa
 
 PROGRAM = """
 import sys, torch
+from functools import partial
 from pathlib import Path
 from rich.console import Console
 from hardgrad_lab.dab.sorting import configure
 from hardgrad_lab.dab.sorting_run import reproduce
 from hardgrad_lab.runs.execute import How
-from hardgrad_lab.runs.loop import Training
+from hardgrad_lab.runs.loop import DivergedError, Training
 
 results, slow = Path(sys.argv[1]), sys.argv[2] == "slow"
 if slow:
     step = Training.step
-    def slowly(self, objective, clip):
+    def slowly(self, loss, clip):
         if self.steps == 27:
             print("at step 27", flush=True)
             sys.stdin.readline()
-        step(self, objective, clip)
+        step(self, loss, clip)
     Training.step = slowly
 small = {"samples": 1280, "batch": 32, "width": 16, "test_rows": 200, "curve_rows": 100, "evaluations": 4}
 given = {**small, **eval(sys.argv[3])}
@@ -277,6 +280,121 @@ def test_a_missing_device_is_said() -> None:
     assert choose_device("auto").type == "cpu"
     with pytest.raises(ValueError, match="device must be cpu or auto here, got 'cuda'"):
         choose_device("cuda")
+
+
+class Noise:
+    """Rows from a generator of their own, as a stream should draw them."""
+
+    def __init__(self) -> None:
+        self.generator = torch.Generator().manual_seed(1)
+
+    def batch(self) -> tuple[torch.Tensor, torch.Tensor]:
+        x = torch.randn(8, 4, generator=self.generator)
+        return x, x.sum(1, keepdim=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.generator.set_state(state["generator"])
+
+
+def with_dropout() -> Training:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 16), torch.nn.Dropout(0.5), torch.nn.Linear(16, 1))
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    return Training(
+        model=model,
+        optimizer=optimizer,
+        scheduler=torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9),
+        stream=Noise(),
+        loss=lambda x, y: (model(x) - y).square().mean(),
+        evaluate=lambda last: {"accuracy": 0.0},
+    )
+
+
+def test_a_model_that_draws_random_numbers_goes_on_bit_identically(tmp_path: Path) -> None:
+    run, path = a_run(), tmp_path / "a.pt"
+    whole = with_dropout()
+    for step in range(10):
+        if step == 5:
+            checkpoint.save(path, run, whole.state_dict())
+        whole.step(whole.loss, clip=0.0)
+    resumed = with_dropout()
+    torch.manual_seed(99)
+    resumed.load_state_dict(checkpoint.load(path, run))
+    for _ in range(5):
+        resumed.step(resumed.loss, clip=0.0)
+    for ours, theirs in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    assert resumed.averages() == whole.averages()
+
+
+def test_a_step_is_no_longer_than_the_clip() -> None:
+    lengths = []
+    for clip in (0.0, 0.25):
+        training = with_dropout()
+        training.optimizer = torch.optim.SGD(training.model.parameters(), lr=1.0)
+        training.scheduler = None
+        before = torch.nn.utils.parameters_to_vector(training.model.parameters()).detach()
+        training.step(training.loss, clip)
+        after = torch.nn.utils.parameters_to_vector(training.model.parameters()).detach()
+        lengths.append((after - before).norm().item())
+    assert lengths[0] > 0.5
+    assert lengths[1] == pytest.approx(0.25, rel=1e-4)
+
+
+def test_a_point_is_measured_in_eval_without_gradients_and_averages_start_anew() -> None:
+    training = with_dropout()
+    modes = []
+
+    def evaluate(last: bool) -> dict[str, float]:
+        modes.append((training.model.training, torch.is_grad_enabled(), last))
+        return {"accuracy": 0.5}
+
+    training.evaluate = evaluate
+    losses = []
+    for _ in range(3):
+        training.step(training.loss, clip=0.0)
+        losses.append(training.sums[0].item() - sum(losses))
+    training.add_point(last=True)
+    assert modes == [(False, False, True)]
+    assert training.model.training
+    assert training.curve[0]["loss"] == pytest.approx(sum(losses) / 3)
+    assert training.curve[0]["samples"] == 24
+    training.step(training.loss, clip=0.0)
+    assert training.averages()["loss"] == training.sums[0].item()
+
+
+def test_resuming_on_another_machine_says_that_bits_may_differ(tmp_path: Path, tiny: Tiny) -> None:
+    config = tiny(samples=64)
+    reproduce(config, 0, How(results=tmp_path, threads=1), QUIET).path.unlink()
+    console = Console(record=True, width=200)
+    reproduce(config, 0, How(results=tmp_path, resume=True, threads=2), console)
+    said = console.export_text()
+    assert "not bit for bit what an uninterrupted run gives: threads 1 then, 2 now" in said
+    assert "resuming sorting-signum-dense-t3-fast-s0" in said
+
+
+def test_a_run_that_diverges_says_so_and_leaves_no_record(tmp_path: Path, tiny: Tiny) -> None:
+    config = tiny("tanh-dense", lr=1e38, schedule="constant")
+    with pytest.raises(DivergedError, match=r"the training diverged: loss (nan|inf).* at sample 160; a smaller lr"):
+        reproduce(config, 0, How(results=tmp_path), QUIET)
+    assert list(tmp_path.glob("*.json")) == []
+
+
+def test_a_compiled_loss_trains_the_same(tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Traced in full, but run by torch's own kernels: building new ones takes a minute.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    config = tiny(margin=0.01)
+    curves = []
+    for compiled in (False, True):
+        how = How(results=tmp_path / str(compiled), compiled=compiled)
+        outcome = reproduce(config, 0, how, QUIET)
+        assert outcome.record.environment["compiled"] is compiled
+        curves.append([(point["loss"], point["penalty"]) for point in outcome.record.curve])
+    assert curves[0][0][1] > 0
+    torch.testing.assert_close(torch.tensor(curves[0]), torch.tensor(curves[1]), rtol=1e-3, atol=1e-3)
 
 
 def test_another_seed_is_another_run(tmp_path: Path, tiny: Tiny) -> None:

@@ -134,7 +134,7 @@ def test_every_system_gives_logits_and_learns(tiny: Tiny, system: System) -> Non
     training, _ = begin(config, 0, How(), CPU)
     losses = []
     for _ in range(60):
-        training.step(training.objective, config.clip)
+        training.step(training.loss, config.clip)
         losses.append(training.sums[0].item())
     first, last = losses[9] / 10, (losses[-1] - losses[-11]) / 10
     assert last < 0.9 * first
@@ -153,7 +153,7 @@ def test_the_approximator_learns_too_and_is_gone_when_stripped(tiny: Tiny, syste
     training, _ = begin(config, 0, How(), CPU)
     before = {name: parameter.clone() for name, parameter in training.model.named_parameters()}
     for _ in range(2):
-        training.step(training.objective, config.clip)
+        training.step(training.loss, config.clip)
     assert all(not torch.equal(before[name], parameter) for name, parameter in training.model.named_parameters())
     assert training.averages()["penalty"] > 0
     assert any("approximator" in name for name in before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from rich import box
 from rich.console import Console
@@ -37,7 +38,8 @@ def show_report(results: Path, out: Path, console: Console) -> int:
     )
     for number, heading in enumerate(HEADINGS):
         foldable = heading in ("setting", "published %")
-        table.add_column(heading, justify="right" if number in NUMERIC else "left", no_wrap=not foldable)
+        justify: Literal["left", "right"] = "right" if number in NUMERIC else "left"
+        table.add_column(heading, justify=justify, no_wrap=not foldable, overflow="fold")
     for row in made.rows:
         table.add_row(*row.cells())
     console.print(table)

@@ -171,7 +171,7 @@ SYSTEMS: dict[System, dict[str, Any]] = {
 }
 
 # The fast setting, where a length or a system needs something else. The most specific entry wins.
-FAST_LENGTH: dict[int, dict[str, Any]] = {5: {"samples": 5_000_000}}
+FAST_LENGTH: dict[int, dict[str, Any]] = {5: {"samples": 4_000_000}}
 FAST_SYSTEM: dict[System, dict[str, Any]] = {
     "signum-rnn": {"lr": 2e-3},
     "pointer": {"lr": 2e-3, "samples": 4_000_000, "mask_chosen": True},

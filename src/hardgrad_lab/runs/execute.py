@@ -81,6 +81,7 @@ def execute(run: Run, begin: Callable[[torch.device], tuple[Training, Plan]], ho
         CheckpointError: if the checkpoint to resume from is damaged or belongs to another run.
         RecordError: if the run's record is there but damaged.
         Interrupted: if a signal stopped the training; the checkpoint is written.
+        DivergedError: if the loss is no finite number at an evaluation.
     """
     record_path, checkpoint_path = run.record_path(how.results), run.checkpoint_path(how.results)
     if record_path.exists() and not how.force:
@@ -88,22 +89,24 @@ def execute(run: Run, begin: Callable[[torch.device], tuple[Training, Plan]], ho
     if how.threads:
         torch.set_num_threads(how.threads)
     device = choose_device(how.device)
-    sweep(checkpoint_path)
+    for path in (record_path, checkpoint_path):
+        sweep(path)
     resumed = _resumable(run, checkpoint_path, how)
     torch.manual_seed(run.seed)
     training, plan = begin(device)
-    started, environment = _now(), _environment(device, how)
+    started, machine = _now(), _machine(device, how)
     if resumed is not None:
-        started = resumed.pop("started")
+        started = resumed["started"]
         training.load_state_dict(resumed)
         console.print(f"resuming {run.name} at sample {training.samples:,}", highlight=False, soft_wrap=True)
+        _warn_if_changed(resumed["machine"], machine, console)
 
     def save() -> None:
-        checkpoint.save(checkpoint_path, run, {**training.state_dict(), "started": started})
+        checkpoint.save(checkpoint_path, run, {**training.state_dict(), "started": started, "machine": machine})
 
-    with watch(f"{run.name}", plan, console) as watcher:
+    with watch(run.name, plan, training.steps, console) as watcher:
         train(training, plan, save, watcher, compiled=how.compiled)
-    record = _record(run, training, started, environment)
+    record = _record(run, training, started, describe_environment(machine))
     record.save(record_path)
     return Outcome(record=record, path=record_path, was_done=False)
 
@@ -149,9 +152,17 @@ def _record(run: Run, training: Training, started: str, environment: dict[str, o
     )
 
 
-def _environment(device: torch.device, how: How) -> dict[str, object]:
+def _machine(device: torch.device, how: How) -> dict[str, Any]:
+    """Return what the last bits of a sum may depend on."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
-    return describe_environment(device=name, threads=torch.get_num_threads(), compiled=how.compiled)
+    return {"device": name, "threads": torch.get_num_threads(), "compiled": how.compiled}
+
+
+def _warn_if_changed(before: dict[str, Any], now: dict[str, Any], console: Console) -> None:
+    changed = [f"{name} {before.get(name)} then, {now[name]} now" for name in now if before.get(name) != now[name]]
+    if changed:
+        message = f"not bit for bit what an uninterrupted run gives: {'; '.join(changed)}"
+        console.print(message, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def _cpu_name() -> str:

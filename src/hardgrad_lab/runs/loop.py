@@ -6,6 +6,7 @@ random numbers and the half-filled averages all come back. Nothing reads a numbe
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -63,6 +64,19 @@ class Interrupted(Exception):
         self.number = number
 
 
+class DivergedError(ArithmeticError):
+    """The loss is no number any more.
+
+    Args:
+        samples: seen until it was noticed.
+        averages: the loss and the penalty.
+    """
+
+    def __init__(self, samples: int, averages: dict[str, float]) -> None:
+        figures = ", ".join(f"{name} {value}" for name, value in averages.items())
+        super().__init__(f"the training diverged: {figures} at sample {samples:,}; a smaller lr or a clip may hold it")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """How far to train, and how often to look up.
@@ -108,12 +122,14 @@ class Training:
     sums: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.float64))
     summed: int = 0
 
-    def step(self, objective: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], clip: float) -> None:
-        """Take one optimiser step on the next batch."""
+    def step(self, loss: Loss, clip: float) -> None:
+        """Take one optimiser step on the next batch; ``loss`` is the training's own, or a compiled one."""
         inputs, targets = self.stream.batch()
-        task, penalty = objective(inputs, targets)
+        with hg.penalties() as bag:  # asked for only to be shown: without it the bridges would train the same
+            task = loss(inputs, targets)
+        penalty = bag.total().to(task.device)
         self.optimizer.zero_grad(set_to_none=True)
-        (task + penalty).backward()  # type: ignore[no-untyped-call]
+        (task + penalty).backward()
         if clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), clip)
         self.optimizer.step()
@@ -124,24 +140,25 @@ class Training:
         self.steps += 1
         self.samples += len(inputs)
 
-    def objective(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the task's loss and the sum of the penalties of the layers that have one."""
-        with hg.penalties() as bag:
-            task = self.loss(inputs, targets)
-        return task, bag.total().to(task.device)
-
     def averages(self) -> dict[str, float]:
         """Return the mean loss and penalty since the last evaluation. Waits for the device."""
         loss, penalty = (self.sums / max(self.summed, 1)).tolist()
         return {"loss": loss, "penalty": penalty}
 
     def add_point(self, *, last: bool) -> None:
-        """Evaluate, and extend the curve by what came out."""
+        """Evaluate, and extend the curve by what came out.
+
+        Raises:
+            DivergedError: if the loss since the last point is not a finite number.
+        """
+        averages = self.averages()
+        if not all(math.isfinite(value) for value in averages.values()):
+            raise DivergedError(self.samples, averages)
         self.model.eval()
         with torch.no_grad():
             measured = self.evaluate(last)
         self.model.train()
-        self.curve.append({"samples": self.samples, "seconds": self.seconds, **self.averages(), **measured})
+        self.curve.append({"samples": self.samples, "seconds": self.seconds, **averages, **measured})
         self.sums, self.summed = torch.zeros_like(self.sums), 0
 
     def state_dict(self) -> dict[str, Any]:
@@ -187,13 +204,14 @@ def train(
 
     Raises:
         Interrupted: on SIGINT or SIGTERM, once a checkpoint is written.
+        DivergedError: if the loss is no finite number at an evaluation.
     """
-    objective = torch.compile(training.objective) if compiled else training.objective
+    loss = torch.compile(training.loss) if compiled else training.loss
     began, saved = time.monotonic() - training.seconds, time.monotonic()
     training.model.train()
     with _signals() as arrived:
         while training.steps < plan.steps:
-            training.step(objective, plan.clip)
+            training.step(loss, plan.clip)
             training.seconds = time.monotonic() - began
             watcher.step(training)
             if training.steps % plan.evaluate_every == 0 or training.steps == plan.steps:

@@ -66,10 +66,11 @@ class Bar:
         self.shown = now
         # The rate of this sitting: a resumed run has samples that this sitting did not train.
         rate = (training.samples - self.before) / max(now - self.began, 1e-9)
-        last = training.curve[-1] if training.curve else {}
-        accuracy = {"accuracy": last["accuracy"]} if "accuracy" in last else {}
-        figures = _figures({**training.averages(), **accuracy})
-        self.progress.update(self.task, completed=training.steps, figures=f"{figures}  {rate:,.0f} samples/s")
+        values = dict(training.curve[-1]) if training.curve else {}
+        if training.summed:
+            values |= training.averages()
+        figures = _figures(values, separator=" ")
+        self.progress.update(self.task, completed=training.steps, figures=f"{figures} {rate:,.0f} samples/s")
 
     def point(self, training: Training) -> None:
         """Refresh the bar now."""
@@ -78,28 +79,30 @@ class Bar:
 
 
 @contextmanager
-def watch(title: str, plan: Plan, console: Console) -> Iterator[Watcher]:
+def watch(title: str, plan: Plan, begun: int, console: Console) -> Iterator[Watcher]:
     """Show the progress of a run.
 
     Args:
         title: what to call it.
         plan: of the run.
+        begun: steps taken in earlier sittings.
         console: where to show it.
 
     Yields:
         What the loop should tell.
     """
+    console.print(title, highlight=False, soft_wrap=True)
     if not console.is_terminal:
-        console.print(title, highlight=False, soft_wrap=True)
         yield LinePerPoint(console, plan)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.percentage:>3.0f}%"))
-    with Progress(*columns, TextColumn("{task.fields[figures]}"), TimeRemainingColumn(), console=console) as progress:
-        yield Bar(progress, progress.add_task(title, total=plan.steps, figures=""))
+    # All of it fits 80 columns.
+    columns = (BarColumn(bar_width=8), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.fields[figures]}"))
+    with Progress(*columns, TimeRemainingColumn(compact=True), console=console) as progress:
+        yield Bar(progress, progress.add_task("", total=plan.steps, completed=begun, figures=""))
 
 
-def _figures(values: dict[str, float]) -> str:
-    parts = [f"{name} {values[name]:.3f}" for name in ("loss", "penalty") if name in values]
+def _figures(values: dict[str, float], separator: str = "  ") -> str:
+    parts = [f"{name} {values[name]:#.4g}" for name in ("loss", "penalty") if name in values]
     if "accuracy" in values:
         parts.append(f"accuracy {values['accuracy']:.2%}")
-    return "  ".join(parts)
+    return separator.join(parts)

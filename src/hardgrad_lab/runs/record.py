@@ -143,19 +143,17 @@ def config_hash(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def describe_environment(*, device: str, threads: int, compiled: bool) -> dict[str, Any]:
+def describe_environment(machine: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a reader needs to judge the numbers of a run.
 
     Args:
-        device: the device's name.
-        threads: how many threads torch used.
-        compiled: whether the loss went through ``torch.compile``.
+        machine: the device, the threads, whether the loss was compiled.
 
     Returns:
         A dict of plain JSON values. ``commit`` is there only for a git checkout of this program.
     """
     versions = {"python": platform.python_version(), "torch": _version("torch"), "hardgrad": _version("hardgrad")}
-    return {"versions": versions, "device": device, "threads": threads, "compiled": compiled, **_commit()}
+    return {"versions": versions, **machine, **_commit()}
 
 
 def _version(distribution: str) -> str:
