@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hardgrad.graft import graft
@@ -27,11 +28,6 @@ class Fidelity:
 
     relative_error: float
     gradient_norm: float | None
-
-
-def squared_difference(approximation: Tensor, target: Tensor) -> Tensor:
-    """Elementwise ``(approximation - target) ** 2``: the distance of equation 2 before its sum."""
-    return (approximation - target).square()
 
 
 class Bridge(nn.Module):
@@ -102,9 +98,9 @@ class Bridge(nn.Module):
         self.hard = hard
         self.approximator = approximator
         self.weight = weight
-        self.distance = distance or squared_difference
+        self.distance = distance
         self.conditioning = conditioning
-        self._hard_norm = self._error_norm = torch.full((), torch.nan)
+        self._hard_norm = self._squared_error = torch.full((), torch.nan)
         self._gradient_norm: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -116,14 +112,17 @@ class Bridge(nn.Module):
         lend, learn = two_tracks(self.approximator, self._watched(x), x if self.conditioning else x.detach())
         self._check_approximator(x, value, learn)
         path = settle(self, lend, self._penalty(x, value, learn))
-        self._note(value, learn)
         return graft(value, path)
 
     def _penalty(self, x: Tensor, value: Tensor, learn: Tensor) -> Tensor:
         # In single precision at least: the squares of a few hundred features overflow fp16.
         wide = torch.promote_types(value.dtype, torch.float32)
+        learn, value = learn.to(wide), value.to(wide)
+        squares = F.mse_loss(learn if self.distance is None else learn.detach(), value, reduction="sum")
+        self._note(value, squares.detach())
+        total = squares if self.distance is None else self.distance(learn, value).sum()
         batch = x.shape[0] if x.ndim > 1 else 1
-        return self.distance(learn.to(wide), value.to(wide)).sum() * (self.weight / max(batch, 1))
+        return total * (self.weight / max(batch, 1))
 
     def fidelity(self) -> Fidelity:
         """Return how well the approximator imitated the hard function on the last training batch.
@@ -133,9 +132,11 @@ class Bridge(nn.Module):
         Raises:
             RuntimeError: if no training batch has passed yet.
         """
-        if self._error_norm.isnan() and self._hard_norm.isnan():
-            raise RuntimeError(f"{self._label()}: no training batch has passed yet (or it held NaN); call it in train()")
-        error, scale = self._error_norm.item(), self._hard_norm.item()
+        if self._squared_error.isnan() and self._hard_norm.isnan():
+            raise RuntimeError(
+                f"{self._label()}: no training batch has passed yet (or it held NaN); call it in train()"
+            )
+        error, scale = self._squared_error.sqrt().item(), self._hard_norm.item()
         relative = error / scale if scale else (0.0 if error == 0 else float("inf"))
         return Fidelity(relative, None if self._gradient_norm is None else self._gradient_norm.item())
 
@@ -146,12 +147,13 @@ class Bridge(nn.Module):
         entry.register_hook(self._note_gradient)
         return entry
 
-    def _note_gradient(self, gradient: Tensor) -> None:
-        self._gradient_norm = torch.linalg.vector_norm(gradient.detach())
+    def _note_gradient(self, gradient: Tensor | None) -> None:
+        if gradient is not None:  # None in the backward of a penalty by itself
+            self._gradient_norm = torch.linalg.vector_norm(gradient.detach())
 
-    def _note(self, value: Tensor, learn: Tensor) -> None:
+    def _note(self, value: Tensor, squared_error: Tensor) -> None:
         if torch.compiler.is_compiling() or not _in_transform():
-            self._error_norm = torch.linalg.vector_norm(learn.detach() - value)
+            self._squared_error = squared_error
             self._hard_norm = torch.linalg.vector_norm(value)
 
     def _check_hard(self, x: Tensor, value: Tensor) -> None:
@@ -197,7 +199,7 @@ def name_of(function: object) -> str:
 
 def _in_transform() -> bool:
     """Whether a ``torch.func`` transform runs, whose tensors must not outlive it."""
-    return torch._C._functorch.maybe_current_level() is not None
+    return torch._C._are_functorch_transforms_active()
 
 
 class HardLayer(nn.Module):

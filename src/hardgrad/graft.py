@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class _Graft(torch.autograd.Function):
-    # No `jvp`: torch.compile does not trace a Function that defines one (torch 2.13), and forward mode then says so itself.
+    # No `jvp`: torch.compile does not trace a Function that defines one (torch 2.13). Forward mode says so itself.
     generate_vmap_rule = True
 
     @staticmethod
@@ -30,7 +30,7 @@ class _Graft(torch.autograd.Function):
 def graft(value: Tensor, path: Tensor) -> Tensor:
     r"""Return ``value`` bit for bit, with the gradient of ``path``.
 
-    .. math:: y = \text{value}, \qquad \frac{\partial y}{\partial\,\cdot} = \frac{\partial\,\text{path}}{\partial\,\cdot}
+    .. math:: y = \text{value}, \qquad \frac{\partial y}{\partial x} = \frac{\partial\,\text{path}}{\partial x}
 
     The common ``path + (value - path).detach()`` rounds: the sum need not equal ``value``. This does not.
 
@@ -51,7 +51,7 @@ def graft(value: Tensor, path: Tensor) -> Tensor:
         >>> y.tolist()
         [1.0, -1.0]
         >>> y.sum().backward()
-        >>> torch.equal(x.grad, 1 - torch.tanh(x.detach()) ** 2)
+        >>> torch.allclose(x.grad, 1 - torch.tanh(x.detach()) ** 2)
         True
 
     Source: the forward of Bengio et al. 2013 (arXiv 1308.3432) and of Ramapuram and Webb 2020 (arXiv 1905.03658,

@@ -123,7 +123,9 @@ def quantize(x: Tensor, levels: int, low: float = 0.0, high: float = 1.0) -> Ten
         [0.0, 0.0, 0.5, 1.0]
     """
     if levels < 2:
-        raise ValueError(f"quantize: levels must be at least 2, got {levels}; 2 ** bits for a quantiser of so many bits")
+        raise ValueError(
+            f"quantize: levels must be at least 2, got {levels}; 2 ** bits for a quantiser of so many bits"
+        )
     if not low < high:
         raise ValueError(f"quantize: low must be below high, got low={low} and high={high}; swap them")
     index = torch.round((x.clamp(low, high) - low) * ((levels - 1) / (high - low)))
@@ -210,8 +212,7 @@ def rank(x: Tensor, dim: int = -1) -> Tensor:
         >>> hg.hard.rank(torch.tensor([0.6, 0.2, 0.9])).tolist()
         [1.0, 0.0, 2.0]
     """
-    order = x.argsort(dim=dim, stable=True)
-    return order.argsort(dim).to(x.dtype)
+    return _order(x, dim).argsort(dim).to(x.dtype)
 
 
 def permutation(x: Tensor) -> Tensor:
@@ -233,7 +234,7 @@ def permutation(x: Tensor) -> Tensor:
 
     Source: the target of Ramapuram and Webb 2020 (arXiv 1905.03658), section IV-A.
     """
-    order = x.argsort(dim=-1, stable=True)
+    order = _order(x, -1)
     return (order.unsqueeze(-1) == torch.arange(x.shape[-1], device=x.device)).to(x.dtype)
 
 
@@ -373,7 +374,8 @@ def categorical(p: Tensor, *, generator: torch.Generator | None = None) -> Tenso
     cumulated = p.to(torch.promote_types(p.dtype, torch.float32)).cumsum(-1)
     total = cumulated[..., -1:]
     # The product may round up to the total, past the last class that has weight.
-    u = torch.minimum(_uniform(p, (*p.shape[:-1], 1), generator) * total, total.nextafter(torch.zeros_like(total)))
+    below = total * (1 - torch.finfo(total.dtype).eps)
+    u = torch.minimum(_uniform(p, (*p.shape[:-1], 1), generator) * total, below)
     index = (cumulated <= u).sum(-1, keepdim=True)
     return torch.zeros_like(p).scatter(-1, index, torch.ones_like(index, dtype=p.dtype))
 
@@ -382,8 +384,16 @@ def _keep_nan(y: Tensor, x: Tensor) -> Tensor:
     return torch.where(x.isnan(), x, y)
 
 
+def _order(x: Tensor, dim: int) -> Tensor:
+    """Indices of ascending order, equals in the order they stand."""
+    # ONNX has no stable sort, but the operator that an ordinary one becomes breaks ties by position.
+    return x.argsort(dim) if torch.onnx.is_in_onnx_export() else x.argsort(dim=dim, stable=True)
+
+
 def _uniform(like: Tensor, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
     dtype = torch.promote_types(like.dtype, torch.float32)
+    if generator is None:  # ONNX knows only the form without the argument
+        return torch.rand(shape, dtype=dtype, device=like.device)
     return torch.rand(shape, generator=generator, dtype=dtype, device=like.device)
 
 
@@ -414,7 +424,8 @@ def _lloyd(points: Tensor, centres: Tensor) -> Tensor:
     member = (index.unsqueeze(-1) == torch.arange(k, device=points.device)).to(points.dtype)  # (..., n, k)
     count = member.sum(-2).unsqueeze(-1)
     empty = count == 0
-    mean = (member.mT @ points) / count.clamp(min=1)
+    # A sum of products, not a matmul: autocast would round that to half precision.
+    mean = (member.unsqueeze(-1) * points.unsqueeze(-2)).sum(-3) / count.clamp(min=1)
     # The j-th empty cluster takes the j-th farthest point.
     turn = (empty.squeeze(-1).cumsum(-1) - 1).clamp(min=0)
     far = gap.topk(k, -1).indices.gather(-1, turn)

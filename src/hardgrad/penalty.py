@@ -8,14 +8,15 @@ the user instead, as ``bag.total()``.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_pre_hook
 
 
 class _Ride(torch.autograd.Function):
@@ -51,12 +52,19 @@ _open = _Open()
 class Penalties:
     """The penalties of one ``penalties()`` scope, by module name.
 
-    Iterating gives ``(module name, penalty)``, one pair a module, its calls summed; ``dict(bag)`` works.
+    Iterating gives ``(module name, penalty)``, one pair a module, its calls summed; ``dict(bag)`` works. The name is
+    what the outermost module called has for the layer in its ``named_modules()``. Code compiled together with its
+    caller does not tell it: pass the model to ``penalties``, or the layers are numbered.
+
+    Args:
+        model: where to look names up; found by itself where it can be.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, model: nn.Module | None = None) -> None:
         self._items: list[tuple[nn.Module, Tensor]] = []
         self._names: dict[nn.Module, str] = {}
+        if model is not None:
+            self._name_all_below(model)
 
     def total(self) -> Tensor:
         """Return the sum of all penalties collected so far, a tensor of shape (); zero if there are none."""
@@ -74,24 +82,49 @@ class Penalties:
     def __len__(self) -> int:
         return len({module for module, _ in self._items})
 
-    def _learn_names(self, module: nn.Module, args: Any) -> None:
-        """Name what lies under a module that nothing called before has named: the user's model, in most loops."""
-        if module not in self._names:
-            wrapped = ("_orig_mod", "module")  # torch.compile, DistributedDataParallel
-            for path, child in module.named_modules():
-                name = ".".join(part for part in path.split(".") if part not in wrapped)
-                self._names.setdefault(child, name)
+    def _add(self, module: nn.Module, penalty: Tensor) -> None:
+        self._items.append((module, penalty))
+        if not torch.compiler.is_compiling() and module not in self._names:
+            self._name_all_below(_outermost_call() or module)
+
+    def _name_all_below(self, root: nn.Module) -> None:
+        for path, child in root.named_modules():
+            parts = (part for part in path.split(".") if part not in _WRAPPERS)
+            self._names.setdefault(child, ".".join(parts))
+
+
+# Names that torch.compile and DistributedDataParallel put before the model's own.
+_WRAPPERS = ("_orig_mod", "module")
+
+
+def _outermost_call() -> nn.Module | None:
+    """The module whose call the running code is in: the user's model, in most loops.
+
+    A module does not know its name, only the model that holds it does. A global forward hook would also find the
+    model, but torch.compile cannot trace through one (torch 2.13).
+    """
+    frame: FrameType | None = sys._getframe()
+    outermost: nn.Module | None = None
+    while frame is not None:
+        if frame.f_code is nn.Module._call_impl.__code__:
+            outermost = frame.f_locals["self"]
+        frame = frame.f_back
+    return outermost
 
 
 @contextmanager
-def penalties() -> Iterator[Penalties]:
+def penalties(model: nn.Module | None = None) -> Iterator[Penalties]:
     r"""Collect the penalties of every layer called inside, instead of letting them train themselves.
 
     .. math:: \text{loss} = \text{task} + \sum_i \text{penalty}_i
 
     Without the scope each penalty trains its own network through the user's ``loss.backward()``. With it the user adds
     ``bag.total()`` to the loss, which is what fp16 loss scaling needs (a scaled loss must scale its penalties too), and
-    may log each. Both train identically in fp32. Scopes nest; the innermost collects.
+    may log each. Both train identically in fp32. Scopes nest; the innermost collects. Task and penalties share a graph:
+    one backward for both, or ``retain_graph=True`` in the first of two.
+
+    Args:
+        model: where to look module names up; needed only if the call of the model is itself inside compiled code.
 
     Yields:
         A bag: ``bag.total()`` is the sum, iterating gives ``(module name, penalty)``.
@@ -108,7 +141,7 @@ def penalties() -> Iterator[Penalties]:
 
     Source: the second term of equation 2 of Ramapuram and Webb 2020 (arXiv 1905.03658).
     """
-    bag, outer = Penalties(), _open.bag
+    bag, outer = Penalties(model), _open.bag
     _open.bag = bag
     try:
         yield bag
@@ -129,7 +162,7 @@ def settle(module: nn.Module, output: Tensor, penalty: Tensor) -> Tensor:
     """
     bag = _open.bag
     if bag is not None and not _in_backward():
-        bag._items.append((module, penalty))
+        bag._add(module, penalty)
         return output
     return cast(Tensor, _Ride.apply(output, penalty))
 

@@ -71,7 +71,7 @@ def two_tracks(module: nn.Module, lend: Tensor, learn: Tensor) -> tuple[Tensor, 
     """Return ``module`` at one input twice: frozen weights for the task, live weights for the penalty.
 
     Args:
-        module: any network. ``nn.Sequential`` is walked; ``nn.Linear`` in it is computed once; the rest is called twice.
+        module: any network. ``nn.Sequential`` is walked, ``nn.Linear`` in it computed once, the rest called twice.
         lend: the input that the task's gradient flows into, shape as the module takes it.
         learn: the same numbers for the penalty, usually detached.
 

@@ -75,7 +75,9 @@ def mlp(
     Source: the "batch" approximator of the program published with Ramapuram and Webb 2020 (arXiv 1905.03658).
     """
     sizes = [in_features, *hidden, out_features]
-    _check_sizes("mlp", in_features=in_features, out_features=out_features, **{f"hidden[{i}]": n for i, n in enumerate(hidden)})
+    _check_sizes(
+        "mlp", in_features=in_features, out_features=out_features, **{f"hidden[{i}]": n for i, n in enumerate(hidden)}
+    )
     layers = [module for fan_in, fan_out in pairwise(sizes) for module in (nn.Linear(fan_in, fan_out), activation())]
     return nn.Sequential(*layers[:-1])
 
@@ -137,7 +139,9 @@ def conv(
         >>> hg.approximators.conv(3, 8)(torch.zeros(2, 3, 9, 9)).shape
         torch.Size([2, 8, 9, 9])
     """
-    _check_sizes("conv", in_channels=in_channels, out_channels=out_channels, width=width, kernel_size=kernel_size, layers=layers)
+    _check_sizes(
+        "conv", in_channels=in_channels, out_channels=out_channels, width=width, kernel_size=kernel_size, layers=layers
+    )
     if kernel_size % 2 == 0:
         raise ValueError(f"conv: kernel_size must be odd to keep height and width, got {kernel_size}")
     sizes = [in_channels, *[width] * layers, out_channels]
@@ -173,7 +177,9 @@ class SelfAttention(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.project = nn.Linear(width, 3 * width)
         self.merge = nn.Linear(width, width)
-        self.feed = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.feed = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         query, key, value = self.project(self.norm(x)).unflatten(-1, (3, self.heads, -1)).unbind(-3)
@@ -216,7 +222,9 @@ def sequence(
         >>> hg.approximators.sequence(1, 2)(torch.zeros(8, 5, 1)).shape
         torch.Size([8, 5, 2])
     """
-    _check_sizes("sequence", in_features=in_features, out_features=out_features, width=width, heads=heads, layers=layers)
+    _check_sizes(
+        "sequence", in_features=in_features, out_features=out_features, width=width, heads=heads, layers=layers
+    )
     if width % heads:
         raise ValueError(f"sequence: heads must divide width, got heads={heads} and width={width}")
     blocks = [SelfAttention(width, heads) for _ in range(layers)]

@@ -70,7 +70,7 @@ def tanh(slope: float = 1.0, centre: float = 0.0) -> SoftTwin:
 
 
 def arctan(slope: float = 1.0, centre: float = 0.0) -> SoftTwin:
-    r"""Return :math:`\tfrac{1}{\pi}\arctan(\tfrac{\pi}{2}\,\text{slope}\,(x - \text{centre})) + \tfrac12`, twin of a step.
+    r"""Return :math:`\tfrac1\pi\arctan(\tfrac\pi2\,\text{slope}\,(x - \text{centre})) + \tfrac12`, the twin of a step.
 
     Its tails fall as :math:`1/x^2`, so a unit far from its threshold still hears something.
 

@@ -1,0 +1,168 @@
+"""What a bridge costs, as ratios within one run. Usage: python benchmarks/bridge.py [--rounds 200]
+
+- a training step of the 10-sort network against the same step written the published way, where the approximator is
+  differentiated inside the backward of the hard layer (eager, and with our step under torch.compile);
+- the evaluated layer against the bare hard function;
+- the import of hardgrad on top of torch's;
+- the exported graph of the stripped model against that of the bare function's model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import hardgrad as hg
+
+LENGTH, BATCH, WIDTH = 10, 1024, 256
+SIGN = partial(hg.hard.sign, margin=0.5)
+
+
+class PublishedWay(nn.Module):
+    """The hard layer as the published program computes it; the caller adds ``penalty`` to the loss."""
+
+    class Function(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor, soft: Tensor) -> Tensor:
+            ctx.save_for_backward(x, soft)
+            y = torch.zeros_like(x)
+            y[x < -0.5] = -1
+            y[x > 0.5] = 1
+            return y
+
+        @staticmethod
+        def backward(ctx: Any, grad: Tensor) -> Any:
+            x, soft = ctx.saved_tensors
+            with torch.enable_grad():
+                return torch.autograd.grad(soft, x, grad, retain_graph=True)[0], None
+
+    def __init__(self, approximator: nn.Module) -> None:
+        super().__init__()
+        self.approximator = approximator
+
+    def forward(self, x: Tensor) -> Tensor:
+        soft = self.approximator(x)
+        y = self.Function.apply(x, soft)
+        self.penalty = 10 * F.mse_loss(soft, y, reduction="none").sum(-1).mean()
+        return y
+
+
+def network(hard_layer: nn.Module) -> nn.Sequential:
+    body = hg.approximators.mlp(LENGTH, WIDTH, hidden=(WIDTH // 2, WIDTH // 2))
+    return nn.Sequential(*body, nn.Tanh(), hard_layer, nn.Linear(WIDTH, LENGTH**2))
+
+
+def approximator() -> nn.Sequential:
+    return hg.approximators.mlp(WIDTH, WIDTH, hidden=(WIDTH // 2, WIDTH // 2))
+
+
+def step_of(model: nn.Sequential, compiled: bool = False) -> Callable[[], None]:
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
+    x = torch.rand(BATCH, LENGTH, generator=torch.Generator().manual_seed(0))
+    target = x.argsort(-1)
+
+    def loss_of(x: Tensor, target: Tensor) -> Tensor:
+        loss = F.cross_entropy(model(x).view(-1, LENGTH, LENGTH), target, reduction="none").sum(-1).mean()
+        return loss + model[-2].penalty if isinstance(model[-2], PublishedWay) else loss
+
+    run = torch.compile(loss_of, fullgraph=True) if compiled else loss_of
+
+    def step() -> None:
+        optimizer.zero_grad()
+        run(x, target).backward()
+        optimizer.step()
+
+    return step
+
+
+def race(contestants: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median seconds of each, called in turn so that a busy machine slows all alike."""
+    for run in contestants.values():
+        for _ in range(10):
+            run()
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(rounds):
+        for name, run in contestants.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def training_step(rounds: int) -> None:
+    published, ours, compiled, identity = (
+        network(layer)
+        for layer in (
+            PublishedWay(approximator()),
+            hg.Bridge(SIGN, approximator()),
+            hg.Bridge(SIGN, approximator()),
+            hg.straight_through(SIGN),
+        )
+    )
+    seconds = race(
+        {
+            "published way": step_of(published),
+            "bridge": step_of(ours),
+            "bridge, compiled": step_of(compiled, compiled=True),
+            "straight-through": step_of(identity),
+        },
+        rounds,
+    )
+    for name, value in seconds.items():
+        print(f"step, {name:18} {1e3 * value:7.2f} ms   {value / seconds['published way']:.2f} of the published way")
+
+
+def evaluation(rounds: int) -> None:
+    layer = hg.Bridge(SIGN, approximator()).eval()
+    x = torch.randn(BATCH, WIDTH)
+    with torch.no_grad():
+        seconds = race({"bare": lambda: SIGN(x), "eval": lambda: layer(x)}, 20 * rounds)
+    print(
+        f"eval() of the layer     {1e6 * seconds['eval']:7.1f} us   {seconds['eval'] / seconds['bare']:.3f} of the bare"
+    )
+
+
+def imports(rounds: int) -> None:
+    def seconds(code: str) -> float:
+        probe = f"import torch, time; t = time.perf_counter(); {code}; print(time.perf_counter() - t)"
+        return float(subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout)
+
+    print(f"import hardgrad         {1e3 * min(seconds('import hardgrad') for _ in range(rounds)):7.1f} ms after torch")
+
+
+def exported_nodes() -> None:
+    class Bare(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return SIGN(x)
+
+    x = torch.randn(4, LENGTH)
+    models = hg.strip(network(hg.Bridge(SIGN, approximator())).eval()), network(Bare()).eval()
+    nodes = [len(torch.export.export(model, (x,)).graph.nodes) for model in models]
+    print(f"exported nodes          {nodes[0]:7d}      bare function's model {nodes[1]}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=200)
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    print(f"torch {torch.__version__}, {options.threads} thread(s), T={LENGTH}, batch {BATCH}, width {WIDTH}")
+    training_step(options.rounds)
+    evaluation(options.rounds)
+    imports(5)
+    exported_nodes()
+
+
+if __name__ == "__main__":
+    main()
