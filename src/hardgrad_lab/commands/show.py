@@ -25,7 +25,7 @@ def show_report(results: Path, out: Path, console: Console) -> int:
         NoRecordsError: if there is nothing to report on.
     """
     from hardgrad_lab.report.sorting import NUMERIC, report_sorting
-    from hardgrad_lab.report.sorting_table import HEADINGS
+    from hardgrad_lab.report.sorting_table import HEADINGS, LEGEND
 
     made = report_sorting(results, out)
     for warning in made.warnings:
@@ -37,12 +37,12 @@ def show_report(results: Path, out: Path, console: Console) -> int:
         padding=(0, 1, 0, 0),
     )
     for number, heading in enumerate(HEADINGS):
-        foldable = heading in ("setting", "published %")
         justify: Literal["left", "right"] = "right" if number in NUMERIC else "left"
-        table.add_column(heading, justify=justify, no_wrap=not foldable, overflow="fold")
+        table.add_column(heading, justify=justify, no_wrap=heading != "setting", overflow="fold")
     for row in made.rows:
         table.add_row(*row.cells())
     console.print(table)
+    console.print(LEGEND, style="dim", highlight=False)
     for kind, path in [("table", made.markdown), *(("picture", path) for path in made.pictures), ("page", made.page)]:
         console.print(f"{kind:<8} {path}", highlight=False, soft_wrap=True)
     return 0

@@ -12,13 +12,15 @@ from hardgrad_lab.dab.sorting import SYSTEMS
 from hardgrad_lab.report.figures import inline_svg, save_figure
 from hardgrad_lab.report.records import Group, NoRecordsError, find_records, group_by_config
 from hardgrad_lab.report.sorting_figures import curves, ponders
-from hardgrad_lab.report.sorting_table import HEADINGS, Row, as_markdown, rows
+from hardgrad_lab.report.sorting_table import HEADINGS, LEGEND, Row, as_markdown, rows
 from hardgrad_lab.runs.atomic import write_text
 from hardgrad_lab.runs.record import Record
 
 NUMERIC = (0, 3, 4, 5, 6, 7)  # columns of figures, set flush right
 CURVES = "Accuracy against training samples"
-CURVES_CAPTION = "One line a run, measured on held-out rows. The thin level lines are the published numbers."
+CURVES_CAPTION = (
+    "One line a run, measured on held-out rows. Thin level lines are published numbers. No run that pondered."
+)
 PONDERING = "Effect of pondering"
 PONDERING_CAPTION = "Best accuracy of a run, mean and standard deviation, as in figure 6 of the paper."
 
@@ -98,7 +100,13 @@ def _render(
     )
     template = environment.get_template("sorting.html.jinja")
     return template.render(
-        headings=HEADINGS, numeric=NUMERIC, rows=table, figures=figures, warnings=warnings, runs=_provenance(groups)
+        headings=HEADINGS,
+        legend=LEGEND,
+        numeric=NUMERIC,
+        rows=table,
+        figures=figures,
+        warnings=warnings,
+        runs=_provenance(groups),
     )
 
 

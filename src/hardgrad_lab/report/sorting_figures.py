@@ -15,7 +15,8 @@ from hardgrad_lab.report.sorting_table import describe_setting
 
 
 def curves(groups: Sequence[Group]) -> Figure:
-    """Draw test accuracy against training samples, one panel a length, one line a run."""
+    """Draw test accuracy against training samples, one panel a length, one line a run that did not ponder."""
+    groups = [group for group in groups if not group.config["ponder"]] or groups
     lengths = sorted({group.config["length"] for group in groups})
     figure, axes = new_figure(len(lengths))
     for panel, length in zip(axes, lengths, strict=True):
@@ -64,7 +65,7 @@ def _ponder_panel(panel: Axes, length: int, groups: Sequence[Group]) -> None:
     kinds: dict[str, list[Group]] = {}
     for group in groups:
         # Runs that differ in their ponder steps alone share a line.
-        key = describe_setting(group).replace(f", ponder={group.config['ponder']}", "")
+        key = describe_setting(group).replace(f", ponder {group.config['ponder']}", "")
         kinds.setdefault(f"{key}, {group.config['samples']:,} samples", []).append(group)
     for number, (label, members) in enumerate(sorted(kinds.items())):
         members = sorted(members, key=lambda group: int(group.config["ponder"]))

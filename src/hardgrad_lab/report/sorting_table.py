@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from hardgrad_lab.dab.sorting import PUBLISHED, SYSTEMS, OptionError, Sorting, configure
 from hardgrad_lab.report.records import Group
 
-FALLS_SHORT = "▼ below"
+FALLS_SHORT = "▼"
+LEGEND = "▼ our mean is below the published one. * from section IV-A, not table II."
 NO_FIGURE = "-"
 HEADINGS = ("T", "system", "setting", "published %", "ours %", "n", "samples", "time", "")
 
@@ -65,7 +66,7 @@ def rows(groups: Sequence[Group]) -> list[Row]:
 
 
 def describe_setting(group: Group) -> str:
-    """Return the preset's name and every value that differs from it, such as ``fast, lr=0.002``."""
+    """Return the preset's name and every value that differs from it, such as ``fast, lr 0.002``."""
     config = group.config
     try:
         preset: Sorting | None = configure(config["setting"], config["system"], config["length"], {})
@@ -73,11 +74,19 @@ def describe_setting(group: Group) -> str:
         preset = None
     # The number of samples has a column of its own.
     differing = [
-        f"{name}={value}"
+        _say(name, value)
         for name, value in config.items()
         if name != "samples" and preset is not None and getattr(preset, name, None) != value
     ]
     return ", ".join([str(config["setting"]), *differing])
+
+
+def _say(name: str, value: object) -> str:
+    """Return a value in as few words as are clear: a choice speaks for itself."""
+    words = name.replace("_", " ")
+    if isinstance(value, bool):
+        return words if value else f"not {words}"
+    return value if isinstance(value, str) else f"{words} {value}"
 
 
 def falls_short(group: Group) -> bool:
@@ -102,14 +111,14 @@ def _row(group: Group) -> Row:
 
 
 def published_text(system: str, length: int) -> str:
-    """Return the published number as printed, with its source where that is not the table."""
+    """Return the published number as printed, starred if it is not in the table."""
     published = PUBLISHED.get((system, length))
     if published is None:
         return NO_FIGURE
     text = f"{published.accuracy:g}"
     if published.spread is not None:
         text += f" ± {published.spread:g}"
-    return text if published.source == "table II" else f"{text} ({published.source})"
+    return text if published.source == "table II" else f"{text}*"
 
 
 def _ours(group: Group) -> str:
@@ -118,7 +127,7 @@ def _ours(group: Group) -> str:
 
 
 def _count(samples: int) -> str:
-    return f"{samples / 1e6:,.1f} M"
+    return f"{samples / 1e9:.2f} G" if samples >= 1e9 else f"{samples / 1e6:.3g} M"
 
 
 def _duration(seconds: float) -> str:
@@ -129,4 +138,4 @@ def as_markdown(table: Sequence[Row]) -> str:
     """Return the table in Markdown."""
     lines = ["| " + " | ".join(HEADINGS) + " |", "| --: | --- | --- | --: | --: | --: | --: | --: | --- |"]
     lines += ["| " + " | ".join(row.cells()) + " |" for row in table]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", LEGEND]) + "\n"
