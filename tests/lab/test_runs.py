@@ -263,6 +263,37 @@ def test_a_done_run_is_not_run_again_unless_forced(tmp_path: Path, tiny: Tiny) -
     assert first.path.stat().st_mtime_ns > written
 
 
+def test_a_forced_run_that_is_stopped_can_be_resumed(
+    tmp_path: Path, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny()
+    first = reproduce(config, 0, How(results=tmp_path), QUIET)
+    step = Training.step
+
+    def stopped(self: Training, loss: Any, clip: float) -> None:
+        if self.steps == 13:
+            raise KeyboardInterrupt
+        step(self, loss, clip)
+
+    monkeypatch.setattr(Training, "step", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(config, 0, How(results=tmp_path, force=True, checkpoint_every=5), QUIET)
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.glob("*.json*")] == [f"{first.path.name}.old"]
+    again = reproduce(config, 0, How(results=tmp_path, resume=True), QUIET)
+    assert not again.was_done
+    assert again.record.metrics == first.record.metrics
+
+
+def test_a_damaged_record_of_a_done_run_is_said_with_the_cure(tmp_path: Path, tiny: Tiny) -> None:
+    config = tiny(samples=64)
+    path = reproduce(config, 0, How(results=tmp_path), QUIET).path
+    path.write_text("{")
+    with pytest.raises(RecordError, match=r"is not readable JSON.*run again with --force"):
+        reproduce(config, 0, How(results=tmp_path), QUIET)
+    assert reproduce(config, 0, How(results=tmp_path, force=True), QUIET).record.samples == 64
+
+
 def test_a_run_begun_before_asks_whether_to_resume(tmp_path: Path, tiny: Tiny) -> None:
     config = tiny(samples=64)
     reproduce(config, 0, How(results=tmp_path), QUIET).path.unlink()

@@ -97,8 +97,8 @@ class MachineOptions:
     """Continue a run that was stopped, bit for bit."""
     force: Annotated[bool, Parameter(negative="")] = False
     """Run again, even if a record or a checkpoint is there."""
-    threads: Annotated[int | None, _at_least(1)] = None
-    """CPU threads; by default torch's own choice."""
+    threads: Annotated[int, _at_least(1)] = 1
+    """CPU threads. More help a wide network on an idle machine, and hurt on a busy one."""
     compile: Annotated[bool, Parameter(negative="")] = False
     """Run the loss through torch.compile."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -116,7 +116,7 @@ class MachineOptions:
             results=self.out,
             resume=self.resume,
             force=self.force,
-            threads=self.threads or 0,
+            threads=self.threads,
             compiled=self.compile,
             device=self.device,
             checkpoint_every_s=self.checkpoint_seconds,

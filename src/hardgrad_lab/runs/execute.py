@@ -17,7 +17,7 @@ from hardgrad_lab.runs import checkpoint
 from hardgrad_lab.runs.atomic import sweep
 from hardgrad_lab.runs.loop import Plan, Training, train
 from hardgrad_lab.runs.progress import watch
-from hardgrad_lab.runs.record import Record, Run, describe_environment
+from hardgrad_lab.runs.record import Record, RecordError, Run, describe_environment
 
 
 class UnfinishedError(ValueError):
@@ -32,7 +32,8 @@ class How:
         results: folder of the records; checkpoints go to ``checkpoints`` in it.
         resume: continue from the checkpoint, where there is one.
         force: start again, whatever is there.
-        threads: CPU threads of torch; 0 leaves torch's choice.
+        threads: CPU threads of torch. One by default: networks of these sizes gain little from more, two threads on a
+            busy two-core machine were ten times slower than one, and the last bits depend on the number.
         compiled: run the loss through ``torch.compile``.
         device: cpu, cuda, or auto for cuda where there is one.
         checkpoint_every_s: seconds between checkpoints.
@@ -42,7 +43,7 @@ class How:
     results: Path = Path("results")
     resume: bool = False
     force: bool = False
-    threads: int = 0
+    threads: int = 1
     compiled: bool = False
     device: str = "auto"
     checkpoint_every_s: float = 30.0
@@ -84,10 +85,12 @@ def execute(run: Run, begin: Callable[[torch.device], tuple[Training, Plan]], ho
         DivergedError: if the loss is no finite number at an evaluation.
     """
     record_path, checkpoint_path = run.record_path(how.results), run.checkpoint_path(how.results)
-    if record_path.exists() and not how.force:
-        return Outcome(record=Record.load(record_path), path=record_path, was_done=True)
-    if how.threads:
-        torch.set_num_threads(how.threads)
+    if record_path.exists() and how.force:
+        # Out of the way, or a forced run that is stopped could not be resumed: its record would say that it is done.
+        record_path.replace(record_path.with_suffix(".json.old"))
+    if record_path.exists():
+        return Outcome(record=_done(record_path), path=record_path, was_done=True)
+    torch.set_num_threads(how.threads)
     device = choose_device(how.device)
     for path in (record_path, checkpoint_path):
         sweep(path)
@@ -121,6 +124,13 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and not found:
         raise ValueError("device must be cpu or auto here, got 'cuda', but torch sees no CUDA device")
     return torch.device("cuda" if name == "auto" and found else "cpu" if name == "auto" else name)
+
+
+def _done(path: Path) -> Record:
+    try:
+        return Record.load(path)
+    except RecordError as error:
+        raise RecordError(f"{error}; mend it, or run again with --force, which moves it aside") from None
 
 
 def _resumable(run: Run, path: Path, how: How) -> dict[str, Any] | None:
