@@ -36,7 +36,10 @@ def sign(x: Tensor, margin: float = 0.0) -> Tensor:
     """
     if not margin >= 0:
         raise ValueError(f"sign: margin must be at least 0, got {margin}; it is half the width of the dead zone")
-    return _keep_nan(F.hardshrink(x, margin).sign(), x)
+    if margin == 0:
+        return _keep_nan(x.sign(), x)
+    # What is left outside the dead zone is greater than the margin, so the quotient reaches 1; NaN passes all three.
+    return F.hardshrink(x, margin).div_(margin).clamp(-1.0, 1.0)
 
 
 def step(x: Tensor, threshold: float = 0.0) -> Tensor:
