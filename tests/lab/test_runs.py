@@ -428,6 +428,19 @@ def test_a_compiled_loss_trains_the_same(tmp_path: Path, tiny: Tiny, monkeypatch
     torch.testing.assert_close(torch.tensor(curves[0]), torch.tensor(curves[1]), rtol=1e-3, atol=1e-3)
 
 
+def test_a_run_sweeps_away_what_a_killed_one_left(tmp_path: Path, tiny: Tiny) -> None:
+    config = tiny(samples=64)
+    run = config.run(0)
+    strays = [
+        path.parent / f".{path.name}.tmp-x" for path in (run.record_path(tmp_path), run.checkpoint_path(tmp_path))
+    ]
+    for stray in strays:
+        stray.parent.mkdir(exist_ok=True)
+        stray.touch()
+    reproduce(config, 0, How(results=tmp_path), QUIET)
+    assert not any(stray.exists() for stray in strays)
+
+
 def test_another_seed_is_another_run(tmp_path: Path, tiny: Tiny) -> None:
     config = tiny(samples=64)
     for seed in (0, 1):

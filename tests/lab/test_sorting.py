@@ -208,10 +208,27 @@ def test_greedy_decoding_with_a_mask_gives_a_permutation(tiny: Tiny, system: Sys
 @pytest.mark.parametrize("system", ["pointer", "read-process-write"])
 @pytest.mark.parametrize("glimpses", [0, 2])
 def test_greedy_decoding_is_teacher_forcing_on_its_own_choices(tiny: Tiny, system: System, glimpses: int) -> None:
-    model = build(tiny(system, length=4, glimpses=glimpses, mask_chosen=False)).double().eval()
+    # With a mask an untrained network points at all numbers; without one it repeats itself, which would hide a slip.
+    model = build(tiny(system, length=4, glimpses=glimpses, mask_chosen=True)).double().eval()
     x = torch.rand(20, 4, dtype=torch.float64)
     greedy = model(x)
-    torch.testing.assert_close(model(x, greedy.argmax(1)), greedy)
+    forced = model(x, greedy.argmax(1))
+    torch.testing.assert_close(forced.masked_fill(greedy.isinf(), -torch.inf), greedy)
+    assert greedy.isinf().sum() == 20 * (0 + 1 + 2 + 3)
+
+
+def test_the_process_block_is_the_papers_recurrence() -> None:
+    model = ReadProcessWrite(4, 2).double()
+    memory = torch.randn(3, 5, 4, dtype=torch.float64)
+    ours = model._ponder(memory)
+    for b in range(3):
+        q = c = r = torch.zeros(1, 4, dtype=torch.float64)
+        for _ in range(2):
+            q, c = model.process(r, (q, c))
+            e = torch.stack([memory[b, i] @ q[0] for i in range(5)])
+            a = e.exp() / e.exp().sum()
+            r = sum(a[i] * memory[b, i] for i in range(5))[None]
+        torch.testing.assert_close(ours[b], torch.cat([q, r], 1)[0])
 
 
 def test_only_pointing_systems_are_shown_the_target(tiny: Tiny) -> None:
@@ -219,6 +236,38 @@ def test_only_pointing_systems_are_shown_the_target(tiny: Tiny) -> None:
 
 
 # --------------------------------------------------------------------------------------------------------- measure
+
+
+def test_the_curve_is_measured_on_few_rows_and_the_end_on_all(tiny: Tiny) -> None:
+    config = tiny("tanh-dense", length=2, test_rows=200, curve_rows=40)
+    training, _ = begin(config, 0, How(), CPU)
+    inputs, target = held_out(config, CPU)
+    with torch.no_grad():
+        right = (training.model(inputs).argmax(1) == target).all(1).float()
+        assert training.evaluate(False)["accuracy"] == pytest.approx(right[:40].mean().item())
+        assert training.evaluate(True)["accuracy"] == pytest.approx(right.mean().item())
+    assert right[:40].mean() != right.mean()
+
+
+def test_the_plan_follows_the_configuration(tiny: Tiny) -> None:
+    # 1000 samples in batches of 32 are 31.25 steps, so 32; a quarter of that between evaluations.
+    config = tiny(samples=1000, evaluations=4, clip=0.5, lr=0.003, schedule="constant")
+    training, plan = begin(config, 0, How(checkpoint_every=7, checkpoint_every_s=9.0), CPU)
+    assert (plan.steps, plan.evaluate_every, plan.clip) == (32, 8, 0.5)
+    assert (plan.checkpoint_every, plan.checkpoint_every_s) == (7, 9.0)
+    assert training.optimizer.param_groups[0]["lr"] == 0.003
+    assert training.scheduler is None
+
+
+def test_one_cycle_climbs_to_the_peak_and_down_to_nothing(tiny: Tiny) -> None:
+    training, plan = begin(tiny(samples=3200, lr=0.004), 0, How(), CPU)
+    rates = []
+    for _ in range(plan.steps):
+        rates.append(training.optimizer.param_groups[0]["lr"])
+        training.step(training.loss, 0.0)
+    assert max(rates) == pytest.approx(0.004, rel=0.01)
+    assert rates.index(max(rates)) == pytest.approx(30, abs=1)
+    assert rates[-1] < 1e-5 < rates[0] == pytest.approx(0.004 / 25)
 
 
 def one_hot(rows: list[list[int]]) -> Tensor:

@@ -20,6 +20,7 @@ Setting = Literal["fast", "published"]
 System = Literal["signum-dense", "tanh-dense", "elu-dense", "signum-rnn", "pointer", "read-process-write"]
 Surrogate = Literal["bridge", "straight-through"]
 Approximator = Literal["batch", "independent"]
+Optimizer = Literal["adam", "muon"]
 Schedule = Literal["constant", "one-cycle"]
 
 SIGNUM: tuple[System, ...] = ("signum-dense", "signum-rnn")
@@ -36,7 +37,9 @@ class Sorting:
         length: how many numbers to sort, T.
         samples: training samples to see.
         batch: samples in a step.
-        lr: Adam's learning rate; the peak of it under one-cycle.
+        optimizer: Adam for all weights; or Muon for the matrices of the network that sorts, and Adam for the rest.
+        lr: learning rate; the peak of it under one-cycle.
+        approximator_lr: Adam's learning rate for the bridge's approximator; 0 takes ``lr``.
         schedule: of the learning rate.
         clip: largest norm of the gradient; 0 never clips.
         width: features of the hidden layers and of the LSTM.
@@ -45,6 +48,8 @@ class Sorting:
         gamma: weight of the bridge's penalty.
         approximator: imitates all features of the layer at once (batch) or one by one (independent).
         centre_inputs: whether 1/2 is subtracted from every input.
+        near_ties: share of the training rows in which one number is moved close to another; the test set has none but
+            those that chance makes.
         fixed_rows: train on so many rows, shuffled anew each epoch; 0 draws every sample afresh.
         test_rows: rows of the held-out test set, drawn from a seed of its own.
         curve_rows: how many of them the points along the curve are measured on; the last point takes all.
@@ -61,7 +66,9 @@ class Sorting:
     length: int
     samples: int
     batch: int
+    optimizer: Optimizer
     lr: float
+    approximator_lr: float
     schedule: Schedule
     clip: float
     width: int
@@ -70,6 +77,7 @@ class Sorting:
     gamma: float
     approximator: Approximator
     centre_inputs: bool
+    near_ties: float
     fixed_rows: int
     test_rows: int
     curve_rows: int
@@ -87,6 +95,8 @@ class Sorting:
         for name, least in _LEAST.items():
             _require(getattr(self, name) >= least, name, f"at least {least}", getattr(self, name))
         _require(self.lr > 0, "lr", "greater than 0", self.lr)
+        _require(self.near_ties <= 1, "near_ties", "at most 1", self.near_ties)
+        _require(not (self.near_ties and self.fixed_rows), "near_ties", "0 with fixed_rows", self.near_ties)
         _require(self.width % 2 == 0, "width", "even, as half of it is used too", self.width)
         if self.fixed_rows:
             _require(
@@ -127,15 +137,16 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "system": get_args(System),
     "surrogate": get_args(Surrogate),
     "approximator": get_args(Approximator),
+    "optimizer": get_args(Optimizer),
     "schedule": get_args(Schedule),
 }
 _LEAST: dict[str, float] = {
-    "length": 2, "samples": 1, "batch": 1, "clip": 0, "width": 2, "margin": 0, "gamma": 0, "fixed_rows": 0,
+    "length": 2, "samples": 1, "batch": 1, "approximator_lr": 0, "near_ties": 0, "clip": 0, "width": 2, "margin": 0, "gamma": 0, "fixed_rows": 0,
     "test_rows": 1, "curve_rows": 1, "ponder": 0, "glimpses": 0, "process_steps": 0, "evaluations": 1,
 }  # fmt: skip
 # Options that mean something to some systems only. To give one to another system is a mistake worth an error.
 _ONLY_FOR: dict[str, tuple[System, ...]] = {
-    "margin": SIGNUM, "surrogate": SIGNUM, "gamma": SIGNUM, "approximator": SIGNUM, "ponder": ("signum-rnn",),
+    "margin": SIGNUM, "surrogate": SIGNUM, "gamma": SIGNUM, "approximator": SIGNUM, "approximator_lr": SIGNUM, "ponder": ("signum-rnn",),
     "glimpses": POINTING, "mask_chosen": POINTING, "process_steps": ("read-process-write",),
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+import hardgrad as hg
 from hardgrad_lab.dab.sorting import Sorting
 from hardgrad_lab.dab.sorting_data import held_out, training_rows
 from hardgrad_lab.dab.sorting_systems import all_or_none, build, is_teacher_forced, sorting_loss
@@ -42,7 +43,7 @@ def begin(config: Sorting, seed: int, how: How, device: torch.device) -> tuple[T
     """Return the training of a run at step 0, and its plan. Torch's global seed must be set."""
     steps = -(-config.samples // config.batch)
     model = build(config).to(device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.lr, fused=True)
+    optimizers = _optimizers(config, model)
     plan = Plan(
         steps=steps,
         evaluate_every=-(-steps // config.evaluations),
@@ -52,8 +53,8 @@ def begin(config: Sorting, seed: int, how: How, device: torch.device) -> tuple[T
     )
     training = Training(
         model=model,
-        optimizer=optimizer,
-        scheduler=_schedule(config, optimizer, steps),
+        optimizers=optimizers,
+        schedulers=_schedules(config, optimizers, steps),
         stream=training_rows(config, seed, device),
         loss=_loss(config, model),
         evaluate=_evaluation(config, model, *held_out(config, device)),
@@ -62,13 +63,37 @@ def begin(config: Sorting, seed: int, how: How, device: torch.device) -> tuple[T
     return training, plan
 
 
-def _schedule(
-    config: Sorting, optimizer: torch.optim.Optimizer, steps: int
-) -> torch.optim.lr_scheduler.LRScheduler | None:
+def _optimizers(config: Sorting, model: nn.Module) -> list[torch.optim.Optimizer]:
+    imitates = [p for m in model.modules() if isinstance(m, hg.Bridge) for p in m.approximator.parameters()]
+    sorts = [p for p in model.parameters() if all(p is not other for other in imitates)]
+    matrices = [p for p in sorts if p.ndim == 2] if config.optimizer == "muon" else []
+    rest = [p for p in sorts if all(p is not other for other in matrices)]
+    groups = [{"params": rest, "lr": config.lr}, {"params": imitates, "lr": config.approximator_lr or config.lr}]
+    adam = torch.optim.Adam([group for group in groups if group["params"]], fused=True)
+    if not matrices:
+        return [adam]
+    # The update is scaled to the size of Adam's, so that one learning rate serves matrices and biases.
+    muon = torch.optim.Muon(matrices, lr=config.lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+    return [muon, adam]
+
+
+def _schedules(
+    config: Sorting, optimizers: list[torch.optim.Optimizer], steps: int
+) -> list[torch.optim.lr_scheduler.LRScheduler]:
     if config.schedule == "constant":
-        return None
+        return []
     # One step more than is taken: the schedule is stepped after the last optimiser step too.
-    return torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=config.lr, total_steps=max(steps + 1, 10))
+    return [
+        torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            max_lr=[group["lr"] for group in optimizer.param_groups],
+            total_steps=max(steps + 1, 10),
+            pct_start=0.1,
+            cycle_momentum=False,
+            final_div_factor=1e3,
+        )
+        for optimizer in optimizers
+    ]
 
 
 def _loss(config: Sorting, model: nn.Module) -> Loss:

@@ -102,16 +102,16 @@ class Training:
 
     Args:
         model: the network.
-        optimizer: over all its parameters, those of its bridges too.
-        scheduler: stepped after every optimiser step, or None.
+        optimizers: over all its parameters together, those of its bridges too.
+        schedulers: stepped after every optimiser step.
         stream: where batches come from.
         loss: of the task, from a batch.
         evaluate: measures the model in ``eval()`` without gradients; told whether it is for the last time.
     """
 
     model: nn.Module
-    optimizer: torch.optim.Optimizer
-    scheduler: torch.optim.lr_scheduler.LRScheduler | None
+    optimizers: list[torch.optim.Optimizer]
+    schedulers: list[torch.optim.lr_scheduler.LRScheduler]
     stream: Stream
     loss: Loss
     evaluate: Callable[[bool], dict[str, float]]
@@ -128,13 +128,12 @@ class Training:
         with hg.penalties() as bag:  # asked for only to be shown: without it the bridges would train the same
             task = loss(inputs, targets)
         penalty = bag.total().to(task.device)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         (task + penalty).backward()
         if clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), clip)
-        self.optimizer.step()
-        if self.scheduler is not None:
-            self.scheduler.step()
+        for part in (*self.optimizers, *self.schedulers):
+            part.step()
         self.sums += torch.stack([task.detach(), penalty.detach()])
         self.summed += 1
         self.steps += 1
@@ -183,8 +182,9 @@ class Training:
             torch.cuda.set_rng_state(state["random_cuda"], device)
 
     def _parts(self) -> dict[str, Any]:
-        parts = {"model": self.model, "optimizer": self.optimizer, "stream": self.stream}
-        return parts if self.scheduler is None else {**parts, "scheduler": self.scheduler}
+        parts: dict[str, Any] = {"model": self.model, "stream": self.stream}
+        parts |= {f"optimizer {i}": optimizer for i, optimizer in enumerate(self.optimizers)}
+        return parts | {f"scheduler {i}": scheduler for i, scheduler in enumerate(self.schedulers)}
 
 
 _PLAIN = ("steps", "samples", "seconds", "curve", "sums", "summed")
