@@ -11,7 +11,17 @@ from cyclopts import App, Parameter, validators
 from rich.console import Console
 
 from hardgrad_lab.commands.show import show_report
-from hardgrad_lab.dab.sorting import Approximator, OptionError, Schedule, Setting, Sorting, Surrogate, System, configure
+from hardgrad_lab.dab.sorting import (
+    Approximator,
+    Optimizer,
+    OptionError,
+    Schedule,
+    Setting,
+    Sorting,
+    Surrogate,
+    System,
+    configure,
+)
 
 if TYPE_CHECKING:
     from hardgrad_lab.runs.execute import How, Outcome
@@ -40,8 +50,12 @@ class SortingOptions:
     """Training samples to see."""
     batch: int | None = None
     """Samples in a step."""
+    optimizer: Optimizer | None = None
+    """Adam for all; or Muon for the matrices of the sorting network and Adam for the rest."""
     lr: float | None = None
-    """Adam's learning rate; under one-cycle, its peak."""
+    """Learning rate; under one-cycle, its peak."""
+    approximator_lr: float | None = None
+    """Adam's learning rate for the bridge's approximator; 0 takes lr."""
     schedule: Schedule | None = None
     """Of the learning rate."""
     clip: float | None = None
@@ -58,6 +72,8 @@ class SortingOptions:
     """Imitate all features at once (batch) or one by one (independent)."""
     centre_inputs: bool | None = None
     """Subtract 1/2 from every input."""
+    near_ties: float | None = None
+    """Share of the training rows in which one number is moved close to another."""
     fixed_rows: int | None = None
     """Train on so many rows, shuffled anew each epoch; 0 draws every sample afresh."""
     test_rows: int | None = None

@@ -111,7 +111,8 @@ class FixedRows:
     def __init__(self, config: Sorting, seed: int, device: torch.device) -> None:
         self.config = config
         self.place = 0
-        self.rows = draw(config.fixed_rows, config.length, seeded("sorting-train", seed, device))
+        generator = seeded("sorting-train", seed, device)
+        self.rows = move_close(draw(config.fixed_rows, config.length, generator), config.near_ties, generator)
         self.generator = seeded("sorting-shuffle", seed, device)
         self._shuffle()
 

@@ -82,12 +82,13 @@ def _schedules(
 ) -> list[torch.optim.lr_scheduler.LRScheduler]:
     if config.schedule == "constant":
         return []
-    # One step more than is taken: the schedule is stepped after the last optimiser step too.
+    # One step more than is taken: the schedule is stepped after the last optimiser step too. Shorter than 30 it has no
+    # warm-up to divide by.
     return [
         torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             max_lr=[group["lr"] for group in optimizer.param_groups],
-            total_steps=max(steps + 1, 10),
+            total_steps=max(steps + 1, 30),
             pct_start=0.1,
             cycle_momentum=False,
             final_div_factor=1e3,

@@ -132,8 +132,10 @@ class Training:
         (task + penalty).backward()
         if clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), clip)
-        for part in (*self.optimizers, *self.schedulers):
-            part.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
+        for scheduler in self.schedulers:
+            scheduler.step()
         self.sums += torch.stack([task.detach(), penalty.detach()])
         self.summed += 1
         self.steps += 1
