@@ -141,7 +141,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 }
 _LEAST: dict[str, float] = {
     "length": 2, "samples": 1, "batch": 1, "approximator_lr": 0, "near_ties": 0, "clip": 0, "width": 2, "margin": 0,
-    "gamma": 0, "fixed_rows": 0, "test_rows": 1, "curve_rows": 1, "ponder": 0, "glimpses": 0, "process_steps": 0, "evaluations": 1,
+    "gamma": 0, "fixed_rows": 0, "test_rows": 1, "curve_rows": 1, "ponder": 0, "glimpses": 0, "process_steps": 0,
+    "evaluations": 1,
 }  # fmt: skip
 # Options that mean something to some systems only. To give one to another system is a mistake worth an error.
 _ONLY_FOR: dict[str, tuple[System, ...]] = {
