@@ -28,6 +28,7 @@ from hardgrad_lab.runs.record import Record, RecordError, Run, config_hash
 QUIET = Console(quiet=True)
 ROOT = Path(__file__).parents[2]
 Tiny = Callable[..., Sorting]
+FIXED = {"fixed_rows": 100, "near_ties": 0.0}
 
 
 def weights(config: Sorting, results: Path, seed: int = 0) -> dict[str, torch.Tensor]:
@@ -204,7 +205,7 @@ def program(results: Path, *words: str) -> Popen[str]:
     return Popen(command, env=environment, text=True, stdin=PIPE, stdout=PIPE, stderr=PIPE)
 
 
-@pytest.mark.parametrize("given", [{}, {"fixed_rows": 100}, {"fixed_rows": 100, "drop_last": True}], ids=str)
+@pytest.mark.parametrize("given", [{}, FIXED, {**FIXED, "drop_last": True}], ids=str)
 def test_killed_and_resumed_is_bit_identical_to_uninterrupted(
     tmp_path: Path, tiny: Tiny, given: dict[str, Any]
 ) -> None:
@@ -336,8 +337,8 @@ def with_dropout() -> Training:
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     return Training(
         model=model,
-        optimizer=optimizer,
-        scheduler=torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9),
+        optimizers=[optimizer],
+        schedulers=[torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)],
         stream=Noise(),
         loss=lambda x, y: (model(x) - y).square().mean(),
         evaluate=lambda last: {"accuracy": 0.0},
@@ -365,8 +366,8 @@ def test_a_step_is_no_longer_than_the_clip() -> None:
     lengths = []
     for clip in (0.0, 0.25):
         training = with_dropout()
-        training.optimizer = torch.optim.SGD(training.model.parameters(), lr=1.0)
-        training.scheduler = None
+        training.optimizers = [torch.optim.SGD(training.model.parameters(), lr=1.0)]
+        training.schedulers = []
         before = torch.nn.utils.parameters_to_vector(training.model.parameters()).detach()
         training.step(training.loss, clip)
         after = torch.nn.utils.parameters_to_vector(training.model.parameters()).detach()
