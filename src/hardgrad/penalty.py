@@ -120,7 +120,7 @@ def penalties(model: nn.Module | None = None) -> Iterator[Penalties]:
 
     Without the scope each penalty trains its own network through the user's ``loss.backward()``. With it the user adds
     ``bag.total()`` to the loss, which is what fp16 loss scaling needs (a scaled loss must scale its penalties too), and
-    may log each. Both train identically in fp32. Scopes nest; the innermost collects. Task and penalties share a graph:
+    may log each. Open it outside compiled code; what it collects may come from inside. Both train identically in fp32. Scopes nest; the innermost collects. Task and penalties share a graph:
     one backward for both, or ``retain_graph=True`` in the first of two.
 
     Args:

@@ -1,0 +1,22 @@
+"""Hard functions: plain callables ``Tensor -> Tensor`` whose gradient is zero, missing or meaningless.
+
+All take any leading shape and every floating dtype, and return the dtype they got. Functions of one element keep NaN
+visible: a NaN in is a NaN out, never a silent 0 or 1. Functions that order their input take NaN as the largest value,
+as ``torch.sort`` does. Distances and sampling noise are computed in single precision at least.
+"""
+
+from hardgrad.hard.clusters import kmeans as kmeans
+from hardgrad.hard.clusters import nearest_code as nearest_code
+from hardgrad.hard.order import one_hot_argmax as one_hot_argmax
+from hardgrad.hard.order import permutation as permutation
+from hardgrad.hard.order import rank as rank
+from hardgrad.hard.order import sort as sort
+from hardgrad.hard.order import sort_rows_cols as sort_rows_cols
+from hardgrad.hard.order import top_k as top_k
+from hardgrad.hard.samples import bernoulli as bernoulli
+from hardgrad.hard.samples import categorical as categorical
+from hardgrad.hard.thresholds import binarize as binarize
+from hardgrad.hard.thresholds import quantize as quantize
+from hardgrad.hard.thresholds import round as round
+from hardgrad.hard.thresholds import sign as sign
+from hardgrad.hard.thresholds import step as step
