@@ -24,6 +24,8 @@ What does not hold, and what you get instead:
   loss averages over a batch; the first dimension is the batch here too.
 - **Reentrant activation checkpoint inside `penalties()`**: its first run records nothing, so the bridge trains itself
   and is not in the bag. `use_reentrant=False` hands the penalty over.
+- **Compiled code** may be called inside `penalties()`, not open it; names need `penalties(model)` if the call of the
+  model is compiled too; `fidelity()` then knows the error, not the norm of the gradient.
 - **ONNX of the samplers** is tested where probabilities are 0 or 1, where a sample has one value; elsewhere a runtime
   draws its own noise.
 """
