@@ -66,6 +66,7 @@ def _blur(x: Tensor) -> Tensor:
     [
         (_blur, (2, 3, 9, 9), "conv"),
         (hard.sign, (2, 3, 9, 9), "elementwise"),
+        (hard.binarize, (3, 256), "sequence without positions"),
         (lambda x: hard.bernoulli(x.sigmoid()), (4, 10), "elementwise"),
         (lambda x: x.cumsum(1).round(), (4, 6, 2), "sequence with positions"),
         (lambda x: hard.sort(x.flatten(1)), (2, 3, 4, 4), "mlp"),

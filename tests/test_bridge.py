@@ -76,10 +76,25 @@ def test_two_tracks_equal_two_calls() -> None:
         lend_from, learn_from = x.clone().requires_grad_(), x.clone().requires_grad_()
         lend, learn = two_tracks(network, lend_from, learn_from)
         torch.testing.assert_close(lend, learn)
-        (lend.sum() + learn.square().sum()).backward()
-        found.append([lend, lend_from.grad, learn_from.grad, *(p.grad for p in network.parameters())])
+        first = torch.autograd.grad(
+            lend.sin().sum() + learn.square().sum(), [lend_from, learn_from, *network.parameters()], create_graph=True
+        )
+        # Second order: of the task's gradient into the input alone, of the penalty's into the weights too.
+        sum(g.square().sum() for g in first).backward()
+        second = [lend_from.grad, learn_from.grad, *(p.grad for p in network.parameters())]
+        lent_alone = torch.autograd.grad(network_lend(network, x), list(network.parameters()), allow_unused=True)
+        found.append([lend, *first, *second])
+        assert lent_alone == (None,) * len(lent_alone)
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b)
+
+
+def network_lend(network: nn.Module, x: Tensor) -> Tensor:
+    """A number of the task's gradient, through which no weight may be reached."""
+    entry = x.clone().requires_grad_()
+    lend, _ = two_tracks(network, entry, x)
+    (gradient,) = torch.autograd.grad(lend.sin().sum(), entry, create_graph=True)
+    return gradient.square().sum()
 
 
 def test_normalisation_counts_a_batch_once() -> None:
@@ -218,7 +233,17 @@ def test_batch_of_none_or_one(batch: int) -> None:
     y = layer(x)
     y.sum().backward()
     assert y.shape == x.grad.shape == (batch, 4)
+    with hg.penalties() as bag:
+        layer(x)
+    torch.testing.assert_close(bag.total(), 10 * (layer.approximator(x) - SIGN(x)).square().sum())
     assert all(p.grad.isfinite().all() for p in layer.parameters())
+
+
+def test_penalty_does_not_overflow_half_precision() -> None:
+    layer = hg.Bridge(lambda x: x * 0 + 30, nn.Linear(300, 300)).half()
+    with hg.penalties() as bag:
+        layer(torch.zeros(2, 300, dtype=torch.float16))
+    assert bag.total().item() == pytest.approx(10 * 300 * 30**2, rel=0.01)  # far above fp16's 65,504
 
 
 def test_a_single_sample_needs_no_batch_dimension() -> None:
@@ -258,6 +283,7 @@ def test_strip_keeps_outputs_and_drops_keys() -> None:
     x, keys = torch.randn(5, 4), set(model.state_dict())
     stripped = hg.strip(model)
     assert torch.equal(stripped(x), model(x))
+    assert not any(module.training for module in stripped.modules())
     assert set(stripped.state_dict()) == {"0.weight", "0.bias", "2.weight", "2.bias"}
     assert set(model.state_dict()) == keys
     stripped[0].weight.data.zero_()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cases import HARD
 from hardgrad import hard
+from hardgrad.hard import clusters
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 numbers = st.lists(st.floats(-8, 8, width=16), min_size=3, max_size=9)
@@ -132,7 +133,13 @@ def test_kmeans_is_a_fixed_point_of_lloyd_and_beats_random_centres() -> None:
         assert inertia < (points - hard.nearest_code(points, random)).square().sum()
 
 
-def test_kmeans_restarts_empty_clusters() -> None:
+def test_kmeans_restarts_empty_clusters_at_the_farthest_points() -> None:
+    points = torch.tensor([[0.0], [1.0], [10.0], [3.0]])
+    centres = clusters._lloyd(points, torch.tensor([[2.0], [100.0], [200.0]]))
+    assert centres.flatten().tolist() == [3.5, 10.0, 0.0]
+
+
+def test_kmeans_with_equal_points() -> None:
     points = torch.tensor([[0.0], [0.0], [0.0], [0.0], [5.0], [6.0]])
     assert hard.kmeans(points, 3).flatten().tolist() == [0.0, 0.0, 0.0, 0.0, 5.0, 6.0]
     assert hard.kmeans(torch.ones(6, 2), 4).tolist() == torch.ones(6, 2).tolist()  # fewer places than clusters
@@ -148,6 +155,13 @@ def test_samplers_hit_their_probabilities() -> None:
         drawn = hard.categorical(weights.expand(n, 6), generator=generator)
         assert (drawn.sum(-1) == 1).all()
         _assert_frequencies(drawn, weights / 8)
+
+
+def test_categorical_never_draws_a_class_without_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = torch.rand(1000, 4) * torch.tensor([0.0, 1.0, 1.0, 0.0])
+    for uniform in (0.0, 1 - 2**-24):  # the least and the greatest that torch.rand gives in single precision
+        monkeypatch.setattr(torch, "rand", lambda shape, value=uniform, **_: torch.full(shape, value))
+        assert (hard.categorical(weights).sum(0) > 0).tolist() == [False, uniform == 0, uniform > 0, False]
 
 
 def _assert_frequencies(drawn: Tensor, p: Tensor) -> None:
@@ -170,6 +184,8 @@ def test_nan_stays_visible(name: str) -> None:
     assert y[0, 1].isnan()
     assert not y[1].isnan().any()
     assert hard.bernoulli(torch.tensor([math.nan])).isnan().all()
+    drawn = hard.categorical(torch.tensor([[1.0, math.nan], [0.0, 0.0], [1.0, 1.0]]))
+    assert drawn.isnan().all(-1).tolist() == [True, True, False]
 
 
 @pytest.mark.parametrize(

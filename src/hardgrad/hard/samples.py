@@ -37,7 +37,7 @@ def categorical(p: Tensor, *, generator: torch.Generator | None = None) -> Tenso
         generator: source of randomness; torch's global one by default.
 
     Returns:
-        A tensor of p's shape. A class of weight zero is never drawn.
+        A tensor of p's shape, NaN where the weights hold NaN or are all zero. A class of weight zero is never drawn.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -45,12 +45,12 @@ def categorical(p: Tensor, *, generator: torch.Generator | None = None) -> Tenso
         [0.0, 1.0, 0.0]
     """
     cumulated = p.to(torch.promote_types(p.dtype, torch.float32)).cumsum(-1)
+    # Of 24 random bits, or 53, the product with the total never rounds up to it: u stays in a class that has weight.
     total = cumulated[..., -1:]
-    # The product may round up to the total, past the last class that has weight.
-    below = total * (1 - torch.finfo(total.dtype).eps)
-    u = torch.minimum(_uniform(p, (*p.shape[:-1], 1), generator) * total, below)
-    index = (cumulated <= u).sum(-1, keepdim=True)
-    return torch.zeros_like(p).scatter(-1, index, torch.ones_like(index, dtype=p.dtype))
+    u = _uniform(p, (*p.shape[:-1], 1), generator) * total
+    index = (cumulated <= u).sum(-1, keepdim=True).clamp(max=p.shape[-1] - 1)
+    drawn = torch.zeros_like(p).scatter(-1, index, torch.ones_like(index, dtype=p.dtype))
+    return torch.where(total > 0, drawn, torch.nan)
 
 
 def _uniform(like: Tensor, shape: tuple[int, ...], generator: torch.Generator | None) -> Tensor:
