@@ -91,15 +91,13 @@ class _Probe:
     def moved(self, mask: Tensor) -> Tensor:
         """Which outputs move, in several tries, when the entries under ``mask`` are replaced by others like them.
 
-        A hard function is flat nearly everywhere, so one small change would show too little: every second try sets all
-        entries to one value, which shifts their mean and their order.
+        A hard function is flat nearly everywhere, so a single change would show too little.
         """
         pool = self.x.flatten()
         moved = torch.zeros_like(self.output, dtype=torch.bool)
-        for attempt in range(_TRIES):
-            count = 1 if attempt % 2 else pool.numel()
-            draw = torch.randint(pool.numel(), (count,), generator=self.generator).to(pool.device)
-            other = pool[draw].expand(pool.numel()).view_as(self.x)
+        for _ in range(_TRIES):
+            draw = torch.randint(pool.numel(), (pool.numel(),), generator=self.generator).to(pool.device)
+            other = pool[draw].view_as(self.x)
             if bool((pool == pool[0]).all()):
                 other = other + torch.randn(self.x.shape, generator=self.generator).to(self.x)
             moved |= self(torch.where(mask, other, self.x)) != self.output
