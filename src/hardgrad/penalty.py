@@ -1,7 +1,7 @@
 """What estimators with weights of their own learn from.
 
 An estimator that owns a network has a loss of its own, a penalty, which no user's loop knows of. Outside a
-``penalties()`` scope the penalty trains that network by itself: it rides on the layer's output, and the user's own
+``penalties()`` scope the penalty trains that network by itself: it rides along the layer's path, and the user's own
 ``loss.backward()`` reaches it with a gradient of one, whatever the loss is scaled by. Inside a scope it is handed to
 the user instead, as ``bag.total()``.
 """
@@ -20,13 +20,13 @@ from torch import Tensor, nn
 
 
 class _Ride(torch.autograd.Function):
-    """The layer's output as it is; in backward the penalty gets a gradient of one."""
+    """A path as it is; in backward the penalty gets a gradient of one."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(output: Tensor, penalty: Tensor) -> Tensor:
-        return output.clone()
+    def forward(path: Tensor, penalty: Tensor) -> Tensor:
+        return path.view_as(path)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
@@ -150,22 +150,22 @@ def penalties(model: nn.Module | None = None) -> Iterator[Penalties]:
         _open.bag = outer
 
 
-def settle(module: nn.Module, output: Tensor, penalty: Tensor) -> Tensor:
-    """Hand a penalty to the open scope, or let it ride on the layer's output.
+def settle(module: nn.Module, path: Tensor, penalty: Tensor) -> Tensor:
+    """Hand a penalty to the open scope, or let it ride on what lends the layer's gradient.
 
     Args:
         module: the layer that the penalty belongs to.
-        output: what the layer returns, any shape.
+        path: what the layer's gradient flows through, any shape.
         penalty: shape ().
 
     Returns:
-        ``output``, which also carries the penalty where no scope is open.
+        ``path``, or a view of it that also carries the penalty where no scope is open.
     """
     bag = _open.bag
     if bag is not None and not _in_backward():
         bag._add(module, penalty)
-        return output
-    return cast(Tensor, _Ride.apply(output, penalty))
+        return path
+    return cast(Tensor, _Ride.apply(path, penalty))
 
 
 def _in_backward() -> bool:
