@@ -120,13 +120,13 @@ def training_step(rounds: int) -> None:
 
 
 def evaluation(rounds: int) -> None:
-    layer = hg.Bridge(SIGN, approximator()).eval()
     x = torch.randn(BATCH, WIDTH)
-    with torch.no_grad():
-        seconds = race({"bare": lambda: SIGN(x), "eval": lambda: layer(x)}, 20 * rounds)
-    print(
-        f"eval() of the layer     {1e6 * seconds['eval']:7.1f} us   {seconds['eval'] / seconds['bare']:.3f} of the bare"
-    )
+    for name, hard in {"sign": SIGN, "sort": hg.hard.sort}.items():
+        layer = hg.Bridge(hard, approximator()).eval()
+        with torch.no_grad():
+            seconds = race({"bare": lambda: hard(x), "eval": lambda: layer(x)}, 5 * rounds)  # noqa: B023
+        ratio = seconds["eval"] / seconds["bare"]
+        print(f"eval() of a {name} layer    {1e6 * seconds['eval']:7.1f} us   {ratio:.3f} of the bare function")
 
 
 def imports(rounds: int) -> None:

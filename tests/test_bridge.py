@@ -97,6 +97,28 @@ def network_lend(network: nn.Module, x: Tensor) -> Tensor:
     return gradient.square().sum()
 
 
+class _HalveInPlace(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mul_(0.5)
+
+
+@pytest.mark.parametrize(
+    ("writes", "same"), [(nn.ELU(inplace=True), nn.ELU()), (_HalveInPlace(), nn.Linear(5, 5, bias=False))]
+)
+def test_approximators_may_work_in_place(writes: nn.Module, same: nn.Module) -> None:
+    if isinstance(same, nn.Linear):
+        same.weight.data.copy_(0.5 * torch.eye(5))
+    found = []
+    first, last = nn.Linear(3, 5), nn.Linear(5, 2)
+    for middle in (writes, same.requires_grad_(False)):
+        x = torch.linspace(-2, 2, 12).view(4, 3).requires_grad_()
+        first.zero_grad()
+        hg.Bridge(lambda t: t[:, :2].sign(), nn.Sequential(first, middle, last))(x).sum().backward()
+        found.append([x.grad, first.weight.grad.clone()])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b)
+
+
 def test_normalisation_counts_a_batch_once() -> None:
     network = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 4))
     reference = copy.deepcopy(network)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,26 @@ class Fidelity:
 
     relative_error: float
     gradient_norm: float | None
+
+
+class _SquaredNorm(torch.autograd.Function):
+    """Sum of squares. A layer's output fits no cache, and torch's own ways write it out once or twice more."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        norm: Tensor = torch.linalg.vector_norm(x)
+        return norm.square()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (x,) = ctx.saved_tensors
+        return cast(Tensor, x * (2 * grad))
 
 
 class Bridge(nn.Module):
@@ -99,7 +120,7 @@ class Bridge(nn.Module):
         self.weight = weight
         self.distance = distance
         self.conditioning = conditioning
-        self._hard_norm = self._error_norm = torch.full((), torch.nan)
+        self._hard_norm = self._squared_error = torch.full((), torch.nan)
         self._gradient_norm: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -117,10 +138,9 @@ class Bridge(nn.Module):
         # In single precision at least: the squares of a few hundred features overflow fp16.
         wide = torch.promote_types(value.dtype, torch.float32)
         learn, value = learn.to(wide), value.to(wide)
-        # The norm of the whole batch: in eager mode half the time of mse_loss, which writes the squares out first.
-        error = torch.linalg.vector_norm(learn - value)
-        self._note(value, error.detach())
-        total = error.square() if self.distance is None else self.distance(learn, value).sum()
+        squared_error = cast(Tensor, _SquaredNorm.apply(learn - value))
+        self._note(value, squared_error.detach())
+        total = squared_error if self.distance is None else self.distance(learn, value).sum()
         batch = x.shape[0] if x.ndim > 1 else 1
         return total * (self.weight / max(batch, 1))
 
@@ -132,11 +152,11 @@ class Bridge(nn.Module):
         Raises:
             RuntimeError: if no training batch has passed yet.
         """
-        if self._error_norm.isnan() and self._hard_norm.isnan():
+        if self._squared_error.isnan() and self._hard_norm.isnan():
             raise RuntimeError(
                 f"{self._label()}: no training batch has passed yet (or it held NaN); call it in train()"
             )
-        error, scale = self._error_norm.item(), self._hard_norm.item()
+        error, scale = self._squared_error.sqrt().item(), self._hard_norm.item()
         relative = error / scale if scale else (0.0 if error == 0 else float("inf"))
         return Fidelity(relative, None if self._gradient_norm is None else self._gradient_norm.item())
 
@@ -151,9 +171,9 @@ class Bridge(nn.Module):
         if gradient is not None:  # None in the backward of a penalty by itself
             self._gradient_norm = torch.linalg.vector_norm(gradient.detach())
 
-    def _note(self, value: Tensor, error: Tensor) -> None:
+    def _note(self, value: Tensor, squared_error: Tensor) -> None:
         if torch.compiler.is_compiling() or not _in_transform():
-            self._error_norm = error
+            self._squared_error = squared_error
             self._hard_norm = torch.linalg.vector_norm(value)
 
     def _check_hard(self, x: Tensor, value: Tensor) -> None:

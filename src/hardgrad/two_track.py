@@ -25,7 +25,7 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(lend: Tensor, learn: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
         y = F.linear(lend, weight, bias)
-        return y, y.clone()
+        return y, y.view_as(y)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, Tensor | None], output: Any) -> None:
@@ -67,6 +67,14 @@ def _is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
     return isinstance(module, kind) and type(module).forward is kind.forward and not hooks
 
 
+def _may_write(module: nn.Module) -> bool:
+    """Whether a module, or one inside it, may change its input in place, which the two tracks share."""
+    return any(
+        not type(part).__module__.startswith("torch.nn.") or getattr(part, "inplace", False)
+        for part in module.modules()
+    )
+
+
 def two_tracks(module: nn.Module, lend: Tensor, learn: Tensor) -> tuple[Tensor, Tensor]:
     """Return ``module`` at one input twice: frozen weights for the task, live weights for the penalty.
 
@@ -85,6 +93,8 @@ def two_tracks(module: nn.Module, lend: Tensor, learn: Tensor) -> tuple[Tensor, 
         return lend, learn
     if _is_plain(module, nn.Linear):
         return _linear(cast(nn.Linear, module), lend, learn)
+    if _may_write(module):
+        lend, learn = lend.clone(), learn.clone()
     # Buffers are copied so that a normalisation layer counts the batch once, on the track that learns.
     frozen = {name: p.detach() for name, p in module.named_parameters()}
     frozen |= {name: b.clone() for name, b in module.named_buffers()}

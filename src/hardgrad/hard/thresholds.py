@@ -34,7 +34,7 @@ def sign(x: Tensor, margin: float = 0.0) -> Tensor:
     if margin == 0:
         return keep_nan(x.sign(), x)
     # What is left outside the dead zone is greater than the margin, so the quotient reaches 1; NaN passes all three.
-    return F.hardshrink(x, margin).div_(margin).clamp(-1.0, 1.0)
+    return F.hardtanh_(F.hardshrink(x, margin).div_(margin))
 
 
 def step(x: Tensor, threshold: float = 0.0) -> Tensor:
