@@ -66,7 +66,7 @@ class Bridge(nn.Module):
 
     Args:
         hard: any callable ``Tensor -> Tensor``. Its output may have another shape, but the same batch (first)
-            dimension, the same device and a floating dtype.
+            dimension, the same device and a floating dtype. Weights of its own get no gradient.
         approximator: a network of the same input and output shapes; ``hardgrad.approximators`` has some, and
             ``suggest(hard, example)`` picks one.
         weight: gamma, at least 0. Adam and its kin are blind to it: the approximator has no other gradient.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Distinct without hue alone being relied on (Okabe and Ito 2008), and readable on white and on near-black.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-DASHES = ("-", "--", "-.", ":")
+DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 4)))
 INK = "#010203"  # stands for the page's own text colour; no figure uses it otherwise
 _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -56,7 +56,10 @@ def legend(figure: Figure, axes: list[Axes]) -> None:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
     with mpl.rc_context(_STYLE):
-        columns = min(len(found), len(axes) + 1)
+        # A letter of 9 points is about 0.065 inch wide, the line beside it 0.6 inch.
+        widest = 0.6 + 0.065 * max(map(len, found), default=0)
+        columns = max(1, min(len(found), int(figure.get_figwidth() / widest)))
+        figure.set_figheight(figure.get_figheight() + 0.21 * -(-len(found) // columns))
         figure.legend(
             list(found.values()), list(found), loc="outside lower center", ncols=columns, frameon=False, fontsize=9
         )

@@ -19,28 +19,36 @@ def curves(groups: Sequence[Group]) -> Figure:
     groups = [group for group in groups if not group.config["ponder"]] or groups
     lengths = sorted({group.config["length"] for group in groups})
     figure, axes = new_figure(len(lengths))
+    variants = _variants(groups)
     for panel, length in zip(axes, lengths, strict=True):
-        _curve_panel(panel, length, [group for group in groups if group.config["length"] == length])
+        _curve_panel(panel, length, [group for group in groups if group.config["length"] == length], variants)
     axes[0].set_ylabel("all-or-none test accuracy, %")
     legend(figure, axes)
     return figure
 
 
-def _curve_panel(panel: Axes, length: int, groups: Sequence[Group]) -> None:
-    systems = list(SYSTEMS)
-    variants: dict[str, int] = {}
-    for group in sorted(groups, key=lambda group: (systems.index(group.config["system"]), describe_setting(group))):
-        system = group.config["system"]
-        colour = COLOURS[systems.index(system)]
-        dashes = DASHES[variants.setdefault(system, 0) % len(DASHES)]
-        variants[system] += 1
+def _variants(groups: Sequence[Group]) -> dict[str, list[str]]:
+    """Return the settings of each system, in one order for all panels, since they share a legend."""
+    found: dict[str, set[str]] = {}
+    for group in groups:
+        found.setdefault(group.config["system"], set()).add(describe_setting(group))
+    return {system: sorted(found[system]) for system in SYSTEMS if system in found}
+
+
+def _curve_panel(panel: Axes, length: int, groups: Sequence[Group], variants: dict[str, list[str]]) -> None:
+    for group in sorted(
+        groups, key=lambda group: (list(variants).index(group.config["system"]), describe_setting(group))
+    ):
+        system, setting = group.config["system"], describe_setting(group)
+        colour = COLOURS[list(SYSTEMS).index(system)]
+        dashes = DASHES[variants[system].index(setting) % len(DASHES)]
         for number, record in enumerate(group.records):
             points = [(point["samples"], 100 * point["accuracy"]) for point in record.curve]
-            label = f"{system}, {describe_setting(group)}" if number == 0 else None
+            label = f"{system}, {setting}" if number == 0 else None
             panel.plot(*zip(*points, strict=True), color=colour, linestyle=dashes, linewidth=1.4, label=label)
-        published = PUBLISHED.get((system, length))
-        if published is not None and variants[system] == 1:
-            panel.axhline(published.accuracy, color=colour, linewidth=0.8, alpha=0.5)
+    for system in {group.config["system"] for group in groups}:
+        if published := PUBLISHED.get((system, length)):
+            panel.axhline(published.accuracy, color=COLOURS[list(SYSTEMS).index(system)], linewidth=0.8, alpha=0.5)
     panel.set_xscale("log")
     panel.set_title(f"T = {length}")
     panel.set_xlabel("training samples")

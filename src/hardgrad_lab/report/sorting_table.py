@@ -86,6 +86,8 @@ def _say(name: str, value: object) -> str:
     words = name.replace("_", " ")
     if isinstance(value, bool):
         return words if value else f"not {words}"
+    if isinstance(value, float):
+        return f"{words} {value:g}"
     return value if isinstance(value, str) else f"{words} {value}"
 
 
