@@ -34,11 +34,12 @@ def show_report(results: Path, out: Path, console: Console) -> int:
         title="Neural sorting: all-or-none test accuracy",
         title_justify="left",
         box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
+        padding=0,
     )
     for number, heading in enumerate(HEADINGS):
         justify: Literal["left", "right"] = "right" if number in NUMERIC else "left"
-        table.add_column(heading, justify=justify, no_wrap=heading != "setting", overflow="fold")
+        wraps = heading == "setting"  # 13 is what the others leave of 80 columns at their widest
+        table.add_column(heading, justify=justify, no_wrap=not wraps, min_width=13 if wraps else None, overflow="fold")
     for row in made.rows:
         table.add_row(*row.cells())
     console.print(table)
