@@ -151,6 +151,14 @@ def test_frozen_approximator_lends_and_does_not_move() -> None:
     assert all(p.grad is None for p in layer.parameters())
 
 
+def test_autocast_leaves_double_precision_alone() -> None:
+    layer, x = bridge().double(), torch.randn(5, 4, dtype=torch.float64)
+    with hg.penalties() as bag, torch.autocast("cpu", dtype=torch.bfloat16):
+        layer(x)
+    expected = 10 * (layer.approximator(x) - SIGN(x)).square().sum() / 5
+    torch.testing.assert_close(bag.total(), expected, rtol=1e-12, atol=0)
+
+
 def test_hook_on_the_input_fires_once() -> None:
     x = torch.randn(5, 4, requires_grad=True)
     middle, seen = x * 2, []
@@ -240,7 +248,7 @@ def test_constructor_mistakes_are_named() -> None:
     with pytest.raises(ValueError, match="Bridge: weight must be at least 0, got nan"):
         bridge(weight=math.nan)
     with pytest.raises(ValueError, match=r"Bridge: approximator must be an nn.Module, got function.*suggest"):
-        hg.Bridge(SIGN, lambda x: x)  # type: ignore[arg-type]
+        hg.Bridge(SIGN, lambda x: x)
 
 
 def test_integer_input_is_named() -> None:

@@ -204,4 +204,4 @@ def test_nan_stays_visible(name: str) -> None:
 )
 def test_mistakes_are_named(call: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        call(torch.zeros(3, 4))  # type: ignore[operator]
+        call(torch.zeros(3, 4))

@@ -25,7 +25,6 @@ def ddp_errors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-@pytest.mark.xdist_group("ddp")
 def test_distributed(case: Case, ddp_errors: dict[str, str], record_property: Callable[[str, object], None]) -> None:
     """Two gloo processes on half a batch each get the gradient of one process on the joint batch."""
     record_property("law", f"{case.surrogate}|{case.hard}|{distributed.LAW}")

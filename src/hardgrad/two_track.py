@@ -55,9 +55,10 @@ def _linear(layer: nn.Linear, lend: Tensor, learn: Tensor) -> tuple[Tensor, Tens
     operands = [lend, learn, layer.weight, layer.bias]
     kind = lend.device.type
     if torch.is_autocast_enabled(kind):
-        # Cast here, where autograd sees it: inside a Function autocast would act on the forward alone.
+        # Cast here, where autograd sees it: inside a Function autocast would act on the forward alone. Like autocast's
+        # own rule, it leaves double precision as it is.
         dtype = torch.get_autocast_dtype(kind)
-        operands = [None if t is None else t.to(dtype) for t in operands]
+        operands = [t if t is None or t.dtype == torch.float64 else t.to(dtype) for t in operands]
     return cast("tuple[Tensor, Tensor]", _Linear.apply(*operands))
 
 
