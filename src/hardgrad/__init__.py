@@ -3,6 +3,7 @@
 from hardgrad import approximators as approximators
 from hardgrad import hard as hard
 from hardgrad import surrogate as surrogate
+from hardgrad import switch as switch
 from hardgrad.bridge import Bridge as Bridge
 from hardgrad.bridge import Fidelity as Fidelity
 from hardgrad.bridge import strip as strip
@@ -10,5 +11,9 @@ from hardgrad.graft import graft as graft
 from hardgrad.penalty import Penalties as Penalties
 from hardgrad.penalty import penalties as penalties
 from hardgrad.surrogate import straight_through as straight_through
+from hardgrad.switch import Grid as Grid
+from hardgrad.switch import If as If
+from hardgrad.switch import Ranges as Ranges
+from hardgrad.switch import Switch as Switch
 
 __version__ = "0.1.0"

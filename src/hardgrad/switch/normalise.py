@@ -1,0 +1,54 @@
+"""Each range mapped to [-1, 1] before its branch, so that a narrow range far from zero looks like any other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from hardgrad.switch.ranges import Ranges
+from hardgrad.switch.router import Router
+
+
+class Normalise(nn.Module):
+    r"""Map columns of each row so that the row's range becomes [-1, 1].
+
+    .. math:: x' = \frac{x - (p_i + p_{i+1}) / 2}{(p_{i+1} - p_i) / 2}
+
+    Args:
+        ranges: finite ``Ranges``.
+        columns: positions in the last dimension, or True for all.
+
+    Shape:
+        rows: (B, ..., F), index: (B,). Returns rows' shape.
+    """
+
+    def __init__(self, ranges: Router, columns: bool | Sequence[int]) -> None:
+        super().__init__()
+        if not isinstance(ranges, Ranges):
+            raise ValueError(
+                f"Switch: normalise needs Ranges of one key, got {type(ranges).__name__}; normalise x before the switch"
+            )
+        if not all(map(math.isfinite, ranges.points)):
+            raise ValueError(
+                f"Switch: normalise needs finite points, got {list(ranges.points)}; give the outer ranges an end"
+            )
+        self._ranges = [ranges]  # in a list, so that the switch stays the ranges' only owner
+        self.columns = True if columns is True else [int(column) for column in columns or ()]
+
+    def forward(self, rows: Tensor, index: Tensor) -> Tensor:
+        points = torch.tensor(self._ranges[0].points, dtype=torch.float64, device=rows.device)
+        shape = (-1, *[1] * (rows.ndim - 1))
+        centre = ((points[1:] + points[:-1]) / 2).to(rows.dtype)[index].reshape(shape)
+        half = ((points[1:] - points[:-1]) / 2).to(rows.dtype)[index].reshape(shape)
+        mapped = (rows - centre) / half
+        if self.columns is True:
+            return mapped
+        chosen = torch.zeros(rows.shape[-1], dtype=torch.bool, device=rows.device)
+        chosen[self.columns] = True
+        return torch.where(chosen, mapped, rows)
+
+    def extra_repr(self) -> str:
+        return f"columns={'all' if self.columns is True else self.columns}"

@@ -1,0 +1,83 @@
+"""What leads a key to a branch: the part that ranges, grids and nested IFs share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Router(nn.Module):
+    """A condition: ``index(key)`` is the branch of each key, and how often each was taken is kept.
+
+    A router of your own defines ``index`` and ``label``; ``hardgrad.Switch`` needs nothing else of it.
+
+    Args:
+        branches: how many branches it leads to.
+        keys: 0 if a key is one number; otherwise the length of a key's last dimension.
+
+    Attributes:
+        visits: int64 (branches,), how many keys led to each branch so far; saved in ``state_dict()``.
+    """
+
+    visits: Tensor
+
+    def __init__(self, branches: int, keys: int = 0) -> None:
+        super().__init__()
+        self.branches = branches
+        self.keys = keys
+        self.register_buffer("visits", torch.zeros(branches, dtype=torch.int64))
+
+    def index(self, key: Tensor) -> Tensor:
+        """Return int64 branch numbers, without counting visits."""
+        raise NotImplementedError
+
+    def label(self, i: int) -> str:
+        """Return what branch i stands for, in words."""
+        raise NotImplementedError
+
+    def forward(self, key: Tensor) -> Tensor:
+        index = self.index(key)
+        self.add_visits(count(index.reshape(-1), self.branches))
+        return index
+
+    def add_visits(self, counts: Tensor) -> None:
+        """Add one count per branch to ``visits``; the second run of an activation checkpoint adds nothing."""
+        if counting():
+            self.visits += counts.to(self.visits.device)
+
+    def reset_counts(self) -> None:
+        """Set every counter to zero."""
+        for module in self.modules():
+            if isinstance(module, Router):
+                for name, counter in module.named_buffers(recurse=False):
+                    if name in ("visits", "below", "above"):
+                        counter.zero_()
+
+
+def counting() -> bool:
+    """Whether counters move: not in an exported graph, and not in the second run of an activation checkpoint."""
+    if torch.compiler.is_compiling():
+        return not torch.compiler.is_exporting()
+    return torch._C._current_graph_task_id() == -1
+
+
+def in_graph() -> bool:
+    """Whether torch is building a graph, in which no value can be read back."""
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._get_tracing_state() is not None
+        or bool(torch.onnx.is_in_onnx_export())
+    )
+
+
+def count(index: Tensor, branches: int) -> Tensor:
+    """Return how often each branch occurs in index, int64 (branches,)."""
+    if in_graph():  # where bincount, whose output may grow with its values, is not allowed
+        return torch.zeros(branches, dtype=torch.int64, device=index.device).index_add(0, index, torch.ones_like(index))
+    return torch.bincount(index, minlength=branches)
+
+
+def one_of(owner: str, name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raise a ValueError that names the argument if ``value`` is not allowed."""
+    if value not in allowed:
+        raise ValueError(f"{owner}: {name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")

@@ -1,0 +1,135 @@
+"""The hard IF: one set of parameters for each range, and only the taken one runs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+
+from hardgrad.switch.normalise import Normalise
+from hardgrad.switch.router import Router, one_of
+from hardgrad.switch.ways import run
+
+
+class Switch(nn.Module):
+    r"""Run each row of a batch through the branch that its key leads to.
+
+    .. math:: y_b = f_{r(k_b)}(x_b; \theta_{r(k_b)})
+
+    Rows are routed, not outputs: a branch sees its own rows alone, and one that no row took does not run and gets no
+    gradient (``grad is None``), so no stock optimiser moves it: not by momentum, not by Adam, not by weight decay.
+    Training on mixed batches is therefore training N separate models, each with its own optimiser state and step count.
+
+    Args:
+        ranges: the condition: ``Ranges``, or a ``Grid`` or ``If`` of several keys.
+        branches: one module, cloned for each range, or one module for each range, of any architectures that return one
+            output shape.
+        key: where the key comes from if ``forward`` is not given one: a function of x, or the number of a column of
+            x's last dimension. None: ``forward`` must be given it.
+        init: of one module cloned: "independent" draws new initial weights for every range (through
+            ``reset_parameters``), "identical" copies the module's.
+        normalise: columns of x's last dimension that are mapped so that the row's range becomes [-1, 1], or True for
+            all. Use it where a column is both key and input: on a narrow range far from zero the ReLUs of a branch die
+            without it. Needs ``Ranges`` with finite points.
+
+    Shape:
+        x: (B, ...), or (B, T, ...) for a key per time step. key: x's leading dimensions, so (B,) or (B, T); with a
+        ``Grid`` or ``If`` a last dimension more, the keys. Returns the key's leading dimensions followed by what a
+        branch returns for one row.
+
+    Attributes:
+        ranges: the condition, with its counters of visits.
+        branches: ``nn.ModuleList``; ``branch(i)`` is one of them, an ordinary module with its own ``state_dict()``.
+
+    Raises:
+        ValueError: for branches that are not one a range, a key that does not match x, a missing key, or branches that
+            return different shapes.
+
+    Example:
+        >>> import torch, hardgrad as hg
+        >>> _ = torch.manual_seed(0)
+        >>> switch = hg.Switch(hg.Ranges([-1.0, 0.0, 1.0]), torch.nn.Linear(3, 1))
+        >>> y = switch(torch.randn(5, 3), key=torch.tensor([-0.5, -0.2, -0.9, -0.1, -0.3]))
+        >>> y.sum().backward()
+        >>> switch.branch(0).weight.grad is None, switch.branch(1).weight.grad is None
+        (False, True)
+
+    Source: Clarke 2025, LACTOSE, algorithm 1; batches and different architectures are its section 3's future work.
+    """
+
+    def __init__(
+        self,
+        ranges: Router,
+        branches: nn.Module | Sequence[nn.Module],
+        *,
+        key: Callable[[Tensor], Tensor] | int | None = None,
+        init: Literal["independent", "identical"] = "independent",
+        normalise: bool | Sequence[int] = False,
+    ) -> None:
+        super().__init__()
+        one_of("Switch", "init", init, ("independent", "identical"))
+        self.ranges = ranges
+        self.branches = nn.ModuleList(_one_a_range(ranges, branches, init))
+        self.key = key
+        self.normalise = Normalise(ranges, normalise) if normalise else None
+
+    def branch(self, i: int) -> nn.Module:
+        """Return range i as an ordinary module; its parameters are that range's, not copies."""
+        return self.branches[i]
+
+    def forward(self, x: Tensor, key: Tensor | None = None) -> Tensor:
+        key = self._key(x) if key is None else key
+        shape = key.shape if self.ranges.keys == 0 else key.shape[:-1]
+        if not shape or x.shape[: len(shape)] != shape:
+            what = "x's leading dimensions" + (" and a last one of the keys" if self.ranges.keys else "")
+            raise ValueError(
+                f"Switch: key must have {what}, got key {tuple(key.shape)} and x {tuple(x.shape)}; "
+                "give one key a row, shape (B,), or one a time step, shape (B, T)"
+            )
+        index = self.ranges.index(key).reshape(-1)
+        rows = x.flatten(0, len(shape) - 1)
+        if self.normalise is not None:
+            rows = self.normalise(rows, index)
+        y = run(list(self.branches), rows, index, self.ranges)
+        return y.unflatten(0, shape) if len(shape) > 1 else y
+
+    def _key(self, x: Tensor) -> Tensor:
+        if self.key is None:
+            raise ValueError(
+                "Switch: forward must be given a key, since the switch was built without one; call switch(x, key), or "
+                "build it with key=, a function of x or a column's number"
+            )
+        return x[..., self.key] if isinstance(self.key, int) else self.key(x)
+
+
+def _one_a_range(ranges: Router, branches: nn.Module | Sequence[nn.Module], init: str) -> list[nn.Module]:
+    if isinstance(branches, nn.Module) and not isinstance(branches, nn.ModuleList):
+        copies = [copy.deepcopy(branches) for _ in range(ranges.branches)]
+        if init == "independent":
+            for each in copies:
+                draw_again(each)
+        return copies
+    given = list(branches)
+    if len(given) != ranges.branches:
+        names = ", ".join(ranges.label(i) for i in range(ranges.branches))
+        raise ValueError(
+            f"Switch: branches must be one module, or one for each of the {ranges.branches} ranges ({names}), got "
+            f"{len(given)}"
+        )
+    return given
+
+
+def draw_again(module: nn.Module) -> None:
+    """Draw new initial weights for every part of a module, in place, or raise if a part cannot."""
+    for name, part in module.named_modules():
+        reset = getattr(part, "reset_parameters", None) or getattr(part, "_reset_parameters", None)
+        if callable(reset):
+            reset()
+        elif next(part.parameters(recurse=False), None) is not None:
+            raise ValueError(
+                f'Switch: init="independent" needs a reset_parameters() method in each part that has weights, and '
+                f"{type(part).__name__} ({name or 'the branch itself'}) has none; add one, pass one module for each "
+                'range, or use init="identical"'
+            )
