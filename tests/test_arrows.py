@@ -25,9 +25,16 @@ MAY_IMPORT: dict[str, list[str]] = {
     "hardgrad": [*LEVEL_0, "hardgrad.bridge", "hardgrad.surrogate", "hardgrad.switch"],
     "hardgrad_lab": [],
     "hardgrad_lab.runs": ["hardgrad"],
+    "hardgrad_lab.baselines": ["hardgrad"],
     "hardgrad_lab.dab": ["hardgrad", "hardgrad_lab.runs"],
-    "hardgrad_lab.report": ["hardgrad_lab.runs", "hardgrad_lab.dab"],
-    "hardgrad_lab.commands": ["hardgrad_lab.runs", "hardgrad_lab.dab", "hardgrad_lab.report"],
+    "hardgrad_lab.lactose": ["hardgrad", "hardgrad_lab.runs", "hardgrad_lab.baselines"],
+    "hardgrad_lab.report": ["hardgrad_lab.runs", "hardgrad_lab.dab", "hardgrad_lab.lactose"],
+    "hardgrad_lab.commands": [
+        "hardgrad_lab.runs",
+        "hardgrad_lab.dab",
+        "hardgrad_lab.lactose",
+        "hardgrad_lab.report",
+    ],
     "hardgrad_lab.app": ["hardgrad_lab.commands"],
     "hardgrad_lab.cli": ["hardgrad_lab.app"],
 }
