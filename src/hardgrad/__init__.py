@@ -12,8 +12,10 @@ from hardgrad.penalty import Penalties as Penalties
 from hardgrad.penalty import penalties as penalties
 from hardgrad.surrogate import straight_through as straight_through
 from hardgrad.switch import Grid as Grid
+from hardgrad.switch import Hysteresis as Hysteresis
 from hardgrad.switch import If as If
 from hardgrad.switch import Ranges as Ranges
+from hardgrad.switch import RecurrentSwitch as RecurrentSwitch
 from hardgrad.switch import Switch as Switch
 
 __version__ = "0.1.0"

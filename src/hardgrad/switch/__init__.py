@@ -1,7 +1,9 @@
 """The hard IF: ranges of a number, and one set of parameters for each."""
 
 from hardgrad.switch.grid import Grid as Grid
+from hardgrad.switch.hysteresis import Hysteresis as Hysteresis
 from hardgrad.switch.nested import If as If
 from hardgrad.switch.ranges import Ranges as Ranges
+from hardgrad.switch.recurrent import RecurrentSwitch as RecurrentSwitch
 from hardgrad.switch.router import Router as Router
 from hardgrad.switch.switch import Switch as Switch

@@ -1,0 +1,298 @@
+"""Branches with a state along a sequence: GRUs, LSTMs and modules like them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from hardgrad.switch import pieces
+from hardgrad.switch.hysteresis import Hysteresis
+from hardgrad.switch.router import Router, count, in_graph, one_of
+from hardgrad.switch.switch import _one_a_range
+
+
+class RecurrentState(NamedTuple):
+    """What a ``RecurrentSwitch`` knows at the end of a chunk.
+
+    Attributes:
+        hidden: with ``state="shared"`` the branches' common state; else one state for each branch, None for a branch
+            that no sequence has entered. Dimension 1 of every tensor is the batch.
+        index: int64 (B,), the range of the last step.
+    """
+
+    hidden: Any
+    index: Tensor
+
+    def detach(self) -> RecurrentState:
+        """Return the same state without its history, to cut backpropagation through time."""
+        return RecurrentState(_detached(self.hidden), self.index)
+
+
+class RecurrentSwitch(nn.Module):
+    r"""Run each time step of a sequence through the recurrent branch that the step's key leads to.
+
+    .. math:: (y_t, s_t) = f_{r(k_t)}(x_t, s'_t; \theta_{r(k_t)})
+
+    The state s' that a branch reads at a step is declared by ``state``:
+
+    - ``"shared"``: the last step's, whichever branch left it. One memory is handed on across every switch, as in the
+      published program. Needs branches whose states have one shape.
+    - ``"per_branch"``: the one this branch left when it last ran; it waits while another runs. What happened meanwhile
+      it never sees.
+    - ``"reset"``: zero when the range was entered at this step, else the last step's.
+
+    A branch that no step took does not run and gets no gradient, as in ``Switch``. Speed: all steps of a branch are one
+    fused call with "per_branch" and "reset"; "shared" needs one for each change of range, so a key that flickers costs
+    time (``Hysteresis`` calms it).
+
+    Args:
+        ranges: the condition; a ``Hysteresis`` is carried on from chunk to chunk.
+        branches: one module, cloned for each range, or one for each range: ``nn.GRU``, ``nn.LSTM`` or ``nn.RNN`` with
+            ``batch_first=True``, of any number of layers, or a module of your own whose ``forward(x (B, T, F), state)``
+            returns y (B, T, H) and the state after the last step. Its state is a tensor, or a tuple of them, with the
+            batch in dimension 1; None must mean a state of zeros, and a sequence in two chunks the same as in one.
+        state: "shared", "per_branch" or "reset".
+        key: a function of x, or the number of a column of it, if ``forward`` is not given a key.
+        init: "independent" or "identical" initial weights of one module cloned, as for ``Switch``.
+
+    Shape:
+        x: (B, T, F). key: (B, T), with a ``Grid`` or ``If`` (B, T, K). Returns y (B, T, H) and a ``RecurrentState``,
+        which given to the next call goes on where this one ended. Gradients flow through it; ``detach()`` cuts them.
+
+    Raises:
+        ValueError: for branches that are not one a range, are bidirectional or not ``batch_first``; for "shared" with
+            states of several shapes; for a key or a state that does not match x.
+        RuntimeError: in a compiled or exported graph: the number of calls depends on the keys.
+
+    Example:
+        >>> import torch, hardgrad as hg
+        >>> _ = torch.manual_seed(0)
+        >>> switch = hg.RecurrentSwitch(hg.Ranges([-1, 0, 1]), torch.nn.GRU(3, 5, batch_first=True), state="shared")
+        >>> x, key = torch.randn(2, 8, 3), torch.rand(2, 8) * 2 - 1
+        >>> y, state = switch(x, key)
+        >>> first, state = switch(x[:, :3], key[:, :3])
+        >>> second, state = switch(x[:, 3:], key[:, 3:], state)
+        >>> torch.allclose(y, torch.cat([first, second], dim=1), atol=1e-6)
+        True
+
+    Source: Clarke 2025, LACTOSE; its program runs stateful GRUs and LSTMs, whose memory crosses every switch.
+    """
+
+    def __init__(
+        self,
+        ranges: Router,
+        branches: nn.Module | Sequence[nn.Module],
+        *,
+        state: Literal["shared", "per_branch", "reset"],
+        key: Callable[[Tensor], Tensor] | int | None = None,
+        init: Literal["independent", "identical"] = "independent",
+    ) -> None:
+        super().__init__()
+        one_of("RecurrentSwitch", "state", state, ("shared", "per_branch", "reset"))
+        one_of("RecurrentSwitch", "init", init, ("independent", "identical"))
+        self.ranges = ranges
+        self.branches = nn.ModuleList(_one_a_range(ranges, branches, init))
+        self.state = state
+        self.key = key
+        for i, branch in enumerate(self.branches):
+            _check_branch(i, branch)
+        if state == "shared":
+            _check_one_state([b for b in self.branches if isinstance(b, nn.RNNBase)], torch.empty(0, 0))
+
+    def branch(self, i: int) -> nn.Module:
+        """Return range i as an ordinary module; its parameters are that range's, not copies."""
+        return self.branches[i]
+
+    def forward(
+        self, x: Tensor, key: Tensor | None = None, state: RecurrentState | None = None
+    ) -> tuple[Tensor, RecurrentState]:
+        index = self.index(x, key, state)
+        self.ranges.add_visits(count(index.reshape(-1), self.ranges.branches))
+        if not index.numel():
+            return self._empty(x, index, state)
+        if self.state == "shared":
+            y, hidden = _shared(self.branches, x, index, state)
+        else:
+            y, hidden = (_per_branch if self.state == "per_branch" else _reset)(self.branches, x, index, state)
+        return y, RecurrentState(hidden, index[:, -1])
+
+    def index(self, x: Tensor, key: Tensor | None, state: RecurrentState | None) -> Tensor:
+        """Return the range of each step, int64 (B, T), without counting visits."""
+        if in_graph():
+            raise RuntimeError(
+                "RecurrentSwitch: which branch runs for how long depends on the keys, which a compiled or exported "
+                "graph cannot read; call it outside the graph"
+            )
+        if key is None:
+            key = column(self.key, x, "RecurrentSwitch")
+        shape = key.shape if self.ranges.keys == 0 else key.shape[:-1]
+        if x.ndim != 3 or shape != x.shape[:2]:
+            raise ValueError(
+                f"RecurrentSwitch: x must be (B, T, F) and key (B, T{', K' * bool(self.ranges.keys)}), one a step, got "
+                f"x {tuple(x.shape)} and key {tuple(key.shape)}; unsqueeze a single sequence"
+            )
+        if state is not None and state.index.shape != x.shape[:1]:
+            raise ValueError(
+                f"RecurrentSwitch: state must be of x's {x.shape[0]} sequences, got one of {len(state.index)}; start a "
+                "new batch with state=None"
+            )
+        if isinstance(self.ranges, Hysteresis):
+            return self.ranges.index(key, None if state is None else state.index)
+        return self.ranges.index(key)
+
+    def _empty(self, x: Tensor, index: Tensor, state: RecurrentState | None) -> tuple[Tensor, RecurrentState]:
+        with torch.no_grad():  # the output's width, from one branch that must get no gradient
+            y, _ = self.branches[0](x.new_zeros(1, 1, x.shape[-1]), None)
+        if state is None:
+            if x.shape[0]:
+                raise ValueError("RecurrentSwitch: x must have a time step if there is no state yet, got T = 0")
+            hidden = pieces.zeros(self.branches[0], 0, x) if self.state == "shared" else (None,) * len(self.branches)
+            state = RecurrentState(hidden, index.new_zeros(0))
+        return y.new_zeros(*index.shape, y.shape[-1]).requires_grad_(torch.is_grad_enabled()), state
+
+
+def column(key: Callable[[Tensor], Tensor] | int | None, x: Tensor, owner: str) -> Tensor:
+    """Return the key that x holds, or raise if nothing says where."""
+    if key is None:
+        raise ValueError(
+            f"{owner}: forward must be given a key, since the layer was built without one; pass it, or build the layer "
+            "with key=, a function of x or a column's number"
+        )
+    return x[..., key] if isinstance(key, int) else key(x)
+
+
+def _shared(branches: nn.ModuleList, x: Tensor, index: Tensor, state: RecurrentState | None) -> tuple[Tensor, Any]:
+    _check_one_state([b for b in branches if not isinstance(b, nn.RNNBase)], x)
+    hidden = pieces.zeros(branches[int(index[0, 0])], len(x), x) if state is None else state.hidden
+    if len(x) == 1 or bool((index == index[:1]).all()):
+        return _shared_in_step(branches, x, index[0], hidden)
+    row, steps, lengths, branch = _runs(index)
+    first = torch.searchsorted(row, row)  # of each run, the first run of its row
+    order = torch.arange(len(row), device=row.device) - first
+    # Rows do not wait for each other: the n-th runs of all rows are one round, one call for each branch in it.
+    plan = pieces.plan(steps, lengths, order * len(branches) + branch)
+    outputs = []
+    for group in plan.groups(x.flatten(0, 1).index_select(0, plan.steps)):
+        rows = row[group.pieces]
+        y, new = pieces.call(branches[group.number % len(branches)], group, pieces.take(hidden, rows))
+        hidden = pieces.put(hidden, rows, new)
+        outputs.append(y)
+    return _in_place(outputs, plan.steps, index), hidden
+
+
+def _shared_in_step(branches: nn.ModuleList, x: Tensor, index: Tensor, hidden: Any) -> tuple[Tensor, Any]:
+    taken, lengths = index.unique_consecutive(return_counts=True)
+    outputs = []
+    for i, part in zip(taken.tolist(), x.split(lengths.tolist(), 1), strict=True):
+        y, hidden = branches[i](part, hidden)
+        outputs.append(y)
+    return torch.cat(outputs, 1), hidden
+
+
+def _per_branch(branches: nn.ModuleList, x: Tensor, index: Tensor, state: RecurrentState | None) -> tuple[Tensor, Any]:
+    flat = index.reshape(-1)
+    steps = flat.argsort(stable=True)  # by branch, then row, then time
+    y, order, hidden = per_branch(branches, x, flat[steps], steps, None if state is None else state.hidden)
+    return _in_place([y], steps[order], index), hidden
+
+
+def per_branch(
+    branches: nn.ModuleList, x: Tensor, branch: Tensor, steps: Tensor, hidden: Any
+) -> tuple[Tensor, Tensor, Any]:
+    """Run branches on steps, (M,) each, sorted by branch, row and time; return outputs, their order in M, states."""
+    batch, time = x.shape[:2]
+    pair, lengths = (branch * batch + steps // time).unique_consecutive(return_counts=True)
+    plan = pieces.plan(torch.arange(len(steps), device=steps.device), lengths, pair // batch)
+    old = list(hidden or (None,) * len(branches))
+    outputs = []
+    for group in plan.groups(x.flatten(0, 1).index_select(0, steps[plan.steps])):
+        i, rows = group.number, pair[group.pieces] % batch
+        start = pieces.zeros(branches[i], batch, x) if old[i] is None else old[i]
+        y, new = pieces.call(branches[i], group, pieces.take(start, rows))
+        old[i] = pieces.put(start, rows, new)
+        outputs.append(y)
+    return _joined(outputs), plan.steps, tuple(old)
+
+
+def _reset(branches: nn.ModuleList, x: Tensor, index: Tensor, state: RecurrentState | None) -> tuple[Tensor, Any]:
+    row, steps, lengths, branch = _runs(index)
+    first = torch.cat([row.new_ones(1, dtype=torch.bool), row[1:] != row[:-1]])
+    last = torch.cat([first[1:], first.new_ones(1)])
+    goes_on = torch.zeros_like(first) if state is None else first & (branch == state.index[row])
+    plan = pieces.plan(steps, lengths, branch)
+    hidden: list[Any] = [None] * len(branches)
+    outputs = []
+    for group in plan.groups(x.flatten(0, 1).index_select(0, plan.steps)):
+        i, rows = group.number, row[group.pieces]
+        start = pieces.zeros(branches[i], len(rows), x)
+        old = goes_on[group.pieces].nonzero()[:, 0]
+        if state is not None and len(old):
+            start = pieces.put(start, old, pieces.take(state.hidden[i], rows[old]))
+        y, new = pieces.call(branches[i], group, start)
+        outputs.append(y)
+        end = last[group.pieces].nonzero()[:, 0]
+        if len(end):
+            hidden[i] = pieces.put(pieces.zeros(branches[i], len(x), x), rows[end], pieces.take(new, end))
+    return _in_place(outputs, plan.steps, index), tuple(hidden)
+
+
+def _runs(index: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Cut (B, T) into runs of one index: each run's row, all steps run after run, each run's length and branch."""
+    starts = torch.ones_like(index, dtype=torch.bool)
+    starts[:, 1:] = index[:, 1:] != index[:, :-1]
+    flat = starts.reshape(-1).nonzero()[:, 0]
+    lengths = torch.diff(flat, append=flat.new_tensor([index.numel()]))
+    steps = torch.arange(index.numel(), device=index.device)
+    return flat // index.shape[1], steps, lengths, index.reshape(-1)[flat]
+
+
+def _in_place(outputs: list[Tensor], steps: Tensor, index: Tensor) -> Tensor:
+    inverse = torch.empty_like(steps).scatter_(0, steps, torch.arange(len(steps), device=steps.device))
+    return _joined(outputs).index_select(0, inverse).unflatten(0, index.shape)
+
+
+def _joined(outputs: list[Tensor]) -> Tensor:
+    widths = {output.shape[-1] for output in outputs}
+    if len(widths) > 1:
+        raise ValueError(
+            f"RecurrentSwitch: branches must return one width, got {sorted(widths)}; give them one hidden size, or a "
+            "head of one size"
+        )
+    return torch.cat(outputs)
+
+
+def _check_branch(i: int, branch: nn.Module) -> None:
+    if not isinstance(branch, nn.RNNBase):
+        return
+    if branch.bidirectional:
+        raise ValueError(
+            f"RecurrentSwitch: branches must run forward in time, got a bidirectional {branch.mode} for range {i}; its "
+            "backward half would read steps after the switch; build it with bidirectional=False"
+        )
+    if not branch.batch_first:
+        raise ValueError(
+            f"RecurrentSwitch: branches must read (B, T, F), got a {branch.mode} with batch_first=False for range {i}; "
+            "build it with batch_first=True"
+        )
+
+
+def _check_one_state(branches: Sequence[nn.Module], like: Tensor) -> None:
+    shapes = [str(_shape(pieces.zeros(branch, 1, like))) for branch in branches]
+    if len(set(shapes)) > 1:
+        raise ValueError(
+            'RecurrentSwitch: state="shared" hands one state from branch to branch, so all must have one shape, got '
+            f'{" and ".join(dict.fromkeys(shapes))}; use branches of one kind and size, or state="per_branch"'
+        )
+
+
+def _shape(state: Any) -> Any:
+    return tuple(state.shape) if isinstance(state, Tensor) else tuple(map(_shape, state))
+
+
+def _detached(state: Any) -> Any:
+    if state is None:
+        return None
+    return state.detach() if isinstance(state, Tensor) else tuple(map(_detached, state))
