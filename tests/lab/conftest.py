@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 import torch
 
 from hardgrad_lab.dab.sorting import Sorting, configure
+
+os.environ.setdefault("SCIPY_ARRAY_API", "1")  # SciPy reads it at import; one of scikit-learn's checks skips without
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,1 @@
+"""A table and a hard IF: the scikit-learn face of the switch, the reading of files, the model folder."""

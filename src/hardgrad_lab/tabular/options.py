@@ -1,0 +1,14 @@
+"""What can be chosen by name. Standard library alone, so that the command line can list it without torch."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Branch = Literal["mlp", "linear", "gru", "lstm", "conv"]
+Loss = Literal["mean", "per_branch_mean"]
+Optimizer = Literal["adam", "adamw", "sgd", "rmsprop"]
+Device = Literal["auto", "cpu", "cuda"]
+
+BRANCHES: tuple[str, ...] = get_args(Branch)
+LOSSES: tuple[str, ...] = get_args(Loss)
+OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
