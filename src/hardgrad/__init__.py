@@ -11,11 +11,13 @@ from hardgrad.graft import graft as graft
 from hardgrad.penalty import Penalties as Penalties
 from hardgrad.penalty import penalties as penalties
 from hardgrad.surrogate import straight_through as straight_through
+from hardgrad.switch import FoundRanges as FoundRanges
 from hardgrad.switch import Grid as Grid
 from hardgrad.switch import Hysteresis as Hysteresis
 from hardgrad.switch import If as If
 from hardgrad.switch import Ranges as Ranges
 from hardgrad.switch import RecurrentSwitch as RecurrentSwitch
 from hardgrad.switch import Switch as Switch
+from hardgrad.switch import search_ranges as search_ranges
 
 __version__ = "0.1.0"

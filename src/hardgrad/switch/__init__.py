@@ -6,4 +6,6 @@ from hardgrad.switch.nested import If as If
 from hardgrad.switch.ranges import Ranges as Ranges
 from hardgrad.switch.recurrent import RecurrentSwitch as RecurrentSwitch
 from hardgrad.switch.router import Router as Router
+from hardgrad.switch.search import FoundRanges as FoundRanges
+from hardgrad.switch.search import search_ranges as search_ranges
 from hardgrad.switch.switch import Switch as Switch

@@ -1,0 +1,6 @@
+"""The search for the conditions of a switch: points, how many, which key, and how sure."""
+
+from hardgrad.switch.search.criterion import Tried as Tried
+from hardgrad.switch.search.found import FoundRanges as FoundRanges
+from hardgrad.switch.search.found import RangeScore as RangeScore
+from hardgrad.switch.search.search import search_ranges as search_ranges

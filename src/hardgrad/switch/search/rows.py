@@ -1,0 +1,153 @@
+"""The rows that a search works on: checked, standardised, sorted by key."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from hardgrad.switch.search.sums import Sums
+
+Path = dict[int, list[int]]  # for each number of ranges, its cuts: c parts rows .. c - 1 from rows c ..
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows sorted by key, in float64, so that a range is a run of rows and a point is a cut between two of them.
+
+    Args:
+        key: (n,), sorted.
+        z: (n, d + o), inputs and targets side by side, each column with mean 0 and variance 1 over all rows given.
+        d: how many columns of ``z`` are inputs.
+        centre, scale: (d + o,), what was subtracted and divided by.
+        least: the fewest rows that a range may have.
+        ridge: share of each input's variance within a range that is added to it.
+        cast: dtype in which a point must still separate the two keys beside it.
+    """
+
+    key: Tensor
+    z: Tensor
+    d: int
+    centre: Tensor
+    scale: Tensor
+    least: int
+    ridge: float
+    cast: torch.dtype
+
+    @property
+    def n(self) -> int:
+        return len(self.key)
+
+    @property
+    def outputs(self) -> int:
+        return self.z.shape[1] - self.d
+
+    @cached_property
+    def sums(self) -> Sums:
+        return Sums(self.z)
+
+    @cached_property
+    def places(self) -> Tensor:
+        """Increasing cuts that part two different keys and leave both ends rows enough."""
+        cuts = (self.key[1:] > self.key[:-1]).nonzero()[:, 0] + 1
+        return cuts[(cuts >= self.least) & (cuts <= self.n - self.least)]
+
+    def snapped(self, cuts: Tensor) -> Tensor:
+        """Return for each cut the place at or after it, or the last one; there must be places."""
+        return self.places[torch.searchsorted(self.places, cuts).clamp_(max=len(self.places) - 1)]
+
+    def legal(self, cuts: list[int]) -> bool:
+        """Whether every range has rows enough and no cut parts equal keys."""
+        edges = torch.tensor([0, *cuts, self.n])
+        return bool((edges.diff() >= self.least).all()) and bool(torch.isin(edges[1:-1], self.places).all())
+
+    def take(self, chosen: Tensor, least_share: float) -> Rows:
+        """Return some rows, by increasing positions among the sorted rows, repeats allowed."""
+        least = least_rows(len(chosen), least_share, self.d)
+        key, z = self.key[chosen], self.z[chosen]
+        return Rows(key, z, self.d, self.centre, self.scale, least, self.ridge, self.cast)
+
+    def point(self, cut: int) -> float:
+        """Return the number halfway between the keys beside a cut, or the upper key where rounding eats the half."""
+        low, high = float(self.key[cut - 1]), float(self.key[cut])
+        middle = low + (high - low) / 2
+        rounded = float(torch.tensor(middle, dtype=self.cast)) if self.cast.is_floating_point else middle
+        return middle if low < rounded <= high else high
+
+    def cut(self, point: float) -> int:
+        """Return the cut that a point makes: the number of keys below it."""
+        return int(torch.searchsorted(self.key, torch.tensor([point], dtype=torch.float64)))
+
+    def raw(self) -> tuple[Tensor, Tensor]:
+        """Return inputs and targets in the user's units."""
+        raw = self.z * self.scale + self.centre
+        return raw[:, : self.d], raw[:, self.d :]
+
+
+def least_rows(n: int, least_share: float, d: int) -> int:
+    """Return the fewest rows of a range: the share, and twice the coefficients of its linear model."""
+    # A range of no more rows than coefficients is fitted without error whatever it holds, and any search would take it.
+    return max(math.ceil(least_share * n), 2 * (d + 1))
+
+
+def sorted_rows(
+    owner: str, key: Tensor, inputs: Tensor, targets: Tensor, least_share: float, ridge: float
+) -> tuple[Rows, Tensor]:
+    """Check what the user gave and return the rows with the order that sorts them, or raise a ValueError."""
+    key, x, y = _columns(owner, key, inputs, targets)
+    low, high = torch.aminmax(key)
+    if low == high:
+        raise ValueError(
+            f"{owner}: key must have at least two different values, got {float(low):g} in all {len(key)} rows; "
+            "choose another column"
+        )
+    if not 0 < least_share <= 0.5:
+        raise ValueError(f"{owner}: least_share must lie in (0, 0.5], got {least_share}")
+    if not ridge >= 1e-10:
+        raise ValueError(f"{owner}: ridge must be at least 1e-10, got {ridge}; 1e-6 is the default")
+    least = least_rows(len(key), least_share, x.shape[1])
+    if least > len(key):
+        raise ValueError(
+            f"{owner}: a range needs at least {least} rows, twice the {x.shape[1] + 1} coefficients of its linear "
+            f"model, got {len(key)} rows in all; give more rows or fewer inputs"
+        )
+    order = key.double().argsort(stable=True)
+    z = torch.cat([x, y], 1)[order]
+    centre = z.mean(0)
+    z = z - centre
+    scale = z.square().mean(0).sqrt()
+    scale = torch.where(scale > 1e-12 * centre.abs(), scale, 1.0)  # a constant column stays as it is, near 0
+    sorted_key = key.double()[order]
+    return Rows(sorted_key, z / scale, x.shape[1], centre, scale, least, ridge, key.dtype), order
+
+
+def _columns(owner: str, key: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    for name, values in {"key": key, "inputs": inputs, "targets": targets}.items():
+        if not isinstance(values, Tensor):
+            raise TypeError(f"{owner}: {name} must be a tensor, got {type(values).__name__}; use torch.as_tensor")
+        if values.dtype is torch.bool or values.is_complex():
+            raise ValueError(f"{owner}: {name} must be real numbers, got {values.dtype}; cast it first")
+    if key.ndim != 1 or not len(key):
+        raise ValueError(f"{owner}: key must have shape (B,), one number a row, got {tuple(key.shape)}")
+    _table(owner, "key", key, len(key))
+    return key.detach().cpu(), _table(owner, "inputs", inputs, len(key)), _table(owner, "targets", targets, len(key))
+
+
+def _table(owner: str, name: str, values: Tensor, n: int) -> Tensor:
+    if values.ndim not in (1, 2) or len(values) != n or not values.numel():
+        raise ValueError(
+            f"{owner}: {name} must have shape (B,) or (B, columns) with B = {n}, the length of key, got "
+            f"{tuple(values.shape)}"
+        )
+    table = values.detach().cpu().double().reshape(n, -1)
+    bad = (~table.isfinite()).any(1).nonzero()[:, 0]
+    if len(bad):
+        row = int(bad[0])
+        raise ValueError(
+            f"{owner}: {name} must be finite numbers, got {table[row].tolist()} in row {row} and {len(bad) - 1} "
+            "more such rows; remove these rows first"
+        )
+    return table

@@ -1,0 +1,223 @@
+"""The search for the conditions of a switch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from hardgrad.switch.router import one_of
+from hardgrad.switch.search.bootstrap import intervals, one_range_p_value, resampled, support
+from hardgrad.switch.search.criterion import (
+    Tried,
+    bic,
+    fewest,
+    folds_of,
+    held_out_losses,
+    mean_and_error,
+    smooth_losses,
+)
+from hardgrad.switch.search.found import FoundRanges, RangeScore
+from hardgrad.switch.search.policies import PointPolicy, Policy, dynamic_programming, of_points, quantile, tree
+from hardgrad.switch.search.proxy import fit_ranges, loss_of
+from hardgrad.switch.search.rows import Path, Rows, sorted_rows
+
+Name = Literal["dynamic_programming", "tree", "quantile"]
+POLICIES: dict[str, Callable[[int], Policy]] = {
+    "dynamic_programming": dynamic_programming,
+    "tree": tree,
+    "quantile": lambda candidates: quantile,
+}
+SMOOTH = 256  # columns of the smooth model at most: its fit costs their square
+
+
+def search_ranges(
+    key: Tensor,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    max_ranges: int,
+    policy: Name | PointPolicy = "dynamic_programming",
+    criterion: Literal["held_out", "bic"] = "held_out",
+    least_share: float = 0.05,
+    held_out: float | Tensor = 0.25,
+    block: int = 1,
+    candidates: int = 64,
+    ridge: float = 1e-6,
+    bootstrap: int = 0,
+    outside: Literal["nearest", "error"] = "nearest",
+    generator: torch.Generator | None = None,
+) -> FoundRanges:
+    r"""Find the ranges of a key in which different linear models of the inputs explain the targets.
+
+    .. math:: \min_{p_1 < \ldots < p_{N-1}} \sum_{i=1}^{N} \min_{W, b}
+        \sum_{k_n \in [p_{i-1}, p_i)} \lVert W x_n + b - y_n \rVert^2
+
+    for each N up to ``max_ranges``, and then the N that the criterion prefers. The linear models are a proxy for the
+    branches: cheap enough to try thousands of ranges, blind to what only a network can tell apart. Include the key in
+    the inputs if the branches will see it; otherwise ranges are found that merely stand in for it. Everything is
+    computed in float64 on the CPU, and does not change with the units of key, inputs or targets.
+
+    Args:
+        key: (B,), the number that decides, floating point or integer.
+        inputs: (B, d) or (B,), what the branches will see.
+        targets: (B, o) or (B,).
+        max_ranges: the greatest number of ranges, at least 1.
+        policy: "dynamic_programming": exact over the candidates, then moved and merged among all keys; "tree": greedy
+            splits, then moved and merged; "quantile": equal counts, not moved. Or a function
+            ``(key, inputs, targets, ranges) -> inner points``.
+        criterion: "held_out": the fewest ranges whose loss on held-out rows is within two standard errors of the best;
+            "bic".
+        least_share: least share of the rows in a range, in (0, 0.5]. A range never has fewer than 2 (d + 1) rows.
+        held_out: share of rows held out at a time, in (0, 0.5]; with 0.25 there are four rounds, each row is held out
+            once. Or bool (B,), the rows to hold out, once.
+        block: so many consecutive rows are held out, and drawn by the bootstrap, together. For signals, where a row is
+            like the one before: longer than the signal's memory.
+        candidates: quantiles of the key among which the first choice is exact; wide gaps of the key are added.
+        ridge: penalty on each slope, as a share of its input's variance within the range.
+        bootstrap: number of resamples for ``intervals``, ``support`` and ``p_value``; 0 for none, 200 is usual.
+        outside: what ``found.ranges()`` does with a key outside of the data.
+        generator: draws the rounds and the resamples. Default: torch's global seed.
+
+    Returns:
+        ``FoundRanges``; ``print`` it.
+
+    Raises:
+        ValueError: for shapes that do not match, numbers that are not finite (the row is named), a constant key, too
+            few rows, and options out of range.
+
+    Example:
+        >>> import torch, hardgrad as hg
+        >>> g = torch.Generator().manual_seed(0)
+        >>> x = torch.rand(2000, generator=g) * 2 - 1
+        >>> y = torch.where(x < 0.3, x, -2 * x)
+        >>> found = hg.search_ranges(x, x, y, max_ranges=4, generator=g)
+        >>> [round(point, 2) for point in found.points]
+        [-1.0, 0.3, 1.0]
+        >>> switch = hg.Switch(found.ranges(), torch.nn.Linear(1, 1))
+
+    Source: segmented least squares (Bellman 1961) with the choices of threshold regression (Hansen 2000).
+    """
+    _check(max_ranges, policy, criterion, block, candidates, bootstrap, outside)
+    rows, order = sorted_rows("search_ranges", key, inputs, targets, least_share, ridge)
+    group = torch.div(order, block, rounding_mode="floor")
+    fold = folds_of(group, _held_out(held_out, rows, order), generator)
+    run = POLICIES[policy](candidates) if isinstance(policy, str) else of_points(policy)
+    most = min(max_ranges, rows.n // rows.least)
+    path = run(rows, most)
+    if criterion == "bic":
+        tried = _tried_by_bic(rows, path)
+        ranges = min(tried, key=lambda each: each.score).ranges
+    else:
+        losses = held_out_losses(rows, run, most, fold, least_share)
+        losses = {ranges: loss for ranges, loss in losses.items() if ranges in path}
+        ranges = fewest(losses, group)
+        tried = _tried_on_held_out(rows, path, losses, group)
+    cuts = path[ranges]
+    p_value, found = None, None
+    if bootstrap:
+        p_value = one_range_p_value(rows, most, group, bootstrap, candidates, generator)
+        found = resampled(rows, run, most, group, bootstrap, least_share, generator)
+    return FoundRanges(
+        points=_all_points(rows, cuts),
+        scores=_scores(rows, cuts),
+        gains=_gains(rows, cuts),
+        criterion=criterion,
+        criterion_path=tried,
+        smooth=_smooth(rows, ranges, fold),
+        intervals=None if found is None else intervals(found, ranges),
+        support=None if found is None else support(found, rows, cuts),
+        p_value=p_value,
+        policy=policy if isinstance(policy, str) else getattr(policy, "__name__", type(policy).__name__),
+        outside=outside,
+    )
+
+
+def _check(
+    max_ranges: int, policy: object, criterion: str, block: int, candidates: int, bootstrap: int, outside: str
+) -> None:
+    if not callable(policy):
+        one_of("search_ranges", "policy", str(policy), (*POLICIES, "a function"))
+    one_of("search_ranges", "criterion", criterion, ("held_out", "bic"))
+    one_of("search_ranges", "outside", outside, ("nearest", "error"))
+    least = {"max_ranges": (max_ranges, 1), "block": (block, 1), "candidates": (candidates, 2)}
+    for name, (value, bound) in {**least, "bootstrap": (bootstrap, 0)}.items():
+        if value < bound:
+            raise ValueError(f"search_ranges: {name} must be at least {bound}, got {value}")
+
+
+def _held_out(held_out: float | Tensor, rows: Rows, order: Tensor) -> float | Tensor:
+    if not isinstance(held_out, Tensor):
+        if not 0 < held_out <= 0.5:
+            raise ValueError(
+                f"search_ranges: held_out must lie in (0, 0.5], or be a bool tensor of the rows to hold out, got "
+                f"{held_out}"
+            )
+        return held_out
+    if held_out.dtype is not torch.bool or held_out.shape != order.shape:
+        raise ValueError(
+            f"search_ranges: held_out as a tensor must be bool of shape ({rows.n},), one for each row, got "
+            f"{held_out.dtype} {tuple(held_out.shape)}"
+        )
+    if not held_out.any() or rows.n - int(held_out.sum()) < rows.least:
+        raise ValueError(
+            f"search_ranges: held_out must name at least one row and leave {rows.least}, the fewest of a range, got "
+            f"{int(held_out.sum())} of {rows.n} rows"
+        )
+    return held_out.cpu()[order]
+
+
+def _tried_by_bic(rows: Rows, path: Path) -> tuple[Tried, ...]:
+    return tuple(Tried(ranges, bic(rows, cuts), None, _points(rows, cuts)) for ranges, cuts in path.items())
+
+
+def _tried_on_held_out(rows: Rows, path: Path, losses: dict[int, Tensor], group: Tensor) -> tuple[Tried, ...]:
+    best = min(losses.values(), key=lambda loss: float(loss.nanmean()))
+    return tuple(
+        Tried(ranges, float(loss.nanmean()), mean_and_error(loss - best, group)[1], _points(rows, path[ranges]))
+        for ranges, loss in losses.items()
+    )
+
+
+def _points(rows: Rows, cuts: list[int]) -> tuple[float, ...]:
+    return tuple(rows.point(cut) for cut in cuts)
+
+
+def _all_points(rows: Rows, cuts: list[int]) -> tuple[float, ...]:
+    return float(rows.key[0]), *_points(rows, cuts), float(rows.key[-1])
+
+
+def _scores(rows: Rows, cuts: list[int]) -> tuple[RangeScore, ...]:
+    edges = torch.tensor([0, *cuts, rows.n])
+    moments = rows.sums.between(edges[:-1], edges[1:])
+    spread = moments.scatter[:, rows.d :, rows.d :].diagonal(dim1=1, dim2=2).sum(1)
+    losses, x, y = fit_ranges(rows, cuts).loss, rows.z[:, : rows.d], rows.z[:, rows.d :]
+    one = (fit_ranges(rows, []).predict(x, torch.zeros(rows.n, dtype=torch.int64)) - y).square().mean(1)
+    found = []
+    for i, (low, high) in enumerate(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)):
+        size = high - low
+        r2 = float(1 - losses[i] / spread[i]) if spread[i] > 1e-12 * size else float("nan")
+        found.append(
+            RangeScore(
+                _label(rows, cuts, i), size, float(losses[i]) / (size * rows.outputs), float(one[low:high].mean()), r2
+            )
+        )
+    return tuple(found)
+
+
+def _label(rows: Rows, cuts: list[int], i: int) -> str:
+    low, high = _all_points(rows, cuts)[i : i + 2]
+    return f"[{low:.5g}, {high:.5g}{']' if i == len(cuts) else ')'}"
+
+
+def _gains(rows: Rows, cuts: list[int]) -> tuple[float, ...]:
+    values = rows.n * rows.outputs
+    whole = loss_of(rows, cuts)
+    return tuple((loss_of(rows, cuts[:k] + cuts[k + 1 :]) - whole) / values for k in range(len(cuts)))
+
+
+def _smooth(rows: Rows, ranges: int, fold: Tensor) -> float | None:
+    degree = min(ranges - 1, SMOOTH // (rows.d + 1) - 1, (int((fold != 0).sum()) // 2) // (rows.d + 1) - 1)
+    return float(smooth_losses(rows, degree, fold).nanmean()) if degree > 0 else None
