@@ -211,7 +211,7 @@ def train(
     loss = torch.compile(training.loss) if compiled else training.loss
     began, saved = time.monotonic() - training.seconds, time.monotonic()
     training.model.train()
-    with _signals() as arrived:
+    with stop_signals() as arrived:
         while training.steps < plan.steps:
             training.step(loss, plan.clip)
             training.seconds = time.monotonic() - began
@@ -229,7 +229,7 @@ def train(
 
 
 @contextmanager
-def _signals() -> Iterator[list[int]]:
+def stop_signals() -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM instead of dying of them; a second one acts as it always did."""
     arrived: list[int] = []
     if threading.current_thread() is not threading.main_thread():
