@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from hardgrad_lab import cli
-from hardgrad_lab.commands.reproduce import SortingOptions
+from hardgrad_lab.commands.sorting import SortingOptions
 from hardgrad_lab.dab.sorting import option_names
 
 ROOT = Path(__file__).parents[2]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from cyclopts import App
 from rich.console import Console
 
-from hardgrad_lab.commands.show import show_report
+from hardgrad_lab.commands.show import EXPERIMENTS, show_report
 
 app = App(name="report", help="Make tables, figures and a page from records; nothing is trained.")
 
 
-@app.command
-def sorting(*, results: Path = Path("results"), out: Path | None = None) -> int:
-    """Put our runs of neural sorting beside the published numbers.
+def _command(experiment: str) -> Callable[..., int]:
+    def report(*, results: Path = Path("results"), out: Path | None = None) -> int:
+        return show_report(experiment, results, results / "report" if out is None else out, Console())
+
+    report.__doc__ = f"""{EXPERIMENTS[experiment]}
 
     Parameters
     ----------
@@ -23,4 +26,8 @@ def sorting(*, results: Path = Path("results"), out: Path | None = None) -> int:
     out
         Folder for the report; by default ``report`` in the folder of the records.
     """
-    return show_report(results, results / "report" if out is None else out, Console())
+    return report
+
+
+for name in EXPERIMENTS:
+    app.command(_command(name), name=name)

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+if TYPE_CHECKING:
+    from hardgrad_lab.report.page import Page
 
-def show_report(results: Path, out: Path, console: Console) -> int:
-    """Write the report on sorting, print its table and the paths.
+# Columns that may wrap, and the width they keep: what the others leave of 80 columns at their widest.
+WRAPS = {"setting": 13, "ESR": 8}
+# The experiments that can be run and reported on, and what their report is.
+EXPERIMENTS: dict[str, str] = {
+    "sorting": "Put our runs of neural sorting beside the published numbers.",
+    "piecewise": "Put a switch beside its rivals on maps of linear pieces.",
+    "ecg": "Put a switch beside its rivals on heart signals.",
+    "waveshaper": "Put a switch beside its rivals on circuits with breaks, in sound.",
+}
+
+
+def show_report(experiment: str, results: Path, out: Path, console: Console) -> int:
+    """Write the report on an experiment, print its table and the paths.
 
     Args:
+        experiment: one of ``EXPERIMENTS``.
         results: folder of the records.
         out: folder to write into.
         console: where to print.
@@ -24,26 +39,28 @@ def show_report(results: Path, out: Path, console: Console) -> int:
     Raises:
         NoRecordsError: if there is nothing to report on.
     """
-    from hardgrad_lab.report.sorting import NUMERIC, report_sorting
-    from hardgrad_lab.report.sorting_table import HEADINGS, LEGEND
-
-    made = report_sorting(results, out)
+    made = _writer(experiment)(results, out)
     for warning in made.warnings:
         console.print(warning, style="yellow", markup=False, soft_wrap=True)
-    table = Table(
-        title="Neural sorting: all-or-none test accuracy",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=0,
-    )
-    for number, heading in enumerate(HEADINGS):
-        justify: Literal["left", "right"] = "right" if number in NUMERIC else "left"
-        wraps = heading == "setting"  # 13 is what the others leave of 80 columns at their widest
-        table.add_column(heading, justify=justify, no_wrap=not wraps, min_width=13 if wraps else None, overflow="fold")
-    for row in made.rows:
-        table.add_row(*row.cells())
+    table = Table(title=made.title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
+    for number, heading in enumerate(made.headings):
+        justify: Literal["left", "right"] = "right" if number in made.numeric else "left"
+        least = WRAPS.get(heading)
+        table.add_column(heading, justify=justify, no_wrap=least is None, min_width=least, overflow="fold")
+    for cells in made.cells:
+        table.add_row(*cells)
     console.print(table)
-    console.print(LEGEND, style="dim", highlight=False)
+    console.print(made.legend, style="dim", highlight=False)
     for kind, path in [("table", made.markdown), *(("picture", path) for path in made.pictures), ("page", made.page)]:
         console.print(f"{kind:<8} {path}", highlight=False, soft_wrap=True)
     return 0
+
+
+def _writer(experiment: str) -> Callable[[Path, Path], Page]:
+    if experiment == "sorting":
+        from hardgrad_lab.report.sorting import report_sorting
+
+        return report_sorting
+    from hardgrad_lab.report.lactose import report_lactose
+
+    return lambda results, out: report_lactose(experiment, results, out)

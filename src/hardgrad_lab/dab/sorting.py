@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
+from hardgrad_lab.runs.options import OptionError as OptionError
+from hardgrad_lab.runs.options import require
 from hardgrad_lab.runs.record import Run
 
 Setting = Literal["fast", "published"]
@@ -91,18 +93,16 @@ class Sorting:
     def __post_init__(self) -> None:
         """Refuse values that make no sense, alone or together."""
         for name, allowed in _CHOICES.items():
-            _require(getattr(self, name) in allowed, name, f"one of {', '.join(allowed)}", getattr(self, name))
+            require(getattr(self, name) in allowed, name, f"one of {', '.join(allowed)}", getattr(self, name))
         for name, least in _LEAST.items():
-            _require(getattr(self, name) >= least, name, f"at least {least}", getattr(self, name))
-        _require(self.lr > 0, "lr", "greater than 0", self.lr)
-        _require(self.near_ties <= 1, "near_ties", "at most 1", self.near_ties)
-        _require(self.width % 2 == 0, "width", "even, as half of it is used too", self.width)
+            require(getattr(self, name) >= least, name, f"at least {least}", getattr(self, name))
+        require(self.lr > 0, "lr", "greater than 0", self.lr)
+        require(self.near_ties <= 1, "near_ties", "at most 1", self.near_ties)
+        require(self.width % 2 == 0, "width", "even, as half of it is used too", self.width)
         if self.fixed_rows:
-            _require(
-                self.fixed_rows >= self.batch, "fixed_rows", f"0 or at least batch ({self.batch})", self.fixed_rows
-            )
+            require(self.fixed_rows >= self.batch, "fixed_rows", f"0 or at least batch ({self.batch})", self.fixed_rows)
         if self.drop_last:
-            _require(self.test_rows >= self.batch, "test_rows", f"at least batch ({self.batch})", self.test_rows)
+            require(self.test_rows >= self.batch, "test_rows", f"at least batch ({self.batch})", self.test_rows)
 
     def run(self, seed: int) -> Run:
         """Return the identity of the run of this configuration with ``seed``."""
@@ -110,25 +110,6 @@ class Sorting:
         parts += [self.surrogate] if self.surrogate != "bridge" else []
         parts += [f"ponder{self.ponder}"] if self.ponder else []
         return Run(experiment="sorting", label="-".join(parts), config=asdict(self), seed=seed)
-
-
-def _require(holds: bool, name: str, rule: str, got: object) -> None:
-    if not holds:
-        raise OptionError(name, rule, got)
-
-
-class OptionError(ValueError):
-    """A value of a configuration that is not allowed.
-
-    Args:
-        name: the field.
-        rule: what is allowed, to stand after "must be".
-        got: the value given.
-    """
-
-    def __init__(self, name: str, rule: str, got: object) -> None:
-        super().__init__(f"{name} must be {rule}, got {got!r}")
-        self.name, self.rule, self.got = name, rule, got
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -210,11 +191,11 @@ def configure(setting: Setting, system: System, length: int, given: Mapping[str,
         OptionError: if a value is not allowed.
         TypeError: if a name in ``given`` is no field.
     """
-    _require(setting in PRESETS, "setting", f"one of {', '.join(PRESETS)}", setting)
-    _require(system in SYSTEMS, "system", f"one of {', '.join(SYSTEMS)}", system)
+    require(setting in PRESETS, "setting", f"one of {', '.join(PRESETS)}", setting)
+    require(system in SYSTEMS, "system", f"one of {', '.join(SYSTEMS)}", system)
     for name in given:
         systems = _ONLY_FOR.get(name, tuple(SYSTEMS))
-        _require(system in systems, name, f"left out: it is for {', '.join(systems)}, not for {system}", given[name])
+        require(system in systems, name, f"left out: it is for {', '.join(systems)}, not for {system}", given[name])
     values = {**PRESETS[setting], **SYSTEMS[system]}
     if setting == "fast":
         values |= {**FAST_LENGTH.get(length, {}), **FAST_SYSTEM.get(system, {})}

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hardgrad_lab.dab.sorting import PUBLISHED, SYSTEMS, OptionError, Sorting, configure
+from hardgrad_lab.report import page
 from hardgrad_lab.report.records import Group
 
 FALLS_SHORT = "▼"
 LEGEND = "▼ our mean is below the published one. * from section IV-A, not table II."
 NO_FIGURE = "-"
+NUMERIC = (0, 3, 4, 5, 6, 7)  # columns of figures
 HEADINGS = ("T", "system", "setting", "published %", "ours %", "n", "samples", "time", "")
 
 
@@ -138,6 +140,4 @@ def _duration(seconds: float) -> str:
 
 def as_markdown(table: Sequence[Row]) -> str:
     """Return the table in Markdown."""
-    lines = ["| " + " | ".join(HEADINGS) + " |", "| --: | --- | --- | --: | --: | --: | --: | --: | --- |"]
-    lines += ["| " + " | ".join(row.cells()) + " |" for row in table]
-    return "\n".join([*lines, "", LEGEND]) + "\n"
+    return page.as_markdown(HEADINGS, NUMERIC, [row.cells() for row in table], LEGEND)

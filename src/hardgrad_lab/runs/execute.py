@@ -147,19 +147,26 @@ def _resumable(run: Run, path: Path, how: How) -> dict[str, Any] | None:
 def _record(run: Run, training: Training, started: str, environment: dict[str, object]) -> Record:
     final = training.curve[-1]
     metrics = {name: value for name, value in final.items() if name not in ("samples", "seconds")}
-    metrics["best_accuracy"] = max(point["accuracy"] for point in training.curve)
+    if "accuracy" in final:
+        metrics["best_accuracy"] = max(point["accuracy"] for point in training.curve)
     metrics["parameters"] = sum(parameter.numel() for parameter in training.model.parameters())
     return Record(
         experiment=run.experiment,
         config=run.config,
         seed=run.seed,
         metrics=metrics,
-        curve=training.curve,
+        curve=_alike(training.curve),
         samples=training.samples,
         seconds=training.seconds,
         started=started,
         environment=environment,
     )
+
+
+def _alike(curve: list[dict[str, float]]) -> list[dict[str, float]]:
+    """Return the curve without what the last point alone has: that is in the metrics."""
+    everywhere = set.intersection(*(set(point) for point in curve))
+    return [{name: value for name, value in point.items() if name in everywhere} for point in curve]
 
 
 def _machine(device: torch.device, how: How) -> dict[str, Any]:

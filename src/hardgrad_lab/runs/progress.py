@@ -105,4 +105,6 @@ def _figures(values: dict[str, float], separator: str = "  ") -> str:
     parts = [f"{name} {values[name]:#.4g}" for name in ("loss", "penalty") if name in values]
     if "accuracy" in values:
         parts.append(f"accuracy {values['accuracy']:.2%}")
+    if "esr" in values:
+        parts.append(f"ESR {values['esr']:.3g}")
     return separator.join(parts)

@@ -1,0 +1,97 @@
+"""How to run any experiment: the options they share, and what a signal leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter, validators
+from rich.console import Console
+
+from hardgrad_lab.runs.options import OptionError
+from hardgrad_lab.runs.record import Run
+
+if TYPE_CHECKING:
+    from hardgrad_lab.runs.execute import How, Outcome
+
+
+class Stopped(Exception):
+    """A signal stopped a run, which can go on later.
+
+    Args:
+        message: what was saved where.
+        status: the exit status.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def at_least(least: float) -> Parameter:
+    """Return the rule that an option is a number of at least ``least``."""
+    return Parameter(validator=validators.Number(gte=least))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineOptions:
+    """How to run."""
+
+    out: Path = Path("results")
+    """Folder for records, checkpoints and the report."""
+    resume: Annotated[bool, Parameter(negative="")] = False
+    """Continue a run that was stopped, bit for bit."""
+    force: Annotated[bool, Parameter(negative="")] = False
+    """Run again, even if a record or a checkpoint is there."""
+    threads: Annotated[int, at_least(1)] = 1
+    """CPU threads. More help a wide network on an idle machine, and hurt on a busy one."""
+    compile: Annotated[bool, Parameter(negative="")] = False
+    """Run the loss through torch.compile."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto takes a CUDA device where there is one."""
+    checkpoint_seconds: Annotated[float, at_least(0)] = 30.0
+    """Seconds between checkpoints: what a kill may cost."""
+    checkpoint_steps: Annotated[int, at_least(0)] = 0
+    """Steps between checkpoints, besides; 0 goes by the clock alone."""
+
+    def how(self) -> How:
+        """Return the same for the runner."""
+        from hardgrad_lab.runs.execute import How
+
+        return How(
+            results=self.out,
+            resume=self.resume,
+            force=self.force,
+            threads=self.threads,
+            compiled=self.compile,
+            device=self.device,
+            checkpoint_every_s=self.checkpoint_seconds,
+            checkpoint_every=self.checkpoint_steps,
+        )
+
+
+def run_or_stop(run: Run, how: How, reproduce: Callable[[], Outcome]) -> Outcome:
+    """Return what a run came to, or raise ``Stopped`` with where it was saved."""
+    from hardgrad_lab.runs.loop import Interrupted
+
+    try:
+        return reproduce()
+    except Interrupted as error:
+        path = run.checkpoint_path(how.results)
+        raise Stopped(f"{error}; the run is saved in {path}", 128 + error.number) from None
+
+
+def say(outcome: Outcome, console: Console) -> None:
+    """Print where the record is, or that it was there before."""
+    if outcome.was_done:
+        console.print(f"this run is done already, nothing was trained: {outcome.path}", soft_wrap=True)
+        console.print("run it again with --force", highlight=False)
+    else:
+        console.print(f"record   {outcome.path}", highlight=False, soft_wrap=True)
+
+
+def as_option(error: OptionError) -> ValueError:
+    """Return the error as a user of the command line knows it: by the option, not the field."""
+    return ValueError(f"--{error.name.replace('_', '-')} must be {error.rule}, got {error.got}")

@@ -1,0 +1,142 @@
+"""The reports on switches beside their rivals: table, figures, sounds and one page, from records alone."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from hardgrad_lab.lactose.settings import CONTESTANTS, TASKS, Experiment
+from hardgrad_lab.report import lactose_figures as figures
+from hardgrad_lab.report.lactose_table import LEGEND, PARTS, RATE, cells, headings, numeric, ordered
+from hardgrad_lab.report.page import Content, Drawing, Page, as_markdown, provenance, write_page
+from hardgrad_lab.report.records import Group, NoRecordsError, find_records, group_by_config
+from hardgrad_lab.runs.record import Record
+
+TITLES = {
+    "piecewise": "Maps of linear pieces",
+    "ecg": "Heart signals",
+    "waveshaper": "Circuits with breaks",
+}
+INTRODUCTIONS = {
+    "piecewise": (
+        "A number in, a number out, along straight lines that change at known points. talk: a continuous map of five "
+        "pieces, 720,000 samples, 80 % of them to train on, as in the author's talk, whose own map is not published. "
+        "toy: four lines at random with jumps between them, one map a seed, trained on a sum of two sines and tested "
+        "on another, after his program."
+    ),
+    "ecg": (
+        "The electrocardiogram from the body's recoil (bcg from 80 past samples, bcg-1 from one) or from the voice "
+        "(80). Subject 001 trains, with recordings held out for ESR same; subject 020 is unseen and never trained on. "
+        "Filters, scaling, windows and ranges are those of the published program."
+    ),
+    "waveshaper": (
+        "Circuits by formula, driven by real guitars and drums; other recordings test. The switch is given the true "
+        "points, points 30 % off and fixed (switch-wrong), 30 % off and learnt (switch-learnt), or points searched in "
+        "the training rows (switch-searched). condition-input and film are told the true ranges too."
+    ),
+}
+FAIRNESS = (
+    "All contestants of a task see the same rows in the same number of updates, with Adam in one cycle, and end in a "
+    "linear layer. Those that train are as large as the switch, but for plain-active, which has one branch's size, and "
+    "plain-8x8."
+)
+ERRORS = "One dot a seed, a bar at the median; switches in blue."
+
+
+def report_lactose(experiment: str, results: Path, out: Path) -> Page:
+    """Write the report on all records of an experiment under a folder.
+
+    Args:
+        experiment: piecewise, ecg or waveshaper.
+        results: folder of the records.
+        out: folder to write into; made when missing.
+
+    Returns:
+        The table and the paths of what was written.
+
+    Raises:
+        NoRecordsError: if there is not one readable record.
+    """
+    records, warnings = find_records(results, experiment, _fault)
+    groups = ordered(experiment, group_by_config(records))
+    if not groups:
+        make = f"Make one with: hardgrad reproduce {experiment}"
+        raise NoRecordsError(" ".join([f"no records of {experiment} in {results}.", *warnings, make]))
+    columns, figures_in, table = headings(experiment), numeric(experiment), cells(experiment, groups)
+    content = Content(
+        template="lactose.html.jinja",
+        title=TITLES[experiment],
+        measure="Error-to-signal ratio on held-out rows",
+        headings=columns,
+        numeric=figures_in,
+        cells=table,
+        legend=LEGEND,
+        drawn=_drawn(experiment, results, groups),
+        warnings=warnings,
+        runs=provenance(groups, "{task}, {contestant}, {budget}"),
+        more={"introduction": INTRODUCTIONS[experiment], "fairness": FAIRNESS, "sounds": _sounds(experiment, results)},
+    )
+    return Page(**write_page(content, out / experiment, as_markdown(columns, figures_in, table, LEGEND)))
+
+
+def _drawn(experiment: str, results: Path, groups: Sequence[Group]) -> list[Drawing]:
+    metric = "esr_unseen" if experiment == "ecg" else "esr"
+    curves = figures.kept(results, groups)
+    truth = {task: _points(groups, task) for task in figures.by_task(groups)}
+    found = [
+        ("errors", "Errors", ERRORS, figures.errors(groups, metric)),
+        ("transfer", "Transfer curves", "What seed 0 learnt, beside the truth.", figures.transfer(curves)),
+        ("points", "Points that find their way back", "Every seed.", figures.journeys(groups, truth)),
+        ("hearts", "The unseen subject", "What seed 0 learnt.", figures.hearts(curves, RATE[experiment])),
+        (
+            "ranges",
+            "Range by range" + (", unseen subject" if experiment == "ecg" else ""),
+            "Squared error of each range in the energy of all rows: the shares add up to the ESR. Median of the seeds.",
+            figures.ranges(groups, PARTS["ecg"][1] if experiment == "ecg" else ""),
+        ),
+    ]
+    return [
+        Drawing(name=f"{experiment}-{name}", title=title, caption=caption, figure=figure)
+        for name, title, caption, figure in found
+        if figure is not None
+    ]
+
+
+def _points(groups: Sequence[Group], task: str) -> list[float]:
+    """Return the true points of a task, which the record of any run with other points has beside its own."""
+    for group in groups:
+        if group.config["task"] == task:
+            metrics = group.records[0].metrics
+            found = [metrics[f"true_point_{i}"] for i in range(64) if f"true_point_{i}" in metrics]
+            if found:
+                return found
+    return []
+
+
+def _sounds(experiment: str, results: Path) -> list[dict[str, str]]:
+    """Return the clips that runs left, to stand inside the page."""
+    if experiment != "waveshaper":
+        return []
+    return [
+        {"name": path.stem, "data": base64.b64encode(path.read_bytes()).decode()}
+        for path in sorted(results.rglob("audio/*.wav"))
+    ]
+
+
+def _fault(record: Record) -> str | None:
+    """Return what keeps a record out of the table, so that one odd file does not spoil the report."""
+    config, metrics = record.config, record.metrics
+    needed = ("experiment", "budget", "task", "contestant", "system", "points")
+    missing = [name for name in needed if name not in config]
+    missing += [name for name in ("esr", "parameters", "active_parameters", "dead_branches") if name not in metrics]
+    missing += [f"esr_{name}" for name in ("constant", "best-gain", "linear") if f"esr_{name}" not in metrics]
+    if missing:
+        return f"lacks {', '.join(missing)}"
+    experiment = {str(name): name for name in get_args(Experiment)}.get(record.experiment)
+    if experiment is None or config["task"] not in TASKS[experiment]:
+        return f"is of an unknown task ({config['task']!r})"
+    if config["contestant"] not in CONTESTANTS[experiment]:
+        return f"is of an unknown contestant ({config['contestant']!r})"
+    return None

@@ -1,0 +1,175 @@
+"""A report as files: one table in Markdown, figures, and all of it on one page that needs nothing outside itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+
+from hardgrad_lab.report.figures import inline_svg, save_figure
+from hardgrad_lab.report.records import Group
+from hardgrad_lab.runs.atomic import write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """A figure and what is said with it.
+
+    Args:
+        name: of its files, without a suffix.
+        title: above it.
+        caption: below it.
+        figure: what to draw.
+    """
+
+    name: str
+    title: str
+    caption: str
+    figure: Figure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """All that goes into a report.
+
+    Args:
+        template: of the page.
+        title: of the page.
+        measure: above the table.
+        headings: of the table's columns.
+        numeric: which of them hold figures, and are set flush right.
+        cells: the table.
+        legend: below the table.
+        drawn: the figures.
+        warnings: one for each record that could not be read.
+        runs: where the numbers come from, one line a run.
+        more: what else the template asks for.
+    """
+
+    template: str
+    title: str
+    measure: str
+    headings: Sequence[str]
+    numeric: Sequence[int]
+    cells: list[list[str]]
+    legend: str
+    drawn: Sequence[Drawing]
+    warnings: list[str]
+    runs: Sequence[Mapping[str, str]]
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """What was written.
+
+    Args:
+        title: and measure, to stand above the table.
+        headings: of the table's columns.
+        numeric: which of them hold figures.
+        cells: the table.
+        legend: below the table.
+        warnings: one for each file that could not be read.
+        page: the HTML page.
+        markdown: the table in Markdown.
+        pictures: the figures, PNG and SVG.
+    """
+
+    title: str
+    headings: Sequence[str]
+    numeric: Sequence[int]
+    cells: list[list[str]]
+    legend: str
+    warnings: list[str]
+    page: Path
+    markdown: Path
+    pictures: list[Path]
+
+
+def write_page(content: Content, path: Path, markdown: str) -> dict[str, Any]:
+    """Write a report.
+
+    Args:
+        content: of the report.
+        path: of its page and of its Markdown, without a suffix.
+        markdown: the Markdown.
+
+    Returns:
+        The fields of ``Page``.
+    """
+    pictures = [file for each in content.drawn for file in save_figure(each.figure, path.parent / each.name)]
+    page, table = path.with_suffix(".html"), path.with_suffix(".md")
+    write_text(page, _render(content))
+    write_text(table, markdown)
+    return {
+        "title": f"{content.title}: {content.measure[0].lower()}{content.measure[1:]}",
+        "headings": content.headings,
+        "numeric": content.numeric,
+        "cells": content.cells,
+        "legend": content.legend,
+        "warnings": content.warnings,
+        "page": page,
+        "markdown": table,
+        "pictures": pictures,
+    }
+
+
+def _render(content: Content) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("hardgrad_lab", "report"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    figures = [
+        {"title": each.title, "caption": each.caption, "svg": inline_svg(each.figure, each.title)}
+        for each in content.drawn
+    ]
+    return environment.get_template(content.template).render(
+        title=content.title,
+        measure=content.measure,
+        headings=content.headings,
+        legend=content.legend,
+        numeric=content.numeric,
+        rows=content.cells,
+        figures=figures,
+        warnings=content.warnings,
+        runs=content.runs,
+        **content.more,
+    )
+
+
+def as_markdown(headings: Sequence[str], numeric: Sequence[int], cells: Sequence[Sequence[str]], legend: str) -> str:
+    """Return a table in Markdown, its legend below it."""
+    rule = ["--:" if number in numeric else "---" for number in range(len(headings))]
+    lines = ["| " + " | ".join(line) + " |" for line in (headings, rule, *cells)]
+    return "\n".join([*lines, "", legend]) + "\n"
+
+
+def provenance(groups: Sequence[Group], name: str) -> list[dict[str, str]]:
+    """Return where each run's numbers come from.
+
+    Args:
+        groups: of records.
+        name: a format string over a record's configuration.
+    """
+    lines = []
+    for record in (record for group in groups for record in group.records):
+        where = record.environment
+        versions = where.get("versions", {})
+        commit = str(where.get("commit", ""))[:10] + (" with changes" if where.get("dirty") else "")
+        lines.append(
+            {
+                "name": f"{name.format(**record.config)}, seed {record.seed}",
+                "started": record.started,
+                "seconds": f"{record.seconds:,.0f}",
+                "device": str(where.get("device", "")),
+                "threads": str(where.get("threads", "")),
+                "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+                "commit": commit,
+            }
+        )
+    return lines

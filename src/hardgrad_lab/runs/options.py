@@ -1,0 +1,23 @@
+"""Options of a configuration, and what is said of one that is not allowed. Imports nothing heavy."""
+
+from __future__ import annotations
+
+
+class OptionError(ValueError):
+    """A value of a configuration that is not allowed.
+
+    Args:
+        name: the field.
+        rule: what is allowed, to stand after "must be".
+        got: the value given.
+    """
+
+    def __init__(self, name: str, rule: str, got: object) -> None:
+        super().__init__(f"{name} must be {rule}, got {got!r}")
+        self.name, self.rule, self.got = name, rule, got
+
+
+def require(holds: bool, name: str, rule: str, got: object) -> None:
+    """Raise an ``OptionError`` unless ``holds``."""
+    if not holds:
+        raise OptionError(name, rule, got)
