@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -127,11 +128,54 @@ def test_equals_a_plain_loop_of_cells(policy: Any, kind: Any, form: str, batch: 
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-def test_rows_that_switch_together_equal_a_plain_loop(policy: Any) -> None:
+@pytest.mark.parametrize("batch", [2, 12])
+def test_rows_that_switch_together_equal_a_plain_loop(policy: Any, batch: int) -> None:
+    """Many rows run fused, a call for each run; few run as cells."""
     switch = hg.RecurrentSwitch(hg.Ranges(POINTS), nn.GRU(3, 4, batch_first=True), state=policy).double()
-    x, key = sequences(3, 12)
-    key = key[:1].expand(3, 12)
-    assert_same(switch(x, key)[0], plain_loop(switch, x, switch.ranges.index(key)))
+    x, key = sequences(batch, 12)
+    key, x = key[:1].expand(batch, 12), x.requires_grad_()
+    expected = plain_loop(switch, x, switch.ranges.index(key))
+    wanted = gradients(switch, expected.square().sum(), x)
+    y, _ = switch(x, key)
+    assert_same(y, expected)
+    assert_same(gradients(switch, y.square().sum(), x), wanted)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("options", [{"bias": False}, {"nonlinearity": "relu"}, {"dropout": 0.5}])
+def test_options_of_torchs_layers(policy: Any, options: dict[str, Any]) -> None:
+    """Against torch's own fused layer, fed each run by itself; dropout, in eval, does nothing."""
+    kind = nn.RNN if "nonlinearity" in options else nn.LSTM
+    layer = kind(3, 4, num_layers=2, batch_first=True, **options)
+    switch = hg.RecurrentSwitch(hg.Ranges(POINTS), layer, state=policy).double()
+    x, key = sequences(3, 15)
+    x.requires_grad_()
+    if "dropout" in options:
+        loud = switch(x, key)[0]
+        assert not torch.equal(loud, switch(x, key)[0])
+        switch.eval()
+    rows = [switch(x[row : row + 1, t : t + 1], key[row : row + 1, t : t + 1]) for row in range(3) for t in (0,)]
+    states, parts = [state for _, state in rows], [[y] for y, _ in rows]
+    for t in range(1, 15):
+        for row in range(3):  # one step of one row: torch's own layer, with the state of the step before
+            y, states[row] = switch(x[row : row + 1, t : t + 1], key[row : row + 1, t : t + 1], states[row])
+            parts[row].append(y)
+    expected = torch.cat([torch.cat(row, 1) for row in parts])
+    wanted = gradients(switch, expected.square().sum(), x)
+    y, _ = switch(x, key)
+    assert_same(y, expected)
+    assert_same(gradients(switch, y.square().sum(), x), wanted)
+
+
+def test_second_derivatives_are_refused() -> None:
+    switch = hg.RecurrentSwitch(hg.Ranges(POINTS), nn.GRU(3, 4, batch_first=True), state="shared").double()
+    x, key = sequences(3, 9)
+    x.requires_grad_()
+    with pytest.raises(RuntimeError, match="cannot be differentiated again"):
+        torch.autograd.grad(switch(x, key)[0].sum(), x, create_graph=True)
+    own = hg.RecurrentSwitch(hg.Ranges(POINTS), WithHead(nn.GRU, 3, 4, 2), state="shared").double()
+    x, key = x.detach()[:2, :4].requires_grad_(), key[:2, :4]
+    assert torch.autograd.gradgradcheck(lambda x: own(x, key)[0], x)
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -206,7 +250,7 @@ def test_separation_along_sequences() -> None:
 
 def _runs(taken: list[int]) -> list[tuple[int, int]]:
     cuts = [0, *(t for t in range(1, len(taken)) if taken[t] != taken[t - 1]), len(taken)]
-    return list(zip(cuts, cuts[1:], strict=False))
+    return list(pairwise(cuts))
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -240,7 +284,7 @@ def test_dtypes_copies_and_files(dtype: torch.dtype, policy: Any) -> None:
         assert torch.equal(each(x.to(dtype), key)[0], y)
     empty, nowhere = switch(x[:0].to(dtype), key[:0])
     assert empty.shape == (0, 9, 4)
-    assert nowhere.index.shape == (0,)
+    assert nowhere.last.shape == (0,)
     still, same = switch(x[:, :0].to(dtype), key[:, :0], state)
     assert still.shape == (3, 0, 4)
     assert same is state
@@ -285,3 +329,254 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(ValueError, match=r"branches must return one width, got \[4, 5\]"):
         hg.RecurrentSwitch(ranges, unequal, state="reset")(torch.randn(1, 2, 3), torch.tensor([[-0.5, 0.5]]))
     assert isinstance(state, RecurrentState)
+
+
+# Keys per time step on the plain switch.
+
+
+def test_a_key_per_step_routes_every_step_alone() -> None:
+    switch = hg.Switch(hg.Ranges(POINTS), nn.Linear(3, 2)).double()
+    x, key = sequences(4, 11)
+    index = switch.ranges.index(key)
+    expected = torch.stack(
+        [torch.stack([switch.branch(int(index[row, t]))(x[row, t]) for t in range(11)]) for row in range(4)]
+    )
+    assert_same(switch(x, key), expected)
+
+
+# Hysteresis.
+
+
+def schmitt(ranges: hg.Ranges, band: float, key: Tensor, start: list[int] | None = None) -> list[list[int]]:
+    points, rows = ranges.points, []
+    for row, sequence in enumerate(key.tolist()):
+        now = None if start is None else start[row]
+        taken = []
+        for k in sequence:
+            plain = int(ranges.index(torch.tensor(k, dtype=key.dtype)))
+            if now is None:
+                now = plain
+            low = points[now] - band if now > 0 else -float("inf")
+            high = points[now + 1] + band if now < len(ranges) - 1 else float("inf")
+            stays = low <= k < high if ranges.closed == "left" else low < k <= high
+            now = now if stays else plain
+            taken.append(now)
+        rows.append(taken)
+    return rows
+
+
+@pytest.mark.parametrize("closed", ["left", "right"])
+@pytest.mark.parametrize("band", [0.0, 0.1, 0.25, 0.7])
+def test_hysteresis_equals_a_plain_loop(closed: Any, band: float) -> None:
+    ranges = hg.Ranges([-1, -0.5, 0.0, 0.25, 1], closed=closed)
+    walk = (torch.randn(3, 400, dtype=torch.float64) * 0.1).cumsum(1).sin()
+    noise = torch.rand(3, 400, dtype=torch.float64) * 2.2 - 1.1
+    edges = torch.tensor(ranges.points, dtype=torch.float64)[torch.randint(5, (3, 400))]
+    ends = edges + band * torch.randint(-1, 2, (3, 400))
+    for key in (walk, noise, edges, ends):
+        hysteresis = hg.Hysteresis(ranges, band)
+        found = hysteresis(key)
+        assert found.tolist() == schmitt(ranges, band, key)
+        assert torch.equal(hysteresis.visits, torch.bincount(found.reshape(-1), minlength=4))
+        if band == 0:
+            assert torch.equal(found, ranges.index(key))
+        start = torch.tensor([3, 0, 1])
+        assert hysteresis.index(key, start).tolist() == schmitt(ranges, band, key, start.tolist())
+        first = hysteresis.index(key[:, :131])
+        chunks = torch.cat([first, hysteresis.index(key[:, 131:], first[:, -1])], 1)
+        assert torch.equal(chunks, found)
+
+
+def test_hysteresis_calms_a_noisy_key() -> None:
+    key = torch.sin(torch.linspace(1, 21, 2000, dtype=torch.float64)) + 0.05 * torch.randn(1, 2000, dtype=torch.float64)
+    plain, calm = (
+        each.index(key).diff().count_nonzero()
+        for each in (hg.Ranges([-2, 0, 2]), hg.Hysteresis(hg.Ranges([-2, 0, 2]), 0.3))
+    )
+    assert calm == 6  # pi, 2 pi ... 6 pi
+    assert plain > 20
+
+
+def test_hysteresis_of_other_dtypes_and_shapes() -> None:
+    hysteresis = hg.Hysteresis(hg.Ranges([0, 10, 20, 30]), 2)
+    assert hysteresis(torch.tensor([[5, 11, 12, 9, 8, 7, 25]])).tolist() == [[0, 0, 1, 1, 1, 0, 2]]
+    assert hysteresis(torch.tensor([[[5.0, 11.9, 12.0]]], dtype=torch.bfloat16)).tolist() == [[[0, 0, 1]]]
+    assert hysteresis(torch.zeros(0, 4)).shape == (0, 4)
+    assert hysteresis(torch.zeros(2, 0)).shape == (2, 0)
+    one = hg.Hysteresis(hg.Ranges([0, 1]), 0.1)
+    assert one(torch.rand(2, 3)).tolist() == [[0] * 3] * 2
+    copied = copy.deepcopy(hysteresis)
+    copied.load_state_dict(hysteresis.state_dict())
+    assert torch.equal(copied.visits, hysteresis.visits)
+    assert "band=2" in repr(copied)
+
+
+def test_hysteresis_in_a_switch() -> None:
+    hysteresis = hg.Hysteresis(hg.Ranges(POINTS), 0.2)
+    switch = hg.Switch(hysteresis, nn.Linear(3, 2), normalise=True).double()
+    x, key = sequences(4, 50)
+    index = torch.tensor(schmitt(hg.Ranges(POINTS), 0.2, key))
+    centre = torch.tensor([-0.65, 0.05, 0.7], dtype=torch.float64)[index].unsqueeze(-1)
+    half = torch.tensor([0.35, 0.35, 0.3], dtype=torch.float64)[index].unsqueeze(-1)
+    every = torch.stack([branch((x - centre) / half) for branch in switch.branches])
+    assert_same(switch(x, key), every.gather(0, index[None, ..., None].expand(1, -1, -1, 2))[0])
+    assert torch.equal(hysteresis.visits, torch.bincount(index.reshape(-1), minlength=3))
+
+
+def test_hysteresis_mistakes_are_named() -> None:
+    ranges = hg.Ranges([-1, 0, 1], outside="error")
+    for band in (-0.1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="band must be a finite number, zero or more, got"):
+            hg.Hysteresis(ranges, band)
+    with pytest.raises(ValueError, match="ranges must be plain Ranges, got Hysteresis"):
+        hg.Hysteresis(hg.Hysteresis(ranges, 0.1), 0.1)
+    hysteresis = hg.Hysteresis(ranges, 0.1)
+    with pytest.raises(ValueError, match=r"key must be \(B, T\), the last dimension being time, got \(4,\)"):
+        hysteresis(torch.zeros(4))
+    with pytest.raises(ValueError, match=r"got NaN in row \(1, 2\)"):
+        hysteresis(torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, torch.nan]]))
+    with pytest.raises(ValueError, match=r"got 2 in row \(0, 1\)"):
+        hysteresis(torch.tensor([[0.0, 2.0]]))
+    with pytest.raises(ValueError, match=r"start must have one range for each sequence, shape \(2,\), got \(3,\)"):
+        hysteresis(torch.zeros(2, 3), torch.zeros(3, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"start must be ranges 0 \.\. 1, got 0 \.\. 2"):
+        hysteresis(torch.zeros(2, 3), torch.tensor([0, 2]))
+    with pytest.raises(Exception, match="each step's range waits for the one before"):
+        torch.compile(hysteresis, backend="eager", fullgraph=True)(torch.zeros(2, 3))
+    switch = hg.RecurrentSwitch(ranges, nn.GRU(3, 4, batch_first=True), state="shared")
+    with pytest.raises(Exception, match="which branch runs for how long depends on the keys"):
+        torch.compile(switch, backend="eager", fullgraph=True)(torch.zeros(2, 5, 3), torch.zeros(2, 5))
+
+
+# Cross-fades.
+
+
+def blended(outputs: Tensor, index: Tensor, steps: int, curve: str = "linear") -> tuple[Tensor, Tensor]:
+    """Blend every branch's outputs (N, B, T, H) by a plain loop; also the gains (N, B, T)."""
+    gains = torch.zeros(outputs.shape[:3], dtype=outputs.dtype)
+    for row, taken in enumerate(index.tolist()):
+        for t in range(len(taken)):
+            window = [taken[max(t - j, 0)] for j in range(steps + 1)]
+            for i in set(window):
+                gains[i, row, t] = window.count(i) / (steps + 1)
+    if curve == "equal_power":
+        gains = (gains * torch.pi / 2).sin()
+        gains = gains / gains.square().sum(0).sqrt()
+    return (gains.unsqueeze(-1) * outputs).sum(0), gains
+
+
+@pytest.mark.parametrize("curve", ["linear", "equal_power"])
+@pytest.mark.parametrize("steps", [0, 1, 4])
+@pytest.mark.parametrize("train_old", [True, False])
+def test_cross_fade_equals_a_plain_loop(curve: Any, steps: int, train_old: bool) -> None:
+    switch = hg.Switch(hg.Ranges(POINTS), nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2))).double()
+    fade = hg.CrossFade(switch, steps, curve=curve, train_old=train_old)
+    x, key = sequences(4, 19, hold=4)
+    x.requires_grad_()
+    index = switch.ranges.index(key)
+    every = torch.stack([branch(x) for branch in switch.branches])
+    if not train_old:
+        here = torch.nn.functional.one_hot(index, 3).permute(2, 0, 1).unsqueeze(-1).bool()
+        every = torch.where(here, every, every.detach())
+    expected, gains = blended(every, index, steps, curve)
+    wanted = gradients(fade, expected.square().sum(), x)
+    y, _ = fade(x, key)
+    assert_same(y, expected)
+    if curve == "equal_power":
+        assert_same(gains.square().sum(0), torch.ones_like(key))
+    found = gradients(fade, y.square().sum(), x)
+    assert_same(found[:9], wanted[:9])
+    assert found[9:] == [None] * 4  # the last range was never entered
+    assert torch.equal(switch.ranges.visits, torch.bincount(index.reshape(-1), minlength=3))
+    if steps == 0:
+        assert torch.equal(y, switch(x, key))
+
+
+@pytest.mark.parametrize("recurrent", [False, True])
+@pytest.mark.parametrize("band", [None, 0.2])
+@pytest.mark.parametrize("steps", [0, 1, 5])
+def test_cross_fade_by_chunks_equals_one_call(recurrent: bool, band: float | None, steps: int) -> None:
+    ranges = hg.Ranges(POINTS) if band is None else hg.Hysteresis(hg.Ranges(POINTS), band)
+    if recurrent:
+        switch = hg.RecurrentSwitch(ranges, nn.GRU(3, 4, batch_first=True), state="per_branch").double()
+    else:
+        switch = hg.Switch(ranges, nn.Linear(3, 4)).double()
+    fade = hg.CrossFade(switch, steps)
+    x, key = sequences(4, 23)
+    whole, end = fade(x, key)
+    state, parts = None, []
+    for cut in torch.tensor_split(torch.arange(23), [1, 3, 3, 15]):
+        y, state = fade(x[:, cut], key[:, cut], state)
+        parts.append(y)
+    assert_same(torch.cat(parts, 1), whole)
+    assert_same(state, end)
+    state.detach()
+    assert fade(x[:0], key[:0])[0].shape == (0, 23, 4)
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_recurrent_cross_fade_runs_the_old_branch_on(steps: int) -> None:
+    switch = hg.RecurrentSwitch(hg.Ranges(POINTS), nn.LSTM(3, 4, batch_first=True), state="per_branch").double()
+    fade = hg.CrossFade(switch, steps)
+    x, key = sequences(3, 21, hold=4)
+    index = switch.ranges.index(key)
+    _, gains = blended(torch.zeros(3, 3, 21, 1, dtype=torch.float64), index, steps)
+    every = torch.zeros(3, 3, 21, 4, dtype=torch.float64)
+    for i, branch in enumerate(switch.branches):
+        for row in range(3):
+            state = nothing(branch)
+            for t in range(21):
+                if gains[i, row, t] > 0:
+                    every[i, row, t], state = step_of(branch, x[row, t], state)
+    y, _ = fade(x, key)
+    assert_same(y, (gains.unsqueeze(-1) * every).sum(0))
+    y.sum().backward()
+    assert all(p.grad is None for p in switch.branch(2).parameters())
+
+
+def test_the_largest_jump_shrinks_as_one_over_k() -> None:
+    """Two constants 1 apart: whatever the key does, no output moves by more than 1 / (k + 1) a step."""
+    switch = hg.Switch(hg.Ranges([-1, 0, 1]), [_Constant(0.0), _Constant(1.0)])
+    key = torch.rand(3, 400, dtype=torch.float64) * 2 - 1
+    key[1] = torch.sin(torch.arange(400) / 20)
+    for steps in (0, 1, 3, 7, 15, 31):
+        y, _ = hg.CrossFade(switch, steps)(torch.zeros(3, 400, dtype=torch.float64), key)
+        jump = y.diff(dim=1).abs().max(1).values
+        assert jump.max() <= 1 / (steps + 1) + 1e-12
+        torch.testing.assert_close(jump[1], torch.tensor(1 / (steps + 1), dtype=torch.float64))
+
+
+class _Constant(nn.Module):
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.full_like(x, self.value)
+
+
+def test_cross_fade_mistakes_are_named() -> None:
+    ranges, gru = hg.Ranges([-1, 0, 1]), nn.GRU(3, 4, batch_first=True)
+    with pytest.raises(ValueError, match="switch must be a Switch or a RecurrentSwitch, got Linear"):
+        hg.CrossFade(nn.Linear(3, 3), 2)
+    for policy in ("shared", "reset"):
+        with pytest.raises(ValueError, match='must be built with state="per_branch", got'):
+            hg.CrossFade(hg.RecurrentSwitch(ranges, gru, state=policy), 2)
+    switch = hg.Switch(ranges, nn.Linear(3, 2))
+    for steps in (-1, 1.5):
+        with pytest.raises(ValueError, match="steps must be a whole number, zero or more"):
+            hg.CrossFade(switch, steps)
+    with pytest.raises(ValueError, match="curve must be one of 'linear', 'equal_power', got 'cubic'"):
+        hg.CrossFade(switch, 2, curve="cubic")
+    fade = hg.CrossFade(switch, 2)
+    with pytest.raises(ValueError, match=r"got x \(5, 3\) and key \(5,\)"):
+        fade(torch.randn(5, 3), torch.zeros(5))
+    _, state = fade(torch.randn(2, 5, 3), torch.zeros(2, 5))
+    with pytest.raises(ValueError, match=r"state must be of x's 3 sequences and the last 2 steps, got \(2, 2\)"):
+        fade(torch.randn(3, 5, 3), torch.zeros(3, 5), state)
+    with pytest.raises(ValueError, match="must have a time step if there is no state yet"):
+        fade(torch.randn(3, 0, 3), torch.zeros(3, 0))
+    with pytest.raises(ValueError, match="CrossFade: forward must be given a key"):
+        fade(torch.randn(3, 2, 3))
+    with pytest.raises(Exception, match="how many steps fade depends on the keys"):
+        torch.compile(fade, backend="eager", fullgraph=True)(torch.randn(2, 5, 3), torch.zeros(2, 5))

@@ -11,6 +11,7 @@ from hardgrad.graft import graft as graft
 from hardgrad.penalty import Penalties as Penalties
 from hardgrad.penalty import penalties as penalties
 from hardgrad.surrogate import straight_through as straight_through
+from hardgrad.switch import CrossFade as CrossFade
 from hardgrad.switch import FoundRanges as FoundRanges
 from hardgrad.switch import Grid as Grid
 from hardgrad.switch import Hysteresis as Hysteresis

@@ -1,5 +1,6 @@
 """The hard IF: ranges of a number, and one set of parameters for each."""
 
+from hardgrad.switch.crossfade import CrossFade as CrossFade
 from hardgrad.switch.grid import Grid as Grid
 from hardgrad.switch.hysteresis import Hysteresis as Hysteresis
 from hardgrad.switch.nested import If as If

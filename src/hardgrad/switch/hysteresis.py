@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -53,7 +54,7 @@ class Hysteresis(Ranges):
             )
         if not (band >= 0 and math.isfinite(band)):
             raise ValueError(f"Hysteresis: band must be a finite number, zero or more, got {band}; 0 is no hysteresis")
-        super().__init__(ranges.points, ranges.outside, ranges.closed)
+        super().__init__(ranges.points, cast(Any, ranges.outside), cast(Any, ranges.closed))
         self.band = float(band)
 
     def forward(self, key: Tensor, start: Tensor | None = None) -> Tensor:
@@ -112,7 +113,7 @@ class Hysteresis(Ranges):
                 f"Hysteresis: start must have one range for each sequence, shape {tuple(key.shape[:-1])}, got "
                 f"{tuple(start.shape)}; give the last step's index of the chunk before, index[..., -1]"
             )
-        if start.numel() and not (0 <= int(start.min()) and int(start.max()) < self.branches):
+        if start.numel() and not (int(start.min()) >= 0 and int(start.max()) < self.branches):
             raise ValueError(
                 f"Hysteresis: start must be ranges 0 .. {self.branches - 1}, got {int(start.min())} .. "
                 f"{int(start.max())}; leave it out at the start of a sequence"

@@ -33,8 +33,8 @@ class Plan(NamedTuple):
     sizes: tuple[Tensor, ...]
 
     def groups(self, rows: Tensor) -> Iterator[Group]:
-        """Cut rows, which lie in the order of ``steps``, into groups."""
-        cut = rows.split([int(size.sum()) for size in self.sizes])
+        """Pick rows by ``steps`` and cut them into groups."""
+        cut = rows.index_select(0, self.steps).split([int(size.sum()) for size in self.sizes])
         yield from map(Group, self.numbers, self.pieces, cut, self.sizes)
 
 
@@ -103,3 +103,8 @@ def take(state: Any, rows: Tensor) -> Any:
 def put(state: Any, rows: Tensor, new: Any) -> Any:
     """Return the state with some rows replaced."""
     return each(lambda t, part: t.index_copy(1, rows, part.to(t.dtype)), state, new)
+
+
+def cut(state: Any, sizes: list[int], number: int) -> Any:
+    """Return one of the parts that a state falls into."""
+    return each(lambda t: t.split(sizes, 1)[number], state)

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hardgrad.switch import pieces
+from hardgrad.switch import memory, pieces
 from hardgrad.switch.hysteresis import Hysteresis
 from hardgrad.switch.router import Router, count, in_graph, one_of
 from hardgrad.switch.switch import _one_a_range
@@ -20,15 +20,15 @@ class RecurrentState(NamedTuple):
     Attributes:
         hidden: with ``state="shared"`` the branches' common state; else one state for each branch, None for a branch
             that no sequence has entered. Dimension 1 of every tensor is the batch.
-        index: int64 (B,), the range of the last step.
+        last: int64 (B,), the range of the last step.
     """
 
     hidden: Any
-    index: Tensor
+    last: Tensor
 
     def detach(self) -> RecurrentState:
         """Return the same state without its history, to cut backpropagation through time."""
-        return RecurrentState(_detached(self.hidden), self.index)
+        return RecurrentState(_detached(self.hidden), self.last)
 
 
 class RecurrentSwitch(nn.Module):
@@ -44,9 +44,10 @@ class RecurrentSwitch(nn.Module):
       it never sees.
     - ``"reset"``: zero when the range was entered at this step, else the last step's.
 
-    A branch that no step took does not run and gets no gradient, as in ``Switch``. Speed: all steps of a branch are one
-    fused call with "per_branch" and "reset"; "shared" needs one for each change of range, so a key that flickers costs
-    time (``Hysteresis`` calms it).
+    A branch that no step took does not run and gets no gradient, as in ``Switch``. Branches that are torch's layers of
+    one kind and size run together, all cells of a moment at once, so that rows may switch when they like; their
+    gradients cannot be differentiated again. Others take a call for each piece of a sequence, so a key that flickers
+    costs time (``Hysteresis`` calms it).
 
     Args:
         ranges: the condition; a ``Hysteresis`` is carried on from chunk to chunk.
@@ -100,7 +101,7 @@ class RecurrentSwitch(nn.Module):
         for i, branch in enumerate(self.branches):
             _check_branch(i, branch)
         if state == "shared":
-            _check_one_state([b for b in self.branches if isinstance(b, nn.RNNBase)], torch.empty(0, 0))
+            memory.check_one_state([b for b in self.branches if isinstance(b, nn.RNNBase)], torch.empty(0, 0))
 
     def branch(self, i: int) -> nn.Module:
         """Return range i as an ordinary module; its parameters are that range's, not copies."""
@@ -112,11 +113,13 @@ class RecurrentSwitch(nn.Module):
         index = self.index(x, key, state)
         self.ranges.add_visits(count(index.reshape(-1), self.ranges.branches))
         if not index.numel():
-            return self._empty(x, index, state)
+            return self.empty(x, index, state)
+        old = None if state is None else state.hidden
         if self.state == "shared":
-            y, hidden = _shared(self.branches, x, index, state)
+            y, hidden = memory.handed_on(self.branches, x, index, old)
         else:
-            y, hidden = (_per_branch if self.state == "per_branch" else _reset)(self.branches, x, index, state)
+            before = state.last if state is not None and self.state == "reset" else None
+            y, hidden = memory.kept(self.branches, x, index, old, before, reset=self.state == "reset")
         return y, RecurrentState(hidden, index[:, -1])
 
     def index(self, x: Tensor, key: Tensor | None, state: RecurrentState | None) -> Tensor:
@@ -134,16 +137,17 @@ class RecurrentSwitch(nn.Module):
                 f"RecurrentSwitch: x must be (B, T, F) and key (B, T{', K' * bool(self.ranges.keys)}), one a step, got "
                 f"x {tuple(x.shape)} and key {tuple(key.shape)}; unsqueeze a single sequence"
             )
-        if state is not None and state.index.shape != x.shape[:1]:
+        if state is not None and state.last.shape != x.shape[:1]:
             raise ValueError(
-                f"RecurrentSwitch: state must be of x's {x.shape[0]} sequences, got one of {len(state.index)}; start a "
+                f"RecurrentSwitch: state must be of x's {x.shape[0]} sequences, got one of {len(state.last)}; start a "
                 "new batch with state=None"
             )
         if isinstance(self.ranges, Hysteresis):
-            return self.ranges.index(key, None if state is None else state.index)
+            return self.ranges.index(key, None if state is None else state.last)
         return self.ranges.index(key)
 
-    def _empty(self, x: Tensor, index: Tensor, state: RecurrentState | None) -> tuple[Tensor, RecurrentState]:
+    def empty(self, x: Tensor, index: Tensor, state: RecurrentState | None) -> tuple[Tensor, RecurrentState]:
+        """Return what comes of no sequences, or of no steps."""
         with torch.no_grad():  # the output's width, from one branch that must get no gradient
             y, _ = self.branches[0](x.new_zeros(1, 1, x.shape[-1]), None)
         if state is None:
@@ -164,106 +168,6 @@ def column(key: Callable[[Tensor], Tensor] | int | None, x: Tensor, owner: str) 
     return x[..., key] if isinstance(key, int) else key(x)
 
 
-def _shared(branches: nn.ModuleList, x: Tensor, index: Tensor, state: RecurrentState | None) -> tuple[Tensor, Any]:
-    _check_one_state([b for b in branches if not isinstance(b, nn.RNNBase)], x)
-    hidden = pieces.zeros(branches[int(index[0, 0])], len(x), x) if state is None else state.hidden
-    if len(x) == 1 or bool((index == index[:1]).all()):
-        return _shared_in_step(branches, x, index[0], hidden)
-    row, steps, lengths, branch = _runs(index)
-    first = torch.searchsorted(row, row)  # of each run, the first run of its row
-    order = torch.arange(len(row), device=row.device) - first
-    # Rows do not wait for each other: the n-th runs of all rows are one round, one call for each branch in it.
-    plan = pieces.plan(steps, lengths, order * len(branches) + branch)
-    outputs = []
-    for group in plan.groups(x.flatten(0, 1).index_select(0, plan.steps)):
-        rows = row[group.pieces]
-        y, new = pieces.call(branches[group.number % len(branches)], group, pieces.take(hidden, rows))
-        hidden = pieces.put(hidden, rows, new)
-        outputs.append(y)
-    return _in_place(outputs, plan.steps, index), hidden
-
-
-def _shared_in_step(branches: nn.ModuleList, x: Tensor, index: Tensor, hidden: Any) -> tuple[Tensor, Any]:
-    taken, lengths = index.unique_consecutive(return_counts=True)
-    outputs = []
-    for i, part in zip(taken.tolist(), x.split(lengths.tolist(), 1), strict=True):
-        y, hidden = branches[i](part, hidden)
-        outputs.append(y)
-    return torch.cat(outputs, 1), hidden
-
-
-def _per_branch(branches: nn.ModuleList, x: Tensor, index: Tensor, state: RecurrentState | None) -> tuple[Tensor, Any]:
-    flat = index.reshape(-1)
-    steps = flat.argsort(stable=True)  # by branch, then row, then time
-    y, order, hidden = per_branch(branches, x, flat[steps], steps, None if state is None else state.hidden)
-    return _in_place([y], steps[order], index), hidden
-
-
-def per_branch(
-    branches: nn.ModuleList, x: Tensor, branch: Tensor, steps: Tensor, hidden: Any
-) -> tuple[Tensor, Tensor, Any]:
-    """Run branches on steps, (M,) each, sorted by branch, row and time; return outputs, their order in M, states."""
-    batch, time = x.shape[:2]
-    pair, lengths = (branch * batch + steps // time).unique_consecutive(return_counts=True)
-    plan = pieces.plan(torch.arange(len(steps), device=steps.device), lengths, pair // batch)
-    old = list(hidden or (None,) * len(branches))
-    outputs = []
-    for group in plan.groups(x.flatten(0, 1).index_select(0, steps[plan.steps])):
-        i, rows = group.number, pair[group.pieces] % batch
-        start = pieces.zeros(branches[i], batch, x) if old[i] is None else old[i]
-        y, new = pieces.call(branches[i], group, pieces.take(start, rows))
-        old[i] = pieces.put(start, rows, new)
-        outputs.append(y)
-    return _joined(outputs), plan.steps, tuple(old)
-
-
-def _reset(branches: nn.ModuleList, x: Tensor, index: Tensor, state: RecurrentState | None) -> tuple[Tensor, Any]:
-    row, steps, lengths, branch = _runs(index)
-    first = torch.cat([row.new_ones(1, dtype=torch.bool), row[1:] != row[:-1]])
-    last = torch.cat([first[1:], first.new_ones(1)])
-    goes_on = torch.zeros_like(first) if state is None else first & (branch == state.index[row])
-    plan = pieces.plan(steps, lengths, branch)
-    hidden: list[Any] = [None] * len(branches)
-    outputs = []
-    for group in plan.groups(x.flatten(0, 1).index_select(0, plan.steps)):
-        i, rows = group.number, row[group.pieces]
-        start = pieces.zeros(branches[i], len(rows), x)
-        old = goes_on[group.pieces].nonzero()[:, 0]
-        if state is not None and len(old):
-            start = pieces.put(start, old, pieces.take(state.hidden[i], rows[old]))
-        y, new = pieces.call(branches[i], group, start)
-        outputs.append(y)
-        end = last[group.pieces].nonzero()[:, 0]
-        if len(end):
-            hidden[i] = pieces.put(pieces.zeros(branches[i], len(x), x), rows[end], pieces.take(new, end))
-    return _in_place(outputs, plan.steps, index), tuple(hidden)
-
-
-def _runs(index: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Cut (B, T) into runs of one index: each run's row, all steps run after run, each run's length and branch."""
-    starts = torch.ones_like(index, dtype=torch.bool)
-    starts[:, 1:] = index[:, 1:] != index[:, :-1]
-    flat = starts.reshape(-1).nonzero()[:, 0]
-    lengths = torch.diff(flat, append=flat.new_tensor([index.numel()]))
-    steps = torch.arange(index.numel(), device=index.device)
-    return flat // index.shape[1], steps, lengths, index.reshape(-1)[flat]
-
-
-def _in_place(outputs: list[Tensor], steps: Tensor, index: Tensor) -> Tensor:
-    inverse = torch.empty_like(steps).scatter_(0, steps, torch.arange(len(steps), device=steps.device))
-    return _joined(outputs).index_select(0, inverse).unflatten(0, index.shape)
-
-
-def _joined(outputs: list[Tensor]) -> Tensor:
-    widths = {output.shape[-1] for output in outputs}
-    if len(widths) > 1:
-        raise ValueError(
-            f"RecurrentSwitch: branches must return one width, got {sorted(widths)}; give them one hidden size, or a "
-            "head of one size"
-        )
-    return torch.cat(outputs)
-
-
 def _check_branch(i: int, branch: nn.Module) -> None:
     if not isinstance(branch, nn.RNNBase):
         return
@@ -277,19 +181,6 @@ def _check_branch(i: int, branch: nn.Module) -> None:
             f"RecurrentSwitch: branches must read (B, T, F), got a {branch.mode} with batch_first=False for range {i}; "
             "build it with batch_first=True"
         )
-
-
-def _check_one_state(branches: Sequence[nn.Module], like: Tensor) -> None:
-    shapes = [str(_shape(pieces.zeros(branch, 1, like))) for branch in branches]
-    if len(set(shapes)) > 1:
-        raise ValueError(
-            'RecurrentSwitch: state="shared" hands one state from branch to branch, so all must have one shape, got '
-            f'{" and ".join(dict.fromkeys(shapes))}; use branches of one kind and size, or state="per_branch"'
-        )
-
-
-def _shape(state: Any) -> Any:
-    return tuple(state.shape) if isinstance(state, Tensor) else tuple(map(_shape, state))
 
 
 def _detached(state: Any) -> Any:

@@ -1,0 +1,217 @@
+"""A switch without clicks: for some steps after a change of range, the outputs of both branches are blended."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from hardgrad.switch import memory
+from hardgrad.switch.hysteresis import Hysteresis
+from hardgrad.switch.recurrent import RecurrentState, RecurrentSwitch, column
+from hardgrad.switch.router import Router, count, in_graph, one_of
+from hardgrad.switch.switch import Switch
+from hardgrad.switch.ways import run
+
+
+class FadeState(NamedTuple):
+    """What a ``CrossFade`` knows at the end of a chunk.
+
+    Attributes:
+        recent: int64 (B, max(steps, 1)), the ranges of the last steps.
+        switch: the state of a ``RecurrentSwitch``, None for a ``Switch``.
+    """
+
+    recent: Tensor
+    switch: RecurrentState | None
+
+    def detach(self) -> FadeState:
+        """Return the same state without its history, to cut backpropagation through time."""
+        return FadeState(self.recent, None if self.switch is None else self.switch.detach())
+
+
+class CrossFade(nn.Module):
+    r"""Blend, for k steps after a change of range, the branch that was left with the one that was entered.
+
+    .. math:: y_t = \sum_i g\big(s_{t,i}\big) f_i(x_t; \theta_i), \qquad
+        s_{t,i} = \frac{\left|\{0 \le j \le k : i_{t-j} = i\}\right|}{k + 1}
+
+    The share s of a branch is the part of the last k + 1 steps that were in its range, so after a change the new
+    branch's shares are 1 / (k + 1), 2 / (k + 1), ... 1, and a key that flickers blends all the ranges it was in: no
+    weight ever moves by more than 1 / (k + 1) a step, which bounds every jump. Before the first step of a sequence it
+    counts as having been in that step's range. Only steps within k of a change run more than one branch.
+
+    Within a fade **the branch that was left learns too**, by its weight g: a step of one range trains the branch of
+    another. ``train_old=False`` keeps the branches separate: those that were left lend their value alone, and no
+    gradient goes through them, neither into their weights nor into x.
+
+    A ``RecurrentSwitch`` must keep its states ``"per_branch"``: the branch that was left runs on for k steps, with the
+    state it has, and then waits. With the other two it would need a second state beside the one it gives away.
+
+    Args:
+        switch: a ``Switch`` with a key for each time step, or a ``RecurrentSwitch``. Owned: its parameters are this
+            layer's.
+        steps: k, at least zero; zero is the plain switch.
+        curve: g, "linear" for g(s) = s, or "equal_power" for g(s) = sin(pi s / 2), scaled so that the squares sum to
+            one: for branches whose outputs are uncorrelated, which linear weights would make quieter half way.
+        train_old: whether the branches that were left get a gradient.
+
+    Shape:
+        x: (B, T, ...). key: (B, T), with a ``Grid`` or ``If`` (B, T, K). Returns y, as the switch does, and a
+        ``FadeState``, which given to the next call goes on where this one ended, also for a ``Hysteresis``.
+
+    Raises:
+        ValueError: for a switch of another type, a ``RecurrentSwitch`` whose state is not "per_branch", steps below
+            zero, a key that does not match x, or a state of another batch.
+        RuntimeError: in a compiled or exported graph: the number of steps that fade depends on the keys.
+
+    Example:
+        >>> import torch, hardgrad as hg
+        >>> class Constant(torch.nn.Module):
+        ...     def __init__(self, value):
+        ...         super().__init__()
+        ...         self.value = value
+        ...     def forward(self, x):
+        ...         return torch.full_like(x, self.value)
+        >>> switch = hg.Switch(hg.Ranges([-1, 0, 1]), [Constant(0.0), Constant(1.0)])
+        >>> key = torch.tensor([[-0.5, -0.5, 0.5, 0.5, 0.5, 0.5, -0.5]])
+        >>> y, state = hg.CrossFade(switch, 3)(torch.zeros(1, 7), key)
+        >>> y.tolist()
+        [[0.0, 0.0, 0.25, 0.5, 0.75, 1.0, 0.75]]
+    """
+
+    def __init__(
+        self,
+        switch: Switch | RecurrentSwitch,
+        steps: int,
+        *,
+        curve: Literal["linear", "equal_power"] = "linear",
+        train_old: bool = True,
+    ) -> None:
+        super().__init__()
+        if not isinstance(switch, Switch | RecurrentSwitch):
+            raise ValueError(f"CrossFade: switch must be a Switch or a RecurrentSwitch, got {type(switch).__name__}")
+        if isinstance(switch, RecurrentSwitch) and switch.state != "per_branch":
+            raise ValueError(
+                f'CrossFade: a RecurrentSwitch must be built with state="per_branch", got {switch.state!r}: a branch '
+                "that fades out needs a state of its own to run on with"
+            )
+        if int(steps) != steps or steps < 0:
+            raise ValueError(f"CrossFade: steps must be a whole number, zero or more, got {steps}; zero is no fade")
+        one_of("CrossFade", "curve", curve, ("linear", "equal_power"))
+        self.switch = switch
+        self.steps = int(steps)
+        self.curve = curve
+        self.train_old = train_old
+
+    def forward(self, x: Tensor, key: Tensor | None = None, state: FadeState | None = None) -> tuple[Tensor, FadeState]:
+        index = self._index(x, key, state)
+        inner = None if state is None else state.switch
+        if not index.numel():
+            return self._nothing(x, index, state)
+        self.switch.ranges.add_visits(count(index.reshape(-1), self.switch.ranges.branches))
+        before = max(self.steps, 1)
+        past = index[:, :1].expand(-1, before) if state is None else state.recent
+        ranges = torch.cat([past, index], 1)
+        step, branch, share = _shares(ranges[:, before - self.steps :], self.steps)
+        gain = share if self.curve == "linear" else _equal_power(step, share, index.numel())
+        current = branch == index.reshape(-1)[step]
+        if isinstance(self.switch, RecurrentSwitch):
+            y, inner = self._recurrent(x, index, step, branch, current, gain, inner)
+        else:
+            y = self._plain(x, index, step, branch, current, gain)
+        return y, FadeState(ranges[:, ranges.shape[1] - before :], inner)
+
+    def _index(self, x: Tensor, key: Tensor | None, state: FadeState | None) -> Tensor:
+        if in_graph():
+            raise RuntimeError(
+                "CrossFade: how many steps fade depends on the keys, which a compiled or exported graph cannot read; "
+                "call it outside the graph"
+            )
+        ranges = self.switch.ranges
+        key = column(self.switch.key, x, "CrossFade") if key is None else key
+        shape = key.shape if ranges.keys == 0 else key.shape[:-1]
+        if len(shape) != 2 or shape != x.shape[:2]:
+            raise ValueError(
+                f"CrossFade: x must be (B, T, ...) and key (B, T{', K' * bool(ranges.keys)}), one a step, got x "
+                f"{tuple(x.shape)} and key {tuple(key.shape)}; unsqueeze a single sequence"
+            )
+        recent = (len(x), max(self.steps, 1))
+        if state is not None and state.recent.shape != recent:
+            raise ValueError(
+                f"CrossFade: state must be of x's {recent[0]} sequences and the last {recent[1]} steps, got "
+                f"{tuple(state.recent.shape)}; start a new batch with state=None"
+            )
+        if isinstance(ranges, Hysteresis):
+            return ranges.index(key, None if state is None else state.recent[:, -1])
+        return ranges.index(key)
+
+    def _plain(self, x: Tensor, index: Tensor, step: Tensor, branch: Tensor, current: Tensor, gain: Tensor) -> Tensor:
+        if self.train_old or bool(current.all()):
+            return _blend(self._outputs(x, step, branch), step, gain, index)
+        y = _blend(self._outputs(x, step[current], branch[current]), step[current], gain[current], index)
+        with torch.no_grad():
+            old = _blend(self._outputs(x, step[~current], branch[~current]), step[~current], gain[~current], index)
+        return y + old
+
+    def _outputs(self, x: Tensor, step: Tensor, branch: Tensor) -> Tensor:
+        switch, rows = cast(Switch, self.switch), x.flatten(0, 1).index_select(0, step)
+        if switch.normalise is not None:
+            rows = switch.normalise(rows, branch)
+        return run(list(switch.branches), rows, branch, Router(switch.ranges.branches))  # whose visits nobody reads
+
+    def _recurrent(
+        self,
+        x: Tensor,
+        index: Tensor,
+        step: Tensor,
+        branch: Tensor,
+        current: Tensor,
+        gain: Tensor,
+        state: RecurrentState | None,
+    ) -> tuple[Tensor, RecurrentState]:
+        hidden = None if state is None else state.hidden
+        y, hidden = memory.own_states(cast(RecurrentSwitch, self.switch).branches, x, branch, step, hidden)
+        if not self.train_old:
+            y = torch.where(current.unsqueeze(-1), y, y.detach())
+        return _blend(y, step, gain, index), RecurrentState(hidden, index[:, -1])
+
+    def _nothing(self, x: Tensor, index: Tensor, state: FadeState | None) -> tuple[Tensor, FadeState]:
+        if state is None and len(x):
+            raise ValueError("CrossFade: x must have a time step if there is no state yet, got T = 0")
+        recent = index.new_zeros(0, max(self.steps, 1)) if state is None else state.recent
+        if isinstance(self.switch, RecurrentSwitch):
+            y, inner = self.switch.empty(x, index, None if state is None else state.switch)
+            return y, FadeState(recent, inner)
+        nowhere = index.reshape(-1)
+        return self._outputs(x, nowhere, nowhere).unflatten(0, index.shape), FadeState(recent, None)
+
+    def extra_repr(self) -> str:
+        return f"steps={self.steps}, curve={self.curve!r}, train_old={self.train_old}"
+
+
+def _shares(ranges: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Every (step, branch) with a share, and the share, sorted by branch, row and time. ranges: (B, steps + T)."""
+    found = []
+    for i in ranges.unique().tolist():
+        so_far = nn.functional.pad((ranges == i).cumsum(1), (1, 0))
+        among = (so_far[:, steps + 1 :] - so_far[:, : -steps - 1]).reshape(-1)
+        step = among.nonzero()[:, 0]
+        found.append((step, torch.full_like(step, i), among[step].double() / (steps + 1)))
+    step, branch, share = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return step, branch, share
+
+
+def _equal_power(step: Tensor, share: Tensor, steps: int) -> Tensor:
+    gain = (share * (math.pi / 2)).sin()
+    power = share.new_zeros(steps).index_add(0, step, gain.square())
+    return gain / power[step].sqrt()
+
+
+def _blend(outputs: Tensor, step: Tensor, gain: Tensor, index: Tensor) -> Tensor:
+    """Add each step's outputs up by their gains: (M, ...) to (B, T, ...)."""
+    gain = gain.to(outputs.dtype).reshape(-1, *[1] * (outputs.ndim - 1))
+    y = outputs.new_zeros(index.numel(), *outputs.shape[1:])
+    return cast(Tensor, y.index_add(0, step, gain * outputs).unflatten(0, index.shape))

@@ -1,0 +1,179 @@
+"""Which state a recurrent branch reads at each step: one handed on, or one of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hardgrad.switch import moments, pieces
+
+# So few rows that torch's fused layers, a call for each run, lose to the cells whatever the runs' length (measured on a
+# CPU, forward and backward over one fused call: 1 row 1.1 to 2.1 against 0.8 to 1.1, 32 rows 1.0 to 1.5 against 1.5).
+FEW = 8
+
+
+def handed_on(branches: nn.ModuleList, x: Tensor, index: Tensor, hidden: Any) -> tuple[Tensor, Any]:
+    """Run (B, T, F) by (B, T) with one state a row, whichever branch left it; return y and the state at the end."""
+    check_one_state([b for b in branches if not isinstance(b, nn.RNNBase)], x)
+    hidden = pieces.zeros(branches[int(index[0, 0])], len(x), x) if hidden is None else hidden
+    visited = index.unique().tolist()
+    one_kind = moments.alike([branches[i] for i in visited])
+    fused = len(x) > FEW or x.is_cuda or not one_kind or len(visited) == 1
+    if fused and bool((index == index[:1]).all()):
+        return _in_step(branches, x, index[0], hidden)
+    if not one_kind:
+        return _round_by_round(branches, x, index, hidden)
+    lengths = torch.full(index.shape[:1], index.shape[1], device=index.device)
+    plan = moments.schedule(lengths, index.reshape(-1), len(branches))
+    y, hidden = moments.run(list(branches), x.flatten(0, 1), plan, hidden)
+    return y.unflatten(0, index.shape), hidden
+
+
+def _in_step(branches: nn.ModuleList, x: Tensor, index: Tensor, hidden: Any) -> tuple[Tensor, Any]:
+    """All rows switch at the same steps: one call for each run."""
+    taken, lengths = index.unique_consecutive(return_counts=True)
+    outputs = []
+    for i, part in zip(taken.tolist(), x.split(lengths.tolist(), 1), strict=True):
+        y, hidden = branches[i](part, hidden)
+        outputs.append(y)
+    _check_width(outputs)
+    return torch.cat(outputs, 1), hidden
+
+
+def _round_by_round(branches: nn.ModuleList, x: Tensor, index: Tensor, hidden: Any) -> tuple[Tensor, Any]:
+    """Rows do not wait for each other: the n-th runs of all rows are a round, with one call for each branch in it."""
+    starts = torch.ones_like(index, dtype=torch.bool)
+    starts[:, 1:] = index[:, 1:] != index[:, :-1]
+    first = starts.reshape(-1).nonzero()[:, 0]
+    row, branch = first // index.shape[1], index.reshape(-1)[first]
+    lengths = torch.diff(first, append=first.new_tensor([index.numel()]))
+    number = torch.arange(len(row), device=row.device) - torch.searchsorted(row, row)
+    steps = torch.arange(index.numel(), device=index.device)
+    plan = pieces.plan(steps, lengths, number * len(branches) + branch)
+    outputs = []
+    for group in plan.groups(x.flatten(0, 1)):
+        rows = row[group.pieces]
+        y, new = pieces.call(branches[group.number % len(branches)], group, pieces.take(hidden, rows))
+        hidden = pieces.put(hidden, rows, new)
+        outputs.append(y)
+    return _back(outputs, plan.steps).unflatten(0, index.shape), hidden
+
+
+def kept(
+    branches: nn.ModuleList, x: Tensor, index: Tensor, hidden: Any, before: Tensor | None, *, reset: bool
+) -> tuple[Tensor, Any]:
+    """Run (B, T, F) by (B, T), each branch with states of its own; return y and the states at the end.
+
+    ``reset`` starts each run of a range from zero, unless it goes on from ``before``, (B,), the ranges of the last
+    call's last step; else a branch goes on from where it stopped.
+    """
+    flat = index.reshape(-1)
+    steps = flat.argsort(stable=True)  # by branch, then row, then time
+    y, hidden = own_states(branches, x, flat[steps], steps, hidden, before, reset=reset)
+    return _back([y], steps).unflatten(0, index.shape), hidden
+
+
+def own_states(
+    branches: nn.ModuleList,
+    x: Tensor,
+    branch: Tensor,
+    steps: Tensor,
+    hidden: Any,
+    before: Tensor | None = None,
+    *,
+    reset: bool = False,
+) -> tuple[Tensor, Any]:
+    """The same for any (branch, step) pairs, (M,) each, sorted by branch, row and time; returns outputs (M, H)."""
+    time, row = x.shape[1], steps // x.shape[1]
+    begins = torch.ones_like(steps, dtype=torch.bool)
+    begins[1:] = (branch[1:] != branch[:-1]) | (row[1:] != row[:-1])
+    if reset:
+        begins[1:] |= steps[1:] != steps[:-1] + 1
+    heads = begins.nonzero()[:, 0]
+    lengths = torch.diff(heads, append=heads.new_tensor([len(steps)]))
+    rows, owner = row[heads], branch[heads]
+    old = list(hidden or (None,) * len(branches))
+    goes_on, is_last = torch.ones_like(owner, dtype=torch.bool), torch.ones_like(owner, dtype=torch.bool)
+    if reset:
+        is_last = steps[heads + lengths - 1] % time == time - 1
+        goes_on = torch.zeros_like(is_last) if before is None else (steps[heads] % time == 0) & (owner == before[rows])
+    taken, counts = owner.unique_consecutive(return_counts=True)
+    starts, cut = {}, counts.tolist()
+    columns = [taken.tolist(), rows.split(cut), goes_on.split(cut), is_last.split(cut)]
+    for i, mine, on, _ in zip(*columns, strict=True):
+        starts[i] = _start(branches[i], x, mine, on, old[i])
+    y, ends = _run(branches, x.flatten(0, 1).index_select(0, steps), lengths, owner, starts)
+    new: list[Any] = [None] * len(branches) if reset else old
+    for i, mine, _, last in zip(*columns, strict=True):
+        new[i] = _end(branches[i], x, mine, last, None if reset else old[i], ends[i])
+    return y, tuple(new)
+
+
+def _start(branch: nn.Module, x: Tensor, rows: Tensor, goes_on: Tensor, old: Any) -> Any:
+    start = pieces.zeros(branch, len(rows), x)
+    if old is None or not bool(goes_on.any()):
+        return start
+    places = goes_on.nonzero()[:, 0]
+    return pieces.put(start, places, pieces.take(old, rows[places]))
+
+
+def _end(branch: nn.Module, x: Tensor, rows: Tensor, is_last: Tensor, old: Any, ends: Any) -> Any:
+    places = is_last.nonzero()[:, 0]
+    if not len(places):
+        return old
+    old = pieces.zeros(branch, len(x), x) if old is None else old
+    return pieces.put(old, rows[places], pieces.take(ends, places))
+
+
+def _run(
+    branches: nn.ModuleList, rows: Tensor, lengths: Tensor, owner: Tensor, starts: dict[int, Any]
+) -> tuple[Tensor, dict[int, Any]]:
+    """Run pieces sorted by their branch, all at once or branch by branch."""
+    if len(starts) > 1 and moments.alike([branches[i] for i in starts]):
+        start = pieces.each(lambda *parts: torch.cat(parts, 1), *starts.values())
+        plan = moments.schedule(lengths, torch.repeat_interleave(owner, lengths), len(branches))
+        y, end = moments.run(list(branches), rows, plan, start)
+        counts = owner.unique_consecutive(return_counts=True)[1].tolist()
+        return y, {i: pieces.cut(end, counts, number) for number, i in enumerate(starts)}
+    plan_ = pieces.plan(torch.arange(len(rows), device=rows.device), lengths, owner)
+    outputs, ends, first = [], {}, 0
+    for group in plan_.groups(rows):
+        i, here = group.number, group.pieces - first
+        y, end = pieces.call(branches[i], group, pieces.take(starts[i], here))
+        outputs.append(y)
+        ends[i] = pieces.take(end, here.argsort())
+        first += len(here)
+    return _back(outputs, plan_.steps), ends
+
+
+def _back(outputs: list[Tensor], steps: Tensor) -> Tensor:
+    """Join outputs and bring them from the order of steps into that of time."""
+    _check_width(outputs)
+    inverse = torch.empty_like(steps).scatter_(0, steps, torch.arange(len(steps), device=steps.device))
+    return torch.cat(outputs).index_select(0, inverse)
+
+
+def _check_width(outputs: list[Tensor]) -> None:
+    widths = {output.shape[-1] for output in outputs}
+    if len(widths) > 1:
+        raise ValueError(
+            f"RecurrentSwitch: branches must return one width, got {sorted(widths)}; give them one hidden size, or a "
+            "head of one size"
+        )
+
+
+def check_one_state(branches: Sequence[nn.Module], like: Tensor) -> None:
+    """Raise if branches that hand one state on have states of several shapes."""
+    shapes = [str(_shape(pieces.zeros(branch, 1, like))) for branch in branches]
+    if len(set(shapes)) > 1:
+        raise ValueError(
+            'RecurrentSwitch: state="shared" hands one state from branch to branch, so all must have one shape, got '
+            f'{" and ".join(dict.fromkeys(shapes))}; use branches of one kind and size, or state="per_branch"'
+        )
+
+
+def _shape(state: Any) -> Any:
+    return tuple(state.shape) if isinstance(state, Tensor) else tuple(map(_shape, state))

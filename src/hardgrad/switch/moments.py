@@ -1,0 +1,183 @@
+"""Many recurrent branches at once: all cells of one moment in a few kernels, each row by its branch's weights.
+
+A fused recurrent layer of torch runs one set of weights. Sequences that switch at different times then need a call for
+each piece, and calls are what costs. Here a moment's rows lie sorted by branch: one matrix product for each branch in
+it, and one set of elementwise kernels for all. Every cell's backward is linear in the incoming gradient, so its slopes
+are computed for all moments at once, and the loop back in time is a multiplication and the products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hardgrad.switch.cells import CELLS, Cell
+
+
+class Schedule(NamedTuple):
+    """Cells by moment, within a moment by branch; a cell reads the state of another, or a start state."""
+
+    order: Tensor  # (M,), the cells as they run, by their places in the caller's order
+    before: Tensor  # (M,), whose state each reads: p < P the start state of piece p, P + m the m-th cell that ran
+    moments: list[list[tuple[int, int, int]]]  # of each moment its (branch, from, to), cells from .. to - 1
+    by_branch: Tensor  # (M,), the cells as they run, sorted by branch
+    sizes: list[int]  # how many cells each branch has
+    ends: Tensor  # (P,), of each piece the place of its last cell among those that ran
+
+
+def alike(branches: Sequence[nn.Module]) -> bool:
+    """Whether branches are torch's recurrent layers of one kind and one size, which can run together."""
+    if not all(isinstance(branch, nn.RNNBase) and not branch.proj_size for branch in branches):
+        return False
+    names = ("mode", "input_size", "hidden_size", "num_layers", "bias", "dropout", "training")
+    return len({tuple(getattr(branch, name) for name in names) for branch in branches}) == 1
+
+
+def schedule(lengths: Tensor, branch: Tensor, branches: int) -> Schedule:
+    """Order the cells of pieces. lengths: (P,); branch: (M,), of each cell, piece after piece."""
+    pieces, cells = len(lengths), len(branch)
+    each, counting = torch.arange(pieces, device=branch.device), torch.arange(cells, device=branch.device)
+    piece = torch.repeat_interleave(each, lengths)
+    ends = lengths.cumsum(0)
+    time = counting - (ends - lengths)[piece]
+    order = (time * branches + branch).argsort(stable=True)
+    rank = torch.empty_like(order).scatter_(0, order, counting)
+    before = torch.where(time == 0, piece, pieces + rank.roll(1))[order]
+    spans, sizes = (time * branches + branch)[order].unique_consecutive(return_counts=True)
+    moments: list[list[tuple[int, int, int]]] = [[] for _ in range(int(lengths.max()))]
+    start = 0
+    for span, size in zip(spans.tolist(), sizes.tolist(), strict=True):
+        moments[span // branches].append((span % branches, start, start + size))
+        start += size
+    taken = branch[order]
+    counts = torch.bincount(taken, minlength=branches).tolist()
+    return Schedule(order, before, moments, taken.argsort(stable=True), counts, rank[ends - 1])
+
+
+def run(branches: Sequence[nn.Module], rows: Tensor, plan: Schedule, starts: Any) -> tuple[Tensor, Any]:
+    """Run all cells.
+
+    Args:
+        branches: as ``alike`` demands; those without a cell may be anything.
+        rows: (M, F), the cells' inputs, piece after piece.
+        plan: from ``schedule``.
+        starts: the pieces' states before their first cell, (layers, P, H), of an LSTM a pair of them.
+
+    Returns:
+        outputs (M, H) in the order of rows, and the pieces' states after their last cell, as ``starts``.
+    """
+    first = cast(nn.RNNBase, next(b for b, size in zip(branches, plan.sizes, strict=True) if size))
+    cell, state = CELLS[first.mode], starts if isinstance(starts, tuple) else (starts,)
+    x, ends = rows.index_select(0, plan.order), []
+    for layer in range(first.num_layers):
+        if layer:
+            x = F.dropout(x, first.dropout, first.training)
+        weights = [_weights(b, layer) if size else None for b, size in zip(branches, plan.sizes, strict=True)]
+        inputs = _project(x, plan, weights)
+        flat = [t for part in weights if part for t in part[2:] if t is not None]
+        table, _, _ = _Cells.apply(inputs, torch.cat([part[layer] for part in state], -1), cell, plan, *flat)
+        ends.append(table.index_select(0, plan.ends))
+        x = table[:, : first.hidden_size]
+    inverse = torch.empty_like(plan.order).scatter_(0, plan.order, torch.arange(len(x), device=x.device))
+    end = tuple(torch.stack(ends).split(first.hidden_size, -1))
+    return x.index_select(0, inverse), end if first.mode == "LSTM" else torch.stack(ends)
+
+
+def _weights(branch: nn.Module, layer: int) -> list[Tensor | None]:
+    """Weights and biases of the input, then of the state."""
+    names = (f"weight_ih_l{layer}", f"bias_ih_l{layer}", f"weight_hh_l{layer}", f"bias_hh_l{layer}")
+    return [getattr(branch, name, None) for name in names]
+
+
+def _project(x: Tensor, plan: Schedule, weights: list[list[Tensor | None] | None]) -> Tensor:
+    """The inputs' share of all gates, each row by its branch's weights: (M, gates * H)."""
+    parts = x.index_select(0, plan.by_branch).split(plan.sizes)
+    gates = [F.linear(part, cast(Tensor, w[0]), w[1]) for part, w in zip(parts, weights, strict=True) if w]
+    inverse = torch.empty_like(plan.by_branch)
+    inverse.scatter_(0, plan.by_branch, torch.arange(len(x), device=x.device))
+    return torch.cat(gates).index_select(0, inverse)
+
+
+class _Cells(torch.autograd.Function):
+    """The states after all cells, (M, W), from the inputs' share of their gates and the start states, (P, W)."""
+
+    @staticmethod
+    def forward(
+        inputs: Tensor, starts: Tensor, cell: type[Cell], plan: Schedule, *weights: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        gates, (maps, biases) = inputs.clone(), _by_branch(plan, weights)
+        spans = [moment[-1][2] - moment[0][1] for moment in plan.moments]
+        table = torch.cat([starts, starts.new_empty(len(inputs), starts.shape[1])])
+        after, kept = table[len(starts) :], []
+        columns = zip(plan.moments, plan.before.split(spans), gates.split(spans), after.split(spans), strict=True)
+        for moment, before, own, out in columns:
+            state = table.index_select(0, before)
+            h = state[:, : cell.hidden(own)]
+            shared = torch.empty_like(own)
+            for i, start, stop in moment:
+                rows = slice(start - moment[0][1], stop - moment[0][1])
+                if (bias := biases[i]) is None:
+                    torch.mm(h[rows], maps[i].t(), out=shared[rows])
+                else:
+                    torch.addmm(bias, h[rows], maps[i].t(), out=shared[rows])
+            kept.append(cell.step(own, shared, state, out))
+        return after.clone(), gates, torch.cat(kept)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+        _, starts, ctx.cell, ctx.plan, *weights = inputs
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(starts, *output, *weights)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor, *_: None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if torch.is_grad_enabled():  # torch's once_differentiable lets a constant gradient pass, and is then wrong
+            raise RuntimeError(
+                "RecurrentSwitch: gradients of branches that run together cannot be differentiated again, so "
+                "create_graph must be False; make the branches modules of your own around torch's layers, which run "
+                "one at a time"
+            )
+        starts, after, gates, kept, *weights = ctx.saved_tensors
+        plan, cell = ctx.plan, ctx.cell
+        maps, _biases = _by_branch(plan, weights)
+        before = torch.cat([starts, after]).index_select(0, plan.before)
+        slopes = cell.slopes(gates, kept, before, after)
+        table = torch.cat([torch.zeros_like(starts), grad])
+        to_gates = torch.empty_like(gates)
+        for moment in reversed(plan.moments):
+            start, stop = moment[0][1], moment[-1][2]
+            d = table[len(starts) + start : len(starts) + stop]
+            into = to_gates[start:stop]
+            direct = cell.back(d, [slope[start:stop] for slope in slopes], into)
+            h = direct[:, : cell.hidden(into)]
+            for i, first, last in moment:
+                h[first - start : last - start].addmm_(into[first - start : last - start], maps[i])
+            table.index_add_(0, plan.before[start:stop], direct)
+        to_inputs = cell.inputs(table[len(starts) :], slopes, to_gates)
+        to_weights = _to_weights(plan, to_gates, before[:, : cell.hidden(gates)], len(weights) > len(maps))
+        return to_inputs, table[: len(starts)], None, None, *to_weights
+
+
+def _by_branch(plan: Schedule, weights: Sequence[Tensor]) -> tuple[dict[int, Tensor], dict[int, Tensor | None]]:
+    """The state's weights and biases of the branches that have cells, from their flat list."""
+    taken = [i for i, size in enumerate(plan.sizes) if size]
+    each = len(weights) // len(taken)
+    maps = dict(zip(taken, weights[::each], strict=True))
+    return maps, dict(zip(taken, weights[1::2], strict=True)) if each == 2 else dict.fromkeys(taken)
+
+
+def _to_weights(plan: Schedule, to_gates: Tensor, before: Tensor, biased: bool) -> list[Tensor]:
+    """Each branch's gradients: one product over all of its cells."""
+    found = []
+    sizes = [size for size in plan.sizes if size]
+    parts = (t.index_select(0, plan.by_branch).split(sizes) for t in (to_gates, before))
+    for gates, h in zip(*parts, strict=True):
+        found.append(gates.t() @ h)
+        if biased:
+            found.append(gates.sum(0))
+    return found
