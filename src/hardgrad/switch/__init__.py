@@ -3,6 +3,7 @@
 from hardgrad.switch.crossfade import CrossFade as CrossFade
 from hardgrad.switch.grid import Grid as Grid
 from hardgrad.switch.hysteresis import Hysteresis as Hysteresis
+from hardgrad.switch.learnt import LearntRanges as LearntRanges
 from hardgrad.switch.nested import If as If
 from hardgrad.switch.ranges import Ranges as Ranges
 from hardgrad.switch.recurrent import RecurrentSwitch as RecurrentSwitch

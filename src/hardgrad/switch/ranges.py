@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -78,6 +78,10 @@ class Ranges(Router):
     def points(self) -> tuple[float, ...]:
         return self._points
 
+    def tensor(self, device: torch.device) -> Tensor:
+        """Return the points as float64 (N + 1,), in a graph too."""
+        return torch.tensor(self.points, dtype=torch.float64, device=device)
+
     def __len__(self) -> int:
         return self.branches
 
@@ -125,7 +129,8 @@ class Ranges(Router):
         return torch.bucketize(key.contiguous(), inner, right=self.closed == "left")
 
     def _index_in_graph(self, key: Tensor) -> Tensor:
-        points = torch.tensor(self._points_as(key.dtype), dtype=torch.float64, device=key.device)
+        points = self.tensor(key.device)
+        points = (points.to(key.dtype) if key.is_floating_point() else points).double()
         key = key.double()
         if counting():
             self.below += (key < points[0]).sum()
@@ -185,6 +190,17 @@ def checked_points(points: Sequence[float]) -> tuple[float, ...]:
                 f"Ranges: points must increase, got {value:g} after {values[i - 1]:g} (position {i}); sort them"
             )
     return values
+
+
+def keep_double(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Return what ``Module._apply`` is to do to tensors that stay in float64: move them, never cast them."""
+
+    def moved(tensor: Tensor) -> Tensor:
+        result = fn(tensor)
+        cast = tensor.dtype is torch.float64 and result.dtype is not torch.float64
+        return tensor.to(result.device) if cast else result
+
+    return moved
 
 
 def check_key(owner: str, key: Tensor) -> None:

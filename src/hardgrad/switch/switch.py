@@ -6,8 +6,10 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
+from hardgrad.switch.learnt import LearntRanges, lend
 from hardgrad.switch.normalise import Normalise
 from hardgrad.switch.router import Router, one_of
 from hardgrad.switch.ways import run
@@ -90,9 +92,10 @@ class Switch(nn.Module):
             )
         index = self.ranges.index(key).reshape(-1)
         rows = x.flatten(0, len(shape) - 1)
-        if self.normalise is not None:
-            rows = self.normalise(rows, index)
-        y = run(list(self.branches), rows, index, self.ranges)
+        own = rows if self.normalise is None else self.normalise(rows, index)
+        y = run(list(self.branches), own, index, self.ranges)
+        if isinstance(self.ranges, LearntRanges) and self.training and torch.is_grad_enabled():
+            y = lend(self.ranges, self.branches, self.normalise, rows, key.reshape(-1), index, y)
         return y.unflatten(0, shape) if len(shape) > 1 else y
 
     def _key(self, x: Tensor) -> Tensor:

@@ -1,0 +1,285 @@
+"""Ranges whose inner points learn: the routing stays hard, and the rows near a point lend it a gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from hardgrad.switch.ranges import Ranges, keep_double
+from hardgrad.switch.router import Router, in_graph
+
+# Two points never come nearer than this share of the narrowest range given: a range without width cannot be mapped to
+# [-1, 1], and one without rows could never grow again.
+LEAST = 0.02
+
+
+class LearntRanges(Ranges):
+    r"""``Ranges`` whose inner points are learnt by gradient descent.
+
+    Training and evaluation route alike, hard, by the current points; only ``hardgrad.Switch`` in training knows the
+    difference. It lends each point a gradient from the rows near it, by what its neighbour would have made of a row:
+
+    .. math::
+        \frac{\partial L}{\partial p_i} = \sum_b \frac{\partial L}{\partial y_b} \cdot
+        \bigl(f_{i-1}(x_b) - f_i(x_b)\bigr)\, w_h(k_b - p_i), \qquad
+        w_h(u) = \frac{1}{h} \max\Bigl(0,\, 1 - \frac{|u|}{h}\Bigr)
+
+    Moving a point changes the expected loss by the density of keys there times the difference of the two losses; the
+    triangle :math:`w_h` measures the density, and :math:`\partial L / \partial y` times the jump stands for the
+    difference, to first order in the jump. A row that its own branch serves well pushes nowhere. Branches learn from
+    their own rows alone, as ever: their gradients, and x's, are what plain ``Ranges`` give, bit for bit.
+
+    ``hardgrad.switch.threshold_loss`` lends the exact difference instead, and ``hardgrad.switch.refine`` places all
+    points at once; the first order alone finds a point only where branches misfit it plainly.
+
+    Args:
+        points: the start, at least two numbers, strictly increasing. The outer two stay: an end decides between no two
+            branches. With inner points they must be finite.
+        band: half-width h of the neighbourhood that a point learns from, as a share of the narrower of the two ranges
+            beside it at the start; above 0, at most 1. Set ``ranges.band`` as training goes on: wide finds a point far
+            off, narrow places it. None lends nothing.
+        outside: as ``Ranges``.
+        closed: as ``Ranges``.
+
+    Attributes:
+        inner: ``nn.Parameter`` of float64 (N - 1,), the inner points in the key's own units; no cast moves it from
+            float64. Give it a learning rate of its own, and no weight decay: that would pull points to zero.
+        points: tuple of N + 1 floats, the current points in order. A step that carries one past another is held back.
+
+    Raises:
+        ValueError: as ``Ranges``; for a ``band`` not in (0, 1], or infinite outer points.
+
+    Example:
+        >>> import torch, hardgrad as hg
+        >>> _ = torch.manual_seed(0)
+        >>> ranges = hg.LearntRanges([-1.0, 0.2, 1.0])
+        >>> switch = hg.Switch(ranges, torch.nn.Linear(1, 1))
+        >>> optimizer = torch.optim.Adam(
+        ...     [{"params": switch.branches.parameters(), "lr": 0.05}, {"params": ranges.parameters(), "lr": 0.002}])
+        >>> for step in range(400):
+        ...     ranges.band = 1.0 - 0.9 * step / 400
+        ...     x = torch.rand(256, 1) * 2 - 1
+        ...     loss = (switch(x, key=x[:, 0]) - torch.where(x < 0, -1.0, x)).square().mean()
+        ...     optimizer.zero_grad()
+        ...     loss.backward()
+        ...     optimizer.step()
+        >>> abs(ranges.points[1]) < 0.02
+        True
+
+    Source: the meeting of Clarke 2025 (LACTOSE) with Ramapuram and Webb 2020 (arXiv 1905.03658); the derivative of a
+    mean over a region whose edge moves is Leibniz' rule.
+    """
+
+    def __init__(
+        self,
+        points: Sequence[float],
+        *,
+        band: float | None = 0.5,
+        outside: Literal["nearest", "error"] = "nearest",
+        closed: Literal["left", "right"] = "left",
+    ) -> None:
+        super().__init__(points, outside, closed)
+        widths = [high - low for low, high in pairwise(self._points)]
+        if len(widths) > 1 and not max(widths) < float("inf"):
+            raise ValueError(
+                f"LearntRanges: points must be finite, got {list(self._points)}; give the outer ranges an end: with "
+                'outside="nearest" they hold what lies beyond it too'
+            )
+        self.inner = nn.Parameter(torch.tensor(self._points[1:-1], dtype=torch.float64))
+        self.reach = [min(pair) for pair in pairwise(widths)]
+        self.band = band
+        self._least = LEAST * min(widths)
+        self._cached = self._points
+
+    @property
+    def band(self) -> float | None:
+        """Half-width of the neighbourhood of a point, as a share of the narrower range beside it at the start."""
+        return self._band
+
+    @band.setter
+    def band(self, band: float | None) -> None:
+        if band is not None and not 0 < band <= 1:
+            raise ValueError(f"LearntRanges: band must be above 0 and at most 1, or None, got {band}")
+        self._band = band
+
+    @property
+    def points(self) -> tuple[float, ...]:
+        if "inner" not in self._parameters:
+            return self._points
+        low, *_, high = self._points
+        inner = self.inner.tolist()
+        bound = low
+        for i, point in enumerate(inner):
+            inner[i] = bound = max(point, bound + self._least)
+        bound = high
+        for i in range(len(inner) - 1, -1, -1):
+            inner[i] = bound = min(inner[i], bound - self._least)
+        return (low, *inner, high)
+
+    def tensor(self, device: torch.device) -> Tensor:
+        # As `points`, without a read-back.
+        low, *_, high = self._points
+        inner = _apart(self.inner.detach(), low, self._least)
+        inner = -_apart(-inner.flip(0), -high, self._least).flip(0)
+        return torch.cat([inner.new_tensor([low]), inner, inner.new_tensor([high])]).to(device)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, band={self.band}"
+
+    def _points_as(self, dtype: torch.dtype) -> list[float]:
+        if self._cached != (points := self.points):
+            self._floats, self._cached = {}, points
+        return super()._points_as(dtype)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LearntRanges:
+        return super()._apply(keep_double(fn), recurse)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        saved = state_dict.pop(prefix + "points", None)
+        if saved is not None:
+            if len(saved) != len(self._points) or (saved[[0, -1]].tolist() != [self._points[0], self._points[-1]]):
+                raise ValueError(
+                    f"LearntRanges: the state to load has the points {saved.tolist()}, and these ranges "
+                    f"{list(self.points)}; build the switch with as many points, and the saved outer two"
+                )
+            state_dict.setdefault(prefix + "inner", saved[1:-1])  # a state of plain Ranges
+        Router._load_from_state_dict(self, state_dict, prefix, *args, **kwargs)
+
+
+def _apart(inner: Tensor, low: float, least: float) -> Tensor:
+    """Return points that are at least ``least`` above low and one another; those that are already stay, bit for bit."""
+    shift = least * torch.arange(1, len(inner) + 1, dtype=inner.dtype, device=inner.device)
+    free = inner - shift
+    held = free.clamp(min=low).cummax(0).values if len(inner) else free
+    return torch.where(held > free, held + shift, inner)
+
+
+def lend(
+    ranges: LearntRanges,
+    branches: Sequence[nn.Module],
+    normalise: Callable[[Tensor, Tensor], Tensor] | None,
+    rows: Tensor,
+    key: Tensor,
+    index: Tensor,
+    y: Tensor,
+) -> Tensor:
+    """Return y, bit for bit, with a gradient lent to the points; called by ``Switch`` in training.
+
+    Args:
+        ranges: the condition.
+        branches: one a range.
+        normalise: maps rows to a range's [-1, 1].
+        rows: (B, ...), not normalised.
+        key: (B,).
+        index: (B,), the branch of each row.
+        y: (B, *), what the branches made of the rows.
+    """
+    if ranges.band is None or not ranges.reach:
+        return y
+    row, edge, other, weight = near(ranges, key, index)
+    with torch.no_grad():
+        jump = served(branches, normalise, rows, row, other, y) - y[row]
+        pull = jump.to(torch.promote_types(jump.dtype, torch.float32))
+        pull = pull * weight.to(pull.dtype).reshape(-1, *[1] * (pull.ndim - 1))
+    return cast(Tensor, _Lend.apply(y, ranges.inner, row, edge, pull))
+
+
+def near(ranges: LearntRanges, key: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the rows within the band of a point at an end of their range, one entry for each row and point.
+
+    Args:
+        ranges: the condition; its band is not None.
+        key: (B,).
+        index: (B,), the range of each row.
+
+    Returns:
+        Four tensors (M,): position of the row; of the inner point; the range on the point's other side; the triangle's
+        weight, whose sign is that of a move of the point which gives the row away: plus from above, minus from below.
+    """
+    assert ranges.band is not None
+    inner = ranges.tensor(key.device)[1:-1]
+    half = ranges.band * torch.tensor(ranges.reach, dtype=torch.float64, device=key.device)
+    key = key.detach().double()
+    found = []
+    for step in (0, -1):  # the point above a row's range, then the one below
+        edge = index + step
+        inside = (edge >= 0) & (edge < len(inner))
+        edge = edge.clamp(0, len(inner) - 1)
+        distance = (key - inner[edge]).abs()
+        row = (inside & (distance < half[edge])).nonzero()[:, 0]
+        edge = edge[row]
+        weight = (1 - distance[row] / half[edge]) / half[edge]
+        found.append((row, edge, edge + 1 + step, weight if step else -weight))
+    row, edge, other, weight = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return row, edge, other, weight
+
+
+def served(
+    branches: Sequence[nn.Module],
+    normalise: Callable[[Tensor, Tensor], Tensor] | None,
+    rows: Tensor,
+    row: Tensor,
+    by: Tensor,
+    like: Tensor,
+) -> Tensor:
+    """Return what branches that are not a row's own would make of it, in evaluation mode: nothing in them moves.
+
+    Args:
+        branches: one a range.
+        normalise: maps rows to a range's [-1, 1].
+        rows: (B, ...), not normalised.
+        row: (M,), which rows.
+        by: (M,), by which branch.
+        like: (B, *), of the outputs' shape and dtype.
+    """
+    x = rows.detach()[row]
+    if normalise is not None:
+        x = normalise(x, by)
+    y = like.new_zeros(len(row), *like.shape[1:])
+    with torch.no_grad():
+        for i in range(len(branches)) if in_graph() else by.unique().tolist():
+            mine = (by == i).nonzero()[:, 0]
+            with _evaluating(branches[i]):
+                y = y.index_put((mine,), branches[i](x[mine]).to(y.dtype))
+    return y
+
+
+@contextmanager
+def _evaluating(branch: nn.Module) -> Iterator[None]:
+    # Dropout would draw random numbers that the rows' own branches then miss, and batch statistics would take in rows
+    # of another range.
+    training = [module for module in branch.modules() if module.training]
+    try:
+        for module in training:
+            module.training = False
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+class _Lend(torch.autograd.Function):
+    """The identity in y; each point gets the products of its rows' gradients with their pull."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(y: Tensor, inner: Tensor, row: Tensor, edge: Tensor, pull: Tensor) -> Tensor:
+        return y.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[2:])
+        ctx.points = inputs[1].shape[0]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        row, edge, pull = ctx.saved_tensors
+        each = (grad[row].to(pull.dtype) * pull).flatten(1).sum(1) if pull.ndim > 1 else grad[row].to(pull.dtype) * pull
+        to_points = torch.zeros(ctx.points, dtype=torch.float64, device=grad.device)
+        return grad, to_points.index_add(0, edge, each.double()), None, None, None
