@@ -1,8 +1,10 @@
 """The hard IF: ranges of a number, and one set of parameters for each."""
 
 from hardgrad.switch.crossfade import CrossFade as CrossFade
+from hardgrad.switch.embedding import RangeEmbedding as RangeEmbedding
 from hardgrad.switch.grid import Grid as Grid
 from hardgrad.switch.hysteresis import Hysteresis as Hysteresis
+from hardgrad.switch.layer_mask import LayerMask as LayerMask
 from hardgrad.switch.learnt import LearntRanges as LearntRanges
 from hardgrad.switch.nested import If as If
 from hardgrad.switch.ranges import Ranges as Ranges
