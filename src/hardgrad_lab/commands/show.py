@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from hardgrad_lab.report.page import Page
 
 # Columns that may wrap, and the width they keep: what the others leave of 80 columns at their widest.
-WRAPS = {"setting": 13, "ESR": 8}
+WRAPS = {"setting": 13, "ESR": 8, "ESR train": 8, "ESR later": 8, "ESR unseen": 8}
 # The experiments that can be run and reported on, and what their report is.
 EXPERIMENTS: dict[str, str] = {
     "sorting": "Put our runs of neural sorting beside the published numbers.",
     "piecewise": "Put a switch beside its rivals on maps of linear pieces.",
     "ecg": "Put a switch beside its rivals on heart signals.",
     "waveshaper": "Put a switch beside its rivals on circuits with breaks, in sound.",
+    "published": "Put the published program of the differentiable IF beside what it meant, quirk by quirk.",
 }
 
 
@@ -61,6 +62,10 @@ def _writer(experiment: str) -> Callable[[Path, Path], Page]:
         from hardgrad_lab.report.sorting import report_sorting
 
         return report_sorting
+    if experiment == "published":
+        from hardgrad_lab.report.published import report_published
+
+        return report_published
     from hardgrad_lab.report.lactose import report_lactose
 
     return lambda results, out: report_lactose(experiment, results, out)

@@ -119,4 +119,6 @@ def everything(model: nn.Module, rows: Rows) -> dict[str, float]:
         found |= {f"esr_{what}": esr(said, part.y), **by_range(said, part, rows.points, what)}
     found |= {"active_parameters": sizes.active, "dead_branches": dead_branches(model, rows.test)}
     found |= {f"ns_per_row_{batch}": nanoseconds(model, rows.test, batch) for batch in (BLOCK, AT_ONCE)}
+    train = rows.train.take(slice(0, AT_ONCE))
+    found["esr_train"] = esr(predict(model, train), train.y)
     return found | solved(rows)

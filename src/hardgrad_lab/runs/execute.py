@@ -97,7 +97,7 @@ def execute(run: Run, begin: Callable[[torch.device], tuple[Training, Plan]], ho
     resumed = _resumable(run, checkpoint_path, how)
     torch.manual_seed(run.seed)
     training, plan = begin(device)
-    started, machine = _now(), _machine(device, how)
+    started, machine = _now(), describe_machine(device, how)
     if resumed is not None:
         started = resumed["started"]
         training.load_state_dict(resumed)
@@ -169,7 +169,7 @@ def _alike(curve: list[dict[str, float]]) -> list[dict[str, float]]:
     return [{name: value for name, value in point.items() if name in everywhere} for point in curve]
 
 
-def _machine(device: torch.device, how: How) -> dict[str, Any]:
+def describe_machine(device: torch.device, how: How) -> dict[str, Any]:
     """Return what the last bits of a sum may depend on."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
     return {"device": name, "threads": torch.get_num_threads(), "compiled": how.compiled}

@@ -1,0 +1,97 @@
+"""The report on the published program: what each of its quirks costs, and what rows one by one cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hardgrad_lab.lactose.published_settings import VARIANTS
+from hardgrad_lab.report.lactose_table import middle, spread
+from hardgrad_lab.report.page import Content, Page, as_markdown, provenance, write_page
+from hardgrad_lab.report.records import Group, NoRecordsError, find_records, group_by_config
+from hardgrad_lab.runs.record import Record
+
+HEADINGS = ("variant", "passes", "ESR train", "ESR later", "ESR unseen", "filed", "constant", "trains/s", "says/s", "n")
+NUMERIC = tuple(range(1, len(HEADINGS)))
+LEGEND = (
+    "ESR: sum of squared errors over sum of squared targets, median of n seeds, least to greatest in brackets; train: "
+    "the first 70 % of the recording; later: its rest; unseen: another subject. Filed: share of the losses that reach "
+    "the history. Constant: visited ranges, of all seeds, that say one thing on all their rows. trains/s and says/s: "
+    "rows a second in training and in predicting, one thread. own-optimizer to usual-start turn one quirk off."
+)
+INTRODUCTION = (
+    "The published program trains row by row on 70 % of one recording: body's recoil in, electrocardiogram out, one "
+    "past sample, six ranges, branches of dense 8, GRU 8, dense 8, dense 1 and dense 1. Each of its quirks is a named "
+    "option here. switch-row-by-row has none of them; switch-batched is hg.Switch on the same network and rows."
+)
+NEEDED = ("esr_train", "esr_later", "esr_unseen", "filed", "constant_branches", "rows_per_s", "said_per_s")
+
+
+def report_published(results: Path, out: Path) -> Page:
+    """Write the report on all records of the published program under a folder.
+
+    Args:
+        results: folder of the records.
+        out: folder to write into; made when missing.
+
+    Raises:
+        NoRecordsError: if there is not one readable record.
+    """
+    records, warnings = find_records(results, "published", _fault)
+    names = list(VARIANTS)
+    groups = sorted(
+        group_by_config(records), key=lambda group: (group.config["passes"], names.index(group.config["variant"]))
+    )
+    if not groups:
+        make = "Make one with: hardgrad reproduce published"
+        raise NoRecordsError(" ".join([f"no records of published in {results}.", *warnings, make]))
+    table = [line for passes in dict.fromkeys(_passes(group) for group in groups) for line in _lines(groups, passes)]
+    content = Content(
+        template="lactose.html.jinja",
+        title="The published program",
+        measure="Error and speed, quirk by quirk",
+        headings=HEADINGS,
+        numeric=NUMERIC,
+        cells=table,
+        legend=LEGEND,
+        drawn=[],
+        warnings=warnings,
+        runs=provenance(groups, "{variant}, {passes} passes"),
+        more={"introduction": INTRODUCTION, "fairness": "", "sounds": []},
+    )
+    return Page(**write_page(content, out / "published", as_markdown(HEADINGS, NUMERIC, table, LEGEND)))
+
+
+def _passes(group: Group) -> int:
+    return int(group.config["passes"])
+
+
+def _lines(groups: Sequence[Group], passes: int) -> list[list[str]]:
+    mine = [group for group in groups if _passes(group) == passes]
+    constant = [
+        spread([record.metrics[f"esr_constant_{part}"] for record in mine[0].records])
+        for part in ("train", "later", "unseen")
+    ]
+    return [*(_row(group) for group in mine), ["constant", str(passes), *constant, "-", "-", "-", "-", "-"]]
+
+
+def _row(group: Group) -> list[str]:
+    metrics = [record.metrics for record in group.records]
+    return [
+        group.config["variant"],
+        str(_passes(group)),
+        *(spread([each[f"esr_{part}"] for each in metrics]) for part in ("train", "later", "unseen")),
+        f"{100 * (middle(group, 'filed') or 0):.0f} %",
+        f"{sum(each['constant_branches'] for each in metrics):.0f}",
+        f"{middle(group, 'rows_per_s'):,.0f}",
+        f"{middle(group, 'said_per_s'):,.0f}",
+        str(group.n),
+    ]
+
+
+def _fault(record: Record) -> str | None:
+    missing = [name for name in ("variant", "passes") if name not in record.config]
+    missing += [name for name in NEEDED if name not in record.metrics]
+    if missing:
+        return f"lacks {', '.join(missing)}"
+    return None if record.config["variant"] in VARIANTS else f"is of an unknown variant ({record.config['variant']!r})"
