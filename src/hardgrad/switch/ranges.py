@@ -109,11 +109,11 @@ class Ranges(Router):
         points = self._points_as(key.dtype)
         inner, low, high = points[1:-1], points[0], points[-1]
         find = bisect_right if self.closed == "left" else bisect_left
-        found = []
-        for row, value in enumerate(key.reshape(-1).tolist()):
+        values = key.reshape(-1).tolist()
+        for row, value in enumerate(values):
             if not low <= value <= high:
                 self._outside(key, row, value)
-            found.append(find(inner, value))
+        found = [find(inner, value) for value in values]
         return torch.tensor(found, dtype=torch.int64, device=key.device).reshape(key.shape)
 
     def _index_of_many(self, key: Tensor) -> Tensor:

@@ -43,7 +43,8 @@ class Router(nn.Module):
     def add_visits(self, counts: Tensor) -> None:
         """Add one count per branch to ``visits``; the second run of an activation checkpoint adds nothing."""
         if counting():
-            self.visits += counts.to(self.visits.device)
+            visits = self.visits
+            visits.add_(counts.to(visits.device))
 
     def reset_counts(self) -> None:
         """Set every counter to zero."""
@@ -55,10 +56,11 @@ class Router(nn.Module):
 
 
 def counting() -> bool:
-    """Whether counters move: not in an exported graph, and not in the second run of an activation checkpoint."""
+    """Whether counters move: not in an exported graph, nor under torch.func, nor when a checkpoint runs again."""
     if torch.compiler.is_compiling():
         return not torch.compiler.is_exporting()
-    return torch._C._current_graph_task_id() == -1
+    # A transform of torch.func forbids a change of what it did not get as an argument.
+    return torch._C._current_graph_task_id() == -1 and not torch._C._are_functorch_transforms_active()
 
 
 def in_graph() -> bool:
@@ -75,6 +77,12 @@ def count(index: Tensor, branches: int) -> Tensor:
     if in_graph():  # where bincount, whose output may grow with its values, is not allowed
         return torch.zeros(branches, dtype=torch.int64, device=index.device).index_add(0, index, torch.ones_like(index))
     return torch.bincount(index, minlength=branches)
+
+
+def by_branch(index: Tensor, branches: int) -> Tensor:
+    """Return the rows sorted by branch, those of one branch in the batch's order."""
+    # 16 bits are sorted twice as fast as 64.
+    return index.to(torch.int16 if branches < 2**15 else torch.int64).argsort(stable=True)
 
 
 def one_of(owner: str, name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -9,9 +9,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from hardgrad.switch.bank import Bank
 from hardgrad.switch.learnt import LearntRanges, lend
 from hardgrad.switch.normalise import Normalise
-from hardgrad.switch.router import Router, one_of
+from hardgrad.switch.router import Router, in_graph, one_of
 from hardgrad.switch.ways import run
 
 
@@ -35,6 +36,10 @@ class Switch(nn.Module):
         normalise: columns of x's last dimension that are mapped so that the row's range becomes [-1, 1], or True for
             all. Use it where a column is both key and input: on a narrow range far from zero the ReLUs of a branch die
             without it. Needs ``Ranges`` with finite points.
+        bank: stack the weights and run all branches in few kernels: for many branches that are equal stacks of
+            ``Linear`` and elementwise layers. Meaning, parameters, ``grad`` and optimisers stay as they are. Gradients
+            of the weights then arrive by ``backward()`` alone: ``torch.autograd.grad`` with respect to them needs
+            ``bank=False``, and so do second derivatives.
 
     Shape:
         x: (B, ...), or (B, T, ...) for a key per time step. key: x's leading dimensions, so (B,) or (B, T); with a
@@ -69,6 +74,7 @@ class Switch(nn.Module):
         key: Callable[[Tensor], Tensor] | int | None = None,
         init: Literal["independent", "identical"] = "independent",
         normalise: bool | Sequence[int] = False,
+        bank: bool = False,
     ) -> None:
         super().__init__()
         one_of("Switch", "init", init, ("independent", "identical"))
@@ -76,6 +82,9 @@ class Switch(nn.Module):
         self.branches = nn.ModuleList(_one_a_range(ranges, branches, init))
         self.key = key
         self.normalise = Normalise(ranges, normalise) if normalise else None
+        self.bank = bank
+        self._visits_seen: list[int] = []
+        self._bank = Bank(list(self.branches)) if bank else None
 
     def branch(self, i: int) -> nn.Module:
         """Return range i as an ordinary module; its parameters are that range's, not copies."""
@@ -93,10 +102,30 @@ class Switch(nn.Module):
         index = self.ranges.index(key).reshape(-1)
         rows = x.flatten(0, len(shape) - 1)
         own = rows if self.normalise is None else self.normalise(rows, index)
-        y = run(list(self.branches), own, index, self.ranges)
+        y = run(self.branches, own, index, self.ranges, self._stacked())
         if isinstance(self.ranges, LearntRanges) and self.training and torch.is_grad_enabled():
             y = lend(self.ranges, self.branches, self.normalise, rows, key.reshape(-1), index, y)
         return y.unflatten(0, shape) if len(shape) > 1 else y
+
+    def drop_unvisited_grads(self) -> None:
+        """Set ``grad`` to None in the branches that no row visited since this was last called.
+
+        Eager code needs this never. A compiled graph runs every branch on its rows, maybe none, and gives an unvisited
+        one a gradient of zeros, with which momentum and weight decay still move it: call this before ``step()``.
+        """
+        visits = self.ranges.visits.tolist()
+        seen = self._visits_seen if len(self._visits_seen) == len(visits) else [0] * len(visits)
+        for branch, now, before in zip(self.branches, visits, seen, strict=True):
+            if now == before:
+                branch.zero_grad(set_to_none=True)
+        self._visits_seen = visits
+
+    def _stacked(self) -> Bank | None:
+        if not self.bank or in_graph():
+            return None
+        if self._bank is None or self._bank.branches != list(self.branches):
+            self._bank = Bank(list(self.branches))
+        return self._bank
 
     def _key(self, x: Tensor) -> Tensor:
         if self.key is None:

@@ -8,27 +8,31 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from hardgrad.switch.router import Router, count, in_graph
+from hardgrad.switch.bank import Bank
+from hardgrad.switch.router import Router, by_branch, count, in_graph
+
+Branches = Sequence[nn.Module] | nn.ModuleList
 
 
-def run(branches: Sequence[nn.Module], rows: Tensor, index: Tensor, router: Router) -> Tensor:
+def run(branches: Branches, rows: Tensor, index: Tensor, router: Router, bank: Bank | None = None) -> Tensor:
     """Return each row's output, in the rows' order; branches without a row do not run."""
     counts = count(index, len(branches))
     router.add_visits(counts)
     if in_graph():
         return static(branches, rows, index)
-    if not rows.shape[0]:
-        return _no_rows(branches[0], rows)
-    return segments(branches, rows, index, counts)
-
-
-def segments(branches: Sequence[nn.Module], rows: Tensor, index: Tensor, counts: Tensor) -> Tensor:
-    """Sort the rows by branch, run each visited branch once on its own, and put the outputs back in order."""
     sizes = counts.tolist()
     visited = [i for i, size in enumerate(sizes) if size]
+    if not visited:
+        return _no_rows(branches[0], rows)
     if len(visited) == 1:
         return cast(Tensor, branches[visited[0]](rows))
-    order = index.argsort(stable=True)  # stable: a branch sees its rows in the batch's order
+    together = None if bank is None else bank.run(rows, index, sizes, visited)
+    return segments(branches, rows, index, sizes, visited) if together is None else together
+
+
+def segments(branches: Branches, rows: Tensor, index: Tensor, sizes: list[int], visited: list[int]) -> Tensor:
+    """Sort the rows by branch, run each visited branch once on its own, and put the outputs back in order."""
+    order = by_branch(index, len(branches))
     inverse = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
     parts = _Reorder.apply(rows, order, inverse).split([sizes[i] for i in visited])
     outputs = [branches[i](part) for i, part in zip(visited, parts, strict=True)]
@@ -36,7 +40,7 @@ def segments(branches: Sequence[nn.Module], rows: Tensor, index: Tensor, counts:
     return cast(Tensor, _Reorder.apply(torch.cat(outputs), inverse, order))
 
 
-def static(branches: Sequence[nn.Module], rows: Tensor, index: Tensor) -> Tensor:
+def static(branches: Branches, rows: Tensor, index: Tensor) -> Tensor:
     """Run every branch on its rows, maybe none: the one way without a read-back, for compiled and exported graphs."""
     y: Tensor | None = None
     for i, branch in enumerate(branches):
