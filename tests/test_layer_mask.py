@@ -236,3 +236,5 @@ def test_mistakes_are_named() -> None:
         layer(torch.randn(2, 4), torch.zeros(3))
     with pytest.raises(ValueError, match="LayerMask: forward must be given a key"):
         layer(torch.randn(2, 4))
+    with pytest.raises(ValueError, match="LayerMask: ranges must not learn here"):
+        hg.LayerMask([nn.Tanh()], hg.LearntRanges([-1, 0, 1]))(torch.randn(2, 4), torch.zeros(2))

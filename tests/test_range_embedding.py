@@ -163,3 +163,17 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(ValueError, match=r"key must have x's shape, got key \(2,\) and x \(3,\)"):
         embedding()(torch.zeros(3), torch.zeros(2))
     assert isinstance(embedding().branch(1), nn.Linear)
+
+
+def test_learnt_points_get_their_gradient() -> None:
+    layer = hg.RangeEmbedding(hg.LearntRanges(POINTS, band=1.0), 2).double()
+    switch = hg.Switch(layer.ranges, list(layer.branches))
+    x = torch.rand(40, dtype=torch.float64) * 2 - 1
+    found = []
+    for y in (layer(x), switch(x[:, None], x)):
+        layer.zero_grad()
+        y.square().sum().backward()
+        found.append([p.grad for p in layer.ranges.parameters()])
+    assert any(grad.any() for grad in found[0])
+    torch.testing.assert_close(*found)
+    torch.testing.assert_close(layer(torch.tensor(0.3, dtype=torch.float64)), layer(torch.tensor([0.3]).double())[0])

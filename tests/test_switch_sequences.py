@@ -580,3 +580,17 @@ def test_cross_fade_mistakes_are_named() -> None:
         fade(torch.randn(3, 2, 3))
     with pytest.raises(Exception, match="how many steps fade depends on the keys"):
         torch.compile(fade, backend="eager", fullgraph=True)(torch.randn(2, 5, 3), torch.zeros(2, 5))
+
+
+def test_points_that_learn_are_refused_where_no_gradient_reaches_them() -> None:
+    x, key = sequences(2, 6)
+    learnt = hg.LearntRanges(POINTS)
+    recurrent = hg.RecurrentSwitch(learnt, nn.GRU(3, 4, batch_first=True), state="shared").double()
+    fade = hg.CrossFade(hg.Switch(learnt, nn.Linear(3, 2)), 3).double()
+    for layer in (recurrent, fade):
+        with pytest.raises(ValueError, match=f"{type(layer).__name__}: ranges must not learn here"):
+            layer(x, key)
+        layer.eval()(x, key)
+        learnt.requires_grad_(False)
+        layer.train()(x, key)
+        learnt.requires_grad_(True)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from hardgrad.switch import memory
 from hardgrad.switch.hysteresis import Hysteresis
-from hardgrad.switch.recurrent import RecurrentState, RecurrentSwitch, column
+from hardgrad.switch.keys import column, refuse_learning
+from hardgrad.switch.recurrent import RecurrentState, RecurrentSwitch
 from hardgrad.switch.router import Router, count, in_graph, one_of
 from hardgrad.switch.switch import Switch
 from hardgrad.switch.ways import run
@@ -64,7 +65,7 @@ class CrossFade(nn.Module):
 
     Raises:
         ValueError: for a switch of another type, a ``RecurrentSwitch`` whose state is not "per_branch", steps below
-            zero, a key that does not match x, or a state of another batch.
+            zero, a key that does not match x, a state of another batch, or points that learn, in training.
         RuntimeError: in a compiled or exported graph: the number of steps that fade depends on the keys.
 
     Example:
@@ -131,6 +132,7 @@ class CrossFade(nn.Module):
                 "call it outside the graph"
             )
         ranges = self.switch.ranges
+        refuse_learning(self, ranges)
         key = column(self.switch.key, x, "CrossFade") if key is None else key
         shape = key.shape if ranges.keys == 0 else key.shape[:-1]
         if len(shape) != 2 or shape != x.shape[:2]:
@@ -194,6 +196,9 @@ class CrossFade(nn.Module):
 
 def _shares(ranges: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
     """Every (step, branch) with a share, and the share, sorted by branch, row and time. ranges: (B, steps + T)."""
+    if not steps:
+        branch, step = ranges.reshape(-1).sort(stable=True)
+        return step, branch, torch.ones_like(step, dtype=torch.float64)
     found = []
     for i in ranges.unique().tolist():
         so_far = nn.functional.pad((ranges == i).cumsum(1), (1, 0))

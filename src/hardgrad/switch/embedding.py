@@ -20,7 +20,8 @@ class RangeEmbedding(Switch):
     (samples, amplitudes, knobs) reads instead of the bare number. It is the ``Switch`` of ``Linear(1, features)``
     branches whose key is its input, in meaning and in promise: each range's map is its own parameter, and one that no
     number fell into gets no gradient, so no optimiser moves it. Only the way is another: one gather of the visited maps
-    instead of a call for each. In a compiled graph, which cannot know the visited ones, those gradients are zero.
+    instead of a call for each. In a compiled graph, which cannot know the visited ones, those gradients are zero, as in
+    ``Switch``.
 
     Args:
         ranges: the condition on a number: ``Ranges``, ``LearntRanges``.
@@ -89,7 +90,8 @@ class RangeEmbedding(Switch):
         # Stacked anew in every call: one parameter for all ranges would give those not visited a gradient of zero, and
         # momentum and weight decay would move them.
         maps = [cast(nn.Linear, self.branches[i]) for i in visited]
-        weight, bias = torch.stack([each.weight[:, 0] for each in maps]), torch.stack([each.bias for each in maps])
+        weight = torch.stack([each.weight for each in maps]).squeeze(-1)
+        bias = torch.stack([each.bias for each in maps])
         row = index if len(visited) == len(self.branches) else ((counts > 0).cumsum(0) - 1).index_select(0, index)
         return weight, bias, row
 

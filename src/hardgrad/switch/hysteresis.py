@@ -86,26 +86,33 @@ class Hysteresis(Ranges):
         begins = torch.ones_like(key, dtype=torch.bool)
         begins[..., 1:] = (low[..., 1:] != low[..., :-1]) | (high[..., 1:] != high[..., :-1])
         runs = begins.reshape(-1).nonzero()[:, 0]
-        fresh = self._starts(runs, key.shape[-1], start)
-        held, now = [], -1
-        columns = (low.reshape(-1)[runs], high.reshape(-1)[runs], plain.reshape(-1)[runs], fresh)
-        for lowest, highest, own, begin in zip(*(column.tolist() for column in columns), strict=True):
-            now = now if begin == -2 else begin
-            now = now if lowest <= now <= highest else own
-            held.append(now)
+        low, high, own = (each.reshape(-1)[runs] for each in (low, high, plain))
+        first, forced = runs % key.shape[-1] == 0, low == high
+        entry = own if start is None else start.to(own).reshape(-1)[runs // key.shape[-1]]
+        before = torch.where(first, entry, low.roll(1))
+        held = torch.where((low <= before) & (before <= high), before, own)
+        # That is right wherever the run before allows one range alone; the others wait for each other.
+        waits = (~(forced | first | forced.roll(1))).nonzero()[:, 0]
+        held = held.index_copy(0, waits, self._one_by_one(held, low, high, own, waits))
         lengths = torch.diff(runs, append=runs.new_tensor([key.numel()]))
-        return torch.repeat_interleave(torch.tensor(held, device=key.device), lengths).reshape(key.shape)
+        return torch.repeat_interleave(held, lengths).reshape(key.shape)
+
+    @staticmethod
+    def _one_by_one(held: Tensor, low: Tensor, high: Tensor, own: Tensor, waits: Tensor) -> Tensor:
+        found, now, last = [], 0, -1
+        columns = (waits, held[waits - 1], low[waits], high[waits], own[waits])
+        for run, before, lowest, highest, plain in zip(*(column.tolist() for column in columns), strict=True):
+            now = now if run - 1 == last else before
+            now = now if lowest <= now <= highest else plain
+            found.append(now)
+            last = run
+        return torch.tensor(found, dtype=held.dtype, device=held.device)
 
     def _past(self, key: Tensor, shift: float) -> Tensor:
         """How many inner points, shifted, each key is past."""
         key = key if key.is_floating_point() else key.double()
         inner = torch.tensor([p + shift for p in self.points[1:-1]], dtype=torch.float64).to(key)
         return torch.bucketize(key.contiguous(), inner, right=self.closed == "left")
-
-    def _starts(self, runs: Tensor, time: int, start: Tensor | None) -> Tensor:
-        """At the first run of each sequence the range it was in, -1 for none; at its other runs -2."""
-        before = -1 if start is None else start.to(runs.device).reshape(-1)[runs // time]
-        return torch.where(runs % time == 0, before, -2)
 
     def _check_start(self, key: Tensor, start: Tensor) -> None:
         if start.shape != key.shape[:-1]:

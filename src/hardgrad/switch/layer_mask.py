@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hardgrad.switch.recurrent import column
+from hardgrad.switch.keys import column, refuse_learning
 from hardgrad.switch.router import Router, count, in_graph
 
 Table = Sequence[Sequence[float]] | Tensor
@@ -42,8 +42,8 @@ class LayerMask(nn.Module):
         mask: bool (N, L), saved in ``state_dict()``; loading checks it.
 
     Raises:
-        ValueError: for no layers, a mask or dropout of another shape or out of range, a key that does not match x, or a
-            layer that may be skipped and returns another shape than its input's.
+        ValueError: for no layers, a mask or dropout of another shape or out of range, a key that does not match x, a
+            layer that may be skipped and returns another shape than its input's, or points that learn, in training.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -90,6 +90,7 @@ class LayerMask(nn.Module):
         return nn.Sequential(*(layer for layer, runs in zip(self.layers, self.mask[i].tolist(), strict=True) if runs))
 
     def forward(self, x: Tensor, key: Tensor | None = None) -> Tensor:
+        refuse_learning(self, self.ranges)
         key = column(self.key, x, "LayerMask") if key is None else key
         shape = key.shape if self.ranges.keys == 0 else key.shape[:-1]
         if not shape or x.shape[: len(shape)] != shape:

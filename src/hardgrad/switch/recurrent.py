@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from hardgrad.switch import memory, pieces
 from hardgrad.switch.hysteresis import Hysteresis
+from hardgrad.switch.keys import column, refuse_learning
 from hardgrad.switch.router import Router, count, in_graph, one_of
 from hardgrad.switch.switch import _one_a_range
 
@@ -65,7 +66,7 @@ class RecurrentSwitch(nn.Module):
 
     Raises:
         ValueError: for branches that are not one a range, are bidirectional or not ``batch_first``; for "shared" with
-            states of several shapes; for a key or a state that does not match x.
+            states of several shapes; for a key or a state that does not match x; for points that learn, in training.
         RuntimeError: in a compiled or exported graph: the number of calls depends on the keys.
 
     Example:
@@ -129,8 +130,8 @@ class RecurrentSwitch(nn.Module):
                 "RecurrentSwitch: which branch runs for how long depends on the keys, which a compiled or exported "
                 "graph cannot read; call it outside the graph"
             )
-        if key is None:
-            key = column(self.key, x, "RecurrentSwitch")
+        refuse_learning(self, self.ranges)
+        key = column(self.key, x, "RecurrentSwitch") if key is None else key
         shape = key.shape if self.ranges.keys == 0 else key.shape[:-1]
         if x.ndim != 3 or shape != x.shape[:2]:
             raise ValueError(
@@ -156,16 +157,6 @@ class RecurrentSwitch(nn.Module):
             hidden = pieces.zeros(self.branches[0], 0, x) if self.state == "shared" else (None,) * len(self.branches)
             state = RecurrentState(hidden, index.new_zeros(0))
         return y.new_zeros(*index.shape, y.shape[-1]).requires_grad_(torch.is_grad_enabled()), state
-
-
-def column(key: Callable[[Tensor], Tensor] | int | None, x: Tensor, owner: str) -> Tensor:
-    """Return the key that x holds, or raise if nothing says where."""
-    if key is None:
-        raise ValueError(
-            f"{owner}: forward must be given a key, since the layer was built without one; pass it, or build the layer "
-            "with key=, a function of x or a column's number"
-        )
-    return x[..., key] if isinstance(key, int) else key(x)
 
 
 def _check_branch(i: int, branch: nn.Module) -> None:
