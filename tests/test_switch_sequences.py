@@ -290,6 +290,40 @@ def test_dtypes_copies_and_files(dtype: torch.dtype, policy: Any) -> None:
     assert same is state
 
 
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("batch", [2, 12])
+def test_autocast_leaves_the_states_alone(policy: Any, batch: int) -> None:
+    switch = hg.RecurrentSwitch(hg.Ranges(POINTS), nn.GRU(3, 4, batch_first=True), state=policy)
+    x, key = sequences(batch, 9)
+    x, key = x.float(), key[:1].expand(batch, 9)
+    wanted, _ = switch(x, key)
+    with torch.autocast("cpu", torch.bfloat16):
+        first, state = switch(x[:, :4], key[:, :4])
+        second, _ = switch(x[:, 4:], key[:, 4:], state)
+    torch.testing.assert_close(torch.cat([first, second], 1), wanted)
+
+
+def test_hooks_and_layers_of_ones_own_are_called() -> None:
+    class Doubled(nn.GRU):
+        def forward(self, x: Tensor, state: Any = None) -> Any:
+            y, state = super().forward(x, state)
+            return 2 * y, state
+
+    gru = nn.GRU(3, 4, batch_first=True)
+    plain = hg.RecurrentSwitch(hg.Ranges(POINTS), gru, state="reset", init="identical").double()
+    doubled = Doubled(3, 4, batch_first=True)
+    doubled.load_state_dict(gru.state_dict())
+    own = hg.RecurrentSwitch(hg.Ranges(POINTS), doubled, state="reset", init="identical").double()
+    x, key = sequences(3, 12)
+    y, _ = plain(x, key)
+    assert_same(own(x, key)[0], 2 * y)
+    called = []
+    for branch in plain.branches:
+        branch.register_forward_hook(lambda *_: called.append(1))
+    assert_same(plain(x, key)[0], y)
+    assert called
+
+
 def test_keys_from_a_column_a_grid_and_a_hysteresis() -> None:
     x, key = sequences(2, 30)
     x[..., 1] = key

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +16,20 @@ from hardgrad.switch import moments, pieces
 FEW = 8
 
 
+def _in_own_precision(function: Callable[..., tuple[Tensor, Any]]) -> Callable[..., tuple[Tensor, Any]]:
+    """Keep autocast out: it would hand on states in half precision, which forget, or in two precisions at once."""
+
+    @functools.wraps(function)
+    def run(branches: nn.ModuleList, x: Tensor, *args: Any, **options: Any) -> tuple[Tensor, Any]:
+        if not torch.is_autocast_enabled(x.device.type):
+            return function(branches, x, *args, **options)
+        with torch.autocast(x.device.type, enabled=False):
+            return function(branches, x.to(next(branches.parameters(), x).dtype), *args, **options)
+
+    return run
+
+
+@_in_own_precision
 def handed_on(branches: nn.ModuleList, x: Tensor, index: Tensor, hidden: Any) -> tuple[Tensor, Any]:
     """Run (B, T, F) by (B, T) with one state a row, whichever branch left it; return y and the state at the end."""
     check_one_state([b for b in branches if not isinstance(b, nn.RNNBase)], x)
@@ -76,6 +91,7 @@ def kept(
     return _back([y], steps).unflatten(0, index.shape), hidden
 
 
+@_in_own_precision
 def own_states(
     branches: nn.ModuleList,
     x: Tensor,

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hardgrad.switch import pieces
 from hardgrad.switch.cells import CELLS, Cell
 
 
@@ -31,7 +32,7 @@ class Schedule(NamedTuple):
 
 def alike(branches: Sequence[nn.Module]) -> bool:
     """Whether branches are torch's recurrent layers of one kind and one size, which can run together."""
-    if not all(isinstance(branch, nn.RNNBase) and not branch.proj_size for branch in branches):
+    if not all(isinstance(b, nn.RNNBase) and pieces.is_plain(b) and not b.proj_size for b in branches):
         return False
     names = ("mode", "input_size", "hidden_size", "num_layers", "bias", "dropout", "training")
     return len({tuple(getattr(branch, name) for name in names) for branch in branches}) == 1

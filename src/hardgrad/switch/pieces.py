@@ -63,7 +63,7 @@ def call(branch: nn.Module, group: Group, state: Any) -> tuple[Tensor, Any]:
     """Run a module over a group; outputs lie as the group's rows, the state's dimension 1 as its pieces."""
     slabs = group.sizes.unique_consecutive(return_counts=True)
     sizes, spans = slabs[0].tolist(), slabs[1].tolist()
-    if len(sizes) > 1 and isinstance(branch, nn.RNNBase):
+    if len(sizes) > 1 and is_plain(branch):
         packed, state = branch(PackedSequence(group.rows, group.sizes), state)
         return cast(Tensor, packed.data), state
     outputs, ended = [], []
@@ -76,6 +76,12 @@ def call(branch: nn.Module, group: Group, state: Any) -> tuple[Tensor, Any]:
     if len(outputs) == 1:
         return outputs[0], ended[0]
     return torch.cat(outputs), each(lambda *parts: torch.cat(parts, 1), *reversed(ended))
+
+
+def is_plain(branch: nn.Module) -> bool:
+    """Whether a module is torch's recurrent layer as it is, with nothing hooked to it that wants to be called."""
+    hooks = (branch._forward_hooks, branch._forward_pre_hooks, branch._backward_hooks, branch._backward_pre_hooks)
+    return type(branch) in (nn.GRU, nn.LSTM, nn.RNN) and not any(hooks)
 
 
 def each(function: Callable[..., Tensor], *states: Any) -> Any:

@@ -48,7 +48,7 @@ class RecurrentSwitch(nn.Module):
     A branch that no step took does not run and gets no gradient, as in ``Switch``. Branches that are torch's layers of
     one kind and size run together, all cells of a moment at once, so that rows may switch when they like; their
     gradients cannot be differentiated again. Others take a call for each piece of a sequence, so a key that flickers
-    costs time (``Hysteresis`` calms it).
+    costs time (``Hysteresis`` calms it). Under autocast it computes in its parameters' dtype.
 
     Args:
         ranges: the condition; a ``Hysteresis`` is carried on from chunk to chunk.
