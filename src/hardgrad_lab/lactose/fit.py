@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from rich.console import Console
@@ -24,6 +24,8 @@ from hardgrad_lab.runs.loop import Plan, Training
 
 CURVE_ROWS = 10_000
 SEARCH_ROWS = 20_000
+# Learnt points look far at first and near at last; then they rest, and the branches settle.
+WIDE, NARROW, RESTS = 1.0, 0.1, 0.8
 SPARE = 3  # ranges that the search may have beyond the true number
 LEAST_SHARE = 0.001  # the loudest range of the crusher holds 2 samples in 1,000
 CANDIDATES = 256
@@ -73,7 +75,7 @@ def begin(setup: Setup, seed: int, folder: Path | None, how: How, device: torch.
     training = Training(
         model=model,
         optimizers=[optimizer],
-        schedulers=[schedule],
+        schedulers=[schedule, cast(torch.optim.lr_scheduler.LRScheduler, Band(model, setup.steps))],
         stream=Drawn(rows.train, setup.batch, seed),
         loss=_loss(model),
         evaluate=_evaluation(setup, seed, model, rows, how.results),
@@ -104,17 +106,9 @@ def _ranges(setup: Setup, rows: Rows) -> hg.Ranges:
         case "wrong":
             return hg.Ranges(wrong_points(rows.points))
         case "learnt":
-            return _learnt(rows)
+            return hg.LearntRanges(wrong_points(rows.points), band=WIDE)
         case "searched":
             return hg.Ranges(_searched(rows))
-
-
-def _learnt(rows: Rows) -> hg.Ranges:
-    make: Any = getattr(hg, "LearntRanges", None)
-    if make is None:
-        raise ValueError("points must be given, wrong or searched: this version of hardgrad has no LearntRanges")
-    ranges: hg.Ranges = make(wrong_points(rows.points))
-    return ranges
 
 
 def _searched(rows: Rows) -> tuple[float, ...]:
@@ -138,6 +132,39 @@ def _optimizer(setup: Setup, model: nn.Module) -> torch.optim.Optimizer:
     groups: list[dict[str, Any]] = [{"params": rest, "lr": setup.lr}]
     groups += [{"params": moving, "lr": setup.points_lr}] if moving else []
     return torch.optim.Adam(groups)
+
+
+class Band:
+    """How far the learnt points of a switch look, from wide to narrow; stepped as a schedule is.
+
+    Args:
+        model: a switch or a rival; one without learnt points is left alone.
+        steps: of the run.
+    """
+
+    def __init__(self, model: nn.Module, steps: int) -> None:
+        ranges = model.ranges if isinstance(model, hg.Switch) else None
+        self.ranges = ranges if isinstance(ranges, hg.LearntRanges) else None
+        self.steps, self.taken = steps, 0
+
+    def step(self) -> None:
+        """Count a step, and set the band for the next."""
+        self.taken += 1
+        self._set()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return how many steps were taken."""
+        return {"taken": self.taken}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where ``state`` was taken."""
+        self.taken = state["taken"]
+        self._set()
+
+    def _set(self) -> None:
+        if self.ranges is not None:
+            share = self.taken / self.steps / RESTS
+            self.ranges.band = None if share >= 1 else WIDE * (NARROW / WIDE) ** share
 
 
 class Drawn:

@@ -17,6 +17,7 @@ BLOCK = 512  # rows that an audio plug-in asks for at a time
 CONSTANT = 1e-6  # of the target's spread: what a branch with dead ReLUs puts out varies less
 
 
+@torch.no_grad()
 def predict(model: nn.Module, part: Part) -> Tensor:
     """Return what a model says of each row, (n, 1). The visits of its ranges are left as they were."""
     routers = [module for module in model.modules() if isinstance(module, hg.Ranges)]
@@ -97,6 +98,7 @@ def dead_branches(model: nn.Module, part: Part) -> int:
     return dead
 
 
+@torch.no_grad()
 def nanoseconds(model: nn.Module, part: Part, rows: int, budget_s: float = 0.15) -> float:
     """Return the time that one row of a batch of ``rows`` takes, the least of as many tries as fit the budget."""
     take = part.take(torch.arange(rows, device=part.x.device) % len(part))

@@ -128,7 +128,7 @@ TASKS: dict[Experiment, dict[str, dict[str, Any]]] = {
 
 _COMMON: dict[str, Any] = {
     "system": "switch", "points": "given", "branch": "mlp", "activation": "relu", "normalise": True, "window": 1,
-    "rows": 0, "points_lr": 0.02, "lr": 0.01,
+    "rows": 0, "points_lr": 0.003, "lr": 0.01,
 }  # fmt: skip
 _SMOKE: dict[str, Any] = {"steps": 40, "batch": 64, "rows": 2_000, "evaluations": 2}
 PRESETS: dict[Experiment, dict[Budget, dict[str, Any]]] = {

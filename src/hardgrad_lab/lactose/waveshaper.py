@@ -31,7 +31,7 @@ def shape(task: str, x: Signal) -> Signal:
     """
     match task:
         case "fold":
-            return np.asarray(1 - np.abs((4 * x - 1) % 4 - 2))
+            return np.asarray(np.abs((4 * x - 1) % 4 - 2) - 1)
         case "crush":
             return np.asarray((np.clip(np.floor(4 * x), -4, 3) + 0.5) / 4)
         case "dead-zone":
