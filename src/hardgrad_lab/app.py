@@ -9,12 +9,14 @@ from importlib import metadata
 from cyclopts import App, CycloptsError
 from rich.console import Console
 
-from hardgrad_lab.commands import report, reproduce
+from hardgrad_lab.commands import fit, predict, report, reproduce
 
 
 def build() -> App:
     """Return the whole command line."""
     app = App(name="hardgrad", help="Hard things inside PyTorch networks, trained end to end.", version=_version)
+    app.command(fit.app)
+    app.command(predict.app)
     app.command(reproduce.app)
     app.command(report.app)
     return app

@@ -49,6 +49,14 @@ def new_figure(panels: int) -> tuple[Figure, list[Axes]]:
     return figure, list(axes.flat[:panels])
 
 
+def sized_figure(width: float, height: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
+    """Return a figure of a size in inches, with so many panels side by side that share nothing."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        axes = figure.subplots(1, panels, squeeze=False)
+    return figure, list(axes.flat)
+
+
 def legend(figure: Figure, axes: list[Axes]) -> None:
     """Put one legend for all panels below them, where it hides no line."""
     found: dict[str, Artist] = {}

@@ -22,12 +22,13 @@ from hardgrad_lab.tabular.branches import SEQUENCES, Factory
 from hardgrad_lab.tabular.checks import check_groups, check_parameters, rows_and_targets, rows_like_those_fitted
 from hardgrad_lab.tabular.network import Architecture, build_switch
 from hardgrad_lab.tabular.points import empty_ranges, finite, search_points
-from hardgrad_lab.tabular.rows import Array, Rows, Scaling, first_rows, held_out
+from hardgrad_lab.tabular.rows import Array, Rows, Scaling, first_rows, held_out, lagged_rows
 from hardgrad_lab.tabular.training import LossOfRows, Recipe, Task, Training, cross_entropy, forward, squared
 
 STEPS = 4000  # optimiser steps that epochs="auto" aims at
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 300
 SMALLEST_BATCH, LARGEST_BATCH = 32, 1024
+BLOCK = 4  # windows that a search holds out together
 
 
 class _SwitchEstimator(BaseEstimator):  # type: ignore[misc]
@@ -101,7 +102,7 @@ class _SwitchEstimator(BaseEstimator):  # type: ignore[misc]
         blocks = self.window > 1 or groups is not None
         train, chosen = held_out(whole, first, self.validation, blocks=blocks, seed=seed)
         self.key_ = self._column(self.key)
-        self._settle(columns, target, train, seed)
+        self._settle(columns, target, first, train, seed)
         return self._training(columns, target, first, (train, chosen), seed)
 
     def finish(self, training: Training) -> Self:
@@ -111,6 +112,7 @@ class _SwitchEstimator(BaseEstimator):  # type: ignore[misc]
         self.points_ = tuple(self.ranges_.points)
         self.curve_, self.n_iter_, self.best_epoch_ = training.curve, training.epoch, training.best_epoch
         self.steps_ = training.steps
+        self.split_ = len(training.task.train), len(training.task.held_out)
         index = self.ranges_.index(training.task.rows.key.cpu()[training.task.train.cpu()])
         self.visits_ = torch.bincount(index, minlength=len(self.ranges_)).tolist()
         return self
@@ -129,15 +131,21 @@ class _SwitchEstimator(BaseEstimator):  # type: ignore[misc]
         index: NDArray[np.int64] = self.ranges_.index(torch.from_numpy(columns[:, self.key_].copy())).numpy()
         return index
 
-    def _outputs(self, X: ArrayLike, groups: ArrayLike | None) -> Array:
+    def as_rows(self, X: ArrayLike, groups: ArrayLike | None = None) -> Rows:
+        """Return rows as the fitted network sees them, in double precision."""
         check_is_fitted(self)
         columns = rows_like_those_fitted(self, X)
         first = first_rows(check_groups(groups, len(columns)), len(columns))
-        rows = self._rows(columns, first, torch.float64, torch.device("cpu"))
+        return self._rows(columns, first, torch.float64, torch.device("cpu"))
+
+    def _outputs(self, X: ArrayLike, groups: ArrayLike | None) -> Array:
+        rows = self.as_rows(X, groups)
         outputs: Array = forward(self.network_, rows, torch.arange(len(rows))).numpy()
         return outputs
 
-    def _settle(self, columns: Array, target: Array, train: NDArray[np.int64], seed: int) -> None:
+    def _settle(
+        self, columns: Array, target: Array, first: NDArray[np.int64], train: NDArray[np.int64], seed: int
+    ) -> None:
         """Decide points, inputs and architecture from the rows to train on."""
         others = [column for column in range(columns.shape[1]) if column != self.key_ or not self.key_only]
         if not others:
@@ -147,9 +155,13 @@ class _SwitchEstimator(BaseEstimator):  # type: ignore[misc]
         self.inputs_ = np.array(others)
         self.scaling_ = Scaling.of(columns[train][:, self.inputs_])
         key = columns[train, self.key_]
-        points = self.points
+        points: Sequence[float] | None = self.points
+        self.found_ = None
         if points is None:
-            points = search_points(key, columns[train][:, self.inputs_], target[train], self.search, seed)
+            lagged = columns[:, self.inputs_][lagged_rows(train, first, self.window)].reshape(len(train), -1)
+            block = 1 if self.window == 1 else BLOCK * self.window
+            wanted = self._to_search(target[train])
+            points, self.found_ = search_points(key, lagged, wanted, self.search, block=block, seed=seed)
         points = hg.Ranges(points).points
         for sentence in empty_ranges(points, key):
             warnings.warn(f"{sentence}. This range keeps its first, random weights", UserWarning, stacklevel=4)
@@ -244,6 +256,9 @@ class _SwitchEstimator(BaseEstimator):  # type: ignore[misc]
     def _targets(self, y: NDArray[Any]) -> Array:
         raise NotImplementedError
 
+    def _to_search(self, target: Array) -> Array:
+        return target
+
     def _width(self) -> int:
         raise NotImplementedError
 
@@ -274,8 +289,8 @@ class SwitchRegressor(RegressorMixin, _SwitchEstimator):  # type: ignore[misc]
         lr: the peak of the learning rate, which rises at first and then falls to zero as a cosine.
         epochs: at most so many passes over the rows; "auto" goes for 4000 steps in 10 to 300 epochs.
         batch_size: rows in a step; "auto" takes about a hundredth of the rows, 32 to 1024.
-        validation: share of the rows held out to choose the best weights; the end of each recording where there are
-            windows or groups, rows at random where not. 0 holds out none and keeps the last weights.
+        validation: share of the rows held out to choose the best weights; stretches of each recording where there
+            are windows or groups, rows at random where not. 0 holds out none and keeps the last weights.
         patience: epochs without a better held-out loss after which training ends.
         random_state: a seed for weights, held-out rows and the order of rows.
         device: "cpu", "cuda", or "auto" for cuda where there is one.
@@ -283,8 +298,10 @@ class SwitchRegressor(RegressorMixin, _SwitchEstimator):  # type: ignore[misc]
     Attributes:
         network_: ``hardgrad.Switch`` in double precision; ``network_.branch(i)`` is range i.
         points_: of the ranges. visits_: training rows in each.
+        found_: what the search found, ``hardgrad.FoundRanges``; None where the points were given.
         curve_: for each epoch the loss, the held-out loss, and the held-out loss of each range.
         n_iter_, steps_, best_epoch_: epochs and steps taken, and the epoch whose weights were kept.
+        split_: how many rows were trained on, and how many chose the weights.
 
     Example:
         >>> import numpy as np
@@ -352,6 +369,10 @@ class SwitchClassifier(ClassifierMixin, _SwitchEstimator):  # type: ignore[misc]
         check_classification_targets(y)
         self.classes_, numbers = np.unique(y, return_inverse=True)
         return np.asarray(numbers, dtype=np.float64)
+
+    def _to_search(self, target: Array) -> Array:
+        one_hot: Array = np.eye(len(self.classes_))[target.astype(np.int64)]
+        return one_hot
 
     def _width(self) -> int:
         return len(self.classes_)

@@ -20,7 +20,7 @@ class Architecture:
     """Everything that decides a switch, apart from its weights. Plain values, so that a model folder can say it.
 
     Args:
-        points: of the ranges.
+        points: of the ranges; where they are learnt, those they started from.
         learn_points: whether the inner points are learnt.
         branch: a name, or ``module:factory``; "" for a function that was handed over, which no file can name.
         hidden: widths of a named branch.
@@ -68,7 +68,7 @@ def build_switch(architecture: Architecture, factory: Factory | None = None) -> 
         ValueError: if a factory returns no module, or cannot be found.
     """
     made = architecture
-    ranges = hg.Ranges(made.points)
+    ranges = hg.LearntRanges(made.points) if made.learn_points else hg.Ranges(made.points)
     make = branch_maker(made, factory)
     # One call a range: a factory's parts need no reset_parameters then.
     branches = [make(made.in_features, 1.0) for _ in range(len(ranges))]

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Array = NDArray[np.float64]
+PARTS, LEAST = 5, 20  # stretches held out of a recording, and the rows that one should have
+LAGS = 6  # of a window that stand for it where all would be too many
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,13 @@ def first_rows(groups: NDArray[np.generic] | None, n: int) -> NDArray[np.int64]:
     return np.maximum.accumulate(starts)
 
 
+def lagged_rows(rows: NDArray[np.int64], first: NDArray[np.int64], window: int) -> NDArray[np.int64]:
+    """Return a few rows of each row's window, (len(rows), at most LAGS), nearer ones closer together."""
+    lags = np.unique(np.round(np.geomspace(1, window, LAGS)).astype(np.int64) - 1)
+    found: NDArray[np.int64] = np.maximum(rows[:, None] - lags, first[rows][:, None])
+    return found
+
+
 def held_out(
     rows: NDArray[np.int64], first: NDArray[np.int64], share: float, *, blocks: bool, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -103,8 +112,9 @@ def held_out(
         rows: row numbers, ascending.
         first: (n,) the first row of each row's recording.
         share: to hold out, 0 to 1; less than one row holds out none.
-        blocks: hold out the end of each recording, not rows at random: neighbouring windows share most of their rows,
-            so that random ones would be known by heart.
+        blocks: hold out whole stretches of each recording, not rows at random: neighbouring windows share most of
+            their rows, so that random ones would be known by heart. A recording is cut into equal parts, and the end
+            of each is held out: a note that dies away must be heard loud and soft.
         seed: of the random choice.
 
     Returns:
@@ -117,5 +127,7 @@ def held_out(
     out = np.zeros(len(rows), dtype=bool)
     for begin in np.unique(first[rows]):
         mine = np.flatnonzero(first[rows] == begin)
-        out[mine[len(mine) - int(share * len(mine)) :]] = True
+        parts = max(1, min(PARTS, int(share * len(mine)) // LEAST))
+        for part in np.array_split(mine, parts):
+            out[part[len(part) - int(share * len(part)) :]] = True
     return rows[~out], rows[out]

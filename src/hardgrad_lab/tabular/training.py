@@ -21,6 +21,8 @@ import hardgrad as hg
 from hardgrad_lab.runs.loop import DivergedError
 from hardgrad_lab.tabular.rows import Rows
 
+NARROW = 0.1  # half-width that the neighbourhood of a learnt point shrinks to, as a share of the range beside it
+POINT_RATE = 0.1  # learning rate of points whose span is one, as a share of the weights' rate
 WARM_UP = 0.03  # share of the steps over which the learning rate rises
 CHUNK = 65_536  # values of rows x inputs x 16 that an evaluation holds at a time; bounds its memory
 LossOfRows = Callable[[Tensor, Tensor], Tensor]
@@ -109,7 +111,7 @@ class Training:
     best_epoch: int = 0
 
     def __post_init__(self) -> None:
-        self.optimizer = _optimizer(self.model, self.recipe)
+        self.optimizer = _optimizer(self.model, self.task, self.recipe)
         self._sum = torch.zeros((), dtype=torch.float64, device=self.task.rows.key.device)
         self._order: tuple[int, Tensor] | None = None
 
@@ -194,9 +196,10 @@ class Training:
         x, key = self.task.rows.take(rows)
         losses = self.task.loss_of_rows(self.model(x, key), self.task.target[rows])
         loss = losses.mean() if self.recipe.loss == "mean" else balanced_mean(losses, self.task.ranges.index(key))
-        rate = learning_rate(self.steps, self.all_steps, self.recipe.lr)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = learning_rate(self.steps, self.all_steps, group["peak"])
+        if isinstance(self.task.ranges, hg.LearntRanges):
+            self.task.ranges.band = max(NARROW, 1 - self.steps / self.all_steps)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -282,14 +285,20 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
     return peak * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise))) / 2
 
 
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    parameters = list(model.parameters())
+def _optimizer(model: nn.Module, task: Task, recipe: Recipe) -> torch.optim.Optimizer:
+    points = [point for point in task.ranges.parameters() if any(point is other for other in model.parameters())]
+    weights = [weight for weight in model.parameters() if all(weight is not point for point in points)]
+    groups: list[dict[str, Any]] = [{"params": weights, "peak": recipe.lr}]
+    if points:
+        # In the key's own units; decay would pull them to zero.
+        span = task.ranges.points[-1] - task.ranges.points[0]
+        groups.append({"params": points, "peak": POINT_RATE * recipe.lr * span, "weight_decay": 0.0})
     match recipe.optimizer:
         case "adam":
-            return torch.optim.Adam(parameters, lr=recipe.lr, fused=True)
+            return torch.optim.Adam(groups, fused=True)
         case "adamw":
-            return torch.optim.AdamW(parameters, lr=recipe.lr, fused=True)
+            return torch.optim.AdamW(groups, fused=True)
         case "sgd":
-            return torch.optim.SGD(parameters, lr=recipe.lr, momentum=0.9)
+            return torch.optim.SGD(groups, momentum=0.9)
         case _:
-            return torch.optim.RMSprop(parameters, lr=recipe.lr)
+            return torch.optim.RMSprop(groups)

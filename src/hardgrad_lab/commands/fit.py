@@ -1,0 +1,302 @@
+"""``hardgrad fit``: a table or a pair of sounds in, a model folder with a report out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import App, Parameter
+from rich.console import Console
+
+from hardgrad_lab.commands.machine import Stopped, at_least
+from hardgrad_lab.tabular.options import Device, Loss, Optimizer
+
+if TYPE_CHECKING:
+    from hardgrad_lab.tabular.estimator import SwitchRegressor
+    from hardgrad_lab.tabular.job import Fitted, Job
+    from hardgrad_lab.tabular.tables import Table
+
+app = App(name="fit", help="Fit a hard IF to a table or to a pair of sounds; write a model folder and a report.")
+SOUNDS = (".wav", ".flac", ".aif", ".aiff", ".ogg")
+Flag = Parameter(negative="")
+Listed = Parameter(allow_leading_hyphen=True)  # a list of numbers may begin with a minus sign
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableOptions:
+    """What is in the files."""
+
+    key: str | None = None
+    """The column that decides; not needed where there is one input."""
+    inputs: str | None = None
+    """The columns that the branches see, with commas; by default every column of numbers but the target."""
+    key_only: Annotated[bool, Flag] = False
+    """The key decides, but is no input of the branches."""
+    columns: str | None = None
+    """Names for the columns of files without a header, with commas."""
+    drop_missing: Annotated[bool, Flag] = False
+    """Leave out rows that lack a value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RangeOptions:
+    """Where the ranges are."""
+
+    points: Annotated[str | None, Listed] = None
+    """Points between the ranges, with commas: -1,-0.5,0,1 makes three."""
+    search: Annotated[int, at_least(1)] = 8
+    """Find the points: at most so many ranges. Used where there are no points."""
+    learn_points: Annotated[bool, Flag] = False
+    """Let the inner points move while training, from the given or the found ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions:
+    """What each range has, and how it is trained."""
+
+    branch: str = "mlp"
+    """mlp, linear, gru, lstm, conv, or module:factory, a function of (in_features, out_features)."""
+    hidden: str = "32,32"
+    """Widths of a branch's hidden layers, with commas."""
+    window: Annotated[int, at_least(1)] = 1
+    """Memory: so many rows, the newest last, are an input. Recordings stay apart."""
+    normalise: bool | None = None
+    """Map the key to [-1, 1] in each range; by default where it is an input of an mlp or a linear branch."""
+    loss: Loss = "mean"
+    """Mean over rows, or over ranges, so that a small range is not drowned."""
+    optimizer: Optimizer = "adam"
+    """What takes the steps."""
+    lr: float = 5e-3
+    """Peak of the learning rate."""
+    epochs: Annotated[int | None, at_least(1)] = None
+    """Passes over the rows; by default what makes 4000 steps, 10 to 300."""
+    batch_size: Annotated[int | None, at_least(1)] = None
+    """Rows in a step; by default a hundredth of the rows, 32 to 1024."""
+    validation: float = 0.1
+    """Share of the rows that chooses the best weights."""
+    patience: Annotated[int, at_least(1)] = 20
+    """Epochs without a better held-out loss after which training ends."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobOptions:
+    """How to run."""
+
+    test: float = 0.1
+    """Share of the rows that the report measures on; nothing is trained on them."""
+    baselines: bool = True
+    """Train rivals for as many updates, to compare with."""
+    seed: Annotated[int, at_least(0)] = 0
+    """Of weights, of the order of rows and of which are set aside."""
+    out: Path = Path("model")
+    """The model folder to make."""
+    force: Annotated[bool, Flag] = False
+    """Replace a model folder, or start a stopped fit again."""
+    resume: Annotated[bool, Flag] = False
+    """Continue a fit that was stopped, bit for bit."""
+    threads: Annotated[int, at_least(1)] = 1
+    """CPU threads. More help wide branches on an idle machine, and hurt on a busy one."""
+    device: Device = "cpu"
+    """Where to train."""
+    checkpoint_seconds: Annotated[float, at_least(0)] = 30.0
+    """Seconds between checkpoints: what a kill may cost."""
+    checkpoint_steps: Annotated[int, at_least(0)] = 0
+    """Steps between checkpoints, besides; 0 goes by the clock alone."""
+
+    @property
+    def saved(self) -> Path:
+        """Return where the checkpoint is while the fit is under way."""
+        return self.out.parent / f"{self.out.name}.checkpoint.pt"
+
+
+@app.default
+def fit(
+    *files: Path,
+    target: str,
+    table: Annotated[TableOptions | None, Parameter(name="*")] = None,
+    ranges: Annotated[RangeOptions | None, Parameter(name="*")] = None,
+    network: Annotated[NetworkOptions | None, Parameter(name="*")] = None,
+    job: Annotated[JobOptions | None, Parameter(name="*")] = None,
+) -> int:
+    """Fit one network for each range of a key, and report.
+
+    Parameters
+    ----------
+    files
+        CSV or Parquet files, one a recording; or sound files (WAV, FLAC), which the target's are paired with.
+    target
+        The column to predict; for sounds, the target's files, with commas.
+    table
+        What is in the files.
+    ranges
+        Where the ranges are.
+    network
+        What each range has.
+    job
+        How to run.
+    """
+    table, ranges = table or TableOptions(), ranges or RangeOptions()
+    network, job = network or NetworkOptions(), job or JobOptions()
+    if not files:
+        raise ValueError("fit needs at least one file: hardgrad fit data.csv --target y --key x")
+    options = _estimator_options(ranges, network, job)
+    console = Console()
+    if _is_done(job, console):
+        return 0
+    from hardgrad_lab.tabular.estimator import SwitchRegressor
+
+    read = read_files(files, target, table)
+    for note in read.notes:
+        console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    model = SwitchRegressor(**options, key=read.key, key_only=table.key_only, random_state=job.seed)
+    _check_ranges(model, read, console)
+    fitted, noted = _run(model, read, network, job, console)
+    return _finish(fitted, read, target, noted, job, console)
+
+
+def read_files(files: Sequence[Path], target: str, options: TableOptions) -> Table:
+    """Return the table that the files make: pairs where the target is a file, columns where it is a name."""
+    from hardgrad_lab.tabular.tables import Columns, read_pairs, read_table
+
+    others = [Path(part) for part in target.split(",")]
+    sounds = [path for path in files if path.suffix.lower() in SOUNDS]
+    if sounds or (others[0].suffix and all(path.is_file() for path in others)):
+        for name in ("key", "inputs", "columns"):
+            if getattr(options, name) is not None:
+                raise ValueError(f"--{name} is for tables; a pair of files has one input, which is the key")
+        return read_pairs(files, others)
+    columns = Columns(target=target, key=options.key, inputs=_names(options.inputs))
+    return read_table(files, columns, _names(options.columns), drop_missing=options.drop_missing)
+
+
+def _estimator_options(ranges: RangeOptions, network: NetworkOptions, job: JobOptions) -> dict[str, Any]:
+    for name, share in (("validation", network.validation), ("test", job.test)):
+        if not 0 <= share < 1:
+            raise ValueError(f"--{name} must be a share from 0 to below 1, got {share}")
+    if not 0 < network.lr < math.inf:
+        raise ValueError(f"--lr must be greater than 0, got {network.lr}")
+    return {
+        "points": None if ranges.points is None else _numbers("points", ranges.points, float),
+        "search": ranges.search,
+        "learn_points": ranges.learn_points,
+        "branch": network.branch,
+        "hidden": tuple(_numbers("hidden", network.hidden, int)),
+        "window": network.window,
+        "normalise": "auto" if network.normalise is None else network.normalise,
+        "loss": network.loss,
+        "optimizer": network.optimizer,
+        "lr": network.lr,
+        "epochs": network.epochs or "auto",
+        "batch_size": network.batch_size or "auto",
+        "validation": network.validation,
+        "patience": network.patience,
+        "device": job.device,
+    }
+
+
+def _is_done(job: JobOptions, console: Console) -> bool:
+    """Return whether there is nothing to do; raise if something is in the way."""
+    begun = job.saved.exists()
+    if begun and not (job.resume or job.force):
+        raise ValueError(
+            f"this fit was begun before and not finished ({job.saved}); add --resume to continue it, or --force to "
+            "start again"
+        )
+    if job.resume and not begun and (job.out / "model.json").is_file():
+        console.print(f"this fit is done already, nothing was trained: {job.out}", highlight=False, soft_wrap=True)
+        return True
+    from hardgrad_lab.tabular.folder import check_free
+
+    check_free(job.out, force=job.force or (job.resume and begun))
+    return False
+
+
+def _check_ranges(model: SwitchRegressor, read: Table, console: Console) -> None:
+    """Raise for a range without a row; say how many rows are outside."""
+    if model.points is None:
+        return
+    import hardgrad as hg
+    from hardgrad_lab.tabular.points import empty_ranges, outside_share
+
+    points = hg.Ranges(model.points).points
+    key = read.inputs[read.key].to_numpy()
+    if said := empty_ranges(points, key):
+        raise ValueError("; ".join(said))
+    if share := outside_share(points, key):
+        console.print(
+            f"{share:.2%} of the rows have a key outside [{points[0]:g}, {points[-1]:g}]; the nearest range takes them",
+            style="yellow", highlight=False, soft_wrap=True,
+        )  # fmt: skip
+
+
+def _run(
+    model: SwitchRegressor, read: Table, network: NetworkOptions, job: JobOptions, console: Console
+) -> tuple[Fitted, list[str]]:
+    import warnings
+
+    import torch
+
+    from hardgrad_lab.runs.atomic import sweep
+    from hardgrad_lab.runs.loop import Interrupted
+    from hardgrad_lab.tabular.progress import FitProgress
+
+    torch.set_num_threads(job.threads)
+    sweep(job.saved)
+    with FitProgress(console) as progress, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        work = _job(model, read, job, progress)
+        try:
+            fitted = work.run(resume=job.resume and job.saved.exists())
+        except Interrupted as error:
+            raise Stopped(f"{error}; the fit is saved in {job.saved}", 128 + error.number) from None
+    return fitted, [str(warning.message) for warning in caught if warning.category is UserWarning]
+
+
+def _job(model: SwitchRegressor, read: Table, job: JobOptions, progress: Any) -> Job:
+    from hardgrad_lab.tabular.job import Job
+
+    return Job(
+        model=model,
+        table=read,
+        seed=job.seed,
+        test_share=job.test,
+        compared=job.baselines,
+        saved=job.saved,
+        tell=progress,
+        checkpoint_seconds=job.checkpoint_seconds,
+        checkpoint_steps=job.checkpoint_steps,
+    )
+
+
+def _finish(fitted: Fitted, read: Table, target: str, noted: list[str], job: JobOptions, console: Console) -> int:
+    from hardgrad_lab.commands.show_fit import show_fit
+    from hardgrad_lab.report.fit import fit_page
+    from hardgrad_lab.report.fit_story import tell
+    from hardgrad_lab.tabular.folder import REPORT, describe, weights_of, write_folder
+
+    story = tell(fitted, read, target, noted)
+    description = describe(fitted.model, story.notes())
+    write_folder(
+        job.out, description, weights_of(fitted.model), {REPORT: fit_page(story)}, force=job.force or job.resume
+    )
+    job.saved.unlink(missing_ok=True)
+    show_fit(story, job.out, console)
+    return 0
+
+
+def _names(listed: str | None) -> list[str] | None:
+    return None if listed is None else [name.strip() for name in listed.split(",")]
+
+
+def _numbers(option: str, listed: str, kind: type[float] | type[int]) -> list[Any]:
+    found = []
+    for word in listed.split(","):
+        try:
+            found.append(kind(word))
+        except ValueError:
+            wanted: Literal["numbers", "whole numbers"] = "numbers" if kind is float else "whole numbers"
+            raise ValueError(f"--{option} must be {wanted} with commas between, got {word!r} in {listed!r}") from None
+    return found

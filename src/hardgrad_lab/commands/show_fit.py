@@ -1,0 +1,34 @@
+"""The result of a fit in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from hardgrad_lab.report.fit import HEADINGS, RANGE_HEADINGS, range_cells, score_cells
+from hardgrad_lab.report.fit_story import Story
+
+
+def show_fit(story: Story, out: Path, console: Console) -> None:
+    """Print the ranges, the comparison, the warnings and where everything is."""
+    console.print(_table(f"{story.target} by {story.key}", RANGE_HEADINGS, range_cells(story)))
+    if len(story.scores) > 1:
+        console.print(_table("against fair rivals", HEADINGS, score_cells(story)))
+    console.print(story.headline(), highlight=False)
+    for warning in story.warnings:
+        console.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"model   {out}", highlight=False, soft_wrap=True)
+    console.print(f"report  {out / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if number else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    return table

@@ -1,0 +1,251 @@
+"""What there is to tell of a fit, as plain data: the page, the terminal and ``model.json`` say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hardgrad_lab.runs.record import describe_environment
+from hardgrad_lab.tabular.scores import Score
+
+if TYPE_CHECKING:
+    from hardgrad_lab.tabular.estimator import SwitchRegressor
+    from hardgrad_lab.tabular.job import Fitted
+    from hardgrad_lab.tabular.tables import Table
+
+Array = NDArray[np.float64]
+DOTS = 1500  # in a scatter plot: more only make the page heavy
+STRETCH = 400  # rows of the stretch of time that is drawn
+FEW = 30  # training rows of a range that are too few to learn from
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dots:
+    """Some rows to draw.
+
+    Args:
+        x: (m,) the key; or time, in seconds or rows.
+        truth: (m,) the target; empty for a curve that was only computed.
+        predicted: (m,).
+        index: (m,) the range each took.
+    """
+
+    x: Array
+    truth: Array
+    predicted: Array
+    index: NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    """A fit, told.
+
+    Args:
+        target: its name.
+        key: the column that decides.
+        inputs: what the branches see.
+        files: by name.
+        rows: fitted to, those of them that chose the weights, and those measured on.
+        unseen: whether the rows measured on were set aside.
+        window: rows seen at a time.
+        branch: of each range, in words.
+        labels: of the ranges.
+        points: between them.
+        origin: where the points come from, in a line.
+        visits: training rows of each range.
+        tested: test rows of each range.
+        scores: the switch first.
+        curve: of the training, epoch by epoch.
+        best_epoch: whose weights were kept; 0 if the last.
+        dots: test rows by key.
+        line: the transfer curve, where the key is all that a branch sees.
+        stretch: test rows in order of time, or None.
+        clock: what the stretch's x is.
+        warnings: what the user should know.
+        seed: of the fit.
+        seconds: that it took.
+        environment: versions and machine.
+        source: fingerprint of the rows.
+    """
+
+    target: str
+    key: str
+    inputs: Sequence[str]
+    files: Sequence[str]
+    rows: tuple[int, int, int]
+    unseen: bool
+    window: int
+    branch: str
+    labels: Sequence[str]
+    points: Sequence[float]
+    origin: str
+    visits: Sequence[int]
+    tested: Sequence[int]
+    scores: Sequence[Score]
+    curve: Sequence[dict[str, Any]]
+    best_epoch: int
+    dots: Dots
+    line: Dots | None
+    stretch: Dots | None
+    clock: str
+    warnings: Sequence[str]
+    seed: int
+    seconds: float
+    environment: dict[str, Any]
+    source: str
+
+    @property
+    def switch(self) -> Score:
+        """Return the switch's own score."""
+        return self.scores[0]
+
+    @property
+    def rival(self) -> Score | None:
+        """Return the best of the others."""
+        return min(self.scores[1:], key=lambda score: score.rmse, default=None)
+
+    def headline(self) -> str:
+        """Return the result in a sentence or two, whoever won."""
+        ours = self.switch
+        said = f"The switch's error on {'unseen' if self.unseen else 'its own'} rows is {ours.rmse:.4g} (RMSE)"
+        said += "." if ours.r2 is None else f"; it explains {ours.r2:.2%} of {self.target}'s variance."
+        if (rival := self.rival) is None:
+            return said
+        ratio = rival.rmse / ours.rmse if ours.rmse else float("inf")
+        if ratio > 1.02:
+            return f"{said} The best rival, {rival.name}, errs {ratio:.2f} times as much ({rival.rmse:.4g})."
+        if ratio < 0.98:
+            return f"{said} {rival.name} is better here: {rival.rmse:.4g}, {1 / ratio:.2f} times less."
+        said += f" The best rival, {rival.name}, does as well ({rival.rmse:.4g})"
+        told = rival.name == "condition-input"  # which is given the ranges as an input
+        return f"{said}; it is told the ranges, too." if told else f"{said}: the ranges bring nothing here."
+
+    def notes(self) -> dict[str, Any]:
+        """Return what ``model.json`` adds of this."""
+        return {
+            "target": self.target,
+            "files": list(self.files),
+            "ranges": [
+                {"label": label, "training_rows": trained, "test_rows": tested, "rmse": rmse}
+                for label, trained, tested, rmse in zip(
+                    self.labels, self.visits, self.tested, self.switch.ranges, strict=True
+                )
+            ],
+            "scores": [asdict(score) for score in self.scores],
+            "warnings": list(self.warnings),
+            "seed": self.seed,
+            "seconds": self.seconds,
+            "environment": self.environment,
+            "rows_sha256": self.source,
+        }
+
+
+def tell(fitted: Fitted, read: Table, target: str, noted: Sequence[str]) -> Story:
+    """Return the story of a fit.
+
+    Args:
+        fitted: what the job made.
+        read: the table it was fitted to.
+        target: the target's name.
+        noted: warnings that came up.
+    """
+    model, test = fitted.model, fitted.test
+    ranges = model.ranges_
+    labels = [ranges.label(i) for i in range(len(ranges))]
+    return Story(
+        target=target,
+        key=read.key,
+        inputs=[str(read.inputs.columns[i]) for i in model.inputs_],
+        files=[path.name for path in read.paths],
+        rows=(*model.split_, len(test)),
+        unseen=fitted.unseen,
+        window=model.window,
+        branch=_branch(model),
+        labels=labels,
+        points=model.points_,
+        origin=_origin(model),
+        visits=model.visits_,
+        tested=np.bincount(fitted.index[test], minlength=len(labels)).tolist(),
+        scores=fitted.scores,
+        curve=model.curve_,
+        best_epoch=model.best_epoch_,
+        dots=_dots(fitted, read),
+        line=_line(fitted, read),
+        stretch=_stretch(fitted, read),
+        clock="seconds" if read.rate else "row",
+        warnings=[*read.notes, *noted, *_warnings(fitted, labels)],
+        seed=fitted.seed,
+        seconds=fitted.seconds,
+        environment=describe_environment(fitted.machine),
+        source=fitted.source,
+    )
+
+
+def _branch(model: SwitchRegressor) -> str:
+    made = model.architecture_
+    widths = " ".join(map(str, made.hidden))
+    return made.branch if made.branch == "linear" or ":" in made.branch else f"{made.branch} {widths}"
+
+
+def _origin(model: SwitchRegressor) -> str:
+    given = "given" if model.points is not None else f"found by a search for at most {model.search} ranges"
+    return f"{given}, then learnt" if model.learn_points else given
+
+
+def _warnings(fitted: Fitted, labels: Sequence[str]) -> list[str]:
+    said = [
+        f"range {i}, {labels[i]}, has {count} training rows, which is little to learn from"
+        for i, count in enumerate(fitted.model.visits_)
+        if 0 < count < FEW
+    ]
+    if len(labels) == 1 and fitted.model.points is None:
+        said.append("the search found one range: this key divides the rows into no parts that differ enough")
+    said += [f"{name} was left out of the comparison: it is far slower than the switch" for name in fitted.left_out]
+    if not fitted.unseen:
+        said.append("no rows were set aside: all figures are of rows that the models were trained on")
+    return said
+
+
+def _pick(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64)]
+
+
+def _dots(fitted: Fitted, read: Table) -> Dots:
+    rows = _pick(fitted.test, DOTS)
+    key = read.inputs[read.key].to_numpy()
+    assert read.target is not None
+    return Dots(x=key[rows], truth=read.target[rows], predicted=fitted.predicted[rows], index=fitted.index[rows])
+
+
+def _line(fitted: Fitted, read: Table) -> Dots | None:
+    model = fitted.model
+    if read.inputs.shape[1] != 1 or model.window != 1 or model.key_only:
+        return None
+    key = read.inputs[read.key].to_numpy()
+    # The last place before each point besides, so that a jump is drawn upright.
+    points = np.array(model.points_[1:-1])
+    x = np.unique(np.concatenate([np.linspace(key.min(), key.max(), 1000), points, np.nextafter(points, -np.inf)]))
+    grid = read.inputs.iloc[:0].reindex(range(len(x)))
+    grid[read.key] = x
+    return Dots(x=x, truth=np.array([]), predicted=model.predict(grid), index=model.route(grid))
+
+
+def _stretch(fitted: Fitted, read: Table) -> Dots | None:
+    """Return test rows that follow each other, from where the target moves most; None for rows without an order."""
+    if not fitted.ordered:
+        return None
+    assert read.target is not None
+    test = fitted.test
+    pieces = np.split(test, np.flatnonzero(np.diff(test) != 1) + 1)
+    moved = [float(np.square(np.diff(read.target[piece])).sum()) for piece in pieces]
+    rows = pieces[int(np.argmax(moved))]
+    length = min(STRETCH, len(rows))
+    power = np.convolve(np.square(np.diff(read.target[rows], prepend=read.target[rows[0]])), np.ones(length), "valid")
+    begin = int(power.argmax())
+    rows = rows[begin : begin + length]
+    x = read.row[rows] / read.rate if read.rate else read.row[rows].astype(np.float64)
+    return Dots(x=x, truth=read.target[rows], predicted=fitted.predicted[rows], index=fitted.index[rows])

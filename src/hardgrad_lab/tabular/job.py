@@ -1,0 +1,248 @@
+"""One fit of a table: set rows aside, train, compare, measure. It can be stopped, and resumed bit for bit."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from hardgrad_lab import baselines
+from hardgrad_lab.runs import checkpoint
+from hardgrad_lab.runs.execute import choose_device
+from hardgrad_lab.runs.loop import Interrupted, stop_signals
+from hardgrad_lab.runs.record import Run
+from hardgrad_lab.tabular.compare import TooSlow, build_rival, rivals_of, solve, train_rival
+from hardgrad_lab.tabular.estimator import SwitchRegressor
+from hardgrad_lab.tabular.rows import Array, first_rows, held_out
+from hardgrad_lab.tabular.scores import Score, per_range, r_squared, root_mean_square
+from hardgrad_lab.tabular.tables import Table
+from hardgrad_lab.tabular.training import Training, forward
+
+SWITCH = "switch"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """What a job made.
+
+    Args:
+        model: the fitted regressor.
+        scores: the switch first, then its rivals, on the test rows.
+        test: the test rows, ascending.
+        predicted: (n,) the model's prediction of every row.
+        index: (n,) the range of every row.
+        left_out: rivals that were too slow.
+        seconds: in all sittings.
+        unseen: whether the test rows were set aside; if none were, they are the rows fitted to.
+        ordered: whether rows follow each other in time.
+        seed: of the job.
+        machine: what ran it, and when it began.
+        source: fingerprint of the table.
+    """
+
+    model: SwitchRegressor
+    scores: list[Score]
+    test: NDArray[np.int64]
+    predicted: Array
+    index: NDArray[np.int64]
+    left_out: list[str]
+    seconds: float
+    unseen: bool
+    ordered: bool
+    seed: int
+    machine: dict[str, Any]
+    source: str
+
+
+@dataclass
+class Job:
+    """A fit under way.
+
+    Args:
+        model: the regressor to fit, not fitted yet.
+        table: with a target.
+        seed: of everything.
+        test_share: share of the rows set aside to measure on.
+        compared: whether rivals are trained, too.
+        saved: where the checkpoint is.
+        tell: called after every step with the name of what is trained, and its training.
+        checkpoint_seconds: between checkpoints.
+        checkpoint_steps: between checkpoints, besides; 0 goes by the clock alone.
+    """
+
+    model: SwitchRegressor
+    table: Table
+    seed: int
+    test_share: float
+    compared: bool
+    saved: Path
+    tell: Callable[[str, Training], None]
+    checkpoint_seconds: float = 30.0
+    checkpoint_steps: int = 0
+    _states: dict[str, Any] = field(default_factory=dict)
+    _seconds: float = 0.0
+    _started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def run(self, *, resume: bool) -> Fitted:
+        """Bring the fit to its end.
+
+        Args:
+            resume: go on from the checkpoint, which must be there.
+
+        Raises:
+            Interrupted: if a signal stopped it; the checkpoint is written.
+            CheckpointError: if the checkpoint is damaged or of another fit.
+        """
+        if resume:
+            state = checkpoint.load(self.saved, self._identity())
+            self._states, self._seconds, self._started = state["states"], state["seconds"], state["started"]
+        self._began = self._written = time.monotonic()
+        rest, aside = self._set_aside()
+        test = aside if len(aside) else rest
+        with stop_signals() as self._signals:
+            training = self._switch(rest)
+            self.model.finish(training)
+            scores, left_out = self._measure(training, test)
+        return Fitted(
+            model=self.model,
+            scores=scores,
+            test=test,
+            predicted=self._predicted,
+            index=self.model.route(self.table.inputs),
+            left_out=left_out,
+            seconds=self._passed(),
+            unseen=bool(len(aside)),
+            ordered=self.ordered,
+            seed=self.seed,
+            machine={
+                "device": str(choose_device(self.model.device)),
+                "threads": torch.get_num_threads(),
+                "started": self._started,
+            },
+            source=fingerprint(self.table),
+        )
+
+    def _set_aside(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the rows to fit to and the rows to measure on; the latter have whole windows."""
+        n, window = len(self.table), self.model.window
+        first = first_rows(self.table.groups, n)
+        whole = np.flatnonzero(np.arange(n) - first >= window - 1)
+        _, test = held_out(whole, first, self.test_share, blocks=self.ordered, seed=self.seed)
+        return np.setdiff1d(np.arange(n), test), test
+
+    @property
+    def ordered(self) -> bool:
+        """Return whether the rows are in order of time, so that ends of recordings are set aside, not random rows."""
+        return self.model.window > 1 or len(self.table.paths) > 1 or self.table.rate is not None
+
+    def _switch(self, rest: NDArray[np.int64]) -> Training:
+        torch.manual_seed(self.seed)
+        # A window must not reach across the rows that were set aside, either.
+        gaps = (np.diff(rest, prepend=-1) != 1) | (np.diff(self.table.groups[rest], prepend=-1) != 0)
+        groups = np.cumsum(gaps) if self.ordered else None
+        assert self.table.target is not None
+        training = self.model.begin(self.table.inputs.iloc[rest], self.table.target[rest], groups, self.seed)
+        if SWITCH in self._states:
+            training.load_state_dict(self._states[SWITCH])
+        training.run(after_step=partial(self._after_step, SWITCH, training))
+        self._states[SWITCH] = training.state_dict()
+        return training
+
+    def _measure(self, switch: Training, test: NDArray[np.int64]) -> tuple[list[Score], list[str]]:
+        # All rows, also those fitted to: the windows of the test rows reach back into them.
+        groups = self.table.groups if self.ordered else None
+        rows = self.model.as_rows(self.table.inputs, groups)
+        self._predicted = self.model.predict(self.table.inputs, groups)
+        count = baselines.counts(self.model.network_)
+        scores = [self._score(SWITCH, self._predicted, test, count, switch.steps, switch.seconds)]
+        left_out: list[str] = []
+        for number, name in enumerate(self._rivals()):
+            torch.manual_seed(self.seed + 1 + number)
+            rival = build_rival(name, self.model.architecture_, self.model.points_, None)
+            try:
+                steps, seconds = self._settle(name, rival, switch)
+            except TooSlow:
+                left_out.append(name)
+                continue
+            outputs = forward(rival.cpu().double(), rows, torch.from_numpy(test))
+            predicted = self.model.target_scaling_.back(outputs.numpy())[:, 0]
+            everywhere = np.zeros(len(self.table))
+            everywhere[test] = predicted
+            scores.append(self._score(name, everywhere, test, baselines.counts(rival), steps, seconds))
+        return scores, left_out
+
+    def _rivals(self) -> Sequence[str]:
+        return rivals_of(self.model.architecture_, None) if self.compared else []
+
+    def _settle(self, name: str, rival: nn.Module, switch: Training) -> tuple[int, float]:
+        """Solve or train a rival; return its updates and seconds."""
+        began = time.monotonic()
+        if isinstance(rival, baselines.Solved):
+            solve(rival, switch.task)
+            return 0, time.monotonic() - began
+        rival = rival.to(switch.task.rows.key.device)
+        training = train_rival(rival, switch, partial(self._after_step, name), self._states.get(name))
+        self._states[name] = training.state_dict()
+        return training.steps, training.seconds
+
+    def _score(
+        self, name: str, predicted: Array, test: NDArray[np.int64], count: baselines.Counts, steps: int, seconds: float
+    ) -> Score:
+        assert self.table.target is not None
+        truth, ranges = self.table.target[test], self.model.ranges_
+        index = ranges.index(torch.from_numpy(self.table.inputs[self.table.key].to_numpy()[test])).numpy()
+        errors = truth - predicted[test]
+        return Score(
+            name=name,
+            described=baselines.describe(name),
+            rmse=root_mean_square(errors),
+            r2=r_squared(truth, predicted[test]),
+            ranges=per_range(errors, index, len(ranges)),
+            parameters=count.total,
+            active=count.active,
+            updates=steps,
+            seconds=seconds,
+        )
+
+    def _after_step(self, name: str, training: Training) -> None:
+        self.tell(name, training)
+        due = self.checkpoint_steps and training.steps % self.checkpoint_steps == 0
+        if due or self._signals or time.monotonic() - self._written >= self.checkpoint_seconds:
+            states = {**self._states, name: training.state_dict()}
+            state = {"states": states, "seconds": self._passed(), "started": self._started}
+            checkpoint.save(self.saved, self._identity(), state)
+            self._written = time.monotonic()
+        if self._signals:
+            raise Interrupted(self._signals[0])
+
+    def _passed(self) -> float:
+        return self._seconds + time.monotonic() - self._began
+
+    def _identity(self) -> Run:
+        """Return what decides the outcome; a checkpoint of other rows or options cannot be continued."""
+        options = {name: _plain(value) for name, value in self.model.get_params().items()}
+        config = {**options, "test_share": self.test_share, "rows": fingerprint(self.table)}
+        return Run(experiment="fit", label=self.saved.stem, config=config, seed=self.seed)
+
+
+def fingerprint(table: Table) -> str:
+    """Return 16 hexadecimal digits that change when any number of a table does."""
+    hashed = hashlib.sha256(" ".join(table.inputs.columns).encode())
+    for part in (table.inputs.to_numpy(), table.target, table.groups):
+        if part is not None:
+            hashed.update(np.ascontiguousarray(part).tobytes())
+    return hashed.hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple | list | np.ndarray) else value
