@@ -54,7 +54,9 @@ class Bank:
             return None
         if self.piles and torch._C._current_graph_task_id() == -1:
             self.piles.clear()  # of backwards that asked for other gradients than the weights'
-        return cast(Tensor, _Run.apply(rows, self._ticket, self, choose(index, sizes, visited)))
+        trains = any(leaf.requires_grad for i in visited for _, _, leaf, _ in self._places[i])
+        layout = choose(index, sizes, visited)
+        return cast(Tensor, _Run.apply(rows, self._ticket if trains else None, self, layout))
 
     def _serves(self, rows: Tensor, visited: list[int]) -> bool:
         # A transform, autocast, a hook, or DDP, which waits for every parameter's own gradient: each of them sees what
@@ -83,9 +85,8 @@ class Bank:
         """Copy the branches' parameters into the stacked memory and make them views of it, if they can be."""
         adopted = [stack.adopt() for stack in self.linear]
         self._places = [[place for stack in self.linear for place in stack.places(i)] for i in range(len(self._hooks))]
-        trains = any(leaf.requires_grad for places in self._places for _, _, leaf, _ in places)
         # What autograd takes for all the weights: it has no meaning of its own, but where it goes, the piles go.
-        self._ticket = self.linear[0].weight.new_zeros(()).requires_grad_(trains)
+        self._ticket = self.linear[0].weight.new_zeros(()).requires_grad_()
         self._ticket.register_post_accumulate_grad_hook(self._hand_on)
         return all(adopted)
 
@@ -143,7 +144,7 @@ class _Run(torch.autograd.Function):
     """All layers of all branches. One node: each node of autograd's costs as much as a layer of a small batch."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, ticket: Tensor, bank: Bank, layout: Layout) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, ticket: Tensor | None, bank: Bank, layout: Layout) -> Tensor:
         x = layout.enter(rows)
         saved = []
         for layer in bank.layers:
@@ -172,8 +173,9 @@ class _Run(torch.autograd.Function):
                 continue
             if to_ticket:
                 pile.gradients.append((layer, *layout.to_parameters(grad, saved[i], layer.bias is not None)))
-            if to_rows or layer is not bank.linear[0]:
-                grad = layout.to_input(grad, layer.weight)
+            if layer is bank.linear[0] and not to_rows:
+                break
+            grad = layout.to_input(grad, layer.weight)
         if to_ticket:
             bank.piles.append(pile)
         return layout.leave(grad) if to_rows else None, grad.new_zeros(()) if to_ticket else None, None, None
