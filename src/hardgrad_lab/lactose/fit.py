@@ -131,7 +131,7 @@ def _optimizer(setup: Setup, model: nn.Module) -> torch.optim.Optimizer:
     rest = [parameter for parameter in model.parameters() if all(parameter is not other for other in moving)]
     groups: list[dict[str, Any]] = [{"params": rest, "lr": setup.lr}]
     groups += [{"params": moving, "lr": setup.points_lr}] if moving else []
-    return torch.optim.Adam(groups)
+    return torch.optim.Adam(groups, fused=True)
 
 
 class Band:

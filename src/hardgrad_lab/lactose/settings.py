@@ -134,12 +134,12 @@ _SMOKE: dict[str, Any] = {"steps": 40, "batch": 64, "rows": 2_000, "evaluations"
 PRESETS: dict[Experiment, dict[Budget, dict[str, Any]]] = {
     "piecewise": {
         "smoke": {**_COMMON, **_SMOKE},
-        "small": {**_COMMON, "steps": 4_000, "batch": 512, "evaluations": 10},
+        "small": {**_COMMON, "steps": 2_000, "batch": 512, "evaluations": 10},
         "paper": {**_COMMON, "steps": 40_000, "batch": 512, "evaluations": 40},
     },
     "ecg": {
         "smoke": {**_COMMON, **_SMOKE, "hidden": (8, 8)},
-        "small": {**_COMMON, "steps": 2_000, "batch": 256, "evaluations": 10, "hidden": (32, 32), "lr": 0.003},
+        "small": {**_COMMON, "steps": 1_000, "batch": 256, "evaluations": 10, "hidden": (32, 32), "lr": 0.003},
         # The published program passes 151 times (voice) over some 18,000 rows; these are as many in batches of 256.
         "paper": {
             **_COMMON, "steps": 10_000, "batch": 256, "evaluations": 40, "hidden": (100, 100), "lr": 0.003,
@@ -148,7 +148,7 @@ PRESETS: dict[Experiment, dict[Budget, dict[str, Any]]] = {
     },
     "waveshaper": {
         "smoke": {**_COMMON, **_SMOKE, "hidden": (4, 4)},
-        "small": {**_COMMON, "steps": 3_000, "batch": 512, "rows": 200_000, "evaluations": 10, "hidden": (8, 8)},
+        "small": {**_COMMON, "steps": 1_500, "batch": 512, "rows": 200_000, "evaluations": 10, "hidden": (8, 8)},
         "paper": {**_COMMON, "steps": 40_000, "batch": 512, "evaluations": 40, "hidden": (8, 8)},
     },
 }  # fmt: skip
