@@ -1,0 +1,1 @@
+"""What things cost on this machine, beside what else could be used."""

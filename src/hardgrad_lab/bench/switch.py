@@ -1,0 +1,122 @@
+"""What a switch costs: forward and backward over one plain network on the same batch, for batches and ranges."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+import hardgrad as hg
+from hardgrad_lab.bench import peers
+from hardgrad_lab.bench.race import race
+
+# Ways that run every branch on every row are left out where that is more work than this, in rows.
+MOST_ROWS = 300_000
+PEERS = {
+    "where": peers.where,
+    "vmap": peers.vmap,
+    "cond": peers.cond,
+    "gather": peers.gather,
+    "padded": peers.padded,
+    "sparse rows": peers.sparse_rows,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """What to measure.
+
+    Args:
+        rows: batch sizes.
+        ranges: numbers of ranges.
+        widths: the layers of a branch, inputs first.
+        skewed: draw the keys from a Gaussian over ranges of equal width, as an audio signal's are, not evenly.
+        adam: count a fused Adam step and the zeroing of gradients in.
+        seconds: how long to measure each cell.
+        peers: whether to run the other ways too.
+    """
+
+    rows: tuple[int, ...] = (1, 64, 1024, 16384)
+    ranges: tuple[int, ...] = (2, 10, 64, 512)
+    widths: tuple[int, ...] = (80, 100, 100, 1)
+    skewed: bool = False
+    adam: bool = False
+    seconds: float = 3.0
+    peers: bool = True
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One batch size and number of ranges: microseconds of the plain network, and what each way takes of it."""
+
+    rows: int
+    ranges: int
+    plain: float
+    ratios: dict[str, float] = field(default_factory=dict)
+
+
+def measure(grid: Grid) -> Iterator[Cell]:
+    """Measure the grid, cell by cell."""
+    for ranges in grid.ranges:
+        for rows in grid.rows:
+            yield measure_cell(grid, rows, ranges)
+
+
+def measure_cell(grid: Grid, rows: int, ranges: int) -> Cell:
+    """Measure one batch size and one number of ranges."""
+    torch.manual_seed(0)
+    points = [-1 + 2 * i / ranges for i in range(ranges + 1)]
+    key = torch.randn(rows).mul(0.25).clamp(-1, 1) if grid.skewed else torch.rand(rows) * 2 - 1
+    x = torch.randn(rows, grid.widths[0])
+    plain = network(grid.widths)
+    contenders = {"plain": _step([*plain.parameters()], lambda: plain(x), grid.adam)}
+    for bank in (True, False):
+        switch = hg.Switch(hg.Ranges(points), network(grid.widths), bank=bank)
+        run = _call(switch, x, key)
+        contenders["switch, bank" if bank else "switch"] = _step([*switch.parameters()], run, grid.adam)
+    index = hg.Ranges(points).index(key)
+    for name, build in PEERS.items() if grid.peers else ():
+        if _too_much(name, rows, ranges) or (
+            grid.adam and name == "sparse rows"
+        ):  # no Adam here takes sparse gradients
+            continue
+        parameters, peer = build([network(grid.widths) for _ in range(ranges)])
+        contenders[name] = _step(parameters, _call(peer, x, index), grid.adam)
+    taken = race(contenders, grid.seconds)
+    return Cell(rows, ranges, 1e6 * taken["plain"], {name: t / taken["plain"] for name, t in taken.items()})
+
+
+def network(widths: tuple[int, ...]) -> nn.Module:
+    """Return linear layers of these widths with ReLU between them."""
+    layers: list[nn.Module] = []
+    for i, (before, after) in enumerate(itertools.pairwise(widths)):
+        layers += [nn.Linear(before, after)] if i == 0 else [nn.ReLU(), nn.Linear(before, after)]
+    return nn.Sequential(*layers)
+
+
+def _call(run: Callable[[Tensor, Tensor], Tensor], x: Tensor, by: Tensor) -> Callable[[], Tensor]:
+    return lambda: run(x, by)
+
+
+def _step(parameters: list[Tensor], forward: Callable[[], Tensor], adam: bool) -> Callable[[], None]:
+    optimizer = torch.optim.Adam(parameters, fused=True) if adam else None
+
+    def step() -> None:
+        for parameter in parameters:
+            parameter.grad = None
+        forward().square().mean().backward()
+        if optimizer is not None:
+            optimizer.step()
+
+    return step
+
+
+def _too_much(name: str, rows: int, ranges: int) -> bool:
+    if name == "cond":
+        return rows > 1 or ranges > 2  # one row at a time, and tens of milliseconds for each
+    if name in ("where", "vmap"):
+        return rows * ranges > MOST_ROWS or ranges > 64
+    return name == "gather" and rows > 1024

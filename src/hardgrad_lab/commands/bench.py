@@ -1,0 +1,97 @@
+"""``hardgrad bench``: what things cost on this machine, as ratios taken in one run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from hardgrad_lab.commands.machine import at_least
+
+app = App(name="bench", help="Measure on this machine, beside what else could be used.")
+Flag = Parameter(negative="")
+
+
+@app.command
+def switch(
+    *,
+    rows: str = "1,64,1024,16384",
+    ranges: str = "2,10,64,512",
+    widths: str = "80,100,100,1",
+    skewed: Annotated[bool, Flag] = False,
+    adam: Annotated[bool, Flag] = False,
+    seconds: float = 3.0,
+    threads: Annotated[int, at_least(1)] = 1,
+    peers: bool = True,
+    out: Path | None = None,
+) -> int:
+    """Forward and backward of a switch over one plain network on the same batch, and of the other ways to do it.
+
+    Parameters
+    ----------
+    rows
+        Batch sizes, with commas.
+    ranges
+        Numbers of ranges, with commas.
+    widths
+        A branch's layers, inputs first.
+    skewed
+        Draw the keys from a Gaussian over ranges of equal width, not evenly.
+    adam
+        Count a fused Adam step in.
+    seconds
+        How long to measure each cell.
+    threads
+        CPU threads.
+    peers
+        Run the other ways too: torch.where over all branches, vmap over stacked parameters, torch.cond, gathered
+        weights, padded products, sparse rows.
+    out
+        A file to write the numbers to, as JSON.
+    """
+    import torch
+
+    from hardgrad_lab.bench.switch import PEERS, Grid, measure
+    from hardgrad_lab.runs.atomic import write_text
+
+    torch.set_num_threads(threads)
+    grid = Grid(
+        rows=_numbers("rows", rows),
+        ranges=_numbers("ranges", ranges),
+        widths=_numbers("widths", widths),
+        skewed=skewed,
+        adam=adam,
+        seconds=seconds,
+        peers=peers,
+    )
+    console = Console()
+    ways = ["switch, bank", "switch", *(PEERS if peers else ())]
+    table = Table(title="processor time over a plain network's", title_justify="left", box=box.SIMPLE_HEAD, padding=0)
+    for heading in ("ranges", "rows", "plain us", *ways):
+        table.add_column(heading, justify="right")
+    cells = []
+    with console.status("measuring") as status:
+        for cell in measure(grid):
+            cells.append({"ranges": cell.ranges, "rows": cell.rows, "plain_us": cell.plain, "ratios": cell.ratios})
+            ratios = [f"{cell.ratios[way]:.1f}" if way in cell.ratios else "" for way in ways]
+            table.add_row(str(cell.ranges), str(cell.rows), f"{cell.plain:.0f}", *ratios)
+            status.update(f"{cell.ranges} ranges, {cell.rows} rows: {', '.join(ratios)}")
+    console.print(table)
+    if out is not None:
+        write_text(out, json.dumps({"torch": torch.__version__, "threads": threads, "cells": cells}, indent=1) + "\n")
+    return 0
+
+
+def _numbers(name: str, text: str) -> tuple[int, ...]:
+    try:
+        found = tuple(int(each) for each in text.split(","))
+    except ValueError:
+        found = ()
+    if not found or min(found) < 1:
+        raise ValueError(f"--{name} must be whole numbers of at least 1 with commas between them, got {text!r}")
+    return found

@@ -1,0 +1,52 @@
+"""The benchmark measures ways that mean the same, and prints what it measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from hardgrad_lab.app import run
+from hardgrad_lab.bench.race import race
+from hardgrad_lab.bench.switch import PEERS, network
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_every_peer_computes_what_the_branches_do(name: str) -> None:
+    torch.manual_seed(0)
+    ranges, rows = (2, 1) if name == "cond" else (5, 12)
+    branches = [network((4, 6, 3)) for _ in range(ranges)]
+    parameters, peer = PEERS[name](branches)
+    x, index = torch.randn(rows, 4), torch.randint(ranges, (rows,))
+    expected = torch.cat([branches[i](row[None]) for i, row in zip(index.tolist(), x, strict=True)])
+    torch.testing.assert_close(peer(x, index), expected)
+    peer(x, index).sum().backward()
+    assert any(p.grad is not None for p in parameters)
+
+
+def test_a_race_calls_all_alike_and_takes_the_fast_calls() -> None:
+    calls = {"a": 0, "b": 0}
+
+    def one(name: str) -> None:
+        calls[name] += 1
+
+    taken = race({"a": lambda: one("a"), "b": lambda: one("b")}, seconds=0, least=7)
+    assert calls == {"a": 8, "b": 8}
+    assert set(taken) == {"a", "b"}
+
+
+def test_the_command_prints_and_writes_the_grid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "grid.json"
+    words = ["bench", "switch", "--rows", "1,8", "--ranges", "3", "--widths", "4,5,1", "--seconds", "0"]
+    assert run([*words, "--adam", "--skewed", "--out", str(out)]) == 0
+    cells = json.loads(out.read_text())["cells"]
+    assert [(cell["ranges"], cell["rows"]) for cell in cells] == [(3, 1), (3, 8)]
+    assert all(cell["ratios"]["plain"] == 1 and cell["ratios"]["switch, bank"] > 0 for cell in cells)
+    assert "processor time" in capsys.readouterr().out
+
+
+def test_numbers_that_are_none_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["bench", "switch", "--rows", "1,x"]) == 1
+    assert "--rows must be whole numbers of at least 1" in capsys.readouterr().err
