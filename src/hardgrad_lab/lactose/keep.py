@@ -16,9 +16,10 @@ from hardgrad_lab.runs.atomic import write_atomically
 
 Array = NDArray[np.float32]
 
+HEARD = ("switch", "switch-wrong", "switch-learnt", "plain-total")
 CURVE = 601  # points of a transfer curve
 STRETCH = 700  # samples of a signal, four seconds of a heart
-CLIP_S = 2.0
+CLIP_S = 1.2
 
 
 def keep(name: str, setup: Setup, model: nn.Module, rows: Rows, results: Path) -> None:
@@ -36,7 +37,7 @@ def keep(name: str, setup: Setup, model: nn.Module, rows: Rows, results: Path) -
     write_atomically(
         results / "curves" / f"{name}.npz", lambda file: np.savez_compressed(file, allow_pickle=False, **drawn)
     )
-    if setup.experiment == "waveshaper":
+    if setup.experiment == "waveshaper" and setup.contestant in HEARD:
         for what, part in rows.tests.items():
             _sounds(results / "audio", f"{setup.task}-{what}", setup.contestant, model, part, int(rows.rate))
 

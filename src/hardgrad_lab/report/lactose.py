@@ -42,6 +42,7 @@ FAIRNESS = (
     "linear layer. Those that train are as large as the switch, but for plain-active, which has one branch's size, and "
     "plain-8x8."
 )
+HEARD = ("dry", "target", "switch", "switch-wrong", "switch-learnt", "plain-total")
 ERRORS = "One dot a seed, a bar at the median; switches in blue."
 
 
@@ -115,14 +116,21 @@ def _points(groups: Sequence[Group], task: str) -> list[float]:
     return []
 
 
-def _sounds(experiment: str, results: Path) -> list[dict[str, str]]:
-    """Return the clips that runs left, to stand inside the page."""
+def _sounds(experiment: str, results: Path) -> list[dict[str, object]]:
+    """Return the clips that runs left, to stand inside the page: for each sound, what each model makes of it."""
     if experiment != "waveshaper":
         return []
-    return [
-        {"name": path.stem, "data": base64.b64encode(path.read_bytes()).decode()}
-        for path in sorted(results.rglob("audio/*.wav"))
-    ]
+    paths = {path.stem: path for path in results.rglob("audio/*.wav")}
+    found: list[dict[str, object]] = []
+    for task in TASKS["waveshaper"]:
+        for part in PARTS["waveshaper"]:
+            clips = [
+                {"name": name, "data": base64.b64encode(paths[f"{task}-{part}-{name}"].read_bytes()).decode()}
+                for name in HEARD
+                if f"{task}-{part}-{name}" in paths
+            ]
+            found += [{"name": f"{task}, {part}", "clips": clips}] if clips else []
+    return found
 
 
 def _fault(record: Record) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from hardgrad_lab.report.figures import COLOURS, DASHES, legend, new_figure
 from hardgrad_lab.report.lactose_table import SOLVED, middle
@@ -16,7 +17,7 @@ from hardgrad_lab.report.records import Group
 from hardgrad_lab.runs.record import Record, Run
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
-DRAWN = ("switch", "switch-raw", "switch-wrong", "switch-learnt", "switch-searched", "plain-total", "condition-input")
+DRAWN = ("switch", "switch-wrong", "switch-learnt", "plain-total", "plain-active")
 SHOWN_S = 3.0
 
 
@@ -142,6 +143,7 @@ def ranges(groups: Sequence[Group], part: str) -> Figure | None:
                 label=group.config["contestant"],
             )
         panel.set_yscale("log")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.set_title(task)
         panel.set_xlabel("range")
     axes[0].set_ylabel("share of the ESR")
