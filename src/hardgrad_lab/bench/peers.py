@@ -16,7 +16,7 @@ def where(branches: Sequence[nn.Module]) -> tuple[list[Tensor], Run]:
     """Every branch on every row, and ``torch.where`` to choose."""
 
     def run(x: Tensor, index: Tensor) -> Tensor:
-        y = branches[0](x)
+        y: Tensor = branches[0](x)
         for i, branch in enumerate(branches[1:], start=1):
             y = torch.where((index == i).unsqueeze(1), branch(x), y)
         return y
@@ -30,7 +30,8 @@ def vmap(branches: Sequence[nn.Module]) -> tuple[list[Tensor], Run]:
     meta = copy.deepcopy(branches[0]).to("meta")
 
     def call(parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Tensor:
-        return torch.func.functional_call(meta, (parameters, buffers), (x,))
+        y: Tensor = torch.func.functional_call(meta, (parameters, buffers), (x,))
+        return y
 
     def run(x: Tensor, index: Tensor) -> Tensor:
         every = torch.vmap(call, in_dims=(0, 0, None))(stacked, buffers, x)
@@ -43,9 +44,10 @@ def cond(branches: Sequence[nn.Module]) -> tuple[list[Tensor], Run]:
     """``torch.cond``, which takes one row: a chain of them, one less than there are branches."""
 
     def chosen(x: Tensor, index: Tensor, i: int) -> Tensor:
-        if i == len(branches) - 1:
-            return branches[i](x)
-        return torch.cond((index == i).all(), branches[i], lambda x: chosen(x, index, i + 1), (x,))
+        last = i == len(branches) - 1
+        others: Callable[[Tensor], Tensor] = branches[i] if last else lambda x: chosen(x, index, i + 1)
+        y: Tensor = others(x) if last else torch.cond((index == i).all(), branches[i], others, (x,))
+        return y
 
     return [p for branch in branches for p in branch.parameters()], lambda x, index: chosen(x, index, 0)
 
