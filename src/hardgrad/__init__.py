@@ -22,6 +22,8 @@ from hardgrad.switch import LearntRanges as LearntRanges
 from hardgrad.switch import Ranges as Ranges
 from hardgrad.switch import RecurrentSwitch as RecurrentSwitch
 from hardgrad.switch import Switch as Switch
+from hardgrad.switch import clip_grad_norm_per_branch_ as clip_grad_norm_per_branch_
+from hardgrad.switch import per_branch_mean as per_branch_mean
 from hardgrad.switch import search_ranges as search_ranges
 
 __version__ = "0.1.0"

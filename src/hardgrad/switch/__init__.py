@@ -3,9 +3,14 @@
 from hardgrad.switch.crossfade import CrossFade as CrossFade
 from hardgrad.switch.embedding import RangeEmbedding as RangeEmbedding
 from hardgrad.switch.grid import Grid as Grid
+from hardgrad.switch.health import Health as Health
+from hardgrad.switch.health import inspect as inspect
+from hardgrad.switch.history import History as History
 from hardgrad.switch.hysteresis import Hysteresis as Hysteresis
 from hardgrad.switch.layer_mask import LayerMask as LayerMask
 from hardgrad.switch.learnt import LearntRanges as LearntRanges
+from hardgrad.switch.losses import clip_grad_norm_per_branch_ as clip_grad_norm_per_branch_
+from hardgrad.switch.losses import per_branch_mean as per_branch_mean
 from hardgrad.switch.nested import If as If
 from hardgrad.switch.ranges import Ranges as Ranges
 from hardgrad.switch.recurrent import RecurrentSwitch as RecurrentSwitch

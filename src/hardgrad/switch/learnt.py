@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any, Literal, cast
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hardgrad.switch.ranges import Ranges, keep_double
-from hardgrad.switch.router import Router, in_graph
+from hardgrad.switch.router import Router
 
 # Two points never come nearer than this share of the narrowest range given: a range without width cannot be mapped to
 # [-1, 1], and one without rows could never grow again.
@@ -91,10 +90,21 @@ class LearntRanges(Ranges):
                 'outside="nearest" they hold what lies beyond it too'
             )
         self.inner = nn.Parameter(torch.tensor(self._points[1:-1], dtype=torch.float64))
-        self.reach = [min(pair) for pair in pairwise(widths)]
         self.band = band
+        self._measure()
+
+    def _measure(self) -> None:
+        widths = [high - low for low, high in pairwise(self._points)]
+        self.reach = [min(pair) for pair in pairwise(widths)]
         self._least = LEAST * min(widths)
         self._cached = self._points
+
+    def replace_points(self, points: tuple[float, ...], visits: Tensor) -> None:
+        super().replace_points(points, visits)
+        # The same parameter of another length, so that an optimiser that holds it goes on with it.
+        self.inner.grad = None
+        self.inner.data = self.inner.new_tensor(points[1:-1])
+        self._measure()
 
     @property
     def band(self) -> float | None:
@@ -137,7 +147,7 @@ class LearntRanges(Ranges):
         return super()._points_as(dtype)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LearntRanges:
-        return super()._apply(keep_double(fn), recurse)
+        return cast(LearntRanges, super()._apply(keep_double(fn), recurse))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         saved = state_dict.pop(prefix + "points", None)
@@ -157,129 +167,3 @@ def _apart(inner: Tensor, low: float, least: float) -> Tensor:
     free = inner - shift
     held = free.clamp(min=low).cummax(0).values if len(inner) else free
     return torch.where(held > free, held + shift, inner)
-
-
-def lend(
-    ranges: LearntRanges,
-    branches: Sequence[nn.Module],
-    normalise: Callable[[Tensor, Tensor], Tensor] | None,
-    rows: Tensor,
-    key: Tensor,
-    index: Tensor,
-    y: Tensor,
-) -> Tensor:
-    """Return y, bit for bit, with a gradient lent to the points; called by ``Switch`` in training.
-
-    Args:
-        ranges: the condition.
-        branches: one a range.
-        normalise: maps rows to a range's [-1, 1].
-        rows: (B, ...), not normalised.
-        key: (B,).
-        index: (B,), the branch of each row.
-        y: (B, *), what the branches made of the rows.
-    """
-    if ranges.band is None or not ranges.reach:
-        return y
-    row, edge, other, weight = near(ranges, key, index)
-    with torch.no_grad():
-        jump = served(branches, normalise, rows, row, other, y) - y[row]
-        pull = jump.to(torch.promote_types(jump.dtype, torch.float32))
-        pull = pull * weight.to(pull.dtype).reshape(-1, *[1] * (pull.ndim - 1))
-    return cast(Tensor, _Lend.apply(y, ranges.inner, row, edge, pull))
-
-
-def near(ranges: LearntRanges, key: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the rows within the band of a point at an end of their range, one entry for each row and point.
-
-    Args:
-        ranges: the condition; its band is not None.
-        key: (B,).
-        index: (B,), the range of each row.
-
-    Returns:
-        Four tensors (M,): position of the row; of the inner point; the range on the point's other side; the triangle's
-        weight, whose sign is that of a move of the point which gives the row away: plus from above, minus from below.
-    """
-    assert ranges.band is not None
-    inner = ranges.tensor(key.device)[1:-1]
-    half = ranges.band * torch.tensor(ranges.reach, dtype=torch.float64, device=key.device)
-    key = key.detach().double()
-    found = []
-    for step in (0, -1):  # the point above a row's range, then the one below
-        edge = index + step
-        inside = (edge >= 0) & (edge < len(inner))
-        edge = edge.clamp(0, len(inner) - 1)
-        distance = (key - inner[edge]).abs()
-        row = (inside & (distance < half[edge])).nonzero()[:, 0]
-        edge = edge[row]
-        weight = (1 - distance[row] / half[edge]) / half[edge]
-        found.append((row, edge, edge + 1 + step, weight if step else -weight))
-    row, edge, other, weight = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return row, edge, other, weight
-
-
-def served(
-    branches: Sequence[nn.Module],
-    normalise: Callable[[Tensor, Tensor], Tensor] | None,
-    rows: Tensor,
-    row: Tensor,
-    by: Tensor,
-    like: Tensor,
-) -> Tensor:
-    """Return what branches that are not a row's own would make of it, in evaluation mode: nothing in them moves.
-
-    Args:
-        branches: one a range.
-        normalise: maps rows to a range's [-1, 1].
-        rows: (B, ...), not normalised.
-        row: (M,), which rows.
-        by: (M,), by which branch.
-        like: (B, *), of the outputs' shape and dtype.
-    """
-    x = rows.detach()[row]
-    if normalise is not None:
-        x = normalise(x, by)
-    y = like.new_zeros(len(row), *like.shape[1:])
-    with torch.no_grad():
-        for i in range(len(branches)) if in_graph() else by.unique().tolist():
-            mine = (by == i).nonzero()[:, 0]
-            with _evaluating(branches[i]):
-                y = y.index_put((mine,), branches[i](x[mine]).to(y.dtype))
-    return y
-
-
-@contextmanager
-def _evaluating(branch: nn.Module) -> Iterator[None]:
-    # Dropout would draw random numbers that the rows' own branches then miss, and batch statistics would take in rows
-    # of another range.
-    training = [module for module in branch.modules() if module.training]
-    try:
-        for module in training:
-            module.training = False
-        yield
-    finally:
-        for module in training:
-            module.training = True
-
-
-class _Lend(torch.autograd.Function):
-    """The identity in y; each point gets the products of its rows' gradients with their pull."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(y: Tensor, inner: Tensor, row: Tensor, edge: Tensor, pull: Tensor) -> Tensor:
-        return y.clone()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[2:])
-        ctx.points = inputs[1].shape[0]
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        row, edge, pull = ctx.saved_tensors
-        each = (grad[row].to(pull.dtype) * pull).flatten(1).sum(1) if pull.ndim > 1 else grad[row].to(pull.dtype) * pull
-        to_points = torch.zeros(ctx.points, dtype=torch.float64, device=grad.device)
-        return grad, to_points.index_add(0, edge, each.double()), None, None, None

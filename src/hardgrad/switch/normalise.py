@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -56,8 +57,12 @@ class Normalise(nn.Module):
         chosen[self.columns] = True
         return torch.where(chosen, mapped, rows)
 
+    def replace(self, change: Callable[[Tensor], Tensor]) -> None:
+        """Change which scales there are, one a branch."""
+        self.centre, self.half_width = change(self.centre), change(self.half_width)
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Normalise:
-        return super()._apply(keep_double(fn), recurse)
+        return cast(Normalise, super()._apply(keep_double(fn), recurse))
 
     def extra_repr(self) -> str:
         return f"columns={'all' if self.columns is True else self.columns}"

@@ -82,6 +82,13 @@ class Ranges(Router):
         """Return the points as float64 (N + 1,), in a graph too."""
         return torch.tensor(self.points, dtype=torch.float64, device=device)
 
+    def replace_points(self, points: tuple[float, ...], visits: Tensor) -> None:
+        """Take other points, as many as there are visits and one more."""
+        self._points = checked_points(points)
+        self._floats = {}
+        self.branches = len(points) - 1
+        self.visits = visits
+
     def __len__(self) -> int:
         return self.branches
 

@@ -9,8 +9,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from hardgrad.switch import surgery
 from hardgrad.switch.bank import Bank
-from hardgrad.switch.learnt import LearntRanges, lend
+from hardgrad.switch.learnt import LearntRanges
+from hardgrad.switch.lend import lend
 from hardgrad.switch.normalise import Normalise
 from hardgrad.switch.router import Router, in_graph, one_of
 from hardgrad.switch.ways import run
@@ -91,6 +93,19 @@ class Switch(nn.Module):
         return self.branches[i]
 
     def forward(self, x: Tensor, key: Tensor | None = None) -> Tensor:
+        rows, key, index, shape = self.routed(x, key)
+        own = rows if self.normalise is None else self.normalise(rows, index)
+        y = run(self.branches, own, index, self.ranges, self._stacked())
+        if isinstance(self.ranges, LearntRanges) and self.training and torch.is_grad_enabled():
+            y = lend(self.ranges, self.branches, self.normalise, rows, key, index, y)
+        return y.unflatten(0, shape) if len(shape) > 1 else y
+
+    def routed(self, x: Tensor, key: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, torch.Size]:
+        """Return the M rows of x (M, ...), their keys, their branches int64 (M,) and the leading shape; runs nothing.
+
+        Raises:
+            ValueError: as the switch itself, for a key that is missing or does not match x.
+        """
         key = self._key(x) if key is None else key
         shape = key.shape if self.ranges.keys == 0 else key.shape[:-1]
         if not shape or x.shape[: len(shape)] != shape:
@@ -100,12 +115,26 @@ class Switch(nn.Module):
                 "give one key a row, shape (B,), or one a time step, shape (B, T)"
             )
         index = self.ranges.index(key).reshape(-1)
-        rows = x.flatten(0, len(shape) - 1)
-        own = rows if self.normalise is None else self.normalise(rows, index)
-        y = run(self.branches, own, index, self.ranges, self._stacked())
-        if isinstance(self.ranges, LearntRanges) and self.training and torch.is_grad_enabled():
-            y = lend(self.ranges, self.branches, self.normalise, rows, key.reshape(-1), index, y)
-        return y.unflatten(0, shape) if len(shape) > 1 else y
+        return x.flatten(0, len(shape) - 1), key.flatten(0, len(shape) - 1), index, shape
+
+    def split(self, i: int, at: float, optimizer: torch.optim.Optimizer | None = None) -> None:
+        """Split range i in two, both with its weights and its optimiser state; see ``hardgrad.switch.surgery``."""
+        surgery.split(self, i, at, optimizer)
+
+    def merge(
+        self,
+        i: int,
+        j: int,
+        optimizer: torch.optim.Optimizer | None = None,
+        *,
+        keep: Literal["most_visited", "i", "j", "mean"] = "most_visited",
+    ) -> None:
+        """Join two ranges side by side into one; see ``hardgrad.switch.surgery``."""
+        surgery.merge(self, i, j, optimizer, keep)
+
+    def warm_start(self, model: nn.Module) -> None:
+        """Copy a trained model's weights into every branch; see ``hardgrad.switch.surgery``."""
+        surgery.warm_start(self, model)
 
     def drop_unvisited_grads(self) -> None:
         """Set ``grad`` to None in the branches that no row visited since this was last called.

@@ -1,0 +1,162 @@
+"""What is wrong with a switch, range by range: never visited, dead, constant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hardgrad.switch.lend import evaluating
+from hardgrad.switch.switch import Switch
+
+# Leaves whose units can die: what they return no longer depends on the row. All of torch's elementwise activations are
+# in this module; attention is there too and has parts of its own.
+ACTIVATIONS = tuple(
+    kind
+    for name, kind in vars(torch.nn.modules.activation).items()
+    if isinstance(kind, type) and issubclass(kind, nn.Module) and name not in ("Module", "MultiheadAttention")
+)
+
+
+@dataclass(frozen=True)
+class RangeHealth:
+    """One range's.
+
+    Args:
+        label: the range.
+        rows: how many of the inspected rows fell into it.
+        visits: how many rows it has seen so far, these not counted.
+        units: for each activation by name, (dead, all); a dead unit returns the same number for all rows.
+        constant: whether the branch returns the same for all its rows; None with fewer than two different rows.
+    """
+
+    label: str
+    rows: int
+    visits: int
+    units: dict[str, tuple[int, int]]
+    constant: bool | None
+
+    @property
+    def dead(self) -> int:
+        """How many units are dead."""
+        return sum(dead for dead, _ in self.units.values())
+
+    def problems(self) -> Iterator[str]:
+        """Say what is wrong, a sentence each."""
+        if not self.visits:
+            yield f"range {self.label}: no row so far; its branch still has its initial weights."
+        if not self.rows:
+            yield f"range {self.label}: none of the inspected rows falls into it."
+        for name, (dead, all_) in self.units.items():
+            if dead == all_:
+                yield (
+                    f"range {self.label}: all {all_} units of layer {name} are dead, so no gradient passes it; build "
+                    "the switch with normalise, or draw the branch's weights again."
+                )
+        if self.constant:
+            yield f"range {self.label}: its branch returns the same for all its {self.rows} rows."
+
+
+@dataclass(frozen=True)
+class Health:
+    """What ``inspect`` found.
+
+    Args:
+        ranges: one entry a range.
+    """
+
+    ranges: tuple[RangeHealth, ...]
+
+    @property
+    def problems(self) -> list[str]:
+        """Sentences, empty if nothing is wrong."""
+        return [sentence for each in self.ranges for sentence in each.problems()]
+
+    def __str__(self) -> str:
+        wide = max(5, *(len(each.label) for each in self.ranges))
+        lines = [f"{'range':<{wide}}  {'rows':>7}  {'visits':>9}  {'dead units':>10}  output"]
+        for each in self.ranges:
+            units = sum(all_ for _, all_ in each.units.values())
+            dead = f"{each.dead} of {units}" if each.units else "-"
+            output = "-" if each.constant is None else "constant" if each.constant else "varies"
+            lines.append(f"{each.label:<{wide}}  {each.rows:>7}  {each.visits:>9}  {dead:>10}  {output}")
+        return "\n".join([*lines, *self.problems])
+
+
+@torch.no_grad()
+def inspect(switch: Switch, x: Tensor, key: Tensor | None = None) -> Health:
+    """Look for ranges that were never visited, whose units are dead, or whose branch returns a constant.
+
+    Each branch runs once on its own rows, in evaluation mode; no visit is counted and nothing moves. Units are seen
+    where an activation is a module (``torch.nn.ReLU()``), not where a branch calls a function.
+
+    Args:
+        switch: the switch.
+        x: as for the switch; some thousand rows of training data do.
+        key: as for the switch.
+
+    Returns:
+        A ``Health``; print it, or read ``.problems``.
+
+    Raises:
+        ValueError: for a key that does not match x, as the switch raises.
+
+    Example:
+        >>> import torch, hardgrad as hg
+        >>> branch = torch.nn.Sequential(torch.nn.Linear(1, 4), torch.nn.ReLU(), torch.nn.Linear(4, 1))
+        >>> switch = hg.Switch(hg.Ranges([0.0, 1.0, 2.0]), branch)
+        >>> _ = torch.nn.init.constant_(switch.branch(0)[0].bias, -9.0)
+        >>> x = torch.linspace(0, 0.9, 10).unsqueeze(1)
+        >>> _ = switch(x, key=x[:, 0])
+        >>> for problem in hg.switch.inspect(switch, x, key=x[:, 0]).problems:
+        ...     print(problem[:56])
+        range [0, 1): all 4 units of layer 1 are dead, so no gra
+        range [0, 1): its branch returns the same for all its 10
+        range [1, 2]: no row so far; its branch still has its in
+        range [1, 2]: none of the inspected rows falls into it.
+    """
+    rows, _, index, _ = switch.routed(x, key)
+    visits = switch.ranges.visits.tolist()
+    own = rows if switch.normalise is None else switch.normalise(rows, index)
+    found = []
+    for i, branch in enumerate(switch.branches):
+        mine = own[index == i]
+        units, constant = _look(branch, mine) if len(mine) else ({}, None)
+        found.append(RangeHealth(switch.ranges.label(i), len(mine), visits[i], units, constant))
+    return Health(tuple(found))
+
+
+def _look(branch: nn.Module, rows: Tensor) -> tuple[dict[str, tuple[int, int]], bool | None]:
+    if not _varies(rows).any():  # one row, or one row many times, tells nothing
+        return {}, None
+    with evaluating(branch), _watched(branch) as varied:
+        output = branch(rows)
+    units = {name: (int((~moved).sum()), moved.numel()) for name, moved in varied.items()}
+    return units, not bool(_varies(output).any())
+
+
+@contextmanager
+def _watched(branch: nn.Module) -> Iterator[dict[str, Tensor]]:
+    varied: dict[str, Tensor] = {}
+
+    def watch(name: str, module: nn.Module) -> torch.utils.hooks.RemovableHandle:
+        def see(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+            varied[name] = varied.get(name, torch.zeros((), dtype=torch.bool)) | _varies(output)
+
+        return module.register_forward_hook(see)
+
+    handles = [watch(name or "0", module) for name, module in branch.named_modules() if isinstance(module, ACTIVATIONS)]
+    try:
+        yield varied
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _varies(rows: Tensor) -> Tensor:
+    """Return for each column whether its rows differ."""
+    flat = rows.flatten(1) if rows.ndim > 1 else rows.unsqueeze(1)
+    return (flat != flat[:1]).any(0)
