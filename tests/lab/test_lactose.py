@@ -161,6 +161,7 @@ def test_wrong_points_are_30_percent_off_and_that_is_what_deviation_says() -> No
     for points in waveshaper.POINTS.values():
         wrong = waveshaper.wrong_points(points)
         assert list(wrong) == sorted(wrong)
+        assert all(abs(a) < abs(b) for a, b in zip(wrong[1:-1], points[1:-1], strict=True) if b), "never past the data"
         assert waveshaper.deviation(wrong, points) == pytest.approx(0.3)
         assert waveshaper.deviation(points, points) == 0
     assert waveshaper.deviation((-1, 0.5, 1), (-1, -0.25, 0.5, 1)) == pytest.approx(3), "a point that was not found"

@@ -35,7 +35,7 @@ class Solved(nn.Module):
 
     def __init__(self, kind: Kind, in_features: int, out_features: int) -> None:
         super().__init__()
-        self.kind = kind
+        self.kind: Kind = kind
         rows = {"constant": 1, "best-gain": 1, "linear": in_features + 1}[kind]
         self.register_buffer("weight", torch.zeros(rows, out_features))
 

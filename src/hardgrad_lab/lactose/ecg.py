@@ -8,12 +8,15 @@ on the rest of it, and voice on all of 001.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from scipy import signal
 
 from hardgrad_lab.lactose.data import Part, Rows, Signal, find, part_of, some, together
 from hardgrad_lab.lactose.settings import Setup
+
+Filter = tuple[Signal, Signal]
 
 RATE = 44_100 / 256
 BCG_POINTS = (-1.0, -0.6, -0.25, 0.0, 0.25, 0.75, 1.0)
@@ -79,13 +82,13 @@ def windows(heard: Signal, heart: Signal, window: int) -> Part:
 
 def _bcg(raw: Signal) -> Signal:
     # 1 to 50 Hz there and back, then a smoothing parabola over 101 samples, upside down.
-    b, a = signal.butter(6, [1, 50], "bandpass", fs=RATE)
+    b, a = cast(Filter, signal.butter(6, [1, 50], "bandpass", fs=RATE))
     passed = signal.filtfilt(b, a, raw - 2, padlen=0)
     return np.asarray(-signal.savgol_filter(passed, 101, 2))
 
 
 def _voice(raw: Signal) -> Signal:
-    b, a = signal.butter(8, 9, "low", fs=RATE)
+    b, a = cast(Filter, signal.butter(8, 9, "low", fs=RATE))
     return np.asarray(signal.filtfilt(b, a, raw - 1, padlen=0))
 
 
