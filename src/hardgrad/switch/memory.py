@@ -77,17 +77,15 @@ def _round_by_round(branches: nn.ModuleList, x: Tensor, index: Tensor, hidden: A
     return _back(outputs, plan.steps).unflatten(0, index.shape), hidden
 
 
-def kept(
-    branches: nn.ModuleList, x: Tensor, index: Tensor, hidden: Any, before: Tensor | None, *, reset: bool
-) -> tuple[Tensor, Any]:
+def kept(branches: nn.ModuleList, x: Tensor, index: Tensor, hidden: Any, *, reset: bool) -> tuple[Tensor, Any]:
     """Run (B, T, F) by (B, T), each branch with states of its own; return y and the states at the end.
 
-    ``reset`` starts each run of a range from zero, unless it goes on from ``before``, (B,), the ranges of the last
-    call's last step; else a branch goes on from where it stopped.
+    ``reset`` starts each run of a range from zero, unless it goes on from the last call: of each row the branch of the
+    last step alone has left a state then, the others zero. Else a branch goes on from where it stopped.
     """
     flat = index.reshape(-1)
     steps = flat.argsort(stable=True)  # by branch, then row, then time
-    y, hidden = own_states(branches, x, flat[steps], steps, hidden, before, reset=reset)
+    y, hidden = own_states(branches, x, flat[steps], steps, hidden, reset=reset)
     return _back([y], steps).unflatten(0, index.shape), hidden
 
 
@@ -98,7 +96,6 @@ def own_states(
     branch: Tensor,
     steps: Tensor,
     hidden: Any,
-    before: Tensor | None = None,
     *,
     reset: bool = False,
 ) -> tuple[Tensor, Any]:
@@ -115,7 +112,7 @@ def own_states(
     goes_on, is_last = torch.ones_like(owner, dtype=torch.bool), torch.ones_like(owner, dtype=torch.bool)
     if reset:
         is_last = steps[heads + lengths - 1] % time == time - 1
-        goes_on = torch.zeros_like(is_last) if before is None else (steps[heads] % time == 0) & (owner == before[rows])
+        goes_on = steps[heads] % time == 0
     taken, counts = owner.unique_consecutive(return_counts=True)
     starts, cut = {}, counts.tolist()
     columns = [taken.tolist(), rows.split(cut), goes_on.split(cut), is_last.split(cut)]

@@ -119,8 +119,7 @@ class RecurrentSwitch(nn.Module):
         if self.state == "shared":
             y, hidden = memory.handed_on(self.branches, x, index, old)
         else:
-            before = state.last if state is not None and self.state == "reset" else None
-            y, hidden = memory.kept(self.branches, x, index, old, before, reset=self.state == "reset")
+            y, hidden = memory.kept(self.branches, x, index, old, reset=self.state == "reset")
         return y, RecurrentState(hidden, index[:, -1])
 
     def index(self, x: Tensor, key: Tensor | None, state: RecurrentState | None) -> Tensor:
