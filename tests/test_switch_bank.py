@@ -44,7 +44,7 @@ def assert_same(banked: hg.Switch, apart: hg.Switch, x: Tensor, key: Tensor) -> 
             torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
 
 
-def layout_of(layer: hg.Switch, key: Tensor) -> layouts.Layout:
+def layout_of(layer: hg.Switch, key: Tensor) -> layouts.Chunks:
     index = layer.ranges.index(key)
     sizes = torch.bincount(index, minlength=layer.ranges.branches).tolist()
     return layouts.choose(index, sizes, [i for i, size in enumerate(sizes) if size])
@@ -79,11 +79,13 @@ def test_the_batches_above_take_every_layout() -> None:
     for name, (ranges, rows) in BATCHES.items():
         key = torch.repeat_interleave(torch.arange(ranges) + 0.5, torch.tensor(rows))
         layout = layout_of(pair(mlp(), ranges)[0], key)
-        taken[name] = "rows" if isinstance(layout, layouts.Rows) else len(layout.chunks)
-    assert taken["a row each"] == taken["few rows each"] == "rows"
-    assert taken["many rows each"] == 1
-    assert taken["one range has nearly all"] == 3
-    assert 1 < taken["growing"] < 11
+        weight = torch.zeros(ranges, 1)
+        taken[name] = (layout.pick(weight) is not weight, len(layout.chunks))
+    assert taken["a row each"] == taken["few rows each"] == (True, 1)
+    assert taken["many rows each"] == (False, 1)
+    assert taken["one range has nearly all"] == (False, 3)
+    assert not taken["growing"][0]
+    assert 1 < taken["growing"][1] < 11
 
 
 def test_chunks_hold_every_visited_range_once_and_little_padding() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from hardgrad_lab.app import run
-from hardgrad_lab.bench.race import race
+from hardgrad_lab.bench.race import Contender, race
 from hardgrad_lab.bench.switch import PEERS, network
 
 
@@ -27,13 +28,14 @@ def test_every_peer_computes_what_the_branches_do(name: str) -> None:
 
 
 def test_a_race_calls_all_alike_and_takes_the_fast_calls() -> None:
-    calls = {"a": 0, "b": 0}
+    calls = {"a": 0, "b": 0, "before": 0}
 
     def one(name: str) -> None:
         calls[name] += 1
 
-    taken = race({"a": lambda: one("a"), "b": lambda: one("b")}, seconds=0, least=7)
-    assert calls == {"a": 8, "b": 8}
+    contenders = {name: Contender(partial(one, name), before=partial(one, "before")) for name in "ab"}
+    taken = race(contenders, seconds=0, least=7)
+    assert calls == {"a": 8, "b": 8, "before": 14}
     assert set(taken) == {"a", "b"}
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from hardgrad.switch.layouts import Layout, choose
+from hardgrad.switch.layouts import Chunks, choose
 
 # One element in, one element out, no weights: running one of them on the rows of all branches at once changes nothing.
 ELEMENTWISE = (
@@ -144,14 +144,19 @@ class _Run(torch.autograd.Function):
     """All layers of all branches. One node: each node of autograd's costs as much as a layer of a small batch."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, ticket: Tensor | None, bank: Bank, layout: Layout) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, ticket: Tensor | None, bank: Bank, layout: Chunks) -> Tensor:
         x = layout.enter(rows)
         saved = []
+        weights = []
         for layer in bank.layers:
             saved.append(x)
-            x = layout.linear(x, layer.weight, layer.bias) if isinstance(layer, Stack) else layer(x)
+            if isinstance(layer, Stack):
+                weights.append(layout.pick(layer.weight))
+                x = layout.linear(x, weights[-1], None if layer.bias is None else layout.pick(layer.bias))
+            else:
+                x = layer(x)
         ctx.bank, ctx.layout = bank, layout
-        ctx.save_for_backward(*saved, x, *(stack.weight for stack in bank.linear))
+        ctx.save_for_backward(*saved, x, *weights, *(stack.weight for stack in bank.linear))
         return layout.leave(x)
 
     @staticmethod
@@ -162,9 +167,10 @@ class _Run(torch.autograd.Function):
                 "(create_graph=True); build the switch with bank=False for second derivatives"
             )
         bank: Bank = ctx.bank
-        layout: Layout = ctx.layout
+        layout: Chunks = ctx.layout
         to_rows, to_ticket, *_ = ctx.needs_input_grad
         saved = ctx.saved_tensors
+        weights = list(saved[len(bank.layers) + 1 :][: len(bank.linear)])
         pile = Pile(torch._C._current_graph_task_id(), layout.ranges, [])
         grad = layout.enter(grad.contiguous())
         for i, layer in reversed(list(enumerate(bank.layers))):
@@ -173,9 +179,10 @@ class _Run(torch.autograd.Function):
                 continue
             if to_ticket:
                 pile.gradients.append((layer, *layout.to_parameters(grad, saved[i], layer.bias is not None)))
+            weight = weights.pop()
             if layer is bank.linear[0] and not to_rows:
                 break
-            grad = layout.to_input(grad, layer.weight)
+            grad = layout.to_input(grad, weight)
         if to_ticket:
             bank.piles.append(pile)
         return layout.leave(grad) if to_rows else None, grad.new_zeros(()) if to_ticket else None, None, None

@@ -1,12 +1,10 @@
-"""Where the rows of a batch lie while a bank of linear layers runs: two layouts, and which batch takes which."""
+"""Where the rows of a batch lie while a bank of linear layers runs, and which weights are copied together for it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from hardgrad.switch.router import by_branch
@@ -14,12 +12,12 @@ from hardgrad.switch.router import by_branch
 # A chunk of ranges is cut where padding another range would add more rows than this, about what starting one more
 # product costs on one core with weights of 80 x 100.
 ROWS_PER_KERNEL = 64
-# With fewer rows than this for each visited range, reading the weights is what costs, so that they are read in place.
+# With fewer rows than this for each visited range, weights are what costs. Those of the visited ranges are copied
+# together then, in the order of their sizes, so that nothing else is read and hardly anything is padded. (Dot products
+# with the weights in place, by the kernel of an embedding bag, were faster alone and no faster in a training step.)
 FEW_ROWS = 3.0
 # Up to so many rows, a loop over Python integers is faster than starting the kernels that would do the same.
 SMALL = 256
-# Below so many outputs, selecting the weights is cheaper than reading them in place.
-NARROW = 8
 
 
 @dataclass(frozen=True)
@@ -37,18 +35,32 @@ class Chunk:
 
 
 class Chunks:
-    """Rows in slots: range after range, padded with zero rows within a chunk. The weights are sliced, not copied."""
+    """Rows in slots, range after range, padded with zero rows within a chunk, so that one batched product serves each.
 
-    def __init__(self, index: Tensor, sizes: list[int]) -> None:
-        self.chunks = cut(sizes)
+    Args:
+        index: int64 (B,), the range of each row.
+        sizes: how many rows each range has.
+        picked: the ranges in the order in which their weights are copied together; None: all of them, as they lie.
+    """
+
+    def __init__(self, index: Tensor, sizes: list[int], picked: list[int] | None) -> None:
+        order = list(range(len(sizes))) if picked is None else picked
+        self.chunks = cut([sizes[i] for i in order])
         self.slots = self.chunks[-1].stop
         bases = [0] * len(sizes)
-        self.ranges = []  # of each row of a weight gradient; one past the last range where no row of the batch came
+        self.ranges: list[
+            int
+        ] = []  # of each row of a weight gradient; past the last one where no row of the batch came
         for chunk in self.chunks:
-            for i in range(chunk.first, chunk.last):
-                bases[i] = chunk.start + (i - chunk.first) * chunk.rows
+            for at in range(chunk.first, chunk.last):
+                i = order[at]
+                bases[i] = chunk.start + (at - chunk.first) * chunk.rows
                 self.ranges.append(i if sizes[i] else len(sizes))
         self.slot = _slots(index, sizes, bases)
+        self._picked = None if picked is None else torch.tensor(picked, device=index.device)
+
+    def pick(self, stacked: Tensor) -> Tensor:
+        return stacked if self._picked is None else stacked.index_select(0, self._picked)
 
     def enter(self, rows: Tensor) -> Tensor:
         return rows.new_zeros(self.slots, rows.shape[1]).index_copy_(0, self.slot, rows)
@@ -85,9 +97,6 @@ class Chunks:
         return dw, db
 
     def _each(self, one: Tensor, two: Tensor) -> list[tuple[Chunk, Tensor, Tensor]]:
-        if len(self.chunks) == 1:
-            shape = (-1, self.chunks[0].rows)
-            return [(self.chunks[0], one.unflatten(0, shape), two.unflatten(0, shape))]
         sizes = [chunk.stop - chunk.start for chunk in self.chunks]
         return [
             (chunk, mine.unflatten(0, (-1, chunk.rows)), other.unflatten(0, (-1, chunk.rows)))
@@ -95,72 +104,11 @@ class Chunks:
         ]
 
 
-class Rows:
-    """Rows as they are, each reading its range's weights in place: nothing is padded, no weight is copied."""
-
-    def __init__(self, index: Tensor, sizes: list[int], visited: list[int]) -> None:
-        self.index = index
-        self.ranges = visited
-        most = max(sizes)
-        bases = [0] * len(sizes)
-        for at, i in enumerate(visited):
-            bases[i] = at * most
-        self.shape = (len(visited), most)
-        self.slot = _slots(index, sizes, bases)
-        self._tables: dict[int, Tensor] = {}
-
-    def enter(self, rows: Tensor) -> Tensor:
-        return rows
-
-    def leave(self, slots: Tensor) -> Tensor:
-        return slots
-
-    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if weight.shape[1] < NARROW:
-            y = torch.bmm(weight.index_select(0, self.index), x.unsqueeze(2)).squeeze(2)
-        else:
-            # A dot product of each row with each row of its range's weights. The kernel is torch's for the gradient of
-            # a weighted bag of embeddings with respect to its weights; it is four times as fast as selecting first.
-            offsets, bag = _bags(x.shape[0], weight.shape[1], x.device)
-            y = torch.ops.aten._embedding_bag_per_sample_weights_backward(
-                x.contiguous(), weight.view(-1, weight.shape[2]), self._table(weight).view(-1), offsets, bag, 0
-            ).view(x.shape[0], -1)
-        return y if bias is None else y.add_(bias.index_select(0, self.index))
-
-    def to_input(self, grad: Tensor, weight: Tensor) -> Tensor:
-        table = weight.view(-1, weight.shape[2])
-        return F.embedding_bag(self._table(weight), table, mode="sum", per_sample_weights=grad)
-
-    def to_parameters(self, grad: Tensor, x: Tensor, bias: bool) -> tuple[Tensor, Tensor | None]:
-        padded = self._pad(grad)
-        return torch.bmm(padded.mT, self._pad(x)), padded.sum(1) if bias else None
-
-    def _pad(self, rows: Tensor) -> Tensor:
-        ranges, most = self.shape
-        padded = rows.new_zeros(ranges * most, rows.shape[1]).index_copy_(0, self.slot, rows)
-        return padded.view(ranges, most, -1)
-
-    def _table(self, weight: Tensor) -> Tensor:
-        """Which rows of the weights, laid end to end, each row of the batch reads: (rows, width)."""
-        width = weight.shape[1]
-        if width not in self._tables:
-            self._tables[width] = (self.index * width).unsqueeze(1) + torch.arange(width, device=weight.device)
-        return self._tables[width]
-
-
-@lru_cache(maxsize=64)
-def _bags(rows: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    bags = torch.arange(rows, device=device)
-    return bags * width, bags.repeat_interleave(width)
-
-
-Layout = Chunks | Rows
-
-
-def choose(index: Tensor, sizes: list[int], visited: list[int]) -> Layout:
+def choose(index: Tensor, sizes: list[int], visited: list[int]) -> Chunks:
     """Return the layout that runs this batch fastest, from the sizes alone."""
-    few = index.shape[0] < FEW_ROWS * len(visited)
-    return Rows(index, sizes, visited) if few else Chunks(index, sizes)
+    if index.shape[0] < FEW_ROWS * len(visited):
+        return Chunks(index, sizes, sorted(visited, key=sizes.__getitem__))
+    return Chunks(index, sizes, None)
 
 
 def cut(sizes: list[int]) -> list[Chunk]:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 
 
-def race(contenders: Mapping[str, Callable[[], object]], seconds: float, least: int = 5) -> dict[str, float]:
+@dataclass(frozen=True)
+class Contender:
+    """What to time, and what to do before each call that is not timed."""
+
+    call: Callable[[], object]
+    before: Callable[[], object] = lambda: None
+
+
+def race(contenders: dict[str, Contender], seconds: float, least: int = 5) -> dict[str, float]:
     """Time callables side by side.
 
     Args:
-        contenders: what to call, by name.
+        contenders: what to time, by name.
         seconds: how long to go on for.
         least: rounds at least, whatever they take.
 
@@ -18,13 +27,14 @@ def race(contenders: Mapping[str, Callable[[], object]], seconds: float, least: 
         Seconds of processor time for one call of each: the tenth percentile, since all that another program does to a
         call is to make it longer.
     """
-    for call in contenders.values():
-        call()
+    for contender in contenders.values():
+        contender.call()
     taken: dict[str, list[float]] = {name: [] for name in contenders}
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(next(iter(taken.values()))) < least:
-        for name, call in contenders.items():
+        for name, contender in contenders.items():
+            contender.before()
             start = time.process_time()
-            call()
+            contender.call()
             taken[name].append(time.process_time() - start)
     return {name: sorted(each)[len(each) // 10] for name, each in taken.items()}

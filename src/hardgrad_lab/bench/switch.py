@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import hardgrad as hg
 from hardgrad_lab.bench import peers
-from hardgrad_lab.bench.race import race
+from hardgrad_lab.bench.race import Contender, race
 
 # Ways that run every branch on every row are left out where that is more work than this, in rows.
 MOST_ROWS = 300_000
@@ -34,7 +34,7 @@ class Grid:
         ranges: numbers of ranges.
         widths: the layers of a branch, inputs first.
         skewed: draw the keys from a Gaussian over ranges of equal width, as an audio signal's are, not evenly.
-        adam: count a fused Adam step and the zeroing of gradients in.
+        adam: count a fused Adam step and the dropping of gradients in.
         seconds: how long to measure each cell.
         peers: whether to run the other ways too.
     """
@@ -101,17 +101,24 @@ def _call(run: Callable[[Tensor, Tensor], Tensor], x: Tensor, by: Tensor) -> Cal
     return lambda: run(x, by)
 
 
-def _step(parameters: list[Tensor], forward: Callable[[], Tensor], adam: bool) -> Callable[[], None]:
-    optimizer = torch.optim.Adam(parameters, fused=True) if adam else None
-
-    def step() -> None:
+def _step(parameters: list[Tensor], forward: Callable[[], Tensor], adam: bool) -> Contender:
+    def no_gradients() -> None:
         for parameter in parameters:
             parameter.grad = None
-        forward().square().mean().backward()
-        if optimizer is not None:
-            optimizer.step()
 
-    return step
+    def step() -> None:
+        forward().square().mean().backward()
+
+    if not adam:
+        return Contender(step, before=no_gradients)
+    optimizer = torch.optim.Adam(parameters, fused=True)
+
+    def whole_step() -> None:
+        optimizer.zero_grad()
+        step()
+        optimizer.step()
+
+    return Contender(whole_step)
 
 
 def _too_much(name: str, rows: int, ranges: int) -> bool:
