@@ -48,9 +48,7 @@ class Chunks:
         self.chunks = cut([sizes[i] for i in order])
         self.slots = self.chunks[-1].stop
         bases = [0] * len(sizes)
-        self.ranges: list[
-            int
-        ] = []  # of each row of a weight gradient; past the last one where no row of the batch came
+        self.ranges: list[int] = []  # of each row of a weight gradient; past the last where no row came
         for chunk in self.chunks:
             for at in range(chunk.first, chunk.last):
                 i = order[at]
