@@ -589,6 +589,14 @@ class _Constant(nn.Module):
         return torch.full_like(x, self.value)
 
 
+@pytest.mark.parametrize("bank", [False, True])
+@pytest.mark.parametrize("time", [1, 200])
+def test_no_steps_of_fading_are_the_plain_switch_bit_for_bit(bank: bool, time: int) -> None:
+    switch = hg.Switch(hg.Ranges(POINTS), nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2)), bank=bank)
+    x, key = sequences(4, time)
+    assert torch.equal(hg.CrossFade(switch, 0)(x.float(), key)[0], switch(x.float(), key))
+
+
 def test_cross_fade_mistakes_are_named() -> None:
     ranges, gru = hg.Ranges([-1, 0, 1]), nn.GRU(3, 4, batch_first=True)
     with pytest.raises(ValueError, match="switch must be a Switch or a RecurrentSwitch, got Linear"):

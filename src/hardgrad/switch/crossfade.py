@@ -162,7 +162,8 @@ class CrossFade(nn.Module):
         switch, rows = cast(Switch, self.switch), x.flatten(0, 1).index_select(0, step)
         if switch.normalise is not None:
             rows = switch.normalise(rows, branch)
-        return run(list(switch.branches), rows, branch, Router(switch.ranges.branches))  # whose visits nobody reads
+        uncounted = Router(switch.ranges.branches)  # a fading branch is not visited
+        return run(switch.branches, rows, branch, uncounted, switch._stacked())
 
     def _recurrent(
         self,
