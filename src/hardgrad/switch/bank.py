@@ -42,7 +42,8 @@ class Bank:
         ]
         self.linear = [layer for layer in self.layers if isinstance(layer, Stack)]
         self.branches = list(branches)
-        self._children = [[(part._modules, list(part._modules.values())) for part in b.modules()] for b in branches]
+        parts = [[part._modules for part in branch.modules() if part._modules] for branch in branches]
+        self._children = [[(children, list(children.values())) for children in each] for each in parts]
         modules = [[branch, *stack] for branch, stack in zip(branches, stacks, strict=True)]
         self._hooks = [[h for m in each for h in (m._forward_hooks, m._forward_pre_hooks)] for each in modules]
         self.piles: list[Pile] = []

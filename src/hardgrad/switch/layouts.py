@@ -95,10 +95,13 @@ class Chunks:
         return dw, db
 
     def _each(self, one: Tensor, two: Tensor) -> list[tuple[Chunk, Tensor, Tensor]]:
+        whole = len(self.chunks) == 1
         sizes = [chunk.stop - chunk.start for chunk in self.chunks]
+        ones, twos = ([one], [two]) if whole else (one.split(sizes), two.split(sizes))
+        widths = one.shape[1], two.shape[1]
         return [
-            (chunk, mine.unflatten(0, (-1, chunk.rows)), other.unflatten(0, (-1, chunk.rows)))
-            for chunk, mine, other in zip(self.chunks, one.split(sizes), two.split(sizes), strict=True)
+            (chunk, mine.view(-1, chunk.rows, widths[0]), other.view(-1, chunk.rows, widths[1]))
+            for chunk, mine, other in zip(self.chunks, ones, twos, strict=True)
         ]
 
 
