@@ -1,0 +1,53 @@
+"""Two processes: what DistributedDataParallel makes of branches that one of them visits, or neither."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+import hardgrad as hg
+
+KEYS = [[0.5, 0.5, 1.5], [1.5, 2.5, 2.5]]  # rank 0 visits ranges 0 and 1, rank 1 ranges 1 and 2, nobody range 3
+
+
+def switch(bank: bool) -> hg.Switch:
+    torch.manual_seed(0)
+    branch = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1))
+    return hg.Switch(hg.Ranges([0, 1, 2, 3, 4]), branch, bank=bank).double()
+
+
+def rows() -> Tensor:
+    return torch.randn(2, 3, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+
+def _work(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    os.environ.pop("OMP_NUM_THREADS", None)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    found = []
+    for bank in (False, True):
+        layer = switch(bank)
+        parallel = DistributedDataParallel(layer, find_unused_parameters=True)
+        parallel(rows()[rank], torch.tensor(KEYS[rank])).square().sum().backward()
+        found.append([p.grad for p in layer.parameters()])
+    torch.save(found, Path(folder) / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_gradients_are_means_over_ranks_and_none_where_no_rank_came(tmp_path: Path) -> None:
+    mp.spawn(_work, args=(str(tmp_path),), nprocs=2)
+    alone = switch(bank=False)
+    sum(alone(x, torch.tensor(key)).square().sum() for x, key in zip(rows(), KEYS, strict=True)).div(2).backward()
+    assert all(p.grad is None for p in alone.branch(3).parameters())
+    for rank in range(2):
+        for grads in torch.load(tmp_path / f"{rank}.pt"):
+            for grad, p in zip(grads, alone.parameters(), strict=True):
+                assert (grad is None) == (p.grad is None)
+                if p.grad is not None:
+                    torch.testing.assert_close(grad, p.grad)
