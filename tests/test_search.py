@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 
 import pytest
@@ -11,7 +12,9 @@ from torch import Tensor
 
 import hardgrad as hg
 from hardgrad.switch.search import proxy
+from hardgrad.switch.search.bootstrap import intervals, losses_of_many, one_range_p_value
 from hardgrad.switch.search.exact import best_cuts
+from hardgrad.switch.search.policies import dynamic_programming
 from hardgrad.switch.search.refine import best_near, move
 from hardgrad.switch.search.rows import Rows, sorted_rows
 from hardgrad.switch.search.sums import Sums
@@ -158,3 +161,312 @@ def test_all_planted_points_come_back(policy: str, criterion: str, seed: int) ->
     assert found.points[1:-1] == pytest.approx(EDGES, abs=0.006)
     assert found.criterion_path[4].ranges == 5
     assert all(score.loss < 0.02 < score.one_range for score in found.scores)
+
+
+@pytest.mark.parametrize(
+    ("name", "levels"),
+    [("quantiser", (-0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75)), ("dead zone", (-0.3, 0.3)), ("folder", (-0.5, 0.5))],
+)
+def test_breaks_of_static_devices_come_back_from_the_signal_alone(name: str, levels: tuple[float, ...]) -> None:
+    x = uniform(2000, seeded(5))
+    y = {
+        "quantiser": (4 * x).floor() / 4,
+        "dead zone": torch.where(x.abs() < 0.3, 0.0, x),
+        "folder": (torch.remainder(2 * x + 1, 4) - 2).abs() - 1,
+    }[name]
+    found = hg.search_ranges(x, x, y, max_ranges=12, generator=seeded(0))
+    assert found.points[1:-1] == pytest.approx(levels, abs=0.003)
+    assert not found.bends
+
+
+def test_several_targets_and_integer_keys_that_repeat() -> None:
+    key, x, y = planted(3000, 4, 6, outputs=3)
+    found = hg.search_ranges(key.mul(20).floor().int(), x, y, max_ranges=6, criterion="bic")
+    assert found.points == (-20, -12.5, -5.5, 1.5, 9.5, 19)  # -0.25 is the key -5 of 20; keys are whole, points between
+    assert sum(score.rows for score in found.scores) == 3000
+
+
+def test_points_part_the_keys_they_were_found_between_in_single_precision() -> None:
+    key = torch.tensor([1.0, 1.0 + 2**-23]).repeat(50)
+    x = torch.linspace(-1, 1, 100)
+    found = hg.search_ranges(key, x, torch.where(key > 1, x, -x), max_ranges=2, generator=seeded(0))
+    assert found.ranges().index(key).tolist() == (key > 1).int().tolist()
+
+
+# Nothing to find
+
+
+NOTHING = {
+    "noise": lambda key, x, g: normal(len(key), g=g),
+    "linear": lambda key, x, g: x.sum(1) + normal(len(key), g=g),
+    "linear, no noise": lambda key, x, g: x.sum(1),
+    "heavy tails": lambda key, x, g: x.sum(1) + normal(len(key), g=g) / normal(len(key), g=g).abs(),
+    "steps of the noise alone": lambda key, x, g: x.sum(1) + torch.where(key < 0.2, 0.1, 2.0) * normal(len(key), g=g),
+    "constant": lambda key, x, g: torch.ones_like(key),
+}
+
+
+@pytest.mark.parametrize("kind", NOTHING)
+def test_one_range_where_there_is_nothing_to_find(kind: str) -> None:
+    # Ten seeds; of 100 seeds (n = 1000, six ranges at most) none found a second range in any of these.
+    for seed in range(10):
+        g = seeded(seed)
+        key = uniform(400, g)
+        x = torch.cat([key[:, None], normal(400, 2, g=g)], 1)
+        found = hg.search_ranges(key, x, NOTHING[kind](key, x, g), max_ranges=4, generator=g)
+        assert len(found) == 1
+        assert found.points == (float(key.min()), float(key.max()))
+        assert "1 range" in str(found)
+
+
+def test_a_smooth_curve_is_cut_but_not_silently() -> None:
+    x = uniform(1000, seeded(7))
+    found = hg.search_ranges(x, x, torch.sin(6 * x), max_ranges=8, generator=seeded(0))
+    assert len(found) == 8
+    assert found.bends
+    assert "bends rather than breaks" in str(found)
+    jump = hg.search_ranges(x, x, (x > 0.2).double(), max_ranges=8, generator=seeded(0))
+    assert max(found.gains) < 0.1 < min(jump.gains)
+
+
+# Invariances
+
+
+def test_units_and_the_order_of_rows_do_not_matter() -> None:
+    key, x, y = planted(1500, 4, 8, noise=0.5)
+    first = hg.search_ranges(key, x, y, max_ranges=7, generator=seeded(1))
+    scale = torch.tensor([1e-6, 1.0, 1e5, 3.0])
+    moved = hg.search_ranges(1e3 * key + 7, x * scale - 50, -1e-4 * y + 2, max_ranges=7, generator=seeded(1))
+    assert moved.points == pytest.approx([1e3 * point + 7 for point in first.points], rel=1e-9)
+    assert moved.gains == pytest.approx(first.gains, rel=1e-6)
+    order = torch.randperm(1500, generator=seeded(2))
+    mixed = hg.search_ranges(key[order], x[order], y[order], max_ranges=7, generator=seeded(1))
+    assert mixed.points == first.points
+    assert [tried.score for tried in mixed.criterion_path] == pytest.approx(
+        [tried.score for tried in first.criterion_path], rel=1e-12
+    )
+
+
+def test_one_seed_gives_one_answer() -> None:
+    data = planted(400, 2, 9, noise=1.0)
+    found = [hg.search_ranges(*data, max_ranges=4, bootstrap=5, generator=seeded(3)) for _ in range(2)]
+    assert found[0] == found[1]
+    torch.manual_seed(3)
+    assert hg.search_ranges(*data, max_ranges=4, bootstrap=5) == found[0]
+
+
+# How many
+
+
+def test_held_out_losses_are_those_of_models_fitted_without_the_row() -> None:
+    key, x, y = planted(300, 2, 10, edges=(0.1,))
+    held = torch.zeros(300, dtype=torch.bool)
+    held[::3] = True
+    found = hg.search_ranges(key, x, y, max_ranges=2, held_out=held)
+    part = hg.search_ranges(key[~held], x[~held], y[~held], max_ranges=2, criterion="bic")
+    y_hat = torch.empty_like(y)
+    for i in range(2):
+        seen, unseen = (part.ranges().index(key[each]) == i for each in (~held, held))
+        design = torch.cat([x, torch.ones(300, 1)], 1)
+        solution = torch.linalg.lstsq(design[~held][seen], y[~held][seen]).solution
+        y_hat[held.nonzero()[:, 0][unseen]] = design[held][unseen] @ solution
+    expected = (y_hat - y)[held].square().mean() / y.var(correction=0)
+    assert found.criterion_path[1].score == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_rows_of_a_block_are_held_out_together() -> None:
+    # A slow random walk and a key that is time: neighbours know each other, so single held-out rows are no news.
+    g = seeded(11)
+    x, y = normal(600, 1, g=g), normal(600, g=g).cumsum(0)
+    key = torch.arange(600)
+    fooled = hg.search_ranges(key, x, y, max_ranges=6, generator=seeded(0))
+    blocked = hg.search_ranges(key, x, y, max_ranges=6, generator=seeded(0), block=150)
+    assert len(fooled) == 6
+    assert blocked.criterion_path[0].error > 3 * fooled.criterion_path[0].error
+
+
+@pytest.mark.parametrize("policy", ["dynamic_programming", "tree", "quantile"])
+def test_never_more_than_max_ranges_nor_less_than_the_share(policy: str) -> None:
+    data = planted(1000, 2, 12)
+    for most in (1, 3):
+        found = hg.search_ranges(*data, max_ranges=most, policy=policy, least_share=0.2, generator=seeded(0))
+        assert len(found) <= most
+        assert all(score.rows >= 200 for score in found.scores)
+    assert len(hg.search_ranges(*data, max_ranges=50, policy=policy, least_share=0.2, generator=seeded(0))) <= 5
+
+
+def test_quantile_points_part_the_rows_evenly() -> None:
+    found = hg.search_ranges(*planted(1000, 2, 13), max_ranges=4, policy="quantile", generator=seeded(0))
+    assert [score.rows for score in found.scores] == [250] * 4
+
+
+def test_a_function_may_be_the_policy() -> None:
+    asked = []
+
+    def policy(key: Tensor, inputs: Tensor, targets: Tensor, ranges: int) -> list[float]:
+        asked.append((len(key), tuple(inputs.shape), tuple(targets.shape), ranges))
+        return [EDGES[i] for i in range(ranges - 1)]
+
+    found = hg.search_ranges(*planted(1000, 3, 14), max_ranges=5, policy=policy, generator=seeded(0))
+    assert found.points[1:-1] == pytest.approx(EDGES, abs=0.005)  # snapped between the two keys beside
+    assert found.policy == "policy"
+    assert asked[:4] == [(1000, (1000, 3), (1000, 1), ranges) for ranges in (2, 3, 4, 5)]
+    with pytest.raises(ValueError, match=r"a policy must return 1 inner points for 2 ranges, got \[\]"):
+        hg.search_ranges(*planted(1000, 3, 14), max_ranges=5, policy=lambda *_: [])
+
+
+# How sure
+
+
+def test_the_bootstrap_is_sure_of_a_real_point_and_not_of_a_made_one() -> None:
+    key, x, y = planted(500, 2, 15, noise=0.3, edges=(0.2,))
+    found = hg.search_ranges(key, x, y, max_ranges=3, bootstrap=39, generator=seeded(0))
+    assert len(found) == 2
+    assert found.p_value == 1 / 40
+    assert found.support[0] > 0.9
+    low, high = found.intervals[0]
+    assert low < 0.2 < high
+    assert high - low < 0.05
+    noise = hg.search_ranges(key, x, normal(500, g=seeded(1)), max_ranges=3, bootstrap=39, generator=seeded(0))
+    assert noise.intervals == ()
+    assert noise.p_value > 0.05
+
+
+def test_p_values_of_noise_are_uniform() -> None:
+    # 60 seeds, 19 resamples, noise that grows along the key: p <= 0.1 is expected 6 times, sigma 2.3; 13 is 3 sigma.
+    small = 0
+    for seed in range(60):
+        g = seeded(seed)
+        key, x = uniform(200, g), normal(200, 1, g=g)
+        rows = rows_of(key, x, x[:, 0] + (key + 1.2) * normal(200, g=g))
+        small += one_range_p_value(rows, 3, torch.arange(200), 19, 16, g) <= 0.1
+    assert small <= 13
+
+
+def test_intervals_hold_the_real_point_as_often_as_they_say() -> None:
+    # 40 seeds at 95 %: 38 expected, sigma 1.4; at least 34, 3 sigma.
+    held = 0
+    for seed in range(40):
+        g = seeded(seed)
+        key = uniform(300, g)
+        rows = rows_of(key, key, (key > 0.3).double() + 0.3 * normal(300, g=g))
+        cuts = dynamic_programming(32)(rows, 2)[2]
+        low, high = intervals(rows, cuts, torch.arange(300), 40, g)[0]
+        held += low <= 0.3 <= high
+    assert held >= 34
+
+
+def test_many_targets_at_once_lose_what_each_loses_alone() -> None:
+    rows = rows_of(*planted(200, 3, 16, outputs=2))
+    edges = torch.tensor([20, 70, 75, 160])
+    member = torch.tensor([[1.0, 0, 0], [1, 1, 0], [0, 1, 1], [1, 1, 1]], dtype=torch.float64)
+    y = normal(200, 2, 5, g=seeded(17)) + 3
+    losses = losses_of_many(rows, edges, member, y)
+    for s, (a, b) in enumerate([(20, 70), (20, 75), (70, 160), (20, 160)]):
+        for r in range(5):
+            z = torch.cat([rows.z[a:b, :3], y[a:b, :, r]], 1)
+            assert float(losses[s, r]) == pytest.approx(plain_loss(z, 3, rows.ridge), rel=1e-9)
+
+
+# Which key
+
+
+def test_the_key_and_its_lag_are_found() -> None:
+    g = seeded(18)
+    a, b, x = uniform(1500, g), uniform(1500, g), normal(1500, g=g)
+    y = torch.where(a.roll(2) < 0.25, x, -x) + 0.3 * normal(1500, g=g)
+    ranked = hg.search_key({"a": a, "b": b}, x, y, max_ranges=3, lags=range(4), generator=g)
+    assert (ranked.best.name, ranked.best.lag, ranked.best.ranges) == ("a", 2, 2)
+    assert ranked.best.points == pytest.approx((0.25,), abs=0.01)
+    assert ranked.best.gain > 10 * ranked.best.error
+    assert all(score.gain == 0 and score.behind > 10 * score.behind_error for score in ranked.ranking[1:])
+    assert str(ranked).splitlines()[1].split()[:3] == ["a", "2", "2"]
+    assert json.loads(ranked.to_json())[0]["name"] == "a"
+    assert hg.search_key(torch.stack([b, a], 1)[:-2], x[2:], y[2:], max_ranges=3, generator=g).best.name == "1"
+
+
+# What it says
+
+
+def test_what_was_found_reads_and_saves_and_draws() -> None:
+    key, x, y = planted(600, 2, 19, edges=(0.2,))
+    found = hg.search_ranges(key, x, y, max_ranges=3, bootstrap=5, outside="error", generator=seeded(0))
+    data = json.loads(found.to_json())
+    assert data["points"] == list(found.points)
+    assert data["scores"][0]["rows"] == found.scores[0].rows
+    assert len(found.ranges()) == 2
+    assert found.ranges().outside == "error"
+    text = str(found)
+    assert text.startswith("2 ranges by dynamic_programming, chosen by held_out\none range is enough: p = ")
+    assert f"{found.points[1]:.5g}" in text
+
+    axes = Axes()
+    found.plot(axes, key, y)
+    assert axes.lines == [found.points[1]]
+    assert axes.spans == [found.intervals[0]]
+    assert sum(axes.dots) == 600
+
+
+class Axes:
+    """What ``plot`` asks of matplotlib's axes."""
+
+    def __init__(self) -> None:
+        self.lines, self.spans, self.dots = [], [], []
+
+    def axvline(self, x: float, **_: object) -> None:
+        self.lines.append(x)
+
+    def axvspan(self, low: float, high: float, **_: object) -> None:
+        self.spans.append((low, high))
+
+    def plot(self, x: Tensor, y: Tensor, *_: object, **__: object) -> None:
+        self.dots.append(len(x))
+
+    def set_xlabel(self, _: str) -> None: ...
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"key": torch.zeros(99)}, r"inputs must have shape \(B,\) or \(B, columns\) with B = 99, .* got \(100, 2\)"),
+        ({"key": torch.zeros(100, 1)}, r"key must have shape \(B,\), one number a row, got \(100, 1\)"),
+        ({"targets": torch.zeros(100, 1, 1)}, r"targets must have shape .* got \(100, 1, 1\)"),
+        ({"key": torch.full((100,), 2.0)}, "key must have at least two different values, got 2 in all 100 rows"),
+        ({"key": torch.ones(100).bool()}, "key must be real numbers, got torch.bool"),
+        ({"max_ranges": 0}, "max_ranges must be at least 1, got 0"),
+        ({"policy": "best"}, "policy must be one of 'dynamic_programming', .* got 'best'"),
+        ({"criterion": "aic"}, "criterion must be one of 'held_out', 'bic', got 'aic'"),
+        ({"least_share": 0.7}, r"least_share must lie in \(0, 0.5\], got 0.7"),
+        ({"held_out": 0.0}, r"held_out must lie in \(0, 0.5\], .* got 0.0"),
+        ({"held_out": torch.zeros(100).bool()}, "held_out must name at least one row and leave 6, .* got 0 of 100"),
+        ({"held_out": torch.zeros(100)}, r"held_out as a tensor must be bool of shape \(100,\), .* torch.float32"),
+        ({"ridge": 0.0}, "ridge must be at least 1e-10, got 0.0"),
+        ({"outside": "clamp"}, "outside must be one of 'nearest', 'error', got 'clamp'"),
+        ({"block": 0}, "block must be at least 1, got 0"),
+    ],
+)
+def test_mistakes_are_named(change: dict[str, object], complaint: str) -> None:
+    right = {"key": torch.arange(100), "inputs": torch.randn(100, 2), "targets": torch.randn(100), "max_ranges": 2}
+    with pytest.raises(ValueError, match=complaint):
+        hg.search_ranges(**{**right, **change})
+
+
+def test_rows_without_numbers_are_named() -> None:
+    x = torch.randn(100, 2)
+    x[17, 1], x[40, 0] = math.nan, math.inf
+    with pytest.raises(ValueError, match=r"inputs must be finite numbers, got .*nan\] in row 17 and 1 more such rows"):
+        hg.search_ranges(torch.arange(100), x, torch.randn(100), max_ranges=2)
+
+
+def test_too_few_rows_and_no_tensor() -> None:
+    with pytest.raises(ValueError, match=r"a range needs at least 42 rows, twice the 21 coefficients .* got 30 rows"):
+        hg.search_ranges(torch.arange(30), torch.randn(30, 20), torch.randn(30), max_ranges=2)
+    with pytest.raises(TypeError, match="targets must be a tensor, got list"):
+        hg.search_ranges(torch.arange(3), torch.randn(3), [1, 2, 3], max_ranges=2)
+    with pytest.raises(ValueError, match=r"lags must be whole numbers from 0 .* got \[-1\]"):
+        hg.search_key({"a": torch.arange(30)}, torch.randn(30), torch.randn(30), max_ranges=2, lags=[-1])
+    with pytest.raises(ValueError, match="keys must be at least one, got none"):
+        hg.search_key({}, torch.randn(30), torch.randn(30), max_ranges=2)

@@ -17,13 +17,14 @@ from hardgrad.switch import Grid as Grid
 from hardgrad.switch import Hysteresis as Hysteresis
 from hardgrad.switch import If as If
 from hardgrad.switch import LayerMask as LayerMask
-from hardgrad.switch import RangeEmbedding as RangeEmbedding
 from hardgrad.switch import LearntRanges as LearntRanges
+from hardgrad.switch import RangeEmbedding as RangeEmbedding
 from hardgrad.switch import Ranges as Ranges
 from hardgrad.switch import RecurrentSwitch as RecurrentSwitch
 from hardgrad.switch import Switch as Switch
 from hardgrad.switch import clip_grad_norm_per_branch_ as clip_grad_norm_per_branch_
 from hardgrad.switch import per_branch_mean as per_branch_mean
+from hardgrad.switch import search_key as search_key
 from hardgrad.switch import search_ranges as search_ranges
 
 __version__ = "0.1.0"

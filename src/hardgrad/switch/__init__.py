@@ -16,5 +16,7 @@ from hardgrad.switch.ranges import Ranges as Ranges
 from hardgrad.switch.recurrent import RecurrentSwitch as RecurrentSwitch
 from hardgrad.switch.router import Router as Router
 from hardgrad.switch.search import FoundRanges as FoundRanges
+from hardgrad.switch.search import Gradient as Gradient
+from hardgrad.switch.search import search_key as search_key
 from hardgrad.switch.search import search_ranges as search_ranges
 from hardgrad.switch.switch import Switch as Switch

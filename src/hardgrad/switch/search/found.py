@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from hardgrad.switch.ranges import Ranges
 from hardgrad.switch.search.criterion import Tried
+from hardgrad.switch.search.report import table
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class FoundRanges:
         criterion: "held_out" or "bic".
         criterion_path: one ``Tried`` for each number of ranges that was tried.
         smooth: held-out loss of one model whose coefficients are polynomials of the key, with no more coefficients than
-            the ranges have. Not greater than the ranges' own: the target bends rather than breaks, and a plain network
-            may do as well. None with one range.
+            the ranges have. Not greater than the ranges' own (``bends``): the target bends rather than breaks, and a
+            plain network may do as well. None with one range, and with "bic".
         intervals: 95 % bootstrap interval of each inner point, None without a bootstrap.
         support: share of resamples that found each inner point again, None without a bootstrap.
         p_value: of "one range is enough"; None without a bootstrap.
@@ -80,6 +80,11 @@ class FoundRanges:
         """The criterion's score of the number of ranges that was chosen."""
         return next(tried.score for tried in self.criterion_path if tried.ranges == len(self))
 
+    @property
+    def bends(self) -> bool:
+        """Whether one smooth model does as well as the ranges, so that the points mark no real breaks."""
+        return self.smooth is not None and self.smooth <= self.score
+
     def to_json(self) -> str:
         """Return everything as JSON; what is not finite becomes null."""
         return json.dumps(_finite(asdict(self)), indent=2)
@@ -93,12 +98,13 @@ class FoundRanges:
         if self.p_value is not None:
             lines.append(f"one range is enough: p = {self.p_value:.3g}")
         if self.smooth is not None:
-            lines.append(f"loss held out, coefficients polynomial in the key: {self.smooth:.3g}")
+            verdict = "bends rather than breaks" if self.bends else "breaks"
+            lines.append(f"held-out loss {self.score:.3g}; one smooth model {self.smooth:.3g}: the target {verdict}")
         return lines
 
     def _range_table(self) -> list[str]:
         rows = [(s.label, f"{s.rows:,}", f"{s.loss:.3g}", f"{s.one_range:.3g}", f"{s.r2:.3f}") for s in self.scores]
-        return ["", *_table(("range", "rows", "loss", "as one range", "R2"), rows)]
+        return ["", *table(("range", "rows", "loss", "as one range", "R2"), rows)]
 
     def _point_table(self) -> list[str]:
         if len(self) == 1:
@@ -108,7 +114,7 @@ class FoundRanges:
             low, high = self.intervals[i] if self.intervals else (math.nan, math.nan)
             interval = f"{low:.5g} to {high:.5g}" if self.intervals else "-"
             rows.append((f"{point:.5g}", f"{gain:.3g}", interval, f"{self.support[i]:.0%}" if self.support else "-"))
-        return ["", *_table(("point", "gain", "95 % interval", "found again"), rows)]
+        return ["", *table(("point", "gain", "95 % interval", "found again"), rows)]
 
     def _path_table(self) -> list[str]:
         rows = [
@@ -119,7 +125,7 @@ class FoundRanges:
             )
             for t in self.criterion_path
         ]
-        return ["", *_table(("ranges", self.criterion, "± to the best"), rows)]
+        return ["", *table(("ranges", self.criterion, "± to the best"), rows)]
 
     def plot(self, ax: Any, key: Tensor | None = None, targets: Tensor | None = None) -> None:
         """Draw the points and their intervals, over the rows coloured by range if they are given.
@@ -146,17 +152,6 @@ class FoundRanges:
             if self.intervals:
                 ax.axvspan(*self.intervals[i], color="black", alpha=0.15, linewidth=0)
         ax.set_xlabel("key")
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = [head, *rows]
-    return [
-        "  ".join(
-            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in lines
-    ]
 
 
 def _finite(value: Any) -> Any:

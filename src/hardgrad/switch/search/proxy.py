@@ -34,14 +34,21 @@ class Fit(NamedTuple):
 
 def fit(moments: Moments, d: int, ridge: float) -> Fit:
     """Return the ridge model of each set; an input is penalised relative to its own variance within the set."""
-    sxx, sxy = moments.scatter[..., :d, :d], moments.scatter[..., :d, d:]
+    sxy = moments.scatter[..., :d, d:]
     syy = moments.scatter[..., d:, d:].diagonal(dim1=-2, dim2=-1).sum(-1)
-    penalty = ridge * sxx.diagonal(dim1=-2, dim2=-1) + SPECK * moments.size[..., None]
-    factor, _ = torch.linalg.cholesky_ex(sxx + torch.diag_embed(penalty))
+    penalty, factor = factored(moments, d, ridge)
     slope = torch.cholesky_solve(sxy, factor)
     # syy - 2 slope.sxy + slope.sxx.slope, with (sxx + penalty) slope = sxy
     loss = syy - (slope * (sxy + penalty[..., None] * slope)).sum((-2, -1))
     return Fit(loss.clamp_(min=0), slope, moments.mean)
+
+
+def factored(moments: Moments, d: int, ridge: float) -> tuple[Tensor, Tensor]:
+    """Return the penalty on each slope (..., S, d), and the Cholesky factor of the inputs' scatter with it."""
+    sxx = moments.scatter[..., :d, :d]
+    penalty = ridge * sxx.diagonal(dim1=-2, dim2=-1) + SPECK * moments.size[..., None]
+    factor, _ = torch.linalg.cholesky_ex(sxx + torch.diag_embed(penalty))
+    return penalty, factor
 
 
 def fit_ranges(rows: Rows, cuts: list[int]) -> Fit:

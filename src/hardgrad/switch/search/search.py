@@ -20,15 +20,17 @@ from hardgrad.switch.search.criterion import (
     smooth_losses,
 )
 from hardgrad.switch.search.found import FoundRanges, RangeScore
+from hardgrad.switch.search.gradient import Gradient
 from hardgrad.switch.search.policies import PointPolicy, Policy, dynamic_programming, of_points, quantile, tree
 from hardgrad.switch.search.proxy import fit_ranges, loss_of
 from hardgrad.switch.search.rows import Path, Rows, sorted_rows
 
-Name = Literal["dynamic_programming", "tree", "quantile"]
+Name = Literal["dynamic_programming", "tree", "quantile", "gradient"]
 POLICIES: dict[str, Callable[[int], Policy]] = {
     "dynamic_programming": dynamic_programming,
     "tree": tree,
     "quantile": lambda candidates: quantile,
+    "gradient": lambda candidates: of_points(Gradient()),
 }
 SMOOTH = 256  # columns of the smooth model at most: its fit costs their square
 
@@ -66,8 +68,9 @@ def search_ranges(
         targets: (B, o) or (B,).
         max_ranges: the greatest number of ranges, at least 1.
         policy: "dynamic_programming": exact over the candidates, then moved and merged among all keys; "tree": greedy
-            splits, then moved and merged; "quantile": equal counts, not moved. Or a function
-            ``(key, inputs, targets, ranges) -> inner points``.
+            splits, then moved and merged; "quantile": equal counts, not moved; "gradient": learnt by a small network,
+            ``hardgrad.switch.Gradient()``. Or a function ``(key, inputs, targets, ranges) -> inner points``, such as a
+            ``Gradient`` of your own, whose points stay where it puts them.
         criterion: "held_out": the fewest ranges whose loss on held-out rows is within two standard errors of the best;
             "bic".
         least_share: least share of the rows in a range, in (0, 0.5]. A range never has fewer than 2 (d + 1) rows.
@@ -100,11 +103,11 @@ def search_ranges(
 
     Source: segmented least squares (Bellman 1961) with the choices of threshold regression (Hansen 2000).
     """
-    _check(max_ranges, policy, criterion, block, candidates, bootstrap, outside)
+    _check(max_ranges, criterion, block, candidates, bootstrap, outside)
     rows, order = sorted_rows("search_ranges", key, inputs, targets, least_share, ridge)
     group = torch.div(order, block, rounding_mode="floor")
     fold = folds_of(group, _held_out(held_out, rows, order), generator)
-    run = POLICIES[policy](candidates) if isinstance(policy, str) else of_points(policy)
+    run = policy_of(policy, candidates)
     most = min(max_ranges, rows.n // rows.least)
     path = run(rows, most)
     if criterion == "bic":
@@ -126,8 +129,8 @@ def search_ranges(
         gains=_gains(rows, cuts),
         criterion=criterion,
         criterion_path=tried,
-        smooth=_smooth(rows, ranges, fold),
-        intervals=None if found is None else intervals(found, ranges),
+        smooth=_smooth(rows, ranges, fold) if criterion == "held_out" else None,
+        intervals=intervals(rows, cuts, group, bootstrap, generator) if bootstrap else None,
         support=None if found is None else support(found, rows, cuts),
         p_value=p_value,
         policy=policy if isinstance(policy, str) else getattr(policy, "__name__", type(policy).__name__),
@@ -135,11 +138,7 @@ def search_ranges(
     )
 
 
-def _check(
-    max_ranges: int, policy: object, criterion: str, block: int, candidates: int, bootstrap: int, outside: str
-) -> None:
-    if not callable(policy):
-        one_of("search_ranges", "policy", str(policy), (*POLICIES, "a function"))
+def _check(max_ranges: int, criterion: str, block: int, candidates: int, bootstrap: int, outside: str) -> None:
     one_of("search_ranges", "criterion", criterion, ("held_out", "bic"))
     one_of("search_ranges", "outside", outside, ("nearest", "error"))
     least = {"max_ranges": (max_ranges, 1), "block": (block, 1), "candidates": (candidates, 2)}
@@ -148,14 +147,26 @@ def _check(
             raise ValueError(f"search_ranges: {name} must be at least {bound}, got {value}")
 
 
+def policy_of(policy: str | PointPolicy, candidates: int) -> Policy:
+    """Return the policy of a name or of a user's function, or raise a ValueError."""
+    if callable(policy):
+        return of_points(policy)
+    one_of("search_ranges", "policy", policy, tuple(POLICIES))
+    return POLICIES[policy](candidates)
+
+
+def check_share(held_out: float) -> float:
+    """Return the share of rows to hold out, or raise a ValueError."""
+    if not 0 < held_out <= 0.5:
+        raise ValueError(
+            f"search_ranges: held_out must lie in (0, 0.5], or be a bool tensor of the rows to hold out, got {held_out}"
+        )
+    return held_out
+
+
 def _held_out(held_out: float | Tensor, rows: Rows, order: Tensor) -> float | Tensor:
     if not isinstance(held_out, Tensor):
-        if not 0 < held_out <= 0.5:
-            raise ValueError(
-                f"search_ranges: held_out must lie in (0, 0.5], or be a bool tensor of the rows to hold out, got "
-                f"{held_out}"
-            )
-        return held_out
+        return check_share(held_out)
     if held_out.dtype is not torch.bool or held_out.shape != order.shape:
         raise ValueError(
             f"search_ranges: held_out as a tensor must be bool of shape ({rows.n},), one for each row, got "
