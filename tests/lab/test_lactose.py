@@ -123,6 +123,12 @@ def test_the_toy_is_four_lines_between_its_points(seed: int) -> None:
     assert float(rows.test.y.abs().max()) <= 1 + 1e-6
 
 
+def test_a_point_belongs_to_the_range_that_begins_there() -> None:
+    lines = [(0.0, 1.0), (0.0, 2.0), (0.0, 3.0)]
+    x = np.array([-1.0, -0.5, 0.25, 1.0])
+    assert piecewise.pieces(x, (-1.0, -0.5, 0.25, 1.0), lines).tolist() == [1, 2, 3, 3]
+
+
 def test_shapes_by_hand() -> None:
     x = np.array([-1.0, -0.75, -0.5, -0.25, 0.0, 0.1, 0.25, 0.5, 0.75, 1.0])
     assert waveshaper.shape("fold", x) == pytest.approx(_folded(x))
