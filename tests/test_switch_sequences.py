@@ -526,6 +526,16 @@ def test_cross_fade_equals_a_plain_loop(curve: Any, steps: int, train_old: bool)
         assert torch.equal(y, switch(x, key))
 
 
+def test_a_flickering_key_blends_all_its_ranges() -> None:
+    switch = hg.Switch(hg.Ranges(POINTS), nn.Linear(3, 2)).double()
+    x, key = torch.randn(3, 40, 3, dtype=torch.float64), torch.rand(3, 40, dtype=torch.float64) * 2 - 1
+    every = torch.stack([branch(x) for branch in switch.branches])
+    for curve in ("linear", "equal_power"):
+        expected, gains = blended(every, switch.ranges.index(key), 5, curve)
+        assert (gains > 0).all(0).any()  # three branches at once
+        assert_same(hg.CrossFade(switch, 5, curve=curve)(x, key)[0], expected)
+
+
 @pytest.mark.parametrize("recurrent", [False, True])
 @pytest.mark.parametrize("band", [None, 0.2])
 @pytest.mark.parametrize("steps", [0, 1, 5])
@@ -549,23 +559,44 @@ def test_cross_fade_by_chunks_equals_one_call(recurrent: bool, band: float | Non
 
 
 @pytest.mark.parametrize("steps", [1, 4])
-def test_recurrent_cross_fade_runs_the_old_branch_on(steps: int) -> None:
+@pytest.mark.parametrize("train_old", [True, False])
+def test_recurrent_cross_fade_runs_the_old_branch_on(steps: int, train_old: bool) -> None:
     switch = hg.RecurrentSwitch(hg.Ranges(POINTS), nn.LSTM(3, 4, batch_first=True), state="per_branch").double()
-    fade = hg.CrossFade(switch, steps)
+    fade = hg.CrossFade(switch, steps, train_old=train_old)
     x, key = sequences(3, 21, hold=4)
+    x.requires_grad_()
     index = switch.ranges.index(key)
     _, gains = blended(torch.zeros(3, 3, 21, 1, dtype=torch.float64), index, steps)
-    every = torch.zeros(3, 3, 21, 4, dtype=torch.float64)
+    blends: list[list[Any]] = [[0.0] * 21 for _ in range(3)]
     for i, branch in enumerate(switch.branches):
         for row in range(3):
             state = nothing(branch)
             for t in range(21):
                 if gains[i, row, t] > 0:
-                    every[i, row, t], state = step_of(branch, x[row, t], state)
+                    y, state = step_of(branch, x[row, t], state)
+                    y = y if train_old or index[row, t] == i else y.detach()
+                    blends[row][t] = blends[row][t] + gains[i, row, t] * y
+    expected = torch.stack([torch.stack(row) for row in blends])
+    wanted = gradients(fade, expected.square().sum(), x)
     y, _ = fade(x, key)
-    assert_same(y, (gains.unsqueeze(-1) * every).sum(0))
-    y.sum().backward()
-    assert all(p.grad is None for p in switch.branch(2).parameters())
+    assert_same(y, expected)
+    found = gradients(fade, y.square().sum(), x)
+    assert_same(found[:9], wanted[:9])
+    assert found[9:] == [None] * 4
+
+
+def test_a_hysteresis_goes_on_from_chunk_to_chunk() -> None:
+    hysteresis = hg.Hysteresis(hg.Ranges([-1, 0, 1]), 0.2)
+    key = torch.tensor([[0.5, 0.1, -0.1, -0.1], [-0.5, -0.1, 0.1, 0.1]])  # a new start at the third step would switch
+    x = torch.randn(2, 4, 3)
+    recurrent = hg.RecurrentSwitch(hysteresis, nn.GRU(3, 4, batch_first=True), state="reset")
+    _, state = recurrent(x[:, :2], key[:, :2])
+    _, state = recurrent(x[:, 2:], key[:, 2:], state)
+    assert state.last.tolist() == [1, 0]
+    fade = hg.CrossFade(hg.Switch(hysteresis, nn.Linear(3, 4)), 2)
+    _, state = fade(x[:, :2], key[:, :2])
+    _, state = fade(x[:, 2:], key[:, 2:], state)
+    assert state.recent.tolist() == [[1, 1], [0, 0]]
 
 
 def test_the_largest_jump_shrinks_as_one_over_k() -> None:
