@@ -369,6 +369,13 @@ def test_a_model_of_the_published_branch_has_its_layers() -> None:
     assert kinds[1:-2] == ["Linear", "Linear", "AlongTime", "Recurrent", "Recurrent", "Linear", "Linear", "Linear"]
 
 
+def test_what_a_contestant_is_by_name_cannot_be_overridden() -> None:
+    given = {"hidden": (3, 3), "normalise": True}
+    assert configure("piecewise", "smoke", "talk", "plain-8x8", given).hidden == (8, 8)
+    assert configure("piecewise", "smoke", "talk", "switch", given).hidden == (3, 3)
+    assert configure("piecewise", "smoke", "talk", "switch-raw", given).normalise is False
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -463,6 +470,18 @@ def test_memory_is_carried_across_ranges_and_never_reset() -> None:
         switch.predict([[-0.9]], [-0.9])
         second = float(switch.predict([[0.3]], [0.3]))
         assert (first != second) == remembers
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_one_memory_for_all_ranges(own: bool) -> None:
+    said = []
+    for before in ([], [-0.9]):
+        switch = published_switch(**({"shared_optimizer": True} if own else {}))
+        for network in switch.networks:
+            nn.init.constant_(network[1].weight, 3.0)  # type: ignore[index]
+        switch.predict([[key] for key in [*before, 0.3]], [*before, 0.3])
+        said.append(float(switch.predict([[0.3]], [0.3])))
+    assert said[0] != said[1], "a row of the first range is remembered in the second"
 
 
 def test_the_output_ends_in_a_gelu_only_as_published() -> None:
