@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, list[str]] = {
     "hardgrad_lab.runs": ["hardgrad"],
     "hardgrad_lab.baselines": ["hardgrad"],
     "hardgrad_lab.bench": ["hardgrad"],
+    "hardgrad_lab.search": ["hardgrad"],
     "hardgrad_lab.dab": ["hardgrad", "hardgrad_lab.runs"],
     "hardgrad_lab.lactose": ["hardgrad", "hardgrad_lab.runs", "hardgrad_lab.baselines"],
     "hardgrad_lab.tabular": ["hardgrad", "hardgrad_lab.runs", "hardgrad_lab.baselines"],

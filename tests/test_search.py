@@ -186,11 +186,13 @@ def test_several_targets_and_integer_keys_that_repeat() -> None:
     assert sum(score.rows for score in found.scores) == 3000
 
 
-def test_points_part_the_keys_they_were_found_between_in_single_precision() -> None:
-    key = torch.tensor([1.0, 1.0 + 2**-23]).repeat(50)
+@pytest.mark.parametrize(("dtype", "step"), [(torch.float32, 2**-23), (torch.float64, 2**-52)])
+@pytest.mark.parametrize("first", [0, 1])
+def test_points_part_neighbours_among_the_numbers(dtype: torch.dtype, step: float, first: int) -> None:
+    key = torch.tensor([1.0 + first * step, 1.0 + (first + 1) * step], dtype=dtype).repeat(50)
     x = torch.linspace(-1, 1, 100)
-    found = hg.search_ranges(key, x, torch.where(key > 1, x, -x), max_ranges=2, generator=seeded(0))
-    assert found.ranges().index(key).tolist() == (key > 1).int().tolist()
+    found = hg.search_ranges(key, x, torch.where(key > key.min(), x, -x), max_ranges=2, generator=seeded(0))
+    assert found.ranges().index(key).tolist() == (key > key.min()).int().tolist()
 
 
 # Nothing to find

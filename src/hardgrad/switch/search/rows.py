@@ -71,11 +71,14 @@ class Rows:
         return Rows(key, z, self.d, self.centre, self.scale, least, self.ridge, self.cast)
 
     def point(self, cut: int) -> float:
-        """Return the number halfway between the keys beside a cut, or the upper key where rounding eats the half."""
+        """Return the number halfway between the keys beside a cut, or nearer the upper where rounding eats the half."""
         low, high = float(self.key[cut - 1]), float(self.key[cut])
-        middle = low + (high - low) / 2
-        rounded = float(torch.tensor(middle, dtype=self.cast)) if self.cast.is_floating_point else middle
-        return middle if low < rounded <= high else high
+        for share in (0.5, 0.75):
+            point = low + (high - low) * share
+            rounded = float(torch.tensor(point, dtype=self.cast)) if self.cast.is_floating_point else point
+            if low < rounded <= high:
+                return point
+        return high
 
     def cut(self, point: float) -> int:
         """Return the cut that a point makes: the number of keys below it."""

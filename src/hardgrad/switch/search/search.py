@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -138,6 +139,28 @@ def search_ranges(
     )
 
 
+def proxy_loss(key: Tensor, inputs: Tensor, targets: Tensor, points: Sequence[float], *, ridge: float = 1e-6) -> float:
+    """Return what linear models of given ranges lose, for a search of your own.
+
+    Args:
+        key, inputs, targets, ridge: as ``search_ranges``.
+        points: inner points, increasing; ranges without rows lose nothing.
+
+    Returns:
+        Mean squared error on the same rows, as a share of the targets' variance.
+
+    Example:
+        >>> import torch
+        >>> from hardgrad.switch.search import proxy_loss
+        >>> x = torch.linspace(-1, 1, 200)
+        >>> proxy_loss(x, x, x.abs(), [0.0]) < 1e-9 < proxy_loss(x, x, x.abs(), [])
+        True
+    """
+    rows, _ = sorted_rows("proxy_loss", key, inputs, targets, 1e-9, ridge)
+    cuts = sorted({rows.cut(point) for point in points} - {0, rows.n})
+    return loss_of(rows, cuts) / (rows.n * rows.outputs)
+
+
 def _check(max_ranges: int, criterion: str, block: int, candidates: int, bootstrap: int, outside: str) -> None:
     one_of("search_ranges", "criterion", criterion, ("held_out", "bic"))
     one_of("search_ranges", "outside", outside, ("nearest", "error"))
@@ -197,7 +220,10 @@ def _points(rows: Rows, cuts: list[int]) -> tuple[float, ...]:
 
 
 def _all_points(rows: Rows, cuts: list[int]) -> tuple[float, ...]:
-    return float(rows.key[0]), *_points(rows, cuts), float(rows.key[-1])
+    inner, last = _points(rows, cuts), float(rows.key[-1])
+    if inner and inner[-1] == last:  # the last two keys are neighbours among the numbers
+        last = math.nextafter(last, math.inf)
+    return float(rows.key[0]), *inner, last
 
 
 def _scores(rows: Rows, cuts: list[int]) -> tuple[RangeScore, ...]:
