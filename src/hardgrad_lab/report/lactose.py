@@ -28,8 +28,8 @@ INTRODUCTIONS = {
     ),
     "ecg": (
         "The electrocardiogram from the body's recoil (bcg from 80 past samples, bcg-1 from one) or from the voice "
-        "(80). Subject 001 trains, with recordings held out for ESR same; subject 020 is unseen and never trained on. "
-        "Filters, scaling, windows and ranges are those of the published program."
+        "(80). Subject 001 trains, with recordings held out for ESR same; ESR train is of rows that trained; subject "
+        "020 is unseen and never trained on. Filters, scaling, windows and ranges are those of the published program."
     ),
     "waveshaper": (
         "Circuits by formula, driven by real guitars and drums; other recordings test. The switch is given the true "
@@ -95,7 +95,7 @@ def _drawn(experiment: str, results: Path, groups: Sequence[Group]) -> list[Draw
             "ranges",
             "Range by range" + (", unseen subject" if experiment == "ecg" else ""),
             "Squared error of each range in the energy of all rows: the shares add up to the ESR. Median of the seeds.",
-            figures.ranges(groups, PARTS["ecg"][1] if experiment == "ecg" else ""),
+            figures.ranges(groups, "unseen" if experiment == "ecg" else ""),
         ),
     ]
     return [

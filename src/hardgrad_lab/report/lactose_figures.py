@@ -45,7 +45,9 @@ def errors(groups: Sequence[Group], metric: str) -> Figure:
             value = middle(members[0], metric.replace("esr", f"esr_{name}", 1))
             if value is not None:
                 panel.axvline(value, color=COLOURS[2], linestyle=dashes, linewidth=1, label=name)
-        panel.set_xscale("log")
+        everything = [record.metrics[metric] for group in members for record in group.records]
+        if max(everything) > 5 * min(everything):  # a logarithm of less has no room for its numbers
+            panel.set_xscale("log")
         panel.set_title(task)
         panel.set_xlabel("ESR on held-out rows")
         panel.set_yticks(range(len(names)), names)
@@ -138,7 +140,7 @@ def ranges(groups: Sequence[Group], part: str) -> Figure | None:
                 list(found),
                 list(found.values()),
                 color=COLOURS[style % len(COLOURS)],
-                linestyle=DASHES[style % len(DASHES)],
+                linestyle=DASHES[(style + style // len(COLOURS)) % len(DASHES)],
                 marker=".",
                 label=group.config["contestant"],
             )

@@ -11,7 +11,11 @@ from hardgrad_lab.report.records import Group
 from hardgrad_lab.runs.options import OptionError
 
 SOLVED = ("constant", "best-gain", "linear")  # the models without training; every record has their errors
-PARTS: dict[str, tuple[str, ...]] = {"piecewise": (), "ecg": ("same", "unseen"), "waveshaper": ("guitar", "drums")}
+PARTS: dict[str, tuple[str, ...]] = {
+    "piecewise": (),
+    "ecg": ("train", "same", "unseen"),
+    "waveshaper": ("guitar", "drums"),
+}
 RATE = {"piecewise": 44_100.0, "ecg": 44_100 / 256, "waveshaper": 44_100.0}
 LEGEND = (
     "ESR: sum of squared errors over sum of squared targets on held-out rows; 1 is what saying zero costs. Median of n "
@@ -131,7 +135,9 @@ def spread(values: Sequence[float]) -> str:
 
 
 def _figure(value: float | None) -> str:
-    """Return two significant digits, such as 1.4e-06 and 0.083."""
+    """Return two significant digits, such as 1.4e-06 and 0.083, and three of what is near 1 or above."""
     if value is None or math.isnan(value):
         return NO_FIGURE
-    return f"{value:.1e}" if value and abs(value) < 1e-3 else f"{value:.2g}"
+    if value and abs(value) < 1e-3:
+        return f"{value:.1e}"
+    return f"{value:.3g}" if abs(value) >= 0.5 else f"{value:.2g}"
