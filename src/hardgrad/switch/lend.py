@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,32 +12,26 @@ from torch import Tensor, nn
 from hardgrad.switch.learnt import LearntRanges
 from hardgrad.switch.router import in_graph
 
+if TYPE_CHECKING:
+    from hardgrad.switch.switch import Switch
 
-def lend(
-    ranges: LearntRanges,
-    branches: nn.ModuleList,
-    normalise: Callable[[Tensor, Tensor], Tensor] | None,
-    rows: Tensor,
-    key: Tensor,
-    index: Tensor,
-    y: Tensor,
-) -> Tensor:
+
+def lend(switch: Switch, rows: Tensor, key: Tensor, index: Tensor, y: Tensor) -> Tensor:
     """Return y, bit for bit, with a gradient lent to the points; called by ``Switch`` in training.
 
     Args:
-        ranges: the condition.
-        branches: one a range.
-        normalise: maps rows to a range's [-1, 1].
+        switch: a switch on ``LearntRanges``.
         rows: (B, ...), not normalised.
         key: (B,).
         index: (B,), the branch of each row.
         y: (B, *), what the branches made of the rows.
     """
+    ranges = cast(LearntRanges, switch.ranges)
     if ranges.band is None or not ranges.reach:
         return y
     row, edge, other, weight = near(ranges, key, index)
     with torch.no_grad():
-        jump = served(branches, normalise, rows, row, other, y) - y[row]
+        jump = served(switch, rows, row, other).to(y.dtype) - y[row]
         pull = jump.to(torch.promote_types(jump.dtype, torch.float32))
         pull = pull * weight.to(pull.dtype).reshape(-1, *[1] * (pull.ndim - 1))
     return cast(Tensor, _Lend.apply(y, ranges.inner, row, edge, pull))
@@ -73,33 +67,28 @@ def near(ranges: LearntRanges, key: Tensor, index: Tensor) -> tuple[Tensor, Tens
     return row, edge, other, weight
 
 
-def served(
-    branches: nn.ModuleList,
-    normalise: Callable[[Tensor, Tensor], Tensor] | None,
-    rows: Tensor,
-    row: Tensor,
-    by: Tensor,
-    like: Tensor,
-) -> Tensor:
-    """Return what branches that are not a row's own would make of it, in evaluation mode: nothing in them moves.
+def served(switch: Switch, rows: Tensor, row: Tensor, by: Tensor) -> Tensor:
+    """Return what given branches make of rows, in evaluation mode and without a gradient: nothing in them moves.
 
     Args:
-        branches: one a range.
-        normalise: maps rows to a range's [-1, 1].
+        switch: the switch.
         rows: (B, ...), not normalised.
         row: (M,), which rows.
         by: (M,), by which branch.
-        like: (B, *), of the outputs' shape and dtype.
     """
     x = rows.detach()[row]
-    if normalise is not None:
-        x = normalise(x, by)
-    y = like.new_zeros(len(row), *like.shape[1:])
+    if switch.normalise is not None:
+        x = switch.normalise(x, by)
+    y: Tensor | None = None
+    which = range(len(switch.branches)) if in_graph() else by.unique().tolist() or [0]
     with torch.no_grad():
-        for i in range(len(branches)) if in_graph() else by.unique().tolist():
+        for i in which:
             mine = (by == i).nonzero()[:, 0]
-            with evaluating(branches[i]):
-                y = y.index_put((mine,), branches[i](x[mine]).to(y.dtype))
+            with evaluating(switch.branches[i]):
+                output: Tensor = switch.branches[i](x[mine])
+            y = output.new_zeros(len(x), *output.shape[1:]) if y is None else y
+            y = y.index_put((mine,), output.to(y.dtype))
+    assert y is not None
     return y
 
 

@@ -97,7 +97,7 @@ class Switch(nn.Module):
         own = rows if self.normalise is None else self.normalise(rows, index)
         y = run(self.branches, own, index, self.ranges, self._stacked())
         if isinstance(self.ranges, LearntRanges) and self.training and torch.is_grad_enabled():
-            y = lend(self.ranges, self.branches, self.normalise, rows, key, index, y)
+            y = lend(self, rows, key, index, y)
         return y.unflatten(0, shape) if len(shape) > 1 else y
 
     def routed(self, x: Tensor, key: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, torch.Size]:
