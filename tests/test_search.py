@@ -317,6 +317,18 @@ def test_a_function_may_be_the_policy() -> None:
         hg.search_ranges(*planted(1000, 3, 14), max_ranges=5, policy=lambda *_: [])
 
 
+def test_learnt_points_move_from_equal_counts_to_the_planted_one() -> None:
+    # First order in the jump, the lent gradient stops short of the point: within 0.15 of it, from 0.3 away.
+    x = uniform(1000, seeded(20))
+    policy = hg.switch.Gradient(torch.nn.Linear(1, 1), steps=200)
+    found = hg.search_ranges(x, x, torch.where(x < 0.3, x, 1.0), max_ranges=2, policy=policy, criterion="bic")
+    assert len(found) == 2
+    assert found.points[1] == pytest.approx(0.3, abs=0.15)
+    assert found.policy == "Gradient"
+    with pytest.raises(ValueError, match="steps and batch must be at least 1, got 0 and 256"):
+        hg.switch.Gradient(steps=0)
+
+
 # How sure
 
 

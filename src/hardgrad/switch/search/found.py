@@ -103,7 +103,16 @@ class FoundRanges:
         return lines
 
     def _range_table(self) -> list[str]:
-        rows = [(s.label, f"{s.rows:,}", f"{s.loss:.3g}", f"{s.one_range:.3g}", f"{s.r2:.3f}") for s in self.scores]
+        rows = [
+            (
+                s.label,
+                f"{s.rows:,}",
+                f"{s.loss:.3g}",
+                f"{s.one_range:.3g}",
+                "constant" if math.isnan(s.r2) else f"{s.r2:.3f}",
+            )
+            for s in self.scores
+        ]
         return ["", *table(("range", "rows", "loss", "as one range", "R2"), rows)]
 
     def _point_table(self) -> list[str]:
