@@ -2,8 +2,6 @@
 
 from hardgrad.switch.agree import Agreement as Agreement
 from hardgrad.switch.agree import agreement as agreement
-from hardgrad.switch.agree import Agreement as Agreement
-from hardgrad.switch.agreement import agreement as agreement
 from hardgrad.switch.crossfade import CrossFade as CrossFade
 from hardgrad.switch.embedding import RangeEmbedding as RangeEmbedding
 from hardgrad.switch.grid import Grid as Grid
@@ -21,9 +19,6 @@ from hardgrad.switch.place import refine as refine
 from hardgrad.switch.place import threshold_loss as threshold_loss
 from hardgrad.switch.ranges import Ranges as Ranges
 from hardgrad.switch.recurrent import RecurrentSwitch as RecurrentSwitch
-from hardgrad.switch.place import Refined as Refined
-from hardgrad.switch.refine import refine as refine
-from hardgrad.switch.refine import threshold_loss as threshold_loss
 from hardgrad.switch.router import Router as Router
 from hardgrad.switch.search import FoundRanges as FoundRanges
 from hardgrad.switch.search import Gradient as Gradient
