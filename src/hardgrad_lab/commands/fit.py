@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 app = App(name="fit", help="Fit a hard IF to a table or to a pair of sounds; write a model folder and a report.")
 SOUNDS = (".wav", ".flac", ".aif", ".aiff", ".ogg")
+FEWEST = 10  # rows: below that a tenth to test on is less than one
 Flag = Parameter(negative="")
 Listed = Parameter(allow_leading_hyphen=True)  # a list of numbers may begin with a minus sign
 
@@ -151,6 +152,8 @@ def fit(
     read = read_files(files, target, table)
     for note in read.notes:
         console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if len(read) < FEWEST:
+        raise ValueError(f"a fit needs at least {FEWEST} rows, got {len(read)}; give more")
     model = SwitchRegressor(**options, key=read.key, key_only=table.key_only, random_state=job.seed)
     _check_ranges(model, read, console)
     fitted, noted = _run(model, read, network, job, console)
@@ -218,13 +221,16 @@ def _check_ranges(model: SwitchRegressor, read: Table, console: Console) -> None
     """Raise for a range without a row; say how many rows are outside."""
     if model.points is None:
         return
-    import hardgrad as hg
     from hardgrad_lab.tabular.points import empty_ranges, outside_share
 
-    points = hg.Ranges(model.points).points
     key = read.inputs[read.key].to_numpy()
-    if said := empty_ranges(points, key):
+    try:
+        said = empty_ranges(model.points, key)
+    except ValueError as error:
+        raise ValueError(str(error).replace("Ranges: points", "--points")) from None
+    if said:
         raise ValueError("; ".join(said))
+    points = model.points
     if share := outside_share(points, key):
         console.print(
             f"{share:.2%} of the rows have a key outside [{points[0]:g}, {points[-1]:g}]; the nearest range takes them",
@@ -276,8 +282,10 @@ def _finish(fitted: Fitted, read: Table, target: str, noted: list[str], job: Job
     from hardgrad_lab.report.fit import fit_page
     from hardgrad_lab.report.fit_story import tell
     from hardgrad_lab.tabular.folder import REPORT, describe, weights_of, write_folder
+    from hardgrad_lab.tabular.tables import INPUT
 
-    story = tell(fitted, read, target, noted)
+    name = Path(target.split(",")[0]).stem if read.key == INPUT else target
+    story = tell(fitted, read, name, noted)
     description = describe(fitted.model, story.notes())
     write_folder(
         job.out, description, weights_of(fitted.model), {REPORT: fit_page(story)}, force=job.force or job.resume

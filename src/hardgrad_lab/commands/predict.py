@@ -84,9 +84,10 @@ def _hears(described: dict[str, Any]) -> bool:
 def _read(
     files: Sequence[Path], described: dict[str, Any], columns: str | None, *, drop_missing: bool, sound: bool
 ) -> Table:
+    from hardgrad_lab.tabular.files import has_header
     from hardgrad_lab.tabular.tables import Columns, read_pairs, read_table
 
-    if sound or (_hears(described) and columns is None):
+    if sound or (_hears(described) and columns is None and not has_header(files[0])):
         return read_pairs(files, None)
     names = described["columns"]
     wanted = Columns(target=None, key=names[described["key"]], inputs=names)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 DOTS = 1500  # in a scatter plot: more only make the page heavy
 STRETCH = 400  # rows of the stretch of time that is drawn
+TIE = 1.02  # errors that differ by less than this factor are said to be equal
 FEW = 30  # training rows of a range that are too few to learn from
 
 
@@ -115,11 +116,11 @@ class Story:
         said += "." if ours.r2 is None else f"; it explains {ours.r2:.2%} of {self.target}'s variance."
         if (rival := self.rival) is None:
             return said
-        ratio = rival.rmse / ours.rmse if ours.rmse else float("inf")
-        if ratio > 1.02:
-            return f"{said} The best rival, {rival.name}, errs {ratio:.2f} times as much ({rival.rmse:.4g})."
-        if ratio < 0.98:
-            return f"{said} {rival.name} is better here: {rival.rmse:.4g}, {1 / ratio:.2f} times less."
+        if rival.rmse > TIE * ours.rmse:
+            times = f" {rival.rmse / ours.rmse:.2f} times as much" if ours.rmse else ""
+            return f"{said} The best rival, {rival.name}, errs{times} ({rival.rmse:.4g})."
+        if ours.rmse > TIE * rival.rmse:
+            return f"{said} {rival.name} is better here ({rival.rmse:.4g})."
         said += f" The best rival, {rival.name}, does as well ({rival.rmse:.4g})"
         told = rival.name == "condition-input"  # which is given the ranges as an input
         return f"{said}; it is told the ranges, too." if told else f"{said}: the ranges bring nothing here."

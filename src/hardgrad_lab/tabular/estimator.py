@@ -28,6 +28,7 @@ from hardgrad_lab.tabular.training import LossOfRows, Recipe, Task, Training, cr
 STEPS = 4000  # optimiser steps that epochs="auto" aims at
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 300
 SMALLEST_BATCH, LARGEST_BATCH = 32, 1024
+INSPECTED = 4096  # training rows on which dead branches are looked for
 BLOCK = 4  # windows that a search holds out together
 
 
@@ -96,8 +97,8 @@ class _SwitchEstimator(BaseEstimator):  # type: ignore[misc]
         whole = np.flatnonzero(np.arange(len(first)) - first >= self.window - 1)
         if not len(whole):
             raise ValueError(
-                f"window must be at most the longest recording, got {self.window} for {len(columns)} rows in "
-                f"{len(np.unique(first))} recordings; choose a shorter window"
+                f"window must be at most the rows of the longest recording, {_longest(first)}, got {self.window}; "
+                "choose a shorter window"
             )
         blocks = self.window > 1 or groups is not None
         train, chosen = held_out(whole, first, self.validation, blocks=blocks, seed=seed)
@@ -115,7 +116,16 @@ class _SwitchEstimator(BaseEstimator):  # type: ignore[misc]
         self.split_ = len(training.task.train), len(training.task.held_out)
         index = self.ranges_.index(training.task.rows.key.cpu()[training.task.train.cpu()])
         self.visits_ = torch.bincount(index, minlength=len(self.ranges_)).tolist()
+        self._warn_of_ill_ranges(training.task)
         return self
+
+    def _warn_of_ill_ranges(self, task: Task) -> None:
+        """Warn of branches that are dead or say one thing; looked for on rows spread over those trained on."""
+        few = torch.linspace(0, len(task.train) - 1, min(INSPECTED, len(task.train))).long()
+        x, key = (part.cpu() for part in task.rows.take(task.train[few.to(task.train.device)]))
+        for each in hg.switch.inspect(self.network_, x.double(), key).ranges:
+            for problem in each.problems() if each.rows else ():
+                warnings.warn(problem, UserWarning, stacklevel=3)
 
     @property
     def ranges_(self) -> hg.Ranges:
@@ -264,6 +274,10 @@ class _SwitchEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _scaled(self, target: Array, train: NDArray[np.int64]) -> Tensor:
         raise NotImplementedError
+
+
+def _longest(first: NDArray[np.int64]) -> int:
+    return int(np.bincount(first).max())
 
 
 class SwitchRegressor(RegressorMixin, _SwitchEstimator):  # type: ignore[misc]

@@ -69,6 +69,14 @@ def read_frame(path: Path, names: list[str] | None) -> Frame:
     return _read_csv(path, names)
 
 
+def has_header(path: Path) -> bool:
+    """Return whether the first line of a file of text is no list of numbers."""
+    if path.suffix.lower() in PARQUETS or not path.is_file():
+        return True
+    first = _first_line(path)
+    return not all(_is_number(field) for field in first.split(max(DELIMITERS, key=first.count)))
+
+
 def _read_csv(path: Path, names: list[str] | None) -> Frame:
     first = _first_line(path)
     delimiter = max(DELIMITERS, key=first.count)

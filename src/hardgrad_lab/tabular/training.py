@@ -21,8 +21,9 @@ import hardgrad as hg
 from hardgrad_lab.runs.loop import DivergedError
 from hardgrad_lab.tabular.rows import Rows
 
-NARROW = 0.1  # half-width that the neighbourhood of a learnt point shrinks to, as a share of the range beside it
-POINT_RATE = 0.1  # learning rate of points whose span is one, as a share of the weights' rate
+# Learnt points look far at first and near at last; then they rest, and the branches settle.
+WIDE, NARROW, RESTS = 1.0, 0.1, 0.8
+POINT_RATE = 0.15  # learning rate of points whose span is one, as a share of the weights' rate
 WARM_UP = 0.03  # share of the steps over which the learning rate rises
 CHUNK = 65_536  # values of rows x inputs x 16 that an evaluation holds at a time; bounds its memory
 LossOfRows = Callable[[Tensor, Tensor], Tensor]
@@ -192,14 +193,14 @@ class Training:
             torch.cuda.set_rng_state(state["random_cuda"], self._sum.device)
 
     def _step(self) -> None:
+        if isinstance(self.task.ranges, hg.LearntRanges):
+            self.task.ranges.band = band(self.steps / self.all_steps)
         rows = self._batch()
         x, key = self.task.rows.take(rows)
         losses = self.task.loss_of_rows(self.model(x, key), self.task.target[rows])
-        loss = losses.mean() if self.recipe.loss == "mean" else balanced_mean(losses, self.task.ranges.index(key))
+        loss = losses.mean() if self.recipe.loss == "mean" else hg.per_branch_mean(losses, self.task.ranges.index(key))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.steps, self.all_steps, group["peak"])
-        if isinstance(self.task.ranges, hg.LearntRanges):
-            self.task.ranges.band = max(NARROW, 1 - self.steps / self.all_steps)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -235,7 +236,7 @@ class Training:
         sums = torch.zeros(len(ranges), dtype=torch.float64, device=losses.device).index_add(0, index, losses)
         counts = torch.bincount(index, minlength=len(ranges))
         means = (sums / counts).tolist()
-        weighed = balanced_mean(losses, index) if self.recipe.loss == "per_branch_mean" else losses.mean()
+        weighed = hg.per_branch_mean(losses, index) if self.recipe.loss == "per_branch_mean" else losses.mean()
         # A range without a held-out row has no loss, which plain JSON says as null.
         return {"held_out": float(weighed), "ranges": [mean if math.isfinite(mean) else None for mean in means]}
 
@@ -270,19 +271,17 @@ class uncounted:
             counter.copy_(before)
 
 
-def balanced_mean(losses: Tensor, index: Tensor) -> Tensor:
-    """Return the mean over the ranges present of each range's mean loss, so that no small range is drowned."""
-    counts = torch.bincount(index)
-    weights = 1 / (counts[index] * (counts > 0).sum())
-    return (losses * weights).sum()
-
-
 def learning_rate(step: int, steps: int, peak: float) -> float:
     """Return the learning rate of a step: a linear rise, then half a cosine down to zero."""
     rise = max(1, round(WARM_UP * steps))
     if step < rise:
         return peak * (step + 1) / rise
     return peak * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise))) / 2
+
+
+def band(share: float) -> float | None:
+    """Return how far learnt points look when this share of the steps is done, None where they rest."""
+    return None if share >= RESTS else WIDE * (NARROW / WIDE) ** (share / RESTS)
 
 
 def _optimizer(model: nn.Module, task: Task, recipe: Recipe) -> torch.optim.Optimizer:
