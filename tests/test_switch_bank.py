@@ -102,6 +102,12 @@ def test_chunks_hold_every_visited_range_once_and_little_padding() -> None:
         assert chunks[-1].stop <= sum(sizes) + layouts.ROWS_PER_KERNEL * 60
 
 
+def test_weights_picked_for_few_rows_lie_in_the_order_of_their_rows() -> None:
+    sizes = [1, 4] * 30  # in the ranges' own order the rows of every second one would be padded to four
+    index = torch.repeat_interleave(torch.arange(60), torch.tensor(sizes))
+    assert layouts.choose(index, sizes, list(range(60))).slots == sum(sizes)
+
+
 @pytest.mark.parametrize("layer", ELEMENTWISE, ids=lambda layer: layer.__name__)
 @pytest.mark.parametrize("rows", [6, 60], ids=["few", "many"])
 def test_every_elementwise_layer_has_its_gradient(layer: type[nn.Module], rows: int) -> None:
@@ -196,6 +202,10 @@ def test_hooks_and_autocast_and_transforms_run_the_branches() -> None:
     assert runs_in_bank(banked, x, key)
     with torch.autocast("cpu", torch.bfloat16):
         assert not runs_in_bank(banked, x, key)
+    z = x.clone().requires_grad_()
+    banked(z, key).square().sum().backward()
+    found = torch.func.grad(lambda x: banked(x, key).square().sum())(x)
+    torch.testing.assert_close(found, z.grad)
 
 
 def test_copies_and_pickles_have_memory_of_their_own() -> None:
