@@ -133,6 +133,12 @@ def test_a_cut_moves_to_the_best_of_all_rows_within_reach() -> None:
     assert found == min(range(true - 22, true + 9), key=losses.__getitem__)
 
 
+def test_a_cut_moves_to_a_far_edge_by_finer_and_finer_steps() -> None:
+    rows = rows_of(*planted(2000, 2, 3, noise=0.01, edges=(0.1,)))
+    true = int((rows.key < 0.1).sum())
+    assert best_near(rows, [(0, true - 187, 2000), (300, true + 101, 1900)], 200) == [true, true]
+
+
 def test_moved_cuts_cannot_be_moved_alone_for_a_gain() -> None:
     rows = rows_of(*planted(400, 2, 4, noise=0.5))
     path = move(rows, {4: [100, 200, 300]}, 7, {})
