@@ -208,6 +208,15 @@ def test_hooks_and_autocast_and_transforms_run_the_branches() -> None:
     torch.testing.assert_close(found, z.grad)
 
 
+def test_a_hook_on_a_parameter_alone_fires() -> None:
+    for register in ("register_hook", "register_post_accumulate_grad_hook"):
+        banked, _, x, key = tiny()
+        seen: list[str] = []
+        getattr(banked.branch(1)[2].weight, register)(lambda _, seen=seen: seen.append("weight"))
+        banked(x, key).sum().backward()
+        assert seen == ["weight"]
+
+
 def test_copies_and_pickles_have_memory_of_their_own() -> None:
     banked, apart, x, key = tiny()
     for again in (copy.deepcopy(banked), pickle.loads(pickle.dumps(banked))):
@@ -247,6 +256,21 @@ def test_a_gradient_of_x_alone_leaves_the_weights_alone() -> None:
     for p, q in zip(banked.parameters(), alone.parameters(), strict=True):
         assert (p.grad is None) == (q.grad is None)
         assert p.grad is None or torch.equal(p.grad, q.grad)
+
+
+def test_a_gradient_of_x_alone_is_not_handed_on_later() -> None:
+    banked, _, x, key = tiny()
+    z = x.clone().requires_grad_()
+    first, second = banked(z, key).sum(), banked(z, key).square().sum()
+    torch.autograd.grad(first, z)
+    second.backward()
+    alone, _, _, _ = tiny()
+    alone(x, key).square().sum().backward()
+    for p, q in zip(banked.parameters(), alone.parameters(), strict=True):
+        assert p.grad is q.grad is None or torch.equal(p.grad, q.grad)
+    banked(z, key)
+    assert banked._bank is not None
+    assert not banked._bank.piles
 
 
 def test_a_graph_kept_gives_its_gradient_again() -> None:
