@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,7 +32,9 @@ def transfer(story: Story) -> Figure:
     for i, label in enumerate(story.labels):
         shown = line if line is not None else dots
         mine = shown.index == i
-        style = {"linestyle": "-", "linewidth": 2.2} if line is not None else {"marker": ".", "linestyle": "none"}
+        style: dict[str, Any] = (
+            {"linestyle": "-", "linewidth": 2.2} if line is not None else {"marker": ".", "linestyle": "none"}
+        )
         name = label if len(story.labels) <= NAMED else None
         panel.plot(shown.x[mine], shown.predicted[mine], color=colour(i), markersize=4, label=name, zorder=3, **style)
     _edges(panel, story)

@@ -36,6 +36,7 @@ class _SwitchEstimator(BaseEstimator):  # type: ignore[misc]
     """What both estimators share: parameters, fitting, routing."""
 
     n_features_in_: int
+    feature_names_in_: NDArray[np.object_]
 
     def __init__(
         self,

@@ -136,11 +136,11 @@ def numbers(frame: Frame, name: str, option: str) -> Array:
     Raises:
         FileFault: for text in the column, with its line.
     """
-    column = frame.columns[name]
+    column: Any = frame.columns[name]
     if pd.api.types.is_numeric_dtype(column):
         known: Array = column.to_numpy(dtype=np.float64, na_value=np.nan)
         return known
-    converted = pd.to_numeric(column, errors="coerce")
+    converted: Any = pd.to_numeric(column, errors="coerce")
     odd = np.flatnonzero((converted.isna() & column.notna()).to_numpy())
     if len(odd):
         value, row = column.iloc[int(odd[0])], int(odd[0])
@@ -158,7 +158,8 @@ def holds_numbers(frame: Frame, name: str) -> bool:
     column = frame.columns[name]
     if pd.api.types.is_numeric_dtype(column):
         return True
-    return bool(pd.to_numeric(column, errors="coerce").notna().any())
+    converted: Any = pd.to_numeric(column, errors="coerce")
+    return bool(converted.notna().any())
 
 
 def read_sound(path: Path) -> tuple[Array, int]:

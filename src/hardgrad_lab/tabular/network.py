@@ -68,7 +68,7 @@ def build_switch(architecture: Architecture, factory: Factory | None = None) -> 
         ValueError: if a factory returns no module, or cannot be found.
     """
     made = architecture
-    ranges = hg.LearntRanges(made.points) if made.learn_points else hg.Ranges(made.points)
+    ranges = hg.LearntRanges(made.points, band=None) if made.learn_points else hg.Ranges(made.points)
     make = branch_maker(made, factory)
     # One call a range: a factory's parts need no reset_parameters then.
     branches = [make(made.in_features, 1.0) for _ in range(len(ranges))]

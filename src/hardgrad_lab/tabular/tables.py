@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -82,7 +83,8 @@ def read_table(paths: Sequence[Path], columns: Columns, names: list[str] | None,
     columns, notes = _settled(frames, columns)
     assert columns.key is not None
     assert columns.inputs is not None
-    wanted = list(dict.fromkeys([*columns.inputs, columns.key, *([columns.target] if columns.target else [])]))
+    seen = list(columns.inputs) if columns.key in columns.inputs else [*columns.inputs, columns.key]
+    wanted = seen if columns.target is None else [*seen, columns.target]
     parts = [pd.DataFrame({name: numbers(frame, name, _option(columns, name)) for name in wanted}) for frame in frames]
     kept = [_without_gaps(frame, part, drop_missing) for frame, part in zip(frames, parts, strict=True)]
     for frame, keep in zip(frames, kept, strict=True):
@@ -90,12 +92,11 @@ def read_table(paths: Sequence[Path], columns: Columns, names: list[str] | None,
             notes.append(f"{frame.path}: left out {dropped:,} of {len(keep):,} rows, which lack a value")
         if not keep.any():
             raise FileFault(f"{frame.path} has no row that has all of {', '.join(wanted)}")
-    whole = pd.concat([part[keep] for part, keep in zip(parts, kept, strict=True)], ignore_index=True)
+    whole: Any = pd.concat([part[keep] for part, keep in zip(parts, kept, strict=True)], ignore_index=True)
     row = np.concatenate([np.flatnonzero(keep) for keep in kept])
     file = np.repeat(np.arange(len(kept)), [int(keep.sum()) for keep in kept])
     begins = np.concatenate([[True], (np.diff(row) != 1) | (np.diff(file) != 0)])
     target = None if columns.target is None else whole[columns.target].to_numpy(dtype=np.float64)
-    seen = list(dict.fromkeys([*columns.inputs, columns.key]))
     return Table(
         inputs=whole[seen],
         target=target,
@@ -124,19 +125,19 @@ def read_pairs(inputs: Sequence[Path], targets: Sequence[Path] | None) -> Table:
     if targets is not None and len(targets) != len(inputs):
         raise FileFault(f"--target must name one file for each of {len(inputs)} inputs, got {len(targets)}")
     heard = [_samples(path) for path in inputs]
-    wanted = None if targets is None else [_samples(path) for path in targets]
-    rates = {path: rate for path, (_, rate) in zip([*inputs, *(targets or [])], [*heard, *(wanted or [])], strict=True)}
+    wanted = [] if targets is None else [_samples(path) for path in targets]
+    rates = {path: rate for path, (_, rate) in zip([*inputs, *(targets or [])], [*heard, *wanted], strict=True)}
     if len(set(rates.values())) > 1:
         said = ", ".join(f"{path} {rate or 'no'} Hz" for path, rate in rates.items())
         raise FileFault(f"all files must have one sample rate, got {said}; resample them first")
     rate = heard[0][1]
     notes: list[str] = []
     lengths = [len(samples) for samples, _ in heard]
-    if wanted is not None and targets is not None:
+    if targets is not None:
         for i, (samples, _) in enumerate(wanted):
             lengths[i] = _common_length(inputs[i], lengths[i], targets[i], len(samples), rate, notes)
     x = np.concatenate([samples[:n] for (samples, _), n in zip(heard, lengths, strict=True)])
-    y = None if wanted is None else np.concatenate([s[:n] for (s, _), n in zip(wanted, lengths, strict=True)])
+    y = None if targets is None else np.concatenate([s[:n] for (s, _), n in zip(wanted, lengths, strict=True)])
     file = np.repeat(np.arange(len(lengths)), lengths)
     return Table(
         inputs=pd.DataFrame({INPUT: x}),
@@ -226,5 +227,4 @@ def _without_gaps(frame: Frame, part: pd.DataFrame, drop_missing: bool) -> NDArr
             f"{frame.path}: {len(rows):,} of {len(part):,} rows lack a value: {', '.join(listed)}{more}; fill them, "
             "or leave them out with --drop-missing"
         )
-    keep: NDArray[np.bool_] = ~missing.any(axis=1)
-    return keep
+    return np.asarray(~missing.any(axis=1))
