@@ -9,7 +9,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from hardgrad_lab import SwitchClassifier, SwitchRegressor
 
-QUICK: dict[str, Any] = {"search": 2, "hidden": (16,), "epochs": 40, "batch_size": 32, "lr": 0.02}
+QUICK: dict[str, Any] = {"search": 2, "hidden": (16,), "epochs": 20, "batch_size": 32, "lr": 0.03}
 
 
 @parametrize_with_checks([SwitchRegressor(**QUICK), SwitchClassifier(**QUICK)])
