@@ -14,9 +14,9 @@ from hardgrad.switch.search.proxy import fit, fit_ranges, loss_of
 from hardgrad.switch.search.rows import Path, Rows
 from hardgrad.switch.search.sums import Moments
 
-# More ranges must gain by so many standard errors. On eight kinds of rows without ranges (100 problems each, n = 1000, 5
-# inputs, up to 6 ranges) two added none; one added some in 2 of 100 problems of one kind, and a range too many in 2 or 3
-# of 30 problems with five.
+# More ranges must gain by so many standard errors. On eight kinds of rows without ranges (100 problems each, n = 1000,
+# 5 inputs, up to 6 ranges) two added none; one added some in 2 of 100 problems of one kind, and a range too many in 2
+# or 3 of 30 problems with five.
 ERRORS = 2.0
 # Targets are taken to be known to 1e-5 of their spread: a gain below that is rounding.
 FLOOR = 1e-10
