@@ -33,12 +33,13 @@ class LearntRanges(Ranges):
     difference, to first order in the jump. A row that its own branch serves well pushes nowhere. Branches learn from
     their own rows alone, as ever: their gradients, and x's, are what plain ``Ranges`` give, bit for bit.
 
-    ``hardgrad.switch.threshold_loss`` lends the exact difference instead, and ``hardgrad.switch.refine`` places all
-    points at once; the first order alone finds a point only where branches misfit it plainly.
+    That alone finds a break that the branches plainly misfit. A branch that can follow a break inside its own range
+    leaves nothing to see near the point: then call ``hardgrad.switch.refine`` every so often, whose note has a recipe.
+    ``hardgrad.switch.threshold_loss`` lends the exact difference of the losses, row by row.
 
     Args:
-        points: the start, at least two numbers, strictly increasing. The outer two stay: an end decides between no two
-            branches. With inner points they must be finite.
+        points: the start, at least two numbers, strictly increasing. The outer two stay, since an end decides between
+            no two branches, and must be finite where there are inner points.
         band: half-width h of the neighbourhood that a point learns from, as a share of the narrower of the two ranges
             beside it at the start; above 0, at most 1. Set ``ranges.band`` as training goes on: wide finds a point far
             off, narrow places it. None lends nothing.

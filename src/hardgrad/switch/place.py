@@ -114,6 +114,13 @@ def refine(switch: Switch, x: Tensor, key: Tensor, target: Tensor, loss: RowLoss
         >>> round(done.after[1], 2), done.loss_after
         (0.95, 0.0)
 
+    Note:
+        A recipe that brought points back from 30 % off: ``band=None``; AdamW with a weight decay of 1.5 that falls to
+        zero by half of the steps, so that branches are too stiff at first to follow a break inside their range; rows
+        drawn evenly over the key; no call in the first 300 steps, while the branches know nothing; then one every 50
+        steps until 85 % of them, on 100 000 rows; a last one on all rows. A point that starts nearer to another's
+        break than to its own may take that one: give such a start to ``hardgrad.search_ranges`` instead.
+
     Source: the segmentation of Bellman 1961 (On the approximation of curves by line segments), with trained networks in
     the place of lines.
     """
