@@ -208,6 +208,32 @@ def test_subject_020_is_never_trained_on(made_data: Path) -> None:
     assert asked == list(TASKS["ecg"])
 
 
+def test_near_points_are_nearest_to_their_own_break() -> None:
+    for points in waveshaper.POINTS.values():
+        near = waveshaper.near_points(points)
+        assert list(near) == sorted(near)
+        for i, point in enumerate(near[1:-1], 1):
+            assert min(range(len(points)), key=lambda j: abs(points[j] - point)) == i
+            widths = points[i] - points[i - 1], points[i + 1] - points[i]
+            assert abs(point - points[i]) == pytest.approx(0.3 * min(*widths, abs(points[i]) or 9))
+
+
+def test_even_draws_take_as_many_rows_of_each_range_and_follow_its_points() -> None:
+    key = torch.cat([torch.linspace(-1, 0, 990), torch.linspace(0.1, 1, 10)])
+    part = Part(x=key[:, None], key=key, y=key[:, None])
+    ranges = hg.LearntRanges([-1.0, 0.05, 1.0])
+    drawn = Drawn(part, 100, 0, ranges)
+    assert int((drawn.batch()[0][:, 1] > 0.05).sum()) == 50
+    with torch.no_grad():
+        ranges.inner.fill_(-0.5)
+    assert int((drawn.batch()[0][:, 1] > -0.5).sum()) == 50
+    state = drawn.state_dict()
+    ahead = drawn.batch()[0]
+    other = Drawn(part, 100, 9, ranges)
+    other.load_state_dict(state)
+    assert torch.equal(other.batch()[0], ahead)
+
+
 def test_recordings_that_train_do_not_test() -> None:
     assert not set(waveshaper.TRAIN) & set(waveshaper.TESTS.values())
 

@@ -48,7 +48,7 @@ class FitOptions:
     lr: float | None = None
     """Peak learning rate."""
     points_lr: float | None = None
-    """The same for learnt points (waveshaper)."""
+    """The same for points that learn by a lent gradient (waveshaper)."""
     evaluations: int | None = None
     """How often to measure the error in a run."""
 

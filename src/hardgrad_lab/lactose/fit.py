@@ -18,14 +18,17 @@ from hardgrad_lab.lactose.experiments import rows_of
 from hardgrad_lab.lactose.keep import keep
 from hardgrad_lab.lactose.measure import esr, everything, predict
 from hardgrad_lab.lactose.settings import Setup
-from hardgrad_lab.lactose.waveshaper import deviation, wrong_points
+from hardgrad_lab.lactose.waveshaper import deviation, near_points, wrong_points
 from hardgrad_lab.runs.execute import How, Outcome, execute
 from hardgrad_lab.runs.loop import Plan, Training
 
 CURVE_ROWS = 10_000
 SEARCH_ROWS = 20_000
-# Learnt points look far at first and near at last; then they rest, and the branches settle.
-WIDE, NARROW, RESTS = 1.0, 0.1, 0.8
+# Of points that are placed: from when and how often, by how many rows, when they rest; how much the branches' weights
+# decay meanwhile, and till when. Branches that know nothing yet would lead points astray. Shares are of the run.
+FROM, EVERY, BY, RESTS, DECAY, DECAYS = 0.2, 25, 100_000, 0.8, 1.0, 0.5
+WINDOW = 0.1  # how far a point may move at once, of the narrower range beside it at the start
+WIDE, NARROW = 1.0, 0.1  # how far points that learn by a lent gradient look, at first and at last
 SPARE = 3  # ranges that the search may have beyond the true number
 LEAST_SHARE = 0.001  # the loudest range of the crusher holds 2 samples in 1,000
 CANDIDATES = 256
@@ -72,11 +75,13 @@ def begin(setup: Setup, seed: int, folder: Path | None, how: How, device: torch.
         cycle_momentum=False,
         final_div_factor=1e3,
     )
+    learning = Learning(setup, model, optimizer, rows.train)
+    places = learning.switch is not None and not learning.lends
     training = Training(
         model=model,
         optimizers=[optimizer],
-        schedulers=[schedule, cast(torch.optim.lr_scheduler.LRScheduler, Band(model, setup.steps))],
-        stream=Drawn(rows.train, setup.batch, seed),
+        schedulers=[schedule, cast(torch.optim.lr_scheduler.LRScheduler, learning)],
+        stream=Drawn(rows.train, setup.batch, seed, _points_of(model) if places else None),
         loss=_loss(model),
         evaluate=_evaluation(setup, seed, model, rows, how.results),
         sums=torch.zeros(2, dtype=torch.float64, device=device),
@@ -106,7 +111,13 @@ def _ranges(setup: Setup, rows: Rows) -> hg.Ranges:
         case "wrong":
             return hg.Ranges(wrong_points(rows.points))
         case "learnt":
+            return hg.LearntRanges(wrong_points(rows.points), band=None)
+        case "lent":
             return hg.LearntRanges(wrong_points(rows.points), band=WIDE)
+        case "near":
+            return hg.Ranges(near_points(rows.points))
+        case "learnt-near":
+            return hg.LearntRanges(near_points(rows.points), band=None)
         case "searched":
             return hg.Ranges(_searched(rows))
 
@@ -127,30 +138,40 @@ def _searched(rows: Rows) -> tuple[float, ...]:
 
 
 def _optimizer(setup: Setup, model: nn.Module) -> torch.optim.Optimizer:
-    moving = list(model.ranges.parameters()) if isinstance(model, hg.Switch) else []
-    rest = [parameter for parameter in model.parameters() if all(parameter is not other for other in moving)]
+    points = list(model.ranges.parameters()) if isinstance(model, hg.Switch) else []
+    rest = [parameter for parameter in model.parameters() if all(parameter is not point for point in points)]
     groups: list[dict[str, Any]] = [{"params": rest, "lr": setup.lr}]
-    groups += [{"params": moving, "lr": setup.points_lr}] if moving else []
-    return torch.optim.Adam(groups, fused=True)
+    groups += [{"params": points, "lr": setup.points_lr}] if points and setup.points == "lent" else []
+    return torch.optim.AdamW(groups, weight_decay=0.0, fused=True)
 
 
-class Band:
-    """How far the learnt points of a switch look, from wide to narrow; stepped as a schedule is.
+class Learning:
+    """How the points of a switch learn along a run; stepped as a schedule is. Other points are left alone.
+
+    Points that are placed move every so often to where the branches as they are serve the rows best. Weight decay keeps
+    the branches plain meanwhile: one that can already bend at a break has no need of a point there. Then the decay
+    ends, the points rest and the branches settle. Points that a gradient is lent to look far at first and near at last.
 
     Args:
-        model: a switch or a rival; one without learnt points is left alone.
-        steps: of the run.
+        setup: of the run.
+        model: a switch or a rival.
+        optimizer: of its branches, in the first group.
+        part: training rows, some of which place the points.
     """
 
-    def __init__(self, model: nn.Module, steps: int) -> None:
-        ranges = model.ranges if isinstance(model, hg.Switch) else None
-        self.ranges = ranges if isinstance(ranges, hg.LearntRanges) else None
-        self.steps, self.taken = steps, 0
+    def __init__(self, setup: Setup, model: nn.Module, optimizer: torch.optim.Optimizer, part: Part) -> None:
+        self.switch = learning_switch(model)
+        self.lends, self.steps, self.taken = setup.points == "lent", setup.steps, 0
+        self.group, self.few = optimizer.param_groups[0], some(part, BY, 0)
+        self._set()
 
     def step(self) -> None:
-        """Count a step, and set the band for the next."""
+        """Count a step; move the points if it is time."""
         self.taken += 1
         self._set()
+        due = self.taken % EVERY == 0 and FROM <= self.taken / self.steps <= RESTS
+        if self.switch is not None and not self.lends and due:
+            hg.switch.refine(self.switch, self.few.x, self.few.key, self.few.y, _of_rows, window=WINDOW)
 
     def state_dict(self) -> dict[str, Any]:
         """Return how many steps were taken."""
@@ -162,28 +183,48 @@ class Band:
         self._set()
 
     def _set(self) -> None:
-        if self.ranges is not None:
-            share = self.taken / self.steps / RESTS
-            self.ranges.band = None if share >= 1 else WIDE * (NARROW / WIDE) ** share
+        share = self.taken / self.steps
+        if self.switch is not None and self.lends and isinstance(self.switch.ranges, hg.LearntRanges):
+            self.switch.ranges.band = None if share >= RESTS else WIDE * (NARROW / WIDE) ** (share / RESTS)
+        elif self.switch is not None:
+            self.group["weight_decay"] = DECAY * max(0.0, 1 - share / DECAYS)
+
+
+def _points_of(model: nn.Module) -> hg.Ranges | None:
+    return model.ranges if isinstance(model, hg.Switch) and isinstance(model.ranges, hg.Ranges) else None
+
+
+def learning_switch(model: nn.Module) -> hg.Switch | None:
+    """Return the model if it is a switch whose points learn."""
+    return model if isinstance(model, hg.Switch) and isinstance(model.ranges, hg.LearntRanges) else None
+
+
+def _of_rows(said: Tensor, targets: Tensor) -> Tensor:
+    return (said - targets).square().sum(1)
 
 
 class Drawn:
-    """Batches of rows drawn with replacement: every contestant with a seed sees the same ones.
+    """Batches of rows drawn with replacement: every contestant with a seed sees the same ones, but for learnt points.
+
+    A switch that places its points draws as many rows from each of its ranges. Where a range holds two rows in a
+    thousand, its branch would else learn too late to hold its points.
 
     Args:
         part: the rows.
         batch: how many at a time.
         seed: of the draw.
+        ranges: draw evenly over these as they are at the time; None draws evenly over the rows.
     """
 
-    def __init__(self, part: Part, batch: int, seed: int) -> None:
-        self.part, self.batch_size = part, batch
+    def __init__(self, part: Part, batch: int, seed: int, ranges: hg.Ranges | None = None) -> None:
+        self.part, self.batch_size, self.ranges = part, batch, ranges
         self.generator = torch.Generator().manual_seed(seed)
+        self._points: tuple[float, ...] = ()
+        self._members: list[Tensor] = []
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """Return inputs, with the key as a last column, and targets."""
-        index = torch.randint(len(self.part), (self.batch_size,), generator=self.generator)
-        taken = self.part.take(index.to(self.part.x.device))
+        taken = self.part.take(self._index().to(self.part.x.device))
         return torch.cat([taken.x, taken.key.unsqueeze(1)], dim=1), taken.y
 
     def state_dict(self) -> dict[str, Any]:
@@ -193,6 +234,22 @@ class Drawn:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where ``state`` was taken."""
         self.generator.set_state(state["generator"])
+
+    def _index(self) -> Tensor:
+        if self.ranges is None:
+            return torch.randint(len(self.part), (self.batch_size,), generator=self.generator)
+        if self.ranges.points != self._points:
+            self._points, index = self.ranges.points, self.ranges.index(self.part.key).cpu()
+            members = [(index == i).nonzero()[:, 0] for i in range(len(self.ranges))]
+            self._members = [rows for rows in members if len(rows)]
+        shares = [self.batch_size // len(self._members)] * len(self._members)
+        shares[0] += self.batch_size - sum(shares)
+        return torch.cat(
+            [
+                rows[torch.randint(len(rows), (share,), generator=self.generator)]
+                for rows, share in zip(self._members, shares, strict=True)
+            ]
+        )
 
 
 def _loss(model: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:

@@ -18,7 +18,7 @@ from hardgrad_lab.runs.record import Run
 
 Experiment = Literal["piecewise", "ecg", "waveshaper"]
 Budget = Literal["smoke", "small", "paper"]
-Points = Literal["given", "wrong", "learnt", "searched"]
+Points = Literal["given", "wrong", "learnt", "lent", "near", "learnt-near", "searched"]
 Branch = Literal["mlp", "published"]
 Activation = Literal["relu", "tanh", "gelu", "elu", "silu"]
 
@@ -35,8 +35,10 @@ class Setup:
         task: which map or signal.
         contestant: which model, by its name in the table.
         system: which kind of model, one of ``hardgrad_lab.baselines.NAMES``.
-        points: of the switch: the true or published ones (given), 30 % off and fixed (wrong), 30 % off and learnt, or
-            searched in the training rows.
+        points: of the switch: the true or published ones (given); 30 % off and fixed (wrong), learnt by placing them
+            anew every so often (learnt), or learnt by the gradient that rows near them lend (lent); off by 30 % of the
+            narrower range beside each, where that is less, and fixed (near) or learnt (learnt-near); or searched in
+            the training rows.
         branch: an MLP of ``hidden`` widths, or the network that the published program has in each range.
         hidden: widths of a branch's hidden layers.
         activation: between them.
@@ -46,7 +48,7 @@ class Setup:
         steps: updates of the weights.
         batch: rows in a step.
         lr: peak learning rate of Adam, in one cycle.
-        points_lr: the same for learnt points.
+        points_lr: the same for points that learn by a lent gradient.
         evaluations: how often the error is measured in a run.
     """
 
@@ -114,6 +116,9 @@ CONTESTANTS: dict[Experiment, dict[str, dict[str, Any]]] = {
         "switch": {},
         "switch-wrong": {"points": "wrong"},
         "switch-learnt": {"points": "learnt"},
+        "switch-lent": {"points": "lent"},
+        "switch-near": {"points": "near"},
+        "switch-learnt-near": {"points": "learnt-near"},
         "switch-searched": {"points": "searched"},
         **_RIVALS,
         **_TABLE,

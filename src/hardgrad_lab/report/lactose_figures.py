@@ -155,7 +155,7 @@ def ranges(groups: Sequence[Group], part: str) -> Figure | None:
 
 def journeys(groups: Sequence[Group], truth: Mapping[str, Sequence[float]]) -> Figure | None:
     """Draw where learnt points were along the run, all seeds, and where they truly are."""
-    tasks = by_task([group for group in groups if group.config["points"] == "learnt"])
+    tasks = by_task([group for group in groups if group.config["contestant"] == "switch-learnt-near"])
     if not tasks:
         return None
     figure, axes = new_figure(len(tasks))
