@@ -174,6 +174,7 @@ def test_a_replaced_parameter_or_layer_is_the_one_that_runs() -> None:
     for layer in (banked, apart):
         layer.branch(2)[0].weight = nn.Parameter(torch.ones(12, 5, dtype=torch.float64))
     assert_same(banked, apart, x, key)
+    banked, apart, x, key = tiny()
     for layer in (banked, apart):
         layer.branch(3)[1] = nn.Tanh()
     assert_same(banked, apart, x, key)
@@ -294,8 +295,9 @@ def test_an_activation_checkpoint_gives_the_same_gradient(reentrant: bool) -> No
         torch.testing.assert_close(p.grad, q.grad)
 
 
-def test_weights_changed_before_the_backward_are_an_error() -> None:
-    banked, _, x, key = tiny()
+@pytest.mark.parametrize("rows", [6, 40], ids=["picked", "in place"])
+def test_weights_changed_before_the_backward_are_an_error(rows: int) -> None:
+    banked, _, x, key = tiny(rows)
     optimizer = torch.optim.SGD(banked.parameters(), lr=0.1)
     banked(x, key).sum().backward()
     loss = banked(x, key).sum()
