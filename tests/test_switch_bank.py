@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import hardgrad as hg
-from hardgrad.switch import layouts
-from hardgrad.switch.bank import ELEMENTWISE
+from hardgrad.switch.banks import layouts
+from hardgrad.switch.banks.bank import ELEMENTWISE
 
 
 def pair(branch: nn.Module, ranges: int) -> tuple[hg.Switch, hg.Switch]:

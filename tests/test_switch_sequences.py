@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import hardgrad as hg
-from hardgrad.switch.recurrent import RecurrentState
+from hardgrad.switch.sequences.recurrent import RecurrentState
 
 POINTS = [-1.0, -0.3, 0.4, 1.0]
 POLICIES = ["shared", "per_branch", "reset"]

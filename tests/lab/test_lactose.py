@@ -628,4 +628,5 @@ def test_help_and_reports_import_no_torch(tmp_path: Path, made_data: Path) -> No
 def test_figures_of_a_table_are_medians() -> None:
     assert spread([3e-6, 1e-6, 2e-5]) == "3.0e-06 [1.0e-06, 2.0e-05]"
     assert spread([0.5]) == "0.5"
-    assert spread([0.504, 0.501]) == "0.5"
+    assert spread([0.0504, 0.0501]) == "0.05"
+    assert spread([1.125, 1.1]) == "1.11 [1.1, 1.12]"

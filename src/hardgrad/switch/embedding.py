@@ -7,7 +7,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from hardgrad.switch.router import Router, count, in_graph
+from hardgrad.switch.routers.router import Router, count, in_graph
 from hardgrad.switch.switch import Switch
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from hardgrad.switch.router import Router
+from hardgrad.switch.routers.router import Router
 
 
 def column(key: Callable[[Tensor], Tensor] | int | None, x: Tensor, owner: str) -> Tensor:

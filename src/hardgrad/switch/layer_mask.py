@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hardgrad.switch.keys import column, refuse_learning
-from hardgrad.switch.router import Router, count, in_graph
+from hardgrad.switch.routers.router import Router, count, in_graph
 
 Table = Sequence[Sequence[float]] | Tensor
 

@@ -9,8 +9,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from hardgrad.switch.ranges import Ranges, keep_double
-from hardgrad.switch.router import Router
+from hardgrad.switch.routers.ranges import Ranges, keep_double
+from hardgrad.switch.routers.router import Router
 
 
 class Normalise(nn.Module):

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from hardgrad.switch import surgery
-from hardgrad.switch.bank import Bank
-from hardgrad.switch.learnt import LearntRanges
-from hardgrad.switch.lend import lend
+from hardgrad.switch.banks.bank import Bank
+from hardgrad.switch.branches import one_a_range
 from hardgrad.switch.normalise import Normalise
-from hardgrad.switch.router import Router, in_graph, one_of
+from hardgrad.switch.routers.router import Router, in_graph, one_of
+from hardgrad.switch.thresholds.learnt import LearntRanges
+from hardgrad.switch.thresholds.lend import lend
+from hardgrad.switch.training import surgery
 from hardgrad.switch.ways import run
 
 
@@ -81,7 +81,7 @@ class Switch(nn.Module):
         super().__init__()
         one_of("Switch", "init", init, ("independent", "identical"))
         self.ranges = ranges
-        self.branches = nn.ModuleList(_one_a_range(ranges, branches, init))
+        self.branches = nn.ModuleList(one_a_range(ranges, branches, init))
         self.key = key
         self.normalise = Normalise(ranges, normalise) if normalise else None
         self.bank = bank
@@ -118,7 +118,7 @@ class Switch(nn.Module):
         return x.flatten(0, len(shape) - 1), key.flatten(0, len(shape) - 1), index, shape
 
     def split(self, i: int, at: float, optimizer: torch.optim.Optimizer | None = None) -> None:
-        """Split range i in two, both with its weights and its optimiser state; see ``hardgrad.switch.surgery``."""
+        """Split range i in two, both with its weights and its optimiser state; see ``training/surgery.py``."""
         surgery.split(self, i, at, optimizer)
 
     def merge(
@@ -129,11 +129,11 @@ class Switch(nn.Module):
         *,
         keep: Literal["most_visited", "i", "j", "mean"] = "most_visited",
     ) -> None:
-        """Join two ranges side by side into one; see ``hardgrad.switch.surgery``."""
+        """Join two ranges side by side into one; see ``training/surgery.py``."""
         surgery.merge(self, i, j, optimizer, keep)
 
     def warm_start(self, model: nn.Module) -> None:
-        """Copy a trained model's weights into every branch; see ``hardgrad.switch.surgery``."""
+        """Copy a trained model's weights into every branch; see ``training/surgery.py``."""
         surgery.warm_start(self, model)
 
     def drop_unvisited_grads(self) -> None:
@@ -163,34 +163,3 @@ class Switch(nn.Module):
                 "build it with key=, a function of x or a column's number"
             )
         return x[..., self.key] if isinstance(self.key, int) else self.key(x)
-
-
-def _one_a_range(ranges: Router, branches: nn.Module | Sequence[nn.Module], init: str) -> list[nn.Module]:
-    if isinstance(branches, nn.Module) and not isinstance(branches, nn.ModuleList):
-        copies = [copy.deepcopy(branches) for _ in range(ranges.branches)]
-        if init == "independent":
-            for each in copies:
-                draw_again(each)
-        return copies
-    given = list(branches)
-    if len(given) != ranges.branches:
-        names = ", ".join(ranges.label(i) for i in range(ranges.branches))
-        raise ValueError(
-            f"Switch: branches must be one module, or one for each of the {ranges.branches} ranges ({names}), got "
-            f"{len(given)}"
-        )
-    return given
-
-
-def draw_again(module: nn.Module) -> None:
-    """Draw new initial weights for every part of a module, in place, or raise if a part cannot."""
-    for name, part in module.named_modules():
-        reset = getattr(part, "reset_parameters", None) or getattr(part, "_reset_parameters", None)
-        if callable(reset):
-            reset()
-        elif next(part.parameters(recurse=False), None) is not None:
-            raise ValueError(
-                f'Switch: init="independent" needs a reset_parameters() method in each part that has weights, and '
-                f"{type(part).__name__} ({name or 'the branch itself'}) has none; add one, pass one module for each "
-                'range, or use init="identical"'
-            )

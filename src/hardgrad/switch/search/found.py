@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from hardgrad.switch.ranges import Ranges
+from hardgrad.switch.routers.ranges import Ranges
 from hardgrad.switch.search.criterion import Tried
 from hardgrad.switch.search.report import table
 

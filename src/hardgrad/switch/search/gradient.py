@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from hardgrad.approximators import mlp
-from hardgrad.switch.learnt import LearntRanges
 from hardgrad.switch.switch import Switch
+from hardgrad.switch.thresholds.learnt import LearntRanges
 
 
 class Gradient:

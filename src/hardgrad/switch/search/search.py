@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hardgrad.switch.router import one_of
+from hardgrad.switch.routers.router import one_of
 from hardgrad.switch.search.bootstrap import intervals, one_range_p_value, resampled, support
 from hardgrad.switch.search.criterion import (
     Tried,

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hardgrad.switch.ranges import Ranges, check_key
-from hardgrad.switch.router import Router
+from hardgrad.switch.routers.ranges import Ranges, check_key
+from hardgrad.switch.routers.router import Router
 
 
 class Grid(Router):

@@ -8,8 +8,8 @@ from typing import Union
 import torch
 from torch import Tensor, nn
 
-from hardgrad.switch.ranges import Ranges, check_key
-from hardgrad.switch.router import Router, in_graph
+from hardgrad.switch.routers.ranges import Ranges, check_key
+from hardgrad.switch.routers.router import Router, in_graph
 
 Then = Union[str, "If"]
 

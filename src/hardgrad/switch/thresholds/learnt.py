@@ -9,8 +9,8 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from hardgrad.switch.ranges import Ranges, keep_double
-from hardgrad.switch.router import Router
+from hardgrad.switch.routers.ranges import Ranges, keep_double
+from hardgrad.switch.routers.router import Router
 
 # Two points never come nearer than this share of the narrowest range given: a range without width cannot be mapped to
 # [-1, 1], and one without rows could never grow again.

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from hardgrad.switch.learnt import LearntRanges
-from hardgrad.switch.router import in_graph
+from hardgrad.switch.routers.router import in_graph
+from hardgrad.switch.thresholds.learnt import LearntRanges
 
 if TYPE_CHECKING:
     from hardgrad.switch.switch import Switch

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from hardgrad.switch.learnt import LearntRanges
-from hardgrad.switch.ranges import Ranges
-from hardgrad.switch.router import one_of
+from hardgrad.switch.routers.ranges import Ranges
+from hardgrad.switch.routers.router import one_of
+from hardgrad.switch.thresholds.learnt import LearntRanges
 
 if TYPE_CHECKING:
     from hardgrad.switch.switch import Switch

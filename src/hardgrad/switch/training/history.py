@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hardgrad.switch.router import Router
+from hardgrad.switch.routers.router import Router
 from hardgrad.switch.switch import Switch
 
 

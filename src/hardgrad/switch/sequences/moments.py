@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hardgrad.switch import pieces
-from hardgrad.switch.cells import CELLS, Cell
+from hardgrad.switch.sequences import pieces
+from hardgrad.switch.sequences.cells import CELLS, Cell
 
 
 class Schedule(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from hardgrad.switch.layouts import Chunks, choose
+from hardgrad.switch.banks.layouts import Chunks, choose
 
 # One element in, one element out, no weights: running one of them on the rows of all branches at once changes nothing.
 ELEMENTWISE = (

@@ -8,8 +8,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from hardgrad.switch.ranges import Ranges, check_key
-from hardgrad.switch.router import count, in_graph
+from hardgrad.switch.routers.ranges import Ranges, check_key
+from hardgrad.switch.routers.router import count, in_graph
 
 
 class Hysteresis(Ranges):

@@ -8,11 +8,11 @@ from typing import Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from hardgrad.switch import memory
-from hardgrad.switch.hysteresis import Hysteresis
 from hardgrad.switch.keys import column, refuse_learning
-from hardgrad.switch.recurrent import RecurrentState, RecurrentSwitch
-from hardgrad.switch.router import Router, count, in_graph, one_of
+from hardgrad.switch.routers.hysteresis import Hysteresis
+from hardgrad.switch.routers.router import Router, count, in_graph, one_of
+from hardgrad.switch.sequences import memory
+from hardgrad.switch.sequences.recurrent import RecurrentState, RecurrentSwitch
 from hardgrad.switch.switch import Switch
 from hardgrad.switch.ways import run
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hardgrad.switch import moments, pieces
+from hardgrad.switch.sequences import moments, pieces
 
 # So few rows that torch's fused layers, a call for each run, lose to the cells whatever the runs' length (measured on a
 # CPU, forward and backward over one fused call: 1 row 1.1 to 2.1 against 0.8 to 1.1, 32 rows 1.0 to 1.5 against 1.5).

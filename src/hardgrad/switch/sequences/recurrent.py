@@ -8,11 +8,11 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hardgrad.switch import memory, pieces
-from hardgrad.switch.hysteresis import Hysteresis
+from hardgrad.switch.branches import one_a_range
 from hardgrad.switch.keys import column, refuse_learning
-from hardgrad.switch.router import Router, count, in_graph, one_of
-from hardgrad.switch.switch import _one_a_range
+from hardgrad.switch.routers.hysteresis import Hysteresis
+from hardgrad.switch.routers.router import Router, count, in_graph, one_of
+from hardgrad.switch.sequences import memory, pieces
 
 
 class RecurrentState(NamedTuple):
@@ -96,7 +96,7 @@ class RecurrentSwitch(nn.Module):
         one_of("RecurrentSwitch", "state", state, ("shared", "per_branch", "reset"))
         one_of("RecurrentSwitch", "init", init, ("independent", "identical"))
         self.ranges = ranges
-        self.branches = nn.ModuleList(_one_a_range(ranges, branches, init))
+        self.branches = nn.ModuleList(one_a_range(ranges, branches, init))
         self.state = state
         self.key = key
         for i, branch in enumerate(self.branches):

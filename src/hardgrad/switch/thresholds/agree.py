@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hardgrad.switch.learnt import LearntRanges
-from hardgrad.switch.lend import near, served
 from hardgrad.switch.switch import Switch
+from hardgrad.switch.thresholds.learnt import LearntRanges
+from hardgrad.switch.thresholds.lend import near, served
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Many equal branches run together: their weights stacked, their rows laid out."""

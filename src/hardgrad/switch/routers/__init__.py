@@ -1,0 +1,1 @@
+"""Conditions: from a key to the number of a branch."""

@@ -1,0 +1,1 @@
+"""Switches along time: branches with a memory, and fades over a change."""
