@@ -309,8 +309,8 @@ def test_export_routes_by_the_current_points() -> None:
     torch.testing.assert_close(program(few, few[:, 0]), switch(few, few[:, 0]))
 
 
-def test_compiled_training_lends_the_same_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch._dynamo.config, "capture_dynamic_output_shape_ops", True)
+@torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True)
+def test_compiled_training_lends_the_same_gradient() -> None:
     switch, _ = pair(normalise=[0])
     for branch in switch.branches:
         branch[1].p = 0.0
