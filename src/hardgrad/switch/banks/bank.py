@@ -232,7 +232,8 @@ def _stack(leaves: list[nn.Parameter]) -> Tensor:
     stacked = torch.stack([leaf.detach() for leaf in leaves])
     for leaf, row in zip(leaves, stacked.unbind(0), strict=True):
         view = nn.Parameter(row.detach(), requires_grad=leaf.requires_grad)
-        view.__dict__.update(leaf.__dict__)
+        for name, value in vars(leaf).items():
+            setattr(view, name, value)
         grad = leaf.grad
         try:
             # A swap and not `leaf.data = row`, because it shares the version counter: a step taken between a forward
