@@ -21,6 +21,8 @@ from hardgrad.switch.thresholds.learnt import LearntRanges as LearntRanges
 from hardgrad.switch.thresholds.place import Refined as Refined
 from hardgrad.switch.thresholds.place import refine as refine
 from hardgrad.switch.thresholds.place import threshold_loss as threshold_loss
+from hardgrad.switch.thresholds.relocate import Relocated as Relocated
+from hardgrad.switch.thresholds.relocate import relocate as relocate
 from hardgrad.switch.training.health import Health as Health
 from hardgrad.switch.training.health import inspect as inspect
 from hardgrad.switch.training.history import History as History

@@ -27,6 +27,7 @@ SEARCH_ROWS = 20_000
 # Of points that are placed: from when and how often, by how many rows, when they rest; how much the branches' weights
 # decay meanwhile, and till when. Branches that know nothing yet would lead points astray. Shares are of the run.
 FROM, EVERY, BY, RESTS, DECAY, DECAYS = 0.2, 25, 100_000, 0.8, 1.0, 0.5
+MOVES, MOVED = 12, 0.65  # how often in a run a range may move to where one is missing, and till when
 WINDOW = 0.1  # how far a point may move at once, of the narrower range beside it at the start
 WIDE, NARROW = 1.0, 0.1  # how far points that learn by a lent gradient look, at first and at last
 SPARE = 3  # ranges that the search may have beyond the true number
@@ -162,16 +163,20 @@ class Learning:
     def __init__(self, setup: Setup, model: nn.Module, optimizer: torch.optim.Optimizer, part: Part) -> None:
         self.switch = learning_switch(model)
         self.lends, self.steps, self.taken = setup.points == "lent", setup.steps, 0
-        self.group, self.few = optimizer.param_groups[0], some(part, BY, 0)
+        self.optimizer, self.group, self.few = optimizer, optimizer.param_groups[0], some(part, BY, 0)
         self._set()
 
     def step(self) -> None:
         """Count a step; move the points if it is time."""
         self.taken += 1
         self._set()
-        due = self.taken % EVERY == 0 and FROM <= self.taken / self.steps <= RESTS
-        if self.switch is not None and not self.lends and due:
-            hg.switch.refine(self.switch, self.few.x, self.few.key, self.few.y, _of_rows, window=WINDOW)
+        share = self.taken / self.steps
+        if self.switch is None or self.lends or self.taken % EVERY or not FROM <= share <= RESTS:
+            return
+        rows = self.few.x, self.few.key, self.few.y
+        if self.taken % (self.steps // MOVES) < EVERY and share <= MOVED:
+            hg.switch.relocate(self.switch, *rows, self.optimizer)
+        hg.switch.refine(self.switch, *rows, _of_rows, window=WINDOW)
 
     def state_dict(self) -> dict[str, Any]:
         """Return how many steps were taken."""

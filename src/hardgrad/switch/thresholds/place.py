@@ -119,7 +119,7 @@ def refine(switch: Switch, x: Tensor, key: Tensor, target: Tensor, loss: RowLoss
         zero by half of the steps, so that branches are too stiff at first to follow a break inside their range; rows
         drawn evenly over the key; no call in the first 300 steps, while the branches know nothing; then one every 50
         steps until 85 % of them, on 100 000 rows; a last one on all rows. A point that starts nearer to another's
-        break than to its own may take that one: give such a start to ``hardgrad.search_ranges`` instead.
+        break than to its own may take that one: ``relocate`` moves it to the one that is missing.
 
     Source: the segmentation of Bellman 1961 (On the approximation of curves by line segments), with trained networks in
     the place of lines.
