@@ -24,9 +24,9 @@ from hardgrad_lab.runs.loop import Plan, Training
 
 CURVE_ROWS = 10_000
 SEARCH_ROWS = 20_000
-# Of points that are placed: from when and how often, by how many rows (at the very end by all), when they rest; how much
-# the branches' weights decay meanwhile, and till when. Branches that know nothing yet would lead points astray. Shares
-# are of the run.
+# Of points that are placed: from when and how often, by how many rows (at the very end by all), when they rest; how
+# much the branches' weights decay meanwhile, and till when. Branches that know nothing yet would lead points astray.
+# Shares are of the run.
 FROM, EVERY, BY, RESTS, DECAY, DECAYS = 0.2, 25, 100_000, 0.8, 1.0, 0.5
 MOVES, MOVED = 12, 0.65  # how often in a run a range may move to where one is missing, and till when
 WINDOW = 0.1  # how far a point may move at once, of the narrower range beside it at the start
@@ -151,8 +151,9 @@ class Learning:
     """How the points of a switch learn along a run; stepped as a schedule is. Other points are left alone.
 
     Points that are placed move every so often to where the branches as they are serve the rows best, and now and then a
-    range that is not needed moves to where one is missing. Weight decay keeps the branches plain meanwhile: one that can already bend at a break has no need of a point there. Then the decay
-    ends, the points rest and the branches settle. Points that a gradient is lent to look far at first and near at last.
+    range that is not needed moves to where one is missing. Weight decay keeps the branches plain meanwhile: one that can
+    already bend at a break has no need of a point there. Then the decay ends, the points rest and the branches settle.
+    Points that a gradient is lent to look far at first and near at last.
 
     Args:
         setup: of the run.
@@ -174,7 +175,7 @@ class Learning:
         self._set()
         share = self.taken / self.steps
         last = self.taken == self.steps
-        if self.switch is None or self.lends or (self.taken % EVERY or not FROM <= share <= RESTS) and not last:
+        if self.switch is None or self.lends or ((self.taken % EVERY or not FROM <= share <= RESTS) and not last):
             return
         part = self.every if last else self.few
         rows = part.x, part.key, part.y
