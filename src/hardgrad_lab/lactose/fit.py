@@ -150,10 +150,10 @@ def _optimizer(setup: Setup, model: nn.Module) -> torch.optim.Optimizer:
 class Learning:
     """How the points of a switch learn along a run; stepped as a schedule is. Other points are left alone.
 
-    Points that are placed move every so often to where the branches as they are serve the rows best, and now and then a
-    range that is not needed moves to where one is missing. Weight decay keeps the branches plain meanwhile: one that can
-    already bend at a break has no need of a point there. Then the decay ends, the points rest and the branches settle.
-    Points that a gradient is lent to look far at first and near at last.
+    Points that are placed move every so often to where the branches as they are serve the rows best, and now and then
+    a range that is not needed moves to where one is missing. Weight decay keeps the branches plain meanwhile: one that
+    can already bend at a break has no need of a point there. Then the decay ends, the points rest and the branches
+    settle. Points that a gradient is lent to look far at first and near at last.
 
     Args:
         setup: of the run.
