@@ -33,7 +33,8 @@ INTRODUCTIONS = {
     ),
     "waveshaper": (
         "Circuits by formula, driven by real guitars and drums; other recordings test. The switch has the true points; "
-        "points 30 % off that stay (switch-wrong), are placed anew every so often in training (switch-learnt) or learn "
+        "points 30 % off that stay (switch-wrong), are placed anew every so often in training, a range that is not needed "
+        "moving to where one is missing (switch-learnt), or learn "
         "by the gradient that rows near them lend (switch-lent); points off by 30 % of the narrower range beside each, "
         "where that is less, that stay (switch-near) or are placed anew (switch-learnt-near); or points searched in "
         "the training rows (switch-searched). Points off: the worst one's distance to the truth, as a share of it. A "
