@@ -32,13 +32,13 @@ INTRODUCTIONS = {
         "020 is unseen and never trained on. Filters, scaling, windows and ranges are those of the published program."
     ),
     "waveshaper": (
-        "Circuits by formula, driven by real guitars and drums; other recordings test. The switch has the true points; "
-        "points 30 % off that stay (switch-wrong), are placed anew every so often in training, with ranges that "
-        "move to where one is missing (switch-learnt), or learn by the gradient that rows near them lend (switch-lent); "
-        "points off by 30 % of the narrower range beside each, where that is less, that stay (switch-near) or are placed anew (switch-learnt-near); or points searched in "
-        "the training rows (switch-searched). Points off: the worst one's distance to the truth, as a share of it. A "
-        "switch that places its points draws its rows evenly over its ranges. condition-input and film are told the "
-        "true ranges."
+        "Circuits by formula, driven by real guitars and drums; other recordings test. The switch has the true "
+        "points; points 30 % off that stay (switch-wrong), are placed anew every so often in training, with ranges "
+        "that move to where one is missing (switch-learnt), or learn by the gradient that rows near them lend "
+        "(switch-lent); points off by 30 % of the narrower range beside each, where that is less, that stay (switch- "
+        "near) or are placed and moved (switch-learnt-near); or points searched in the training rows (switch- "
+        "searched). Points off: the worst one's distance to the truth, as a share of it. A switch that places its "
+        "points draws its rows evenly over its ranges. condition-input and film are told the true ranges."
     ),
 }
 FAIRNESS = (
