@@ -138,5 +138,7 @@ def test_mistakes_are_named() -> None:
     mixed = hg.Switch(hg.LearntRanges([0, 2, 4]), [nn.Linear(1, 1), nn.Sequential(nn.Linear(1, 2), nn.Linear(2, 1))])
     with pytest.raises(ValueError, match="one architecture, but branch 1"):
         hg.switch.relocate(mixed.double(), x, x[:, 0], x)
+    with pytest.raises(ValueError, match=r"outputs' shape \(1,\) for each row, got \(\)"):
+        hg.switch.relocate(levels([0.0, 2.0, 4.0], [0.0, 1.0]), x, x[:, 0], x[:, 0])
     with pytest.raises(ValueError, match=r"worth must be at least 1, got 0.5"):
         hg.switch.relocate(levels([0.0, 2.0, 4.0], [0.0, 1.0]), x, x[:, 0], x, worth=0.5)

@@ -68,7 +68,8 @@ def relocate(
         What was done, or None where nothing was worth it.
 
     Raises:
-        ValueError: for other ranges, branches of different architectures, or ``worth`` below 1.
+        ValueError: for other ranges, branches of different architectures, targets of another shape than the outputs,
+            or ``worth`` below 1.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -114,6 +115,11 @@ def relocate(
 def _errors(switch: Switch, rows: Tensor, mine: Tensor, wanted: Tensor, by: int) -> Tensor:
     """Return the difference between branch ``by`` and the targets, on the rows at positions ``mine``: (M, outputs)."""
     said = served(switch, rows, mine, torch.full_like(mine, by))
+    if said.shape[1:] != wanted.shape[1:]:
+        raise ValueError(
+            f"relocate: target must have the outputs' shape {tuple(said.shape[1:])} for each row, got "
+            f"{tuple(wanted.shape[1:])}; add or drop a dimension"
+        )
     return (said - wanted[mine]).double().flatten(1)
 
 
