@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from hardgrad.switch.banks.bank import Bank
 from hardgrad.switch.branches import one_a_range
+from hardgrad.switch.keys import column
 from hardgrad.switch.normalise import Normalise
 from hardgrad.switch.routers.router import Router, in_graph, one_of
 from hardgrad.switch.thresholds.learnt import LearntRanges
@@ -106,7 +107,7 @@ class Switch(nn.Module):
         Raises:
             ValueError: as the switch itself, for a key that is missing or does not match x.
         """
-        key = self._key(x) if key is None else key
+        key = column(self.key, x, "Switch") if key is None else key
         shape = key.shape if self.ranges.keys == 0 else key.shape[:-1]
         if not shape or x.shape[: len(shape)] != shape:
             what = "x's leading dimensions" + (" and a last one of the keys" if self.ranges.keys else "")
@@ -155,11 +156,3 @@ class Switch(nn.Module):
         if self._bank is None or self._bank.branches != list(self.branches):
             self._bank = Bank(list(self.branches))
         return self._bank
-
-    def _key(self, x: Tensor) -> Tensor:
-        if self.key is None:
-            raise ValueError(
-                "Switch: forward must be given a key, since the switch was built without one; call switch(x, key), or "
-                "build it with key=, a function of x or a column's number"
-            )
-        return x[..., self.key] if isinstance(self.key, int) else self.key(x)
