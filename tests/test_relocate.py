@@ -113,6 +113,19 @@ def test_weights_optimiser_state_and_scales_move_along(
     assert all(a is b for a, b in zip(held, switch.parameters(), strict=True))
 
 
+def test_a_state_is_dropped_where_the_branch_that_moves_in_has_none() -> None:
+    switch = levels([0.0, 0.4, 1.0, 2.0, 4.0], [0.0, 0.0, 1.0, 2.5])
+    optimizer = torch.optim.Adam(switch.branches.parameters(), lr=0.0)
+    x = torch.full((3, 1), 0.7, dtype=torch.float64)
+    (switch(x, x[:, 0]) - 1).sum().backward()  # the second branch alone has been trained
+    optimizer.step()
+    done = hg.switch.relocate(switch, rows(), rows()[:, 0], staircase(rows()), optimizer)
+    assert done is not None
+    assert done.given_up in (0, 1)
+    trained = [branch.bias in optimizer.state for branch in switch.branches]
+    assert trained == ([True, False, False, False] if done.given_up == 0 else [False] * 4)
+
+
 def test_nothing_moves_where_nothing_is_missing() -> None:
     x = rows()
     switch = levels([0.0, 1.0, 2.0, 3.0, 4.0], [0.0, 1.0, 2.0, 3.0])
