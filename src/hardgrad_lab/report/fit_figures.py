@@ -54,7 +54,7 @@ def by_range(story: Story) -> Figure:
     if (rival := story.rival) is not None:
         marks = [(i, rmse) for i, rmse in enumerate(rival.ranges) if rmse is not None]
         errors.plot(*zip(*marks, strict=True), "_", color=INK, markersize=18, markeredgewidth=2, label=rival.name)
-        errors.legend(frameon=False, fontsize=9)
+        legend(figure, [errors])
     errors.set_ylabel("RMSE on test rows")
     visits.bar(places, story.visits, color=colours, width=0.7)
     visits.set_ylabel("training rows")
