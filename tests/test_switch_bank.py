@@ -218,6 +218,48 @@ def test_a_hook_on_a_parameter_alone_fires() -> None:
         assert seen == ["weight"]
 
 
+def test_a_backward_hook_of_a_layer_fires() -> None:
+    banked, _, x, key = tiny()
+    seen: list[str] = []
+    banked.branch(1)[2].register_full_backward_hook(lambda *_: seen.append("layer"))
+    banked(x, key).sum().backward()
+    assert seen == ["layer"]
+
+
+def test_a_branch_moved_alone_runs_itself_however_often() -> None:
+    banked, apart, x, key = tiny()
+    other = torch.arange(8) % 2 * 2 + 0.5  # ranges 0 and 2, still in double precision
+    for layer in (banked, apart):
+        layer.branch(1).float()
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match="dtype"):
+            banked(x, key)
+        assert_same(banked, apart, x[:8], other)
+    for layer in (banked, apart):
+        layer.branch(1).double()
+        nn.init.ones_(layer.branch(1)[0].weight)
+    assert_same(banked, apart, x, key)
+    assert runs_in_bank(banked, x, key)
+
+
+def test_a_parameter_that_two_branches_share_stays_shared() -> None:
+    torch.manual_seed(0)
+    branches = [mlp().double() for _ in range(5)]
+    branches[2][0].weight = branches[1][0].weight
+    points = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    banked = hg.Switch(hg.Ranges(points), branches, bank=True)
+    apart = hg.Switch(hg.Ranges(points), copy.deepcopy(nn.ModuleList(branches)))
+    _, _, x, key = tiny()
+    for layer in (banked, apart):
+        with torch.no_grad():
+            layer.branch(1)[0].weight.mul_(2)
+    for _ in range(2):
+        assert_same(banked, apart, x, key)
+    first = banked(x, key).sum()
+    banked(x, key)  # nothing that the first call's backward needs may move
+    first.backward()
+
+
 def test_copies_and_pickles_have_memory_of_their_own() -> None:
     banked, apart, x, key = tiny()
     for again in (copy.deepcopy(banked), pickle.loads(pickle.dumps(banked))):

@@ -154,6 +154,7 @@ def _run(
                 run_or_stop(
                     run,
                     how,
+                    # mypy infers no type for a default.
                     lambda setup=setup, seed=seed: reproduce(setup, seed, choice.data, how, console),  # type: ignore[misc]
                 ),
                 console,

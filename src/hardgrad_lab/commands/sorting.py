@@ -116,7 +116,7 @@ def sorting(
 
     for each in range(seed, seed + seeds):
         run = config.run(each)
-        say(run_or_stop(run, how, lambda each=each: reproduce(config, each, how, console)), console)  # type: ignore[misc]
+        say(run_or_stop(run, how, lambda each=each: reproduce(config, each, how, console)), console)  # type: ignore[misc]  # mypy infers no type for a default
     return show_report("sorting", machine.out, machine.out / "report", console)
 
 

@@ -86,6 +86,7 @@ def _sounds(folder: Path, what: str, contestant: str, model: nn.Module, part: Pa
         samples = _array(sound.clamp(-1, 1))
         write_atomically(
             folder / f"{what}-{name}.wav",
+            # mypy infers no type for a default.
             lambda file, samples=samples: soundfile.write(file, samples, rate, format="WAV", subtype="PCM_16"),  # type: ignore[misc]
         )
 

@@ -38,13 +38,13 @@ def check_parameters(estimator: Any) -> None:
 
 def rows_and_targets(estimator: Any, X: ArrayLike, y: ArrayLike, *, numeric: bool) -> tuple[Array, NDArray[Any]]:
     """Return what scikit-learn makes of rows and targets, and let the estimator remember the columns."""
-    checked: Any = validate_data(estimator, X, y, dtype=np.float64, y_numeric=numeric)  # pyright: ignore
+    checked: Any = validate_data(estimator, X, y, dtype=np.float64, y_numeric=numeric)  # pyright: ignore  # scikit-learn has no types
     return checked[0], checked[1]
 
 
 def rows_like_those_fitted(estimator: Any, X: ArrayLike) -> Array:
     """Return what scikit-learn makes of rows, whose columns must be those that the estimator was fitted to."""
-    checked: Any = validate_data(estimator, X, dtype=np.float64, reset=False)  # pyright: ignore
+    checked: Any = validate_data(estimator, X, dtype=np.float64, reset=False)  # pyright: ignore  # scikit-learn has no types
     columns: Array = checked
     return columns
 

@@ -32,7 +32,7 @@ INSPECTED = 4096  # training rows on which dead branches are looked for
 BLOCK = 4  # windows that a search holds out together
 
 
-class _SwitchEstimator(BaseEstimator):  # type: ignore[misc]
+class _SwitchEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """What both estimators share: parameters, fitting, routing."""
 
     n_features_in_: int
@@ -281,7 +281,7 @@ def _longest(first: NDArray[np.int64]) -> int:
     return int(np.bincount(first).max())
 
 
-class SwitchRegressor(RegressorMixin, _SwitchEstimator):  # type: ignore[misc]
+class SwitchRegressor(RegressorMixin, _SwitchEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Regression with one network for each range of a key column: a hard IF over a table.
 
     Columns are standardised inside, targets too; the outputs are linear. Weights are the best on held-out rows.
@@ -348,7 +348,7 @@ class SwitchRegressor(RegressorMixin, _SwitchEstimator):  # type: ignore[misc]
         return torch.from_numpy(self.target_scaling_.to(target[:, None])[:, 0])
 
 
-class SwitchClassifier(ClassifierMixin, _SwitchEstimator):  # type: ignore[misc]
+class SwitchClassifier(ClassifierMixin, _SwitchEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Classification with one network for each range of a key column; trained by cross-entropy.
 
     Arguments and attributes are those of ``SwitchRegressor``.

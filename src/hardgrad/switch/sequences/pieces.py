@@ -72,7 +72,7 @@ def call(branch: nn.Module, group: Group, state: Any) -> tuple[Tensor, Any]:
         y, state = branch(rows.unflatten(0, (span, size)).transpose(0, 1), state)
         outputs.append(y.transpose(0, 1).flatten(0, 1))
         ended.append(each(lambda t: t[:, after:], state))  # noqa: B023 (called at once)
-        state = each(lambda t: t[:, :after], state)  # noqa: B023
+        state = each(lambda t: t[:, :after], state)  # noqa: B023 (called at once)
     if len(outputs) == 1:
         return outputs[0], ended[0]
     return torch.cat(outputs), each(lambda *parts: torch.cat(parts, 1), *reversed(ended))
