@@ -22,7 +22,12 @@ MAY_IMPORT: dict[str, list[str]] = {
     "hardgrad.bridge": LEVEL_0,
     "hardgrad.surrogate": LEVEL_0,
     "hardgrad.switch": LEVEL_0,
-    "hardgrad": [*LEVEL_0, "hardgrad.bridge", "hardgrad.surrogate", "hardgrad.switch"],
+    "hardgrad.montecarlo": LEVEL_0,
+    "hardgrad.doctor": [*LEVEL_0, "hardgrad.bridge", "hardgrad.surrogate", "hardgrad.montecarlo"],
+    "hardgrad": [
+        *LEVEL_0,
+        *("hardgrad.bridge", "hardgrad.surrogate", "hardgrad.switch", "hardgrad.montecarlo", "hardgrad.doctor"),
+    ],
     "hardgrad_lab": ["hardgrad_lab.tabular"],
     "hardgrad_lab.runs": ["hardgrad"],
     "hardgrad_lab.baselines": ["hardgrad"],

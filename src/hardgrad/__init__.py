@@ -2,12 +2,16 @@
 
 from hardgrad import approximators as approximators
 from hardgrad import hard as hard
+from hardgrad import montecarlo as montecarlo
 from hardgrad import surrogate as surrogate
 from hardgrad import switch as switch
 from hardgrad.bridge import Bridge as Bridge
 from hardgrad.bridge import Fidelity as Fidelity
 from hardgrad.bridge import strip as strip
 from hardgrad.graft import graft as graft
+from hardgrad.montecarlo import exact as exact
+from hardgrad.montecarlo import reinmax as reinmax
+from hardgrad.montecarlo import score_function as score_function
 from hardgrad.penalty import Penalties as Penalties
 from hardgrad.penalty import penalties as penalties
 from hardgrad.surrogate import straight_through as straight_through

@@ -1,0 +1,83 @@
+"""What the score function compares f with: a number that does not depend on the draw itself."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from hardgrad.montecarlo.objective import in_graph
+
+
+class MovingAverage(nn.Module):
+    r"""The exponential average of what f was in earlier calls, kept in the ``state_dict``.
+
+    .. math:: m_t = d\, m_{t-1} + (1 - d)\, \bar f_t, \qquad c_{t+1} = \frac{m_t}{1 - d^t}
+
+    This call's values enter it after they were compared, so it takes no bias in. It stands still in ``eval()``, under
+    ``torch.func``, and on an empty batch.
+
+    Args:
+        decay: d, from 0 (the last call alone) to below 1.
+
+    Raises:
+        ValueError: if ``decay`` is out of range.
+
+    Example:
+        >>> import torch, hardgrad as hg
+        >>> from torch.distributions import Bernoulli
+        >>> average = hg.montecarlo.MovingAverage(decay=0.5)
+        >>> q = Bernoulli(probs=torch.ones(3))
+        >>> for cost in (4.0, 1.0):
+        ...     _ = hg.score_function(q, lambda b: b * cost, baseline=average)
+        >>> average(q.probs).item()      # (4 / 4 + 1 / 2) / (1 - 1 / 4)
+        2.0
+
+    Source: Williams 1992 for a reinforcement baseline; the correction at the start is Kingma and Ba's (2015).
+    """
+
+    mean: Tensor
+    seen: Tensor
+
+    def __init__(self, decay: float = 0.99) -> None:
+        super().__init__()
+        if not 0 <= decay < 1:
+            raise ValueError(f"MovingAverage: decay must be at least 0 and below 1, got {decay}; 0.99 is usual")
+        self.decay = decay
+        self.register_buffer("mean", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.float64))
+
+    def forward(self, context: Tensor) -> Tensor:
+        """Return the average, shape (), zero before the first call; ``context`` gives dtype and device alone."""
+        return (self.mean / self.seen.clamp(min=torch.finfo(self.seen.dtype).tiny)).to(context)
+
+    @torch.no_grad()
+    def observe(self, values: Tensor) -> None:
+        """Take what f was into the average."""
+        transformed = in_graph() and not torch.compiler.is_compiling()
+        if not self.training or values.numel() == 0 or transformed:
+            return
+        self.mean.mul_(self.decay).add_((1 - self.decay) * values.mean().to(self.mean))
+        # The average of ones: what is missing from a full weight.
+        self.seen.mul_(self.decay).add_(1 - self.decay)
+
+    def extra_repr(self) -> str:
+        return f"decay={self.decay}"
+
+
+def compare(baseline: nn.Module, context: Tensor, batch_shape: torch.Size) -> Tensor:
+    """Return a baseline's number for each row, shape ``batch_shape``, with its gradient if it learns.
+
+    Raises:
+        ValueError: if the baseline returns another shape.
+    """
+    reference = cast(Tensor, baseline(context.detach()))
+    if reference.shape == (*batch_shape, 1):
+        reference = reference.squeeze(-1)
+    if reference.shape not in (batch_shape, torch.Size()):
+        raise ValueError(
+            f"score_function: baseline must return one number per row, shape {tuple(batch_shape)} (or with a last "
+            f"dimension of 1), got {tuple(reference.shape)} for context {tuple(context.shape)}; give it another network"
+        )
+    return reference.expand(batch_shape)

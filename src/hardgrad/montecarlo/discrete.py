@@ -1,0 +1,151 @@
+"""Discrete distributions in one form: logits of units, what a draw is, and what the objective is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.distributions import Bernoulli, Categorical, Distribution, Independent, OneHotCategorical
+from torch.distributions.utils import probs_to_logits
+
+KINDS: dict[str, type[Distribution]] = {
+    "Bernoulli": Bernoulli,
+    "OneHotCategorical": OneHotCategorical,
+    "Categorical": Categorical,
+}
+
+
+@dataclass(frozen=True)
+class Discrete:
+    """Independent units, each of two outcomes (0 and 1) or of n (one-hot), whichever torch class they came from.
+
+    Args:
+        logits: single precision at least. Two outcomes: shape ``(*batch, *event)``, log-odds of 1. Many:
+            ``(*batch, *units, n)``, log-probabilities.
+        probs: the probabilities of 1, or of each outcome; same shape.
+        others: one minus ``probs``, without cancellation where it is tiny; same shape.
+        kind: a key of ``KINDS``.
+        batch_shape: what an estimate has one number for.
+        event_shape: what f sees one of as a sample; a Categorical's sample is the outcome's number.
+        dtype: that of the samples that f sees.
+    """
+
+    logits: Tensor
+    probs: Tensor
+    others: Tensor
+    kind: str
+    batch_shape: torch.Size
+    event_shape: torch.Size
+    dtype: torch.dtype
+
+    @property
+    def binary(self) -> bool:
+        return self.kind == "Bernoulli"
+
+    @property
+    def unit_dims(self) -> int:
+        """How many trailing dimensions count units: all of the event's, but for the outcomes of a one-hot sample."""
+        return len(self.event_shape) - (self.kind == "OneHotCategorical")
+
+    def noise(self, samples: int, generator: torch.Generator | None) -> Tensor:
+        """Return uniforms of the logits' shape and precision inside (0, 1), shape ``(samples, *logits.shape)``."""
+        u = uniform((samples, *self.logits.shape), self.logits, generator)
+        return u.clamp(min=torch.finfo(u.dtype).eps / 4)  # a draw of 0 has no logarithm; the largest is below 1
+
+    def draw(self, samples: int, generator: torch.Generator | None) -> Tensor:
+        """Return independent samples, 0/1 or one-hot, shape ``(samples, *logits.shape)``; they carry no gradient."""
+        if self.binary:
+            # u in [0, 1): a probability of 0 never fires, one of 1 always does.
+            u = uniform((samples, *self.logits.shape), self.logits, generator)
+            return (u < self.probs.detach()).to(self.logits.dtype)
+        return one_hot_of(self.logits.detach() + gumbel_of(self.noise(samples, generator)))
+
+    def log_prob(self, b: Tensor) -> Tensor:
+        """Return the log-probability of samples ``(*lead, *logits.shape)``, shape ``(*lead, *batch)``."""
+        if self.binary:
+            return self.sum_event(torch.where(b > 0, F.logsigmoid(self.logits), F.logsigmoid(-self.logits)))
+        # An outcome of probability 0 has a logit of -inf, and 0 * -inf is NaN.
+        return self.sum_event(torch.where(b > 0, self.logits, 0))
+
+    def sum_event(self, t: Tensor) -> Tensor:
+        """Sum ``(*lead, *logits.shape)`` over units and outcomes, to shape ``(*lead, *batch)``."""
+        dims = self.unit_dims + (not self.binary)
+        return t.sum(tuple(range(-dims, 0))) if dims else t
+
+    def shown(self, b: Tensor) -> Tensor:
+        """Return samples as f sees them: in the samples' dtype, a Categorical's as the number of the outcome."""
+        return b.argmax(-1) if self.kind == "Categorical" else b.to(self.dtype)
+
+
+def discrete(q: Distribution, estimator: str, kinds: Iterable[str] = tuple(KINDS)) -> Discrete:
+    """Return the one form of a distribution.
+
+    Args:
+        q: a torch distribution; ``Independent`` may wrap it, any number of times.
+        estimator: whose errors these are.
+        kinds: what the estimator takes, of the keys of ``KINDS``.
+
+    Raises:
+        ValueError: if the estimator does not take q.
+    """
+    base: Distribution = q
+    while isinstance(base, Independent):
+        base = base.base_dist
+    kind = next((name for name in KINDS if type(base) is KINDS[name]), None)
+    if kind is None or kind not in kinds:
+        raise ValueError(_refusal(base, estimator, tuple(kinds)))
+    given = "probs" if "probs" in base.__dict__ or _hides_probs(base) else "logits"
+    # Half precision rounds a small probability to nothing and a logarithm to steps: at least single from here on.
+    # What torch caches on q is not used: a second backward through it would fail.
+    parameter = _wide(getattr(base, given))
+    if kind == "Bernoulli" and given == "probs":
+        logits, probs, others = probs_to_logits(parameter, is_binary=True), parameter, 1 - parameter
+    elif kind == "Bernoulli":
+        logits, probs, others = parameter, parameter.sigmoid(), (-parameter).sigmoid()
+    elif given == "probs":
+        logits, probs, others = probs_to_logits(parameter), parameter, 1 - parameter
+    else:
+        probs = parameter.softmax(-1)
+        logits, others = parameter.log_softmax(-1), 1 - probs
+    dtype = getattr(base, given).dtype
+    return Discrete(logits, probs, others, kind, q.batch_shape, q.event_shape, dtype)
+
+
+def uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Return uniforms in [0, 1), in ``like``'s dtype and on its device."""
+    if generator is None:  # torch.compile knows only the form without the argument
+        return torch.rand(shape, dtype=like.dtype, device=like.device)
+    return torch.rand(shape, generator=generator, dtype=like.dtype, device=like.device)
+
+
+def gumbel_of(u: Tensor) -> Tensor:
+    """Return the standard Gumbel variate of a uniform in (0, 1)."""
+    return -(-u.log()).log()
+
+
+def one_hot_of(scores: Tensor) -> Tensor:
+    """Return the one-hot vector of the largest score along the last dimension."""
+    return torch.zeros_like(scores).scatter(-1, scores.argmax(-1, keepdim=True), 1)
+
+
+def _hides_probs(base: Distribution) -> bool:
+    """A OneHotCategorical keeps its parameter in a Categorical inside."""
+    inner = getattr(base, "_categorical", None)
+    return inner is not None and "probs" in inner.__dict__ and "logits" not in inner.__dict__
+
+
+def _wide(t: Tensor) -> Tensor:
+    return t.to(torch.promote_types(t.dtype, torch.float32))
+
+
+def _refusal(base: Distribution, estimator: str, kinds: tuple[str, ...]) -> str:
+    got = type(base).__name__
+    cure = {
+        "Categorical": "its samples are outcome numbers, which carry no gradient: use OneHotCategorical",
+        "OneHotCategorical": "use score_function, gumbel, reinmax, rebar or relax",
+    }.get(got, "use hardgrad.score_function, which takes any distribution that has log_prob")
+    taken = kinds[0] if len(kinds) == 1 else f"{', '.join(kinds[:-1])} or {kinds[-1]}"
+    return f"{estimator}: q must be a torch.distributions {taken} (Independent allowed), got {got}; {cure}"

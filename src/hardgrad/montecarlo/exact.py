@@ -1,0 +1,75 @@
+"""The expectation itself, by going through every outcome."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from hardgrad.montecarlo.discrete import Discrete, discrete
+from hardgrad.montecarlo.objective import Objective, evaluate
+
+
+def exact(q: Distribution, f: Objective, *, max_states: int = 65536) -> Tensor:
+    r"""Return the expectation of f under q, and its gradient, by enumeration.
+
+    .. math:: \mathbb{E}_{b \sim q}[f(b)] = \sum_b q(b)\, f(b)
+
+    No noise and no bias, for any f, a black box included; derivatives of any order. The cost is that of f at every
+    joint outcome of an event: 2 to the number of Bernoulli units, n to the number of n-way units.
+
+    Args:
+        q: Bernoulli, Categorical or OneHotCategorical, ``Independent`` allowed; batch shape ``(*batch,)``.
+        f: ``(states, *batch, *event) -> (states, *batch)``.
+        max_states: the most outcomes of one event to go through.
+
+    Returns:
+        Shape ``(*batch,)``.
+
+    Raises:
+        ValueError: if there are more outcomes than ``max_states``, q is another distribution, or f's shape is wrong.
+
+    Example:
+        >>> import torch, hardgrad as hg
+        >>> from torch.distributions import Bernoulli
+        >>> p = torch.tensor(0.25, requires_grad=True)
+        >>> value = hg.exact(Bernoulli(probs=p), lambda b: (b - 0.5) ** 2 + b)
+        >>> value.backward(); value.item(), p.grad.item()
+        (0.5, 1.0)
+    """
+    d = discrete(q, "exact")
+    states = outcomes(d, max_states)
+    states = states.expand(states.shape[0], *d.logits.shape)
+    # A product of probabilities, not the exponential of a sum of logarithms: right at probabilities 0 and 1 too.
+    unit = torch.where(states > 0, d.probs, d.others) if d.binary else torch.where(states > 0, d.probs, 0).sum(-1)
+    weight = unit.flatten(unit.ndim - d.unit_dims).prod(-1) if d.unit_dims else unit
+    values = evaluate(f, d.shown(states), len(d.event_shape), "exact")
+    return (weight * values).sum(0).to(values.dtype)
+
+
+def count_outcomes(d: Discrete) -> int:
+    """Return how many joint outcomes one event has."""
+    units = d.logits.shape[len(d.batch_shape) :]
+    ways = 2 if d.binary else units[-1]
+    return int(ways ** (units.numel() if d.binary else units[:-1].numel()))
+
+
+def outcomes(d: Discrete, max_states: int) -> Tensor:
+    """Return every joint outcome, 0/1 or one-hot, shape ``(states, 1 per batch dimension, *units)``.
+
+    Raises:
+        ValueError: if there are more than ``max_states``.
+    """
+    count = count_outcomes(d)
+    if count > max_states:
+        raise ValueError(
+            f"exact: an event may have at most max_states={max_states} outcomes, got {count}; raise max_states, or "
+            "sample: score_function, disarm, rebar"
+        )
+    units = d.logits.shape[len(d.batch_shape) :]
+    ways, places = (2, units.numel()) if d.binary else (units[-1], units[:-1].numel())
+    numbers = torch.tensor(list(itertools.product(range(ways), repeat=places)), device=d.logits.device)
+    states = numbers if d.binary else torch.nn.functional.one_hot(numbers, ways)
+    return states.to(d.logits.dtype).reshape(count, *(1 for _ in d.batch_shape), *units)

@@ -1,0 +1,97 @@
+"""An estimate: the value f had, carrying the gradient that an estimator found."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from hardgrad.graft import graft
+from hardgrad.montecarlo.discrete import Discrete
+from hardgrad.montecarlo.objective import Objective, evaluate, evaluate_differentiable, in_graph
+
+
+def wants_gradient(q: Discrete) -> bool:
+    """Whether anybody will ask for a gradient with respect to q; if not, f at hard samples is all there is to do."""
+    # Inside a transform a tensor does not tell: under vmap inside grad it denies what the grad will ask for.
+    return torch.is_grad_enabled() and (in_graph() or q.logits.requires_grad)
+
+
+def estimate(values: Tensor, q: Discrete, gradient: Tensor, estimator: str) -> Tensor:
+    """Return the mean of f's values with a given gradient with respect to the logits.
+
+    Args:
+        values: f at hard samples, shape ``(samples, *batch)``; f's own parameters get their gradient through it.
+        q: the distribution.
+        gradient: of the expectation with respect to ``q.logits``, its shape; no gradient flows into it.
+        estimator: whose errors these are.
+
+    Returns:
+        Shape ``(*batch,)``.
+    """
+    value = values.mean(0)
+    # A logit of -inf belongs to an outcome that cannot happen; times its gradient of 0 it would be NaN. Only the
+    # gradient of this product is ever used.
+    logits = torch.where(q.logits.isfinite(), q.logits, 0)
+    return graft(value.detach(), value + q.sum_event(first_order(gradient.detach() * logits, estimator)))
+
+
+class _Once(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, estimator: str) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, str], output: Tensor) -> None:
+        ctx.estimator = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return cast(Tensor, _Refuse.apply(grad, ctx.estimator)), None
+
+
+class _Refuse(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(grad: Tensor, estimator: str) -> Tensor:
+        return grad.view_as(grad)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, str], output: Tensor) -> None:
+        ctx.estimator = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        raise RuntimeError(
+            f"{ctx.estimator}: the gradient it lends has no derivative of its own; for second derivatives use "
+            "hardgrad.score_function or hardgrad.exact"
+        )
+
+
+def first_order(x: Tensor, estimator: str) -> Tensor:
+    """Return ``x``, whose gradient says so when it is differentiated again instead of being silently wrong."""
+    return cast(Tensor, _Once.apply(x, estimator))
+
+
+def through(f: Objective, b: Tensor, path: Tensor, q: Discrete, estimator: str) -> Tensor:
+    """Return the mean of f at hard samples whose gradient goes on along ``path``.
+
+    Args:
+        f: the objective.
+        b: hard samples, shape ``(samples, *q.logits.shape)``.
+        path: what the gradient of f with respect to the samples flows through, the shape of ``b`` or one that expands
+            to it.
+        q: the distribution.
+        estimator: whose errors these are.
+
+    Returns:
+        Shape ``(*batch,)``.
+    """
+    if not wants_gradient(q):
+        return evaluate(f, q.shown(b), len(q.event_shape), estimator).mean(0)
+    lent = graft(b, first_order(path.expand_as(b), estimator))
+    return evaluate_differentiable(f, q.shown(lent), len(q.event_shape), estimator).mean(0)

@@ -1,0 +1,71 @@
+"""ReinMax: straight-through to second order."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from hardgrad.montecarlo.discrete import Discrete, discrete
+from hardgrad.montecarlo.lend import through
+from hardgrad.montecarlo.objective import Objective
+
+
+def reinmax(
+    q: Distribution,
+    f: Objective,
+    *,
+    temperature: float = 1.0,
+    samples: int = 1,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    r"""Return a Monte Carlo estimate of the expectation of f under q with the ReinMax gradient.
+
+    .. math::
+        \hat g = f'(b)^\top \Big( 2\, J\big(\tfrac{b + \pi_\tau}{2}\big) - \tfrac12 J(\pi) \Big), \qquad
+        J(p) = \operatorname{diag}(p) - p p^\top
+
+    For q's logits, with :math:`\pi_\tau` the softmax at temperature :math:`\tau`. Heun's rule for the difference of f
+    between outcomes: unbiased at temperature 1 where f is a quadratic function of one unit; on strongly nonlinear f it
+    can point uphill (``docs/which-estimator.md``). One evaluation of f and its gradient.
+
+    Args:
+        q: Bernoulli or OneHotCategorical, ``Independent`` allowed; batch shape ``(*batch,)``.
+        f: ``(samples, *batch, *event) -> (samples, *batch)``, differentiable.
+        temperature: tau, at least 1: here, other than for Gumbel-Softmax, higher is calmer.
+        samples: how many draws to average over.
+        generator: source of randomness; torch's global one by default.
+
+    Returns:
+        Shape ``(*batch,)``: the mean of f at hard samples.
+
+    Raises:
+        ValueError: if ``temperature`` is below 1, q is another distribution, or f is a black box.
+
+    Example:
+        >>> import torch, hardgrad as hg
+        >>> from torch.distributions import OneHotCategorical
+        >>> logits = torch.zeros(4, 3, requires_grad=True)
+        >>> loss = hg.reinmax(OneHotCategorical(logits=logits), lambda b: (b * torch.tensor([1.0, 2, 3])).sum(-1))
+        >>> loss.mean().backward(); logits.grad.shape
+        torch.Size([4, 3])
+
+    Source: Liu et al. 2023 (arXiv 2304.08612), algorithm 2.
+    """
+    if not temperature >= 1:
+        raise ValueError(f"reinmax: temperature must be at least 1, got {temperature}; 1 is second-order accurate")
+    d = discrete(q, "reinmax", ("Bernoulli", "OneHotCategorical"))
+    b = d.draw(samples, generator)
+    return through(f, b, _path(d, b, temperature), d, "reinmax")
+
+
+def _path(d: Discrete, b: Tensor, temperature: float) -> Tensor:
+    """A tensor whose Jacobian with respect to the logits is that of the estimator."""
+    if d.binary:
+        middle = ((b + (d.logits / temperature).sigmoid()) / 2).detach()
+        slope = 2 * middle * (1 - middle) - d.probs.detach() * d.others.detach() / 2
+        return slope * d.logits
+    middle = ((b + (d.logits / temperature).softmax(-1)) / 2).detach()
+    # softmax at `middle`, differentiated along the logits
+    there = (middle.log() - d.logits.detach() + d.logits).softmax(-1)
+    return 2 * there - d.logits.softmax(-1) / 2
