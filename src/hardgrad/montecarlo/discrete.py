@@ -25,8 +25,8 @@ class Discrete:
     Args:
         logits: single precision at least. Two outcomes: shape ``(*batch, *event)``, log-odds of 1. Many:
             ``(*batch, *units, n)``, log-probabilities.
-        probs: the probabilities of 1, or of each outcome; same shape.
-        others: one minus ``probs``, without cancellation where it is tiny; same shape.
+        given: what q was made of, logits or probabilities; same shape.
+        by_probs: which of the two.
         kind: a key of ``KINDS``.
         batch_shape: what an estimate has one number for.
         event_shape: what f sees one of as a sample; a Categorical's sample is the outcome's number.
@@ -34,8 +34,8 @@ class Discrete:
     """
 
     logits: Tensor
-    probs: Tensor
-    others: Tensor
+    given: Tensor
+    by_probs: bool
     kind: str
     batch_shape: torch.Size
     event_shape: torch.Size
@@ -44,6 +44,18 @@ class Discrete:
     @property
     def binary(self) -> bool:
         return self.kind == "Bernoulli"
+
+    @property
+    def probs(self) -> Tensor:
+        """The probabilities of 1, or of each outcome, the logits' shape."""
+        if self.by_probs:
+            return self.given
+        return self.given.sigmoid() if self.binary else self.given.softmax(-1)
+
+    @property
+    def others(self) -> Tensor:
+        """One minus ``probs``, without cancellation where it is tiny."""
+        return (-self.given).sigmoid() if self.binary and not self.by_probs else 1 - self.probs
 
     @property
     def unit_dims(self) -> int:
@@ -66,7 +78,7 @@ class Discrete:
     def log_prob(self, b: Tensor) -> Tensor:
         """Return the log-probability of samples ``(*lead, *logits.shape)``, shape ``(*lead, *batch)``."""
         if self.binary:
-            return self.sum_event(torch.where(b > 0, F.logsigmoid(self.logits), F.logsigmoid(-self.logits)))
+            return self.sum_event(F.logsigmoid((2 * b - 1) * self.logits))
         # An outcome of probability 0 has a logit of -inf, and 0 * -inf is NaN.
         return self.sum_event(torch.where(b > 0, self.logits, 0))
 
@@ -97,21 +109,16 @@ def discrete(q: Distribution, estimator: str, kinds: Iterable[str] = tuple(KINDS
     kind = next((name for name in KINDS if type(base) is KINDS[name]), None)
     if kind is None or kind not in kinds:
         raise ValueError(_refusal(base, estimator, tuple(kinds)))
-    given = "probs" if "probs" in base.__dict__ or _hides_probs(base) else "logits"
-    # Half precision rounds a small probability to nothing and a logarithm to steps: at least single from here on.
+    by_probs = "probs" in base.__dict__ or _hides_probs(base)
     # What torch caches on q is not used: a second backward through it would fail.
-    parameter = _wide(getattr(base, given))
-    if kind == "Bernoulli" and given == "probs":
-        logits, probs, others = probs_to_logits(parameter, is_binary=True), parameter, 1 - parameter
-    elif kind == "Bernoulli":
-        logits, probs, others = parameter, parameter.sigmoid(), (-parameter).sigmoid()
-    elif given == "probs":
-        logits, probs, others = probs_to_logits(parameter), parameter, 1 - parameter
+    parameter: Tensor = base.probs if by_probs else base.logits  # type: ignore[attr-defined]  # all KINDS have both
+    # Half precision rounds a small probability to nothing and a logarithm to steps: at least single from here on.
+    given = parameter.to(torch.promote_types(parameter.dtype, torch.float32))
+    if by_probs:
+        logits = probs_to_logits(given, is_binary=kind == "Bernoulli")
     else:
-        probs = parameter.softmax(-1)
-        logits, others = parameter.log_softmax(-1), 1 - probs
-    dtype = getattr(base, given).dtype
-    return Discrete(logits, probs, others, kind, q.batch_shape, q.event_shape, dtype)
+        logits = given if kind == "Bernoulli" else given.log_softmax(-1)
+    return Discrete(logits, given, by_probs, kind, q.batch_shape, q.event_shape, parameter.dtype)
 
 
 def uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -135,10 +142,6 @@ def _hides_probs(base: Distribution) -> bool:
     """A OneHotCategorical keeps its parameter in a Categorical inside."""
     inner = getattr(base, "_categorical", None)
     return inner is not None and "probs" in inner.__dict__ and "logits" not in inner.__dict__
-
-
-def _wide(t: Tensor) -> Tensor:
-    return t.to(torch.promote_types(t.dtype, torch.float32))
 
 
 def _refusal(base: Distribution, estimator: str, kinds: tuple[str, ...]) -> str:
