@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -87,6 +88,10 @@ class Discrete:
         dims = self.unit_dims + (not self.binary)
         return t.sum(tuple(range(-dims, 0))) if dims else t
 
+    def over_event(self, t: Tensor) -> Tensor:
+        """Give ``(*lead, *batch)`` trailing dimensions of size 1, to stand beside ``(*lead, *logits.shape)``."""
+        return t.reshape(*t.shape, *(1 for _ in range(self.unit_dims + (not self.binary))))
+
     def shown(self, b: Tensor) -> Tensor:
         """Return samples as f sees them: in the samples' dtype, a Categorical's as the number of the outcome."""
         return b.argmax(-1) if self.kind == "Categorical" else b.to(self.dtype)
@@ -109,9 +114,7 @@ def discrete(q: Distribution, estimator: str, kinds: Iterable[str] = tuple(KINDS
     kind = next((name for name in KINDS if type(base) is KINDS[name]), None)
     if kind is None or kind not in kinds:
         raise ValueError(_refusal(base, estimator, tuple(kinds)))
-    by_probs = "probs" in base.__dict__ or _hides_probs(base)
-    # What torch caches on q is not used: a second backward through it would fail.
-    parameter: Tensor = base.probs if by_probs else base.logits  # type: ignore[attr-defined]  # all KINDS have both
+    by_probs, parameter = _given(base)
     # Half precision rounds a small probability to nothing and a logarithm to steps: at least single from here on.
     given = parameter.to(torch.promote_types(parameter.dtype, torch.float32))
     if by_probs:
@@ -138,10 +141,15 @@ def one_hot_of(scores: Tensor) -> Tensor:
     return torch.zeros_like(scores).scatter(-1, scores.argmax(-1, keepdim=True), 1)
 
 
-def _hides_probs(base: Distribution) -> bool:
-    """A OneHotCategorical keeps its parameter in a Categorical inside."""
-    inner = getattr(base, "_categorical", None)
-    return inner is not None and "probs" in inner.__dict__ and "logits" not in inner.__dict__
+def _given(base: Any) -> tuple[bool, Tensor]:
+    """Whether q was made with probs, and what it was made with.
+
+    Asked for the other one (by ``entropy()``, say), torch makes it and keeps it on q, with its graph: a second backward
+    through that would fail, and near 0 and 1 it has lost its gradient.
+    """
+    inner = getattr(base, "_categorical", base)  # a OneHotCategorical keeps its parameter in a Categorical inside
+    by_probs = inner._param is inner.__dict__.get("probs")
+    return by_probs, inner.probs if by_probs else inner.logits
 
 
 def _refusal(base: Distribution, estimator: str, kinds: tuple[str, ...]) -> str:

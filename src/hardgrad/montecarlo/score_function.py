@@ -71,8 +71,8 @@ def score_function(
         values = _teach(baseline, reference, values)
         reference = reference.detach()
     elif baseline == "leave_one_out":
-        total = values.detach().sum(0)
-        reference = (total - values.detach()) / (samples - 1)
+        seen = values.detach().to(log_prob.dtype)  # in half precision the difference would keep a share of b_k
+        reference = (seen.sum(0) - seen) / (samples - 1)
     else:
         reference = torch.zeros_like(values)
     # Equal to one, with the derivatives of log_prob, of any order.
