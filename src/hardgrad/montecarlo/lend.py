@@ -91,7 +91,8 @@ def through(f: Objective, b: Tensor, path: Tensor, q: Discrete, estimator: str) 
     Returns:
         Shape ``(*batch,)``.
     """
-    if not wants_gradient(q):
+    # A path may also carry what an approximator learns from, with nobody asking for q's gradient.
+    if not (wants_gradient(q) or (torch.is_grad_enabled() and path.requires_grad)):
         return evaluate(f, q.shown(b), len(q.event_shape), estimator).mean(0)
     lent = graft(b, first_order(path.expand_as(b), estimator))
     return evaluate_differentiable(f, q.shown(lent), len(q.event_shape), estimator).mean(0)

@@ -14,6 +14,12 @@ from hardgrad.penalty import penalties
 Objective = Callable[[Tensor], Tensor]
 
 
+def check_count(count: int, argument: str, estimator: str) -> None:
+    """Raise ValueError if a number of draws is below 1."""
+    if count < 1:
+        raise ValueError(f"{estimator}: {argument} must be at least 1, got {count}")
+
+
 def evaluate(f: Objective, b: Tensor, event_dims: int, estimator: str) -> Tensor:
     """Return f at several samples.
 

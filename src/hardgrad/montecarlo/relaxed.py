@@ -1,0 +1,64 @@
+"""The scores a sample is the argmax of: drawn freely, or to agree with a sample already drawn.
+
+A one-hot sample is the argmax of log-probabilities plus Gumbel noise; a 0/1 sample is the sign of a log-odds plus
+logistic noise. Softened at a temperature, the same scores are the relaxed sample.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hardgrad.montecarlo.discrete import Discrete, gumbel_of, one_hot_of
+
+
+def perturbed(d: Discrete, u: Tensor) -> Tensor:
+    """Return the logits plus noise made of uniforms in (0, 1), shape of ``u``; gradient flows into the logits.
+
+    The logistic variate falls in u, so that a hard sample is 1 where u is below its probability: from one seed the
+    sample is the one that ``Discrete.draw`` gives.
+    """
+    return d.logits + (torch.log1p(-u) - u.log() if d.binary else gumbel_of(u))
+
+
+def hardened(d: Discrete, scores: Tensor) -> Tensor:
+    """Return the sample that scores stand for, 0/1 or one-hot; it carries no gradient."""
+    scores = scores.detach()
+    return (scores > 0).to(scores.dtype) if d.binary else one_hot_of(scores)
+
+
+def softened(d: Discrete, scores: Tensor, temperature: float | Tensor) -> Tensor:
+    """Return the relaxed sample, in (0, 1) or on the simplex: sigmoid or softmax of the scores over the temperature."""
+    return (scores / temperature).sigmoid() if d.binary else (scores / temperature).softmax(-1)
+
+
+def agreeing(d: Discrete, b: Tensor, u: Tensor) -> Tensor:
+    r"""Return scores from their distribution given that the sample is ``b``; no gradient flows into the logits.
+
+    For one-hot samples, where :math:`i` is the outcome and :math:`G` are free Gumbel variates,
+
+    .. math:: s_i = G_i, \qquad s_j = -\log\big(e^{-G_j - \theta_j} + e^{-s_i}\big)
+
+    The largest of log-probabilities plus noise is itself a Gumbel variate, whichever outcome it belongs to; the others
+    are cut off at it. For 0/1 samples, where :math:`\lambda` is a free logistic variate,
+
+    .. math:: s = \pm \log\big(1 + e^{\lambda - \log P(\text{the other outcome})}\big)
+
+    Both are written in logarithms, so that no probability underflows.
+
+    Args:
+        d: the distribution.
+        b: samples, shape ``(*lead, *d.logits.shape)``.
+        u: uniforms in (0, 1), of that shape or one that ``b`` expands to.
+
+    Source: Maddison, Tarlow and Minka 2014 (arXiv 1411.0030) for the cut; Tucker et al. 2017 (arXiv 1703.07370),
+    appendix, for 0/1; Paulus et al. 2020 (arXiv 2010.04838), who write the first in exponential variates.
+    """
+    logits = d.logits.detach()
+    if d.binary:
+        sign = 2 * b - 1
+        free = u.log() - torch.log1p(-u) - torch.nn.functional.logsigmoid(-sign * logits)
+        return sign * torch.nn.functional.softplus(free)
+    g = gumbel_of(u)
+    top = (b * g).sum(-1, keepdim=True)
+    return torch.where(b > 0, top, -torch.logaddexp(-g - logits, -top))
