@@ -1,0 +1,87 @@
+"""ARMS: any number of draws, all of which push one another away."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from hardgrad.montecarlo.discrete import Discrete, discrete
+from hardgrad.montecarlo.lend import estimate
+from hardgrad.montecarlo.objective import Objective, evaluate
+
+
+def arms(q: Distribution, f: Objective, samples: int = 4, *, generator: torch.Generator | None = None) -> Tensor:
+    r"""Return a Monte Carlo estimate of the expectation of f under q with the ARMS gradient.
+
+    .. math::
+        \hat g_d = \frac{1}{n - 1} \sum_{k=1}^{n} \frac{(f(b_k) - \bar f)\, b_{kd}}{1 - \rho_d}
+
+    The leave-one-out gradient over n draws that are negatively correlated, each pair of them by :math:`\rho_d` in unit
+    d, which the division makes up for. Unbiased, for any f, a black box included: values are all it asks for. With two
+    samples it is DisARM.
+
+    Args:
+        q: Bernoulli, ``Independent`` allowed; batch shape ``(*batch,)``.
+        f: ``(samples, *batch, *event) -> (samples, *batch)``. Its own parameters get their ordinary gradient.
+        samples: n, at least 2; f sees all of them in one call.
+        generator: source of randomness; torch's global one by default.
+
+    Returns:
+        Shape ``(*batch,)``: the mean of f.
+
+    Raises:
+        ValueError: if ``samples`` is below 2, q is another distribution, or f's shape is wrong.
+
+    Example:
+        >>> import torch, hardgrad as hg
+        >>> from torch.distributions import Bernoulli, Independent
+        >>> logits = torch.zeros(4, 3, requires_grad=True)
+        >>> loss = hg.arms(Independent(Bernoulli(logits=logits), 1), lambda b: (b.sum(-1) - 2).square(), samples=8)
+        >>> loss.mean().backward(); logits.grad.shape
+        torch.Size([4, 3])
+
+    Source: Dimitriev and Zhou 2021 (arXiv 2105.14141), the Dirichlet copula.
+    """
+    if samples < 2:
+        raise ValueError(f"arms: samples must be at least 2, got {samples}; there is no other draw to be unlike")
+    d = discrete(q, "arms", ("Bernoulli",))
+    b = draw_apart(d, samples, generator)
+    values = evaluate(f, d.shown(b), len(d.event_shape), "arms")
+    seen = values.detach()
+    # b need not be centred on its probability: the differences from the mean add up to nothing.
+    unlike = (d.over_event(seen - seen.mean(0)) * b).sum(0) / (samples - 1)
+    return estimate(values, d, unlike * undo_correlation(d, samples), "arms")
+
+
+def draw_apart(d: Discrete, samples: int, generator: torch.Generator | None) -> Tensor:
+    r"""Return negatively correlated draws of the right marginal law, shape ``(samples, *logits.shape)``.
+
+    A point :math:`x` of the simplex, uniform, gives n uniforms :math:`(1 - x_k)^{n-1}` that cannot all be small. The
+    rarer outcome of a unit is what falls below its probability; that way round the correlation is the stronger one.
+    """
+    # n independent exponentials, divided by their sum, are that point.
+    exponentials = -d.noise(samples, generator).log()
+    total = exponentials.sum(0)
+    # One minus a share, as the others' share: of two it is exact, however rare the outcome is.
+    others = exponentials.flip(0) if samples == 2 else total - exponentials
+    rare = others < total * _rarer(d).pow(1 / (samples - 1))
+    return torch.where(d.probs.detach() > 0.5, ~rare, rare).to(exponentials.dtype)
+
+
+def undo_correlation(d: Discrete, samples: int) -> Tensor:
+    r"""Return :math:`1 / (1 - \rho)` of each unit, from its probability: between 1/2 and 1, 1 where n is large.
+
+    With m the probability of the rarer outcome, two draws share it with probability
+    :math:`\max(0, 2 m^{1/(n-1)} - 1)^{n-1}`.
+    """
+    rarer = _rarer(d)
+    safe = rarer.clamp(min=torch.finfo(rarer.dtype).tiny)
+    # In logarithms: 2 m^(1/(n-1)) - 1 is near 1 for large n, and its rounding would be raised to the power n - 1.
+    root = 2 * (safe.log() / (samples - 1)).expm1()
+    both = ((samples - 1) * root.clamp(min=-1).log1p()).exp()  # -1 at the least: no pair can share it
+    return (1 - rarer) / (1 - both / safe)
+
+
+def _rarer(d: Discrete) -> Tensor:
+    return torch.minimum(d.probs, d.others).detach()
