@@ -1,0 +1,181 @@
+"""The bank's functions against programs written here, and the user's function found and tried."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.distributions import Distribution
+
+from hardgrad_lab.doctor.bank import NAMES, find
+from hardgrad_lab.doctor.five import coded_bits, mask_of_largest
+from hardgrad_lab.doctor.images import codec, pictures
+from hardgrad_lab.doctor.load import load, read_inputs, try_once
+from hardgrad_lab.doctor.samples import edits
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_with_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HARDGRAD_DATA", raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+
+def write(name: str, text: str) -> str:
+    Path(f"{name}.py").write_text(text)
+    return name
+
+
+# ------------------------------------------------------------------------------------------------------------- the bank
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_case_gives_one_number_a_row_whatever_stands_before_the_batch(name: str) -> None:
+    case = find(name, None)
+    if isinstance(case.inputs, Distribution):
+        drawn = case.inputs.sample((3,))
+        values, alone = case.function(drawn), case.function(drawn[1])
+    else:
+        assert case.objective is not None
+        y = case.function(case.inputs)
+        values, alone = case.objective(torch.stack([0 * y, y, y])), case.objective(y)
+    assert values.shape == (3, *alone.shape)
+    torch.testing.assert_close(values[1], alone)
+    assert alone.isfinite().all()
+    assert alone.std() > 0, "rows that are all alike show nothing"
+
+
+def test_the_mask_keeps_the_three_largest() -> None:
+    x = torch.randn(20, 6, generator=torch.Generator().manual_seed(0))
+    for row, mask in zip(x.tolist(), mask_of_largest(x).tolist(), strict=True):
+        assert {i for i in range(6) if mask[i]} == set(sorted(range(6), key=lambda i: -row[i])[:3])
+
+
+def test_coded_bits_by_hand() -> None:
+    # Runs: 0 three times, -2 twice, 1 once. A level n costs 2 digits(|n| + 1), a run of r costs 2 digits(r) - 1:
+    # 2 * 1 + 2 * 2 - 1 = 5;  2 * 2 + 2 * 2 - 1 = 7;  2 * 2 + 2 * 1 - 1 = 5.
+    x = torch.tensor([[0.2, -0.3, 0.4, -1.9, -2.2, 1.1]])
+    assert coded_bits(x).tolist() == [[17.0]]
+    assert coded_bits(x[:, :3]).tolist() == [[5.0]]
+
+
+def test_edits_are_the_fewest_found_by_trying_all() -> None:
+    def reached(word: str) -> set[str]:
+        places = range(len(word) + 1)
+        out = {word[:i] + word[i + 1 :] for i in places}
+        return out | {word[:i] + c + word[i + cut :] for i in places for c in "ab" for cut in (0, 1)}
+
+    words = ["".join(w) for n in range(4) for w in itertools.product("ab", repeat=n)]
+    for start in words[::3]:
+        known, edge, steps = {start: 0}, {start}, 0
+        while not set(words) <= known.keys():
+            steps += 1
+            edge = {w for e in edge for w in reached(e) if w not in known and len(w) < 7}
+            known |= dict.fromkeys(edge, steps)
+        assert [edits(start, word) for word in words] == [known[word] for word in words]
+
+
+def test_pictures_are_drawn_without_a_folder_and_read_from_one(tmp_path: Path) -> None:
+    drawn = pictures(None)
+    assert "drawn" in drawn.source
+    assert drawn.rows.shape == (2000, 196)
+    folder = tmp_path / "data" / "mnist" / "raw"
+    folder.mkdir(parents=True)
+    pixels = np.zeros((2000, 28, 28), dtype=np.uint8)
+    pixels[:, :2, :2] = [[255, 0], [0, 255]]
+    with gzip.open(folder / "t10k-images-idx3-ubyte.gz", "wb") as file:
+        file.write(bytes(16) + pixels.tobytes())
+    real = pictures(tmp_path / "data")
+    assert "MNIST" in real.source
+    assert real.rows[:, 0].eq(0.5).all()
+    assert real.rows[:, 1:].eq(0).all()
+
+
+def test_a_folder_without_digits_is_an_error_and_not_a_silent_stand_in(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"there is no .*t10k-images"):
+        pictures(tmp_path)
+
+
+def test_the_decoder_is_the_least_squares_answer() -> None:
+    coded = codec(pictures(None).rows, units=4)
+    signs = coded.codes.sign()
+    best = torch.linalg.lstsq(torch.cat([signs, torch.ones(len(signs), 1)], 1).double(), coded.rows.double()).solution
+    torch.testing.assert_close(coded.decode(signs).double(), signs.double() @ best[:4] + best[4], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(coded.codes.std(0), torch.ones(4), rtol=1e-3, atol=1e-3)
+
+
+# ---------------------------------------------------------------------------------------------------- the user, named
+
+
+def test_a_function_in_the_working_folder_is_found_and_tried() -> None:
+    write("found_mine", "import torch\nclass Box:\n    @staticmethod\n    def f(x):\n        return torch.sign(x)\n")
+    function = load("found_mine:Box.f", "the hard function")
+    assert try_once(function, torch.tensor([[-2.0, 3.0]]), "found_mine:Box.f").tolist() == [[-1.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "complaint"),
+    [
+        ("", "alone_mine", "must be given as module:name"),
+        ("", "no.such:f", "there is no module 'no'"),
+        ("import nowhere_to_be_found", "needs_mine:f", "needs the module 'nowhere_to_be_found'"),
+        ("1 / 0", "fails_mine:f", r"importing fails_mine raises ZeroDivisionError: .*line 1 of fails_mine.py"),
+        ("def g(x): return x", "other_mine:f", "other_mine has no 'f'; it has g"),
+        ("f = 3", "number_mine:f", "must be callable, got int"),
+    ],
+)
+def test_what_cannot_be_loaded_is_named(text: str, place: str, complaint: str) -> None:
+    write(place.split(":")[0].replace("no.such", "unused_mine"), text)
+    with pytest.raises(ValueError, match=complaint):
+        load(place, "the hard function")
+
+
+@pytest.mark.parametrize(
+    ("body", "complaint"),
+    [
+        ("raise KeyError('price')", r"raises for x of shape \(4, 3\): KeyError: 'price' \(line 3 of tried_mine"),
+        ("return x[:, 9]", r"IndexError: .*line 3 of tried_mine"),
+        ("return x.numpy()", "must return a tensor, got ndarray .*torch.as_tensor"),
+        ("return 'yes'", "must return a tensor, got str"),
+        ("return x.sum()", r"must keep the batch \(first\) dimension, .* output of shape \(\)"),
+        ("return x[:2]", r"output of shape \(2, 3\)"),
+    ],
+)
+def test_a_function_that_fails_its_first_call_is_told_why(
+    body: str, complaint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    monkeypatch.delitem(sys.modules, "tried_mine", raising=False)
+    write("tried_mine", f"# the user's\ndef f(x):\n    {body}\n")
+    function = load("tried_mine:f", "the hard function")
+    with pytest.raises(ValueError, match=complaint):
+        try_once(function, torch.ones(4, 3), "tried_mine:f")
+
+
+def test_inputs_are_read_from_either_kind_of_file(tmp_path: Path) -> None:
+    np.save("x.npy", np.arange(6).reshape(2, 3))
+    torch.save(torch.ones(4, 5, dtype=torch.float64), "x.pt")
+    assert read_inputs(Path("x.npy")).tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
+    assert read_inputs(Path("x.pt")).shape == (4, 5)
+    assert read_inputs(Path("x.pt")).dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("make", "complaint"),
+    [
+        (lambda: None, "there is no file"),
+        (lambda: Path("x.pt").write_bytes(b"not a tensor"), "cannot be read"),
+        (lambda: torch.save({"x": torch.ones(2, 2)}, "x.pt"), r"one tensor of shape \(B, ...\) .*got dict"),
+        (lambda: torch.save(torch.ones(2), "x.pt"), r"got shape \(2,\)"),
+        (lambda: torch.save(print, "x.pt"), "cannot be read"),
+    ],
+)
+def test_inputs_that_are_none_are_named(make: object, complaint: str) -> None:
+    make()  # type: ignore[operator]
+    with pytest.raises(ValueError, match=complaint):
+        read_inputs(Path("x.pt"))
