@@ -8,14 +8,15 @@ from torch.distributions import Distribution
 
 from hardgrad.montecarlo.discrete import Discrete, discrete
 from hardgrad.montecarlo.lend import through
-from hardgrad.montecarlo.objective import Objective
+from hardgrad.montecarlo.objective import Objective, check_count
+from hardgrad.montecarlo.temperature import Temperature, temperature_of
 
 
 def reinmax(
     q: Distribution,
     f: Objective,
     *,
-    temperature: float = 1.0,
+    temperature: Temperature = 1.0,
     samples: int = 1,
     generator: torch.Generator | None = None,
 ) -> Tensor:
@@ -32,15 +33,17 @@ def reinmax(
     Args:
         q: Bernoulli or OneHotCategorical, ``Independent`` allowed; batch shape ``(*batch,)``.
         f: ``(samples, *batch, *event) -> (samples, *batch)``, differentiable.
-        temperature: tau, at least 1: here, other than for Gumbel-Softmax, higher is calmer.
-        samples: how many draws to average over.
+        temperature: tau, at least 1: here, other than for Gumbel-Softmax, higher is calmer; or a
+            ``hardgrad.montecarlo.Annealed``.
+        samples: how many draws to average over, at least 1.
         generator: source of randomness; torch's global one by default.
 
     Returns:
         Shape ``(*batch,)``: the mean of f at hard samples.
 
     Raises:
-        ValueError: if ``temperature`` is below 1, q is another distribution, or f is a black box.
+        ValueError: if ``temperature`` is below 1, ``samples`` is too few, q is another distribution, or f is a black
+            box.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -52,20 +55,25 @@ def reinmax(
 
     Source: Liu et al. 2023 (arXiv 2304.08612), algorithm 2.
     """
-    if not temperature >= 1:
-        raise ValueError(f"reinmax: temperature must be at least 1, got {temperature}; 1 is second-order accurate")
+    check_count(samples, "samples", "reinmax")
     d = discrete(q, "reinmax", ("Bernoulli", "OneHotCategorical"))
+    tau = temperature_of(temperature, d.logits, "reinmax", least=1.0)
     b = d.draw(samples, generator)
-    return through(f, b, _path(d, b, temperature), d, "reinmax")
+    return through(f, b, _path(d, b, tau), d, "reinmax")
 
 
-def _path(d: Discrete, b: Tensor, temperature: float) -> Tensor:
+def _path(d: Discrete, b: Tensor, temperature: float | Tensor) -> Tensor:
     """A tensor whose Jacobian with respect to the logits is that of the estimator."""
     if d.binary:
         middle = ((b + (d.logits / temperature).sigmoid()) / 2).detach()
         slope = 2 * middle * (1 - middle) - d.probs.detach() * d.others.detach() / 2
         return slope * d.logits
     middle = ((b + (d.logits / temperature).softmax(-1)) / 2).detach()
-    # softmax at `middle`, differentiated along the logits
-    there = (middle.log() - d.logits.detach() + d.logits).softmax(-1)
-    return 2 * there - d.logits.softmax(-1) / 2
+    # An outcome of probability 0 has a logit of -inf, and 0 * -inf is NaN.
+    logits = torch.where(d.logits.isfinite(), d.logits, 0)
+    return 2 * _jacobian(middle, logits) - _jacobian(d.probs.detach(), logits) / 2
+
+
+def _jacobian(p: Tensor, logits: Tensor) -> Tensor:
+    """J(p) times the logits: linear in them, so that its Jacobian is J(p)."""
+    return p * (logits - (p * logits).sum(-1, keepdim=True))
