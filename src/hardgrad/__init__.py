@@ -1,6 +1,7 @@
 """Hard things inside PyTorch networks, trained end to end."""
 
 from hardgrad import approximators as approximators
+from hardgrad import doctor as doctor
 from hardgrad import hard as hard
 from hardgrad import montecarlo as montecarlo
 from hardgrad import surrogate as surrogate
@@ -8,6 +9,8 @@ from hardgrad import switch as switch
 from hardgrad.bridge import Bridge as Bridge
 from hardgrad.bridge import Fidelity as Fidelity
 from hardgrad.bridge import strip as strip
+from hardgrad.doctor import Diagnosis as Diagnosis
+from hardgrad.doctor import diagnose as diagnose
 from hardgrad.graft import graft as graft
 from hardgrad.montecarlo import exact as exact
 from hardgrad.montecarlo import reinmax as reinmax

@@ -79,6 +79,10 @@ class Penalties:
         for number, (module, penalty) in enumerate(sums.items()):
             yield self._names.get(module) or f"{type(module).__name__.lower()}_{number}", penalty
 
+    def modules(self) -> list[nn.Module]:
+        """Return the modules whose penalties these are, in the order they were first called."""
+        return list(dict.fromkeys(module for module, _ in self._items))
+
     def __len__(self) -> int:
         return len({module for module, _ in self._items})
 

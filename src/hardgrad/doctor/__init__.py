@@ -1,0 +1,7 @@
+"""The doctor: how far a gradient is from the true one, on the user's own function."""
+
+from hardgrad.doctor.candidates import candidates as candidates
+from hardgrad.doctor.diagnose import diagnose as diagnose
+from hardgrad.doctor.diagnosis import Diagnosis as Diagnosis
+from hardgrad.doctor.diagnosis import Row as Row
+from hardgrad.doctor.diagnosis import Truth as Truth

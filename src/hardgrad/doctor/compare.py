@@ -1,0 +1,167 @@
+"""Draws against the truth: bias, direction and noise, each with the noise of both sides taken off.
+
+A mean of n gradients is not the expected gradient: its squared distance to the truth is, on average, the squared bias
+plus the variance of the mean plus that of the truth. Those two are known, and are subtracted. The draws and the truth
+are each kept in independent groups, and group i of one is paired with group i of the other, so that standard errors
+come from leaving out one pair at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hardgrad.doctor.measure import Draws
+from hardgrad.doctor.truth import Reference
+
+# Single precision sums to about this much of a gradient's norm; what is below is no bias.
+_ROUNDING = 1e-5
+_SIGNIFICANT = 3.0  # standard errors at which one coordinate of the truth counts as nonzero
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What ``compare`` found; None where the question has no answer, such as the angle to a zero gradient.
+
+    Args:
+        bias: norm of mean minus truth, over the norm of the truth.
+        bias_norm: the numerator.
+        bias_z: how far from no bias, in standard errors of a normal variate.
+        norm_ratio: norm of the expected gradient over that of the truth.
+        cosine: between the expected gradient and the truth.
+        cosine_error: its standard error.
+        sign_agreement: share of coordinates with a nonzero truth where the mean has its sign.
+        signal_to_noise: squared norm of the truth over the variance; None for a variance of 0.
+        uphill_rows: share of rows whose expected gradient points away from the truth, significantly.
+    """
+
+    bias: float | None
+    bias_norm: float
+    bias_z: float
+    norm_ratio: float | None
+    cosine: float | None
+    cosine_error: float | None
+    sign_agreement: float | None
+    signal_to_noise: float | None
+    uphill_rows: float
+
+
+def compare(draws: Draws, truth: Reference, rows: int) -> Comparison:
+    """Return how the expected gradient of a candidate relates to the truth.
+
+    Args:
+        draws: the candidate's.
+        truth: the reference.
+        rows: of the batch.
+    """
+    mean, t = draws.groups.flatten(1), truth.groups.flatten(1)
+    scale = max(truth.squared_norm, 0.0)
+    bias_squared, bias_z = _bias(mean - t, draws, truth)
+    resolved = is_resolved(truth)
+    norm = math.sqrt(scale) if resolved else None
+    bias_norm = math.sqrt(max(bias_squared, 0.0))
+    cosine, cosine_error = _cosine(mean, t, truth.exact) if resolved else (None, None)
+    own = max(float(_squared(mean)), 0.0)
+    return Comparison(
+        bias=bias_norm / norm if norm else None,
+        bias_norm=bias_norm,
+        bias_z=bias_z,
+        norm_ratio=math.sqrt(own) / norm if norm else None,
+        cosine=cosine,
+        cosine_error=cosine_error,
+        sign_agreement=_sign_agreement(draws.mean.flatten(), truth),
+        signal_to_noise=scale / draws.variance if draws.variance > _ROUNDING**2 * scale else None,
+        uphill_rows=_uphill_rows(mean, t, rows),
+    )
+
+
+def is_resolved(truth: Reference) -> bool:
+    """Whether the truth is told apart from zero: by 3 standard errors of its squared norm."""
+    if truth.exact:
+        return truth.squared_norm > 0
+    return truth.squared_norm > 3 * _error_of_squared(truth.groups.flatten(1))
+
+
+def _squared(groups: Tensor) -> Tensor:
+    """Squared norm of an expectation, from products of different groups: a group's noise does not meet itself."""
+    g = len(groups)
+    return (groups.sum(0).square().sum() - groups.square().sum()) / (g * (g - 1))
+
+
+def _trace_of_square(groups: Tensor) -> Tensor:
+    """Trace of the squared covariance of a group."""
+    centred = groups - groups.mean(0)
+    products = centred @ centred.T
+    g = len(groups)
+    # The mean that is subtracted makes two centred groups anticorrelated by 1 / (g - 1): of the order of the noise.
+    return (products.square().sum() - products.diagonal().square().sum()) / (g * (g - 1))
+
+
+def _error_of_squared(groups: Tensor) -> float:
+    """Standard error of ``_squared`` where the expectation is zero."""
+    g = len(groups)
+    return math.sqrt(2 * float(_trace_of_square(groups)) / (g * (g - 1)))
+
+
+def _bias(difference: Tensor, draws: Draws, truth: Reference) -> tuple[float, float]:
+    """Squared norm of the bias, and how significant it is.
+
+    With no bias the squared distance, over its expectation, is about a chi-square variate over its degrees of freedom,
+    whose number follows from two traces (Satterthwaite); its cube root is about normal (Wilson and Hilferty).
+    """
+    distance = float(difference.mean(0).square().sum())
+    noise = draws.variance / draws.count + float(truth.variance.sum())
+    rounding = _ROUNDING**2 * (float(draws.mean.square().sum()) + float(truth.gradient.square().sum()))
+    if distance <= rounding:
+        return 0.0, 0.0
+    expected = noise + rounding
+    squared_trace = float(_trace_of_square(difference)) / len(difference) ** 2
+    freedom = expected**2 / max(squared_trace, expected**2 / difference.shape[1])
+    freedom = max(freedom, 1.0)
+    wide = 2 / (9 * freedom)
+    z = ((distance / expected) ** (1 / 3) - (1 - wide)) / math.sqrt(wide)
+    return distance - noise, z
+
+
+def _cosine(mean: Tensor, truth: Tensor, exact: bool) -> tuple[float | None, float | None]:
+    """Cosine of two expectations and its jackknife standard error; None where the mean is lost in its noise."""
+    if float(_squared(mean)) <= 3 * _error_of_squared(mean):
+        return None, None
+    whole = _cosine_of(mean, truth, exact)
+    g = len(mean)
+    keep = ~torch.eye(g, dtype=torch.bool, device=mean.device)
+    parts = torch.tensor([_cosine_of(mean[k], truth[k], exact) for k in keep], dtype=torch.float64)
+    error = math.sqrt((g - 1) / g * float((parts - parts.mean()).square().sum()))
+    return max(min(whole, 1.0), -1.0), error
+
+
+def _cosine_of(mean: Tensor, truth: Tensor, exact: bool) -> float:
+    of_truth = truth[0].square().sum() if exact else _squared(truth)
+    squared = float(_squared(mean) * of_truth)
+    return float(mean.mean(0) @ truth.mean(0)) / math.sqrt(squared) if squared > 0 else 0.0
+
+
+def _sign_agreement(mean: Tensor, truth: Reference) -> float | None:
+    t, error = truth.gradient.flatten(), truth.variance.flatten().sqrt()
+    if not len(t) or not float(t.abs().max()):
+        return None
+    nonzero = t.abs() > (_ROUNDING * t.abs().max() + _SIGNIFICANT * error)
+    if not bool(nonzero.any()):
+        return None
+    return float((mean.sign() == t.sign())[nonzero].double().mean())
+
+
+def _uphill_rows(mean: Tensor, truth: Tensor, rows: int) -> float:
+    """Share of rows whose inner product with the truth is below 0 by more than chance makes of so many rows."""
+    a, b = mean.unflatten(1, (rows, -1)), truth.unflatten(1, (rows, -1))
+    product = (a.mean(0) * b.mean(0)).sum(-1)
+    g = len(a)
+    # Jackknife over pairs of groups, all rows at once.
+    without_a, without_b = (g * a.mean(0) - a) / (g - 1), (g * b.mean(0) - b) / (g - 1)
+    parts = (without_a * without_b).sum(-1)
+    error = ((g - 1) / g * (parts - parts.mean(0)).square().sum(0)).sqrt()
+    floor = _ROUNDING * (a.mean(0).norm(dim=-1) * b.mean(0).norm(dim=-1))
+    return float((product < -(4 * error + floor)).double().mean())
