@@ -1,4 +1,4 @@
-"""Shared set-up: double precision, a fixed seed, and the pass-matrix written from what the laws found."""
+"""Shared set-up: a fixed seed, and the pages of the docs that are written from what the tests found."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
+import estimator_table
 import pass_matrix
 
 MATRIX = Path(__file__).parent.parent / "docs" / "pass-matrix.md"
+ESTIMATORS = MATRIX.parent / "estimators.md"
 
 _found: dict[tuple[str, str, str], str] = {}
+_estimates: estimator_table.Found = {}
 
 
 @pytest.fixture(autouse=True)
@@ -32,9 +35,16 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         if key == "law" and report.when == "call":
             surrogate, hard, law = str(value).split("|")
             _found[surrogate, hard, law] = "ok" if report.passed else "FAIL"
+        if key == "estimate" and report.when == "call":
+            variable, objective, estimator, *numbers = str(value).split("|")
+            _estimates[variable, objective, estimator] = numbers[0], numbers[1], numbers[2]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    if not hasattr(session.config, "workerinput") and pass_matrix.is_complete(_found):
-        MATRIX.parent.mkdir(exist_ok=True)
+    if hasattr(session.config, "workerinput"):
+        return
+    MATRIX.parent.mkdir(exist_ok=True)
+    if pass_matrix.is_complete(_found):
         MATRIX.write_text(pass_matrix.page(_found))
+    if estimator_table.is_complete(_estimates):
+        ESTIMATORS.write_text(estimator_table.page(_estimates))
