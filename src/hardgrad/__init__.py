@@ -12,8 +12,14 @@ from hardgrad.bridge import strip as strip
 from hardgrad.doctor import Diagnosis as Diagnosis
 from hardgrad.doctor import diagnose as diagnose
 from hardgrad.graft import graft as graft
+from hardgrad.montecarlo import arms as arms
+from hardgrad.montecarlo import disarm as disarm
 from hardgrad.montecarlo import exact as exact
+from hardgrad.montecarlo import gumbel as gumbel
+from hardgrad.montecarlo import gumbel_rao as gumbel_rao
+from hardgrad.montecarlo import rebar as rebar
 from hardgrad.montecarlo import reinmax as reinmax
+from hardgrad.montecarlo import relax as relax
 from hardgrad.montecarlo import score_function as score_function
 from hardgrad.penalty import Penalties as Penalties
 from hardgrad.penalty import penalties as penalties

@@ -1,0 +1,124 @@
+"""What a control is at scores, how steep it is there, and what may learn from that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from hardgrad.montecarlo.discrete import Discrete
+from hardgrad.montecarlo.objective import Objective, evaluate_differentiable, in_graph, unheard, value_and_gradient
+from hardgrad.montecarlo.relaxed import softened
+
+# Cotangents of values and of slopes -> gradient with respect to the temperature.
+Pull = Callable[[Tensor, Tensor], Tensor]
+Tunable = tuple[Tensor, Tensor, Pull]
+
+
+def network_at(network: nn.Module, d: Discrete, z: Tensor, learn: bool, estimator: str) -> tuple[Tensor, Tensor]:
+    """Return a network's values at scores and its slopes there, which carry its weights' gradient if it learns."""
+    weights = next((p for p in network.parameters() if p.is_floating_point()), d.given)
+
+    def at(s: Tensor) -> Tensor:
+        # An outcome that cannot happen has scores of -inf, which a network would turn into NaN.
+        seen = torch.nan_to_num(s, nan=torch.nan, posinf=0.0, neginf=0.0)
+        return _one_per_sample(network(seen.to(weights.dtype)), d, s, estimator).to(s.dtype)
+
+    if in_graph():
+        value, pull = cast(Any, torch.func.vjp(at, z))
+        slope = pull(torch.ones_like(value))[0]
+    else:
+        with torch.enable_grad():
+            leaf = z.detach().requires_grad_()
+            value = at(leaf)
+            (slope,) = torch.autograd.grad(value.sum(), leaf, create_graph=learn, materialize_grads=True)
+    return (value, slope) if learn else (value.detach(), slope.detach())
+
+
+def relaxed_at(
+    f: Objective, d: Discrete, z: Tensor, temperature: float | Tensor, tune: bool, estimator: str
+) -> tuple[Tensor, Tensor, Pull | None]:
+    """Return what f is at relaxed samples, its slopes in the scores, and how both depend on the temperature.
+
+    Nothing carries a gradient, to f's own parameters least of all. The last is None unless asked for by ``tune``: from
+    cotangents of values and slopes to the gradient with respect to the temperature.
+    """
+    z = z.clamp(-1e30, 1e30)  # for the derivative with respect to the temperature: 0 * inf is NaN
+
+    def relaxed(s: Tensor, t: float | Tensor) -> Tensor:
+        return f(d.shown(softened(d, s, t)))
+
+    dims = len(d.event_shape)
+    if not tune:
+        fixed = temperature.detach() if isinstance(temperature, Tensor) else temperature
+        value, slope = value_and_gradient(lambda s: relaxed(s, fixed), z, dims, estimator)
+        return value.to(z.dtype), slope, None
+
+    def at(s: Tensor, t: Tensor) -> Tensor:
+        return evaluate_differentiable(lambda s: relaxed(s, t), s, dims, estimator).to(z.dtype)
+
+    with unheard(), _twice_differentiable(estimator):
+        find = _tunable_in_graph if in_graph() else _tunable
+        return find(at, z, cast(Tensor, temperature).detach(), estimator)
+
+
+def _tunable(at: Callable[[Tensor, Tensor], Tensor], z: Tensor, t: Tensor, estimator: str) -> Tunable:
+    leaf, knob = z.detach().requires_grad_(), t.clone().requires_grad_()
+    with torch.enable_grad():
+        value = at(leaf, knob)
+        (slope,) = torch.autograd.grad(value.sum(), leaf, create_graph=True)
+
+    def pull(by_value: Tensor, by_slope: Tensor) -> Tensor:
+        with _twice_differentiable(estimator):
+            return torch.autograd.grad([value, slope], knob, [by_value, by_slope], materialize_grads=True)[0]
+
+    return value.detach(), slope.detach(), pull
+
+
+def _tunable_in_graph(at: Callable[[Tensor, Tensor], Tensor], z: Tensor, t: Tensor, estimator: str) -> Tunable:
+    def both(t: Tensor) -> tuple[Tensor, Tensor]:
+        value, pull = cast(Any, torch.func.vjp(lambda s: at(s, t), z))
+        return value, pull(torch.ones_like(value))[0]
+
+    (value, slope), pull = cast(Any, torch.func.vjp(both, t))
+
+    def pull_temperature(by_value: Tensor, by_slope: Tensor) -> Tensor:
+        with _twice_differentiable(estimator):
+            return cast(Tensor, pull((by_value, by_slope))[0].detach())
+
+    return value.detach(), slope.detach(), pull_temperature
+
+
+@contextmanager
+def _twice_differentiable(estimator: str) -> Iterator[None]:
+    """Say what to do where f has no second derivative, which a temperature learns by."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "derivative" in str(error) or "differentiate" in str(error):
+            raise ValueError(
+                f"{estimator}: a control that learns its temperature needs an f with a second derivative, got one "
+                f"without ({error}); hold the control's log_temperature by requires_grad_(False)"
+            ) from error
+        raise
+
+
+def _one_per_sample(value: object, d: Discrete, s: Tensor, estimator: str) -> Tensor:
+    """Return what a control network gave, shape ``(samples, *batch)``.
+
+    Raises:
+        ValueError: if it is of another shape, or does not depend on the scores.
+    """
+    wanted = s.shape[: s.ndim - (d.logits.ndim - len(d.batch_shape))]
+    if isinstance(value, Tensor) and value.shape == (*wanted, 1):
+        value = value.squeeze(-1)
+    if not isinstance(value, Tensor) or value.shape != wanted:
+        got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(
+            f"{estimator}: control must return one number per sample, shape {tuple(wanted)} (or with a last dimension "
+            f"of 1) for scores of shape {tuple(s.shape)}, got {got}; hardgrad.approximators.mlp({s.shape[-1]}, 1) does"
+        )
+    return value

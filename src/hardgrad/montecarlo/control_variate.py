@@ -1,0 +1,186 @@
+r"""What rebar and relax share: a control variate on the scores that a sample is read off.
+
+A sample b is the hardened form of scores z = logits + noise. Let z~ be scores drawn anew to agree with b. For any
+function c of scores, two quantities have the same mean, one a score function and one a path derivative:
+
+.. math::
+    \mathbb{E}\, [c(\tilde z)\, \nabla_l \log q(b)]
+    = \nabla_l\, \mathbb{E}\, c(z) - \mathbb{E}\, \Big[\frac{\partial \tilde z}{\partial l}\Big|_{b}\, c'(\tilde z)\Big]
+
+so that subtracting the left from the score function of f and adding the right takes no bias in, and takes noise out
+where c(z~) is close to f(b). The derivative of z~ at fixed b is part of it: left out, the gradient is wrong.
+
+The identity asks for the law of z~ alone, so z~ may be z itself, which has that law. Then c is evaluated once, not
+twice, and with samples=1 the objective needs no leading dimension. Measured over six objectives on two Bernoulli and
+two one-hot distributions the variance is about that of a fresh z~, from 40 % below it to 25 % above.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from hardgrad.montecarlo.control_values import network_at, relaxed_at
+from hardgrad.montecarlo.discrete import Discrete, discrete, one_hot_of
+from hardgrad.montecarlo.lend import estimate, wants_gradient
+from hardgrad.montecarlo.objective import Objective, check_count, evaluate
+from hardgrad.montecarlo.relaxed import agreeing, perturbed
+from hardgrad.penalty import settle
+
+
+@dataclass(frozen=True)
+class Control:
+    r"""The function of scores :math:`c(z) = a(z) + \text{scale} \cdot f(\sigma(z / \text{temperature}))`.
+
+    Args:
+        network: a, or None for zero.
+        temperature: of the relaxed sample; None leaves f out, which may then be a black box.
+        scale: what multiplies f.
+        owner: the module that learns, or None.
+    """
+
+    network: nn.Module | None
+    temperature: float | Tensor | None
+    scale: float | Tensor
+    owner: nn.Module | None
+
+    def learns(self) -> bool:
+        return self.owner is not None and self.owner.training and any(_learns(p) for p in self.owner.parameters())
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Samples and the scores they were read off, all without gradient.
+
+    Args:
+        b: 0/1 or one-hot, shape ``(samples, *logits.shape)``.
+        probs: the probabilities, the logits' shape.
+        z: the scores, then those that agree with b unless they are the same; shape ``(k * samples, *logits.shape)``.
+        along: the derivative of the agreeing scores with respect to their own logit, at fixed b; the shape of b.
+        tied: whether they are the same.
+    """
+
+    b: Tensor
+    probs: Tensor
+    z: Tensor
+    along: Tensor
+    tied: bool
+
+
+def controlled(
+    q: Distribution,
+    f: Objective,
+    control: Control,
+    samples: int,
+    tied: bool,
+    generator: torch.Generator | None,
+    estimator: str,
+) -> Tensor:
+    """Return the mean of f at hard samples with the score function's gradient less its control variate.
+
+    Args:
+        q: the distribution.
+        f: the objective.
+        control: what is subtracted, and learns to be close to f.
+        samples: how many draws to average over.
+        tied: let the agreeing scores be the scores themselves.
+        generator: source of randomness.
+        estimator: whose errors these are.
+
+    Returns:
+        Shape ``(*batch,)``.
+    """
+    check_count(samples, "samples", estimator)
+    d = discrete(q, estimator, ("Bernoulli", "OneHotCategorical"))
+    if not wants_gradient(d):
+        return evaluate(f, d.shown(d.draw(samples, generator)), len(d.event_shape), estimator).mean(0)
+    scores = draw_scores(d, samples, tied, generator)
+    values = evaluate(f, d.shown(scores.b), len(d.event_shape), estimator)
+    gradient, penalty = _gradient_and_penalty(f, values.detach(), d, scores, control, estimator)
+    result = estimate(values, d, gradient.mean(0), estimator)
+    return result if control.owner is None or penalty is None else settle(control.owner, result, penalty)
+
+
+def draw_scores(d: Discrete, samples: int, tied: bool, generator: torch.Generator | None) -> Scores:
+    """Draw samples with their scores; the samples are those ``Discrete.draw`` gives from the same seed."""
+    u, probs = d.noise(samples, generator), d.probs.detach()
+    z = perturbed(d, u).detach()
+    # Not z > 0: a probability of exactly 0 never fires, whatever its clamped logit says.
+    b = (u < probs).to(z.dtype) if d.binary else one_hot_of(z)
+    again = z if tied else agreeing(d, b, d.noise(samples, generator))
+    return Scores(b, probs, z if tied else torch.cat([z, again]), slope_along_logits(d, b, again), tied)
+
+
+def slope_along_logits(d: Discrete, b: Tensor, again: Tensor) -> Tensor:
+    r"""Return the derivative of agreeing scores with respect to their logits, the noise and b held fixed.
+
+    0/1: :math:`P(b)\,(1 - e^{-|\tilde z|})`. One-hot: :math:`1 - e^{\tilde z_i - \max_j \tilde z_j}`, zero for the
+    outcome drawn; diagonal because logits are log-probabilities here, so that the law of the maximum does not depend on
+    them.
+    """
+    if d.binary:
+        return torch.where(b > 0, d.probs, d.others).detach() * -(-again.abs()).expm1()
+    return -(again - again.amax(-1, keepdim=True)).expm1()
+
+
+def _gradient_and_penalty(
+    f: Objective, values: Tensor, d: Discrete, scores: Scores, control: Control, estimator: str
+) -> tuple[Tensor, Tensor | None]:
+    """Return the gradient of each sample, and the single-sample variance up to a constant if anything learns from it.
+
+    The penalty reaches the control's weights and scale through the graph. f is inside c too, and must not learn from
+    it: the derivative with respect to the temperature is found here and now, and handed over as a number.
+    """
+    learn = control.learns()
+    value, slope, pull = torch.zeros((), dtype=d.logits.dtype, device=d.logits.device), torch.zeros_like(scores.z), None
+    if control.temperature is not None:
+        tune = learn and isinstance(control.temperature, Tensor) and _learns(control.temperature)
+        relaxed, relaxed_slope, pull = relaxed_at(f, d, scores.z, control.temperature, tune, estimator)
+        value, slope = control.scale * relaxed, control.scale * relaxed_slope
+    if control.network is not None:
+        guess, guess_slope = network_at(control.network, d, scores.z, learn, estimator)
+        value, slope = value + guess, slope + guess_slope
+    gradient = _combine(d, scores, values, value, slope)
+    if not learn:
+        return gradient.detach(), None
+    count = max(values.numel(), 1)
+    penalty = gradient.square().sum() / count
+    if pull is not None:
+        temperature = cast(Tensor, control.temperature)
+        by_value, by_slope = _transpose(d, scores, gradient.detach() * (2 / count))
+        scale = control.scale.detach() if isinstance(control.scale, Tensor) else control.scale
+        penalty = penalty + (temperature - temperature.detach()) * pull(scale * by_value, scale * by_slope)
+    return gradient.detach(), penalty
+
+
+def _combine(d: Discrete, scores: Scores, values: Tensor, value: Tensor, slope: Tensor) -> Tensor:
+    """The gradient of each sample with respect to the logits, from f's values and from c's values and slopes."""
+    beside = scores.b - scores.probs
+    if scores.tied:
+        gradient = d.over_event(values - value) * beside + (1 - scores.along) * slope
+    else:
+        free, again = slope.chunk(2)
+        gradient = d.over_event(values - value.chunk(2)[1]) * beside + free - scores.along * again
+    # What moves all log-probabilities of a unit alike moves nothing: noise that is not in the result.
+    return gradient if d.binary else gradient - scores.probs * gradient.sum(-1, keepdim=True)
+
+
+def _transpose(d: Discrete, scores: Scores, w: Tensor) -> tuple[Tensor, Tensor]:
+    """The cotangents of c's values and slopes, given that of the gradient: ``_combine`` is linear in both."""
+    if not d.binary:
+        w = w - (scores.probs * w).sum(-1, keepdim=True)
+    by_value = -d.sum_event(w * (scores.b - scores.probs))
+    if scores.tied:
+        return by_value, w * (1 - scores.along)
+    return torch.cat([torch.zeros_like(by_value), by_value]), torch.cat([w, -w * scores.along])
+
+
+def _learns(t: Tensor) -> bool:
+    """Whether a control's weight is to get a gradient."""
+    # Swapped in by functional_call, it may deny what the transform around it will ask for.
+    swapped = torch._C._are_functorch_transforms_active() and not isinstance(t, nn.Parameter)
+    return t.requires_grad or swapped
