@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from hardgrad.doctor.diagnosis import Row, Truth
 
+# Candidates whose progress differs by less than this are told apart by their cost instead.
+_AS_GOOD = 0.9
+_DEAD = 0.05
+
 
 def warnings_of(rows: tuple[Row, ...], truth: Truth, warm_up: int) -> tuple[str, ...]:
     """Return what to know before using one of the candidates."""
@@ -11,12 +15,11 @@ def warnings_of(rows: tuple[Row, ...], truth: Truth, warm_up: int) -> tuple[str,
     if not truth.resolved:
         found.append(
             f"the true gradient is not told apart from zero (norm {truth.norm:.2g}, standard error "
-            f"{truth.standard_error:.2g}): nothing can be said relative to it; take another objective or a larger sigma"
+            f"{truth.standard_error:.2g}): nothing is said relative to it; try another objective, or another sigma"
         )
     elif truth.standard_error > 0.1 * truth.norm:
-        found.append(
-            f"the truth itself is known to {truth.standard_error / truth.norm:.0%} only; raise budget to see finer"
-        )
+        known = truth.standard_error / truth.norm
+        found.append(f"the truth itself is known to {known:.0%} only; a larger budget sharpens it")
     for row in rows:
         found += _about(row, warm_up)
     return tuple(found)
@@ -30,49 +33,55 @@ def _about(row: Row, warm_up: int) -> list[str]:
     found = []
     if row.uphill:
         found.append(
-            f"{row.name} points uphill: cosine {row.cosine:.2f} +- {row.cosine_error or 0:.2f} with the truth, so a "
-            "step along it makes the objective worse"
+            f"{row.name} points uphill: cosine {row.cosine:.2f} +- {row.cosine_error or 0:.2f} with the truth; a step "
+            "along it makes the objective worse"
         )
     elif row.uphill_rows:
-        found.append(f"{row.name} points uphill in {row.uphill_rows:.0%} of the rows, though not on the whole batch")
+        found.append(f"{row.name} points uphill in {row.uphill_rows:.0%} of the rows, if not over the whole batch")
     if row.learns and not warm_up:
-        found.append(f"{row.name} learns, and was examined as it is; warm_up= lets a copy of it learn first")
-    if row.zeros is not None and row.zeros > 0.5:
-        found.append(f"{row.zeros:.0%} of the gradient of {row.name} is exactly zero")
+        found.append(f"{row.name} learns, and was examined as it stands; with warm_up a copy of it learns first")
+    if row.dead is not None and row.dead > _DEAD:
+        found.append(f"{row.name} never moves {row.dead:.0%} of the coordinates whose true gradient is not zero")
     return found
 
 
-def advise(rows: tuple[Row, ...], truth: Truth) -> str:
+def advise(rows: tuple[Row, ...], truth: Truth, function_seconds: float) -> str:
     """Return what to use and why."""
-    usable = [row for row in rows if row.error is None and not row.flat and not row.uphill and row.bias is not None]
     if not truth.resolved:
-        return "none: without a true gradient there is nothing to choose by."
+        return "none: where there is no true gradient there is nothing to choose by."
+    usable = [row for row in rows if row.error is None and not row.uphill and row.progress]
     if not usable:
-        return "none of these: each refused, was flat or pointed uphill. Try hardgrad.score_function or hardgrad.exact."
-    fastest = min(row.seconds or 0.0 for row in usable)
-    best = min(usable, key=lambda row: _squared_error(row, truth, fastest))
-    words = [f"use {best.name}: at equal time its gradient is nearest to the truth ({_quality(best)})."]
+        return "none of these: each refused, was flat or pointed uphill; hardgrad.score_function is never biased."
+    most = max(row.progress or 0 for row in usable)
+    best = min((row for row in usable if (row.progress or 0) >= _AS_GOOD * most), key=_seconds)
+    words = [f"use {best.name}: {_gain(best)} ({_quality(best)}), in {_cost(best, function_seconds)}."]
+    cheap = max(usable, key=lambda row: (row.progress or 0) / max(_seconds(row), 1e-9))
+    if cheap is not best and _seconds(cheap) < _seconds(best) / 2:
+        words.append(f"If time counts, {cheap.name}: {_gain(cheap)}, in {_cost(cheap, function_seconds)}.")
     unbiased = [row for row in usable if row.unbiased]
-    if not best.unbiased and unbiased:
-        other = min(unbiased, key=lambda row: _squared_error(row, truth, fastest))
-        words.append(
-            f"It is biased; of those without bias, {other.name} is the quietest at equal time ({_quality(other)}): "
-            "prefer it where many gradients are averaged, by a large batch or a small step."
-        )
     if not unbiased:
-        words.append("None of the candidates is free of bias here.")
+        words.append("Every one of the candidates is biased here.")
+    elif not best.unbiased:
+        other = max(unbiased, key=lambda row: row.progress or 0)
+        words.append(
+            f"It is biased, which no averaging mends; without bias, {other.name}: {_gain(other)} ({_quality(other)})."
+        )
     return " ".join(words)
 
 
-def _squared_error(row: Row, truth: Truth, fastest: float) -> float:
-    """Of one gradient, relative to the truth, were a slower candidate's time spent on averaging the fastest's."""
-    noise = (row.variance or 0.0) / truth.norm**2
-    slower = (row.seconds or 0.0) / fastest if fastest else 1.0
-    return (row.bias or 0.0) ** 2 + noise * slower
+def _seconds(row: Row) -> float:
+    return row.seconds or 0.0
+
+
+def _gain(row: Row) -> str:
+    return f"a step along one gradient gains {row.progress:.2g} of what the true gradient would"
 
 
 def _quality(row: Row) -> str:
     bias = "no bias found" if row.unbiased else f"bias {row.bias:.0%}"
     noise = "no noise" if row.signal_to_noise is None else f"signal to noise {row.signal_to_noise:.2g}"
-    cosine = "" if row.cosine_of_one is None else f", one gradient at cosine {row.cosine_of_one:.2f}"
-    return f"{bias}, {noise}{cosine}"
+    return f"{bias}, {noise}"
+
+
+def _cost(row: Row, function_seconds: float) -> str:
+    return f"the time of {_seconds(row) / max(function_seconds, 1e-9):.2g} evaluations of the function"

@@ -5,17 +5,15 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution, Independent, OneHotCategorical
 
-from hardgrad.approximators import suggest
+from hardgrad import approximators, montecarlo
 from hardgrad.bridge import Bridge
 from hardgrad.doctor.copies import Candidate
 from hardgrad.doctor.recognise import Hard, recognise
-from hardgrad.montecarlo.discrete import discrete
-from hardgrad.montecarlo.exact import count_outcomes, exact
-from hardgrad.montecarlo.reinmax import reinmax
-from hardgrad.montecarlo.score_function import score_function
+from hardgrad.montecarlo.discrete import KINDS, Discrete, discrete
+from hardgrad.montecarlo.exact import count_outcomes
 from hardgrad.surrogate import straight_through, twins
 
 _FEW = 4096  # outcomes that exact goes through at every step of a training loop
@@ -24,7 +22,8 @@ _FEW = 4096  # outcomes that exact goes through at every step of a training loop
 def candidates(function: Candidate, inputs: Tensor | Distribution, *, noise: str = "auto") -> dict[str, Candidate]:
     """Return the estimators that suit a function, by name, for ``diagnose``.
 
-    Those that need a derivative are among them even if the function is a black box: they say so in their row.
+    Those that need a derivative are among them even if the function is a black box: they say so in their row. Those
+    that learn are fresh, so give ``diagnose`` a ``warm_up``.
 
     Args:
         function: as ``diagnose`` takes it.
@@ -32,33 +31,32 @@ def candidates(function: Candidate, inputs: Tensor | Distribution, *, noise: str
         noise: as ``diagnose`` takes it.
 
     Returns:
-        For a hard function: straight-through where shapes agree, with the identity and, for a threshold or an argmax,
-        with a soft twin; a bridge with the approximator that ``suggest`` picks, which ``warm_up`` trains; and the Monte
-        Carlo estimators of the distribution that the noise makes of it. For a distribution: those alone.
+        For a hard function: itself, for what autograd makes of it; straight-through where shapes agree, with the identity and, for a threshold or an argmax,
+        with a soft twin; a bridge with the approximator that ``suggest`` picks; and the Monte Carlo estimators of the
+        distribution that the noise makes of it. For a distribution: those alone.
 
     Example:
         >>> import torch, hardgrad as hg
-        >>> list(hg.doctor.candidates(hg.hard.sort, torch.randn(8, 4)))[:2]
-        ['straight_through', 'bridge']
+        >>> list(hg.doctor.candidates(hg.hard.sort, torch.randn(8, 4)))
+        ['autograd', 'straight_through', 'bridge', 'score_function', 'score_function, 8 left out']
     """
     if isinstance(inputs, Distribution):
         return _estimators(inputs)
     x = inputs.detach()
-    hard = _floating(function, x)
-    kind = recognise(hard, x, torch.Generator().manual_seed(0)) if noise == "auto" else None
-    seen = kind.noise if kind else noise
+    hard = _carrying(function, x)
+    seen = recognise(hard, x, torch.Generator().manual_seed(0)).noise if noise == "auto" else noise
     found = _layers(hard, x, seen)
     if seen == "gumbel":
         return found | _estimators(Independent(OneHotCategorical(logits=x), x.ndim - 2))
     if seen == "logistic":
         return found | _estimators(Independent(Bernoulli(logits=x), x.ndim - 1))
-    return found | _of_values()
+    return found | _from_values()
 
 
 def _layers(hard: Hard, x: Tensor, noise: str) -> dict[str, Candidate]:
     with torch.no_grad():
         same_shape = hard(x.clone()).shape == x.shape
-    found: dict[str, Candidate] = {}
+    found: dict[str, Candidate] = {"autograd": hard}
     if same_shape:
         found["straight_through"] = straight_through(hard)
     if same_shape and noise == "logistic":
@@ -66,14 +64,15 @@ def _layers(hard: Hard, x: Tensor, noise: str) -> dict[str, Candidate]:
     if same_shape and noise == "gumbel":
         found["straight_through, softmax"] = straight_through(hard, partial(torch.softmax, dim=-1))
     if x.ndim > 1:
-        found["bridge"] = Bridge(hard, suggest(hard, x))
+        found["bridge"] = Bridge(hard, approximators.suggest(hard, x))
     return found
 
 
-def _of_values() -> dict[str, Candidate]:
+def _from_values() -> dict[str, Candidate]:
+    """What any distribution and any function allow."""
     return {
-        "score_function": score_function,
-        "score_function, 8, leave-one-out": partial(score_function, samples=8, baseline="leave_one_out"),
+        "score_function": montecarlo.score_function,
+        "score_function, 8 left out": partial(montecarlo.score_function, samples=8, baseline="leave_one_out"),
     }
 
 
@@ -81,17 +80,55 @@ def _estimators(q: Distribution) -> dict[str, Candidate]:
     base: Distribution = q
     while isinstance(base, Independent):
         base = base.base_dist
-    found = _of_values()
-    if not isinstance(base, Bernoulli | OneHotCategorical):
+    if type(base) not in KINDS.values():
+        return _from_values()
+    d = discrete(q, "candidates")
+    found = _from_values()
+    if count_outcomes(d) <= _FEW:
+        found["exact"] = montecarlo.exact
+    if d.kind == "Categorical":  # outcome numbers carry no gradient, and have no relaxed form
         return found
-    if count_outcomes(discrete(q, "candidates")) <= _FEW:
-        found["exact"] = exact
-    return found | {"reinmax": reinmax}
+    if d.binary:
+        found["disarm"], found["arms"] = montecarlo.disarm, montecarlo.arms
+    return found | _relaxed() | _learning(d)
 
 
-def _floating(function: Hard, x: Tensor) -> Hard:
-    """The function, or one that casts its outputs where they are numbers of classes, say, and can carry no gradient."""
+def _relaxed() -> dict[str, Candidate]:
+    return {
+        "gumbel": montecarlo.gumbel,
+        "gumbel, cold": partial(montecarlo.gumbel, temperature=0.3),
+        "gumbel, soft": partial(montecarlo.gumbel, hard=False),
+        "gumbel_rao": montecarlo.gumbel_rao,
+        "montecarlo.straight_through": montecarlo.straight_through,
+        "reinmax": montecarlo.reinmax,
+        "rebar": montecarlo.rebar,
+    }
+
+
+def _learning(d: Discrete) -> dict[str, Candidate]:
+    like = d.logits
+    return {
+        "rebar, learnt": partial(montecarlo.rebar, control=montecarlo.RebarControl().to(like)),
+        "relax": partial(montecarlo.relax, control=montecarlo.RelaxControl(_scalar_network(d)).to(like)),
+        "relax, values alone": partial(montecarlo.relax, control=_scalar_network(d)),
+        "montecarlo.bridge": partial(montecarlo.bridge, approximator=approximators.elementwise().to(like)),
+    }
+
+
+def _scalar_network(d: Discrete) -> nn.Module:
+    """From the scores of an event to one number."""
+    event = d.logits.shape[len(d.batch_shape) :]
+    if not event:
+        return approximators.elementwise().to(d.logits)
+    network = approximators.mlp(event.numel(), 1, hidden=(32, 32))
+    return nn.Sequential(nn.Flatten(-len(event)), *network).to(d.logits)
+
+
+def _carrying(function: Hard, x: Tensor) -> Hard:
+    """The function itself where its outputs can carry a gradient, and are not class numbers, say; else with a cast."""
     with torch.no_grad():
-        if function(x.clone()).is_floating_point():
-            return function
-    return lambda z: function(z).to(z.dtype)
+        return function if function(x.clone()).is_floating_point() else partial(_cast, function)
+
+
+def _cast(function: Hard, x: Tensor) -> Tensor:
+    return function(x).to(x.dtype)

@@ -33,8 +33,11 @@ class Comparison:
         norm_ratio: norm of the expected gradient over that of the truth.
         cosine: between the expected gradient and the truth.
         cosine_error: its standard error.
+        progress: what a step along one gradient gains at its best length, over what one along the truth gains, on an
+            objective that is equally curved in all directions: (mean g . t)^2 / (mean |g|^2 |t|^2).
         sign_agreement: share of coordinates with a nonzero truth where the mean has its sign.
         signal_to_noise: squared norm of the truth over the variance; None for a variance of 0.
+        dead: share of coordinates with a nonzero truth that no gradient ever moved.
         uphill_rows: share of rows whose expected gradient points away from the truth, significantly.
     """
 
@@ -44,8 +47,10 @@ class Comparison:
     norm_ratio: float | None
     cosine: float | None
     cosine_error: float | None
+    progress: float | None
     sign_agreement: float | None
     signal_to_noise: float | None
+    dead: float | None
     uphill_rows: float
 
 
@@ -65,6 +70,7 @@ def compare(draws: Draws, truth: Reference, rows: int) -> Comparison:
     bias_norm = math.sqrt(max(bias_squared, 0.0))
     cosine, cosine_error = _cosine(mean, t, truth.exact) if resolved else (None, None)
     own = max(float(_squared(mean)), 0.0)
+    nonzero = _nonzero(truth)
     return Comparison(
         bias=bias_norm / norm if norm else None,
         bias_norm=bias_norm,
@@ -72,8 +78,10 @@ def compare(draws: Draws, truth: Reference, rows: int) -> Comparison:
         norm_ratio=math.sqrt(own) / norm if norm else None,
         cosine=cosine,
         cosine_error=cosine_error,
-        sign_agreement=_sign_agreement(draws.mean.flatten(), truth),
+        progress=_progress(mean, t, own + draws.variance, scale) if resolved else None,
+        sign_agreement=_share(draws.mean.flatten().sign() == t.mean(0).sign(), nonzero),
         signal_to_noise=scale / draws.variance if draws.variance > _ROUNDING**2 * scale else None,
+        dead=_share(draws.mean.flatten() == 0, nonzero),
         uphill_rows=_uphill_rows(mean, t, rows),
     )
 
@@ -144,14 +152,21 @@ def _cosine_of(mean: Tensor, truth: Tensor, exact: bool) -> float:
     return float(mean.mean(0) @ truth.mean(0)) / math.sqrt(squared) if squared > 0 else 0.0
 
 
-def _sign_agreement(mean: Tensor, truth: Reference) -> float | None:
+def _progress(mean: Tensor, truth: Tensor, squares: float, scale: float) -> float:
+    products = (mean * truth).sum(1)
+    if float(products.sum()) <= 0 or squares == 0:
+        return 0.0
+    return min(max(float(_squared(products.unsqueeze(1))), 0.0) / (squares * scale), 1.0)
+
+
+def _nonzero(truth: Reference) -> Tensor:
+    """Which coordinates of the truth are told apart from zero."""
     t, error = truth.gradient.flatten(), truth.variance.flatten().sqrt()
-    if not len(t) or not float(t.abs().max()):
-        return None
-    nonzero = t.abs() > (_ROUNDING * t.abs().max() + _SIGNIFICANT * error)
-    if not bool(nonzero.any()):
-        return None
-    return float((mean.sign() == t.sign())[nonzero].double().mean())
+    return t.abs() > _ROUNDING * t.abs().max() + _SIGNIFICANT * error
+
+
+def _share(found: Tensor, among: Tensor) -> float | None:
+    return float(found[among].double().mean()) if bool(among.any()) else None
 
 
 def _uphill_rows(mean: Tensor, truth: Tensor, rows: int) -> float:

@@ -25,20 +25,25 @@ class Shared(nn.Module):
 
     Args:
         function: what to call.
+        original: what it stands for where a candidate refers to it.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], original: Callable[..., Any]) -> None:
         super().__init__()
-        self.__name__ = name_of(function)
-        self._function = (function,)
+        self.__name__ = name_of(original)
+        self._function, self._original = (function,), (original,)
         self.rows = 0
 
     def forward(self, x: Any) -> Any:
         self.rows += len(x)
         return self._function[0](x)
 
+    def memo(self) -> dict[int, Any]:
+        """Return what ``private_copy`` needs to put this in the original's place, and to copy it no more."""
+        return {id(self._original[0]): self, id(self): self}
 
-def private_copy(candidate: Candidate, shared: dict[int, Any] | None = None, *, train: bool = False) -> Candidate:
+
+def private_copy(candidate: Candidate, memo: dict[int, Any] | None = None, *, train: bool = False) -> Candidate:
     """Return a callable whose modules and generators are its own.
 
     Modules are found where users put them: the callable itself, the arguments of a ``functools.partial``, and the
@@ -46,10 +51,10 @@ def private_copy(candidate: Candidate, shared: dict[int, Any] | None = None, *, 
 
     Args:
         candidate: any callable.
-        shared: what stands for an object, by its ``id``, in place of a copy.
+        memo: what stands for an object, by its ``id``, in place of a copy.
         train: put the copied modules in training mode; else they keep theirs.
     """
-    twin: Candidate = _Copier(dict(shared or {}), train).copy(candidate)
+    twin: Candidate = _Copier(dict(memo or {}), train).copy(candidate)
     return twin
 
 

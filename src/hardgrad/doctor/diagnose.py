@@ -96,7 +96,7 @@ def diagnose(
     _check_numbers(draws, budget, warm_up)
     master = master_seed(generator)
     own = private_copy(function)
-    shared = {id(function): Shared(own)}
+    shared = Shared(own, function)
     smoothed = _smoothed(own, inputs, objective, noise, sigma, master)
     reference = find_truth(smoothed, truth, budget, master)
     found = {
@@ -108,12 +108,12 @@ def diagnose(
         _row(one, cost[name], reference) if isinstance(one, _Examined) else Row(name, "", error=one)
         for name, one in found.items()
     )
-    seen = _truth(reference)
+    seen, once = _truth(reference), seconds_of_function(smoothed, seed_of(master, "cost"))
     return Diagnosis(
         rows=rows,
         truth=seen,
         warnings=warnings_of(rows, seen, warm_up),
-        advice=advise(rows, seen),
+        advice=advise(rows, seen, once),
         about=smoothed.about,
         function=name_of(function),
         noise=smoothed.noise_kind,
@@ -122,7 +122,7 @@ def diagnose(
         device=str(smoothed.x.device),
         draws=-(-draws // GROUPS) * GROUPS,
         warm_up=warm_up,
-        function_seconds=seconds_of_function(smoothed, seed_of(master, "cost")),
+        function_seconds=once,
     )
 
 
@@ -164,7 +164,7 @@ def _examined(
     name: str,
     candidate: Candidate,
     smoothed: Smoothed,
-    shared: dict[int, Shared],
+    shared: Shared,
     reference: Tensor,
     draws: int,
     warm_up: int,

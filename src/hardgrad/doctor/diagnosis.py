@@ -28,7 +28,11 @@ class Row:
         cosine: between g and t; None where g is lost in its noise.
         cosine_error: standard error of the cosine.
         cosine_of_one: mean cosine between one gradient and t.
+        progress: what a step along one gradient gains at its best length, over what a step along t gains, on an
+            objective equally curved in all directions: :math:`\langle g, t \rangle^2` over
+            :math:`\lVert t \rVert^2` and the mean square of one gradient. 0 uphill, 1 for the truth itself.
         sign_agreement: share of coordinates with the sign of the truth, among those where it is not zero.
+        dead: share of coordinates that no gradient ever moved, among those where the truth is not zero.
         uphill_rows: share of the batch's rows whose own expected gradient points away from the truth, significantly.
         zeros: share of exact zeros among the coordinates of single gradients.
         seconds: for one gradient of the batch; processor time on a CPU.
@@ -52,7 +56,9 @@ class Row:
     cosine: float | None = None
     cosine_error: float | None = None
     cosine_of_one: float | None = None
+    progress: float | None = None
     sign_agreement: float | None = None
+    dead: float | None = None
     uphill_rows: float | None = None
     zeros: float | None = None
     seconds: float | None = None
@@ -178,7 +184,21 @@ class Diagnosis:
         )
 
 
-COLUMNS = ("candidate", "bias", "in s.e.", "variance", "cosine", "of one", "signs", "zeros", "s/n", "us", "kB", "f")
+COLUMNS = (
+    "candidate",
+    "bias",
+    "in s.e.",
+    "variance",
+    "cosine",
+    "of one",
+    "progress",
+    "signs",
+    "zeros",
+    "s/n",
+    "us",
+    "kB",
+    "f",
+)
 
 
 def _table(rows: tuple[Row, ...]) -> list[str]:
@@ -207,6 +227,7 @@ def _cells(row: Row) -> list[str]:
         _number(row.variance, ".3g"),
         "no gradient" if row.flat else cosine,
         _number(row.cosine_of_one, ".3f"),
+        _number(row.progress, ".2g"),
         _number(row.sign_agreement, ".0%"),
         _number(row.zeros, ".0%"),
         "noiseless"

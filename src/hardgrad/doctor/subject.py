@@ -12,6 +12,7 @@ from hardgrad.penalty import Penalties, penalties
 
 # Adam's rate in warm_up: three times its usual one, as these networks are small and the steps are few.
 _RATE = 3e-3
+_ROWS_A_STEP = 128
 
 
 class Subject:
@@ -21,13 +22,13 @@ class Subject:
         name: in the table and in errors.
         candidate: a layer ``x -> y``, or a Monte Carlo estimator ``(q, f) -> (*batch,)``.
         smoothed: the objective.
-        shared: what a copy holds in place of the user's function, by the latter's ``id``.
+        shared: what a copy holds in place of the user's function.
 
     Raises:
         ValueError: if the candidate takes neither one argument nor two, or is a layer where there is nothing to enter.
     """
 
-    def __init__(self, name: str, candidate: Candidate, smoothed: Smoothed, shared: dict[int, Shared]) -> None:
+    def __init__(self, name: str, candidate: Candidate, smoothed: Smoothed, shared: Shared) -> None:
         arguments = required_arguments(candidate)
         if arguments not in (1, 2):
             raise ValueError(
@@ -47,11 +48,11 @@ class Subject:
 
     def fresh(self) -> Candidate:
         """Return a copy to run, as the candidate stood before any draw."""
-        return private_copy(self._candidate, self._shared, train=True)
+        return private_copy(self._candidate, self._shared.memo(), train=True)
 
     def rows_evaluated(self) -> int:
         """Return for how many rows the function was called up to now, by this candidate or any other of its kind."""
-        return sum(s.rows for s in self._shared.values()) if self.is_layer else self.smoothed.count.rows
+        return self._shared.rows if self.is_layer else self.smoothed.count.rows
 
     def gradients(self, run: Candidate, noise: Tensor) -> tuple[Tensor, Penalties]:
         """Return independent gradients of the batch, and the penalties that came with them.
@@ -73,13 +74,13 @@ class Subject:
 
     def warm_up(self, steps: int, seed: int) -> None:
         """Let a copy learn from its penalties for some steps, and be the candidate from then on."""
-        run = self.fresh()
+        run, copies = self.fresh(), -(-_ROWS_A_STEP // self.smoothed.rows)
         optimizer: torch.optim.Optimizer | None = None
         with seeded(seed, self.smoothed.x.device) as generator:
             for _ in range(steps):
-                noise = self.smoothed.noise(1, generator)
+                noise = self.smoothed.noise(copies, generator)
                 with torch.enable_grad(), penalties() as bag:
-                    x = self.smoothed.copies(1).requires_grad_()
+                    x = self.smoothed.copies(copies).requires_grad_()
                     self._loss(run, x, noise.reshape(x.shape))
                 penalty = bag.total()
                 if not penalty.requires_grad:
