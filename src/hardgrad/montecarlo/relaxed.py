@@ -7,6 +7,7 @@ logistic noise. Softened at a temperature, the same scores are the relaxed sampl
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hardgrad.montecarlo.discrete import Discrete, gumbel_of, one_hot_of
@@ -38,6 +39,7 @@ def agreeing(d: Discrete, b: Tensor, u: Tensor) -> Tensor:
     For one-hot samples, where :math:`i` is the outcome and :math:`G` are free Gumbel variates,
 
     .. math:: s_i = G_i, \qquad s_j = -\log\big(e^{-G_j - \theta_j} + e^{-s_i}\big)
+        = s_i - \log\big(1 + e^{s_i - G_j - \theta_j}\big)
 
     The largest of log-probabilities plus noise is itself a Gumbel variate, whichever outcome it belongs to; the others
     are cut off at it. For 0/1 samples, where :math:`\lambda` is a free logistic variate,
@@ -57,8 +59,8 @@ def agreeing(d: Discrete, b: Tensor, u: Tensor) -> Tensor:
     logits = d.logits.detach()
     if d.binary:
         sign = 2 * b - 1
-        free = u.log() - torch.log1p(-u) - torch.nn.functional.logsigmoid(-sign * logits)
-        return sign * torch.nn.functional.softplus(free)
+        free = u.log() - torch.log1p(-u) - F.logsigmoid(-sign * logits)
+        return sign * F.softplus(free)
     g = gumbel_of(u)
     top = (b * g).sum(-1, keepdim=True)
-    return torch.where(b > 0, top, -torch.logaddexp(-g - logits, -top))
+    return torch.where(b > 0, top, top - F.softplus(top - g - logits))  # torch.logaddexp takes three times as long
