@@ -5,3 +5,5 @@ from hardgrad.doctor.diagnose import diagnose as diagnose
 from hardgrad.doctor.diagnosis import Diagnosis as Diagnosis
 from hardgrad.doctor.diagnosis import Row as Row
 from hardgrad.doctor.diagnosis import Truth as Truth
+from hardgrad.doctor.watch import Sighting as Sighting
+from hardgrad.doctor.watch import Watch as Watch

@@ -16,7 +16,7 @@ from hardgrad.montecarlo.discrete import KINDS, Discrete, discrete
 from hardgrad.montecarlo.exact import count_outcomes
 from hardgrad.surrogate import straight_through, twins
 
-_FEW = 4096  # outcomes that exact goes through at every step of a training loop
+_FEW = 256  # outcomes that a training loop could go through at every step
 
 
 def candidates(function: Candidate, inputs: Tensor | Distribution, *, noise: str = "auto") -> dict[str, Candidate]:
@@ -31,9 +31,10 @@ def candidates(function: Candidate, inputs: Tensor | Distribution, *, noise: str
         noise: as ``diagnose`` takes it.
 
     Returns:
-        For a hard function: itself, for what autograd makes of it; straight-through where shapes agree, with the identity and, for a threshold or an argmax,
-        with a soft twin; a bridge with the approximator that ``suggest`` picks; and the Monte Carlo estimators of the
-        distribution that the noise makes of it. For a distribution: those alone.
+        For a hard function: itself, for what autograd makes of it; straight-through where shapes agree, with the
+        identity and, for a threshold or an argmax, with a soft twin; a bridge with the approximator that ``suggest``
+        picks; and the Monte Carlo estimators of the distribution that the noise makes of it. For a distribution: those
+        alone.
 
     Example:
         >>> import torch, hardgrad as hg

@@ -93,6 +93,21 @@ def is_resolved(truth: Reference) -> bool:
     return truth.squared_norm > 3 * _error_of_squared(truth.groups.flatten(1))
 
 
+def angle(gradient: Tensor, truth: Reference) -> tuple[float | None, float | None]:
+    """Return the cosine between a gradient without noise and the truth, and its standard error.
+
+    Args:
+        gradient: shape of x.
+        truth: the reference.
+    """
+    if not bool(gradient.any()):
+        return None, None
+    known = gradient.flatten().expand(len(truth.groups), -1)
+    if truth.exact:
+        return float(torch.cosine_similarity(gradient.flatten(), truth.gradient.flatten(), 0)), 0.0
+    return _cosine(truth.groups.flatten(1), known, True)
+
+
 def _squared(groups: Tensor) -> Tensor:
     """Squared norm of an expectation, from products of different groups: a group's noise does not meet itself."""
     g = len(groups)
@@ -125,13 +140,24 @@ def _bias(difference: Tensor, draws: Draws, truth: Reference) -> tuple[float, fl
     rounding = _ROUNDING**2 * (float(draws.mean.square().sum()) + float(truth.gradient.square().sum()))
     if distance <= rounding:
         return 0.0, 0.0
-    expected = noise + rounding
-    squared_trace = float(_trace_of_square(difference)) / len(difference) ** 2
-    freedom = expected**2 / max(squared_trace, expected**2 / difference.shape[1])
-    freedom = max(freedom, 1.0)
+    unseen = _unseen(draws, truth)
+    expected = noise + rounding + float(unseen.sum())
+    trace = float(_trace_of_square(difference)) / len(difference) ** 2 + float(unseen.square().sum())
+    freedom = max(min(expected**2 / trace if trace else 1.0, difference.shape[1]), 1.0)
     wide = 2 / (9 * freedom)
     z = ((distance / expected) ** (1 / 3) - (1 - wide)) / math.sqrt(wide)
     return distance - noise, z
+
+
+def _unseen(draws: Draws, truth: Reference) -> Tensor:
+    """Variance of the mean that rare events may add, each coordinate.
+
+    What happens k times in a run may well have happened three times more. For k above 0 that is 3 / k of the variance
+    seen. For none it is what a coordinate would have that is moved three times in the run, and right on average.
+    """
+    seen = draws.groups.var(0) / len(draws.groups)
+    never = truth.gradient.square() / 3
+    return torch.where(draws.moved > 0, seen * 3 / draws.moved.clamp(min=1), never).flatten()
 
 
 def _cosine(mean: Tensor, truth: Tensor, exact: bool) -> tuple[float | None, float | None]:

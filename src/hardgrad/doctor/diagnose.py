@@ -14,7 +14,7 @@ from torch.distributions import Distribution
 from hardgrad.bridge import name_of
 from hardgrad.doctor.advice import advise, warnings_of
 from hardgrad.doctor.compare import compare, is_resolved
-from hardgrad.doctor.copies import Candidate, Shared, private_copy
+from hardgrad.doctor.copies import Candidate, Shared, private_copy, required_arguments
 from hardgrad.doctor.cost import Cost, costs, seconds_of_function
 from hardgrad.doctor.diagnosis import Diagnosis, Row, Truth
 from hardgrad.doctor.measure import Draws, draw
@@ -105,7 +105,7 @@ def diagnose(
     }
     cost = costs([one.subject for one in found.values() if isinstance(one, _Examined)], seed_of(master, "cost"))
     rows = tuple(
-        _row(one, cost[name], reference) if isinstance(one, _Examined) else Row(name, "", error=one)
+        _row(one, cost[name], reference) if isinstance(one, _Examined) else Row(name, _kind(named[name]), error=one)
         for name, one in found.items()
     )
     seen, once = _truth(reference), seconds_of_function(smoothed, seed_of(master, "cost"))
@@ -195,6 +195,10 @@ def _row(one: _Examined, cost: Cost, reference: Reference) -> Row:
         **asdict(found),
         **asdict(cost),
     )
+
+
+def _kind(candidate: Candidate) -> str:
+    return "layer" if required_arguments(candidate) == 1 else "estimator"
 
 
 def _truth(reference: Reference) -> Truth:

@@ -83,7 +83,7 @@ class Row:
     @property
     def unbiased(self) -> bool:
         """Whether no bias was found: none of four standard errors."""
-        return self.bias_z is not None and self.bias_z < 4
+        return self.bias_z is not None and self.bias_z < 4 and not self.flat
 
 
 @dataclass(frozen=True)
@@ -171,19 +171,24 @@ class Diagnosis:
     def __str__(self) -> str:
         """Return the table, the warnings and the advice as plain text."""
         truth = f"truth: {self.truth.kind}, norm {self.truth.norm:.3g} +- {self.truth.standard_error:.2g}"
-        return "\n".join(
-            [
-                f"{self.function} at {self.shape}: {self.about}",
-                f"{truth}, {self.truth.evaluations} evaluations a row; {self.draws} draws of each candidate",
-                "",
-                *_table(self.rows),
-                "",
-                *(f"warning: {warning}" for warning in self.warnings),
-                f"advice: {self.advice}",
-            ]
-        )
+        paragraphs = [
+            f"{self.function} at {self.shape}: {self.about}",
+            f"{truth}, {self.truth.evaluations} evaluations a row; {self.draws} gradients of each candidate",
+            "",
+            *_table(self.rows),
+            "",
+            _LEGEND,
+            *(f"warning: {warning}" for warning in self.warnings),
+            f"advice: {self.advice}",
+        ]
+        return "\n".join(paragraphs)
 
 
+_LEGEND = (
+    "bias: relative to the truth, and how significant. cosine: of the expected gradient, and of one. progress: what a "
+    "step along one gradient gains, of what the true one would. signs, zeros: shares of coordinates. s/n: squared norm "
+    "of the truth over the variance. us, kB: time and memory of one gradient of the batch. f: evaluations a row."
+)
 COLUMNS = (
     "candidate",
     "bias",

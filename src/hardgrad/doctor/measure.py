@@ -21,22 +21,27 @@ class Draws:
     Args:
         count: how many, each of the whole batch.
         groups: their means in independent groups, double precision, shape ``(GROUPS, *x.shape)``.
+        moved: in how many gradients each coordinate was not zero, shape of x.
         variance: of one gradient, summed over coordinates.
         cosine_of_one: mean cosine of a single gradient with the reference, 0 for a gradient of zeros.
-        zeros: share of exact zeros among all coordinates of all gradients.
         learns: whether the candidate has a penalty to learn from.
     """
 
     count: int
     groups: Tensor
+    moved: Tensor
     variance: float
     cosine_of_one: float
-    zeros: float
     learns: bool
 
     @property
     def mean(self) -> Tensor:
         return self.groups.mean(0)
+
+    @property
+    def zeros(self) -> float:
+        """Share of exact zeros among all coordinates of all gradients."""
+        return 1 - float(self.moved.mean()) / self.count
 
 
 @torch.no_grad()
@@ -53,9 +58,10 @@ def draw(subject: Subject, count: int, reference: Tensor, seed: int) -> Draws:
         ValueError: if a gradient holds NaN or infinity; and whatever the candidate raises.
     """
     each = -(-count // GROUPS)
-    sums, aligned, zeros, squares, learns = [], 0.0, 0, 0.0, False
+    sums, aligned, squares, learns = [], 0.0, 0.0, False
     unit = reference.flatten() / reference.norm().clamp(min=torch.finfo(torch.float64).tiny)
     x = subject.smoothed.x
+    moved = torch.zeros(x.numel(), dtype=torch.float64, device=x.device)
     with seeded(seed, x.device) as generator:
         at_once = min(_copies_at_once(subject, generator), each)
         for _ in range(GROUPS):
@@ -69,13 +75,13 @@ def draw(subject: Subject, count: int, reference: Tensor, seed: int) -> Draws:
                 norm = g.norm(dim=1)
                 aligned += float((g @ unit / torch.where(norm > 0, norm, 1)).sum())
                 squares += float(norm.square().sum())
-                zeros += int((g == 0).sum())
+                moved += (g != 0).sum(0)
                 learns = learns or len(bag) > 0
                 total += g.sum(0)
             sums.append(total / each)
     n, groups = each * GROUPS, torch.stack(sums)
     variance = max(squares - n * float(groups.mean(0).square().sum()), 0.0) / (n - 1)
-    return Draws(n, groups.view(GROUPS, *x.shape), variance, aligned / n, zeros / (n * x.numel()), learns)
+    return Draws(n, groups.view(GROUPS, *x.shape), moved.view(x.shape), variance, aligned / n, learns)
 
 
 def _copies_at_once(subject: Subject, generator: torch.Generator) -> int:
@@ -85,7 +91,9 @@ def _copies_at_once(subject: Subject, generator: torch.Generator) -> int:
         Exception: whatever the candidate raises at the batch itself.
     """
     noise = subject.smoothed.noise(2, generator)
+    before, rows = subject.rows_evaluated(), subject.smoothed.rows
     alone = subject.gradients(subject.fresh(), noise[:1])[0]
+    evaluations = max((subject.rows_evaluated() - before) // rows, 1)
     try:
         together = subject.gradients(subject.fresh(), noise)[0]
     except Exception:  # the user's own code may be written for this batch alone, and raise anything
@@ -93,8 +101,7 @@ def _copies_at_once(subject: Subject, generator: torch.Generator) -> int:
     # A layer that normalises over the batch gives other gradients there. An estimator draws its own noise: no telling.
     if subject.is_layer and not torch.allclose(together[:1], alone, rtol=1e-3, atol=1e-6 * float(alone.abs().max())):
         return 1
-    rows = subject.smoothed.rows
-    return max(LARGEST // (rows * max(_WIDTH, subject.smoothed.x.numel() // rows)), 1)
+    return max(LARGEST // max(rows * _WIDTH, subject.smoothed.x.numel() * evaluations), 1)
 
 
 def _check_finite(gradients: Tensor, name: str) -> None:

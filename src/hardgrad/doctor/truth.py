@@ -90,7 +90,8 @@ def find_truth(smoothed: Smoothed, wanted: str, budget: int, master: int) -> Ref
         raise ValueError(
             "diagnose: truth='enumeration' needs a discrete distribution; use 'finite difference' or 'long run'"
         )
-    if wanted == "enumeration" or (wanted == "auto" and 0 < states <= MOST_STATES):
+    few = 0 < states <= MOST_STATES and states * smoothed.x.numel() <= 8 * LARGEST
+    if wanted == "enumeration" or (wanted == "auto" and few):
         return _enumerated(smoothed, states)
     if wanted == "finite difference":
         return _sampled(smoothed, "finite difference", budget, seed_of(master, "truth"))
