@@ -36,12 +36,14 @@ MAY_IMPORT: dict[str, list[str]] = {
     "hardgrad_lab.doctor": ["hardgrad", "hardgrad_lab.runs"],
     "hardgrad_lab.dab": ["hardgrad", "hardgrad_lab.runs"],
     "hardgrad_lab.lactose": ["hardgrad", "hardgrad_lab.runs", "hardgrad_lab.baselines"],
+    "hardgrad_lab.toys": ["hardgrad", "hardgrad_lab.runs"],
     "hardgrad_lab.tabular": ["hardgrad", "hardgrad_lab.runs", "hardgrad_lab.baselines"],
     "hardgrad_lab.report": [
         "hardgrad_lab.runs",
         "hardgrad_lab.doctor",
         "hardgrad_lab.dab",
         "hardgrad_lab.lactose",
+        "hardgrad_lab.toys",
         "hardgrad_lab.tabular",
     ],
     "hardgrad_lab.commands": [
@@ -50,6 +52,7 @@ MAY_IMPORT: dict[str, list[str]] = {
         "hardgrad_lab.doctor",
         "hardgrad_lab.dab",
         "hardgrad_lab.lactose",
+        "hardgrad_lab.toys",
         "hardgrad_lab.tabular",
         "hardgrad_lab.report",
     ],

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from hardgrad_lab.app import run
+from hardgrad_lab.bench import estimators
 from hardgrad_lab.bench.race import Contender, race
 from hardgrad_lab.bench.switch import PEERS, network
 
@@ -47,6 +48,49 @@ def test_the_command_prints_and_writes_the_grid(tmp_path: Path, capsys: pytest.C
     assert [(cell["ranges"], cell["rows"]) for cell in cells] == [(3, 1), (3, 8)]
     assert all(cell["ratios"]["plain"] == 1 and cell["ratios"]["switch, bank"] > 0 for cell in cells)
     assert "processor time" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", estimators.KINDS)
+@pytest.mark.parametrize("objective", estimators.OBJECTIVES)
+def test_every_estimator_and_what_it_needs_reach_what_they_train(kind: str, objective: str) -> None:
+    torch.manual_seed(0)
+    case = estimators.Case(kind, objective, 3)
+    assert case.f(case.draws(1)).shape == (3,)
+    assert case.f(case.draws(5)).shape == (5, 3)
+    for name, entry in estimators.entries(case).items():
+        entry.needs.before()
+        entry.needs.call()
+        assert all(p.grad is not None for p in case.parameters), name
+        case.forget()
+        torch.manual_seed(1)
+        entry.call(case.q(), case.f).mean().backward()
+        assert case.logits.grad is not None, name
+        assert case.logits.grad.abs().sum() > 0, name
+        assert all(p.grad is not None for p in case.parameters), name
+        if entry.learns is not None:
+            assert all(p.grad is not None for p in entry.learns.parameters()), name
+
+
+@pytest.mark.parametrize("kind", estimators.KINDS)
+def test_the_peers_of_the_estimators_pass_a_gradient_on(kind: str) -> None:
+    case = estimators.Case(kind, "cheap", 3)
+    for name, peer in estimators.peers(case).items():
+        peer.before()
+        assert case.logits.grad is None
+        peer.call()
+        assert case.logits.grad is not None, name
+
+
+def test_the_command_prints_and_writes_what_estimators_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "costs.json"
+    words = ["--batches", "2", "--kind", "bernoulli", "--objective", "cheap", "--seconds", "0", "--out", str(out)]
+    assert run(["bench", "estimators", *words]) == 0
+    (cell,) = json.loads(out.read_text())["cells"]
+    assert (cell["kind"], cell["objective"], cell["batch"]) == ("bernoulli", "cheap", 2)
+    assert cell["costs"]["disarm"]["evaluations"] == 2
+    assert all(cost["over_one"] > 0 for cost in cell["costs"].values())
+    assert cell["costs"]["torch RelaxedBernoulli"]["over_needs"] is None
+    assert "one evaluation takes" in capsys.readouterr().out
 
 
 def test_numbers_that_are_none_are_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 from rich import box
@@ -82,6 +83,65 @@ def switch(
             table.add_row(str(cell.ranges), str(cell.rows), f"{cell.plain:.0f}", *ratios)
             status.update(f"{cell.ranges} ranges, {cell.rows} rows: {', '.join(ratios)}")
     console.print(table)
+    if out is not None:
+        write_text(out, json.dumps({"torch": torch.__version__, "threads": threads, "cells": cells}, indent=1) + "\n")
+    return 0
+
+
+@app.command
+def estimators(
+    *,
+    batches: str = "24,256",
+    kind: Annotated[tuple[Literal["bernoulli", "one-hot"], ...], Parameter(negative="")] = (),
+    objective: Annotated[tuple[Literal["decoder", "cheap"], ...], Parameter(negative="")] = (),
+    seconds: float = 5.0,
+    threads: Annotated[int, at_least(1)] = 1,
+    peers: bool = True,
+    out: Path | None = None,
+) -> int:
+    """A gradient with each Monte Carlo estimator over one evaluation of the objective with its backward.
+
+    Parameters
+    ----------
+    batches
+        Batch sizes, with commas.
+    kind
+        Only these distributions: 200 Bernoulli units, or 20 one-hot units of 10 ways.
+    objective
+        Only these objectives: a decoder 200 -> 200 -> 784, or a weighted sum squared.
+    seconds
+        How long to measure each cell.
+    threads
+        CPU threads.
+    peers
+        Run torch's own relaxations too, and the reinmax package where it is installed.
+    out
+        A file to write the numbers to, as JSON.
+    """
+    import torch
+
+    from hardgrad_lab.bench.estimators import KINDS, OBJECTIVES, Grid, measure
+    from hardgrad_lab.runs.atomic import write_text
+
+    torch.set_num_threads(threads)
+    grid = Grid(
+        batches=_numbers("batches", batches),
+        kinds=kind or KINDS,
+        objectives=objective or OBJECTIVES,
+        seconds=seconds,
+        peers=peers,
+    )
+    console, cells = Console(), []
+    for cell in measure(grid):
+        cells.append(asdict(cell))
+        title = f"{cell.kind}, {cell.objective}, batch {cell.batch}: one evaluation takes {cell.one:.0f} us"
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
+        for heading in ("estimator", "evaluations", "of one evaluation", "of what it needs"):
+            table.add_column(heading, justify="left" if heading == "estimator" else "right")
+        for name, cost in cell.costs.items():
+            needs = "" if cost.over_needs is None else f"{cost.over_needs:.2f}"
+            table.add_row(name, str(cost.evaluations), f"{cost.over_one:.2f}", needs)
+        console.print(table)
     if out is not None:
         write_text(out, json.dumps({"torch": torch.__version__, "threads": threads, "cells": cells}, indent=1) + "\n")
     return 0

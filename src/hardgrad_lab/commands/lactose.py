@@ -19,10 +19,9 @@ from hardgrad_lab.lactose.settings import (
     Budget,
     Experiment,
     Setup,
-    chosen,
     configure,
 )
-from hardgrad_lab.runs.options import OptionError
+from hardgrad_lab.runs.options import OptionError, chosen
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ from rich.console import Console
 from hardgrad_lab.commands.machine import MachineOptions, as_option, at_least, say
 from hardgrad_lab.commands.show import show_report
 from hardgrad_lab.lactose.published_settings import VARIANTS, configure
-from hardgrad_lab.lactose.settings import Budget, chosen
-from hardgrad_lab.runs.options import OptionError
+from hardgrad_lab.lactose.settings import Budget
+from hardgrad_lab.runs.options import OptionError, chosen
 
 
 def published(

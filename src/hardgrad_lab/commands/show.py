@@ -22,6 +22,7 @@ EXPERIMENTS: dict[str, str] = {
     "ecg": "Put a switch beside its rivals on heart signals.",
     "waveshaper": "Put a switch beside its rivals on circuits with breaks, in sound.",
     "published": "Put the published program of the differentiable IF beside what it meant, quirk by quirk.",
+    "toys": "Put every Monte Carlo gradient on the toy that its paper shows, and beside the truth.",
 }
 
 
@@ -66,6 +67,10 @@ def _writer(experiment: str) -> Callable[[Path, Path], Page]:
         from hardgrad_lab.report.published import report_published
 
         return report_published
+    if experiment == "toys":
+        from hardgrad_lab.report.toys import report_toys
+
+        return report_toys
     from hardgrad_lab.report.lactose import report_lactose
 
     return lambda results, out: report_lactose(experiment, results, out)

@@ -9,7 +9,7 @@ his talk at the Audio Developer Conference 2023.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
@@ -190,14 +190,6 @@ def configure(experiment: Experiment, budget: Budget, task: str, contestant: str
     setup = Setup(experiment=experiment, budget=budget, task=task, contestant=contestant, **values)
     # What a contestant is comes last: --hidden widens the branches, and not the net that is 8x8 by name.
     return replace(setup, **{**given, **CONTESTANTS[experiment][contestant]})
-
-
-def chosen(name: str, asked: Iterable[str], known: Mapping[str, Any]) -> list[str]:
-    """Return the names asked for, or all known where none is, or raise an ``OptionError``."""
-    asked = list(asked)
-    for each in asked:
-        require(each in known, name, f"one of {', '.join(known)}", each)
-    return asked or list(known)
 
 
 def option_names() -> list[str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 
 class OptionError(ValueError):
     """A value of a configuration that is not allowed.
@@ -21,3 +24,11 @@ def require(holds: bool, name: str, rule: str, got: object) -> None:
     """Raise an ``OptionError`` unless ``holds``."""
     if not holds:
         raise OptionError(name, rule, got)
+
+
+def chosen(name: str, asked: Iterable[str], known: Mapping[str, Any]) -> list[str]:
+    """Return the names asked for, or all known where none is, or raise an ``OptionError``."""
+    asked = list(asked)
+    for each in asked:
+        require(each in known, name, f"one of {', '.join(known)}", each)
+    return asked or list(known)
