@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hardgrad.doctor.randomness import seeded
-from hardgrad.doctor.smoothing import Smoothed
+from hardgrad.doctor.smoothed import Smoothed
 from hardgrad.doctor.subject import Subject
 
 _TURNS = 7

@@ -19,7 +19,8 @@ from hardgrad.doctor.cost import Cost, costs, seconds_of_function
 from hardgrad.doctor.diagnosis import Diagnosis, Row, Truth
 from hardgrad.doctor.measure import Draws, draw
 from hardgrad.doctor.randomness import master_seed, seed_of, seeded
-from hardgrad.doctor.smoothing import Smoothed, smooth
+from hardgrad.doctor.smoothed import Smoothed
+from hardgrad.doctor.smoothing import smooth
 from hardgrad.doctor.subject import Subject
 from hardgrad.doctor.truth import GROUPS, Reference, find_truth
 from hardgrad.montecarlo.objective import Objective

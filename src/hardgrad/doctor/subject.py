@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hardgrad.doctor.copies import Candidate, Shared, private_copy, required_arguments
 from hardgrad.doctor.randomness import seeded
-from hardgrad.doctor.smoothing import Smoothed
+from hardgrad.doctor.smoothed import Smoothed
 from hardgrad.penalty import Penalties, penalties
 
 # Adam's rate in warm_up: three times its usual one, as these networks are small and the steps are few.

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from hardgrad.doctor.randomness import seed_of, seeded
-from hardgrad.doctor.smoothing import Smoothed
+from hardgrad.doctor.smoothed import Smoothed
 from hardgrad.montecarlo.discrete import KINDS, discrete
 from hardgrad.montecarlo.exact import count_outcomes, exact
 from hardgrad.montecarlo.score_function import score_function
@@ -36,6 +36,7 @@ _PILOT = 2000  # evaluations of each row by which the two ways are compared
 # a step, 2e-3 three sigma away from it. A smaller step is noisier: a jump is met less often, and weighs more.
 _STEP = 0.2
 _FIVE_POINTS = ((-2, 1 / 12), (-1, -8 / 12), (1, 8 / 12), (2, -1 / 12))
+_NOTHING = 1e-12  # of the largest value: the rounding of an enumeration in double precision, and more
 _ENOUGH = 0.01  # relative standard error at which the run stops
 
 
@@ -110,11 +111,23 @@ def _states(smoothed: Smoothed) -> int:
 
 
 def _enumerated(smoothed: Smoothed, states: int) -> Reference:
+    largest = 0.0
+
+    def f(b: Tensor) -> Tensor:
+        nonlocal largest
+        values = smoothed.values(b).double()
+        largest = max(largest, float(values.detach().abs().max()))
+        return values
+
+    # The probabilities in double precision: those of single sum to 1 but for a ten-millionth, which times a large f
+    # would be a gradient.
     with torch.enable_grad():
-        x = smoothed.x.clone().requires_grad_()
-        value = exact(smoothed.distribution(x), smoothed.values, max_states=max(states, 1))
+        x = smoothed.x.double().requires_grad_()
+        value = exact(smoothed.distribution(x), f, max_states=max(states, 1))
         (gradient,) = torch.autograd.grad(value.sum(), x)
-    return Reference("enumeration", gradient.double().expand(GROUPS, *gradient.shape), True, states)
+    if float(gradient.norm()) < _NOTHING * largest:
+        gradient = torch.zeros_like(gradient)
+    return Reference("enumeration", gradient.expand(GROUPS, *gradient.shape), True, states)
 
 
 def _less_noisy(smoothed: Smoothed, budget: int, master: int) -> TruthKind:
