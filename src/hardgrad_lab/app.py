@@ -9,7 +9,7 @@ from importlib import metadata
 from cyclopts import App, CycloptsError
 from rich.console import Console
 
-from hardgrad_lab.commands import bench, fit, predict, report, reproduce
+from hardgrad_lab.commands import bench, doctor, fit, predict, report, reproduce
 
 
 def build() -> App:
@@ -19,6 +19,7 @@ def build() -> App:
     app.command(predict.app)
     app.command(reproduce.app)
     app.command(report.app)
+    app.command(doctor.app)
     app.command(bench.app)
     return app
 

@@ -59,8 +59,8 @@ def test_coded_bits_by_hand() -> None:
     # Runs: 0 three times, -2 twice, 1 once. A level n costs 2 digits(|n| + 1), a run of r costs 2 digits(r) - 1:
     # 2 * 1 + 2 * 2 - 1 = 5;  2 * 2 + 2 * 2 - 1 = 7;  2 * 2 + 2 * 1 - 1 = 5.
     x = torch.tensor([[0.2, -0.3, 0.4, -1.9, -2.2, 1.1]])
-    assert coded_bits(x).tolist() == [[17.0]]
-    assert coded_bits(x[:, :3]).tolist() == [[5.0]]
+    torch.testing.assert_close(coded_bits(x), torch.tensor([[17 / 6]]))
+    torch.testing.assert_close(coded_bits(x[:, :3]), torch.tensor([[5 / 3]]))
 
 
 def test_edits_are_the_fewest_found_by_trying_all() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from cyclopts import App
 from rich.console import Console
 
+from hardgrad_lab.commands.report_doctor import report_doctor
 from hardgrad_lab.commands.show import EXPERIMENTS, show_report
 
 app = App(name="report", help="Make tables, figures and a page from records; nothing is trained.")
@@ -31,3 +32,4 @@ def _command(experiment: str) -> Callable[..., int]:
 
 for name in EXPERIMENTS:
     app.command(_command(name), name=name)
+app.command(report_doctor, name="doctor")

@@ -114,6 +114,21 @@ def inline_svg(figure: Figure, title: str) -> str:
     return _own_ids(text, title).replace(INK, "currentColor").replace("<svg", label, 1)
 
 
+def compact_svg(figure: Figure, title: str) -> str:
+    """Return a figure as an SVG file for documents, on white, without what only an editor of drawings needs.
+
+    Args:
+        figure: what to draw.
+        title: its identifiers are marked with.
+    """
+    buffer = io.BytesIO()
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": title}):
+        figure.savefig(buffer, format="svg", facecolor="white", metadata={"Date": None})
+    text = buffer.getvalue().decode()
+    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text[text.index("<svg") :], flags=re.DOTALL)
+    return re.sub(r">\s+<", "><", _own_ids(text, title)).replace(INK, "#1c2126") + "\n"
+
+
 def _own_ids(svg: str, title: str) -> str:
     """Drop ids that nothing refers to and mark the rest with the figure: one page must not hold an id twice."""
     mark = re.sub(r"\W+", "-", title.lower())

@@ -1,0 +1,223 @@
+"""``hardgrad doctor``: which gradient to trust on the user's own function."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import App, Parameter, validators
+from rich.console import Console
+
+from hardgrad_lab.commands.machine import at_least
+
+if TYPE_CHECKING:
+    from hardgrad_lab.doctor.case import Case
+    from hardgrad_lab.doctor.examine import Asked
+    from hardgrad_lab.doctor.record import Examination
+
+app = App(name="doctor", help="Measure gradients on your own function: bias, noise, direction, cost; and which to use.")
+FEWEST = 20  # draws, which the doctor's standard errors need
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhatOptions:
+    """What is examined."""
+
+    shape: str | None = None
+    """Shape of the inputs to draw from a standard normal, the batch first: 8,32."""
+    inputs: Path | None = None
+    """Real inputs instead: a .npy or .pt file of one tensor, the batch first."""
+    dtype: Literal["float32", "float64", "float16", "bfloat16"] | None = None
+    """Of the inputs; by default that of the file, or float32."""
+    objective: str | None = None
+    """module:name of a function (n, B, *out) -> (n, B) that judges the outputs; by default a distance."""
+    distribution: Literal["bernoulli", "one-hot"] | None = None
+    """The function is an objective of samples, and the inputs are the logits they are drawn from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HowOptions:
+    """How it is examined."""
+
+    estimators: str | None = None
+    """Only these, with commas; module:name for one of yours. By default all that fit."""
+    noise: Literal["auto", "gaussian", "logistic", "gumbel"] = "auto"
+    """What smooths a hard function; auto knows an argmax and a threshold at 0."""
+    sigma: Annotated[float | None, Parameter(validator=validators.Number(gt=0))] = None
+    """Scale of the noise; by default half the spread of the inputs."""
+    draws: Annotated[int, at_least(FEWEST)] = 1000
+    """Gradients to take of each estimator."""
+    truth: Literal["auto", "enumeration", "finite difference", "long run"] = "auto"
+    """Where the true gradient comes from."""
+    budget: Annotated[int, at_least(1)] = 200_000
+    """The most evaluations of the function, for each row, to spend on the truth."""
+    warm_up: Annotated[int, at_least(0)] = 200
+    """Steps that estimators which learn train for first."""
+    seed: Annotated[int, at_least(0)] = 0
+    """Of everything."""
+    threads: Annotated[int, at_least(1)] = 1
+    """CPU threads."""
+    out: Path = Path("doctor")
+    """Folder for doctor.json, the picture and the page."""
+
+    def asked(self) -> Asked:
+        """Return the same for the examination."""
+        from hardgrad_lab.doctor.examine import Asked
+
+        return Asked(noise=self.noise, sigma=self.sigma, draws=self.draws, truth=self.truth, seed=self.seed)
+
+
+@app.default
+def doctor(
+    function: str,
+    *,
+    what: Annotated[WhatOptions | None, Parameter(name="*")] = None,
+    how: Annotated[HowOptions | None, Parameter(name="*")] = None,
+) -> int:
+    """Examine one function, given as module:name; modules in the working folder are found.
+
+    Parameters
+    ----------
+    function
+        mypackage.mymodule:my_function, a callable (B, ...) -> (B, ...).
+    what
+        What is examined.
+    how
+        How it is examined.
+    """
+    what, how = what or WhatOptions(), how or HowOptions()
+    if (what.shape is None) == (what.inputs is None):
+        raise ValueError("doctor needs either --shape 8,32, to draw inputs, or --inputs file.npy, to read them")
+    import torch
+
+    from hardgrad_lab.doctor.examine import chosen, every_candidate
+
+    torch.set_num_threads(how.threads)
+    console = Console()
+    case = _case(function, what, how)
+    given = chosen(how.estimators, every_candidate(case, how.noise))
+    found = _examined(case, given, how.asked(), console)
+    from hardgrad_lab.commands.show_doctor import show_doctor
+    from hardgrad_lab.report.doctor import write_examination
+
+    found.save(how.out / "doctor.json")
+    show_doctor(found, console)
+    console.print(f"{'record':<8} {how.out / 'doctor.json'}", highlight=False, soft_wrap=True)
+    for kind, path in write_examination(found, how.out):
+        console.print(f"{kind:<8} {path}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _case(function: str, what: WhatOptions, how: HowOptions) -> Case:
+    from hardgrad_lab.doctor.ask import DTYPES, Given, case_of, drawn, place_of, read_shape
+    from hardgrad_lab.doctor.load import read_inputs
+
+    if what.inputs is not None:
+        x, source = read_inputs(what.inputs), place_of(what.inputs)
+        x = x if what.dtype is None else x.to(DTYPES[what.dtype])
+    else:
+        x, source = drawn(read_shape(what.shape or ""), what.dtype or "float32", how.seed), "drawn, standard normal"
+    return case_of(
+        Given(
+            function=function,
+            inputs=x,
+            source=source,
+            objective=what.objective,
+            distribution=what.distribution,
+            warm_up=how.warm_up,
+            budget=how.budget,
+        )
+    )
+
+
+def _examined(case: Case, given: dict[str, object], asked: Asked, console: Console) -> Examination:
+    from hardgrad_lab.commands.show_doctor import Turns
+    from hardgrad_lab.doctor.examine import examine
+    from hardgrad_lab.doctor.load import said
+
+    with Turns(console, case.title, list(given)) as turns:
+        try:
+            return examine(case, given, asked, turns)
+        except ValueError as error:
+            raise ValueError(str(error).removeprefix("diagnose: ")) from error
+        except Exception as error:  # the user's function, at a batch of another size say
+            raise ValueError(f"{case.title} raises while it is examined: {said(error)}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class BankOptions:
+    """What of the bank to run."""
+
+    only: str | None = None
+    """Entries by name, with commas; all by default."""
+    data: Path | None = None
+    """Folder that holds mnist/raw/, for pictures; by default what HARDGRAD_DATA says, and drawn pictures without."""
+    draws: Annotated[int, at_least(FEWEST)] = 1000
+    """Gradients to take of each estimator."""
+    warm_up: Annotated[int | None, at_least(0)] = None
+    """Steps that estimators which learn train for first; by default the entry's own."""
+    budget: Annotated[int | None, at_least(1)] = None
+    """The most evaluations of each row to spend on the truth; by default the entry's own."""
+    steps: Annotated[int, at_least(1)] = 1200
+    """Steps of the training that bridges are watched in."""
+    seed: Annotated[int, at_least(0)] = 0
+    """Of everything."""
+    threads: Annotated[int, at_least(1)] = 1
+    """CPU threads."""
+    out: Path = Path("results/doctor")
+    """Folder for the records; the pages go to report/ in it."""
+
+
+@app.command
+def bank(*, options: Annotated[BankOptions | None, Parameter(name="*")] = None) -> int:
+    """Examine a bank of real hard functions, and watch bridges train; a record each, and a page.
+
+    Parameters
+    ----------
+    options
+        What of the bank to run.
+    """
+    options = options or BankOptions()
+    import torch
+
+    from hardgrad_lab.commands.report_doctor import report_doctor
+    from hardgrad_lab.doctor.bank import NAMES
+    from hardgrad_lab.doctor.watched import LAYERS
+
+    torch.set_num_threads(options.threads)
+    console = Console()
+    watches = {f"watch-{layer}": layer for layer in LAYERS}
+    known = (*NAMES, *watches)
+    wanted = known if options.only is None else tuple(word.strip() for word in options.only.split(","))
+    if unknown := [name for name in wanted if name not in known]:
+        raise ValueError(f"--only must name entries of the bank, got {unknown[0]!r}; there are {', '.join(known)}")
+    for name in wanted:
+        path = options.out / f"{name}.json"
+        (_watch(watches[name], path, options) if name in watches else _entry(name, path, options, console))
+        console.print(f"record   {path}", highlight=False, soft_wrap=True)
+    return report_doctor(results=options.out)
+
+
+def _entry(name: str, path: Path, options: BankOptions, console: Console) -> None:
+    from dataclasses import replace
+
+    from hardgrad_lab.doctor.bank import find
+    from hardgrad_lab.doctor.examine import Asked, every_candidate
+
+    case = find(name, options.data)
+    case = replace(
+        case,
+        warm_up=case.warm_up if options.warm_up is None else options.warm_up,
+        budget=case.budget if options.budget is None else options.budget,
+    )
+    _examined(case, every_candidate(case), Asked(draws=options.draws, seed=options.seed), console).save(path)
+
+
+def _watch(layer: str, path: Path, options: BankOptions) -> None:
+    from hardgrad_lab.doctor.watched import train
+
+    with Console().status(f"watching {layer}") as status:
+        train(
+            layer, options.data, options.steps, options.seed, lambda seen: status.update(f"watching {layer}: {seen}")
+        ).save(path)

@@ -1,0 +1,40 @@
+"""``hardgrad report doctor``: pages, tables and pictures from the records of the bank; nothing is measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+
+def report_doctor(*, results: Path = Path("results/doctor"), out: Path | None = None, guide: Path | None = None) -> int:
+    """Write a page for each examined function, and the tables and pictures of a guide.
+
+    Parameters
+    ----------
+    results
+        Folder of the records, which `hardgrad doctor bank` makes.
+    out
+        Folder for the pages; by default ``report`` in the folder of the records.
+    guide
+        A Markdown file whose blocks, from <!-- doctor: NAME --> to <!-- end -->, are written anew; pictures go to
+        pictures/ beside it.
+    """
+    from hardgrad_lab.doctor.record import load_all
+    from hardgrad_lab.doctor.watched import load_watched
+    from hardgrad_lab.report.doctor import write_examination
+    from hardgrad_lab.report.doctor_guide import write_guide
+    from hardgrad_lab.report.records import NoRecordsError
+
+    console = Console()
+    found, watched = load_all(results), load_watched(results)
+    if not found and not watched:
+        raise NoRecordsError(f"no records of the doctor in {results}. Make some with: hardgrad doctor bank")
+    folder = results / "report" if out is None else out
+    for name, examination in found.items():
+        pages = [path for kind, path in write_examination(examination, folder, name) if kind == "page"]
+        console.print(f"page     {pages[0]}", highlight=False, soft_wrap=True)
+    if guide is not None:
+        for path in write_guide(guide, found, watched):
+            console.print(f"written  {path}", highlight=False, soft_wrap=True)
+    return 0

@@ -1,0 +1,75 @@
+"""What one examination leaves behind: a JSON file with the whole diagnosis and where it was made."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from hardgrad.doctor import Diagnosis
+from hardgrad_lab.runs.atomic import write_text
+from hardgrad_lab.runs.record import RecordError
+
+FORMAT = "hardgrad-doctor-1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examination:
+    """A diagnosis and what a reader needs to judge it.
+
+    Args:
+        name: of files.
+        title: in tables.
+        about: what was examined, in words.
+        source: where the inputs come from.
+        options: what was asked for, plain JSON values.
+        diagnosis: what was found.
+        seconds: that it took.
+        started: when it began, ISO 8601 in UTC.
+        environment: versions, device, threads, commit.
+    """
+
+    name: str
+    title: str
+    about: str
+    source: str
+    options: dict[str, Any]
+    diagnosis: Diagnosis
+    seconds: float
+    started: str
+    environment: dict[str, Any]
+
+    def save(self, path: Path) -> None:
+        """Write the record to ``path``, whole or not at all."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        found["diagnosis"] = json.loads(self.diagnosis.to_json())
+        write_text(path, json.dumps({"format": FORMAT, **found}, indent=None) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Examination:
+        """Read a record that ``save`` wrote.
+
+        Raises:
+            RecordError: if the file is not JSON, not such a record, or lacks a field.
+        """
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RecordError(f"{path} is not readable JSON ({error})") from None
+        if not isinstance(found, dict) or found.pop("format", None) != FORMAT:
+            raise RecordError(f"{path} is not a record of the doctor (it lacks format {FORMAT!r})")
+        try:
+            return cls(**{**found, "diagnosis": Diagnosis.from_json(json.dumps(found["diagnosis"]))})
+        except (KeyError, TypeError, ValueError) as error:
+            raise RecordError(f"{path} is a record of another shape ({error}); examine again") from None
+
+
+def load_all(folder: Path) -> dict[str, Examination]:
+    """Return every examination in a folder, by its name.
+
+    Raises:
+        RecordError: if one cannot be read.
+    """
+    paths = [path for path in sorted(folder.glob("*.json")) if FORMAT in path.read_text(encoding="utf-8")[:64]]
+    return {found.name: found for found in map(Examination.load, paths)}

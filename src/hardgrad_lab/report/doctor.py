@@ -1,0 +1,85 @@
+"""The doctor's report on one function: a picture, a table in Markdown and one self-contained page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hardgrad_lab.doctor.record import Examination
+from hardgrad_lab.report import doctor_figures as figures
+from hardgrad_lab.report.doctor_table import HEADINGS, LEGEND, NUMERIC, about_truth, lines
+from hardgrad_lab.report.page import Content, Drawing, as_markdown, write_page
+
+OVERVIEW = (
+    "Left: the direction of the average gradient (filled, two standard errors) and of one gradient (hollow); in the "
+    "shade a step makes the objective worse. Middle: the error that stays, bias, and the error that averages out, "
+    "noise, in lengths of the true gradient; no square where no bias was found. Right: the time of one gradient of the "
+    "batch, and how often the function is evaluated for it."
+)
+BUDGET = (
+    "The cosine with the truth of an average of as many gradients as the time allows, from one gradient of the fastest "
+    "estimator on. Where a line stays level, more time does not help: what is left is bias."
+)
+
+
+def write_examination(found: Examination, folder: Path, name: str = "doctor") -> list[tuple[str, Path]]:
+    """Write the report on one examination.
+
+    Args:
+        found: the examination.
+        folder: to write into; made when missing.
+        name: of the files.
+
+    Returns:
+        What was written, each with what it is.
+    """
+    page = write_page(_content(found, name), folder / name, table_of(found))
+    pictures = [("picture", path) for path in page["pictures"]]
+    return [("table", page["markdown"]), *pictures, ("page", page["page"])]
+
+
+def table_of(found: Examination) -> str:
+    """Return the table in Markdown."""
+    return as_markdown(HEADINGS, NUMERIC, [line.cells for line in lines(found.diagnosis)], LEGEND)
+
+
+def _content(found: Examination, name: str) -> Content:
+    diagnosis = found.diagnosis
+    table = lines(diagnosis)
+    drawn = [
+        Drawing(name=name, title="At a glance", caption=OVERVIEW, figure=figures.overview(diagnosis)),
+        Drawing(name=f"{name}-budget", title="For your time", caption=BUDGET, figure=figures.budget(diagnosis)),
+    ]
+    return Content(
+        template="doctor.html.jinja",
+        title=found.title,
+        measure="Estimators of its gradient",
+        headings=HEADINGS,
+        numeric=NUMERIC,
+        cells=[line.cells for line in table],
+        legend=LEGEND,
+        drawn=drawn,
+        warnings=list(diagnosis.warnings),
+        runs=[provenance(found)],
+        more={
+            "about": found.about,
+            "smoothed": diagnosis.about,
+            "truth": about_truth(diagnosis),
+            "source": found.source,
+            "advice": diagnosis.advice,
+            "refused": [(line.name, line.refusal) for line in table if line.refusal],
+        },
+    )
+
+
+def provenance(found: Examination) -> dict[str, str]:
+    """Return where the numbers come from."""
+    where = found.environment
+    return {
+        "name": f"{found.title}, seed {found.options['seed']}",
+        "started": found.started,
+        "seconds": f"{found.seconds:,.0f}",
+        "device": str(where.get("device", "")),
+        "threads": str(where.get("threads", "")),
+        "versions": ", ".join(f"{name} {version}" for name, version in where.get("versions", {}).items()),
+        "commit": str(where.get("commit", ""))[:10] + (" with changes" if where.get("dirty") else ""),
+    }
