@@ -34,6 +34,11 @@ def network_at(network: nn.Module, d: Discrete, z: Tensor, learn: bool, estimato
         with torch.enable_grad():
             leaf = z.detach().requires_grad_()
             value = at(leaf)
+            if not value.requires_grad:
+                raise ValueError(
+                    f"{estimator}: control must be differentiable in the scores, got a value that torch cannot follow "
+                    "back to them; do not detach them"
+                )
             (slope,) = torch.autograd.grad(value.sum(), leaf, create_graph=learn, materialize_grads=True)
     return (value, slope) if learn else (value.detach(), slope.detach())
 
@@ -46,7 +51,6 @@ def relaxed_at(
     Nothing carries a gradient, to f's own parameters least of all. The last is None unless asked for by ``tune``: from
     cotangents of values and slopes to the gradient with respect to the temperature.
     """
-    z = z.clamp(-1e30, 1e30)  # for the derivative with respect to the temperature: 0 * inf is NaN
 
     def relaxed(s: Tensor, t: float | Tensor) -> Tensor:
         return f(d.shown(softened(d, s, t)))
@@ -60,6 +64,7 @@ def relaxed_at(
     def at(s: Tensor, t: Tensor) -> Tensor:
         return evaluate_differentiable(lambda s: relaxed(s, t), s, dims, estimator).to(z.dtype)
 
+    z = z.clamp(-1e30, 1e30)  # an outcome that cannot happen: minus infinity over the temperature has no derivative
     with unheard(), _twice_differentiable(estimator):
         find = _tunable_in_graph if in_graph() else _tunable
         return find(at, z, cast(Tensor, temperature).detach(), estimator)
@@ -110,7 +115,7 @@ def _one_per_sample(value: object, d: Discrete, s: Tensor, estimator: str) -> Te
     """Return what a control network gave, shape ``(samples, *batch)``.
 
     Raises:
-        ValueError: if it is of another shape, or does not depend on the scores.
+        ValueError: if it is of another shape.
     """
     wanted = s.shape[: s.ndim - (d.logits.ndim - len(d.batch_shape))]
     if isinstance(value, Tensor) and value.shape == (*wanted, 1):

@@ -123,7 +123,7 @@ def slope_along_logits(d: Discrete, b: Tensor, again: Tensor) -> Tensor:
     them.
     """
     if d.binary:
-        return torch.where(b > 0, d.probs, d.others).detach() * -(-again.abs()).expm1()
+        return (1 - (b - d.probs.detach()).abs()) * -(-again.abs()).expm1()
     return -(again - again.amax(-1, keepdim=True)).expm1()
 
 
@@ -135,15 +135,14 @@ def _gradient_and_penalty(
     The penalty reaches the control's weights and scale through the graph. f is inside c too, and must not learn from
     it: the derivative with respect to the temperature is found here and now, and handed over as a number.
     """
-    learn = control.learns()
-    value, slope, pull = torch.zeros((), dtype=d.logits.dtype, device=d.logits.device), torch.zeros_like(scores.z), None
+    learn, pull, parts = control.learns(), None, []
     if control.temperature is not None:
         tune = learn and isinstance(control.temperature, Tensor) and _learns(control.temperature)
-        relaxed, relaxed_slope, pull = relaxed_at(f, d, scores.z, control.temperature, tune, estimator)
-        value, slope = control.scale * relaxed, control.scale * relaxed_slope
+        value, slope, pull = relaxed_at(f, d, scores.z, control.temperature, tune, estimator)
+        parts.append((control.scale * value, control.scale * slope))
     if control.network is not None:
-        guess, guess_slope = network_at(control.network, d, scores.z, learn, estimator)
-        value, slope = value + guess, slope + guess_slope
+        parts.append(network_at(control.network, d, scores.z, learn, estimator))
+    value, slope = parts[0] if len(parts) == 1 else (parts[0][0] + parts[1][0], parts[0][1] + parts[1][1])
     gradient = _combine(d, scores, values, value, slope)
     if not learn:
         return gradient.detach(), None

@@ -90,7 +90,7 @@ class Discrete:
 
     def over_event(self, t: Tensor) -> Tensor:
         """Give ``(*lead, *batch)`` trailing dimensions of size 1, to stand beside ``(*lead, *logits.shape)``."""
-        return t.reshape(*t.shape, *(1 for _ in range(self.unit_dims + (not self.binary))))
+        return t.reshape(t.shape + (1,) * (self.unit_dims + (not self.binary)))
 
     def shown(self, b: Tensor) -> Tensor:
         """Return samples as f sees them: in the samples' dtype, a Categorical's as the number of the outcome."""

@@ -30,11 +30,32 @@ def estimate(values: Tensor, q: Discrete, gradient: Tensor, estimator: str) -> T
     Returns:
         Shape ``(*batch,)``.
     """
-    value = values.mean(0)
-    # A logit of -inf belongs to an outcome that cannot happen; times its gradient of 0 it would be NaN. Only the
-    # gradient of this product is ever used.
-    logits = torch.where(q.logits.isfinite(), q.logits, 0)
-    return graft(value.detach(), value + q.sum_event(first_order(gradient.detach() * logits, estimator)))
+    return cast(Tensor, _Lend.apply(values.mean(0), q.logits, gradient.detach(), estimator))
+
+
+class _Lend(torch.autograd.Function):
+    """A value as it is; in backward each row's gradient goes on to its logits, times what was found for them.
+
+    One Function, not a product to be summed: a logit of -inf, of an outcome that cannot happen, would make that NaN.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(value: Tensor, logits: Tensor, gradient: Tensor, estimator: str) -> Tensor:
+        return value.clone()  # the caller may change it in place
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, str], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[1], inputs[2])
+        ctx.estimator = inputs[3]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        logits, gradient = ctx.saved_tensors
+        rows = grad.reshape(grad.shape + (1,) * (gradient.ndim - grad.ndim))
+        lent = (rows * gradient).to(logits.dtype)
+        return grad, cast(Tensor, _Refuse.apply(lent, logits, ctx.estimator)), None, None
 
 
 class _Once(torch.autograd.Function):
@@ -46,26 +67,29 @@ class _Once(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, str], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0])
         ctx.estimator = inputs[1]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return cast(Tensor, _Refuse.apply(grad, ctx.estimator)), None
+        return cast(Tensor, _Refuse.apply(grad, *ctx.saved_tensors, ctx.estimator)), None
 
 
 class _Refuse(torch.autograd.Function):
+    """A gradient as it is, made to look as if it depended on x: it does, in a way that nothing here knows."""
+
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(grad: Tensor, estimator: str) -> Tensor:
+    def forward(grad: Tensor, x: Tensor, estimator: str) -> Tensor:
         return grad.view_as(grad)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, str], output: Tensor) -> None:
-        ctx.estimator = inputs[1]
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, str], output: Tensor) -> None:
+        ctx.estimator = inputs[2]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         raise RuntimeError(
             f"{ctx.estimator}: the gradient it lends has no derivative of its own; for second derivatives use "
             "hardgrad.score_function or hardgrad.exact"
