@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from hardgrad.doctor import candidates, diagnose
+import hardgrad as hg
 from hardgrad_lab.doctor.case import Case
 from hardgrad_lab.doctor.load import load
 from hardgrad_lab.doctor.record import Examination
@@ -42,7 +42,7 @@ class Asked:
 
 def every_candidate(case: Case, noise: str = "auto") -> dict[str, Any]:
     """Return the candidates that suit a case: the doctor's, and the case's own."""
-    return dict(candidates(case.function, case.inputs, noise=noise)) | case.extra
+    return dict(hg.doctor.candidates(case.function, case.inputs, noise=noise)) | case.extra
 
 
 def chosen(names: str | None, every: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def examine(case: Case, given: Mapping[str, Any], asked: Asked, tell: Callable[[
     """
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     tell("truth")
-    found = diagnose(
+    found = hg.diagnose(
         Told(given, tell),
         case.function,
         case.inputs,

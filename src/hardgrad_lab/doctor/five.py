@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from hardgrad import hard
+import hardgrad as hg
 from hardgrad_lab.doctor.case import Case, seeded
 from hardgrad_lab.doctor.images import codec, pictures
 
@@ -35,7 +35,7 @@ def routing() -> Case:
         name="argmax-routing",
         title="argmax routing",
         about="A router sends each row to one of four experts; the squared error of what that expert says.",
-        function=hard.one_hot_argmax,
+        function=hg.hard.one_hot_argmax,
         inputs=logits,
         objective=loss,
     )
@@ -53,7 +53,7 @@ def one_bit(folder: Path | None) -> Case:
         name="one-bit-quantise",
         title="1-bit quantise",
         about="Pictures of 14 x 14 as the signs of eight numbers; the squared error of a linear decoder.",
-        function=hard.sign,
+        function=hg.hard.sign,
         inputs=coded.codes[:ROWS].clone(),
         objective=loss,
         source=found.source,
@@ -73,7 +73,7 @@ def sorting() -> Case:
         name="sort",
         title="sort",
         about="Eight numbers in order, compared with the quantiles of another sample: a Wasserstein distance.",
-        function=hard.sort,
+        function=hg.hard.sort,
         inputs=x,
         objective=loss,
     )

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from hardgrad import hard
+import hardgrad as hg
 from hardgrad_lab.doctor.case import Case, seeded
 
 ROWS = 16
@@ -25,7 +25,7 @@ def step() -> Case:
         return missed + 0.2 * gates.sum(-1)
 
     return _case(
-        "step", "Six gates open or close features, 0.2 for each open one; the error of a readout.", hard.step,
+        "step", "Six gates open or close features, 0.2 for each open one; the error of a readout.", hg.hard.step,
         torch.randn(ROWS, 6, generator=generator), loss,
     )  # fmt: skip
 
@@ -41,7 +41,7 @@ def ternary() -> Case:
 
     return _case(
         "sign-ternary", "Six weights of -1, 0 or 1 (a dead zone of 0.5); the error of the neuron they make.",
-        partial(hard.sign, margin=0.5), torch.randn(ROWS, 6, generator=generator), loss,
+        partial(hg.hard.sign, margin=0.5), torch.randn(ROWS, 6, generator=generator), loss,
     )  # fmt: skip
 
 
@@ -56,7 +56,7 @@ def integer() -> Case:
         return (data @ rounded.mT - wanted).square().mean(-2)
 
     moved = taps + torch.randn(ROWS, 6, generator=generator)
-    return _case("round", "Six integer taps of a filter; the squared error of its output.", hard.round, moved, loss)
+    return _case("round", "Six integer taps of a filter; the squared error of its output.", hg.hard.round, moved, loss)
 
 
 def four_levels() -> Case:
@@ -70,7 +70,7 @@ def four_levels() -> Case:
 
     return _case(
         "quantize-4", "Twelve pixels in four greys; the squared error after the eye has blurred them.",
-        partial(hard.quantize, levels=4), grey + 0.1 * torch.randn(ROWS, 12, generator=generator), loss,
+        partial(hg.hard.quantize, levels=4), grey + 0.1 * torch.randn(ROWS, 12, generator=generator), loss,
     )  # fmt: skip
 
 
@@ -84,7 +84,7 @@ def binarize() -> Case:
 
     x = wanted + torch.randn(ROWS, 12, generator=generator)
     return _case(
-        "binarize", "Twelve pixels over their mean, as a mask; one minus its Dice overlap.", hard.binarize, x, loss
+        "binarize", "Twelve pixels over their mean, as a mask; one minus its Dice overlap.", hg.hard.binarize, x, loss
     )
 
 
@@ -98,7 +98,7 @@ def rank() -> Case:
 
     x = 0.2 * wanted + torch.randn(ROWS, 8, generator=generator)
     return _case(
-        "rank", "Ranks of eight scores; one minus Spearman's correlation with wanted ranks.", hard.rank, x, loss
+        "rank", "Ranks of eight scores; one minus Spearman's correlation with wanted ranks.", hg.hard.rank, x, loss
     )
 
 
@@ -115,7 +115,7 @@ def permutation() -> Case:
     x = torch.randn(ROWS, 6, generator=generator)
     return _case(
         "permutation", "Six jobs in the order of their scores; the weighted sum of the times they are done.",
-        hard.permutation, x, loss,
+        hg.hard.permutation, x, loss,
     )  # fmt: skip
 
 
@@ -127,7 +127,7 @@ def top_k() -> Case:
         return (largest.sum(-1) - 2).square()
 
     x = torch.randn(ROWS, 8, generator=generator)
-    return _case("top-k", "The three largest of eight; their sum is to be two.", partial(hard.top_k, k=3), x, loss)
+    return _case("top-k", "The three largest of eight; their sum is to be two.", partial(hg.hard.top_k, k=3), x, loss)
 
 
 def rows_and_columns() -> Case:
@@ -143,7 +143,7 @@ def rows_and_columns() -> Case:
     x = torch.randn(ROWS, 4, 4, generator=generator)
     return _case(
         "sort-rows-cols", "A map of 4 x 4 with its rows and its columns sorted; a linear classifier's cross entropy.",
-        hard.sort_rows_cols, x, loss,
+        hg.hard.sort_rows_cols, x, loss,
     )  # fmt: skip
 
 
@@ -160,7 +160,7 @@ def nearest_code() -> Case:
 
     return _case(
         "nearest-code", "Vectors of four replaced by the nearest of eight; the error after a nonlinear decoder.",
-        partial(hard.nearest_code, codebook=codebook), x, loss,
+        partial(hg.hard.nearest_code, codebook=codebook), x, loss,
     )  # fmt: skip
 
 
@@ -175,7 +175,7 @@ def kmeans() -> Case:
     x = picture + 0.1 * torch.randn(ROWS, 8, 3, generator=generator)
     return _case(
         "kmeans", "Eight pixels in the three colours of their clusters; the squared error to the picture.",
-        partial(hard.kmeans, k=3), x, loss,
+        partial(hg.hard.kmeans, k=3), x, loss,
     )  # fmt: skip
 
 

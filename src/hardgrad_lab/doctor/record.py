@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from hardgrad.doctor import Diagnosis
+import hardgrad as hg
 from hardgrad_lab.runs.atomic import write_text
 from hardgrad_lab.runs.record import RecordError
 
 FORMAT = "hardgrad-doctor-1"
+Diagnosis: TypeAlias = hg.Diagnosis  # what reports read of a record
+Row: TypeAlias = hg.doctor.Row
 
 
 @dataclass(frozen=True, kw_only=True)

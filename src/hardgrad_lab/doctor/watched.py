@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hardgrad import Bridge, approximators, hard
-from hardgrad.doctor import Sighting, Watch
+import hardgrad as hg
 from hardgrad_lab.doctor.images import pictures
 from hardgrad_lab.runs.atomic import write_text
 from hardgrad_lab.runs.record import RecordError, describe_environment
@@ -22,8 +21,8 @@ from hardgrad_lab.runs.record import RecordError, describe_environment
 FORMAT = "hardgrad-watch-1"
 # What is in the middle, and of how many units: so few outcomes that the truth of every look is an enumeration.
 LAYERS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
-    "sign": (hard.sign, 10),
-    "one_hot_argmax": (hard.one_hot_argmax, 16),
+    "sign": (hg.hard.sign, 10),
+    "one_hot_argmax": (hg.hard.one_hot_argmax, 16),
 }
 BATCH = 64
 RATE = 2e-3
@@ -53,7 +52,7 @@ class Watched:
     steps: int
     seed: int
     losses: list[float]
-    sightings: list[Sighting]
+    sightings: list[hg.doctor.Sighting]
     seconds: float
     started: str
     environment: dict[str, Any]
@@ -74,7 +73,7 @@ class Watched:
             if found["format"] != FORMAT:
                 raise ValueError(f"its format is {found['format']!r}, not {FORMAT!r}")
             given = {field.name: found[field.name] for field in fields(cls)}
-            return cls(**{**given, "sightings": [Sighting(**each) for each in found["sightings"]]})
+            return cls(**{**given, "sightings": [hg.doctor.Sighting(**each) for each in found["sightings"]]})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RecordError(f"{path} is no record of a watched bridge ({error!r}); run it again") from None
 
@@ -93,7 +92,7 @@ def train(layer: str, folder: Path | None, steps: int, seed: int, tell: Callable
     found = pictures(folder)
     torch.manual_seed(seed)
     function, units = LAYERS[layer]
-    bridge = Bridge(function, approximators.suggest(function, torch.randn(BATCH, units)))
+    bridge = hg.Bridge(function, hg.approximators.suggest(function, torch.randn(BATCH, units)))
     pixels = found.rows.shape[1]
     model = nn.Sequential(
         *(nn.Linear(pixels, 64), nn.Tanh(), nn.Linear(64, units), bridge),
@@ -103,7 +102,7 @@ def train(layer: str, folder: Path | None, steps: int, seed: int, tell: Callable
     every = max(steps // LOOKS, 1)
     losses: list[float] = []
     total = 0.0
-    with Watch(bridge, every=every, generator=torch.Generator().manual_seed(seed)) as watch:
+    with hg.doctor.Watch(bridge, every=every, generator=torch.Generator().manual_seed(seed)) as watch:
         for step in range(1, steps + 1):
             rows = found.rows[torch.randint(len(found.rows), (BATCH,))]
             loss = (model(rows) - rows).square().sum(-1).mean()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hardgrad.doctor import Diagnosis, Row
+from hardgrad_lab.doctor.record import Diagnosis, Row
 from hardgrad_lab.doctor.watched import Watched
 from hardgrad_lab.report.doctor_table import noise_of, tone_of
 from hardgrad_lab.report.figures import COLOURS, DASHES, INK, legend, sized_figure

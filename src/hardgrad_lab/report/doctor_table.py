@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from hardgrad.doctor import Diagnosis, Row
+from hardgrad_lab.doctor.record import Diagnosis, Row
 
 Tone = Literal["uphill", "flat", "refused", "unbiased", "biased", "unknown"]
 VERDICT: dict[Tone, str] = {
