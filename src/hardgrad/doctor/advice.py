@@ -41,7 +41,7 @@ def _about(row: Row, warm_up: int) -> list[str]:
     if row.learns and not warm_up:
         found.append(f"{row.name} learns, and was examined as it stands; with warm_up a copy of it learns first")
     if row.dead is not None and row.dead > _DEAD:
-        found.append(f"{row.name} never moves {row.dead:.0%} of the coordinates whose true gradient is not zero")
+        found.append(f"{row.name} never moves coordinates that make {row.dead:.0%} of the true gradient's squared norm")
     return found
 
 

@@ -37,7 +37,7 @@ class Comparison:
             objective that is equally curved in all directions: (mean g . t)^2 / (mean |g|^2 |t|^2).
         sign_agreement: share of coordinates with a nonzero truth where the mean has its sign.
         signal_to_noise: squared norm of the truth over the variance; None for a variance of 0.
-        dead: share of coordinates with a nonzero truth that no gradient ever moved.
+        dead: share of the truth's squared norm that is at coordinates which no gradient ever moved.
         uphill_rows: share of rows whose expected gradient points away from the truth, significantly.
     """
 
@@ -81,7 +81,7 @@ def compare(draws: Draws, truth: Reference, rows: int) -> Comparison:
         progress=_progress(mean, t, own + draws.variance, scale) if resolved else None,
         sign_agreement=_share(draws.mean.flatten().sign() == t.mean(0).sign(), nonzero),
         signal_to_noise=scale / draws.variance if draws.variance > _ROUNDING**2 * scale else None,
-        dead=_share(draws.mean.flatten() == 0, nonzero),
+        dead=_dead(draws, truth, scale) if resolved else None,
         uphill_rows=_uphill_rows(mean, t, rows),
     )
 
@@ -193,6 +193,10 @@ def _nonzero(truth: Reference) -> Tensor:
 
 def _share(found: Tensor, among: Tensor) -> float | None:
     return float(found[among].double().mean()) if bool(among.any()) else None
+
+
+def _dead(draws: Draws, truth: Reference, scale: float) -> float:
+    return min(float(truth.gradient[draws.moved == 0].square().sum()) / scale, 1.0)
 
 
 def _uphill_rows(mean: Tensor, truth: Tensor, rows: int) -> float:

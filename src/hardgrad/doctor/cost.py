@@ -13,8 +13,8 @@ from hardgrad.doctor.randomness import seeded
 from hardgrad.doctor.smoothed import Smoothed
 from hardgrad.doctor.subject import Subject
 
-_TURNS = 7
-_LEAST_SECONDS = 5e-3  # of one turn, by repetition: far above what reading the clock takes
+_TURNS = 5
+_LEAST_SECONDS = 2e-3  # of one turn, by repetition: far above what reading the clock takes
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ class Row:
             objective equally curved in all directions: :math:`\langle g, t \rangle^2` over
             :math:`\lVert t \rVert^2` and the mean square of one gradient. 0 uphill, 1 for the truth itself.
         sign_agreement: share of coordinates with the sign of the truth, among those where it is not zero.
-        dead: share of coordinates that no gradient ever moved, among those where the truth is not zero.
+        dead: share of :math:`\lVert t \rVert^2` that is at coordinates which no gradient ever moved.
         uphill_rows: share of the batch's rows whose own expected gradient points away from the truth, significantly.
         zeros: share of exact zeros among the coordinates of single gradients.
         seconds: for one gradient of the batch; processor time on a CPU.

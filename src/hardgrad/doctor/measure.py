@@ -93,6 +93,7 @@ def _copies_at_once(subject: Subject, generator: torch.Generator) -> int:
     noise = subject.smoothed.noise(2, generator)
     before, rows = subject.rows_evaluated(), subject.smoothed.rows
     alone = subject.gradients(subject.fresh(), noise[:1])[0]
+    _check_finite(alone.flatten(1), subject.name)
     evaluations = max((subject.rows_evaluated() - before) // rows, 1)
     try:
         together = subject.gradients(subject.fresh(), noise)[0]

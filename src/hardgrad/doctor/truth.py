@@ -35,7 +35,7 @@ _PILOT = 2000  # evaluations of each row by which the two ways are compared
 # Five points at a step of 0.2 sigma leave h^4 / 30 of the fifth derivative: 2e-4 of the gradient where a Gaussian blurs
 # a step, 2e-3 three sigma away from it. A smaller step is noisier: a jump is met less often, and weighs more.
 _STEP = 0.2
-_FIVE_POINTS = ((-2, 1 / 12), (-1, -8 / 12), (1, 8 / 12), (2, -1 / 12))
+_FIVE_POINTS = ((1, 8 / 12), (2, -1 / 12))  # and their mirror images, weighed by the opposite
 _NOTHING = 1e-12  # of the largest value: the rounding of an enumeration in double precision, and more
 _ENOUGH = 0.01  # relative standard error at which the run stops
 
@@ -137,20 +137,26 @@ def _less_noisy(smoothed: Smoothed, budget: int, master: int) -> TruthKind:
     pilot: list[tuple[float, TruthKind]] = []
     for kind in _WAYS:
         one = _part(smoothed, kind, _PILOT, seed_of(master, f"pilot of {kind}"))
-        pilot.append((float(one.variance.sum()) * one.evaluations, kind))
-    return min(pilot)[1]
+        # All zeros is no precision: what happens rarely has not happened yet.
+        noise = float(one.variance.sum()) if bool(one.groups.any()) else math.inf
+        pilot.append((noise * one.evaluations, kind))
+    return min(pilot, key=lambda found: found[0])[1]
 
 
-_WAYS: tuple[TruthKind, TruthKind] = ("finite difference", "long run")
+_LEAST = {"finite difference": 1, "long run": 2}  # samples of one group: leave-one-out needs another
+_WAYS: tuple[TruthKind, TruthKind] = ("long run", "finite difference")
 
 
 def _sampled(smoothed: Smoothed, kind: TruthKind, budget: int, seed: int) -> Reference:
-    """Run one way until it is precise enough or the budget is spent, doubling as it goes."""
+    """Run one way until it is precise enough or the budget is spent, doubling as it goes; once at the least."""
     found = _part(smoothed, kind, min(_PILOT, budget), seed)
     rounds = 0
-    while found.evaluations < budget and not _is_enough(found):
+    while not _is_enough(found):
+        left = min(found.evaluations, budget - found.evaluations)
+        if _samples_for(kind, smoothed, left) < _LEAST[kind]:
+            break
         rounds += 1
-        more = _part(smoothed, kind, min(found.evaluations, budget - found.evaluations), seed_of(seed, str(rounds)))
+        more = _part(smoothed, kind, left, seed_of(seed, str(rounds)))
         share = found.evaluations / (found.evaluations + more.evaluations)
         groups = share * found.groups + (1 - share) * more.groups
         found = Reference(kind, groups, False, found.evaluations + more.evaluations)
@@ -172,7 +178,7 @@ def _coordinates(smoothed: Smoothed) -> int:
 
 
 def _part(smoothed: Smoothed, kind: TruthKind, evaluations: int, seed: int) -> Reference:
-    samples = max(_samples_for(kind, smoothed, evaluations), 1 if kind == "finite difference" else 2)
+    samples = max(_samples_for(kind, smoothed, evaluations), _LEAST[kind])
     group = _difference if kind == "finite difference" else _score
     groups = []
     for number in range(GROUPS):
@@ -211,8 +217,9 @@ def _difference(smoothed: Smoothed, samples: int, generator: torch.Generator) ->
     for some in unit.split(at_once):
         slope = torch.zeros((), dtype=torch.float64, device=z.device)
         for place, weight in _FIVE_POINTS:
-            moved = z + (place * step * some).unsqueeze(1)  # (some, samples, *x.shape)
-            slope = slope + weight * smoothed.values(smoothed.sample(moved)).double().mean(1)
+            move = (place * step * some).unsqueeze(1)  # (some, 1, *x.shape)
+            ahead, behind = (smoothed.values(smoothed.sample(z + m)).double() for m in (move, -move))
+            slope = slope + weight * (ahead - behind).mean(1)
         slopes.append(slope)
     slope = torch.cat(slopes).movedim(0, -1).reshape(smoothed.x.shape)
     return slope / torch.as_tensor(step, dtype=torch.float64, device=z.device)

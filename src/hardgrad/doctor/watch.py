@@ -194,14 +194,16 @@ class _Call:
         self.number = number
         self.x = x
         self.cotangent: Tensor | None = None
+        self.seen = False
 
     def receive(self, cotangent: Tensor) -> None:
         self.cotangent = cotangent.detach().clone()
 
     def lend(self, gradient: Tensor) -> None:
-        if self.cotangent is None:
+        cotangent, self.cotangent = self.cotangent, None
+        if cotangent is None or self.seen:  # once, however often the graph is gone through
             return
-        cotangent, self.cotangent = self.cotangent, None  # once, however often the graph is gone through
+        self.seen = True
         try:
             found = self.watch._look(self.number, self.x, cotangent, gradient.detach())
         except Exception as error:  # training must go on, whatever the hard function makes of noisy inputs
