@@ -69,9 +69,9 @@ def _drawn(tasks: Mapping[str, Named]) -> list[Drawing]:
     line = "The expected loss is a straight line in it. Mean over the copies."
     drawings = [
         _drawing("toys-unbiased", "Unbiased: what they learn", line, along(coin, UNBIASED, "best", _BEST)),
-        _drawing("toys-variance", "Unbiased: variance", "", along(coin, UNBIASED[1:], "log_variance", _LOG)),
+        _drawing("toys-variance", "Unbiased: variance", "", along(coin, UNBIASED, "log_variance", _LOG)),
         _drawing("toys-biased", "Biased: what they learn", line, along(coin, BIASED, "best", _BEST)),
-        _drawing("toys-biased-variance", "Biased: variance", "", along(coin, BIASED[1:], "log_variance", _LOG)),
+        _drawing("toys-biased-variance", "Biased: variance", "", along(coin, BIASED, "log_variance", _LOG)),
         _drawing("toys-reinmax", "Polynomials of 128 variables", line, along(many, COINS, "best", _BEST)),
         *_surveys(tasks),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from hardgrad_lab.toys.settings import SURVEYED_INNER, SURVEYED_SAMPLES, SURVEYE
 
 HEADINGS = ("toy", "what the paper says", "ours", "")
 MISSING = "not run"
+NOTHING = -27.0  # logarithm of a variance: what is below is rounding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,35 +99,43 @@ def _as_good_as_exact(groups: Named) -> tuple[str, bool]:
 
 
 def _everywhere(better: str, other: str, counts: Sequence[int]) -> Callable[[Named], tuple[str, bool]]:
-    """Whether an estimator varies less than another of as many samples, at every surveyed point."""
+    """Whether an estimator varies less than another of as many draws, at every surveyed point but 1/2.
+
+    There the two of an antithetic pair never agree, and what is left of one variable's variance is rounding.
+    """
 
     def check(groups: Named) -> tuple[str, bool]:
-        gaps = [
-            ours["log_variance"] - theirs["log_variance"]
+        shares = [
+            math.exp(ours["log_variance"] - theirs["log_variance"])
             for n in counts
             for record, rival in zip(groups[f"{better}-{n}"].records, groups[f"{other}-{n}"].records, strict=False)
             for ours, theirs in zip(record.curve, rival.curve, strict=True)
+            if abs(ours["p1"] - 0.5) > 1e-3
         ]
-        return f"log variance lower by {-max(gaps):.2f} to {-min(gaps):.2f}", max(gaps) < 0
+        return f"its variance is {min(shares):.2f} to {max(shares):.2f} of theirs (but at 1/2)", max(shares) < 1
 
     return check
 
 
-def gains(groups: Named, inner: int, temperature: float) -> list[float]:
-    """Return by how much, in powers of ten, Gumbel-Rao varies less than straight-through, point by point."""
+def gains(groups: Named, inner: int, temperature: float) -> list[tuple[dict[str, float], float]]:
+    """Return the surveyed points, and by how many powers of ten Gumbel-Rao varies less there than straight-through.
+
+    Points without any variance are left out: at its optimum the programme's loss is zero for every sample.
+    """
     pairs = zip(
         groups[f"gumbel-hard-{temperature}"].records, groups[f"gumbel-rao-{inner}-{temperature}"].records, strict=False
     )
     return [
-        (theirs["log_variance"] - ours["log_variance"]) / 2.302585092994046  # ln 10
+        (theirs, (theirs["log_variance"] - ours["log_variance"]) / math.log(10))
         for plain, rao in pairs
         for theirs, ours in zip(plain.curve, rao.curve, strict=True)
+        if theirs["log_variance"] > NOTHING
     ]
 
 
 def _over_the_simplex(groups: Named) -> tuple[str, bool]:
     most = max(SURVEYED_INNER)
-    found = {t: gains(groups, most, t) for t in SURVEYED_TEMPERATURES}
+    found = {t: [gain for _, gain in gains(groups, most, t)] for t in SURVEYED_TEMPERATURES}
     means = [sum(values) / len(values) for values in found.values()]
     say = "; ".join(f"{t}: {min(v):.2f} to {max(v):.2f}" for t, v in found.items())
     lower = min(value for values in found.values() for value in values) > 0
@@ -155,21 +165,21 @@ CLAIMS = (
     ),
     Claim(
         task="rebar",
-        says="Tucker et al.: REBAR varies far less than the score function",
-        needs=("score", "rebar"),
-        check=_varies_less("score", "rebar"),
+        says="Tucker et al.: here a lower temperature is enough for the relaxation to come closer",
+        needs=("gumbel-soft", "gumbel-soft-0.1"),
+        check=_ends_lower("gumbel-soft", "gumbel-soft-0.1"),
     ),
     Claim(
         task="relax",
-        says="Grathwohl et al.: from the score function to REBAR to RELAX the variance falls",
-        needs=("score", "rebar", "relax"),
-        check=_varies_less("score", "rebar", "relax"),
-    ),
-    Claim(
-        task="relax",
-        says="Grathwohl et al.: RELAX gets furthest down, the score function hardly moves",
+        says="Grathwohl et al.: RELAX learns best of the score function, REBAR and RELAX",
         needs=("score", "rebar", "relax"),
         check=_ends_lower("score", "rebar", "relax"),
+    ),
+    Claim(
+        task="relax",
+        says="Grathwohl et al.: a control of free form varies less than one bound to the loss relaxed, a quadratic",
+        needs=("rebar", "relax-beside-f", "relax"),
+        check=_varies_less("rebar", "relax-beside-f", "relax"),
     ),
     Claim(
         task="disarm",
@@ -191,7 +201,7 @@ CLAIMS = (
     ),
     Claim(
         task="arms",
-        says="Dimitriev and Zhou: from four draws on, ARMS varies less than as many in pairs (DisARM)",
+        says="Dimitriev and Zhou: from four draws on, ARMS varies less than as many draws in pairs (DisARM)",
         needs=[f"{name}-{n}" for name in ("arms", "disarm") for n in SURVEYED_SAMPLES[1:]],
         check=_everywhere("arms", "disarm", SURVEYED_SAMPLES[1:]),
     ),

@@ -26,7 +26,8 @@ COINS = ("exact", "score", "score-loo", "reinmax", "straight-through", "gumbel-h
 
 def along(tasks: Mapping[str, Named], names: Sequence[str], metric: str, title: str) -> Figure | None:
     """Draw a metric against steps, mean over seeds, one panel a toy, one line an estimator; None where none was run."""
-    shown = {task: {name: groups[name] for name in names if name in groups} for task, groups in tasks.items()}
+    drawn = [name for name in names if metric == "best" or name != "exact"]  # the truth does not vary
+    shown = {task: {name: groups[name] for name in drawn if name in groups} for task, groups in tasks.items()}
     shown = {task: groups for task, groups in shown.items() if groups}
     if not shown:
         return None
@@ -73,13 +74,12 @@ def over_simplex(groups: Named) -> Figure | None:
         return None
     figure, axes = new_figure(len(shown))
     saved = {t: gains(groups, most, t) for t in shown}
-    top = max(value for values in saved.values() for value in values)
+    top = max(gain for points in saved.values() for _, gain in points)
     dots = None
     for panel, t in zip(axes, shown, strict=True):
-        curve = groups[f"gumbel-hard-{t}"].records[0].curve
-        across = [point["p1"] + point["p2"] / 2 for point in curve]  # corners: left, right, top
-        up = [point["p2"] * 3**0.5 / 2 for point in curve]
-        dots = panel.scatter(across, up, c=saved[t][: len(curve)], cmap="viridis", vmin=0, vmax=top, s=110)
+        across = [point["p1"] + point["p2"] / 2 for point, _ in saved[t]]  # corners: left, right, top
+        up = [point["p2"] * 3**0.5 / 2 for point, _ in saved[t]]
+        dots = panel.scatter(across, up, c=[gain for _, gain in saved[t]], cmap="viridis", vmin=0, vmax=top, s=110)
         panel.set_title(f"temperature {t}")
         panel.set_aspect("equal")
         panel.set_axis_off()
@@ -111,4 +111,5 @@ def _style(place: int) -> dict[str, Any]:
     """Return colour and dashes; the first place, the truth's, is in the ink of the page."""
     if place == 0:
         return {"color": INK, "linestyle": "-"}
-    return {"color": COLOURS[(place - 1) % len(COLOURS)], "linestyle": DASHES[(place - 1) % len(DASHES)]}
+    i = place - 1
+    return {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[(i + i // len(COLOURS)) % len(DASHES)]}

@@ -93,15 +93,15 @@ def _coins(toy: Toy) -> Problem:
 def _simplex(toy: Toy) -> Problem:
     """The quadratic programme (p - c)' Q (p - c), written as the expectation of a loss of one-hot samples.
 
-    The published loss is (b - c)' A(p) (b - c) with a matrix A(p) that makes it so; p is what q's logits say, and the
-    gradient has a part that goes through A.
+    The published loss is (b - c)' A(p) (b - c) with a matrix A(p) that makes it so. A is held here when differentiated:
+    what goes through it is the same for all estimators, and near A's poles it would hide them.
     """
     c = toy.target
     apart = (torch.arange(3).unsqueeze(0) - torch.arange(3).unsqueeze(1)).abs()
     quadratic = torch.exp(-2.0 * apart)
 
     def objective(logits: Tensor) -> hg.montecarlo.Objective:
-        p = logits.softmax(-1)
+        p = logits.detach().softmax(-1)
         off = p - c
         # E[(b_i - c)(b_j - c)], which A is to divide by.
         second = c * c - c * (p.unsqueeze(-1) + p.unsqueeze(-2)) + torch.diag_embed(p)
