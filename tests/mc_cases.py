@@ -37,6 +37,7 @@ class Estimator:
         any_order: whether second derivatives are right; otherwise asking for one must raise.
         relaxed: whether f sees relaxed samples, which biases the value too.
         noisy: whether it draws at all.
+        stacks: whether it may stand in an objective of its own kind, which then has no second derivative.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Estimator:
     any_order: bool = False
     relaxed: bool = False
     noisy: bool = True
+    stacks: bool = True
 
     @property
     def unbiased(self) -> bool:
@@ -54,8 +56,11 @@ class Estimator:
 
     def takes(self, variable: Variable, case: Case | None) -> bool:
         """Whether it takes an objective behind a distribution; no case is two layers."""
-        fits = case is None or (case.least_units <= variable.units and (self.values_only or not case.black_box))
-        return variable.kind in self.kinds and fits
+        if variable.kind not in self.kinds:
+            return False
+        if case is None:
+            return self.stacks
+        return case.least_units <= variable.units and (self.values_only or not case.black_box)
 
     def __str__(self) -> str:
         return self.name
@@ -140,6 +145,11 @@ ESTIMATORS = [
     _score_function("network", baseline=_network, samples=lambda q: 2),
     Estimator("disarm", lambda q: partial(hg.disarm), ("Bernoulli",), values_only=True),
     Estimator("arms", lambda q: partial(hg.arms, samples=3), ("Bernoulli",), values_only=True),
+    Estimator("rebar", lambda q: partial(hg.rebar)),
+    Estimator("rebar, untied", lambda q: partial(hg.rebar, tied=False, temperature=1.0, scale=0.7)),
+    Estimator("rebar, learnt", lambda q: partial(hg.rebar, control=_MC.RebarControl()), stacks=False),
+    Estimator("relax", lambda q: partial(hg.relax, control=_network(q)), values_only=True),
+    Estimator("relax, with f", lambda q: partial(hg.relax, control=_MC.RelaxControl(_network(q))), stacks=False),
     Estimator("straight-through", lambda q: partial(_MC.straight_through), formula=mc_formulas.straight_through),
     Estimator(
         "gumbel, soft",

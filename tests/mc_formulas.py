@@ -15,7 +15,7 @@ from torch.distributions import RelaxedBernoulli, RelaxedOneHotCategorical
 
 from mc_bank import Variable
 
-DRAWS = 40_000
+DRAWS = 20_000
 
 
 @dataclass(frozen=True)

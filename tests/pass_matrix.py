@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import torch
 
+import mc_laws
 from cases import CASES
 from distributed import LAW as DISTRIBUTED
 from laws import LAWS
+from mc_cases import ESTIMATORS
 
+MONTE_CARLO = "Monte Carlo"
 COLUMNS = [*LAWS, DISTRIBUTED]
 
 _HEAD = """# Pass-matrix
 
-Every surrogate over every hard function it admits, against every law. The test suite writes this page: it is what
-`pytest tests` saw with torch {version}. What each law asks is in `tests/laws.py`, one function a column; `DDP` is
-`tests/distributed.py`.
+Every surrogate over every hard function it admits, and every Monte Carlo estimator, against every law. The test suite
+writes this page: it is what `pytest tests` saw with torch {version}. What each law asks is in `tests/laws.py`, one
+function a column; `DDP` is `tests/distributed.py`.
 
 What does not hold, and what you get instead:
 
@@ -30,9 +33,35 @@ What does not hold, and what you get instead:
   draws its own noise.
 """
 
+_MONTE_CARLO = """
+## Monte Carlo
+
+Every estimator of `hardgrad.montecarlo`, over each kind of distribution that it takes, against every law of
+`tests/mc_laws.py`. Whether the mean is the gradient is [another page](estimators.md). A dash: the law asks about
+modules that an estimator owns, or about noise, and this one has none.
+
+What does not hold, and what you get instead:
+
+- **Second derivatives** are right for `exact`, `score_function` and the soft `gumbel` (of its relaxed expectation);
+  the others raise, naming `score_function`. The law asks for one or the other.
+- **A moving average inside an activation checkpoint** raises: the second run would compare each draw with an average
+  that has seen it.
+- **torch's own checks**: `OneHotCategorical` validates its logits even with `validate_args=False` (torch 2.13), which
+  fails under `vmap`, on "meta" and for an empty batch, before an estimator sees it.
+  `torch.distributions.Distribution.set_default_validate_args(False)` helps; the laws run under it.
+- **A `generator`** is for eager code: compiled code follows torch's global seed.
+- **A learnt temperature** (`RebarControl`, `RelaxControl`) needs f's second derivative, which an f that is itself an
+  estimate has not: hold the temperature in the outer of two layers.
+"""
+
 
 def is_complete(found: dict[tuple[str, str, str], str]) -> bool:
-    return all((case.surrogate, case.hard, law) in found for case in CASES for law in COLUMNS)
+    surrogates = all((case.surrogate, case.hard, law) in found for case in CASES for law in COLUMNS)
+    return surrogates and all((MONTE_CARLO, estimator.name, law) in found for estimator, law in _wanted())
+
+
+def _wanted() -> list[tuple[mc_laws.Estimator, str]]:
+    return [(estimator, law) for estimator in ESTIMATORS for law in mc_laws.LAWS if mc_laws.applies(law, estimator)]
 
 
 def page(found: dict[tuple[str, str, str], str]) -> str:
@@ -44,4 +73,8 @@ def page(found: dict[tuple[str, str, str], str]) -> str:
             if case.surrogate == surrogate:
                 cells = " | ".join(found[surrogate, case.hard, law] for law in COLUMNS)
                 parts.append(f"| {case.hard} | {cells} |")
+    parts += [_MONTE_CARLO, f"| estimator | {' | '.join(mc_laws.LAWS)} |", "|---" * (len(mc_laws.LAWS) + 1) + "|"]
+    for estimator in ESTIMATORS:
+        cells = " | ".join(found.get((MONTE_CARLO, estimator.name, law), "-") for law in mc_laws.LAWS)
+        parts.append(f"| {estimator.name} | {cells} |")
     return "\n".join(parts) + "\n"

@@ -54,7 +54,8 @@ class _Linear(torch.autograd.Function):
 def _linear(layer: nn.Linear, lend: Tensor, learn: Tensor) -> tuple[Tensor, Tensor]:
     operands = [lend, learn, layer.weight, layer.bias]
     kind = lend.device.type
-    if torch.is_autocast_enabled(kind):
+    # A device without autocast, such as "meta", may not even be asked whether it is on.
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
         # Cast here, where autograd sees it: inside a Function autocast would act on the forward alone. Like autocast's
         # own rule, it leaves double precision as it is.
         dtype = torch.get_autocast_dtype(kind)

@@ -16,13 +16,14 @@ class MovingAverage(nn.Module):
     .. math:: m_t = d\, m_{t-1} + (1 - d)\, \bar f_t, \qquad c_{t+1} = \frac{m_t}{1 - d^t}
 
     This call's values enter it after they were compared, so it takes no bias in. It stands still in ``eval()``, under
-    ``torch.func``, and on an empty batch.
+    ``no_grad`` and ``torch.func``, and on an empty batch. It cannot stand inside an activation checkpoint.
 
     Args:
         decay: d, from 0 (the last call alone) to below 1.
 
     Raises:
         ValueError: if ``decay`` is out of range.
+        RuntimeError: in the second run of an activation checkpoint.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -50,6 +51,11 @@ class MovingAverage(nn.Module):
 
     def forward(self, context: Tensor) -> Tensor:
         """Return the average, shape (), zero before the first call; ``context`` gives dtype and device alone."""
+        if not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1:
+            raise RuntimeError(
+                "MovingAverage: it cannot stand inside an activation checkpoint, whose second run, in backward, would "
+                "compare each draw with an average that has seen it; checkpoint f alone, or use 'leave_one_out'"
+            )
         return (self.mean / self.seen.clamp(min=torch.finfo(self.seen.dtype).tiny)).to(context)
 
     @torch.no_grad()

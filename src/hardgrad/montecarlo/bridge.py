@@ -31,8 +31,9 @@ def bridge(
     Drawing b is the hard function of the probabilities p, and an approximator lends it a gradient, as in
     ``hardgrad.Bridge``: the task's gradient passes through the approximator and never into its weights, and it learns
     from its penalty alone, which never reaches q. The penalty rides on the user's own ``loss.backward()``, or goes to
-    ``hardgrad.penalties()``. The best imitation in squared error is the mean, :math:`a(p) = p`, so an approximator with
-    nothing left to learn makes this ``straight_through``, bias included. One evaluation of f and its gradient.
+    ``hardgrad.penalties()``; in ``eval()`` the approximator lends and stands still. The best imitation in squared
+    error is the mean, :math:`a(p) = p`, so an approximator with nothing left to learn makes this ``straight_through``,
+    bias included. One evaluation of f and its gradient.
 
     Args:
         q: Bernoulli or OneHotCategorical, ``Independent`` allowed; batch shape ``(*batch,)``.
@@ -81,6 +82,8 @@ def _lend(d: Discrete, b: Tensor, approximator: nn.Module, weight: float) -> Ten
             f"bridge: approximator must return the shape of the probabilities {tuple(p.shape)}, got "
             f"{tuple(learn.shape)}; hardgrad.approximators.elementwise() keeps any shape"
         )
+    if not approximator.training:
+        return lend
     # In single precision at least: squares summed over units overflow fp16.
     wide = torch.promote_types(learn.dtype, torch.float32)
     squared_error = (learn.to(wide) - b).square().sum() / b.shape[0]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
@@ -68,8 +66,10 @@ def outcomes(d: Discrete, max_states: int) -> Tensor:
             f"exact: an event may have at most max_states={max_states} outcomes, got {count}; raise max_states, or "
             "sample: score_function, disarm, rebar"
         )
-    units = d.logits.shape[len(d.batch_shape) :]
+    units, device = d.logits.shape[len(d.batch_shape) :], d.logits.device
     ways, places = (2, units.numel()) if d.binary else (units[-1], units[:-1].numel())
-    numbers = torch.tensor(list(itertools.product(range(ways), repeat=places)), device=d.logits.device)
-    states = numbers if d.binary else torch.nn.functional.one_hot(numbers, ways)
+    # The digits of 0, 1, 2, ... to the base of ways; made where they are used, since a copy there would wait.
+    powers = ways ** torch.arange(places - 1, -1, -1, device=device)
+    numbers = torch.arange(count, device=device).unsqueeze(-1) // powers % ways
+    states = numbers if d.binary else numbers.unsqueeze(-1) == torch.arange(ways, device=device)
     return states.to(d.logits.dtype).reshape(count, *(1 for _ in d.batch_shape), *units)

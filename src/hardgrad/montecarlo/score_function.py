@@ -40,7 +40,7 @@ def score_function(
         baseline: None; ``"leave_one_out"``, the mean of f at the other samples; a
             ``hardgrad.montecarlo.MovingAverage()``; or a network that predicts f from ``context``,
             ``(*batch, *) -> (*batch,)``. A network trains itself by its squared error, as a bridge does: through
-            ``loss.backward()``, or through ``hardgrad.penalties()``.
+            ``loss.backward()``, or through ``hardgrad.penalties()``. In ``eval()`` either kind stands still.
         context: what a baseline network sees; the logits of q by default.
         generator: source of randomness; torch's global one by default.
 
@@ -65,6 +65,8 @@ def score_function(
     _check(samples, baseline)
     draws, log_prob = _draw(q, samples, generator)
     values = evaluate(f, draws, len(q.event_shape), "score_function")
+    if not torch.is_grad_enabled():
+        return values.mean(0)
     if isinstance(baseline, nn.Module):
         seen = _context(q) if context is None else context
         reference = compare(baseline, seen, q.batch_shape)
@@ -122,7 +124,8 @@ def _context(q: Distribution) -> Tensor:
         base = base.base_dist
     if type(base) not in KINDS.values():
         return q.mean
-    return discrete(q, "score_function").logits
+    # An outcome that cannot happen has a logit of -inf, which a network would turn into NaN. Beyond 20 all are certain.
+    return discrete(q, "score_function").logits.clamp(-20, 20)
 
 
 def _teach(baseline: nn.Module, reference: Tensor, values: Tensor) -> Tensor:
@@ -130,7 +133,7 @@ def _teach(baseline: nn.Module, reference: Tensor, values: Tensor) -> Tensor:
     seen = values.detach()
     if isinstance(baseline, MovingAverage):
         baseline.observe(seen)
-    elif reference.requires_grad or in_graph():
+    elif baseline.training and (reference.requires_grad or in_graph()):
         error = (reference - seen).square().mean() if seen.numel() else reference.sum() * 0
         return settle(baseline, values, error)
     return values

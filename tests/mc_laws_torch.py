@@ -1,0 +1,115 @@
+"""Monte Carlo laws about what torch does with functions: compile, transform, run again, differentiate twice."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+from torch.utils.checkpoint import checkpoint
+
+import hardgrad as hg
+from enumeration import deviation, standard_error
+from mc_bank import weights
+from mc_cases import ESTIMATORS, Estimator
+from mc_trials import SIGMA, Trial, assert_same, name_of, trials, weighed
+
+
+def checkpointing(estimator: Estimator) -> None:
+    """Run again in backward, as an activation checkpoint does: the same gradients. A moving average says it cannot."""
+    if estimator.name.endswith("moving average"):
+        for trial in trials(estimator):
+            with pytest.raises(RuntimeError, match="MovingAverage: it cannot stand inside an activation checkpoint"):
+                trial.run(lambda p, trial=trial: checkpoint(trial.value, p, use_reentrant=False))
+        return
+    for trial in trials(estimator):
+        plain = trial.run()
+        for reentrant in (False, True):
+            again = trial.again()
+            found = again.run(lambda p, again=again, r=reentrant: checkpoint(again.value, p, use_reentrant=r))
+            assert_same(found, plain)
+
+
+def compilation(estimator: Estimator) -> None:
+    """torch.compile(fullgraph=True): value and every gradient of eager with the same seed.
+
+    The first estimator of each function is compiled for 0/1 and for one-hot samples, its variants for 0/1.
+    """
+    first = estimator.name.split(",")[0] not in [
+        e.name.split(",")[0] for e in ESTIMATORS[: ESTIMATORS.index(estimator)]
+    ]
+    for trial in trials(estimator)[: 2 if first else 1]:
+        plain = trial.run()
+        again = trial.again()
+        torch.compiler.reset()
+        assert_same(again.run(torch.compile(again.value, fullgraph=True, backend="aot_eager")), plain)
+
+
+class _Step(nn.Module):
+    """A trial as a module, so that functional_call can swap the weights of f and of what the estimator owns."""
+
+    def __init__(self, trial: Trial) -> None:
+        super().__init__()
+        self.trial = trial
+        self.f, self.owned = trial.f, trial.owned
+
+    def forward(self, parameter: Tensor) -> Tensor:
+        return weighed(self.trial.value(parameter))
+
+
+def function_transforms(estimator: Estimator) -> None:
+    """torch.func: grad equals backward; vmap(grad) over rows has backward's mean."""
+    for trial in trials(estimator):
+        _grad_equals_backward(trial)
+        rows = Trial(estimator, trial.variable, (3000,))
+        rows.parameter = trial.variable.rows(3000)
+        torch.manual_seed(1)
+        single = vmap(grad(rows.value), randomness="different")(rows.parameter.detach())
+        eager = _unweighed(rows, seed=2)
+        assert deviation(single, eager.mean(0), standard_error(eager)).max() < SIGMA
+
+
+def _grad_equals_backward(trial: Trial) -> None:
+    plain, step, q = trial.run(), _Step(trial.again()), trial.parameter.detach()
+    named = {name: p.detach() for name, p in step.named_parameters()}
+    torch.manual_seed(0)
+    torch.testing.assert_close(grad(lambda q: functional_call(step, named, (q,)))(q), plain["q"])
+    torch.manual_seed(0)
+    by_weights = grad(lambda w: functional_call(step, w, (q,)))(named)
+    torch.testing.assert_close(by_weights.pop("f.theta"), plain["f"])
+    owned = {name.removeprefix("owned."): g for name, g in by_weights.items()}
+    assert_same(owned, {name: g for name, g in plain.items() if name not in ("value", "q", "f")})
+
+
+def _unweighed(trial: Trial, seed: int) -> Tensor:
+    torch.manual_seed(seed)
+    return torch.autograd.grad(trial.value(trial.parameter).sum(), trial.parameter)[0]
+
+
+def double_backward(estimator: Estimator) -> None:
+    """Second derivatives agree with the change of the mean gradient, or asking for one names a way out."""
+    for trial in trials(estimator, batch=(20_000,)):
+        torch.manual_seed(0)
+        trial.parameter = trial.variable.rows(20_000 if estimator.noisy else 2)
+        loss = trial.value(trial.parameter).sum()
+        (first,) = torch.autograd.grad(loss, trial.parameter, create_graph=True)
+        direction = weights(first[0].numel(), 0.2).view(first[0].shape)
+        if not estimator.any_order:
+            with pytest.raises(RuntimeError, match=rf"{name_of(trial)}.*score_function"):
+                torch.autograd.grad((first * direction).sum(), trial.parameter)
+            continue
+        (second,) = torch.autograd.grad((first * direction).sum(), trial.parameter)
+        expected, error = _difference(trial, direction)
+        assert deviation(second, expected, error).max() < SIGMA
+
+
+def _difference(trial: Trial, direction: Tensor, step: float = 1e-4) -> tuple[Tensor, Tensor]:
+    """A Hessian-vector product from exact gradients; of soft samples, from gradients at the same noise."""
+    found = []
+    for sign in (1, -1):
+        leaf = (trial.parameter + sign * step * direction).detach().requires_grad_()
+        torch.manual_seed(7)
+        call = trial.value if trial.estimator.relaxed else lambda p: hg.exact(trial.variable.distribution(p), trial.f)
+        found.append(torch.autograd.grad(call(leaf).sum(), leaf)[0])
+    change = (found[0] - found[1]) / (2 * step)
+    return change.mean(0), standard_error(change) if len(change) > 1 else torch.zeros(())
