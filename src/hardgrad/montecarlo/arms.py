@@ -49,8 +49,8 @@ def arms(q: Distribution, f: Objective, samples: int = 4, *, generator: torch.Ge
     b = draw_apart(d, samples, generator)
     values = evaluate(f, d.shown(b), len(d.event_shape), "arms")
     seen = values.detach()
-    # b need not be centred on its probability: the differences from the mean add up to nothing.
-    unlike = (d.over_event(seen - seen.mean(0)) * b).sum(0) / (samples - 1)
+    # The differences from the mean add up to nothing but rounding, which centring b keeps away from certain units.
+    unlike = (d.over_event(seen - seen.mean(0)) * (b - d.probs.detach())).sum(0) / (samples - 1)
     return estimate(values, d, unlike * undo_correlation(d, samples), "arms")
 
 
