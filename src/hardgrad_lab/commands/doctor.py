@@ -96,7 +96,7 @@ def doctor(
     torch.set_num_threads(how.threads)
     console = Console()
     case = _case(function, what, how)
-    given = chosen(how.estimators, every_candidate(case, how.noise))
+    given = chosen(how.estimators, every_candidate(case, how.noise, how.seed))
     found = _examined(case, given, how.asked(), console)
     from hardgrad_lab.commands.show_doctor import show_doctor
     from hardgrad_lab.report.doctor import write_examination
@@ -211,7 +211,7 @@ def _entry(name: str, path: Path, options: BankOptions, console: Console) -> Non
         warm_up=case.warm_up if options.warm_up is None else options.warm_up,
         budget=case.budget if options.budget is None else options.budget,
     )
-    _examined(case, every_candidate(case), Asked(draws=options.draws, seed=options.seed), console).save(path)
+    _examined(case, every_candidate(case, seed=options.seed), Asked(draws=options.draws, seed=options.seed), console).save(path)
 
 
 def _watch(layer: str, path: Path, options: BankOptions) -> None:

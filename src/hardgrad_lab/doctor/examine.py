@@ -40,8 +40,9 @@ class Asked:
     seed: int = 0
 
 
-def every_candidate(case: Case, noise: str = "auto") -> dict[str, Any]:
-    """Return the candidates that suit a case: the doctor's, and the case's own."""
+def every_candidate(case: Case, noise: str = "auto", seed: int = 0) -> dict[str, Any]:
+    """Return the candidates that suit a case, the doctor's and the case's own; ``seed`` is of the weights they have."""
+    torch.manual_seed(seed)
     return dict(hg.doctor.candidates(case.function, case.inputs, noise=noise)) | case.extra
 
 

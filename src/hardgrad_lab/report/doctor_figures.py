@@ -34,8 +34,9 @@ def overview(diagnosis: Diagnosis) -> Figure:
     names = [row.name for row in rows]
     for panel in panels:
         panel.set_ylim(-0.6, len(rows) - 0.4)
-        panel.set_yticks(range(len(rows)), names if panel is panels[0] else [""] * len(rows))
-        panel.tick_params(axis="y", length=0)
+        panel.set_yticks(range(len(rows)), names)
+        panel.tick_params(axis="y", length=0, labelleft=panel is panels[0])
+        panel.minorticks_off()  # dozens of them on a logarithmic axis, which say nothing here
         panel.grid(axis="y", color=FAINT, alpha=0.25, linewidth=0.6)
         panel.set_axisbelow(True)
     for label, row in zip(panels[0].get_yticklabels(), rows, strict=True):
