@@ -51,7 +51,7 @@ class Discrete:
         """The probabilities of 1, or of each outcome, the logits' shape."""
         if self.by_probs:
             return self.given
-        return self.given.sigmoid() if self.binary else self.given.softmax(-1)
+        return self.given.sigmoid() if self.binary else softmax_of(self.given)
 
     @property
     def others(self) -> Tensor:
@@ -120,7 +120,7 @@ def discrete(q: Distribution, estimator: str, kinds: Iterable[str] = tuple(KINDS
     if by_probs:
         logits = probs_to_logits(given, is_binary=kind == "Bernoulli")
     else:
-        logits = given if kind == "Bernoulli" else given.log_softmax(-1)
+        logits = given if kind == "Bernoulli" else log_softmax_of(given)
     return Discrete(logits, given, by_probs, kind, q.batch_shape, q.event_shape, parameter.dtype)
 
 
@@ -150,6 +150,33 @@ def _given(base: Any) -> tuple[bool, Tensor]:
     inner = getattr(base, "_categorical", base)  # a OneHotCategorical keeps its parameter in a Categorical inside
     by_probs = inner._param is inner.__dict__.get("probs")
     return by_probs, inner.probs if by_probs else inner.logits
+
+
+def softmax_of(scores: Tensor) -> Tensor:
+    """Return the softmax along the last dimension."""
+    if not _is_slow(scores):
+        return scores.softmax(-1)
+    powers = (scores - scores.detach().amax(-1, keepdim=True)).exp()
+    return powers / powers.sum(-1, keepdim=True)
+
+
+def log_softmax_of(scores: Tensor) -> Tensor:
+    """Return the logarithm of the softmax along the last dimension."""
+    if not _is_slow(scores):
+        return scores.log_softmax(-1)
+    shifted = scores - scores.detach().amax(-1, keepdim=True)
+    return shifted - shifted.exp().sum(-1, keepdim=True).log()
+
+
+# Rows shorter than a vector register: there torch's own softmax takes two to three times as long as its parts do, on
+# one core and forward and backward together (torch 2.13), from so many numbers on that launching the parts is cheaper.
+_SHORT = 16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8
+_MANY = 2048
+
+
+def _is_slow(scores: Tensor) -> bool:
+    short = scores.device.type == "cpu" and scores.shape[-1] < _SHORT and scores.numel() >= _MANY
+    return short and not torch.compiler.is_compiling()
 
 
 def _refusal(base: Distribution, estimator: str, kinds: tuple[str, ...]) -> str:

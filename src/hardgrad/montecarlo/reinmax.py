@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from hardgrad.montecarlo.discrete import Discrete, discrete
+from hardgrad.montecarlo.discrete import Discrete, discrete, softmax_of
 from hardgrad.montecarlo.lend import through
 from hardgrad.montecarlo.objective import Objective, check_count
 from hardgrad.montecarlo.temperature import Temperature, temperature_of
@@ -68,7 +68,7 @@ def _path(d: Discrete, b: Tensor, temperature: float | Tensor) -> Tensor:
         middle = ((b + (d.logits / temperature).sigmoid()) / 2).detach()
         slope = 2 * middle * (1 - middle) - d.probs.detach() * d.others.detach() / 2
         return slope * d.logits
-    middle = ((b + (d.logits / temperature).softmax(-1)) / 2).detach()
+    middle = ((b + softmax_of(d.logits / temperature)) / 2).detach()
     # An outcome of probability 0 has a logit of -inf, and 0 * -inf is NaN.
     logits = torch.where(d.logits.isfinite(), d.logits, 0)
     return 2 * _jacobian(middle, logits) - _jacobian(d.probs.detach(), logits) / 2

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hardgrad.montecarlo.discrete import Discrete, gumbel_of, one_hot_of
+from hardgrad.montecarlo.discrete import Discrete, gumbel_of, one_hot_of, softmax_of
 
 
 def perturbed(d: Discrete, u: Tensor) -> Tensor:
@@ -30,7 +30,7 @@ def hardened(d: Discrete, scores: Tensor) -> Tensor:
 
 def softened(d: Discrete, scores: Tensor, temperature: float | Tensor) -> Tensor:
     """Return the relaxed sample, in (0, 1) or on the simplex: sigmoid or softmax of the scores over the temperature."""
-    return (scores / temperature).sigmoid() if d.binary else (scores / temperature).softmax(-1)
+    return (scores / temperature).sigmoid() if d.binary else softmax_of(scores / temperature)
 
 
 def agreeing(d: Discrete, b: Tensor, u: Tensor) -> Tensor:
