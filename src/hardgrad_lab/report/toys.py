@@ -70,8 +70,8 @@ def _drawn(tasks: Mapping[str, Named]) -> list[Drawing]:
     drawings = [
         _drawing("toys-unbiased", "Unbiased: what they learn", line, along(coin, UNBIASED, "best", _BEST)),
         _drawing("toys-variance", "Unbiased: variance", "", along(coin, UNBIASED, "log_variance", _LOG)),
-        _drawing("toys-biased", "Biased: what they learn", line, along(coin, BIASED, "best", _BEST)),
-        _drawing("toys-biased-variance", "Biased: variance", "", along(coin, BIASED, "log_variance", _LOG)),
+        _drawing("toys-biased", "Through the sample: what they learn", line, along(coin, BIASED, "best", _BEST)),
+        _drawing("toys-biased-variance", "Through the sample: variance", "", along(coin, BIASED, "log_variance", _LOG)),
         _drawing("toys-reinmax", "Polynomials of 128 variables", line, along(many, COINS, "best", _BEST)),
         *_surveys(tasks),
     ]

@@ -28,7 +28,7 @@ def along(tasks: Mapping[str, Named], names: Sequence[str], metric: str, title: 
     """Draw a metric against steps, mean over seeds, one panel a toy, one line an estimator; None where none was run."""
     drawn = [name for name in names if metric == "best" or name != "exact"]  # the truth does not vary
     shown = {task: {name: groups[name] for name in drawn if name in groups} for task, groups in tasks.items()}
-    shown = {task: groups for task, groups in shown.items() if groups}
+    shown = {task: groups for task, groups in shown.items() if groups.keys() - {"exact"}}
     if not shown:
         return None
     figure, axes = new_figure(len(shown))
