@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hardgrad_lab.app import run
-from hardgrad_lab.bench import estimators
+from hardgrad_lab.bench import estimators, needs
 from hardgrad_lab.bench.race import Contender, race
 from hardgrad_lab.bench.switch import PEERS, network
 
@@ -50,13 +50,15 @@ def test_the_command_prints_and_writes_the_grid(tmp_path: Path, capsys: pytest.C
     assert "processor time" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("kind", estimators.KINDS)
-@pytest.mark.parametrize("objective", estimators.OBJECTIVES)
+@pytest.mark.parametrize("kind", needs.KINDS)
+@pytest.mark.parametrize("objective", needs.OBJECTIVES)
 def test_every_estimator_and_what_it_needs_reach_what_they_train(kind: str, objective: str) -> None:
     torch.manual_seed(0)
-    case = estimators.Case(kind, objective, 3)
+    case = needs.Case(kind, objective, 3)
     assert case.f(case.draws(1)).shape == (3,)
     assert case.f(case.draws(5)).shape == (5, 3)
+    b, z = case.scored()
+    assert torch.equal(b > 0, z > 0 if kind == "bernoulli" else z == z.amax(-1, keepdim=True))
     for name, entry in estimators.entries(case).items():
         entry.needs.before()
         entry.needs.call()
@@ -71,14 +73,14 @@ def test_every_estimator_and_what_it_needs_reach_what_they_train(kind: str, obje
             assert all(p.grad is not None for p in entry.learns.parameters()), name
 
 
-@pytest.mark.parametrize("kind", estimators.KINDS)
+@pytest.mark.parametrize("kind", needs.KINDS)
 def test_the_peers_of_the_estimators_pass_a_gradient_on(kind: str) -> None:
-    case = estimators.Case(kind, "cheap", 3)
+    case = needs.Case(kind, "cheap", 3)
     for name, peer in estimators.peers(case).items():
         peer.before()
         assert case.logits.grad is None
         peer.call()
-        assert case.logits.grad is not None, name
+        assert (case.logits.grad is None) == (name == "torch, making q alone"), name
 
 
 def test_the_command_prints_and_writes_what_estimators_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,7 +91,7 @@ def test_the_command_prints_and_writes_what_estimators_cost(tmp_path: Path, caps
     assert (cell["kind"], cell["objective"], cell["batch"]) == ("bernoulli", "cheap", 2)
     assert cell["costs"]["disarm"]["evaluations"] == 2
     assert all(cost["over_one"] > 0 for cost in cell["costs"].values())
-    assert cell["costs"]["torch RelaxedBernoulli"]["over_needs"] is None
+    assert cell["costs"]["torch, RelaxedBernoulli"]["over_needs"] is None
     assert "one evaluation takes" in capsys.readouterr().out
 
 

@@ -1,7 +1,6 @@
 """What a Monte Carlo gradient costs: each estimator over one evaluation of f with its backward, and over what it needs.
 
-What an estimator needs is the least that a program without it would have to compute: f's evaluations, each with its
-backward, and those of its control. It is written out by hand here, in as few calls as can be.
+The estimators' time has that of making q in it, which a row of its own tells apart.
 """
 
 from __future__ import annotations
@@ -15,16 +14,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, Distribution, Independent, OneHotCategorical, RelaxedBernoulli
+from torch.distributions import RelaxedBernoulli
 
 import hardgrad as hg
+from hardgrad_lab.bench import needs
+from hardgrad_lab.bench.needs import KINDS, OBJECTIVES, UNITS, Case
 from hardgrad_lab.bench.race import Contender, race
-
-KINDS = ("bernoulli", "one-hot")
-OBJECTIVES = ("decoder", "cheap")
-UNITS, WAYS, HIDDEN, PIXELS = 200, 10, 200, 784  # the autoencoder of Tucker et al. 2017 and after: 200 latents
-
-Objective = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,113 +61,6 @@ class Cell:
     costs: dict[str, Cost]
 
 
-class Case:
-    """A distribution and an objective to differentiate.
-
-    Args:
-        kind: of ``KINDS``.
-        objective: of ``OBJECTIVES``.
-        batch: rows.
-    """
-
-    def __init__(self, kind: str, objective: str, batch: int) -> None:
-        self.kind, self.batch = kind, batch
-        shape = (batch, UNITS) if kind == "bernoulli" else (batch, UNITS // WAYS, WAYS)
-        self.logits = torch.randn(shape).requires_grad_()
-        self.f, self.parameters = _decoder(batch) if objective == "decoder" else _cheap()
-        if kind == "one-hot":
-            flat = self.f
-            self.f = lambda b: flat(b.flatten(-2))
-
-    def q(self) -> Distribution:
-        """Return the distribution, built anew as in a training step."""
-        if self.kind == "bernoulli":
-            return Independent(Bernoulli(logits=self.logits), 1)
-        return Independent(OneHotCategorical(logits=self.logits), 1)
-
-    def forget(self) -> None:
-        """Drop all gradients, which is not timed."""
-        for t in (self.logits, *self.parameters):
-            t.grad = None
-
-    def draws(self, samples: int) -> Tensor:
-        """Return hard samples as f sees them, the leading dimension left out for one."""
-        b = self.q().sample((samples,))
-        return b[0] if samples == 1 else b
-
-
-def _decoder(batch: int) -> tuple[Objective, list[Tensor]]:
-    network = nn.Sequential(nn.Linear(UNITS, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, PIXELS))
-    image = (torch.rand(batch, PIXELS) < 0.3).float()
-
-    def f(b: Tensor) -> Tensor:
-        shown = network(b)
-        return F.binary_cross_entropy_with_logits(shown, image.expand_as(shown), reduction="none").sum(-1)
-
-    return f, list(network.parameters())
-
-
-def _cheap() -> tuple[Objective, list[Tensor]]:
-    weight = torch.randn(UNITS).requires_grad_()
-    return lambda b: (b @ weight - 1).square(), [weight]
-
-
-# ---------------------------------------------------------------------------------------------------- what is needed
-
-
-def _values(case: Case, samples: int) -> Contender:
-    """Evaluations of f at hard samples, and a backward into its parameters."""
-    b = case.draws(samples)
-    return Contender(lambda: case.f(b).mean().backward(), before=case.forget)
-
-
-def _through(case: Case, samples: int) -> Contender:
-    """The same, and on into the samples."""
-    b = case.draws(samples)
-
-    def step() -> None:
-        case.f(b.detach().requires_grad_()).mean().backward()
-
-    return Contender(step, before=case.forget)
-
-
-def _rebar(case: Case, learn: bool) -> Contender:
-    """The loss at a hard sample and, with its gradient, at a relaxed one; that one's derivative in the temperature."""
-    b, z = case.draws(1), torch.randn(case.logits.shape)
-    temperature = torch.tensor(0.5).requires_grad_(learn)
-
-    def step() -> None:
-        case.f(b).mean().backward()
-        leaf = z.detach().requires_grad_()
-        value = case.f((leaf / temperature).sigmoid())
-        (slope,) = torch.autograd.grad(value.sum(), leaf, create_graph=learn)
-        if learn:
-            torch.autograd.grad(slope.square().sum() + value.square().sum(), temperature)
-
-    return Contender(step, before=case.forget)
-
-
-def _relax(case: Case, control: nn.Module) -> Contender:
-    """The loss at a hard sample; the control with its slope at scores, and a backward of both into its weights."""
-    b, z = case.draws(1), torch.randn(case.logits.shape)
-
-    def step() -> None:
-        case.f(b).mean().backward()
-        leaf = z.detach().requires_grad_()
-        value = control(leaf)
-        (slope,) = torch.autograd.grad(value.sum(), leaf, create_graph=True)
-        (slope.square().sum() + value.square().sum()).backward(inputs=list(control.parameters()))
-
-    def forget() -> None:
-        case.forget()
-        control.zero_grad()
-
-    return Contender(step, before=forget)
-
-
-# ---------------------------------------------------------------------------------------------------- the estimators
-
-
 @dataclass(frozen=True)
 class Entry:
     """An estimator of the table.
@@ -192,15 +80,15 @@ class Entry:
 
 def entries(case: Case) -> dict[str, Entry]:
     """Return the estimators that a distribution allows, and what each needs."""
-    one = _through(case, 1)
+    one = needs.through(case)
     found = {
-        "score function": Entry(hg.score_function, 1, _values(case, 1)),
+        "score function": Entry(hg.score_function, 1, needs.values(case, 1)),
         "score function, moving average": _with(
-            hg.score_function, "baseline", hg.montecarlo.MovingAverage(), 1, _values(case, 1)
+            hg.score_function, "baseline", hg.montecarlo.MovingAverage(), 1, needs.values(case, 1)
         ),
         **{
             f"score function, {k} draws, leave-one-out": Entry(
-                partial(hg.score_function, samples=k, baseline="leave_one_out"), k, _values(case, k)
+                partial(hg.score_function, samples=k, baseline="leave_one_out"), k, needs.values(case, k)
             )
             for k in (2, 8)
         },
@@ -209,13 +97,13 @@ def entries(case: Case) -> dict[str, Entry]:
         "gumbel, soft": Entry(partial(hg.gumbel, hard=False), 1, one),
         "gumbel, hard": Entry(hg.gumbel, 1, one),
         "gumbel-rao, 10 inner": Entry(hg.gumbel_rao, 1, one),
-        "rebar": Entry(hg.rebar, 2, _rebar(case, learn=False)),
-        "rebar, learnt": _with(hg.rebar, "control", hg.montecarlo.RebarControl(), 2, _rebar(case, learn=True)),
+        "rebar": Entry(hg.rebar, 2, needs.rebar(case, learn=False)),
+        "rebar, learnt": _with(hg.rebar, "control", hg.montecarlo.RebarControl(), 2, needs.rebar(case, learn=True)),
         "relax": _relaxed(case),
     }
     if case.kind == "bernoulli":
-        found["disarm"] = Entry(hg.disarm, 2, _values(case, 2))
-        found["arms, 4 draws"] = Entry(hg.arms, 4, _values(case, 4))
+        found["disarm"] = Entry(hg.disarm, 2, needs.values(case, 2))
+        found["arms, 4 draws"] = Entry(hg.arms, 4, needs.values(case, 4))
         found["bridge"] = _with(hg.montecarlo.bridge, "approximator", hg.approximators.elementwise(), 1, one)
     return found
 
@@ -227,7 +115,7 @@ def _with(call: Callable[..., Tensor], name: str, module: nn.Module, evaluations
 def _relaxed(case: Case) -> Entry:
     network = hg.approximators.mlp(UNITS, 1)
     control = network if case.kind == "bernoulli" else nn.Sequential(nn.Flatten(-2), network)
-    return _with(hg.relax, "control", control, 1, _relax(case, control))
+    return _with(hg.relax, "control", control, 1, needs.relax(case, control))
 
 
 def _step(case: Case, entry: Entry) -> Contender:
@@ -246,10 +134,10 @@ def peers(case: Case) -> dict[str, Contender]:
     """Return what torch has, and ``reinmax`` where that is installed, as their users call them."""
     found: dict[str, Callable[[], Tensor]] = {}
     if case.kind == "bernoulli":
-        found["torch RelaxedBernoulli"] = lambda: RelaxedBernoulli(torch.tensor(1.0), logits=case.logits).rsample()
+        found["torch, RelaxedBernoulli"] = lambda: RelaxedBernoulli(torch.tensor(1.0), logits=case.logits).rsample()
     else:
-        found["torch gumbel_softmax, soft"] = lambda: F.gumbel_softmax(case.logits, hard=False)
-        found["torch gumbel_softmax, hard"] = lambda: F.gumbel_softmax(case.logits, hard=True)
+        found["torch, gumbel_softmax soft"] = lambda: F.gumbel_softmax(case.logits, hard=False)
+        found["torch, gumbel_softmax hard"] = lambda: F.gumbel_softmax(case.logits, hard=True)
         if find_spec("reinmax") is not None:
             module: Any = __import__("reinmax")
             found["reinmax package"] = lambda: module.reinmax(case.logits, 1.0)[0]
@@ -257,7 +145,17 @@ def peers(case: Case) -> dict[str, Contender]:
     def step(sample: Callable[[], Tensor]) -> None:
         case.f(sample()).mean().backward()
 
-    return {name: Contender(partial(step, sample), before=case.forget) for name, sample in found.items()}
+    def score_function() -> None:
+        q = case.q()
+        b = q.sample()
+        value = case.f(b)
+        (value + value.detach() * q.log_prob(b)).mean().backward()
+
+    return {
+        "torch, making q alone": Contender(case.q),
+        "torch, score function by hand": Contender(score_function, before=case.forget),
+        **{name: Contender(partial(step, sample), before=case.forget) for name, sample in found.items()},
+    }
 
 
 def measure(grid: Grid) -> Iterator[Cell]:
@@ -274,7 +172,7 @@ def measure_cell(grid: Grid, kind: str, objective: str, batch: int) -> Cell:
     case = Case(kind, objective, batch)
     known = entries(case)
     others = peers(case) if grid.peers else {}
-    contenders = {"one": _through(case, 1), **others}
+    contenders = {"one": needs.one(case), **others}
     for name, entry in known.items():
         contenders |= {name: _step(case, entry), f"needs {name}": entry.needs}
     taken = race(contenders, grid.seconds)

@@ -120,7 +120,8 @@ def estimators(
     """
     import torch
 
-    from hardgrad_lab.bench.estimators import KINDS, OBJECTIVES, Grid, measure
+    from hardgrad_lab.bench.estimators import Grid, measure
+    from hardgrad_lab.bench.needs import KINDS, OBJECTIVES
     from hardgrad_lab.runs.atomic import write_text
 
     torch.set_num_threads(threads)
