@@ -12,6 +12,9 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Independent, Normal, OneHotCategorical
 
 import hardgrad as hg
+from hardgrad.doctor.diagnose import _budget
+from hardgrad.doctor.sampled import score
+from hardgrad.doctor.smoothing import smooth
 
 X = torch.tensor([[0.3, -0.5, 1.1], [-0.9, 0.2, 0.4]])
 WEIGHT = torch.tensor([[1.0, -2.0, 0.5], [1.5, 1.0, -1.0]])
@@ -252,3 +255,38 @@ def test_other_precisions(dtype: torch.dtype) -> None:
     )
     assert [row.name for row in found.rows if row.error] == []
     assert found["straight_through"].cosine > 0.7
+
+
+@pytest.mark.parametrize("slope", [0.0, 1.0, -3.0], ids=["none", "right", "wrong"])
+@pytest.mark.parametrize("noise", ["gaussian", "logistic", "gumbel"])
+def test_a_long_run_may_lean_on_any_slope(noise: str, slope: float) -> None:
+    """What is taken out of the function comes back as its known gradient; only the noise depends on the guess."""
+    hard = hg.hard.one_hot_argmax if noise == "gumbel" else hg.hard.step
+    smoothed = smooth(hard, X, weighed, noise, SIGMA, torch.Generator().manual_seed(0))
+    p = torch.softmax(X / SIGMA, -1) if noise == "gumbel" else torch.sigmoid(X / SIGMA)
+    expected = {
+        "gaussian": WEIGHT * torch.exp(-(X**2) / (2 * SIGMA**2)) / (SIGMA * math.sqrt(2 * math.pi)),
+        "logistic": WEIGHT * p * (1 - p) / SIGMA,
+        "gumbel": p * (WEIGHT - (p * WEIGHT).sum(-1, keepdim=True)) / SIGMA,
+    }[noise]
+    generator = torch.Generator().manual_seed(1)
+    runs = torch.stack([score(smoothed, 2000, slope * expected, generator) for _ in range(20)])
+    error = runs.std(0) / math.sqrt(20)
+    assert bool(((runs.mean(0) - expected).abs() < 4.5 * error + 1e-6).all())
+    if slope == 1 and noise != "gaussian":  # a linear function of the sample: nothing is left of its noise
+        assert float(error.max()) < 1e-3 * float(expected.abs().max())
+
+
+def test_a_long_run_is_not_troubled_by_a_constant() -> None:
+    truth, found = truth_of(hg.hard.sign, noise="gaussian", truth="long run", objective=lambda y: weighed(y) + 100)
+    density = torch.exp(-(X**2) / (2 * SIGMA**2)) / (SIGMA * math.sqrt(2 * math.pi))
+    assert_near_truth(truth, found, WEIGHT * 2 * density)
+
+
+def test_large_inputs_get_a_smaller_budget() -> None:
+    for x, evaluations in (
+        (torch.zeros(8, 10), 200_000),
+        (torch.zeros(64, 64), 32768),
+        (torch.zeros(2**10, 2**10), 1000),
+    ):
+        assert _budget(smooth(hg.hard.step, x, None, "gaussian", 1.0, torch.Generator())) == evaluations

@@ -25,6 +25,7 @@ from hardgrad.doctor.subject import Subject
 from hardgrad.doctor.truth import GROUPS, Reference, find_truth
 from hardgrad.montecarlo.objective import Objective
 
+_NUMBERS = 2**27  # that pass through the function for the truth, unless told otherwise: seconds of a sort on one core
 _SHOWN = 1024  # coordinates of gradients that a diagnosis keeps for a picture
 
 
@@ -43,7 +44,7 @@ def diagnose(
     sigma: float | None = None,
     draws: int = 1000,
     truth: Literal["auto", "enumeration", "finite difference", "long run"] = "auto",
-    budget: int = 200_000,
+    budget: int | None = None,
     warm_up: int = 0,
     generator: torch.Generator | None = None,
 ) -> Diagnosis:
@@ -74,7 +75,8 @@ def diagnose(
         draws: gradients to take of each candidate, at least 20.
         truth: "auto" takes enumeration up to 4096 outcomes, else the less noisy of a finite difference of the smoothed
             function with common random numbers and a long run of the score function.
-        budget: the most evaluations of the function, for each row, to spend on the truth.
+        budget: the most evaluations of the function, for each row, to spend on the truth; by default 200000, less where
+            the inputs have more than 640 numbers.
         warm_up: steps for which candidates that learn are trained first, on their penalties, by Adam at 0.003.
         generator: its next number seeds everything; torch's global state by default, which is not moved on.
 
@@ -99,7 +101,7 @@ def diagnose(
     own = private_copy(function)
     shared = Shared(own, function)
     smoothed = _smoothed(own, inputs, objective, noise, sigma, master)
-    reference = find_truth(smoothed, truth, budget, master)
+    reference = find_truth(smoothed, truth, budget or _budget(smoothed), master)
     found = {
         name: _examined(name, candidate, smoothed, shared, reference.gradient, draws, warm_up, master)
         for name, candidate in named.items()
@@ -127,6 +129,10 @@ def diagnose(
     )
 
 
+def _budget(smoothed: Smoothed) -> int:
+    return max(min(200_000, _NUMBERS // smoothed.x.numel()), 1000)
+
+
 def _named(estimators: Mapping[str, Candidate] | Candidate) -> Mapping[str, Candidate]:
     if callable(estimators):
         return {name_of(estimators): estimators}
@@ -138,10 +144,10 @@ def _named(estimators: Mapping[str, Candidate] | Candidate) -> Mapping[str, Cand
     return estimators
 
 
-def _check_numbers(draws: int, budget: int, warm_up: int) -> None:
+def _check_numbers(draws: int, budget: int | None, warm_up: int) -> None:
     if draws < GROUPS:
         raise ValueError(f"diagnose: draws must be at least {GROUPS}, for standard errors, got {draws}")
-    if budget < 1:
+    if budget is not None and budget < 1:
         raise ValueError(f"diagnose: budget must be at least 1 evaluation, got {budget}; the default is 200000")
     if warm_up < 0:
         raise ValueError(f"diagnose: warm_up must be at least 0 steps, got {warm_up}")

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from hardgrad.doctor.randomness import seeded
+from hardgrad.doctor.smoothed import LARGEST
 from hardgrad.doctor.subject import Subject
-from hardgrad.doctor.truth import GROUPS, LARGEST
+from hardgrad.doctor.truth import GROUPS
 
 _WIDTH = 128  # numbers that a network may keep for each row, however small the row
 

@@ -23,6 +23,7 @@ from hardgrad.doctor.recognise import Hard
 from hardgrad.montecarlo.discrete import gumbel_of, uniform
 from hardgrad.montecarlo.objective import Objective
 
+LARGEST = 2**22  # numbers handled at once: 16 MiB in single precision, times what a function makes of them
 NOISES = ("gaussian", "logistic", "gumbel")
 
 
@@ -70,6 +71,11 @@ class Smoothed:
     @property
     def rows(self) -> int:
         return max(self.batch_shape.numel(), 1)
+
+    @property
+    def coordinates(self) -> int:
+        """How many numbers of x make one row's gradient."""
+        return self.x.shape[len(self.batch_shape) :].numel()
 
     def copies(self, n: int) -> Tensor:
         """Return x n times over as one larger batch: ``(n B, *)``, or ``(n, *)`` where x has no batch dimension."""

@@ -5,7 +5,8 @@ Three ways, none of which asks for a derivative of the user's function:
 - enumeration of all outcomes of a discrete distribution: exact;
 - a central finite difference of the smoothed function with common random numbers: the same noise at both ends, so that
   what is left of it in the difference is little; five points, so that what is left of the step is less;
-- a long run of the score function with a leave-one-out baseline, which is unbiased.
+- a long run of the score function with a leave-one-out baseline, less what a linear function makes of its noise, whose
+  expectation is known: unbiased.
 
 The last two are tried for a little, and the one with the smaller standard error runs on.
 """
@@ -20,22 +21,17 @@ import torch
 from torch import Tensor
 
 from hardgrad.doctor.randomness import seed_of, seeded
-from hardgrad.doctor.smoothed import Smoothed
+from hardgrad.doctor.sampled import FIVE_POINTS, difference, score
+from hardgrad.doctor.smoothed import LARGEST, Smoothed
 from hardgrad.montecarlo.discrete import KINDS, discrete
 from hardgrad.montecarlo.exact import count_outcomes, exact
-from hardgrad.montecarlo.score_function import score_function
 
 TruthKind = Literal["enumeration", "finite difference", "long run"]
 KINDS_OF_TRUTH = ("auto", "enumeration", "finite difference", "long run")
 
 GROUPS = 20  # independent parts of every measurement, from which its standard error follows
 MOST_STATES = 4096
-LARGEST = 2**22  # numbers handled at once: 16 MiB in single precision, times what a function makes of them
 _PILOT = 2000  # evaluations of each row by which the two ways are compared
-# Five points at a step of 0.2 sigma leave h^4 / 30 of the fifth derivative: 2e-4 of the gradient where a Gaussian blurs
-# a step, 2e-3 three sigma away from it. A smaller step is noisier: a jump is met less often, and weighs more.
-_STEP = 0.2
-_FIVE_POINTS = ((1, 8 / 12), (2, -1 / 12))  # and their mirror images, weighed by the opposite
 _NOTHING = 1e-12  # of the largest value: the rounding of an enumeration in double precision, and more
 _ENOUGH = 0.01  # relative standard error at which the run stops
 
@@ -136,7 +132,7 @@ def _less_noisy(smoothed: Smoothed, budget: int, master: int) -> TruthKind:
         return "long run"  # too many coordinates to move one by one
     pilot: list[tuple[float, TruthKind]] = []
     for kind in _WAYS:
-        one = _part(smoothed, kind, _PILOT, seed_of(master, f"pilot of {kind}"))
+        one = _sampled(smoothed, kind, 2 * _PILOT, seed_of(master, f"pilot of {kind}"))
         # All zeros is no precision: what happens rarely has not happened yet.
         noise = float(one.variance.sum()) if bool(one.groups.any()) else math.inf
         pilot.append((noise * one.evaluations, kind))
@@ -149,14 +145,15 @@ _WAYS: tuple[TruthKind, TruthKind] = ("long run", "finite difference")
 
 def _sampled(smoothed: Smoothed, kind: TruthKind, budget: int, seed: int) -> Reference:
     """Run one way until it is precise enough or the budget is spent, doubling as it goes; once at the least."""
-    found = _part(smoothed, kind, min(_PILOT, budget), seed)
+    found = _part(smoothed, kind, min(_PILOT, budget), seed, None)
     rounds = 0
     while not _is_enough(found):
         left = min(found.evaluations, budget - found.evaluations)
         if _samples_for(kind, smoothed, left) < _LEAST[kind]:
             break
         rounds += 1
-        more = _part(smoothed, kind, left, seed_of(seed, str(rounds)))
+        more = _part(smoothed, kind, left, seed_of(seed, str(rounds)), found)
+        # By their cost, not their variance: a part that happened to miss a rare event would weigh too much.
         share = found.evaluations / (found.evaluations + more.evaluations)
         groups = share * found.groups + (1 - share) * more.groups
         found = Reference(kind, groups, False, found.evaluations + more.evaluations)
@@ -169,57 +166,29 @@ def _is_enough(found: Reference) -> bool:
 
 def _samples_for(kind: str, smoothed: Smoothed, evaluations: int) -> int:
     """How many noise samples of one group the evaluations of a row pay for."""
-    each = 4 * _coordinates(smoothed) if kind == "finite difference" else 1
-    return evaluations // (each * GROUPS)
+    return evaluations // (_evaluations_each(kind, smoothed) * GROUPS)
 
 
-def _coordinates(smoothed: Smoothed) -> int:
-    return smoothed.x[(0,) * len(smoothed.batch_shape)].numel()
+def _evaluations_each(kind: str, smoothed: Smoothed) -> int:
+    return 2 * len(FIVE_POINTS) * smoothed.coordinates if kind == "finite difference" else 1
 
 
-def _part(smoothed: Smoothed, kind: TruthKind, evaluations: int, seed: int) -> Reference:
+def _part(smoothed: Smoothed, kind: TruthKind, evaluations: int, seed: int, so_far: Reference | None) -> Reference:
+    """All groups of one round, of fresh noise."""
     samples = max(_samples_for(kind, smoothed, evaluations), _LEAST[kind])
-    group = _difference if kind == "finite difference" else _score
+    slope = None if so_far is None or kind == "finite difference" else _slope(smoothed, so_far)
     groups = []
     for number in range(GROUPS):
         with seeded(seed_of(seed, str(number)), smoothed.x.device) as generator:
-            groups.append(group(smoothed, samples, generator))
-    each = 4 * _coordinates(smoothed) if kind == "finite difference" else 1
-    return Reference(kind, torch.stack(groups), False, samples * each * GROUPS)
+            if kind == "finite difference":
+                groups.append(difference(smoothed, samples, generator))
+            else:
+                groups.append(score(smoothed, samples, slope, generator))
+    return Reference(kind, torch.stack(groups), False, samples * _evaluations_each(kind, smoothed) * GROUPS)
 
 
-def _score(smoothed: Smoothed, samples: int, generator: torch.Generator) -> Tensor:
-    total = torch.zeros_like(smoothed.x, dtype=torch.float64)
-    # A sample is compared with the others of its chunk, hence never a chunk of one.
-    chunks = max(min(math.ceil(samples * smoothed.x.numel() / LARGEST), samples // 2), 1)
-    sizes = [samples // chunks + (n < samples % chunks) for n in range(chunks)]
-    for size in sizes:
-        with torch.enable_grad():
-            x = smoothed.x.clone().requires_grad_()
-            value = score_function(
-                smoothed.distribution(x), smoothed.values, samples=size, baseline="leave_one_out", generator=generator
-            )
-            (gradient,) = torch.autograd.grad(value.sum(), x)
-        total += size / samples * gradient.double()
-    return total
-
-
-@torch.no_grad()
-def _difference(smoothed: Smoothed, samples: int, generator: torch.Generator) -> Tensor:
-    z = smoothed.x + smoothed.noise(samples, generator)
-    batch_ndim, coordinates = len(smoothed.batch_shape), _coordinates(smoothed)
-    step = _STEP * smoothed.sigma
-    unit = torch.eye(coordinates, dtype=z.dtype, device=z.device).reshape(
-        coordinates, *(1 for _ in range(batch_ndim)), *smoothed.x.shape[batch_ndim:]
-    )
-    at_once = max(LARGEST // max(z.numel(), 1), 1)
-    slopes = []
-    for some in unit.split(at_once):
-        slope = torch.zeros((), dtype=torch.float64, device=z.device)
-        for place, weight in _FIVE_POINTS:
-            move = (place * step * some).unsqueeze(1)  # (some, 1, *x.shape)
-            ahead, behind = (smoothed.values(smoothed.sample(z + m)).double() for m in (move, -move))
-            slope = slope + weight * (ahead - behind).mean(1)
-        slopes.append(slope)
-    slope = torch.cat(slopes).movedim(0, -1).reshape(smoothed.x.shape)
-    return slope / torch.as_tensor(step, dtype=torch.float64, device=z.device)
+def _slope(smoothed: Smoothed, found: Reference) -> Tensor:
+    """The gradient so far, as far as it is not noise, for ``score`` to lean on."""
+    gradient = found.gradient
+    signal = max(1 - float(found.variance.sum()) / max(float(gradient.square().sum()), 1e-300), 0.0)
+    return (signal * gradient).to(smoothed.x.dtype)
