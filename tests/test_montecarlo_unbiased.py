@@ -1,4 +1,4 @@
-"""DisARM, ARMS, REBAR and RELAX against enumeration written here, the laws they are built from, and what they learn.
+"""DisARM, ARMS, REBAR and RELAX against enumeration written here, and the laws they are built from.
 
 Statistical tests: double precision, seed 0 (conftest), N independent gradients from one batch of N copies; every entry
 within 4.5 standard errors of the truth.
@@ -14,136 +14,37 @@ from functools import cache, partial
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, Distribution, Independent, OneHotCategorical
+from torch.distributions import Bernoulli
 
 import hardgrad as hg
 from hardgrad.montecarlo.arms import draw_apart, undo_correlation
 from hardgrad.montecarlo.control_variate import draw_scores, slope_along_logits
 from hardgrad.montecarlo.discrete import discrete
 from hardgrad.montecarlo.relaxed import agreeing
+from mc_rows import (
+    BINARY,
+    F64,
+    FAMILY,
+    LOGITS,
+    OBJECTIVES,
+    THETA,
+    Call,
+    Family,
+    bernoulli,
+    bernoulli_probs,
+    central_difference,
+    expectation,
+    general,
+    network,
+    one_hot,
+    one_hot_probs,
+    outcomes,
+    second_layer,
+    top,
+)
 
 N = 10_000
-F64 = {"dtype": torch.float64}
-LOGITS = torch.tensor([[-1.0, 0.3, 2.0], [0.1, -3.0, 0.7], [0.0, 1.5, -0.4]], **F64)
-W = torch.tensor([1.0, -2.0, 0.5], **F64)
-THETA = torch.tensor([0.7, -1.2, 0.4], **F64)
-INNER = torch.tensor([[1.5, -0.8, 0.2], [-0.6, 1.1, -0.9], [0.4, 0.9, 1.3]], **F64)
-
-Call = Callable[[Distribution, Callable[[Tensor], Tensor]], Tensor]
-Family = Callable[[Tensor], Distribution]
-
-
-def bernoulli(logits: Tensor) -> Distribution:
-    return Independent(Bernoulli(logits=logits, validate_args=False), 1)
-
-
-def bernoulli_probs(logits: Tensor) -> Distribution:
-    return Independent(Bernoulli(probs=logits.sigmoid(), validate_args=False), 1)
-
-
-def one_hot(logits: Tensor) -> Distribution:
-    return OneHotCategorical(logits=logits, validate_args=False)
-
-
-def one_hot_probs(logits: Tensor) -> Distribution:
-    return OneHotCategorical(probs=3 * logits.exp(), validate_args=False)
-
-
-# Objectives of one event and of f's own parameters theta, both with any leading dimensions.
-OBJECTIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "linear": lambda b, t: (b * W).sum(-1),
-    "quadratic": lambda b, t: ((b * W).sum(-1) - 0.3).square(),
-    "exponential": lambda b, t: (1.5 * (b * W).sum(-1)).exp(),
-    "wave": lambda b, t: (4 * (b * W).sum(-1)).sin(),
-    "cross terms": lambda b, t: b[..., 0] * b[..., 1] - 2 * b[..., 1] * b[..., 2] + 3 * b.prod(-1),
-    "parameters": lambda b, t: ((b * t).sum(-1) + t[..., 0]).tanh() * (b[..., 2] - 0.2),
-}
-
-
-def second_layer(b: Tensor, t: Tensor) -> Tensor:
-    """Logits of the second layer, of three units, given the first."""
-    return (b * t).unsqueeze(-1).mul(INNER).sum(-2) - 0.3
-
-
-def top(b: Tensor, c: Tensor) -> Tensor:
-    return (c.sum(-1) - 0.8 + b[..., 0]).square() + 2 * c[..., 0] * c[..., 1] * b[..., 2]
-
-
-def network() -> nn.Module:
-    torch.manual_seed(3)
-    return hg.approximators.mlp(3, 1, hidden=(8,)).double()
-
-
-def rebar_control(hold: bool = False) -> hg.montecarlo.RebarControl:
-    """A control; with ``hold`` one whose temperature does not learn, so that f needs no second derivative."""
-    control = hg.montecarlo.RebarControl(temperature=0.4, scale=1.3).double()
-    control.log_temperature.requires_grad_(not hold)
-    return control
-
-
-def relax_control(hold: bool = False) -> hg.montecarlo.RelaxControl:
-    control = hg.montecarlo.RelaxControl(network(), temperature=0.7, scale=0.8).double()
-    control.rebar.log_temperature.requires_grad_(not hold)
-    return control
-
-
-def general(hold: bool = False) -> dict[str, Call]:
-    """Calls for 0/1 and one-hot samples, each with a new control of its own: unbiased whatever it holds."""
-    return {
-        "rebar": hg.rebar,
-        "rebar, drawn anew": partial(hg.rebar, temperature=0.8, scale=1.4, tied=False),
-        "rebar, learnt": partial(hg.rebar, control=rebar_control(hold), samples=2),
-        "relax": partial(hg.relax, control=network()),
-        "relax, drawn anew": partial(hg.relax, control=network(), samples=2, tied=False),
-        "relax, with f": partial(hg.relax, control=relax_control(hold)),
-        "relax, with f, drawn anew": partial(hg.relax, control=relax_control(hold), tied=False),
-    }
-
-
-BINARY: dict[str, Call] = {
-    "disarm": hg.disarm,
-    "disarm, 3 pairs": partial(hg.disarm, samples=3),
-    "arms, 2": partial(hg.arms, samples=2),
-    "arms, 4": hg.arms,
-    "arms, 9": partial(hg.arms, samples=9),
-}
-FAMILY = {"Bernoulli": bernoulli, "one-hot": one_hot}
 ALL = [*((name, "Bernoulli") for name in (*general(), *BINARY)), *((name, "one-hot") for name in general())]
-
-
-def outcomes(logits: Tensor, kind: str) -> list[tuple[Tensor, Tensor]]:
-    """Every joint outcome of one row with its probability, by products."""
-    if kind == "one-hot":
-        weights = logits.exp()
-        return [(row, weights[i] / weights.sum()) for i, row in enumerate(torch.eye(len(logits), **F64))]
-    p = 1 / (1 + (-logits).exp())
-    found = []
-    for bits in itertools.product((0, 1), repeat=len(logits)):
-        probability = torch.ones((), **F64)
-        for i, bit in enumerate(bits):
-            probability = probability * (p[i] if bit else 1 - p[i])
-        found.append((torch.tensor(bits, **F64), probability))
-    return found
-
-
-def expectation(logits: Tensor, theta: Tensor, kind: str, objective: str) -> Tensor:
-    total = torch.zeros((), **F64)
-    for b, probability in outcomes(logits, kind):
-        if objective == "two layers":
-            for c, chance in outcomes(second_layer(b, theta), "Bernoulli"):
-                total = total + probability * chance * top(b, c)
-        else:
-            total = total + probability * OBJECTIVES[objective](b, theta)
-    return total
-
-
-def central_difference(f: Callable[[Tensor], Tensor], x: Tensor, h: float = 1e-5) -> Tensor:
-    result = torch.zeros_like(x)
-    for i in range(x.numel()):
-        nudge = torch.zeros_like(x)
-        nudge.view(-1)[i] = h
-        result.view(-1)[i] = (f(x + nudge) - f(x - nudge)) / (2 * h)
-    return result
 
 
 @cache
@@ -315,260 +216,3 @@ def test_the_slope_of_agreeing_scores(kind: str) -> None:
         spread = torch.eye(3, **F64) - (0 if kind == "Bernoulli" else row.softmax(-1))
         # Softplus is the identity beyond 20, which rounds a slope by up to 2e-9.
         torch.testing.assert_close(numeric, along.unsqueeze(-1) * spread, rtol=1e-6, atol=1e-6)
-
-
-# What learns, and from what
-
-
-class Model(nn.Module):
-    """Logits from a layer, an objective with weights, a control."""
-
-    def __init__(self, kind: str, control: nn.Module | None, tied: bool = True, samples: int = 1) -> None:
-        super().__init__()
-        torch.manual_seed(5)
-        self.encoder, self.decoder = nn.Linear(2, 3).double(), nn.Linear(3, 2).double()
-        self.family, self.control, self.tied, self.samples = FAMILY[kind], control, tied, samples
-
-    def forward(self, x: Tensor) -> Tensor:
-        q, how = self.family(self.encoder(x)), {"tied": self.tied, "samples": self.samples}
-        f = lambda b: self.decoder(b).tanh().exp().sum(-1)  # noqa: E731  # as a user writes it
-        if self.control is None or isinstance(self.control, hg.montecarlo.RebarControl):
-            return hg.rebar(q, f, self.control, **how)
-        return hg.relax(q, f, self.control, **how)
-
-
-X = torch.tensor([[0.3, -1.0], [2.0, 0.5], [-0.7, 0.1], [1.1, 1.2]], **F64)
-
-
-def gradients(
-    model: nn.Module, run: Callable[[Tensor], Tensor] | None = None, scope: bool = False
-) -> dict[str, Tensor]:
-    model.zero_grad()
-    torch.manual_seed(1)
-    if scope:
-        with hg.penalties(model) as bag:
-            loss = (run or model)(X).mean()
-        (loss + bag.total()).backward()
-    else:
-        (run or model)(X).mean().backward()
-    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-
-
-def assert_same(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
-    assert a.keys() == b.keys()
-    for name in a:
-        torch.testing.assert_close(a[name], b[name], rtol=1e-10, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}")
-
-
-CONTROLS = {"rebar": rebar_control, "relax": network, "relax, with f": relax_control}
-WAYS = list(itertools.product(FAMILY, CONTROLS, (True, False)))
-
-
-@pytest.mark.parametrize(("kind", "control", "tied"), WAYS)
-def test_only_the_control_learns_from_its_penalty(kind: str, control: str, tied: bool) -> None:
-    model = Model(kind, CONTROLS[control](), tied, samples=2)
-    alone = gradients(model)
-    assert {name for name, _ in model.control.named_parameters()} == {n[8:] for n in alone if n.startswith("control.")}
-    assert_same(alone, gradients(model, scope=True))
-    model.control.requires_grad_(False)
-    held = gradients(model)
-    assert_same(held, {name: g for name, g in alone.items() if not name.startswith("control.")})
-
-
-def test_a_control_at_its_start_is_plain_rebar() -> None:
-    start = hg.montecarlo.RebarControl().double()
-    start.log_temperature.data.fill_(math.log(0.5))  # which single precision rounds
-    for kind in FAMILY:
-        learnt = gradients(Model(kind, start))
-        assert_same(gradients(Model(kind, None)), {n: g for n, g in learnt.items() if not n.startswith("control.")})
-
-
-@pytest.mark.parametrize(("kind", "control", "tied"), WAYS)
-def test_the_penalty_is_the_mean_square_of_the_gradient(kind: str, control: str, tied: bool) -> None:
-    """Its value from the gradient itself, its gradient by central differences in the control's weights."""
-    model = Model(kind, CONTROLS[control](), tied)
-    f = lambda b: model.decoder(b).tanh().exp().sum(-1)  # noqa: E731  # as a user writes it
-
-    def penalty() -> Tensor:
-        torch.manual_seed(1)
-        logits = model.encoder(X).detach().requires_grad_()
-        q = model.family(logits)
-        with hg.penalties() as bag:
-            if control == "rebar":
-                value = hg.rebar(q, f, model.control, tied=tied)
-            else:
-                value = hg.relax(q, f, model.control, tied=tied)
-        (by_logits,) = torch.autograd.grad(value.sum(), logits)
-        torch.testing.assert_close(bag.total().detach(), by_logits.square().sum() / len(X))
-        return bag.total()
-
-    weights = [p for p in model.control.parameters() if p.numel()]
-    found = torch.autograd.grad(penalty(), weights)
-    unwanted = [*model.encoder.parameters(), *model.decoder.parameters()]
-    assert all(g is None for g in torch.autograd.grad(penalty(), unwanted, allow_unused=True))
-    for weight, gradient in zip(weights, found, strict=True):
-
-        def at(value: Tensor, weight: Tensor = weight) -> Tensor:
-            with torch.no_grad():
-                before = weight.clone()
-                weight.copy_(value)
-            result = penalty().detach()
-            with torch.no_grad():
-                weight.copy_(before)
-            return result
-
-        torch.testing.assert_close(gradient, central_difference(at, weight.detach().clone()), rtol=1e-5, atol=1e-7)
-
-
-def test_a_control_stands_still_in_eval_and_where_no_gradient_is_wanted() -> None:
-    model = Model("Bernoulli", network()).eval()
-    with hg.penalties() as bag:
-        model(X)
-        model.train()
-        with torch.no_grad():
-            model(X)
-        hg.relax(bernoulli(LOGITS), lambda b: b.sum(-1), model.control)
-    assert len(bag) == 0
-
-
-def test_the_sample_is_the_one_the_score_function_draws() -> None:
-    control = network()
-    for family, wanted in itertools.product(FAMILY.values(), (True, False)):
-        values = []
-        for call in (hg.score_function, hg.rebar, lambda q, f: hg.relax(q, f, control)):
-            torch.manual_seed(7)
-            values.append(call(family(LOGITS.repeat(50, 1).requires_grad_(wanted)), lambda b: (b * W).sum(-1)))
-        assert torch.equal(values[0], values[1])
-        assert torch.equal(values[0], values[2])
-
-
-def test_penalties_inside_f_are_counted_once() -> None:
-    torch.manual_seed(0)
-    layer = hg.Bridge(hg.hard.sign, hg.approximators.mlp(3, 3, hidden=(4,)).double())
-    totals = []
-    for call in (hg.score_function, hg.rebar, partial(hg.rebar, control=rebar_control())):
-        torch.manual_seed(7)
-        with hg.penalties(layer) as bag:
-            call(
-                bernoulli(LOGITS.clone().requires_grad_()), lambda b: layer(b.flatten(0, -2)).sum(-1).view(b.shape[:-1])
-            )
-        totals.append(dict(bag)[""] if "" in dict(bag) else dict(bag)["bridge_0"])
-    assert totals[0] > 0
-    assert totals[0] == totals[1] == totals[2]
-
-
-@pytest.mark.parametrize(("control", "tied"), [("rebar", True), ("relax, with f", False)])
-def test_learns_the_same_when_compiled_and_under_torch_func(control: str, tied: bool) -> None:
-    model = Model("one-hot", CONTROLS[control](), tied, samples=2)
-    plain = gradients(model)
-    torch._dynamo.reset()
-    compiled = torch.compile(lambda x: model(x), fullgraph=True, backend="aot_eager")
-    assert_same(plain, gradients(model, compiled))
-    assert_same(plain, gradients(model, compiled, scope=True))
-    weights = {name: p.detach() for name, p in model.named_parameters()}
-    torch.manual_seed(1)
-    assert_same(plain, torch.func.grad(lambda w: torch.func.functional_call(model, w, (X,)).mean())(weights))
-
-
-# The edges
-
-
-EDGES = {
-    "extreme": (bernoulli, torch.tensor([[100.0, -100.0, 0.0], [-100.0, 100.0, 100.0]])),
-    "infinite": (bernoulli, torch.tensor([[math.inf, -math.inf, 0.5]])),
-    "certain": (lambda p: Independent(Bernoulli(probs=p), 1), torch.tensor([[0.0, 1.0, 0.5]])),
-    "extreme one-hot": (one_hot, torch.tensor([[100.0, -100.0, 0.0], [-100.0, 100.0, 100.0]])),
-    "masked": (one_hot, torch.tensor([[0.0, -math.inf, 1.0], [-math.inf, 2.0, -math.inf]])),
-    "impossible": (lambda p: OneHotCategorical(probs=p), torch.tensor([[0.0, 0.4, 0.6], [0.0, 1.0, 0.0]])),
-    "half": (bernoulli, torch.tensor([[2.0, -3.0, 0.0]], dtype=torch.float16)),
-    "bfloat16 one-hot": (one_hot, torch.tensor([[2.0, -3.0, 0.0]], dtype=torch.bfloat16)),
-    "empty batch": (bernoulli, torch.zeros(0, 3)),
-    "no batch": (bernoulli, torch.tensor([0.5, -0.5, 1.0])),
-    "no batch, one-hot": (one_hot, torch.tensor([0.5, -0.5, 1.0])),
-}
-
-
-@pytest.mark.parametrize("edge", EDGES)
-def test_edges(edge: str) -> None:
-    family, parameter = EDGES[edge]
-    binary = family is not one_hot and edge != "impossible"
-    for name, call in (general() | BINARY if binary else general()).items():
-        control = getattr(call, "keywords", {}).get("control")
-        if control is not None:
-            control.float()
-        leaf = parameter.clone().requires_grad_()
-        value = call(family(leaf), lambda b: (b.sum(-1) - 0.3).square())
-        assert (value.shape, value.dtype) == (parameter.shape[:-1], parameter.dtype), name
-        value.sum().backward()
-        assert value.isfinite().all(), name
-        assert leaf.grad.isfinite().all(), name
-        assert (leaf.grad[~leaf.isfinite()] == 0).all(), name
-        assert control is None or all(p.grad.isfinite().all() for p in control.parameters()), name
-        if edge == "certain":
-            assert (leaf.grad[:, :2] == 0).all(), name
-
-
-def test_units_that_are_rows_and_units_that_share_a_row() -> None:
-    single = torch.zeros(5, **F64).requires_grad_()
-    hg.relax(Bernoulli(logits=single), lambda b: 2 * b, hg.approximators.elementwise().double()).sum().backward()
-    assert (single.grad != 0).all()
-    several = torch.zeros(4, 2, 3, **F64).requires_grad_()
-    control = nn.Sequential(nn.Flatten(-2), nn.Linear(6, 1)).double()
-    q = Independent(OneHotCategorical(logits=several), 1)
-    hg.relax(q, lambda b: b[..., 0, 0] - b[..., 1, 2], control, samples=2).sum().backward()
-    assert (several.grad != 0).all()
-
-
-# Errors
-
-
-def learnt(q: Distribution, f: Callable[[Tensor], Tensor]) -> Tensor:
-    return hg.rebar(q, f, rebar_control())
-
-
-ERRORS: list[tuple[str, Callable[[Distribution, Callable[[Tensor], Tensor]], object]]] = [
-    ("disarm: samples must be at least 1 pair, got 0", lambda q, f: hg.disarm(q, f, samples=0)),
-    ("arms: samples must be at least 2, got 1", lambda q, f: hg.arms(q, f, 1)),
-    ("disarm: q must be .* Bernoulli .*got OneHotCategorical", lambda q, f: hg.disarm(one_hot(LOGITS), f)),
-    ("arms: q must be .* Bernoulli .*got OneHotCategorical", lambda q, f: hg.arms(one_hot(LOGITS), f)),
-    ("rebar: samples must be at least 1, got 0", lambda q, f: hg.rebar(q, f, samples=0)),
-    ("rebar: temperature must be above 0", lambda q, f: hg.rebar(q, f, temperature=0.0)),
-    ("RebarControl: temperature must be above 0", lambda q, f: hg.montecarlo.RebarControl(-1.0)),
-    ("rebar: control must be None or .*RebarControl, got Sequential", lambda q, f: hg.rebar(q, f, network())),
-    ("rebar: temperature and scale are the control's own", lambda q, f: hg.rebar(q, f, rebar_control(), scale=2.0)),
-    ("rebar: f must be differentiable", lambda q, f: hg.rebar(q, lambda b: f(b.detach()))),
-    ("rebar: f must be differentiable", lambda q, f: learnt(q, lambda b: f(b.detach()))),
-    ("relax: f must be differentiable", lambda q, f: hg.relax(q, lambda b: f(b.detach()), relax_control())),
-    ("rebar: f must return one number per sample.*each", lambda q, f: hg.rebar(q, f_of_three_rows, tied=False)),
-    ("relax: control must be an nn.Module .*got function", lambda q, f: hg.relax(q, f, f)),
-    ("RelaxControl: network must be an nn.Module .*got int", lambda q, f: hg.montecarlo.RelaxControl(3)),
-    (r"relax: control must return .*\(1, 3\).*got \(1, 3, 2\)", lambda q, f: hg.relax(q, f, nn.Linear(3, 2).double())),
-    ("relax: control must be differentiable", lambda q, f: hg.relax(q, f, Detached())),
-    (
-        "rebar: a control that learns its temperature .*second",
-        lambda q, f: learnt(q, lambda b: hg.rebar(bernoulli(b), f)),
-    ),
-]
-
-
-def f_of_three_rows(b: Tensor) -> Tensor:
-    return (b * torch.arange(9, **F64).view(3, 3)).sum(-1).flatten()[:3]
-
-
-class Detached(nn.Module):
-    def forward(self, z: Tensor) -> Tensor:
-        return z.detach().sum(-1)
-
-
-@pytest.mark.parametrize(("message", "call"), ERRORS, ids=[message[:60] for message, _ in ERRORS])
-def test_errors(message: str, call: Callable[[Distribution, Callable[[Tensor], Tensor]], object]) -> None:
-    with pytest.raises(ValueError, match=message):
-        call(bernoulli(LOGITS.clone().requires_grad_()), lambda b: (b * W).sum(-1))
-
-
-def test_a_second_derivative_is_refused_even_of_a_constant_gradient() -> None:
-    for call in (hg.disarm, hg.arms, hg.rebar):
-        logits = LOGITS.clone().requires_grad_()
-        (first,) = torch.autograd.grad(call(bernoulli(logits), lambda b: b.sum(-1)).sum(), logits, create_graph=True)
-        with pytest.raises(RuntimeError, match="has no derivative of its own"):
-            (first * logits).sum().backward()

@@ -11,8 +11,8 @@ so that subtracting the left from the score function of f and adding the right t
 where c(z~) is close to f(b). The derivative of z~ at fixed b is part of it: left out, the gradient is wrong.
 
 The identity asks for the law of z~ alone, so z~ may be z itself, which has that law. Then c is evaluated once, not
-twice, and with samples=1 the objective needs no leading dimension. Measured over six objectives on two Bernoulli and
-two one-hot distributions the variance is about that of a fresh z~, from 40 % below it to 25 % above.
+twice, and with samples=1 the objective needs no leading dimension. Over six objectives on two Bernoulli and two one-hot
+distributions, at temperatures 0.1 to 1, the variance measured between half that with a fresh z~ and a quarter more.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
 
 from hardgrad.montecarlo.control_values import network_at, relaxed_at
-from hardgrad.montecarlo.discrete import Discrete, discrete, one_hot_of
+from hardgrad.montecarlo.discrete import Discrete, one_hot_of
 from hardgrad.montecarlo.lend import estimate, wants_gradient
 from hardgrad.montecarlo.objective import Objective, check_count, evaluate
 from hardgrad.montecarlo.relaxed import agreeing, perturbed
@@ -41,15 +40,17 @@ class Control:
         temperature: of the relaxed sample; None leaves f out, which may then be a black box.
         scale: what multiplies f.
         owner: the module that learns, or None.
+        tunes: whether the temperature learns too.
     """
 
     network: nn.Module | None
     temperature: float | Tensor | None
     scale: float | Tensor
     owner: nn.Module | None
+    tunes: bool = False
 
     def learns(self) -> bool:
-        return self.owner is not None and self.owner.training and any(_learns(p) for p in self.owner.parameters())
+        return self.owner is not None and self.owner.training and any(learns(p) for p in self.owner.parameters())
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Scores:
 
 
 def controlled(
-    q: Distribution,
+    d: Discrete,
     f: Objective,
     control: Control,
     samples: int,
@@ -83,7 +84,7 @@ def controlled(
     """Return the mean of f at hard samples with the score function's gradient less its control variate.
 
     Args:
-        q: the distribution.
+        d: the distribution.
         f: the objective.
         control: what is subtracted, and learns to be close to f.
         samples: how many draws to average over.
@@ -95,7 +96,6 @@ def controlled(
         Shape ``(*batch,)``.
     """
     check_count(samples, "samples", estimator)
-    d = discrete(q, estimator, ("Bernoulli", "OneHotCategorical"))
     if not wants_gradient(d):
         return evaluate(f, d.shown(d.draw(samples, generator)), len(d.event_shape), estimator).mean(0)
     scores = draw_scores(d, samples, tied, generator)
@@ -137,7 +137,7 @@ def _gradient_and_penalty(
     """
     learn, pull, parts = control.learns(), None, []
     if control.temperature is not None:
-        tune = learn and isinstance(control.temperature, Tensor) and _learns(control.temperature)
+        tune = learn and control.tunes
         value, slope, pull = relaxed_at(f, d, scores.z, control.temperature, tune, estimator)
         parts.append((control.scale * value, control.scale * slope))
     if control.network is not None:
@@ -178,7 +178,7 @@ def _transpose(d: Discrete, scores: Scores, w: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat([torch.zeros_like(by_value), by_value]), torch.cat([w, -w * scores.along])
 
 
-def _learns(t: Tensor) -> bool:
+def learns(t: Tensor) -> bool:
     """Whether a control's weight is to get a gradient."""
     # Swapped in by functional_call, it may deny what the transform around it will ask for.
     swapped = torch._C._are_functorch_transforms_active() and not isinstance(t, nn.Parameter)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from hardgrad.montecarlo.control_variate import Control, controlled
+from hardgrad.montecarlo.control_variate import Control, controlled, learns
+from hardgrad.montecarlo.discrete import discrete
 from hardgrad.montecarlo.objective import Objective
 from hardgrad.montecarlo.temperature import Temperature, temperature_of
 
@@ -102,12 +103,13 @@ def rebar(
     Source: Tucker et al. 2017 (arXiv 1703.07370), equation 4 and appendices; learnt by the variance as in its section
     3.2.
     """
+    d = discrete(q, "rebar", ("Bernoulli", "OneHotCategorical"))
     if control is None:
-        tau = temperature_of(temperature, torch.empty(()), "rebar")
-        return controlled(q, f, Control(None, tau, scale, None), samples, tied, generator, "rebar")
-    _check(control, temperature, scale)
-    learnt = Control(None, control.temperature, control.scale, control)
-    return controlled(q, f, learnt, samples, tied, generator, "rebar")
+        c = Control(None, temperature_of(temperature, d.logits, "rebar"), scale, None)
+    else:
+        _check(control, temperature, scale)
+        c = Control(None, control.temperature, control.scale, control, learns(control.log_temperature))
+    return controlled(d, f, c, samples, tied, generator, "rebar")
 
 
 def _check(control: object, temperature: Temperature, scale: float) -> None:

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from hardgrad.montecarlo.control_variate import Control, controlled
+from hardgrad.montecarlo.control_variate import Control, controlled, learns
+from hardgrad.montecarlo.discrete import discrete
 from hardgrad.montecarlo.objective import Objective
 from hardgrad.montecarlo.rebar import RebarControl
 
@@ -92,12 +93,13 @@ def relax(
     Source: Grathwohl et al. 2018 (arXiv 1711.00123), algorithm 2; a network alone is its LAX on the scores.
     """
     _check(control, "relax: control")
+    d = discrete(q, "relax", ("Bernoulli", "OneHotCategorical"))
     if isinstance(control, RelaxControl):
         rebar = control.rebar
-        c = Control(control.network, rebar.temperature, rebar.scale, control)
+        c = Control(control.network, rebar.temperature, rebar.scale, control, learns(rebar.log_temperature))
     else:
         c = Control(control, None, 1.0, control)
-    return controlled(q, f, c, samples, tied, generator, "relax")
+    return controlled(d, f, c, samples, tied, generator, "relax")
 
 
 def _check(network: object, argument: str) -> None:
