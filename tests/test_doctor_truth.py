@@ -290,3 +290,18 @@ def test_large_inputs_get_a_smaller_budget() -> None:
         (torch.zeros(2**10, 2**10), 1000),
     ):
         assert _budget(smooth(hg.hard.step, x, None, "gaussian", 1.0, torch.Generator())) == evaluations
+
+
+def test_chunks_make_no_difference_but_to_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks of a few samples, in the truth and in the draws of a candidate."""
+    monkeypatch.setattr("hardgrad.doctor.sampled.LARGEST", 100)
+    monkeypatch.setattr("hardgrad.doctor.measure.LARGEST", 2000)
+    p = torch.sigmoid(X / SIGMA)
+    expected = WEIGHT * p * (1 - p) / SIGMA
+    for way in WAYS:
+        truth, found = truth_of(hg.hard.step, truth=way, budget=4000)
+        assert float((found - expected).norm()) < 4.5 * truth.standard_error
+    found = hg.diagnose(torch.square, torch.square, X, objective=weighed, sigma=SIGMA, draws=1000)["square"]
+    assert found.unbiased
+    variance = float((4 * WEIGHT**2 * SIGMA**2).sum())
+    assert found.variance == pytest.approx(variance, rel=4.5 * math.sqrt(2 / 1000))
