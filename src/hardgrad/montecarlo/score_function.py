@@ -67,6 +67,7 @@ def score_function(
     values = evaluate(f, draws, len(q.event_shape), "score_function")
     if not torch.is_grad_enabled():
         return values.mean(0)
+    reference: Tensor | None = None
     if isinstance(baseline, nn.Module):
         seen = _context(q) if context is None else context
         reference = compare(baseline, seen, q.batch_shape)
@@ -75,11 +76,10 @@ def score_function(
     elif baseline == "leave_one_out":
         seen = values.detach().to(log_prob.dtype)  # in half precision the difference would keep a share of b_k
         reference = (seen.sum(0) - seen) / (samples - 1)
-    else:
-        reference = torch.zeros_like(values)
     # Equal to one, with the derivatives of log_prob, of any order.
     box = (log_prob - log_prob.detach()).exp()
-    return graft(values.detach().mean(0), (box * (values - reference) + reference).mean(0))
+    gain = values if reference is None else values - reference
+    return graft(values.detach().mean(0), (box * gain).mean(0))
 
 
 def _check(samples: int, baseline: object) -> None:
