@@ -277,6 +277,22 @@ def test_a_long_run_may_lean_on_any_slope(noise: str, slope: float) -> None:
         assert float(error.max()) < 1e-3 * float(expected.abs().max())
 
 
+@pytest.mark.parametrize(
+    ("noise", "mean", "variance"),
+    [("gaussian", 0, 1), ("logistic", 0, math.pi**2 / 3), ("gumbel", 0.5772157, math.pi**2 / 6)],
+)
+def test_noise_is_what_it_is_called_and_makes_the_distribution(noise: str, mean: float, variance: float) -> None:
+    """60000 of each: the mean within 4.5 standard errors, the variance within 3 %, as are frequencies of samples."""
+    hard = hg.hard.one_hot_argmax if noise == "gumbel" else hg.hard.sign
+    smoothed = smooth(hard, X, weighed, noise, SIGMA, torch.Generator().manual_seed(0))
+    v = smoothed.noise(10_000, torch.Generator().manual_seed(1)).double() / SIGMA
+    assert float(v.mean()) == pytest.approx(mean, abs=4.5 * math.sqrt(variance / 60_000))
+    assert float(v.var()) == pytest.approx(variance, rel=0.03)
+    drawn = smoothed.sample(X + SIGMA * v.float())
+    q = smoothed.distribution(X)
+    assert bool(((drawn.mean(0) - q.mean).abs() < 4.5 * (q.variance / 10_000).sqrt()).all())
+
+
 def test_a_long_run_is_not_troubled_by_a_constant() -> None:
     truth, found = truth_of(hg.hard.sign, noise="gaussian", truth="long run", objective=lambda y: weighed(y) + 100)
     density = torch.exp(-(X**2) / (2 * SIGMA**2)) / (SIGMA * math.sqrt(2 * math.pi))

@@ -98,7 +98,7 @@ def diagnose(
     named = _named(estimators)
     _check_numbers(draws, budget, warm_up)
     master = master_seed(generator)
-    own = private_copy(function)
+    own = _own(function)
     shared = Shared(own, function)
     smoothed = _smoothed(own, inputs, objective, noise, sigma, master)
     reference = find_truth(smoothed, truth, budget or _budget(smoothed), master)
@@ -127,6 +127,16 @@ def diagnose(
         warm_up=warm_up,
         function_seconds=once,
     )
+
+
+def _own(function: Candidate) -> Candidate:
+    try:
+        return private_copy(function)
+    except Exception as error:  # whatever a module of the user's raises when it is copied
+        raise ValueError(
+            f"diagnose: function holds a module that cannot be copied ({type(error).__name__}: {error}); let it keep "
+            "nothing that belongs to a graph"
+        ) from error
 
 
 def _budget(smoothed: Smoothed) -> int:
