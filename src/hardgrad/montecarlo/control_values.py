@@ -22,17 +22,19 @@ def network_at(network: nn.Module, d: Discrete, z: Tensor, learn: bool, estimato
     """Return a network's values at scores and its slopes there, which carry its weights' gradient if it learns."""
     weights = next((p for p in network.parameters() if p.is_floating_point()), d.given)
 
+    # An outcome that cannot happen has scores of -inf, which a network would turn into NaN. Not inside ``at``: there it
+    # would be differentiated, twice where the network learns.
+    seen = torch.nan_to_num(z.detach(), nan=torch.nan, posinf=0.0, neginf=0.0)
+
     def at(s: Tensor) -> Tensor:
-        # An outcome that cannot happen has scores of -inf, which a network would turn into NaN.
-        seen = torch.nan_to_num(s, nan=torch.nan, posinf=0.0, neginf=0.0)
-        return _one_per_sample(network(seen.to(weights.dtype)), d, s, estimator).to(s.dtype)
+        return _one_per_sample(network(s.to(weights.dtype)), d, s, estimator).to(s.dtype)
 
     if in_graph():
-        value, pull = cast(Any, torch.func.vjp(at, z))
+        value, pull = cast(Any, torch.func.vjp(at, seen))
         slope = pull(torch.ones_like(value))[0]
     else:
         with torch.enable_grad():
-            leaf = z.detach().requires_grad_()
+            leaf = seen.requires_grad_()
             value = at(leaf)
             if not value.requires_grad:
                 raise ValueError(
@@ -40,6 +42,7 @@ def network_at(network: nn.Module, d: Discrete, z: Tensor, learn: bool, estimato
                     "back to them; do not detach them"
                 )
             (slope,) = torch.autograd.grad(value.sum(), leaf, create_graph=learn, materialize_grads=True)
+    slope = slope * (seen == z)  # none where the network was shown something else
     return (value, slope) if learn else (value.detach(), slope.detach())
 
 

@@ -123,8 +123,8 @@ def slope_along_logits(d: Discrete, b: Tensor, again: Tensor) -> Tensor:
     them.
     """
     if d.binary:
-        return (1 - (b - d.probs.detach()).abs()) * -(-again.abs()).expm1()
-    return -(again - again.amax(-1, keepdim=True)).expm1()
+        return (1 - (b - d.probs.detach()).abs()) * (1 - (-again.abs()).exp())
+    return 1 - (again - again.amax(-1, keepdim=True)).exp()
 
 
 def _gradient_and_penalty(

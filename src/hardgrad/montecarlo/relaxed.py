@@ -19,7 +19,7 @@ def perturbed(d: Discrete, u: Tensor) -> Tensor:
     The logistic variate falls in u, so that a hard sample is 1 where u is below its probability: from one seed the
     sample is the one that ``Discrete.draw`` gives.
     """
-    return d.logits + (torch.log1p(-u) - u.log() if d.binary else gumbel_of(u))
+    return d.logits - u.logit() if d.binary else d.logits + gumbel_of(u)
 
 
 def hardened(d: Discrete, scores: Tensor) -> Tensor:
