@@ -194,6 +194,33 @@ def test_what_learns_does() -> None:
         assert all(not torch.equal(before[key], after[key]) for key in before), name
 
 
+def test_the_exact_gradient_is_climbed_as_a_plain_loop_does() -> None:
+    logit = 0.0
+    for _ in range(20):
+        p = 1 / (1 + math.exp(-logit))
+        logit += (1 - 2 * 0.499) * p * (1 - p)  # up, a step of 1
+    ends = points(smoke("disarm", "exact"), 0)[-1]
+    p = 1 / (1 + math.exp(-logit))
+    assert ends["best"] == pytest.approx(p, rel=1e-5)
+    assert ends["loss"] == pytest.approx(-(p * 0.501**2 + (1 - p) * 0.499**2), rel=1e-6)
+
+
+def test_a_step_is_each_rows_own_gradient() -> None:
+    # At 1/2 the two draws of a pair never agree, so that DisARM is exact: up by (1 - 2 t) / 4, however many rows.
+    ends = points(smoke("disarm", "disarm", steps=1, rows=6), 0)[-1]
+    assert ends["best"] == pytest.approx(1 / (1 + math.exp(-0.002 / 4)), abs=1e-6)
+
+
+def test_an_annealed_temperature_is_down_before_the_end() -> None:
+    toy = smoke("rebar", "gumbel-annealed")
+    torch.manual_seed(0)
+    estimator = contestant(toy)
+    assert estimator.learns is not None
+    assert estimator.learns.temperature.item() == 1.0
+    train(toy, problem(toy), estimator, 0)
+    assert estimator.learns.temperature.item() == pytest.approx(0.1)
+
+
 def test_unbiased_gradients_find_the_better_outcome_and_a_relaxation_does_not() -> None:
     def ends(name: str) -> float:
         torch.manual_seed(0)
