@@ -55,17 +55,17 @@ def advise(rows: tuple[Row, ...], truth: Truth, function_seconds: float) -> str:
     most = max(row.progress or 0 for row in usable)
     best = min((row for row in usable if (row.progress or 0) >= _AS_GOOD * most), key=_seconds)
     words = [f"use {best.name}: {_gain(best)} ({_quality(best)}), in {_cost(best, function_seconds)}."]
-    cheap = max(usable, key=lambda row: (row.progress or 0) / max(_seconds(row), 1e-9))
-    if cheap is not best and _seconds(cheap) < _seconds(best) / 2:
-        words.append(f"If time counts, {cheap.name}: {_gain(cheap)}, in {_cost(cheap, function_seconds)}.")
     unbiased = [row for row in usable if row.unbiased]
     if not unbiased:
         words.append("Every one of the candidates is biased here.")
     elif not best.unbiased:
         other = max(unbiased, key=lambda row: row.progress or 0)
         words.append(
-            f"It is biased, which no averaging mends; without bias, {other.name}: {_gain(other)} ({_quality(other)})."
+            f"Its bias is nothing that averaging mends; without bias, {other.name}: {_gain(other)} ({_quality(other)})."
         )
+    cheap = max(usable, key=lambda row: (row.progress or 0) / max(_seconds(row), 1e-9))
+    if cheap is not best and _seconds(cheap) < _seconds(best) / 2:
+        words.append(f"If time counts, {cheap.name}: {_gain(cheap)}, in {_cost(cheap, function_seconds)}.")
     return " ".join(words)
 
 

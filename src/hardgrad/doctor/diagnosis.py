@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -171,17 +172,12 @@ class Diagnosis:
     def __str__(self) -> str:
         """Return the table, the warnings and the advice as plain text."""
         truth = f"truth: {self.truth.kind}, norm {self.truth.norm:.3g} +- {self.truth.standard_error:.2g}"
-        paragraphs = [
+        head = [
             f"{self.function} at {self.shape}: {self.about}",
             f"{truth}, {self.truth.evaluations} evaluations a row; {self.draws} gradients of each candidate",
-            "",
-            *_table(self.rows),
-            "",
-            _LEGEND,
-            *(f"warning: {warning}" for warning in self.warnings),
-            f"advice: {self.advice}",
         ]
-        return "\n".join(paragraphs)
+        words = [_LEGEND, *(f"warning: {warning}" for warning in self.warnings), f"advice: {self.advice}"]
+        return "\n".join([*map(_wrapped, head), "", *_table(self.rows), "", *map(_wrapped, words)])
 
 
 _LEGEND = (
@@ -189,6 +185,12 @@ _LEGEND = (
     "step along one gradient gains, of what the true one would. signs, zeros: shares of coordinates. s/n: squared norm "
     "of the truth over the variance. us, kB: time and memory of one gradient of the batch. f: evaluations a row."
 )
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 120, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
 COLUMNS = (
     "candidate",
     "bias",
@@ -222,8 +224,9 @@ def _padded(line: list[str], widths: list[int]) -> list[str]:
 def _cells(row: Row) -> list[str]:
     if row.error is not None:
         return [row.name, f"refused: {row.error.splitlines()[0]}"]
+    noiseless = row.signal_to_noise is None and row.variance is not None
     cosine = _number(row.cosine, ".3f")
-    if row.cosine is not None and row.cosine_error:
+    if row.cosine is not None and (row.cosine_error or 0) > 1e-9:
         cosine += f" +- {row.cosine_error:.1g}"
     return [
         row.name,
@@ -235,9 +238,7 @@ def _cells(row: Row) -> list[str]:
         _number(row.progress, ".2g"),
         _number(row.sign_agreement, ".0%"),
         _number(row.zeros, ".0%"),
-        "noiseless"
-        if row.signal_to_noise is None and row.variance is not None
-        else _number(row.signal_to_noise, ".2g"),
+        "noiseless" if noiseless and not row.flat else _number(row.signal_to_noise, ".2g"),
         _number(None if row.seconds is None else row.seconds * 1e6, ".0f"),
         _number(None if row.bytes_kept is None else row.bytes_kept / 1024, ".0f"),
         _number(row.evaluations, ".3g"),
