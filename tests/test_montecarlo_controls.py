@@ -145,6 +145,26 @@ def test_the_penalty_is_the_mean_square_of_the_gradient(kind: str, control: str,
         torch.testing.assert_close(gradient, central_difference(at, weight.detach().clone()), rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize(("kind", "control", "tied"), WAYS)
+def test_samples_are_as_many_rows(kind: str, control: str, tied: bool) -> None:
+    """The variance that is learnt from is that of one sample, however many are averaged over."""
+    module = CONTROLS[control]()
+    estimator = hg.rebar if control == "rebar" else hg.relax
+    found = []
+    for samples, rows in ((3, LOGITS), (1, LOGITS.repeat(3, 1))):
+        torch.manual_seed(1)
+        logits = rows.clone().requires_grad_()
+        with hg.penalties() as bag:
+            value = estimator(
+                FAMILY[kind](logits), lambda b: (b * W).sum(-1).exp(), control=module, samples=samples, tied=tied
+            )
+        (gradient,) = torch.autograd.grad(value.sum(), logits)
+        learnt = torch.autograd.grad(bag.total(), list(module.parameters()))
+        found.append((gradient.unflatten(0, (-1, 3)).mean(0), bag.total().detach(), *learnt))
+    for three, one in zip(*found, strict=True):
+        torch.testing.assert_close(three, one)
+
+
 def test_a_control_stands_still_in_eval_and_where_no_gradient_is_wanted() -> None:
     model = Model("Bernoulli", network()).eval()
     with hg.penalties() as bag:
