@@ -123,6 +123,12 @@ def _approximator(q: Distribution) -> nn.Module:
     return copy.deepcopy(_trained()).to(parameter_of(q))
 
 
+def _held(control: hg.montecarlo.RelaxControl) -> nn.Module:
+    """With a temperature that does not learn, which asks no second derivative of f."""
+    control.rebar.log_temperature.requires_grad_(False)
+    return control
+
+
 def _annealed() -> nn.Module:
     temperature = hg.montecarlo.Annealed(start=1.0, end=0.25, steps=2)
     temperature.step()
@@ -149,7 +155,7 @@ ESTIMATORS = [
     Estimator("rebar, untied", lambda q: partial(hg.rebar, tied=False, temperature=1.0, scale=0.7)),
     Estimator("rebar, learnt", lambda q: partial(hg.rebar, control=_MC.RebarControl()), stacks=False),
     Estimator("relax", lambda q: partial(hg.relax, control=_network(q)), values_only=True),
-    Estimator("relax, with f", lambda q: partial(hg.relax, control=_MC.RelaxControl(_network(q))), stacks=False),
+    Estimator("relax, with f", lambda q: partial(hg.relax, control=_held(_MC.RelaxControl(_network(q))))),
     Estimator("straight-through", lambda q: partial(_MC.straight_through), formula=mc_formulas.straight_through),
     Estimator(
         "gumbel, soft",

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import hardgrad as hg
 from enumeration import deviation, standard_error
 from mc_bank import VARIABLES, Variable
 from mc_cases import Estimator, modules
@@ -59,6 +60,9 @@ def empty(estimator: Estimator) -> None:
         assert found["value"].shape == (0,)
         assert found["q"].shape == trial.parameter.shape
         assert all(not g.any() for g in found.values())
+        with hg.penalties() as bag:
+            trial.run()
+        assert bag.total() == 0
 
 
 def extremes(estimator: Estimator) -> None:

@@ -96,7 +96,7 @@ def scope(estimator: Estimator) -> None:
         assert_same(owned, alone)
         learns = [m for m in trial.owned.values() if any(p.requires_grad for p in m.parameters())]
         assert len(bag) == len(learns)
-        assert all(found.any() for found in (owned[n] for n, _ in trial.owned.named_parameters()))
+        assert all(owned[n].any() for n, p in trial.owned.named_parameters() if p.requires_grad)
 
 
 def layers_in_f(estimator: Estimator) -> None:

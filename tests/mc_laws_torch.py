@@ -31,7 +31,7 @@ def checkpointing(estimator: Estimator) -> None:
 
 
 def compilation(estimator: Estimator) -> None:
-    """torch.compile(fullgraph=True): value and every gradient of eager with the same seed.
+    """torch.compile(fullgraph=True): value, every gradient and state of eager with the same seed.
 
     The first estimator of each function is compiled for 0/1 and for one-hot samples, its variants for 0/1.
     """
@@ -43,6 +43,8 @@ def compilation(estimator: Estimator) -> None:
         again = trial.again()
         torch.compiler.reset()
         assert_same(again.run(torch.compile(again.value, fullgraph=True, backend="aot_eager")), plain)
+        for name, state in again.owned.state_dict().items():
+            torch.testing.assert_close(state, trial.owned.state_dict()[name])
 
 
 class _Step(nn.Module):
@@ -58,9 +60,11 @@ class _Step(nn.Module):
 
 
 def function_transforms(estimator: Estimator) -> None:
-    """torch.func: grad equals backward; vmap(grad) over rows has backward's mean."""
-    for trial in trials(estimator):
-        _grad_equals_backward(trial)
+    """torch.func: grad equals backward, compiled too for what owns modules; vmap(grad) over rows has its mean."""
+    for number, trial in enumerate(trials(estimator)):
+        _grad_equals_backward(trial, compiled=False)
+        if trial.owned and number == 0:
+            _grad_equals_backward(trial.again(), compiled=True)
         rows = Trial(estimator, trial.variable, (3000,))
         rows.parameter = trial.variable.rows(3000)
         torch.manual_seed(1)
@@ -69,16 +73,27 @@ def function_transforms(estimator: Estimator) -> None:
         assert deviation(single, eager.mean(0), standard_error(eager)).max() < SIGMA
 
 
-def _grad_equals_backward(trial: Trial) -> None:
+def _grad_equals_backward(trial: Trial, compiled: bool) -> None:
     plain, step, q = trial.run(), _Step(trial.again()), trial.parameter.detach()
-    named = {name: p.detach() for name, p in step.named_parameters()}
+    named = {name: p.detach() for name, p in step.named_parameters() if p.requires_grad}
+    both = grad(lambda w, q: functional_call(step, w, (q,)), argnums=(0, 1))
+    if compiled:
+        torch.compiler.reset()
+        both = torch.compile(both, fullgraph=True, backend="aot_eager")
     torch.manual_seed(0)
-    torch.testing.assert_close(grad(lambda q: functional_call(step, named, (q,)))(q), plain["q"])
-    torch.manual_seed(0)
-    by_weights = grad(lambda w: functional_call(step, w, (q,)))(named)
-    torch.testing.assert_close(by_weights.pop("f.theta"), plain["f"])
-    owned = {name.removeprefix("owned."): g for name, g in by_weights.items()}
-    assert_same(owned, {name: g for name, g in plain.items() if name not in ("value", "q", "f")})
+    by_weights, by_q = both(named, q)
+    found = {"q": by_q} | {name.removeprefix("owned."): g for name, g in by_weights.items()}
+    assert_same({"f": found.pop("f.theta")} | found, {name: g for name, g in plain.items() if name != "value"})
+    if compiled or len(named) == 1:
+        return
+    # Two models at once, by one noise: each gets what one gets.
+    stacked = {name: torch.stack([w, w]) for name, w in named.items()}
+    both = grad(lambda w: functional_call(step, w, (q,)))
+    torch.manual_seed(1)
+    alone = both(named)
+    torch.manual_seed(1)
+    for name, g in vmap(both, randomness="same")(stacked).items():
+        torch.testing.assert_close(g, torch.stack([alone[name]] * 2), msg=lambda m, n=name: f"{n}: {m}")
 
 
 def _unweighed(trial: Trial, seed: int) -> Tensor:

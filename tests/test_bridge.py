@@ -352,3 +352,14 @@ def test_strip_keeps_a_hard_modules_own_state() -> None:
     assert torch.equal(stripped(x), layer.eval()(x))
     assert list(stripped.state_dict()) == ["hard.codes"]
     assert stripped.hard is not layer.hard
+
+
+def test_a_compiled_transform_of_a_bridge_matches_eager() -> None:
+    model, x = nn.Sequential(nn.Linear(3, 4), bridge(), nn.Linear(4, 2)), torch.randn(5, 3)
+    weights = {name: p.detach() for name, p in model.named_parameters()}
+    gradient = torch.func.grad(lambda w: torch.func.functional_call(model, w, (x,)).square().sum())
+    torch.compiler.reset()
+    found = torch.compile(gradient, fullgraph=True, backend="aot_eager")(weights)
+    for name, expected in gradient(weights).items():
+        assert expected.abs().sum() > 0
+        torch.testing.assert_close(found[name], expected)

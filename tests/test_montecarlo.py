@@ -63,6 +63,20 @@ def test_noise_stays_inside_the_unit_interval(dtype: torch.dtype) -> None:
     assert (u.log().isfinite() & torch.log1p(-u).isfinite() & (-(-u.log()).log()).isfinite()).all()
 
 
+def test_outcomes_of_probability_zero_are_never_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At both ends of what torch.rand can return, where a clamped logit would let them through."""
+    for end in (0.0, 1 - 2.0**-24):
+        monkeypatch.setattr(torch, "rand", lambda shape, end=end, **_: torch.full(shape, end))
+        p = torch.tensor([0.0, 1.0])
+        for f in (hg.score_function, hg.disarm, hg.arms, hg.rebar, hg.gumbel, hg.gumbel_rao, hg.reinmax):
+            assert (
+                f(Independent(Bernoulli(probs=p, validate_args=False), 1), lambda b: b @ torch.tensor([10.0, 1.0])) == 1
+            )
+    for dtype in (torch.float32, torch.bfloat16):
+        d = discrete(OneHotCategorical(logits=torch.randn(50, 7).to(dtype)), "here")
+        torch.testing.assert_close(d.logits.exp().sum(-1), torch.ones(50))
+
+
 @pytest.mark.parametrize("kind", [Bernoulli, OneHotCategorical, Categorical])
 @pytest.mark.parametrize("given", ["logits", "probs"])
 def test_what_torch_keeps_on_q_does_not_matter(kind: type[Distribution], given: str) -> None:
@@ -215,6 +229,36 @@ def test_each_hands_over_one_sample_at_a_time() -> None:
     b = torch.rand(2, 3, 4)
     torch.testing.assert_close(scalar(b), b * torch.arange(4.0))
     torch.testing.assert_close(scalar(b[0, 0]), b[0, 0] * torch.arange(4.0))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_bridge_inside_f_is_heard_once_by_the_estimators_that_look_twice(compiled: bool) -> None:
+    """Its penalty and its fidelity are those of the hard samples, from compiled code too."""
+    layer = hg.Bridge(hg.hard.sign, hg.approximators.mlp(1, 1, hidden=(4,)))
+    logits = torch.zeros(5, 3, requires_grad=True)
+    seen: list[Tensor] = []
+
+    def f(b: Tensor) -> Tensor:
+        value = (b * torch.tensor([1.0, -2.0, 3.0])).sum(-1, keepdim=True)
+        if not torch.compiler.is_compiling():
+            seen.append(value.detach())
+        return layer(value).squeeze(-1)
+
+    def step(logits: Tensor) -> Tensor:
+        return hg.rebar(Independent(Bernoulli(logits=logits), 1), f).sum()
+
+    torch.manual_seed(0)
+    step(logits)
+    penalty = 10 * (layer.approximator(seen[0]) - seen[0].sign()).square().sum() / 5
+    fidelity = (layer.approximator(seen[0]) - seen[0].sign()).norm() / seen[0].sign().norm()
+    torch.compiler.reset()
+    run = torch.compile(step, fullgraph=True, backend="aot_eager") if compiled else step
+    torch.manual_seed(0)
+    with hg.penalties() as bag:
+        run(logits)
+    assert len(bag._items) == 1
+    torch.testing.assert_close(bag.total(), penalty)
+    assert layer.fidelity().relative_error == pytest.approx(fidelity.item())
 
 
 # ReinMax.

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import hardgrad as hg
+from hardgrad.penalty import unheard
 
 
 def bridge(width: int = 4) -> hg.Bridge:
@@ -110,3 +111,19 @@ def test_reentrant_checkpoint_in_a_scope_trains_itself() -> None:
         torch.utils.checkpoint.checkpoint(model, x, use_reentrant=True).sum().backward()
     assert len(bag) == 0
     assert all(p.grad.abs().sum() > 0 for p in model[1].parameters())
+
+
+def test_an_unheard_call_neither_trains_nor_is_collected() -> None:
+    layer, x = hg.Bridge(hg.hard.sign, hg.approximators.mlp(2, 2)), torch.randn(3, 2, requires_grad=True)
+    layer(x)
+    before = layer.fidelity()
+    with unheard():
+        layer(3 * x).sum().backward()
+        with hg.penalties() as bag, unheard():
+            layer(3 * x)
+    assert x.grad.abs().sum() > 0
+    assert all(p.grad is None or not p.grad.any() for p in layer.parameters())
+    assert len(bag) == 0
+    assert layer.fidelity().relative_error == before.relative_error
+    layer(x).sum().backward()
+    assert all(p.grad.any() for p in layer.parameters())

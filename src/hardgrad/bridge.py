@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hardgrad.graft import graft
-from hardgrad.penalty import settle
+from hardgrad.penalty import is_heard, settle
 from hardgrad.two_track import two_tracks
 
 
@@ -172,7 +172,7 @@ class Bridge(nn.Module):
             self._gradient_norm = torch.linalg.vector_norm(gradient.detach())
 
     def _note(self, value: Tensor, squared_error: Tensor) -> None:
-        if torch.compiler.is_compiling() or not _in_transform():
+        if is_heard() and not _in_transform():
             self._squared_error = squared_error
             self._hard_norm = torch.linalg.vector_norm(value)
 

@@ -44,6 +44,7 @@ class _Open(threading.local):
     """The innermost open scope of each thread."""
 
     bag: Penalties | None = None
+    muted: bool = False
 
 
 _open = _Open()
@@ -154,6 +155,25 @@ def penalties(model: nn.Module | None = None) -> Iterator[Penalties]:
         _open.bag = outer
 
 
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Let no penalty of the code inside train or be collected: an extra look at layers whose call counts elsewhere.
+
+    Other than ``penalties()`` it may be opened inside compiled code.
+    """
+    outer = _open.muted
+    _open.muted = True
+    try:
+        yield
+    finally:
+        _open.muted = outer
+
+
+def is_heard() -> bool:
+    """Whether the running code is outside of every ``unheard`` scope."""
+    return not _open.muted
+
+
 def settle(module: nn.Module, path: Tensor, penalty: Tensor) -> Tensor:
     """Hand a penalty to the open scope, or let it ride on what lends the layer's gradient.
 
@@ -163,8 +183,11 @@ def settle(module: nn.Module, path: Tensor, penalty: Tensor) -> Tensor:
         penalty: shape ().
 
     Returns:
-        ``path``, or a view of it that also carries the penalty where no scope is open.
+        ``path``, or a view of it that also carries the penalty where no scope is open. In an ``unheard`` scope the
+        penalty is dropped.
     """
+    if _open.muted:
+        return path
     bag = _open.bag
     if bag is not None and not _in_backward():
         bag._add(module, penalty)

@@ -7,8 +7,6 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from hardgrad.montecarlo.objective import in_graph
-
 
 class MovingAverage(nn.Module):
     r"""The exponential average of what f was in earlier calls, kept in the ``state_dict``.
@@ -46,8 +44,9 @@ class MovingAverage(nn.Module):
         if not 0 <= decay < 1:
             raise ValueError(f"MovingAverage: decay must be at least 0 and below 1, got {decay}; 0.99 is usual")
         self.decay = decay
-        self.register_buffer("mean", torch.zeros((), dtype=torch.float64))
-        self.register_buffer("seen", torch.zeros((), dtype=torch.float64))
+        # Single precision: what compiled code does to a double of shape () is lost (torch 2.13).
+        self.register_buffer("mean", torch.zeros((), dtype=torch.float32))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.float32))
 
     def forward(self, context: Tensor) -> Tensor:
         """Return the average, shape (), zero before the first call; ``context`` gives dtype and device alone."""
@@ -61,12 +60,14 @@ class MovingAverage(nn.Module):
     @torch.no_grad()
     def observe(self, values: Tensor) -> None:
         """Take what f was into the average."""
-        transformed = in_graph() and not torch.compiler.is_compiling()
+        transformed = torch._C._are_functorch_transforms_active()  # its tensors must not outlive it
         if not self.training or values.numel() == 0 or transformed:
             return
-        self.mean.mul_(self.decay).add_((1 - self.decay) * values.mean().to(self.mean))
+        # Not in place: the backward of compiled code reads the buffer again (torch 2.13), and would find the average
+        # that has seen these values.
+        self.mean = self.decay * self.mean + (1 - self.decay) * values.mean().to(self.mean)
         # The average of ones: what is missing from a full weight.
-        self.seen.mul_(self.decay).add_(1 - self.decay)
+        self.seen = self.decay * self.seen + (1 - self.decay)
 
     def extra_repr(self) -> str:
         return f"decay={self.decay}"

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from hardgrad.montecarlo.discrete import Discrete
-from hardgrad.montecarlo.objective import Objective, evaluate_differentiable, in_graph, unheard, value_and_gradient
+from hardgrad.montecarlo.objective import Objective, evaluate_differentiable, in_graph, value_and_gradient
 from hardgrad.montecarlo.relaxed import softened
+from hardgrad.penalty import unheard
 
 # Cotangents of values and of slopes -> gradient with respect to the temperature.
 Pull = Callable[[Tensor, Tensor], Tensor]

@@ -72,9 +72,10 @@ def gumbel(
     check_count(samples, "samples", "gumbel")
     d = discrete(q, "gumbel", ("Bernoulli", "OneHotCategorical"))
     tau = temperature_of(temperature, d.logits, "gumbel")
-    scores = perturbed(d, d.noise(samples, generator))
+    u = d.noise(samples, generator)
+    scores = perturbed(d, u)
     soft = softened(d, scores, tau)
     if hard:
-        return through(f, hardened(d, scores), soft, d, "gumbel")
+        return through(f, hardened(d, u, scores), soft, d, "gumbel")
     call = evaluate_differentiable if wants_gradient(d) else evaluate
     return call(f, d.shown(soft), len(d.event_shape), "gumbel").mean(0)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from hardgrad.penalty import penalties
+from hardgrad.penalty import unheard
 
 Objective = Callable[[Tensor], Tensor]
 
@@ -84,18 +83,14 @@ def value_and_gradient(f: Objective, b: Tensor, event_dims: int, estimator: str)
     """
     if in_graph():
         # Neither torch.compile nor torch.func follows autograd.grad; the reverse holds for some user code.
-        value, pull = cast(Any, torch.func.vjp(lambda r: evaluate(f, r, event_dims, estimator), b.detach()))
+        with unheard():
+            value, pull = cast(Any, torch.func.vjp(lambda r: evaluate(f, r, event_dims, estimator), b.detach()))
         return value.detach(), pull(torch.ones_like(value))[0].detach()
     with torch.enable_grad(), unheard():
         leaf = b.detach().requires_grad_()
         value = evaluate_differentiable(f, leaf, event_dims, estimator)
         (gradient,) = torch.autograd.grad(value.sum(), leaf)
     return value.detach(), gradient
-
-
-def unheard() -> Any:
-    """A scope for extra evaluations of f: the penalties of layers inside it belong to the hard evaluation alone."""
-    return nullcontext() if torch.compiler.is_compiling() else penalties()
 
 
 def in_graph() -> bool:

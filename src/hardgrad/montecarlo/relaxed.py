@@ -22,10 +22,10 @@ def perturbed(d: Discrete, u: Tensor) -> Tensor:
     return d.logits - u.logit() if d.binary else d.logits + gumbel_of(u)
 
 
-def hardened(d: Discrete, scores: Tensor) -> Tensor:
-    """Return the sample that scores stand for, 0/1 or one-hot; it carries no gradient."""
-    scores = scores.detach()
-    return (scores > 0).to(scores.dtype) if d.binary else one_hot_of(scores)
+def hardened(d: Discrete, u: Tensor, scores: Tensor) -> Tensor:
+    """Return the sample that scores, made of uniforms ``u``, stand for, 0/1 or one-hot; it carries no gradient."""
+    # Not scores > 0: a probability of exactly 0 never fires, whatever its clamped logit says.
+    return (u < d.probs.detach()).to(scores.dtype) if d.binary else one_hot_of(scores.detach())
 
 
 def softened(d: Discrete, scores: Tensor, temperature: float | Tensor) -> Tensor:
