@@ -84,9 +84,11 @@ def _varies_less(*names: str) -> Callable[[Named], tuple[str, bool]]:
 
 
 def _ends_lower(*names: str) -> Callable[[Named], tuple[str, bool]]:
+    """Whether the last one's loss is the lowest."""
+
     def check(groups: Named) -> tuple[str, bool]:
         losses = ", ".join(f"{name} {_of(groups[name], 'loss'):.5f}" for name in names)
-        return f"loss: {losses}", _falls(groups, "loss", *names)
+        return f"loss: {losses}", _of(groups[names[-1]], "loss") < min(_of(groups[name], "loss") for name in names[:-1])
 
     return check
 
