@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from hardgrad.montecarlo.discrete import Discrete, discrete
+from hardgrad.montecarlo.discrete import discrete
 from hardgrad.montecarlo.lend import estimate
 from hardgrad.montecarlo.objective import Objective, evaluate
 
@@ -46,42 +46,45 @@ def arms(q: Distribution, f: Objective, samples: int = 4, *, generator: torch.Ge
     if samples < 2:
         raise ValueError(f"arms: samples must be at least 2, got {samples}; there is no other draw to be unlike")
     d = discrete(q, "arms", ("Bernoulli",))
-    b = draw_apart(d, samples, generator)
+    probs = d.probs.detach()
+    rarer = torch.minimum(probs, d.others.detach())
+    b = draw_apart(d.noise(samples, generator), probs, rarer)
     values = evaluate(f, d.shown(b), len(d.event_shape), "arms")
     seen = values.detach()
+    apart = d.over_event((seen - seen.mean(0)) / (samples - 1))
     # The differences from the mean add up to nothing but rounding, which centring b keeps away from certain units.
-    unlike = (d.over_event(seen - seen.mean(0)) * (b - d.probs.detach())).sum(0) / (samples - 1)
-    return estimate(values, d, unlike * undo_correlation(d, samples), "arms")
+    gradient = (apart * (b - probs)).sum(0) * undo_correlation(rarer, samples)
+    return estimate(values, d, gradient, "arms")
 
 
-def draw_apart(d: Discrete, samples: int, generator: torch.Generator | None) -> Tensor:
-    r"""Return negatively correlated draws of the right marginal law, shape ``(samples, *logits.shape)``.
+def draw_apart(u: Tensor, probs: Tensor, rarer: Tensor) -> Tensor:
+    r"""Return negatively correlated draws of the right marginal law.
 
     A point :math:`x` of the simplex, uniform, gives n uniforms :math:`(1 - x_k)^{n-1}` that cannot all be small. The
     rarer outcome of a unit is what falls below its probability; that way round the correlation is the stronger one.
+
+    Args:
+        u: independent uniforms in (0, 1), shape ``(n, *probs.shape)``.
+        probs: of 1.
+        rarer: of the rarer outcome.
     """
-    # n independent exponentials, divided by their sum, are that point.
-    exponentials = -d.noise(samples, generator).log()
-    total = exponentials.sum(0)
+    # n independent exponentials, divided by their sum, are that point. These are their negatives.
+    logs = u.log()
+    total = logs.sum(0)
     # One minus a share, as the others' share: of two it is exact, however rare the outcome is.
-    others = exponentials.flip(0) if samples == 2 else total - exponentials
-    rare = others < total * _rarer(d).pow(1 / (samples - 1))
-    return torch.where(d.probs.detach() > 0.5, ~rare, rare).to(exponentials.dtype)
+    others = logs.flip(0) if len(u) == 2 else total - logs
+    rare = others > total * rarer.pow(1 / (len(u) - 1))
+    return (rare != (probs > 0.5)).to(u.dtype)
 
 
-def undo_correlation(d: Discrete, samples: int) -> Tensor:
-    r"""Return :math:`1 / (1 - \rho)` of each unit, from its probability: between 1/2 and 1, 1 where n is large.
+def undo_correlation(rarer: Tensor, samples: int) -> Tensor:
+    r"""Return :math:`1 / (1 - \rho)` of each unit: between 1/2 and 1, 1 where n is large.
 
     With m the probability of the rarer outcome, two draws share it with probability
     :math:`\max(0, 2 m^{1/(n-1)} - 1)^{n-1}`.
     """
-    rarer = _rarer(d)
     safe = rarer.clamp(min=torch.finfo(rarer.dtype).tiny)
     # In logarithms: 2 m^(1/(n-1)) - 1 is near 1 for large n, and its rounding would be raised to the power n - 1.
     root = 2 * (safe.log() / (samples - 1)).expm1()
     both = ((samples - 1) * root.clamp(min=-1).log1p()).exp()  # -1 at the least: no pair can share it
     return (1 - rarer) / (1 - both / safe)
-
-
-def _rarer(d: Discrete) -> Tensor:
-    return torch.minimum(d.probs, d.others).detach()

@@ -20,11 +20,14 @@ Tunable = tuple[Tensor, Tensor, Pull]
 
 
 def network_at(network: nn.Module, d: Discrete, z: Tensor, learn: bool, estimator: str) -> tuple[Tensor, Tensor]:
-    """Return a network's values at scores and its slopes there, which carry its weights' gradient if it learns."""
+    """Return a network's values at scores and its slopes there, which carry its weights' gradient if it learns.
+
+    An outcome that cannot happen has scores of -inf, which a network would turn into NaN: it is shown zero instead. Its
+    slope there belongs to nothing.
+    """
     weights = next((p for p in network.parameters() if p.is_floating_point()), d.given)
 
-    # An outcome that cannot happen has scores of -inf, which a network would turn into NaN. Not inside ``at``: there it
-    # would be differentiated, twice where the network learns.
+    # Not inside ``at``: there it would be differentiated, twice where the network learns.
     seen = torch.nan_to_num(z.detach(), nan=torch.nan, posinf=0.0, neginf=0.0)
 
     def at(s: Tensor) -> Tensor:
@@ -43,7 +46,6 @@ def network_at(network: nn.Module, d: Discrete, z: Tensor, learn: bool, estimato
                     "back to them; do not detach them"
                 )
             (slope,) = torch.autograd.grad(value.sum(), leaf, create_graph=learn, materialize_grads=True)
-    slope = slope * (seen == z)  # none where the network was shown something else
     return (value, slope) if learn else (value.detach(), slope.detach())
 
 

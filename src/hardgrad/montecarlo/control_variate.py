@@ -60,15 +60,17 @@ class Scores:
     Args:
         b: 0/1 or one-hot, shape ``(samples, *logits.shape)``.
         probs: the probabilities, the logits' shape.
+        beside: b less its probabilities: the derivative of log q(b) with respect to the logits.
         z: the scores, then those that agree with b unless they are the same; shape ``(k * samples, *logits.shape)``.
-        along: the derivative of the agreeing scores with respect to their own logit, at fixed b; the shape of b.
-        tied: whether they are the same.
+        lag: one less the derivative of the agreeing scores with respect to their own logit, at fixed b; the shape of b.
+        tied: whether the agreeing scores are the scores.
     """
 
     b: Tensor
     probs: Tensor
+    beside: Tensor
     z: Tensor
-    along: Tensor
+    lag: Tensor
     tied: bool
 
 
@@ -101,7 +103,8 @@ def controlled(
     scores = draw_scores(d, samples, tied, generator)
     values = evaluate(f, d.shown(scores.b), len(d.event_shape), estimator)
     gradient, penalty = _gradient_and_penalty(f, values.detach(), d, scores, control, estimator)
-    result = estimate(values, d, gradient.mean(0), estimator)
+    gradient = gradient.squeeze(0) if samples == 1 else gradient.mean(0)
+    result = estimate(values, d, gradient, estimator)
     return result if control.owner is None or penalty is None else settle(control.owner, result, penalty)
 
 
@@ -112,19 +115,21 @@ def draw_scores(d: Discrete, samples: int, tied: bool, generator: torch.Generato
     # Not z > 0: a probability of exactly 0 never fires, whatever its clamped logit says.
     b = (u < probs).to(z.dtype) if d.binary else one_hot_of(z)
     again = z if tied else agreeing(d, b, d.noise(samples, generator))
-    return Scores(b, probs, z if tied else torch.cat([z, again]), slope_along_logits(d, b, again), tied)
+    beside = b - probs
+    return Scores(b, probs, beside, z if tied else torch.cat([z, again]), lag_of(d, beside, again), tied)
 
 
-def slope_along_logits(d: Discrete, b: Tensor, again: Tensor) -> Tensor:
-    r"""Return the derivative of agreeing scores with respect to their logits, the noise and b held fixed.
+def lag_of(d: Discrete, beside: Tensor, again: Tensor) -> Tensor:
+    r"""Return one less the derivative of agreeing scores with respect to their logits, the noise and b held fixed.
 
-    0/1: :math:`P(b)\,(1 - e^{-|\tilde z|})`. One-hot: :math:`1 - e^{\tilde z_i - \max_j \tilde z_j}`, zero for the
-    outcome drawn; diagonal because logits are log-probabilities here, so that the law of the maximum does not depend on
-    them.
+    The derivative is, for 0/1, :math:`P(b)\,(1 - e^{-|\tilde z|})`; for one-hot
+    :math:`1 - e^{\tilde z_i - \max_j \tilde z_j}`, zero for the outcome drawn, and diagonal because logits are
+    log-probabilities here, so that the law of the maximum does not depend on them.
     """
     if d.binary:
-        return (1 - (b - d.probs.detach()).abs()) * (1 - (-again.abs()).exp())
-    return 1 - (again - again.amax(-1, keepdim=True)).exp()
+        falling = (-again.abs()).exp()
+        return torch.lerp(falling, torch.ones_like(falling), beside.abs())  # one less P(b) is how far b is from p
+    return (again - again.amax(-1, keepdim=True)).exp()
 
 
 def _gradient_and_penalty(
@@ -158,12 +163,12 @@ def _gradient_and_penalty(
 
 def _combine(d: Discrete, scores: Scores, values: Tensor, value: Tensor, slope: Tensor) -> Tensor:
     """The gradient of each sample with respect to the logits, from f's values and from c's values and slopes."""
-    beside = scores.b - scores.probs
     if scores.tied:
-        gradient = d.over_event(values - value) * beside + (1 - scores.along) * slope
+        gradient = d.over_event(values - value) * scores.beside + scores.lag * slope
     else:
         free, again = slope.chunk(2)
-        gradient = d.over_event(values - value.chunk(2)[1]) * beside + free - scores.along * again
+        path = torch.where(d.logits.isfinite(), free - again + scores.lag * again, 0)  # none where nothing can happen
+        gradient = d.over_event(values - value.chunk(2)[1]) * scores.beside + path
     # What moves all log-probabilities of a unit alike moves nothing: noise that is not in the result.
     return gradient if d.binary else gradient - scores.probs * gradient.sum(-1, keepdim=True)
 
@@ -172,10 +177,11 @@ def _transpose(d: Discrete, scores: Scores, w: Tensor) -> tuple[Tensor, Tensor]:
     """The cotangents of c's values and slopes, given that of the gradient: ``_combine`` is linear in both."""
     if not d.binary:
         w = w - (scores.probs * w).sum(-1, keepdim=True)
-    by_value = -d.sum_event(w * (scores.b - scores.probs))
+    by_value = -d.sum_event(w * scores.beside)
     if scores.tied:
-        return by_value, w * (1 - scores.along)
-    return torch.cat([torch.zeros_like(by_value), by_value]), torch.cat([w, -w * scores.along])
+        return by_value, w * scores.lag
+    w = torch.where(d.logits.isfinite(), w, 0)
+    return torch.cat([torch.zeros_like(by_value), by_value]), torch.cat([w, (scores.lag - 1) * w])
 
 
 def learns(t: Tensor) -> bool:

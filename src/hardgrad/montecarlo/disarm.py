@@ -50,7 +50,8 @@ def disarm(q: Distribution, f: Objective, *, samples: int = 1, generator: torch.
     # The twin is written so that a probability of exactly 1 always fires, as one of 0 never does.
     b = torch.cat([u < probs, u > others]).to(u.dtype)
     values = evaluate(f, d.shown(b), len(d.event_shape), "disarm")
-    value, twin = values.detach().chunk(2)
+    value, twin = (values.detach() / 2).chunk(2)
     here, there = b.chunk(2)
-    gradient = (d.over_event(value - twin) * (here - there)).mean(0) * torch.maximum(probs, others) / 2
+    gradient = d.over_event(value - twin) * (here - there) * torch.maximum(probs, others)
+    gradient = gradient.squeeze(0) if samples == 1 else gradient.mean(0)
     return estimate(values, d, gradient, "disarm")
