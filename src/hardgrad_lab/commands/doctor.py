@@ -211,7 +211,9 @@ def _entry(name: str, path: Path, options: BankOptions, console: Console) -> Non
         warm_up=case.warm_up if options.warm_up is None else options.warm_up,
         budget=case.budget if options.budget is None else options.budget,
     )
-    _examined(case, every_candidate(case, seed=options.seed), Asked(draws=options.draws, seed=options.seed), console).save(path)
+    _examined(
+        case, every_candidate(case, seed=options.seed), Asked(draws=options.draws, seed=options.seed), console
+    ).save(path)
 
 
 def _watch(layer: str, path: Path, options: BankOptions) -> None:

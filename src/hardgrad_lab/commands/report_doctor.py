@@ -20,6 +20,7 @@ def report_doctor(*, results: Path = Path("results/doctor"), out: Path | None = 
         A Markdown file whose blocks, from <!-- doctor: NAME --> to <!-- end -->, are written anew; pictures go to
         pictures/ beside it.
     """
+    from hardgrad_lab.doctor.bank import NAMES
     from hardgrad_lab.doctor.record import load_all
     from hardgrad_lab.doctor.watched import load_watched
     from hardgrad_lab.report.doctor import write_examination
@@ -27,7 +28,7 @@ def report_doctor(*, results: Path = Path("results/doctor"), out: Path | None = 
     from hardgrad_lab.report.records import NoRecordsError
 
     console = Console()
-    found, watched = load_all(results), load_watched(results)
+    found, watched = load_all(results, NAMES), load_watched(results)
     if not found and not watched:
         raise NoRecordsError(f"no records of the doctor in {results}. Make some with: hardgrad doctor bank")
     folder = results / "report" if out is None else out

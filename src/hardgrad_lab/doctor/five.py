@@ -111,6 +111,7 @@ def black_box() -> Case:
         function=coded_bits,
         inputs=walk - walk.mean(-1, keepdim=True),
         objective=lambda bits: bits.squeeze(-1),
+        warm_up=3000,  # its outputs are counts of a few bits, which a network reaches late
         budget=50_000,  # plain Python is slow
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -167,17 +168,24 @@ def nearest_code() -> Case:
 def kmeans() -> Case:
     """A palette of three colours for eight pixels."""
     generator = seeded(20)
-    picture = torch.rand(ROWS, 8, 3, generator=generator)
+    picture = torch.rand(8, 8, 3, generator=generator)
 
     def loss(reduced: Tensor) -> Tensor:
         return (reduced - picture).square().sum((-2, -1))
 
-    x = picture + 0.1 * torch.randn(ROWS, 8, 3, generator=generator)
+    x = picture + 0.1 * torch.randn(8, 8, 3, generator=generator)
     return _case(
         "kmeans", "Eight pixels in the three colours of their clusters; the squared error to the picture.",
-        partial(hg.hard.kmeans, k=3), x, loss,
+        partial(hg.hard.kmeans, k=3), x, loss, budget=100_000,
     )  # fmt: skip
 
 
-def _case(name: str, about: str, function: object, x: Tensor, loss: object) -> Case:
-    return Case(name=name, title=name, about=about, function=function, inputs=x, objective=loss)  # type: ignore[arg-type]
+def _case(
+    name: str,
+    about: str,
+    function: Callable[[Tensor], Tensor],
+    x: Tensor,
+    loss: Callable[[Tensor], Tensor],
+    budget: int = 200_000,
+) -> Case:
+    return Case(name=name, title=name, about=about, function=function, inputs=x, objective=loss, budget=budget)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -67,11 +68,16 @@ class Examination:
             raise RecordError(f"{path} is a record of another shape ({error}); examine again") from None
 
 
-def load_all(folder: Path) -> dict[str, Examination]:
+def load_all(folder: Path, order: Sequence[str] = ()) -> dict[str, Examination]:
     """Return every examination in a folder, by its name.
+
+    Args:
+        folder: of the records.
+        order: names to put first, in this order; the others follow by the alphabet.
 
     Raises:
         RecordError: if one cannot be read.
     """
     paths = [path for path in sorted(folder.glob("*.json")) if FORMAT in path.read_text(encoding="utf-8")[:64]]
-    return {found.name: found for found in map(Examination.load, paths)}
+    found = {each.name: each for each in map(Examination.load, paths)}
+    return {name: found[name] for name in dict.fromkeys([*order, *found]) if name in found}

@@ -14,7 +14,8 @@ from hardgrad_lab.doctor.images import codec, pictures
 
 ROWS = 16
 ALPHABET = "abcd"
-WORDS = ("abca", "dcba", "bbad", "cadb")
+LETTERS = 3
+WORDS = ("abc", "dca", "bba", "cad", "add", "bcd", "dab", "cbc")
 
 
 def latent_bits(folder: Path | None) -> Case:
@@ -66,20 +67,20 @@ def oscillator() -> Case:
 
 
 def edit_distance() -> Case:
-    """A word of four letters, drawn letter by letter, against a wanted one: a program on strings."""
+    """A word of three letters, drawn letter by letter, against a wanted one: a program on strings."""
     generator = seeded(6)
-    logits = torch.randn(len(WORDS), 4, len(ALPHABET), generator=generator)
+    logits = torch.randn(len(WORDS), LETTERS, len(ALPHABET), generator=generator)
     q = Independent(Categorical(logits=logits), 1)
 
     def loss(letters: Tensor) -> Tensor:
-        flat = letters.reshape(-1, len(WORDS), 4).tolist()
+        flat = letters.reshape(-1, len(WORDS), LETTERS).tolist()
         found = [[edits("".join(ALPHABET[i] for i in word), WORDS[row]) for row, word in enumerate(s)] for s in flat]
         return torch.tensor(found, dtype=torch.float32).reshape(letters.shape[:-1])
 
     return Case(
         name="edit-distance",
         title="edit distance",
-        about="A word of four letters drawn from probabilities; the edits that turn it into the wanted word.",
+        about="A word of three letters drawn from probabilities; the edits that turn it into the wanted word.",
         function=loss,
         inputs=q,
     )
