@@ -55,8 +55,13 @@ def test_what_is_kept_for_backward_is_counted_in_bytes() -> None:
 
     one, two = kept(lambda t: t.clamp(-1, 1).exp()), kept(lambda t: t.clamp(-1, 1).exp().neg().exp())
     assert two - one == 16 * 100 * 4
-    small = hg.Bridge(lambda t: t * 1, nn.Sequential(nn.Linear(100, 100)))
-    assert kept(small) < 100 * 100 * 4
+
+    class Affine(nn.Linear):
+        """Not a plain linear layer to a bridge, which then calls it with detached weights."""
+
+    for network in (nn.Linear(100, 100), Affine(100, 100)):
+        assert kept(hg.Bridge(lambda t: t * 1, nn.Sequential(network))) < 100 * 100 * 4
+    assert kept(nn.Linear(100, 100)) < 100 * 100 * 4
 
 
 def test_refusals_are_rows_in_the_candidates_own_words() -> None:

@@ -84,6 +84,28 @@ def test_the_way_with_less_noise_is_taken() -> None:
     assert truth_of(hg.hard.sign, many, objective=lambda y: y.sum(-1))[0].kind in WAYS
 
 
+def test_no_event_is_no_precision() -> None:
+    """A jump three sigma away, at one of twenty coordinates: the few noises that differences pay for do not meet it."""
+
+    def jump(x: Tensor) -> Tensor:
+        return 1000.0 * (x[:, :1] > 3)
+
+    x = torch.zeros(2, 20)
+    truth, found = truth_of(jump, x, sigma=1.0, objective=lambda y: y.sum(-1))
+    assert truth.kind == "long run"
+    density = 1000 * math.exp(-4.5) / math.sqrt(2 * math.pi)
+    expected = torch.zeros(2, 20)
+    expected[:, 0] = density
+    assert float((found - expected).norm()) < 4.5 * truth.standard_error
+
+
+def test_a_long_run_leans_on_what_it_found() -> None:
+    """A linear objective of thresholds: past the first round little noise is left. Without, 1 % takes 32000."""
+    truth, _ = truth_of(hg.hard.step, truth="long run")
+    assert truth.evaluations <= 16_000
+    assert truth.standard_error < 0.01 * truth.norm
+
+
 def test_rows_do_not_share_their_noise_nor_their_objective() -> None:
     """One row of large gradients beside one of small: each is found, though they are estimated together."""
     scale = torch.tensor([[100.0], [0.1]])

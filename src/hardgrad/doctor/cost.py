@@ -98,17 +98,17 @@ def _bytes_kept(subject: Subject, noise: Tensor) -> int | None:
     kept: dict[int, int] = {}
 
     def pack(t: Tensor) -> Tensor:
-        if not (t.is_leaf and t.requires_grad):
+        root = t if t._base is None else t._base  # of a weight that was transposed, or detached
+        if not (root.is_leaf and root.requires_grad):
             kept[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
         return t
 
     try:
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-            _, bag = subject.gradients(subject.fresh(), noise)
+            subject.gradients(subject.fresh(), noise)
     except RuntimeError:
         return None
-    weights = {p.untyped_storage().data_ptr() for module in bag.modules() for p in module.parameters()}
-    return sum(size for pointer, size in kept.items() if pointer not in weights)
+    return sum(kept.values())
 
 
 def _peak(run: Callable[[], object], device: torch.device) -> int | None:
