@@ -41,7 +41,7 @@ def disarm(q: Distribution, f: Objective, *, samples: int = 1, generator: torch.
         >>> loss.mean().backward(); logits.grad.shape
         torch.Size([4, 3])
 
-    Source: Dong, Mnih and Tucker 2020 (arXiv 2006.10680), equation 7; found independently by Yin et al. 2020.
+    Source: Dong, Mnih and Tucker 2020 (arXiv 2006.10680).
     """
     if samples < 1:
         raise ValueError(f"disarm: samples must be at least 1 pair, got {samples}")
