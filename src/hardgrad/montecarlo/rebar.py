@@ -100,8 +100,8 @@ def rebar(
         >>> loss.mean().backward(); logits.grad.shape, control.scale.grad.shape
         (torch.Size([4, 3]), torch.Size([]))
 
-    Source: Tucker et al. 2017 (arXiv 1703.07370), z~ tied to z as in its appendix G; temperature and scale learnt by the
-    variance of the gradient, as there.
+    Source: Tucker et al. 2017 (arXiv 1703.07370), z~ tied to z as in its appendix G; temperature and scale learnt
+    by the variance of the gradient, as there.
     """
     d = discrete(q, "rebar", ("Bernoulli", "OneHotCategorical"))
     if control is None:
