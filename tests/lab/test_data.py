@@ -5,7 +5,9 @@ from __future__ import annotations
 import http.server
 import os
 import pickle
+import tarfile
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -433,14 +435,14 @@ def test_the_middle_of_a_picture_is_read_and_no_more(tmp_path: Path) -> None:
 def test_a_large_jpeg_is_decoded_small_at_the_right_place(tmp_path: Path) -> None:
     slope = np.linspace(0, 255, 800).astype(np.uint8)
     Image.fromarray(np.broadcast_to(slope, (600, 800)).copy()).save(tmp_path / "slope.jpg", quality=95)
-    small = folder.read(tmp_path / "slope.jpg", 32, folder.Middle(), torch.empty(0)).astype(float)
-    # The middle 600 of 800 columns, in 32 steps of 18.75; the value at a step's middle
-    expected = 255 / 799 * (100 + 18.75 * (np.arange(32) + 0.5) - 0.5)
+    small = folder.read(tmp_path / "slope.jpg", 64, folder.Middle(), torch.empty(0)).astype(float)
+    # The middle 600 of 800 columns, in 64 steps of 9.375; the value at a step's middle
+    expected = 255 / 799 * (100 + 9.375 * (np.arange(64) + 0.5) - 0.5)
     assert np.abs(small[:, :, 0] - expected).max() < 1.5
     with Image.open(tmp_path / "slope.jpg") as picture:
-        drafted, box = folder._decoded(picture, (100.0, 0.0, 700.0, 600.0), 32)
-    assert drafted.size == (100, 75)
-    assert box == (12.5, 0.0, 87.5, 75.0)
+        drafted, box = folder._decoded(picture, (100.0, 0.0, 700.0, 600.0), 64)
+    assert drafted.size == (200, 150)  # a quarter; an eighth would be 75 high, less than twice 64
+    assert box == (25.0, 0.0, 175.0, 150.0)
 
 
 def test_a_random_part_keeps_within_the_picture_and_its_ranges() -> None:
@@ -581,8 +583,35 @@ def test_an_archive_is_fetched_unpacked_and_its_members_checked(tmp_path: Path) 
     (tmp_path / cifar10.PICKLES / "data_batch_1").unlink()
     with pytest.raises(MissingDataError, match=r"no CIFAR-10 file data_batch_1(?s:.)*or move cifar-10-batches-py away"):
         cifar10.load(Root(folder=tmp_path, download=True), "train", kind)
-    with pytest.raises(DamagedDataError, match="is there but incomplete; move it away"):
-        unpack(tmp_path / "small.tar.gz", tmp_path / cifar10.PICKLES)
+    unpack(tmp_path / "small.tar.gz", tmp_path / cifar10.PICKLES)  # does not mix two of them
+    assert not (tmp_path / cifar10.PICKLES / "data_batch_1").exists()
+
+
+def test_two_processes_may_unpack_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches(tmp_path, "archive")
+
+    def slow(archive: Path, aside: Path) -> None:
+        monkeypatch.undo()
+        unpack(archive, tmp_path / cifar10.PICKLES)  # the other process, from first to last
+        (aside / cifar10.PICKLES).mkdir()
+
+    monkeypatch.setattr("hardgrad_lab.data.download._extract", slow)
+    unpack(tmp_path / "small.tar.gz", tmp_path / cifar10.PICKLES)
+    assert (tmp_path / cifar10.PICKLES / "test_batch").is_file()
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_an_archive_without_its_folder_or_with_a_way_out_is_refused(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
+        archive.add(__file__, arcname="../outside")
+    with pytest.raises(DamagedDataError, match=r"a\.tar\.gz cannot be unpacked"):
+        unpack(tmp_path / "a.tar.gz", tmp_path / "inner/folder")
+    assert not (tmp_path / "outside").exists()
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as zipped:
+        zipped.write(__file__, "other/file")
+    with pytest.raises(DamagedDataError, match=r"a\.zip cannot be unpacked"):
+        unpack(tmp_path / "a.zip", tmp_path / "inner/folder")
+    assert list((tmp_path / "inner").iterdir()) == []
 
 
 def test_a_damaged_archive_leaves_nothing_behind(tmp_path: Path) -> None:

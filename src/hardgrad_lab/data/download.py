@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from hardgrad_lab.data.checksum import algorithm_of
 from hardgrad_lab.data.errors import DamagedDataError, MissingDataError
-from hardgrad_lab.runs.atomic import sweep, write_atomically
+from hardgrad_lab.runs.atomic import write_atomically
 
 TIMEOUT_S = 30.0
 CHUNK = 1 << 20  # bytes
@@ -38,7 +38,6 @@ def fetch(urls: Sequence[str], path: Path, digest: str = "") -> None:
         MissingDataError: if no address gave it, with the reason for each, and whether there is a network at all.
     """
     failures: list[tuple[str, Exception]] = []
-    sweep(path)
     for url in urls:
         print(f"fetching {url} to {path}", file=sys.stderr)
         try:
@@ -80,27 +79,36 @@ def _unreachable(error: Exception) -> bool:
 def unpack(archive: Path, folder: Path) -> None:
     """Unpack the folder of that name from a tar or zip archive, whole or not at all.
 
+    Several processes may do it at once: the first to finish wins.
+
     Args:
         archive: the file; its members lie in one folder, called as ``folder`` is.
-        folder: what is made, beside other folders that are left as they are.
+        folder: what is made. If it is there it is left as it is.
 
     Raises:
-        DamagedDataError: if the archive cannot be read or holds no such folder, or if ``folder`` is there already, so
-            that unpacking would mix two of them.
+        DamagedDataError: if the archive cannot be read or holds no such folder.
     """
     if folder.exists():
-        raise DamagedDataError(f"data: {folder} is there but incomplete; move it away to have it unpacked again")
+        return
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.tmp-", dir=folder.parent))
     try:
         _extract(archive, aside)
-        (aside / folder.name).rename(folder)
+        _put(aside / folder.name, folder)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, FileNotFoundError) as error:
         raise DamagedDataError(
             f"data: {archive} cannot be unpacked ({error}); move it away and let it be fetched again with --download"
         ) from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _put(ready: Path, folder: Path) -> None:
+    try:
+        ready.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # nobody else has put it there meanwhile
+            raise
 
 
 def _extract(archive: Path, folder: Path) -> None:

@@ -46,6 +46,10 @@ class Images:
     def __len__(self) -> int:
         return len(self.x)
 
+    def to(self, device: torch.device) -> Images:
+        """Return the rows on a device, for an evaluation that comes again and again."""
+        return Images(x=self.x.to(device), y=self.y.to(device), classes=self.classes, what=self.what)
+
     def take(self, index: Tensor | slice, what: str) -> Images:
         """Return some of the rows, and say which."""
         return Images(x=self.x[index], y=self.y[index], classes=self.classes, what=f"{self.what}: {what}")

@@ -21,7 +21,7 @@ import torch
 from hardgrad_lab.data.errors import DataError
 from hardgrad_lab.data.folder import TRIES, Listing, Middle, read
 from hardgrad_lab.data.images import Images
-from hardgrad_lab.runs.atomic import sweep, write_atomically
+from hardgrad_lab.runs.atomic import write_atomically
 
 AT_ONCE = 256  # pictures in memory while the file is written
 
@@ -49,7 +49,6 @@ def decoded(listing: Listing, *, side: int, cache: Path, crop: Middle | None = N
     shape = (len(listing), 3, side, side)
     if not path.is_file():
         _require_room(path.parent, int(np.prod(shape)))
-        sweep(path)
         with ThreadPoolExecutor(workers or os.cpu_count() or 1) as threads:
             write_atomically(path, lambda file: _write(file, listing, side, crop, threads))
     mapped = np.load(path, mmap_mode="c")

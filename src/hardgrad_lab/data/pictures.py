@@ -101,9 +101,10 @@ class Pictures:
         """
         while len(self._pending) <= self._ahead:
             self._pending.append(self._begin())
-        pending = self._pending.popleft()
+        pending = self._pending[0]
         for reader in pending.readers:
             reader.result()
+        self._pending.popleft()  # not before it is whole, so that asking again after an error gives the same error
         x, y = self._upload(pending.x), self._upload(pending.y)
         place = self.place
         self._generator.manual_seed(seed_of("show", self.order.seed, place.epoch, place.step, self.order.rank))

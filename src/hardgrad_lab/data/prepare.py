@@ -30,7 +30,6 @@ def scaled(x: Tensor, generator: torch.Generator) -> Tensor:
     return x.float() / 255
 
 
-@dataclass(frozen=True)
 class Standardised:
     """(x / 255 - mean) / std, channel by channel.
 
@@ -43,14 +42,14 @@ class Standardised:
         tensor([[[[-1.,  1.]]]])
     """
 
-    mean: Sequence[float]
-    std: Sequence[float]
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        self._mean, self._std = (torch.tensor(values).view(-1, 1, 1) * 255 for values in (mean, std))
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
         del generator
-        # Made anew for each batch: keeping them by device would save two small copies a block of batches.
-        mean, std = (torch.tensor(values, device=x.device).view(-1, 1, 1) * 255 for values in (self.mean, self.std))
-        return (x.float() - mean) / std
+        if self._mean.device != x.device:  # once: a copy to a GPU for every batch would wait for all that it has to do
+            self._mean, self._std = self._mean.to(x.device), self._std.to(x.device)
+        return (x.float() - self._mean) / self._std
 
 
 @dataclass(frozen=True)
