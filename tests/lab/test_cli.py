@@ -41,7 +41,7 @@ def hardgrad(*words: str) -> subprocess.CompletedProcess[str]:
 def test_help_imports_neither_torch_nor_matplotlib() -> None:
     program = (
         "import sys; from hardgrad_lab.cli import main\n"
-        "for words in ('--help', 'reproduce --help', 'reproduce sorting --help', 'report --help'):\n"
+        "for words in ('--help', 'reproduce --help', 'reproduce sorting --help', 'report --help', 'doctor --help'):\n"
         "    assert main(words.split()) == 0\n"
         "heavy = {'torch', 'matplotlib', 'numpy', 'hardgrad', 'jinja2'} & sys.modules.keys()\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)"

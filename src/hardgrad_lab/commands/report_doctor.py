@@ -17,8 +17,8 @@ def report_doctor(*, results: Path = Path("results/doctor"), out: Path | None = 
     out
         Folder for the pages; by default ``report`` in the folder of the records.
     guide
-        A Markdown file whose blocks, from <!-- doctor: NAME --> to <!-- end -->, are written anew; pictures go to
-        pictures/ beside it.
+        A Markdown file whose marked blocks are written anew, such as docs/which-estimator.md; pictures go to pictures/
+        beside it.
     """
     from hardgrad_lab.doctor.bank import NAMES
     from hardgrad_lab.doctor.record import load_all
