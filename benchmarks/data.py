@@ -4,20 +4,24 @@ Usage: python benchmarks/data.py [--rounds 15] [--data FOLDER]
 
 - a density model of two hidden layers on batches of 100 digits, binarized anew at every visit;
 - a small residual network on batches of 128 pictures of 32 x 32, shifted and mirrored;
-- where a folder of data is given, reading and decoding photographs in 1, 2 and 4 threads, in pictures a second.
+- where a folder of data is given: photographs of about 500 x 375, a random part of each to 224 x 224, decoded in a
+  thread or in a process beside a thread that computes. What Python's lock costs is what the thread falls behind.
 
-Rounds of both feeds take turns. The ratio is the median over rounds of their times, so a machine that slows down slows
-both.
+Rounds of two contestants take turns. The ratio is the median over rounds of their times, so a machine that slows down
+slows both.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import multiprocessing
 import statistics
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,9 +29,8 @@ from torch import Tensor, nn
 
 import hardgrad as hg
 from hardgrad_lab.data.binarized import draw
-from hardgrad_lab.data.folder import find
+from hardgrad_lab.data.folder import TRIES, Anywhere, find, read
 from hardgrad_lab.data.images import Images
-from hardgrad_lab.data.pictures import Pictures
 from hardgrad_lab.data.prepare import CIFAR10_MEAN, CIFAR10_STD, InTurn, Shifted, Standardised, mirrored
 from hardgrad_lab.data.root import Root
 from hardgrad_lab.data.stream import Resident
@@ -108,19 +111,40 @@ def compare(name: str, stream: Resident, loss: nn.Module, rounds: int) -> None:
         )
 
 
-def decoding(folder: Path, rounds: int) -> None:
-    """Threads take turns, each round 16 batches of 32 pictures at 224 x 224, cut at random."""
+def decode(folder: Path, stop: Any, count: Any) -> None:
+    """Read pictures until told to stop, in a thread or a process of its own."""
     listing = find(Root(folder=folder), "photos/imagenet-det10", "train")
-    rates: dict[int, list[float]] = {1: [], 2: [], 4: []}
-    for seed in range(rounds):
-        for workers, speeds in rates.items():
-            stream = Pictures(listing, side=224, batch=32, seed=seed, workers=workers)
-            began = time.perf_counter()
-            seen = sum(len(stream.batch()[0]) for _ in range(16))
-            speeds.append(seen / (time.perf_counter() - began))
-            stream.close()
-    for workers, speeds in rates.items():
-        print(f"photographs of 500 x 375 to 224 x 224, {workers} threads: {statistics.median(speeds):6.0f} a second")
+    chance = torch.rand(TRIES, 4)
+    while not stop.is_set():
+        read(listing.path(count.value % len(listing)), 224, Anywhere(), chance)
+        count.value += 1
+
+
+def beside(folder: Path, threaded: bool) -> tuple[float, float]:
+    """Matrix products a second here, and pictures a second in another thread or process."""
+    count = multiprocessing.Value("i", 0)
+    stop = threading.Event() if threaded else multiprocessing.Event()
+    worker = (threading.Thread if threaded else multiprocessing.Process)(target=decode, args=(folder, stop, count))
+    worker.start()
+    while not count.value:
+        time.sleep(0.01)
+    a, products, first, began = torch.rand(400, 400), 0, count.value, time.perf_counter()
+    while time.perf_counter() < began + 1:
+        a @ a
+        products += 1
+    passed, pictures = time.perf_counter() - began, count.value - first
+    stop.set()
+    worker.join()
+    return products / passed, pictures / passed
+
+
+def decoding(folder: Path, rounds: int) -> None:
+    pairs = [[beside(folder, threaded) for threaded in (True, False)] for _ in range(rounds)]
+    for which, column in zip(("thread", "process"), zip(*pairs, strict=True), strict=True):
+        products, decoded = (statistics.median(values) for values in zip(*column, strict=True))
+        print(
+            f"pictures decoded in a {which:8} {decoded:5.0f} a second, beside {products:5.0f} products of matrices here"
+        )
 
 
 def main() -> None:
