@@ -164,7 +164,7 @@ def draw(grey: Tensor, generator: torch.Generator) -> Tensor:
         tensor([0., 1.])
     """
     # Sixteen random bits a pixel, four pixels a draw. With torch.rand, the binarization of a batch of 100 digits took a
-    # tenth of the time of a whole step of a density model on a CPU; this takes a third of that. The bits are signed, so
+    # tenth of the time of a whole step of a dense autoencoder on a CPU; this takes half of that. The bits are signed, so
     # the bound is 257 * grey shifted down by 2^15; the highest draw counts as the second highest, so that 255 is sure.
     words = torch.empty((grey.numel() + 3) // 4, dtype=torch.int64, device=grey.device)
     words.random_(-(2**63), None, generator=generator)
