@@ -164,8 +164,8 @@ def draw(grey: Tensor, generator: torch.Generator) -> Tensor:
         tensor([0., 1.])
     """
     # Sixteen random bits a pixel, four pixels a draw. With torch.rand, the binarization of a batch of 100 digits took a
-    # tenth of the time of a whole step of a dense autoencoder on a CPU; this takes half of that. The bits are signed, so
-    # the bound is 257 * grey shifted down by 2^15; the highest draw counts as the second highest, so that 255 is sure.
+    # tenth of the time of a whole step of a dense autoencoder on a CPU; this takes half of that. The bits are signed,
+    # so the bound is 257 * grey shifted down by 2^15; the highest draw counts as the second highest: 255 is sure.
     words = torch.empty((grey.numel() + 3) // 4, dtype=torch.int64, device=grey.device)
     words.random_(-(2**63), None, generator=generator)
     drawn = words.view(torch.int16)[: grey.numel()].view(grey.shape).clamp_(max=2**15 - 2)
