@@ -15,6 +15,7 @@ import torch
 
 from hardgrad_lab import cli
 from hardgrad_lab.commands.show_doctor import show_doctor
+from hardgrad_lab.doctor.bank import NAMES
 from hardgrad_lab.doctor.record import Diagnosis, Examination, Row, load_all
 from hardgrad_lab.doctor.watched import load_watched
 from hardgrad_lab.report import doctor_figures
@@ -46,6 +47,9 @@ def one_size_only(x):
 
 def identity(x):
     return x
+
+def both(b):
+    return b.prod(-1)
 
 class Zero(torch.nn.Module):
     def forward(self, x):
@@ -189,13 +193,15 @@ def test_inputs_from_a_file_and_another_dtype() -> None:
 
 @pytest.mark.usefixtures("undrawn")
 def test_bernoulli_samples_of_an_objective() -> None:
-    words = ["their_module:distance", "--shape", "5,3", "--distribution", "bernoulli", "--estimators", "exact,arms"]
+    words = ["their_module:both", "--shape", "5,2", "--distribution", "bernoulli", "--estimators", "exact,arms"]
     assert run(*words, *FAST) == 0
     diagnosis = Diagnosis.from_json(diagnosis_text())
-    # (b - 1)^2 is 1 - b for a bit: the gradient is -p (1 - p) for every logit.
-    logits = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64).float()
+    # The mean of the product is the product of the probabilities.
+    logits = torch.randn(5, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64).float()
     p = logits.sigmoid()
-    torch.testing.assert_close(torch.tensor(diagnosis.truth.gradient), -(p * (1 - p)).flatten(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        torch.tensor(diagnosis.truth.gradient), (p * (1 - p) * p.flip(-1)).flatten(), rtol=1e-5, atol=1e-6
+    )
 
 
 # -------------------------------------------------------------------------------- what goes wrong
@@ -387,17 +393,30 @@ def test_the_bank_writes_records_and_the_report_reads_them(capsys: pytest.Captur
         "watch",
         "origin",
     )
-    guide.write_text("# Mine\n\n" + "\n\n".join(f"<!-- doctor: {b} -->\n\n<!-- end -->" for b in blocks) + "\nKept.\n")
+    guide.write_text("# Mine\n\n" + "\n\n".join(f"<!-- doctor: {b} -->\n<!-- end -->" for b in blocks) + "\nKept.\n")
     assert cli.main(["report", "doctor", "--results", "records", "--guide", "guide.md"]) == 0
     text = guide.read_text()
     assert text.startswith("# Mine\n")
     assert text.endswith("Kept.\n")
     assert "| `round` |" in text
+    assert text.index("\n| bridge |") < text.index("\n| autograd |"), "picked in the order asked for"
     assert "| estimator | edit distance |" in text
+    assert text.count("<!-- doctor: ") == text.count("<!-- end -->") == len(blocks)
     assert Path("pictures/doctor-round.svg").read_text().startswith("<svg")
     assert Path("pictures/doctor-watch.svg").exists()
     write_guide(guide, load_all(Path("records")), load_watched(Path("records")))
     assert guide.read_text() == text, "written again it is the same"
+
+
+def test_the_guide_holds_the_numbers_on_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hardgrad_lab.report.doctor_guide.compact_svg", lambda figure, name: "")
+    committed = (ROOT / "docs" / "which-estimator.md").read_text(encoding="utf-8")
+    copy = tmp_path / "guide.md"
+    copy.write_text(committed, encoding="utf-8")
+    written = write_guide(copy, load_all(ROOT / "results" / "doctor", NAMES), load_watched(ROOT / "results" / "doctor"))
+    assert copy.read_text(encoding="utf-8") == committed
+    assert {path.name for path in written[1:]} == {path.name for path in (ROOT / "docs" / "pictures").glob("doctor-*")}
+    assert all(f"pictures/{path.name}" in committed for path in written[1:])
 
 
 def test_a_guide_that_asks_for_what_is_not_there_is_an_error(made: Examination, tmp_path: Path) -> None:

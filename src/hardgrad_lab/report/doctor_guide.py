@@ -21,7 +21,8 @@ from hardgrad_lab.runs.atomic import write_text
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-BLOCK = re.compile(r"(<!-- doctor: (\S+) ?(.*?) -->\n).*?(\n<!-- end -->)", re.DOTALL)
+# A block must not swallow the beginning of the next, should an end be missing.
+BLOCK = re.compile(r"(<!-- doctor: (\S+) ?([^\n]*?) -->\n)(?:(?!<!-- doctor:).)*?(<!-- end -->)", re.DOTALL)
 UPHILL = "▲"
 ANY = ("autograd", "straight_through", "bridge", "score_function", "score_function, 8 left out")
 Records = Mapping[str, Examination]
@@ -43,7 +44,9 @@ def write_guide(guide: Path, found: Records, watched: Sequence[Watched]) -> list
     """
     drawn: dict[str, Figure] = {}
     text = guide.read_text(encoding="utf-8")
-    written = BLOCK.sub(lambda block: block[1] + _block(block[2], block[3], found, watched, drawn) + block[4], text)
+    written = BLOCK.sub(
+        lambda block: f"{block[1]}{_block(block[2], block[3], found, watched, drawn)}\n{block[4]}", text
+    )
     folder = guide.parent / "pictures"
     for name, figure in drawn.items():
         write_text(folder / f"{name}.svg", compact_svg(figure, name))
@@ -56,6 +59,7 @@ def _block(name: str, argument: str, found: Records, watched: Sequence[Watched],
         "discrete": lambda: _discrete(argument, found),
         "any": lambda: _any(argument, found),
         "pick": lambda: _pick(argument, found),
+        "picture": lambda: _picture(_one(argument, found), drawn),
         "report": lambda: _report(_one(argument, found), drawn),
         "uphill": lambda: _uphill(found),
         "watch": lambda: _watch(watched, drawn),
@@ -159,17 +163,21 @@ def _pick(argument: str, found: Records) -> str:
     return _table(HEADINGS, rows, list(NUMERIC))
 
 
-def _report(case: Examination, drawn: dict[str, Figure]) -> str:
-    """Picture, table, warnings and advice."""
+def _picture(case: Examination, drawn: dict[str, Figure]) -> str:
     name = f"doctor-{case.name}"
     drawn[name] = figures.overview(case.diagnosis)
+    return f"![{case.title}: direction, error and cost of every estimator](pictures/{name}.svg)"
+
+
+def _report(case: Examination, drawn: dict[str, Figure]) -> str:
+    """Picture, table, warnings and advice."""
     diagnosis = case.diagnosis
     rows = [[_plain(cell) for cell in line.cells] for line in lines(diagnosis)]
     refused = [f"{line.name} refused: {line.refusal}" for line in lines(diagnosis) if line.refusal]
     warned = "\n".join(f"- {text}" for text in (*diagnosis.warnings, *refused))
     return (
         f"{case.about} Inputs: {case.source}, {diagnosis.shape[0]} rows.\n\n"
-        f"![{case.title}: direction, error and cost of every estimator](pictures/{name}.svg)\n\n"
+        f"{_picture(case, drawn)}\n\n"
         f"{_table(HEADINGS, rows, list(NUMERIC))}\n\n{warned}\n\nAdvice: {diagnosis.advice}"
     )
 
@@ -184,7 +192,7 @@ def _uphill(found: Records) -> str:
     for case in found.values():
         wrong = [row for row in case.diagnosis.rows if row.uphill]
         if wrong:
-            listed = ", ".join(f"{row.name} ({row.cosine:.2f})" for row in wrong)
+            listed = ", ".join(f"`{row.name}` {row.cosine:.2f}" for row in wrong)
             said.append(f"- {case.title}: {listed}")
     return "\n".join(said) or "- nowhere in the bank"
 
@@ -200,7 +208,7 @@ def _watch(watched: Sequence[Watched], drawn: dict[str, Figure]) -> str:
         lengths = [look.norm_ratio or 0.0 for look in seen]
         rows.append(
             [f"`{run.layer}`", *(f"{x:.2f}" for x in (min(cosines), sorted(cosines)[len(cosines) // 2], cosines[-1])),
-             f"{min(lengths):.2g} to {max(lengths):.2g}", str(sum(c < 0 for c in cosines))]
+             f"{share(min(lengths))} to {share(max(lengths))}", str(sum(c < 0 for c in cosines))]
         )  # fmt: skip
     headings = ("bridge over", "lowest cosine", "median", "last", "length, of the truth's", "looks uphill")
     picture = "![Cosine and length of the lent gradient over training](pictures/doctor-watch.svg)"
@@ -212,11 +220,10 @@ def _origin(found: Records) -> str:
     one = next(iter(found.values()))
     versions = one.environment.get("versions", {})
     draws = sorted({case.diagnosis.draws for case in found.values()})
-    minutes = sum(case.seconds for case in found.values()) / 60
     sources = sorted({case.source for case in found.values() if case.source != "drawn"})
     return (
-        f"{len(found)} functions, {', '.join(map(str, draws))} gradients of each estimator, {minutes:.0f} minutes in "
-        f"all; torch {versions.get('torch')}, {one.environment.get('device')}, {one.environment.get('threads')} "
-        f"thread; pictures: {', '.join(sources) or 'none'}. Times are of that machine and mostly torch's own overhead: "
-        "where your function is slow, count evaluations instead."
+        f"{len(found)} functions, {', '.join(map(str, draws))} gradients of each estimator; "
+        f"torch {versions.get('torch')}, {one.environment.get('device')}, {one.environment.get('threads')} thread; "
+        f"pictures: {', '.join(sources) or 'none'}. Times are processor times of that machine, mostly torch's own "
+        "overhead: where your function is slow, count evaluations instead."
     )
