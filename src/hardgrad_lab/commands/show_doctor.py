@@ -35,11 +35,13 @@ class Turns:
         columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn())
         self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self.console, self.title = console, title
-        self.task = self.bar.add_task("", total=len(names) + 2, completed=-1)
+        self.task = self.bar.add_task("", total=len(names) + 2)
+        self.turns = 0
 
     def __call__(self, name: str) -> None:
         """Say whose turn it is."""
-        self.bar.update(self.task, advance=1, description=f"{name[:34]:<34}")
+        self.bar.update(self.task, completed=self.turns, description=f"{name[:34]:<34}")
+        self.turns += 1
         if not self.console.is_terminal:
             self.console.print(f"{self.title}: {name}", markup=False, highlight=False, soft_wrap=True)
 
