@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,17 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent, OneHotCategorical
 
 KINDS: dict[str, Any] = {"Bernoulli": Bernoulli, "OneHotCategorical": OneHotCategorical, "Categorical": Categorical}
+
+
+@contextmanager
+def _unchecked() -> Iterator[None]:
+    """OneHotCategorical checks its logits even if told not to (torch 2.13): in vain on "meta", in vmap, without rows."""
+    before = Distribution._validate_args
+    Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(before)
 
 
 @dataclass(frozen=True)
@@ -48,8 +60,9 @@ class Variable:
         return self.one.to(dtype).expand((*batch, *self.one.shape)).clone().requires_grad_()
 
     def distribution(self, parameter: Tensor, check: bool = True) -> Distribution:
-        base = KINDS[self.kind](**{self.given: parameter}, validate_args=check)
-        return Independent(base, self.unit_dims, validate_args=check) if self.unit_dims else base
+        with nullcontext() if check or torch.compiler.is_compiling() else _unchecked():
+            base = KINDS[self.kind](**{self.given: parameter}, validate_args=check)
+            return Independent(base, self.unit_dims, validate_args=check) if self.unit_dims else base
 
     def seen(self, b: Tensor) -> Tensor:
         """A sample as a vector, shape (*lead, features): a Categorical's outcome one-hot."""

@@ -149,17 +149,19 @@ ESTIMATORS = [
     _score_function("moving average", baseline=lambda q: _moving_average()),
     _score_function("leave one out", baseline=lambda q: "leave_one_out", samples=lambda q: 2),
     _score_function("network", baseline=_network, samples=lambda q: 2),
-    Estimator("disarm", lambda q: partial(hg.disarm), ("Bernoulli",), values_only=True),
+    Estimator("disarm", lambda q: partial(hg.disarm, samples=2), ("Bernoulli",), values_only=True),
     Estimator("arms", lambda q: partial(hg.arms, samples=3), ("Bernoulli",), values_only=True),
     Estimator("rebar", lambda q: partial(hg.rebar)),
-    Estimator("rebar, untied", lambda q: partial(hg.rebar, tied=False, temperature=1.0, scale=0.7)),
+    Estimator("rebar, untied", lambda q: partial(hg.rebar, tied=False, temperature=1.0, scale=0.7, samples=2)),
     Estimator("rebar, learnt", lambda q: partial(hg.rebar, control=_MC.RebarControl()), stacks=False),
-    Estimator("relax", lambda q: partial(hg.relax, control=_network(q)), values_only=True),
+    Estimator("relax", lambda q: partial(hg.relax, control=_network(q), samples=2), values_only=True),
     Estimator("relax, with f", lambda q: partial(hg.relax, control=_held(_MC.RelaxControl(_network(q))))),
-    Estimator("straight-through", lambda q: partial(_MC.straight_through), formula=mc_formulas.straight_through),
+    Estimator(
+        "straight-through", lambda q: partial(_MC.straight_through, samples=2), formula=mc_formulas.straight_through
+    ),
     Estimator(
         "gumbel, soft",
-        lambda q: partial(hg.gumbel, temperature=0.5, hard=False),
+        lambda q: partial(hg.gumbel, temperature=0.5, hard=False, samples=2),
         formula=mc_formulas.relaxed(0.5),
         relaxed=True,
         any_order=True,
@@ -167,12 +169,16 @@ ESTIMATORS = [
     Estimator("gumbel, hard", lambda q: partial(hg.gumbel), formula=mc_formulas.hardened(1.0)),
     Estimator(
         "gumbel, hard, annealed",
-        lambda q: partial(hg.gumbel, temperature=_annealed()),
+        lambda q: partial(hg.gumbel, temperature=_annealed(), samples=2),
         formula=mc_formulas.hardened(0.5),
     ),
     Estimator(
-        "gumbel_rao", lambda q: partial(hg.gumbel_rao, temperature=0.5, inner=4), formula=mc_formulas.hardened(0.5)
+        "gumbel_rao",
+        lambda q: partial(hg.gumbel_rao, temperature=0.5, inner=4, samples=2),
+        formula=mc_formulas.hardened(0.5),
     ),
     Estimator("reinmax", lambda q: partial(hg.reinmax), formula=mc_formulas.reinmax),
-    Estimator("bridge", lambda q: partial(_MC.bridge, approximator=_approximator(q)), formula=mc_formulas.bridge),
+    Estimator(
+        "bridge", lambda q: partial(_MC.bridge, approximator=_approximator(q), samples=2), formula=mc_formulas.bridge
+    ),
 ]

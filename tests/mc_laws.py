@@ -54,6 +54,23 @@ def shapes(estimator: Estimator) -> None:
         assert_same({n: g.unsqueeze(0) if n in ("value", "q") else g for n, g in alone.items()}, single)
 
 
+def in_place(estimator: Estimator) -> None:
+    """What comes back may be changed in place: by ``loss += penalty``, say."""
+    for trial in trials(estimator):
+        plain, found = trial.run(), _shifted(trial.again())
+        torch.testing.assert_close(found.pop("value"), plain.pop("value") + 1)
+        assert_same(found, plain)
+
+
+def _shifted(trial: Trial) -> Found:
+    def shifted(parameter: Tensor) -> Tensor:
+        value = trial.value(parameter)
+        value += 1
+        return value
+
+    return trial.run(shifted)
+
+
 def empty(estimator: Estimator) -> None:
     for trial in trials(estimator, batch=(0,)):
         found = trial.run()
@@ -107,7 +124,10 @@ def _masked(estimator: Estimator, kind: str) -> None:
 
 
 def dtypes(estimator: Estimator) -> None:
-    """fp32 draws from the law fp64 does; half precision draws fp32 noise, so its gradient is that of fp32, rounded."""
+    """fp32 draws from the law fp64 does; half precision draws fp32 noise, so its gradient is that of fp32, rounded.
+
+    So it is under autocast.
+    """
     for trial in trials(estimator):
         wide, single = (Trial(estimator, trial.variable, (4000,), dtype) for dtype in (torch.float64, torch.float32))
         wide, single = wide.run(seed=1), single.run(seed=2)
@@ -121,6 +141,11 @@ def dtypes(estimator: Estimator) -> None:
             assert found["q"].dtype == found["value"].dtype == dtype
             assert_near({n: found[n] for n in ("value", "q", "f")}, plain, precision)
             assert all(g.isfinite().all() for g in found.values())
+        mixed = Trial(estimator, trial.variable, dtype=torch.float32)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = mixed.run()
+        assert {g.dtype for g in found.values()} == {torch.float32}
+        assert_near({n: found[n] for n in ("value", "q", "f")}, plain, 0.05)
 
 
 def rare(estimator: Estimator) -> None:
@@ -202,6 +227,7 @@ def owns(estimator: Estimator) -> bool:
 LAWS: dict[str, Callable[[Estimator], None]] = {
     "seeds": seeds,
     "batch shapes": shapes,
+    "in place": in_place,
     "empty batch": empty,
     "certain, masked": extremes,
     "dtypes": dtypes,

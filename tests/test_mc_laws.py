@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
-from torch.distributions import Distribution
 
 from mc_cases import ESTIMATORS, Estimator
 from mc_laws import LAWS, applies
 
 PAIRS = [(law, estimator) for law in LAWS for estimator in ESTIMATORS if applies(law, estimator)]
-
-
-@pytest.fixture(autouse=True)
-def _unchecked() -> Iterator[None]:
-    """torch's OneHotCategorical checks its logits even if told not to, and cannot on "meta", in vmap, or on no rows."""
-    Distribution.set_default_validate_args(False)
-    yield
-    Distribution.set_default_validate_args(True)
 
 
 @pytest.mark.parametrize(("law", "estimator"), PAIRS, ids=str)

@@ -245,7 +245,8 @@ def test_a_bridge_inside_f_is_heard_once_by_the_estimators_that_look_twice(compi
         return layer(value).squeeze(-1)
 
     def step(logits: Tensor) -> Tensor:
-        return hg.rebar(Independent(Bernoulli(logits=logits), 1), f).sum()
+        q = Independent(Bernoulli(logits=logits, validate_args=False), 1, validate_args=False)
+        return hg.rebar(q, f).sum()
 
     torch.manual_seed(0)
     step(logits)

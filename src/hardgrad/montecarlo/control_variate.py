@@ -104,8 +104,9 @@ def controlled(
     values = evaluate(f, d.shown(scores.b), len(d.event_shape), estimator)
     gradient, penalty = _gradient_and_penalty(f, values.detach(), d, scores, control, estimator)
     gradient = gradient.squeeze(0) if samples == 1 else gradient.mean(0)
-    result = estimate(values, d, gradient, estimator)
-    return result if control.owner is None or penalty is None else settle(control.owner, result, penalty)
+    if control.owner is not None and penalty is not None:
+        values = settle(control.owner, values, penalty)  # not the result: the caller may change that in place
+    return estimate(values, d, gradient, estimator)
 
 
 def draw_scores(d: Discrete, samples: int, tied: bool, generator: torch.Generator | None) -> Scores:
