@@ -37,7 +37,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
             _found[surrogate, hard, law] = "ok" if report.passed else "FAIL"
         if key == "estimate" and report.when == "call":
             variable, objective, estimator, *numbers = str(value).split("|")
-            _estimates[variable, objective, estimator] = numbers[0], numbers[1], numbers[2]
+            _estimates[variable, objective, estimator] = (numbers[0], numbers[1], numbers[2], numbers[3])
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

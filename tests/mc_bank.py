@@ -16,7 +16,7 @@ KINDS: dict[str, Any] = {"Bernoulli": Bernoulli, "OneHotCategorical": OneHotCate
 
 @contextmanager
 def _unchecked() -> Iterator[None]:
-    """OneHotCategorical checks its logits even if told not to (torch 2.13): in vain on "meta", in vmap, without rows."""
+    """OneHotCategorical checks its logits even if told not to (torch 2.13), in vain on "meta", in vmap, on no rows."""
     before = Distribution._validate_args
     Distribution.set_default_validate_args(False)
     try:
