@@ -21,8 +21,8 @@ the mean of {rows:,} calls' gradients (a batch of equal rows), seed 0, double pr
 `tests/mc_bank.py`, how each estimator is called `tests/mc_cases.py`.
 
 Objectives of a sample x, a one-hot sample taken as its 0s and 1s, with weights w that have no pattern: *linear* w x;
-*quadratic* the sum of w (x - 0.3)^2; *exponential* exp(2 w x); *sine* the sum of w sin(5 x), which changes one way from
-0 to 1 and has slopes the other way at both; *cross terms* every pair, and the product of all; *parameters of f* a
+*quadratic* the sum of w (x - 0.3)^2; *exponential* exp(2 w x); *sine* the sum of w sin(5 x), whose slopes at 0 and
+1 mostly point the other way than it changes; *cross terms* every pair, and the product of all; *parameters of f* a
 softplus of a weighed sum whose weights learn; *black box* rounds in numpy; *two layers* hands x to a second
 distribution of the same kind, by the same estimator.
 
