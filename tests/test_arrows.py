@@ -49,6 +49,7 @@ MAY_IMPORT: dict[str, list[str]] = {
     ],
     "hardgrad_lab.commands": [
         "hardgrad_lab.runs",
+        "hardgrad_lab.data",
         "hardgrad_lab.bench",
         "hardgrad_lab.doctor",
         "hardgrad_lab.dab",

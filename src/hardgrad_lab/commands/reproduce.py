@@ -5,9 +5,13 @@ from __future__ import annotations
 from cyclopts import App
 
 from hardgrad_lab.commands import lactose, published, sorting, toys
+from hardgrad_lab.commands.experiment import command
 from hardgrad_lab.commands.machine import Stopped as Stopped
+from hardgrad_lab.dab.experiments import EXPERIMENTS
 
 app = App(name="reproduce", help="Run a published experiment: progress, records, checkpoints, a report.")
 app.command(sorting.sorting)
-for command in (*lactose.COMMANDS, published.published, toys.toys):
-    app.command(command)
+for function in (*lactose.COMMANDS, published.published, toys.toys):
+    app.command(function)
+for experiment in EXPERIMENTS.values():
+    app.command(command(experiment), name=experiment.name)

@@ -10,6 +10,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from hardgrad_lab.dab.experiments import EXPERIMENTS as DAB
+
 if TYPE_CHECKING:
     from hardgrad_lab.report.page import Page
 
@@ -23,6 +25,7 @@ EXPERIMENTS: dict[str, str] = {
     "waveshaper": "Put a switch beside its rivals on circuits with breaks, in sound.",
     "published": "Put the published program of the differentiable IF beside what it meant, quirk by quirk.",
     "toys": "Put every Monte Carlo gradient on the toy that its paper shows, and beside the truth.",
+    **{name: experiment.about for name, experiment in DAB.items()},
 }
 
 
@@ -71,6 +74,10 @@ def _writer(experiment: str) -> Callable[[Path, Path], Page]:
         from hardgrad_lab.report.toys import report_toys
 
         return report_toys
+    if experiment in DAB:
+        from hardgrad_lab.report.experiment import report_experiment
+
+        return lambda results, out: report_experiment(DAB[experiment], results, out)
     from hardgrad_lab.report.lactose import report_lactose
 
     return lambda results, out: report_lactose(experiment, results, out)

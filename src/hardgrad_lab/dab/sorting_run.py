@@ -14,6 +14,7 @@ from hardgrad_lab.dab.sorting_data import held_out, training_rows
 from hardgrad_lab.dab.sorting_systems import all_or_none, build, is_teacher_forced, sorting_loss
 from hardgrad_lab.runs.execute import How, Outcome, execute
 from hardgrad_lab.runs.loop import Loss, Plan, Training
+from hardgrad_lab.runs.schedule import schedulers
 
 TEST_BATCH = 10_000
 
@@ -54,7 +55,7 @@ def begin(config: Sorting, seed: int, how: How, device: torch.device) -> tuple[T
     training = Training(
         model=model,
         optimizers=optimizers,
-        schedulers=_schedules(config, optimizers, steps),
+        schedulers=schedulers(config.schedule, optimizers, steps),
         stream=training_rows(config, seed, device),
         loss=_loss(config, model),
         evaluate=_evaluation(config, model, *held_out(config, device)),
@@ -75,26 +76,6 @@ def _optimizers(config: Sorting, model: nn.Module) -> list[torch.optim.Optimizer
     # The update is scaled to the size of Adam's, so that one learning rate serves matrices and biases.
     muon = torch.optim.Muon(matrices, lr=config.lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
     return [muon, adam]
-
-
-def _schedules(
-    config: Sorting, optimizers: list[torch.optim.Optimizer], steps: int
-) -> list[torch.optim.lr_scheduler.LRScheduler]:
-    if config.schedule == "constant":
-        return []
-    # One step more than is taken: the schedule is stepped after the last optimiser step too. Shorter than 30 it has no
-    # warm-up to divide by.
-    return [
-        torch.optim.lr_scheduler.OneCycleLR(
-            optimizer,
-            max_lr=[group["lr"] for group in optimizer.param_groups],
-            total_steps=max(steps + 1, 30),
-            pct_start=0.1,
-            cycle_momentum=False,
-            final_div_factor=1e3,
-        )
-        for optimizer in optimizers
-    ]
 
 
 def _loss(config: Sorting, model: nn.Module) -> Loss:

@@ -109,6 +109,8 @@ def execute(run: Run, begin: Callable[[torch.device], tuple[Training, Plan]], ho
 
     with watch(run.name, plan, training.steps, console) as watcher:
         train(training, plan, save, watcher, compiled=how.compiled)
+    if training.keep is not None:
+        training.keep(training, how.results, run.name)
     record = _record(run, training, started, describe_environment(machine))
     record.save(record_path)
     return Outcome(record=record, path=record_path, was_done=False)
@@ -145,17 +147,17 @@ def _resumable(run: Run, path: Path, how: How) -> dict[str, Any] | None:
 
 
 def _record(run: Run, training: Training, started: str, environment: dict[str, object]) -> Record:
-    final = training.curve[-1]
-    metrics = {name: value for name, value in final.items() if name not in ("samples", "seconds")}
-    if "accuracy" in final:
-        metrics["best_accuracy"] = max(point["accuracy"] for point in training.curve)
+    curve = [{name: value for name, value in point.items() if "@" not in name} for point in training.curve]
+    metrics = {name: value for name, value in curve[-1].items() if name not in ("samples", "seconds")}
+    if "accuracy" in metrics:
+        metrics["best_accuracy"] = max(point["accuracy"] for point in curve)
     metrics["parameters"] = sum(parameter.numel() for parameter in training.model.parameters())
     return Record(
         experiment=run.experiment,
         config=run.config,
         seed=run.seed,
         metrics=metrics,
-        curve=_alike(training.curve),
+        curve=_alike(curve),
         samples=training.samples,
         seconds=training.seconds,
         started=started,

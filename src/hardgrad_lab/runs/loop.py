@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
@@ -106,7 +107,10 @@ class Training:
         schedulers: stepped after every optimiser step.
         stream: where batches come from.
         loss: of the task, from a batch.
-        evaluate: measures the model in ``eval()`` without gradients; told whether it is for the last time.
+        evaluate: measures the model in ``eval()`` without gradients; told whether it is for the last time. A number
+            with an ``@`` in its name is there for ``keep``, and goes into no record.
+        keep: at the end, writes what a record cannot hold (pictures, curves) into the folder of the records, under the
+            run's name.
     """
 
     model: nn.Module
@@ -115,6 +119,7 @@ class Training:
     stream: Stream
     loss: Loss
     evaluate: Callable[[bool], dict[str, float]]
+    keep: Callable[[Training, Path, str], None] | None = None
     steps: int = 0
     samples: int = 0
     seconds: float = 0.0
