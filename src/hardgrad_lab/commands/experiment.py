@@ -39,28 +39,21 @@ class ChoiceOptions:
 
 def command(experiment: Experiment) -> Callable[..., int]:
     """Return the function that cyclopts makes a command of."""
-    values: Any = _options(experiment)
 
     def reproduce(
-        *,
-        choice: Annotated[ChoiceOptions | None, Parameter(name="*")] = None,
-        options: Any = None,
-        machine: Annotated[MachineOptions | None, Parameter(name="*")] = None,
+        *, choice: ChoiceOptions | None = None, options: Any = None, machine: MachineOptions | None = None
     ) -> int:
         given = {name: value for name, value in asdict(options).items() if value is not None} if options else {}
         return _run(experiment, choice or ChoiceOptions(), given, machine or MachineOptions())
 
-    reproduce.__annotations__["options"] = Annotated[values | None, Parameter(name="*")]
-    # The others as objects too: as strings they would be looked up in the wrong place beside an object.
-    reproduce.__annotations__ |= {
-        "choice": Annotated[ChoiceOptions | None, Parameter(name="*")],
-        "machine": Annotated[MachineOptions | None, Parameter(name="*")],
-        "return": int,
-    }
-    reproduce.__name__ = experiment.name.replace("-", "_")
-    reproduce.__doc__ = f"{experiment.about}\n\nTasks: {', '.join(experiment.tasks)}.\n\nContestants: " + (
-        f"{', '.join(experiment.contestants)}.\n\nSource: {experiment.source}."
-    )
+    # As objects: the type of the options is known only now.
+    parts: dict[str, Any] = {"choice": ChoiceOptions, "options": _options(experiment), "machine": MachineOptions}
+    reproduce.__annotations__ = {name: Annotated[kind | None, Parameter(name="*")] for name, kind in parts.items()}
+    reproduce.__annotations__["return"] = int
+    reproduce.__name__ = experiment.name
+    tasks, contestants = ", ".join(experiment.tasks), ", ".join(experiment.contestants)
+    about = (experiment.about, f"Tasks: {tasks}.", f"Contestants: {contestants}.", f"Source: {experiment.source}.")
+    reproduce.__doc__ = "\n\n".join(about)
     return reproduce
 
 
