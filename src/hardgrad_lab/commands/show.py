@@ -51,7 +51,9 @@ def show_report(experiment: str, results: Path, out: Path, console: Console) -> 
     for number, heading in enumerate(made.headings):
         justify: Literal["left", "right"] = "right" if number in made.numeric else "left"
         least = WRAPS.get(heading)
-        table.add_column(heading, justify=justify, no_wrap=least is None, min_width=least, overflow="fold")
+        # A described experiment has as many columns as it has metrics, so any of them may have to wrap.
+        whole = least is None and experiment not in DAB
+        table.add_column(heading, justify=justify, no_wrap=whole, min_width=least, overflow="fold")
     for cells in made.cells:
         table.add_row(*cells)
     console.print(table)

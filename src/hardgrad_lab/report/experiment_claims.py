@@ -1,0 +1,88 @@
+"""What a paper says is better than what, and whether our runs at equal configuration say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hardgrad_lab.report.compare import BEYOND, Mean, standard_error
+from hardgrad_lab.report.experiment_table import NOT_RUN, mean, say_apart, say_mean, setting
+from hardgrad_lab.report.records import Group
+from hardgrad_lab.runs.experiment import BUDGETS, Claim, Experiment, Metric
+from hardgrad_lab.runs.record import config_hash
+
+HEADINGS = ("what the paper says", "where", "budget", "ours", "difference", "")
+HOLDS, FAILS, CLOSE, FEW = "holds", "does not hold at this budget", "too close to say", "too few runs to say"
+LEGEND = (
+    "Judged at the largest budget that has both sides at equal configuration. Difference: of the means, in the "
+    "direction of the claim, ± its standard error. More than two of them count; a side of one run has none."
+)
+Pair = tuple[Group, Group]
+
+
+def judged(experiment: Experiment, groups: Sequence[Group]) -> list[list[str]]:
+    """Return one row a claim, in the order of ``HEADINGS``."""
+    return [_judge(experiment, claim, groups) for claim in experiment.claims]
+
+
+def _judge(experiment: Experiment, claim: Claim, groups: Sequence[Group]) -> list[str]:
+    sides = [_runs(claim, name, groups) for name in (claim.better, claim.worse)]
+    missing = [name for name, found in zip((claim.better, claim.worse), sides, strict=True) if not found]
+    if missing:
+        return [claim.says, claim.source, "-", "-", "-", f"{NOT_RUN}: {', '.join(missing)}"]
+    pair = _fairest(experiment, claim, sides[0], sides[1])
+    if pair is None:
+        return [claim.says, claim.source, "-", "-", "-", "not run at equal configuration"]
+    metric = next(each for each in experiment.metrics if each.name == claim.metric)
+    better, worse = (mean(group, metric.name) for group in pair)
+    assert better is not None  # _runs chose groups that have it
+    assert worse is not None
+    ours = "; ".join(
+        f"{group.config['contestant']} {say_mean(side, metric.form)} (n={side.n})"
+        for group, side in zip(pair, (better, worse), strict=True)
+    )
+    difference, verdict = _verdict(metric, better, worse)
+    return [claim.says, claim.source, setting(experiment, pair[0]), ours, difference, verdict + _unequal(pair)]
+
+
+def _runs(claim: Claim, contestant: str, groups: Sequence[Group]) -> list[Group]:
+    """Return the runs of one side, in whatever configuration."""
+    mine = [each for each in groups if (each.config["task"], each.config["contestant"]) == (claim.task, contestant)]
+    return [each for each in mine if mean(each, claim.metric) is not None]
+
+
+def _fairest(experiment: Experiment, claim: Claim, better: list[Group], worse: list[Group]) -> Pair | None:
+    """Return the two sides at equal configuration: of the largest budget, then of the most runs on the smaller side.
+
+    What makes a contestant itself may differ.
+    """
+    own = {"contestant", *experiment.contestants[claim.better], *experiment.contestants[claim.worse]}
+
+    def shared(group: Group) -> str:
+        return config_hash({name: value for name, value in group.config.items() if name not in own})
+
+    pairs = [(one, other) for one in better for other in worse if shared(one) == shared(other)]
+    return max(pairs, key=lambda pair: (_size(pair[0]), min(each.n for each in pair)), default=None)
+
+
+def _size(group: Group) -> int:
+    return BUDGETS.index(group.config["budget"])
+
+
+def _verdict(metric: Metric, better: Mean, worse: Mean) -> tuple[str, str]:
+    apart = better.value - worse.value
+    towards = -apart if metric.better == "less" else apart
+    sign = "-" if towards < 0 else "+"
+    said = sign + say_apart(abs(towards), metric.form)
+    if better.spread is None or worse.spread is None:
+        return said, FEW
+    error = standard_error(better, worse) or 0.0
+    said += f" ± {say_apart(error, metric.form)}"
+    if abs(towards) <= BEYOND * error:
+        return said, CLOSE
+    return said, HOLDS if towards > 0 else FAILS
+
+
+def _unequal(pair: Pair) -> str:
+    """Say so where the two sides did not see the same number of samples."""
+    seen = {max(record.samples for record in group.records) for group in pair}
+    return "" if len(seen) == 1 else " (not the same number of samples)"

@@ -1,0 +1,178 @@
+"""The table of an experiment: each configuration's runs beside the published numbers, and what was not run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hardgrad_lab.report.compare import BEYOND, Mean, mean_of, standard_error
+from hardgrad_lab.report.records import Group
+from hardgrad_lab.runs.experiment import BUDGETS, Experiment, Metric, Published
+from hardgrad_lab.runs.options import OptionError
+
+NO_FIGURE = "-"
+NOT_RUN = "not run"
+LEGEND = (
+    "Mean ± sample standard deviation over n runs that differ in their seed alone. The budget's name is followed by "
+    "what differs from it. Samples: training samples that a run saw; time: a run's wall clock, mean. The last column "
+    "holds ours against the published mean: as published is within two standard errors of it, of both sides where both "
+    "have a spread; where neither has one, any difference as printed is said."
+)
+
+
+def mean(group: Group, metric: str) -> Mean | None:
+    """Return the mean of a metric over the runs that have it; None where none has."""
+    values = [record.metrics[metric] for record in group.records if metric in record.metrics]
+    return mean_of(values) if values else None
+
+
+def published_mean(number: Published) -> Mean:
+    """Return a published number as a mean."""
+    return Mean(value=number.value, spread=number.spread, n=number.replications)
+
+
+def say_mean(value: Mean | None, form: str) -> str:
+    """Return mean and spread as text, such as ``0.93 ± 0.01``."""
+    if value is None:
+        return NO_FIGURE
+    text = format(value.value, form)
+    return text if value.spread is None else f"{text} ± {format(value.spread, form)}"
+
+
+def say_apart(apart: float, form: str) -> str:
+    """Return a distance as text; of percentages in points."""
+    return f"{format(100 * apart, form[:-1] + 'f')} points" if form.endswith("%") else format(apart, form)
+
+
+def setting(experiment: Experiment, group: Group) -> str:
+    """Return the budget and every value that differs from its preset, such as ``small, steps 100``."""
+    config = group.config
+    try:
+        preset = experiment.configure(config["budget"], config["task"], config["contestant"], {})
+        values = experiment.run(preset, 0).config
+    except OptionError:
+        values = {}
+    differing = [
+        f"{name.replace('_', ' ')} {_plain(config[name])}" if name in config else f"without {name.replace('_', ' ')}"
+        for name in {**values, **config}
+        if values and (name not in config or name not in values or config[name] != values[name])
+    ]
+    return ", ".join([str(config["budget"]), *differing])
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "x".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def ordered(experiment: Experiment, groups: Sequence[Group]) -> list[Group]:
+    """Return the groups in the order of tasks, budgets, settings and contestants: those at equal settings together."""
+    tasks, contestants = list(experiment.tasks), list(experiment.contestants)
+    return sorted(
+        groups,
+        key=lambda group: (
+            tasks.index(group.config["task"]),
+            BUDGETS.index(group.config["budget"]),
+            setting(experiment, group),
+            contestants.index(group.config["contestant"]),
+        ),
+    )
+
+
+def headings(experiment: Experiment) -> tuple[str, ...]:
+    """Return the table's headings: a metric with published numbers has a second column for them."""
+    columns = []
+    for metric in experiment.metrics:
+        columns += [metric.title] + ([f"{metric.title}, published"] if _is_published(experiment, metric) else [])
+    return ("task", "contestant", "budget", *columns, "n", "samples", "time", "")
+
+
+def numeric(experiment: Experiment) -> tuple[int, ...]:
+    """Return which columns hold figures."""
+    return tuple(range(3, len(headings(experiment)) - 1))
+
+
+def cells(experiment: Experiment, groups: Sequence[Group]) -> list[list[str]]:
+    """Return the table: our runs, each task's followed by what the paper has and nobody ran."""
+    table = []
+    run = {(group.config["task"], group.config["contestant"]) for group in groups}
+    for task in experiment.tasks:
+        mine = [group for group in ordered(experiment, groups) if group.config["task"] == task]
+        table += [_row(experiment, group) for group in mine]
+        missing = [name for name in experiment.contestants if (task, name) in experiment.published]
+        table += [_missing(experiment, task, name) for name in missing if (task, name) not in run]
+    return table
+
+
+def compare(metric: Metric, ours: Mean, number: Published) -> str:
+    """Return in words how ours stands to a published number."""
+    theirs = published_mean(number)
+    error, apart = standard_error(ours, theirs), ours.value - theirs.value
+    noise = 0.0 if error is None else BEYOND * error
+    if format(ours.value, metric.form) == format(theirs.value, metric.form) or abs(apart) <= noise:
+        return "as published"
+    if metric.better is None:
+        return f"differs by {say_apart(abs(apart), metric.form)}"
+    better = (apart > 0) == (metric.better == "more")
+    return f"{'better' if better else 'short'} by {say_apart(abs(apart), metric.form)}"
+
+
+def _is_published(experiment: Experiment, metric: Metric) -> bool:
+    return any(metric.name in numbers for numbers in experiment.published.values())
+
+
+def _row(experiment: Experiment, group: Group) -> list[str]:
+    config = group.config
+    numbers = experiment.published.get((config["task"], config["contestant"]), {})
+    columns, marks = [], []
+    for metric in experiment.metrics:
+        ours, theirs = mean(group, metric.name), numbers.get(metric.name)
+        columns += [say_mean(ours, metric.form), *_theirs(experiment, metric, theirs)]
+        if ours is not None and theirs is not None:
+            marks.append((metric.title, compare(metric, ours, theirs)))
+    samples = max(record.samples for record in group.records)
+    seconds = sum(record.seconds for record in group.records) / group.n
+    return [
+        config["task"],
+        config["contestant"],
+        setting(experiment, group),
+        *columns,
+        str(group.n),
+        say_count(samples),
+        say_duration(seconds),
+        marks[0][1] if len(marks) == 1 else "; ".join(f"{title} {mark}" for title, mark in marks),
+    ]
+
+
+def _missing(experiment: Experiment, task: str, contestant: str) -> list[str]:
+    columns = []
+    for metric in experiment.metrics:
+        theirs = experiment.published[task, contestant].get(metric.name)
+        columns += [NO_FIGURE, *_theirs(experiment, metric, theirs)]
+    return [task, contestant, NO_FIGURE, *columns, "0", NO_FIGURE, NO_FIGURE, NOT_RUN]
+
+
+def _theirs(experiment: Experiment, metric: Metric, number: Published | None) -> list[str]:
+    """Return the cell of the published number, with its runs and source; none for a metric without a column."""
+    if not _is_published(experiment, metric):
+        return []
+    if number is None:
+        return [NO_FIGURE]
+    runs = "" if number.replications is None else f"n={number.replications}, "
+    return [f"{say_mean(published_mean(number), metric.form)} ({runs}{number.source})"]
+
+
+def say_count(samples: int) -> str:
+    """Return a number of samples in three digits, such as ``12.5 M``."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if samples >= size:
+            return f"{samples / size:.3g} {unit}"
+    return str(samples)
+
+
+def say_duration(seconds: float) -> str:
+    """Return seconds, minutes or hours."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
