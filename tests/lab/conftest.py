@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,12 @@ os.environ.setdefault("SCIPY_ARRAY_API", "1")  # SciPy reads it at import; one o
 def one_thread() -> None:
     """Keep a test run from fighting over cores, and its sums in one order."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def samples() -> Path:
+    """Return the folder of a few hundred real rows of each data set, to be given as ``--data``."""
+    return Path(__file__).parent / "samples"
 
 
 @pytest.fixture

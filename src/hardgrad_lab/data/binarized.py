@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hardgrad_lab.data import mnist, omniglot
+from hardgrad_lab.data import mnist, omniglot, samples
 from hardgrad_lab.data.errors import DamagedDataError
 from hardgrad_lab.data.images import SPLITS, Images, SplitError, require_rows
 from hardgrad_lab.data.prepare import Prepare
@@ -94,7 +94,7 @@ def static(root: Root, split: str, source: Static | None = None) -> Images:
     """Return one split of statically binarized MNIST.
 
     Args:
-        root: where the files are: ``binarized_mnist.npz``, or Larochelle's three text files.
+        root: where the files are: ``binarized_mnist.npz``, or Larochelle's three text files, or `samples` of them.
         split: ``train``, ``fit``, ``valid`` or ``test``.
         source: where the rows come from; None is the set of the papers.
 
@@ -109,6 +109,8 @@ def static(root: Root, split: str, source: Static | None = None) -> Images:
     if split not in SPLITS:
         raise SplitError(split)
     source = source or Static()
+    if samples.stand_in(root, [source.packed(), *(source.text(part) for part in ROWS)]):
+        return samples.load(root, "statically binarized MNIST", split)
     parts = {"train": ("train", "valid"), "fit": ("train",), "valid": ("valid",), "test": ("test",)}[split]
     rows = [_part(root, source, part) for part in parts]
     x, y = (torch.from_numpy(np.concatenate(columns)) for columns in zip(*rows, strict=True))

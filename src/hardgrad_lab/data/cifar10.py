@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 
+from hardgrad_lab.data import samples
 from hardgrad_lab.data.download import unpack
 from hardgrad_lab.data.errors import DamagedDataError
 from hardgrad_lab.data.images import SPLITS, Images, SplitError, require_rows, split_tail, tensor
@@ -110,7 +111,7 @@ def load(root: Root, split: str, kind: Kind = CIFAR10) -> Images:
 
     Args:
         root: where the files are. Looked for, in turn: the pickles in ``cifar-10-batches-py``, there or in ``cifar10``;
-            the mosaics in ``cifar10``; the archive, which is unpacked.
+            the mosaics in ``cifar10``; the archive, which is unpacked; `samples`.
         split: ``train``, ``fit``, ``valid`` or ``test``; see the top of this module.
         kind: the set.
 
@@ -124,6 +125,8 @@ def load(root: Root, split: str, kind: Kind = CIFAR10) -> Images:
     """
     if split not in SPLITS:
         raise SplitError(split)
+    if samples.stand_in(root, _files(kind)):
+        return samples.load(root, kind.name, split)
     wanted = kind.batches[-1:] if split == "test" else kind.batches[:-1]
     read = _reader(root, kind)
     parts = [read(root, kind, name) for name in wanted]
@@ -147,6 +150,11 @@ def _reader(root: Root, kind: Kind) -> Reader:
         return _from_mosaic
     unpack(root.get(kind.packed()), root.path() / PICKLES)
     return _from_pickle
+
+
+def _files(kind: Kind) -> list[File]:
+    """Return all files in any form."""
+    return [form(kind, name) for name in kind.batches for form in (_pickled, _mosaic)] + [kind.packed()]
 
 
 def _pickled(kind: Kind, name: str) -> File:

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from hardgrad_lab.data import samples
 from hardgrad_lab.data.errors import DamagedDataError
 from hardgrad_lab.data.images import SPLITS, Images, SplitError, split_tail, tensor
 from hardgrad_lab.data.root import File, Root
@@ -62,6 +63,10 @@ class Kind:
             urls=[f"{mirror}{name}.gz" for mirror in self.mirrors],
             saved=f"{self.folders[0]}/{name}.gz",
         )
+
+    def files(self) -> list[File]:
+        """Return all four."""
+        return [self.file(f"{part}-{kind}-ubyte") for part in self.rows for kind in ("images-idx3", "labels-idx1")]
 
 
 MNIST = Kind(
@@ -110,7 +115,7 @@ def load(root: Root, split: str, kind: Kind = MNIST) -> Images:
     """Return one split.
 
     Args:
-        root: where the files are.
+        root: where the files are, or `samples` of them.
         split: ``train``, ``fit``, ``valid`` or ``test``; see the top of this module.
         kind: ``MNIST`` or ``FASHION``.
 
@@ -124,6 +129,8 @@ def load(root: Root, split: str, kind: Kind = MNIST) -> Images:
     """
     if split not in SPLITS:
         raise SplitError(split)
+    if samples.stand_in(root, kind.files()):
+        return samples.load(root, kind.name, split)
     part = "t10k" if split == "test" else "train"
     rows, side = kind.rows[part], kind.side
     x = read_idx(root.get(kind.file(f"{part}-images-idx3-ubyte")), (rows, side, side))
