@@ -49,6 +49,14 @@ def new_figure(panels: int) -> tuple[Figure, list[Axes]]:
     return figure, list(axes.flat[:panels])
 
 
+def grid_figure(lines: int, columns: int) -> tuple[Figure, list[list[Axes]]]:
+    """Return a figure of lines of panels; those of a line share what is upright, those of a column what is level."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(3.4 * columns + 0.4, 2.6 * lines + 0.3), layout="constrained")
+        axes = figure.subplots(lines, columns, squeeze=False, sharex="col", sharey="row")
+    return figure, [list(line) for line in axes]
+
+
 def sized_figure(width: float, height: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
     """Return a figure of a size in inches, with so many panels side by side that share nothing."""
     with mpl.rc_context(_STYLE):
