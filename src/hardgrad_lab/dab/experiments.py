@@ -5,7 +5,15 @@ Sorting (table II) came first, and has a shape of its own: `sorting`.
 
 from __future__ import annotations
 
+from hardgrad_lab.dab.classify import CLASSIFY
+from hardgrad_lab.dab.conditioning import CONDITIONING
+from hardgrad_lab.dab.density import DENSITY
 from hardgrad_lab.dab.figure3 import FIGURE3
+from hardgrad_lab.dab.latents import LATENTS
+from hardgrad_lab.dab.placement import PLACEMENT
+from hardgrad_lab.dab.versus_ste import VERSUS_STE
 from hardgrad_lab.runs.experiment import Experiment
 
-EXPERIMENTS: dict[str, Experiment] = {each.name: each for each in (FIGURE3,)}
+EXPERIMENTS: dict[str, Experiment] = {
+    each.name: each for each in (FIGURE3, LATENTS, CLASSIFY, PLACEMENT, CONDITIONING, VERSUS_STE, DENSITY)
+}
