@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from importlib import metadata
@@ -10,6 +11,7 @@ from cyclopts import App, CycloptsError
 from rich.console import Console
 
 from hardgrad_lab.commands import bench, doctor, fit, predict, report, reproduce
+from hardgrad_lab.commands.machine import is_first
 
 
 def build() -> App:
@@ -43,14 +45,21 @@ def run(arguments: list[str]) -> int:
         _say(errors, "stopped by SIGINT before there was anything to save")
         return 130
     except reproduce.Stopped as stopped:
-        again = arguments if "--resume" in arguments else [*arguments, "--resume"]
-        again = [word for word in again if word != "--force"]
-        _say(errors, f"{stopped}; continue with: hardgrad {shlex.join(again)}")
+        if is_first():
+            _say(errors, f"{stopped}; continue with: {_again(arguments)}")
         return stopped.status
     except (ValueError, ArithmeticError, OSError) as error:
         _say(errors, str(error))
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _again(arguments: list[str]) -> str:
+    """Return the words that continue a run which these began."""
+    words = [word for word in arguments if word not in ("--force", "--resume")]
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return f"torchrun as before, and {shlex.join([*words, '--resume'])}"
+    return f"hardgrad {shlex.join([*words, '--resume'])}"
 
 
 def _say(console: Console, message: str) -> None:

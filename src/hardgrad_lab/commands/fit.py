@@ -246,7 +246,7 @@ def _run(
     import torch
 
     from hardgrad_lab.runs.atomic import sweep
-    from hardgrad_lab.runs.loop import Interrupted
+    from hardgrad_lab.runs.signals import Interrupted
     from hardgrad_lab.tabular.progress import FitProgress
 
     torch.set_num_threads(job.threads)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,12 +50,16 @@ class MachineOptions:
     """CPU threads. More help a wide network on an idle machine, and hurt on a busy one."""
     compile: Annotated[bool, Parameter(negative="")] = False
     """Run the loss through torch.compile."""
+    bf16: Annotated[bool, Parameter(negative="")] = False
+    """Compute the loss under torch.autocast in bfloat16; weights and evaluations stay in float32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to train; auto takes a CUDA device where there is one."""
     checkpoint_seconds: Annotated[float, at_least(0)] = 30.0
     """Seconds between checkpoints: what a kill may cost."""
     checkpoint_steps: Annotated[int, at_least(0)] = 0
     """Steps between checkpoints, besides; 0 goes by the clock alone."""
+    tensorboard: Annotated[bool, Parameter(negative="")] = False
+    """Write the curve of each run for TensorBoard, to tensorboard/ in the folder of the records."""
 
     def how(self) -> How:
         """Return the same for the runner."""
@@ -66,15 +71,22 @@ class MachineOptions:
             force=self.force,
             threads=self.threads,
             compiled=self.compile,
+            bf16=self.bf16,
             device=self.device,
             checkpoint_every_s=self.checkpoint_seconds,
             checkpoint_every=self.checkpoint_steps,
+            tensorboard=self.tensorboard,
         )
+
+
+def is_first() -> bool:
+    """Return whether this is the first process of a shared run, or the only one; imports no torch to find out."""
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"
 
 
 def run_or_stop(run: Run, how: How, reproduce: Callable[[], Outcome]) -> Outcome:
     """Return what a run came to, or raise ``Stopped`` with where it was saved."""
-    from hardgrad_lab.runs.loop import Interrupted
+    from hardgrad_lab.runs.signals import Interrupted
 
     try:
         return reproduce()
@@ -85,6 +97,8 @@ def run_or_stop(run: Run, how: How, reproduce: Callable[[], Outcome]) -> Outcome
 
 def say(outcome: Outcome, console: Console) -> None:
     """Print where the record is, or that it was there before."""
+    if not is_first():
+        return
     if outcome.was_done:
         console.print(f"this run is done already, nothing was trained: {outcome.path}", soft_wrap=True)
         console.print("run it again with --force", highlight=False)

@@ -10,6 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from hardgrad_lab.commands.machine import is_first
 from hardgrad_lab.dab.experiments import EXPERIMENTS as DAB
 
 if TYPE_CHECKING:
@@ -39,11 +40,13 @@ def show_report(experiment: str, results: Path, out: Path, console: Console) -> 
         console: where to print.
 
     Returns:
-        The exit status, 0.
+        The exit status, 0. In a shared run the first process alone does all this.
 
     Raises:
         NoRecordsError: if there is nothing to report on.
     """
+    if not is_first():
+        return 0
     made = _writer(experiment)(results, out)
     for warning in made.warnings:
         console.print(warning, style="yellow", markup=False, soft_wrap=True)

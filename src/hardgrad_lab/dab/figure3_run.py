@@ -17,6 +17,7 @@ from hardgrad_lab.runs.atomic import write_atomically
 from hardgrad_lab.runs.execute import How, Outcome, execute
 from hardgrad_lab.runs.loop import Plan, Training
 from hardgrad_lab.runs.record import Run
+from hardgrad_lab.runs.spread import mine
 
 NEAR = 0.05  # how far from a jump counts as near it; the three bands are a tenth of the range
 
@@ -35,9 +36,9 @@ class Numbers:
         self.generator = torch.Generator(device).manual_seed(seed)
 
     def batch(self) -> tuple[Tensor, Tensor]:
-        """Return the next numbers and their hard values, (batch, 1) each."""
+        """Return the next numbers and their hard values, (batch, 1) each; in a shared run, this process's of them."""
         shape = (self.config.batch, 1)
-        x = torch.rand(shape, generator=self.generator, device=self.generator.device) * 2 - 1
+        x = mine(torch.rand(shape, generator=self.generator, device=self.generator.device) * 2 - 1)
         return x, hg.hard.sign(x, self.config.margin)
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hardgrad_lab.dab.sorting import Sorting
+from hardgrad_lab.runs.spread import mine
 
 TEST_SEED = 0  # one test set for all runs of a length, whatever the run's own seed
 
@@ -85,7 +86,7 @@ class FreshRows:
     def batch(self) -> tuple[Tensor, Tensor]:
         """Return the next inputs and targets, both (B, T)."""
         x = draw(self.config.batch, self.config.length, self.generator)
-        x = move_close(x, self.config.near_ties, self.generator)
+        x = mine(move_close(x, self.config.near_ties, self.generator))
         return inputs_of(x, self.config), order(x)
 
     def state_dict(self) -> dict[str, Any]:
@@ -122,6 +123,7 @@ class FixedRows:
             self._shuffle()
         x = self.rows[self.permutation[self.place : self.place + self.config.batch]]
         self.place += len(x)
+        x = mine(x)
         return inputs_of(x, self.config), order(x)
 
     def state_dict(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from hardgrad_lab.lactose.settings import Setup
 from hardgrad_lab.lactose.waveshaper import deviation, near_points, wrong_points
 from hardgrad_lab.runs.execute import How, Outcome, execute
 from hardgrad_lab.runs.loop import Plan, Training
+from hardgrad_lab.runs.spread import mine
 
 CURVE_ROWS = 10_000
 SEARCH_ROWS = 20_000
@@ -234,7 +235,7 @@ class Drawn:
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """Return inputs, with the key as a last column, and targets."""
-        taken = self.part.take(self._index().to(self.part.x.device))
+        taken = self.part.take(mine(self._index()).to(self.part.x.device))
         return torch.cat([taken.x, taken.key.unsqueeze(1)], dim=1), taken.y
 
     def state_dict(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from hardgrad_lab.runs import checkpoint
+from hardgrad_lab.runs import checkpoint, spread
 from hardgrad_lab.runs.atomic import sweep
-from hardgrad_lab.runs.loop import Plan, Training, train
+from hardgrad_lab.runs.loop import Plan, Training, Watcher, train
 from hardgrad_lab.runs.progress import watch
 from hardgrad_lab.runs.record import Record, RecordError, Run, describe_environment
+from hardgrad_lab.runs.together import first_decides, join
 
 
 class UnfinishedError(ValueError):
@@ -35,9 +36,11 @@ class How:
         threads: CPU threads of torch. One by default: networks of these sizes gain little from more, two threads on a
             busy two-core machine were ten times slower than one, and the last bits depend on the number.
         compiled: run the loss through ``torch.compile``.
+        bf16: compute the loss under ``torch.autocast`` in bfloat16.
         device: cpu, cuda, or auto for cuda where there is one.
         checkpoint_every_s: seconds between checkpoints.
         checkpoint_every: steps between checkpoints; 0 goes by the clock alone.
+        tensorboard: write the curve to ``tensorboard`` in the folder of the records too.
     """
 
     results: Path = Path("results")
@@ -45,9 +48,11 @@ class How:
     force: bool = False
     threads: int = 1
     compiled: bool = False
+    bf16: bool = False
     device: str = "auto"
     checkpoint_every_s: float = 30.0
     checkpoint_every: int = 0
+    tensorboard: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +71,9 @@ class Outcome:
 
 
 def execute(run: Run, begin: Callable[[torch.device], tuple[Training, Plan]], how: How, console: Console) -> Outcome:
-    """Bring a run to its end.
+    """Bring a run to its end; under ``torchrun``, together with the other processes.
+
+    The first process alone prints, reads and writes files; the others may be on machines that share no folder with it.
 
     Args:
         run: which run.
@@ -84,19 +91,18 @@ def execute(run: Run, begin: Callable[[torch.device], tuple[Training, Plan]], ho
         Interrupted: if a signal stopped the training; the checkpoint is written.
         DivergedError: if the loss is no finite number at an evaluation.
     """
+    device = join(choose_device(how.device))
+    console = console if spread.rank() == 0 else Console(quiet=True)
     record_path, checkpoint_path = run.record_path(how.results), run.checkpoint_path(how.results)
-    if record_path.exists() and how.force:
-        # Out of the way, or a forced run that is stopped could not be resumed: its record would say that it is done.
-        record_path.replace(record_path.with_suffix(".json.old"))
-    if record_path.exists():
-        return Outcome(record=_done(record_path), path=record_path, was_done=True)
+    done = first_decides(lambda: _done(record_path, how))
+    if done is not None:
+        return Outcome(record=done, path=record_path, was_done=True)
     torch.set_num_threads(how.threads)
-    device = choose_device(how.device)
-    for path in (record_path, checkpoint_path):
-        sweep(path)
-    resumed = _resumable(run, checkpoint_path, how)
+    resumed = first_decides(lambda: _resumable(run, checkpoint_path, how))
     torch.manual_seed(run.seed)
     training, plan = begin(device)
+    if spread.rank() > 0:  # equal weights, but noise of its own
+        torch.manual_seed(spread.own_seed(run.seed))
     started, machine = _now(), describe_machine(device, how)
     if resumed is not None:
         started = resumed["started"]
@@ -105,14 +111,13 @@ def execute(run: Run, begin: Callable[[torch.device], tuple[Training, Plan]], ho
         _warn_if_changed(resumed["machine"], machine, console)
 
     def save() -> None:
-        checkpoint.save(checkpoint_path, run, {**training.state_dict(), "started": started, "machine": machine})
+        state = {**training.state_dict(), "started": started, "machine": machine}
+        first_decides(lambda: checkpoint.save(checkpoint_path, run, state))
 
-    with watch(run.name, plan, training.steps, console) as watcher:
-        train(training, plan, save, watcher, compiled=how.compiled)
-    if training.keep is not None:
-        training.keep(training, how.results, run.name)
-    record = _record(run, training, started, describe_environment(machine))
-    record.save(record_path)
+    plan = replace(plan, checkpoint_every_s=how.checkpoint_every_s, checkpoint_every=how.checkpoint_every)
+    with watch(run.name, plan, training.steps, console, _board(run, training, how)) as watcher:
+        train(training, plan, save, watcher, compiled=how.compiled, bf16=how.bf16)
+    record = first_decides(lambda: _finish(run, training, how, started, machine))
     return Outcome(record=record, path=record_path, was_done=False)
 
 
@@ -128,7 +133,12 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name == "auto" and found else "cpu" if name == "auto" else name)
 
 
-def _done(path: Path) -> Record:
+def _done(path: Path, how: How) -> Record | None:
+    if path.exists() and how.force:
+        # Out of the way, or a forced run that is stopped could not be resumed: its record would say that it is done.
+        path.replace(path.with_suffix(".json.old"))
+    if not path.exists():
+        return None
     try:
         return Record.load(path)
     except RecordError as error:
@@ -136,6 +146,8 @@ def _done(path: Path) -> Record:
 
 
 def _resumable(run: Run, path: Path, how: How) -> dict[str, Any] | None:
+    for written in (run.record_path(how.results), path):
+        sweep(written)
     if how.force or not path.exists():
         return None
     if not how.resume:
@@ -144,6 +156,23 @@ def _resumable(run: Run, path: Path, how: How) -> dict[str, Any] | None:
             "add --resume to continue it, or --force to start again"
         )
     return checkpoint.load(path, run)
+
+
+def _board(run: Run, training: Training, how: How) -> list[Watcher]:
+    if not how.tensorboard or spread.rank() > 0:
+        return []
+    from hardgrad_lab.runs.board import Board
+
+    return [Board(how.results / "tensorboard" / run.name, training.steps)]
+
+
+def _finish(run: Run, training: Training, how: How, started: str, machine: dict[str, Any]) -> Record:
+    if training.keep is not None:
+        training.keep(training, how.results, run.name)
+    rows = {"rows": training.rows} if training.rows else {}
+    record = _record(run, training, started, {**describe_environment(machine), **rows})
+    record.save(run.record_path(how.results))
+    return record
 
 
 def _record(run: Run, training: Training, started: str, environment: dict[str, object]) -> Record:
@@ -174,11 +203,15 @@ def _alike(curve: list[dict[str, float]]) -> list[dict[str, float]]:
 def describe_machine(device: torch.device, how: How) -> dict[str, Any]:
     """Return what the last bits of a sum may depend on."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
-    return {"device": name, "threads": torch.get_num_threads(), "compiled": how.compiled}
+    # What few runs use is named by those alone, as in records that were written before it could be chosen.
+    others = {"bf16": how.bf16, "processes": spread.world() if spread.world() > 1 else 0}
+    machine = {"device": name, "threads": torch.get_num_threads(), "compiled": how.compiled}
+    return machine | {name: value for name, value in others.items() if value}
 
 
 def _warn_if_changed(before: dict[str, Any], now: dict[str, Any], console: Console) -> None:
-    changed = [f"{name} {before.get(name)} then, {now[name]} now" for name in now if before.get(name) != now[name]]
+    names = [name for name in before | now if before.get(name) != now.get(name)]
+    changed = [f"{name} {before.get(name, 'off')} then, {now.get(name, 'off')} now" for name in names]
     if changed:
         message = f"not bit for bit what an uninterrupted run gives: {'; '.join(changed)}"
         console.print(message, style="yellow", highlight=False, markup=False, soft_wrap=True)

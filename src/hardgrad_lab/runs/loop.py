@@ -7,22 +7,21 @@ random numbers and the half-filled averages all come back. Nothing reads a numbe
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 import hardgrad as hg
-
-Loss = Callable[[Tensor, Tensor], Tensor]
+from hardgrad_lab.runs import spread
+from hardgrad_lab.runs.signals import Interrupted, stop_signals
+from hardgrad_lab.runs.step import Loss as Loss
+from hardgrad_lab.runs.step import as_asked
+from hardgrad_lab.runs.together import Agreement, gather, mean
 
 
 class Stream(Protocol):
@@ -51,18 +50,6 @@ class Watcher(Protocol):
     def point(self, training: Training) -> None:
         """See the training after every evaluation."""
         ...
-
-
-class Interrupted(Exception):
-    """A signal stopped the training; its state is safe.
-
-    Args:
-        number: the signal.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}")
-        self.number = number
 
 
 class DivergedError(ArithmeticError):
@@ -111,6 +98,7 @@ class Training:
             with an ``@`` in its name is there for ``keep``, and goes into no record.
         keep: at the end, writes what a record cannot hold (pictures, curves) into the folder of the records, under the
             run's name.
+        rows: of which data exactly, in words; goes into the record.
     """
 
     model: nn.Module
@@ -120,6 +108,7 @@ class Training:
     loss: Loss
     evaluate: Callable[[bool], dict[str, float]]
     keep: Callable[[Training, Path, str], None] | None = None
+    rows: str = ""
     steps: int = 0
     samples: int = 0
     seconds: float = 0.0
@@ -128,7 +117,7 @@ class Training:
     summed: int = 0
 
     def step(self, loss: Loss, clip: float) -> None:
-        """Take one optimiser step on the next batch; ``loss`` is the training's own, or a compiled one."""
+        """Take one optimiser step on the next batch; ``loss`` is the training's own, or what became of it."""
         inputs, targets = self.stream.batch()
         with hg.penalties() as bag:  # asked for only to be shown: without it the bridges would train the same
             task = loss(inputs, targets)
@@ -144,77 +133,105 @@ class Training:
         self.sums += torch.stack([task.detach(), penalty.detach()])
         self.summed += 1
         self.steps += 1
-        self.samples += len(inputs)
+        self.samples += len(inputs) * spread.world()
 
     def averages(self) -> dict[str, float]:
-        """Return the mean loss and penalty since the last evaluation. Waits for the device."""
+        """Return this process's mean loss and penalty since the last evaluation. Waits for the device."""
         loss, penalty = (self.sums / max(self.summed, 1)).tolist()
         return {"loss": loss, "penalty": penalty}
 
     def add_point(self, *, last: bool) -> None:
-        """Evaluate, and extend the curve by what came out.
+        """Evaluate in the first process, and extend the curve by what came out.
 
         Raises:
             DivergedError: if the loss since the last point is not a finite number.
         """
+        self.sums = mean(self.sums)
         averages = self.averages()
         if not all(math.isfinite(value) for value in averages.values()):
             raise DivergedError(self.samples, averages)
-        self.model.eval()
-        with torch.no_grad():
-            measured = self.evaluate(last)
-        self.model.train()
+        measured: dict[str, float] = {}
+        if spread.rank() == 0:
+            self.model.eval()
+            with torch.no_grad():
+                measured = self.evaluate(last)
+            self.model.train()
         self.curve.append({"samples": self.samples, "seconds": self.seconds, **averages, **measured})
         self.sums, self.summed = torch.zeros_like(self.sums), 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that the next step depends on."""
+        """Return everything that the next step depends on, in all processes together."""
         state = {name: getattr(self, name) for name in _PLAIN}
         state |= {name: part.state_dict() for name, part in self._parts().items()}
-        state["random"] = torch.get_rng_state()
-        if self.sums.is_cuda:
-            state["random_cuda"] = torch.cuda.get_rng_state(self.sums.device)
-        return state
+        first, *others = gather(self._own())
+        return {**state, **first, "others": others} if others else {**state, **first}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Become what ``state`` was taken from."""
+        """Become what ``state`` was taken from.
+
+        Raises:
+            ValueError: if another number of processes shared the run.
+        """
+        everybody = [state, *state.get("others", [])]
+        if len(everybody) != spread.world():
+            raise ValueError(
+                f"processes must be {len(everybody)} to continue this run, as when it was stopped, got "
+                f"{spread.world()}; give them to torchrun, or start again with --force"
+            )
         for name in _PLAIN:
             setattr(self, name, state[name])
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
-        torch.set_rng_state(state["random"])
+        own = everybody[spread.rank()]
         device = next(self.model.parameters()).device
-        self.sums = self.sums.to(device)
-        if device.type == "cuda" and "random_cuda" in state:
-            torch.cuda.set_rng_state(state["random_cuda"], device)
+        self.sums = own["sums"].to(device)
+        self.stream.load_state_dict(own["stream"])
+        torch.set_rng_state(own["random"])
+        if device.type == "cuda" and "random_cuda" in own:
+            torch.cuda.set_rng_state(own["random_cuda"], device)
+
+    def _own(self) -> dict[str, Any]:
+        """Return what each process has of its own."""
+        own = {"sums": self.sums.cpu(), "stream": self.stream.state_dict(), "random": torch.get_rng_state()}
+        if self.sums.is_cuda:
+            own["random_cuda"] = torch.cuda.get_rng_state(self.sums.device)
+        return own
 
     def _parts(self) -> dict[str, Any]:
-        parts: dict[str, Any] = {"model": self.model, "stream": self.stream}
+        parts: dict[str, Any] = {"model": self.model}
         parts |= {f"optimizer {i}": optimizer for i, optimizer in enumerate(self.optimizers)}
         return parts | {f"scheduler {i}": scheduler for i, scheduler in enumerate(self.schedulers)}
 
 
-_PLAIN = ("steps", "samples", "seconds", "curve", "sums", "summed")
+_PLAIN = ("steps", "samples", "seconds", "curve", "summed")
 
 
 def train(
-    training: Training, plan: Plan, save: Callable[[], None], watcher: Watcher, *, compiled: bool = False
+    training: Training,
+    plan: Plan,
+    save: Callable[[], None],
+    watcher: Watcher,
+    *,
+    compiled: bool = False,
+    bf16: bool = False,
 ) -> None:
     """Train to the end of the plan, from wherever the training stands.
 
     Args:
         training: the run; it is changed in place.
         plan: how far, and how often to look up.
-        save: writes a checkpoint of the training.
+        save: writes a checkpoint of the training; called by all processes of a shared run.
         watcher: shows progress.
         compiled: run the loss through ``torch.compile``.
+        bf16: compute the loss under ``torch.autocast`` in bfloat16.
 
     Raises:
-        Interrupted: on SIGINT or SIGTERM, once a checkpoint is written.
+        Interrupted: on SIGINT or SIGTERM in any process, once a checkpoint is written.
         DivergedError: if the loss is no finite number at an evaluation.
     """
-    loss = torch.compile(training.loss) if compiled else training.loss
+    loss = as_asked(training.loss, training.model, compiled=compiled, bf16=bf16)
     began, saved = time.monotonic() - training.seconds, time.monotonic()
+    agreement = Agreement()
     training.model.train()
     with stop_signals() as arrived:
         while training.steps < plan.steps:
@@ -224,33 +241,11 @@ def train(
             if training.steps % plan.evaluate_every == 0 or training.steps == plan.steps:
                 training.add_point(last=training.steps == plan.steps)
                 watcher.point(training)
-            due = plan.checkpoint_every and training.steps % plan.checkpoint_every == 0
-            if due or arrived or time.monotonic() - saved >= plan.checkpoint_every_s:
+            late = time.monotonic() - saved >= plan.checkpoint_every_s
+            stop, save_now = agreement.largest(arrived[0] if arrived else 0, int(late))
+            if stop or save_now or (plan.checkpoint_every and training.steps % plan.checkpoint_every == 0):
                 save()
                 saved = time.monotonic()
-            if arrived:
-                raise Interrupted(arrived[0])
+            if stop:
+                raise Interrupted(stop)
     save()
-
-
-@contextmanager
-def stop_signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying of them; a second one acts as it always did."""
-    arrived: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield arrived  # only the main thread may handle signals
-        return
-    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def note(number: int, frame: FrameType | None) -> None:
-        del frame
-        arrived.append(number)
-        signal.signal(number, before[number])
-
-    for number in before:
-        signal.signal(number, note)
-    try:
-        yield arrived
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -19,8 +19,8 @@ from torch import nn
 from hardgrad_lab import baselines
 from hardgrad_lab.runs import checkpoint
 from hardgrad_lab.runs.execute import choose_device
-from hardgrad_lab.runs.loop import Interrupted, stop_signals
 from hardgrad_lab.runs.record import Run
+from hardgrad_lab.runs.signals import Interrupted, stop_signals
 from hardgrad_lab.tabular.compare import TooSlow, build_rival, rivals_of, solve, train_rival
 from hardgrad_lab.tabular.estimator import SwitchRegressor
 from hardgrad_lab.tabular.rows import Array, first_rows, held_out

@@ -1,0 +1,76 @@
+"""What a step goes down: the loss of the task, compiled, in bf16, or shared among processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+import hardgrad as hg
+from hardgrad.penalty import settle
+from hardgrad_lab.runs.spread import world
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def as_asked(loss: Loss, model: nn.Module, *, compiled: bool, bf16: bool) -> Loss:
+    """Return the loss as the loop is to compute it.
+
+    Args:
+        loss: of the task, from a batch.
+        model: that it trains.
+        compiled: through ``torch.compile``.
+        bf16: with what ``torch.autocast`` takes for safe in bfloat16; weights, gradients and evaluations stay in
+            float32.
+
+    Returns:
+        A loss that hands penalties to the open scope as ``loss`` does, and whose gradients are means over all
+        processes.
+    """
+    device = next(model.parameters()).device
+    if compiled:
+        loss = torch.compile(loss)
+    if bf16:
+        loss = _in_bf16(loss, device)
+    return loss if world() == 1 else _shared(loss, model, device)
+
+
+def _in_bf16(loss: Loss, device: torch.device) -> Loss:
+    def autocast(inputs: Tensor, targets: Tensor) -> Tensor:
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            return loss(inputs, targets)
+
+    return autocast
+
+
+class Step(nn.Module):
+    """A batch to its loss and penalty: what DistributedDataParallel can wrap, whatever the loss calls of the model.
+
+    Args:
+        model: whose gradients are to be averaged.
+        loss: from a batch, through the model.
+    """
+
+    def __init__(self, model: nn.Module, loss: Loss) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the loss of the task and the penalties' sum, both of shape ()."""
+        with hg.penalties() as bag:
+            task = self.loss(inputs, targets)
+        return task, bag.total().to(task.device)
+
+
+def _shared(loss: Loss, model: nn.Module, device: torch.device) -> Loss:
+    # A branch that no row took, or a layer that a contestant leaves out, is in no graph.
+    devices = [device] if device.type == "cuda" else None
+    parallel = DistributedDataParallel(Step(model, loss), device_ids=devices, find_unused_parameters=True)
+
+    def together(inputs: Tensor, targets: Tensor) -> Tensor:
+        task, penalty = parallel(inputs, targets)
+        return settle(parallel, task, penalty)
+
+    return together
