@@ -64,7 +64,7 @@ def report_lactose(experiment: str, results: Path, out: Path) -> Page:
     Raises:
         NoRecordsError: if there is not one readable record.
     """
-    records, warnings = find_records(results, experiment, _fault)
+    records, warnings = find_records(results, experiment, fault)
     groups = ordered(experiment, group_by_config(records))
     if not groups:
         make = f"Make one with: hardgrad reproduce {experiment}"
@@ -137,7 +137,7 @@ def _sounds(experiment: str, results: Path) -> list[dict[str, object]]:
     return found
 
 
-def _fault(record: Record) -> str | None:
+def fault(record: Record) -> str | None:
     """Return what keeps a record out of the table, so that one odd file does not spoil the report."""
     config, metrics = record.config, record.metrics
     needed = ("experiment", "budget", "task", "contestant", "system", "points")

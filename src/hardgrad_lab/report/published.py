@@ -37,7 +37,7 @@ def report_published(results: Path, out: Path) -> Page:
     Raises:
         NoRecordsError: if there is not one readable record.
     """
-    records, warnings = find_records(results, "published", _fault)
+    records, warnings = find_records(results, "published", fault)
     names = list(VARIANTS)
     groups = sorted(
         group_by_config(records), key=lambda group: (group.config["passes"], names.index(group.config["variant"]))
@@ -89,7 +89,8 @@ def _row(group: Group) -> list[str]:
     ]
 
 
-def _fault(record: Record) -> str | None:
+def fault(record: Record) -> str | None:
+    """Return what keeps a record out of the report."""
     missing = [name for name in ("variant", "passes") if name not in record.config]
     missing += [name for name in NEEDED if name not in record.metrics]
     if missing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,61 @@ from hardgrad_lab.runs.record import Record, RecordError, config_hash
 
 class NoRecordsError(ValueError):
     """There is nothing to report on; the message says which command makes records."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """All records under a folder, of whatever experiment.
+
+    Args:
+        records: with the files they were read from, in the order of the file names.
+        warnings: one for each file that could not be read.
+    """
+
+    records: Sequence[tuple[Path, Record]]
+    warnings: Sequence[str]
+
+    def of(self, experiment: str, fault: Callable[[Record], str | None]) -> tuple[list[Record], list[str]]:
+        """Return the records of one experiment, and one warning for each that cannot be reported on.
+
+        Args:
+            experiment: such as ``sorting``.
+            fault: says what a record of the experiment lacks to be reported on; None if nothing.
+        """
+        records, warnings = [], []
+        for path, record in self.records:
+            if record.experiment != experiment:
+                continue
+            if (lacking := fault(record)) is None:
+                records.append(record)
+            else:
+                warnings.append(f"skipped: {path} {lacking}")
+        return records, warnings
+
+
+def read_records(results: Path) -> Found:
+    """Read every record under a folder, once.
+
+    Args:
+        results: searched with all its subfolders for ``*.json``.
+    """
+    records, warnings = [], []
+    for path in sorted(results.rglob("*.json")):
+        try:
+            records.append((path, Record.load(path)))
+        except RecordError as error:
+            warnings += [] if _is_no_run(path) else [f"skipped: {error}"]
+    return Found(records=records, warnings=warnings)
+
+
+def _is_no_run(path: Path) -> bool:
+    """Return whether a file is a whole one of another of this program's formats, such as the doctor's."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    found = str(content.get("format", "")) if isinstance(content, dict) else ""
+    return found.startswith("hardgrad-") and not found.startswith("hardgrad-record-")
 
 
 def find_records(
@@ -28,20 +84,9 @@ def find_records(
     Returns:
         The records, in the order of their file names, and one warning for each file that could not be read.
     """
-    records, warnings = [], []
-    for path in sorted(results.rglob("*.json")):
-        try:
-            record = Record.load(path)
-        except RecordError as error:
-            warnings.append(f"skipped: {error}")
-            continue
-        if record.experiment != experiment:
-            continue
-        if (lacking := fault(record)) is None:
-            records.append(record)
-        else:
-            warnings.append(f"skipped: {path} {lacking}")
-    return records, warnings
+    found = read_records(results)
+    records, warnings = found.of(experiment, fault)
+    return records, [*found.warnings, *warnings]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,7 @@ def report_sorting(results: Path, out: Path) -> Report:
     Raises:
         NoRecordsError: if there is not one readable record.
     """
-    records, warnings = find_records(results, "sorting", _fault)
+    records, warnings = find_records(results, "sorting", fault)
     groups = group_by_config(records)
     if not groups:
         raise NoRecordsError(
@@ -72,7 +72,7 @@ def report_sorting(results: Path, out: Path) -> Report:
     return Report(rows=table, **page)
 
 
-def _fault(record: Record) -> str | None:
+def fault(record: Record) -> str | None:
     """Return what keeps a record out of the table, so that one odd file does not spoil the report."""
     config = record.config
     missing = [name for name in ("setting", "system", "length", "samples", "ponder") if name not in config]

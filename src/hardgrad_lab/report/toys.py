@@ -39,7 +39,7 @@ def report_toys(results: Path, out: Path) -> Page:
     Raises:
         NoRecordsError: if there is not one readable record.
     """
-    records, warnings = find_records(results, "toys", _fault)
+    records, warnings = find_records(results, "toys", fault)
     groups = ordered(group_by_config(records))
     if not groups:
         make = "Make one with: hardgrad reproduce toys"
@@ -104,7 +104,7 @@ def _steps(groups: Named) -> bool:
     return all(group.config["steps"] for group in groups.values())
 
 
-def _fault(record: Record) -> str | None:
+def fault(record: Record) -> str | None:
     """Return what keeps a record out of the report."""
     missing = [name for name in option_names() if name not in record.config]
     missing += [name for name in ("log_variance", "bias_in_errors", "cosine") if name not in record.metrics]
