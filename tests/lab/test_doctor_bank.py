@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import itertools
 from pathlib import Path
 
@@ -79,24 +78,21 @@ def test_edits_are_the_fewest_found_by_trying_all() -> None:
         assert [edits(start, word) for word in words] == [known[word] for word in words]
 
 
-def test_pictures_are_drawn_without_a_folder_and_read_from_one(tmp_path: Path) -> None:
+def test_pictures_are_drawn_without_a_folder_and_read_from_one(samples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = pictures(None)
     assert "drawn" in drawn.source
     assert drawn.rows.shape == (2000, 196)
-    folder = tmp_path / "data" / "mnist" / "raw"
-    folder.mkdir(parents=True)
-    pixels = np.zeros((2000, 28, 28), dtype=np.uint8)
-    pixels[:, :2, :2] = [[255, 0], [0, 255]]
-    with gzip.open(folder / "t10k-images-idx3-ubyte.gz", "wb") as file:
-        file.write(bytes(16) + pixels.tobytes())
-    real = pictures(tmp_path / "data")
-    assert "MNIST" in real.source
-    assert real.rows[:, 0].eq(0.5).all()
-    assert real.rows[:, 1:].eq(0).all()
+    real = pictures(samples)
+    assert "MNIST, a sample" in real.source
+    with np.load(samples / "samples.npz") as content:
+        squares = content["MNIST test x"].reshape(-1, 14, 2, 14, 2) / 255
+    np.testing.assert_allclose(real.rows.numpy(), squares.mean((2, 4)).reshape(-1, 196), atol=1e-6)
+    monkeypatch.setenv("HARDGRAD_DATA", str(samples))
+    assert pictures(None).source == real.source
 
 
 def test_a_folder_without_digits_is_an_error_and_not_a_silent_stand_in(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"there is no .*t10k-images"):
+    with pytest.raises(ValueError, match=r"no MNIST file t10k-images"):
         pictures(tmp_path)
 
 

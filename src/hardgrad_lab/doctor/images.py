@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
-VARIABLE = "HARDGRAD_DATA"
-DIGITS = "mnist/raw/t10k-images-idx3-ubyte.gz"
-HEADER = 16  # bytes before the first pixel of an idx3 file
+from hardgrad_lab.data import mnist
+from hardgrad_lab.data.root import VARIABLE, Root
+
 SIDE = 14  # pixels, after averaging 2 x 2
 ROWS = 2000
 
@@ -23,7 +21,7 @@ class Pictures:
     """Pictures as rows.
 
     Args:
-        rows: shape (ROWS, SIDE * SIDE), grey levels from 0 to 1.
+        rows: shape (n, SIDE * SIDE), grey levels from 0 to 1; n is ROWS, or all that a sample of the data has.
         source: what they are, for the record.
     """
 
@@ -35,23 +33,17 @@ def pictures(folder: Path | None) -> Pictures:
     """Return real digits if a folder of data is given, and drawn blobs if none is.
 
     Args:
-        folder: holds ``mnist/raw/``; None takes the environment variable ``HARDGRAD_DATA``.
+        folder: of the data sets; None takes the environment variable ``HARDGRAD_DATA``.
 
     Raises:
-        ValueError: if a folder is given that lacks the digits, or their file is cut short.
+        DataError: if a folder is given that lacks the digits, or whose files are damaged.
     """
-    given = folder or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
-    if given is None:
+    if folder is None and not os.environ.get(VARIABLE):
         return Pictures(_blobs(torch.Generator().manual_seed(0)), "drawn blobs (no data folder was given)")
-    path = given / DIGITS
-    if not path.is_file():
-        raise ValueError(f"data: there is no {path}; pass the folder that holds mnist/raw/, or none for drawn pictures")
-    with gzip.open(path) as file:
-        raw = np.frombuffer(file.read(HEADER + ROWS * 28 * 28), dtype=np.uint8)[HEADER:]
-    if raw.size < ROWS * 28 * 28:
-        raise ValueError(f"data: {path} holds fewer than {ROWS} pictures; it may be cut short")
-    full = torch.from_numpy(raw.copy()).float().div(255).view(ROWS, 1, 28, 28)
-    return Pictures(torch.nn.functional.avg_pool2d(full, 2).flatten(1), f"the first {ROWS} test digits of MNIST")
+    digits = mnist.load(Root(folder=folder), "test")
+    full = digits.x[:ROWS].float().div(255)
+    source = f"the first {ROWS} test digits of MNIST" if len(full) == ROWS else digits.what
+    return Pictures(torch.nn.functional.avg_pool2d(full, 2).flatten(1), source)
 
 
 @dataclass(frozen=True)
@@ -59,7 +51,7 @@ class Codec:
     """A linear encoder of pictures to a few numbers, and a decoder of their signs.
 
     Args:
-        codes: of all pictures, shape (ROWS, units), unit variance.
+        codes: of all pictures, shape (n, units), unit variance.
         decoder: shape (units + 1, pixels), its last row the bias; the least squares answer for signs of codes.
         rows: the pictures.
     """
