@@ -152,7 +152,7 @@ class BankOptions:
     only: str | None = None
     """Entries by name, with commas; all by default."""
     data: Path | None = None
-    """Folder of the data sets, for pictures of MNIST; by default what HARDGRAD_DATA says, and drawn pictures without."""
+    """Folder of the data sets, for digits of MNIST; by default what HARDGRAD_DATA says, and drawn pictures without."""
     draws: Annotated[int, at_least(FEWEST)] = 1000
     """Gradients to take of each estimator."""
     warm_up: Annotated[int | None, at_least(0)] = None
