@@ -9,9 +9,9 @@ from cyclopts import App
 from rich.console import Console
 
 from hardgrad_lab.commands.report_doctor import report_doctor
-from hardgrad_lab.commands.show import EXPERIMENTS, show_report
+from hardgrad_lab.commands.show import EXPERIMENTS, show_all, show_report
 
-app = App(name="report", help="Make tables, figures and a page from records; nothing is trained.")
+app = App(name="report", help="Make tables, figures and a page from records; nothing is trained. Without a name: all.")
 
 
 def _command(experiment: str) -> Callable[..., int]:
@@ -30,6 +30,23 @@ def _command(experiment: str) -> Callable[..., int]:
     return report
 
 
+@app.default
+def everything(*, results: Path = Path("results"), out: Path | None = None, guide: Path | None = None) -> int:
+    """Put all of the paper on bridges on one page, beside ours, and the other published experiments below it.
+
+    Parameters
+    ----------
+    results
+        Folder of the records.
+    out
+        Folder for the report; by default ``report`` in the folder of the records.
+    guide
+        A Markdown file to write as well, such as docs/reproduction.md; its pictures go to pictures/ beside it.
+    """
+    return show_all(results, results / "report" if out is None else out, guide, Console())
+
+
+app.command(everything, name="all")
 for name in EXPERIMENTS:
     app.command(_command(name), name=name)
 app.command(report_doctor, name="doctor")

@@ -66,6 +66,40 @@ def show_report(experiment: str, results: Path, out: Path, console: Console) -> 
     return 0
 
 
+def show_all(results: Path, out: Path, guide: Path | None, console: Console) -> int:
+    """Write the page of all experiments, print its summary and the paths.
+
+    Args:
+        results: folder of the records.
+        out: folder to write into.
+        guide: a Markdown file to write as well.
+        console: where to print.
+
+    Returns:
+        The exit status, 0.
+
+    Raises:
+        NoRecordsError: if there is nothing to report on.
+    """
+    from hardgrad_lab.report.paper_page import COUNTED, report_paper
+    from hardgrad_lab.report.section import SUMMARY, summary
+
+    made = report_paper(results, out, guide)
+    for warning in made.warnings:
+        console.print(warning, style="yellow", markup=False, soft_wrap=True)
+    table = Table(title="The paper, part by part", title_justify="left", box=box.SIMPLE_HEAD, padding=0)
+    for heading in SUMMARY:
+        table.add_column(heading, justify="right" if heading == "runs" else "left", overflow="fold")
+    for section in made.sections:
+        table.add_row(*summary(section))
+    console.print(table)
+    console.print(COUNTED, style="dim", highlight=False)
+    for path in (made.markdown, *made.guide, made.page):
+        console.print(f"written  {path}", highlight=False, soft_wrap=True)
+    console.print(f"pictures {len(made.pictures)} in {out}", highlight=False, soft_wrap=True)
+    return 0
+
+
 def _writer(experiment: str) -> Callable[[Path, Path], Page]:
     if experiment == "sorting":
         from hardgrad_lab.report.sorting import report_sorting

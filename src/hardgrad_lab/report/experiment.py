@@ -9,9 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from hardgrad_lab.report import experiment_claims as claims
-from hardgrad_lab.report.experiment_table import LEGEND, cells, headings, numeric, ordered
-from hardgrad_lab.report.page import Content, Drawing, Page, as_markdown, provenance, write_page
-from hardgrad_lab.report.records import Group, NoRecordsError, find_records, group_by_config
+from hardgrad_lab.report.experiment_table import LEGEND, cells, headings, not_run, numeric, ordered, standings
+from hardgrad_lab.report.page import Content, Drawing, Page, provenance, write_page
+from hardgrad_lab.report.records import Found, Group, NoRecordsError, group_by_config, read_records
+from hardgrad_lab.report.section import FIGURE_ONLY, Section, as_markdown, is_bad
 from hardgrad_lab.runs.experiment import BUDGETS, Experiment
 from hardgrad_lab.runs.record import Record
 
@@ -30,45 +31,72 @@ def report_experiment(experiment: Experiment, results: Path, out: Path) -> Page:
     Raises:
         NoRecordsError: if there is not one readable record.
     """
-    records, warnings = find_records(results, experiment.name, lambda record: fault(experiment, record))
-    groups = ordered(experiment, group_by_config(records))
-    if not groups:
+    found = read_records(results)
+    made = section_of(experiment, found, results, anchor=experiment.name, title=experiment.source)
+    if not made.groups:
         make = f"Make one with: hardgrad reproduce {experiment.name}"
+        warnings = (*found.warnings, *made.warnings)
         raise NoRecordsError(" ".join([f"no records of {experiment.name} in {results}.", *warnings, make]))
-    drawn, troubles = draw(experiment, groups, results)
-    columns, figures_in, table = headings(experiment), numeric(experiment), cells(experiment, groups)
-    judged = claims.judged(experiment, groups)
     content = Content(
         template="dab.html.jinja",
-        title=experiment.source,
+        title=made.title,
         measure="Ours beside the published numbers",
-        headings=columns,
-        numeric=figures_in,
-        cells=table,
-        legend=LEGEND,
-        drawn=drawn,
-        warnings=[*warnings, *troubles],
-        runs=provenance(groups, "{task}, {contestant}, {budget}"),
-        more={
-            "introduction": experiment.about,
-            "claims": judged,
-            "claim_headings": claims.HEADINGS,
-            "claim_legend": claims.LEGEND,
-        },
+        headings=made.headings,
+        numeric=made.numeric,
+        cells=made.cells,
+        legend=made.legend,
+        drawn=made.drawn,
+        warnings=[*found.warnings, *made.warnings],
+        runs=provenance(made.groups, "{task}, {contestant}, {budget}"),
+        more={"section": made, "is_bad": is_bad},
     )
-    said = as_markdown(claims.HEADINGS, (), judged, claims.LEGEND) if judged else ""
-    written = "\n".join(part for part in (as_markdown(columns, figures_in, table, LEGEND), said) if part)
-    return Page(**write_page(content, out / experiment.name, written))
+    return Page(**write_page(content, out / experiment.name, as_markdown(made)))
+
+
+def section_of(experiment: Experiment, found: Found, results: Path, *, anchor: str, title: str) -> Section:
+    """Return what the records say of an experiment; without records, what the paper has and nobody ran.
+
+    Args:
+        experiment: what was run.
+        found: all records.
+        results: the folder they were found in, for what runs left beside them.
+        anchor: the section's id on a page.
+        title: of the section.
+    """
+    records, warnings = found.of(experiment.name, lambda record: fault(experiment, record))
+    groups = ordered(experiment, group_by_config(records))
+    drawn, troubles = draw(experiment, groups, results)
+    missing = not_run(experiment, groups)
+    notes = [] if experiment.published else [f"{FIGURE_ONLY[0].upper()}{FIGURE_ONLY[1:]} in the paper."]
+    notes += [f"Not run: {'; '.join(missing)}."] if missing else []
+    return Section(
+        anchor=anchor,
+        title=title,
+        about=experiment.about,
+        command=f"reproduce {experiment.name}",
+        headings=headings(experiment),
+        numeric=numeric(experiment),
+        cells=cells(experiment, groups),
+        legend=LEGEND,
+        claims=claims.judged(experiment, groups),
+        claim_headings=claims.HEADINGS,
+        claim_legend=claims.LEGEND,
+        drawn=drawn,
+        notes=notes,
+        warnings=[*warnings, *troubles],
+        groups=groups,
+        standings=standings(experiment, groups),
+    )
 
 
 def draw(experiment: Experiment, groups: Sequence[Group], results: Path) -> tuple[list[Drawing], list[str]]:
-    """Return the figures of an experiment, and what kept one from being drawn.
+    """Return the figures of an experiment, and what kept them from being drawn.
 
     They are what ``dab_figures/NAME.py`` makes of the records and of what runs left beside them; an experiment without
-    such a file has none.
+    such a file, or without records, has none.
     """
-    module = f"hardgrad_lab.report.dab_figures.{experiment.name.replace('-', '_')}"
-    if find_spec(module) is None:
+    module = f"hardgrad_lab.report.dab_figures.{experiment.name}"
+    if not groups or find_spec(module) is None:
         return [], []
     maker: Callable[[Sequence[Group], Path], list[Drawing]] = import_module(module).draw
     try:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from hardgrad_lab.report.compare import BEYOND, Mean, standard_error
-from hardgrad_lab.report.experiment_table import NOT_RUN, mean, say_apart, say_mean, setting
+from hardgrad_lab.report.compare import BEYOND, Mean, mean_of, standard_error
+from hardgrad_lab.report.experiment_table import NOT_RUN, say_apart, say_mean, setting
 from hardgrad_lab.report.records import Group
 from hardgrad_lab.runs.experiment import BUDGETS, Claim, Experiment, Metric
 from hardgrad_lab.runs.record import config_hash
 
-HEADINGS = ("what the paper says", "where", "budget", "ours", "difference", "")
+HEADINGS = ("what the paper says", "where", "task, measure", "budget", "ours", "difference", "")
 HOLDS, FAILS, CLOSE, FEW = "holds", "does not hold at this budget", "too close to say", "too few runs to say"
+UNEQUAL = f"{NOT_RUN} at equal configuration"
 LEGEND = (
     "Judged at the largest budget that has both sides at equal configuration. Difference: of the means, in the "
     "direction of the claim, ± its standard error. More than two of them count; a side of one run has none."
@@ -20,34 +21,44 @@ Pair = tuple[Group, Group]
 
 
 def judged(experiment: Experiment, groups: Sequence[Group]) -> list[list[str]]:
-    """Return one row a claim, in the order of ``HEADINGS``."""
-    return [_judge(experiment, claim, groups) for claim in experiment.claims]
+    """Return one row a claim on a task that has runs, in the order of ``HEADINGS``."""
+    run = {group.config["task"] for group in groups}
+    return [_judge(experiment, claim, groups) for claim in experiment.claims if claim.task in run]
 
 
 def _judge(experiment: Experiment, claim: Claim, groups: Sequence[Group]) -> list[str]:
+    metric = next(each for each in experiment.metrics if each.name == claim.metric)
+    said = [claim.says, claim.source, f"{claim.task}, {metric.title}"]
     sides = [_runs(claim, name, groups) for name in (claim.better, claim.worse)]
     missing = [name for name, found in zip((claim.better, claim.worse), sides, strict=True) if not found]
     if missing:
-        return [claim.says, claim.source, "-", "-", "-", f"{NOT_RUN}: {', '.join(missing)}"]
+        return [*said, "-", "-", "-", f"{NOT_RUN}: {', '.join(missing)}"]
     pair = _fairest(experiment, claim, sides[0], sides[1])
     if pair is None:
-        return [claim.says, claim.source, "-", "-", "-", "not run at equal configuration"]
-    metric = next(each for each in experiment.metrics if each.name == claim.metric)
-    better, worse = (mean(group, metric.name) for group in pair)
-    assert better is not None  # _runs chose groups that have it
-    assert worse is not None
+        return [*said, "-", "-", "-", UNEQUAL]
+    return [*said, setting(experiment, pair[0]), *sides_of(pair, (claim.better, claim.worse), metric)]
+
+
+def sides_of(pair: Pair, names: tuple[str, str], metric: Metric) -> list[str]:
+    """Return both sides' numbers, their difference and the verdict, as text.
+
+    Args:
+        pair: the side that should win and the other; each has the metric.
+        names: of the two.
+        metric: that decides.
+    """
+    found = [mean_of([record.metrics[metric.name] for record in group.records]) for group in pair]
     ours = "; ".join(
-        f"{group.config['contestant']} {say_mean(side, metric.form)} (n={side.n})"
-        for group, side in zip(pair, (better, worse), strict=True)
+        f"{name} {say_mean(side, metric.form)} (n={side.n})" for name, side in zip(names, found, strict=True)
     )
-    difference, verdict = _verdict(metric, better, worse)
-    return [claim.says, claim.source, setting(experiment, pair[0]), ours, difference, verdict + _unequal(pair)]
+    difference, said = verdict(metric, *found)
+    return [ours, difference, said + unequal(pair)]
 
 
 def _runs(claim: Claim, contestant: str, groups: Sequence[Group]) -> list[Group]:
     """Return the runs of one side, in whatever configuration."""
     mine = [each for each in groups if (each.config["task"], each.config["contestant"]) == (claim.task, contestant)]
-    return [each for each in mine if mean(each, claim.metric) is not None]
+    return [each for each in mine if all(claim.metric in record.metrics for record in each.records)]
 
 
 def _fairest(experiment: Experiment, claim: Claim, better: list[Group], worse: list[Group]) -> Pair | None:
@@ -56,19 +67,31 @@ def _fairest(experiment: Experiment, claim: Claim, better: list[Group], worse: l
     What makes a contestant itself may differ.
     """
     own = {"contestant", *experiment.contestants[claim.better], *experiment.contestants[claim.worse]}
+    pairs = equal_pairs(better, worse, own)
+    return max(pairs, key=lambda pair: (_size(pair[0]), min(each.n for each in pair)), default=None)
+
+
+def equal_pairs(better: Sequence[Group], worse: Sequence[Group], own: Collection[str]) -> list[Pair]:
+    """Return the pairs of configurations that are equal but for the values that make the contestants themselves.
+
+    Args:
+        better: the groups of one side.
+        worse: those of the other.
+        own: the names of the values that may differ.
+    """
 
     def shared(group: Group) -> str:
         return config_hash({name: value for name, value in group.config.items() if name not in own})
 
-    pairs = [(one, other) for one in better for other in worse if shared(one) == shared(other)]
-    return max(pairs, key=lambda pair: (_size(pair[0]), min(each.n for each in pair)), default=None)
+    return [(one, other) for one in better for other in worse if shared(one) == shared(other)]
 
 
 def _size(group: Group) -> int:
     return BUDGETS.index(group.config["budget"])
 
 
-def _verdict(metric: Metric, better: Mean, worse: Mean) -> tuple[str, str]:
+def verdict(metric: Metric, better: Mean, worse: Mean) -> tuple[str, str]:
+    """Return the difference towards the claim with its standard error, and whether the claim holds."""
     apart = better.value - worse.value
     towards = -apart if metric.better == "less" else apart
     sign = "-" if towards < 0 else "+"
@@ -82,7 +105,7 @@ def _verdict(metric: Metric, better: Mean, worse: Mean) -> tuple[str, str]:
     return said, HOLDS if towards > 0 else FAILS
 
 
-def _unequal(pair: Pair) -> str:
+def unequal(pair: Pair) -> str:
     """Say so where the two sides did not see the same number of samples."""
     seen = {max(record.samples for record in group.records) for group in pair}
     return "" if len(seen) == 1 else " (not the same number of samples)"

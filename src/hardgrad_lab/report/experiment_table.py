@@ -105,6 +105,37 @@ def cells(experiment: Experiment, groups: Sequence[Group]) -> list[list[str]]:
     return table
 
 
+def not_run(experiment: Experiment, groups: Sequence[Group]) -> list[str]:
+    """Return the tasks, and the contestants of the other tasks, of which there is no run."""
+    run = {(group.config["task"], group.config["contestant"]) for group in groups}
+    found = []
+    for task in experiment.tasks:
+        able = [name for name in experiment.contestants if (task, name) not in experiment.without]
+        missing = [name for name in able if (task, name) not in run]
+        if missing:
+            found.append(task if missing == able else f"{task}: {', '.join(missing)}")
+    return found
+
+
+def standings(experiment: Experiment, groups: Sequence[Group]) -> list[str]:
+    """Return how ours stands to each published number, by the runs at the largest budget; ``not run`` without one."""
+    found = []
+    for (task, contestant), numbers in experiment.published.items():
+        mine = [each for each in groups if (each.config["task"], each.config["contestant"]) == (task, contestant)]
+        group = max(mine, key=lambda each: _weight(experiment, each), default=None)
+        for metric in experiment.metrics:
+            if metric.name in numbers:
+                ours = None if group is None else mean(group, metric.name)
+                found.append(NOT_RUN if ours is None else compare(metric, ours, numbers[metric.name]))
+    return found
+
+
+def _weight(experiment: Experiment, group: Group) -> tuple[int, bool, int, int]:
+    """Return what makes a configuration the one to judge by: its budget, the preset as it is, samples, runs."""
+    plain = setting(experiment, group) == group.config["budget"]
+    return BUDGETS.index(group.config["budget"]), plain, max(record.samples for record in group.records), group.n
+
+
 def compare(metric: Metric, ours: Mean, number: Published) -> str:
     """Return in words how ours stands to a published number."""
     theirs = published_mean(number)

@@ -120,25 +120,33 @@ def write_page(content: Content, path: Path, markdown: str) -> dict[str, Any]:
     }
 
 
-def _render(content: Content) -> str:
-    environment = jinja2.Environment(
+def environment() -> jinja2.Environment:
+    """Return what renders the templates of the reports; a name that a template lacks is an error."""
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("hardgrad_lab", "report"), autoescape=True, undefined=jinja2.StrictUndefined
     )
+
+
+def _render(content: Content) -> str:
     figures = [
         {"title": each.title, "caption": each.caption, "svg": inline_svg(each.figure, each.title)}
         for each in content.drawn
     ]
-    return environment.get_template(content.template).render(
-        title=content.title,
-        measure=content.measure,
-        headings=content.headings,
-        legend=content.legend,
-        numeric=content.numeric,
-        rows=content.cells,
-        figures=figures,
-        warnings=content.warnings,
-        runs=content.runs,
-        **content.more,
+    return (
+        environment()
+        .get_template(content.template)
+        .render(
+            title=content.title,
+            measure=content.measure,
+            headings=content.headings,
+            legend=content.legend,
+            numeric=content.numeric,
+            rows=content.cells,
+            figures=figures,
+            warnings=content.warnings,
+            runs=content.runs,
+            **content.more,
+        )
     )
 
 

@@ -38,14 +38,11 @@ def report_published(results: Path, out: Path) -> Page:
         NoRecordsError: if there is not one readable record.
     """
     records, warnings = find_records(results, "published", fault)
-    names = list(VARIANTS)
-    groups = sorted(
-        group_by_config(records), key=lambda group: (group.config["passes"], names.index(group.config["variant"]))
-    )
+    groups = ordered(group_by_config(records))
     if not groups:
         make = "Make one with: hardgrad reproduce published"
         raise NoRecordsError(" ".join([f"no records of published in {results}.", *warnings, make]))
-    table = [line for passes in dict.fromkeys(_passes(group) for group in groups) for line in _lines(groups, passes)]
+    table = cells(groups)
     content = Content(
         template="lactose.html.jinja",
         title="The published program",
@@ -60,6 +57,17 @@ def report_published(results: Path, out: Path) -> Page:
         more={"introduction": INTRODUCTION, "fairness": "", "sounds": []},
     )
     return Page(**write_page(content, out / "published", as_markdown(HEADINGS, NUMERIC, table, LEGEND)))
+
+
+def ordered(groups: Sequence[Group]) -> list[Group]:
+    """Return the groups in the order of their passes and of the variants."""
+    names = list(VARIANTS)
+    return sorted(groups, key=lambda group: (_passes(group), names.index(group.config["variant"])))
+
+
+def cells(groups: Sequence[Group]) -> list[list[str]]:
+    """Return the table: the variants of each number of passes, then what needs no training."""
+    return [line for passes in dict.fromkeys(_passes(group) for group in groups) for line in _lines(groups, passes)]
 
 
 def _passes(group: Group) -> int:

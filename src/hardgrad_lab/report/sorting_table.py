@@ -59,12 +59,16 @@ class Row:
 
 def rows(groups: Sequence[Group]) -> list[Row]:
     """Return the table's rows, in the paper's order of lengths and systems."""
+    return [_row(group) for group in ordered(groups)]
+
+
+def ordered(groups: Sequence[Group]) -> list[Group]:
+    """Return the groups in the order of the table's rows."""
     systems = list(SYSTEMS)
-    ordered = sorted(
+    return sorted(
         groups,
         key=lambda group: (group.config["length"], systems.index(group.config["system"]), describe_setting(group)),
     )
-    return [_row(group) for group in ordered]
 
 
 def describe_setting(group: Group) -> str:

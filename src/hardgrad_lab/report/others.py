@@ -1,0 +1,83 @@
+"""The other published experiments in brief, one table each; their own reports have the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hardgrad_lab.report import lactose, published, toys
+from hardgrad_lab.report import toys_claims as said
+from hardgrad_lab.report.lactose_table import describe, ordered, spread
+from hardgrad_lab.report.records import Found, Group, group_by_config
+from hardgrad_lab.report.section import Section
+from hardgrad_lab.report.toys_table import by_task
+
+ERRORS = (
+    "ESR, sum of squared errors over sum of squared targets on held-out rows: median of the seeds, least to greatest "
+    "in brackets. The small budget."
+)
+
+
+def sections(found: Found) -> list[Section]:
+    """Return the experiments on switches, on the published program and on the toys, those that have records."""
+    made = [_switches(name, title, found) for name, title in lactose.TITLES.items()]
+    return [each for each in (*made, _published(found), _toys(found)) if each.groups]
+
+
+def _switches(name: str, title: str, found: Found) -> Section:
+    records, warnings = found.of(name, lactose.fault)
+    groups = [each for each in ordered(name, group_by_config(records)) if describe(each) == "small"]
+    tasks = list(dict.fromkeys(group.config["task"] for group in groups))
+    contestants = list(dict.fromkeys(group.config["contestant"] for group in groups))
+    return Section(
+        anchor=name,
+        title=title,
+        about="A switch, one network for each range of a number, beside its rivals of the same size.",
+        command=f"report {name}",
+        headings=("contestant", *tasks),
+        numeric=tuple(range(1, 1 + len(tasks))),
+        cells=[[each, *(_error(groups, task, each) for task in tasks)] for each in contestants],
+        legend=ERRORS,
+        warnings=warnings,
+        groups=groups,
+    )
+
+
+def _error(groups: Sequence[Group], task: str, contestant: str) -> str:
+    for group in groups:
+        if (group.config["task"], group.config["contestant"]) == (task, contestant):
+            return spread([record.metrics["esr"] for record in group.records])
+    return "-"
+
+
+def _published(found: Found) -> Section:
+    records, warnings = found.of("published", published.fault)
+    groups = published.ordered(group_by_config(records))
+    return Section(
+        anchor="published",
+        title="The published program of the differentiable IF",
+        about=published.INTRODUCTION,
+        command="report published",
+        headings=published.HEADINGS,
+        numeric=published.NUMERIC,
+        cells=published.cells(groups),
+        legend=published.LEGEND,
+        warnings=warnings,
+        groups=groups,
+    )
+
+
+def _toys(found: Found) -> Section:
+    records, warnings = found.of("toys", toys.fault)
+    groups = group_by_config(records)
+    return Section(
+        anchor="toys",
+        title="Monte Carlo gradients on their toys",
+        about="What each paper on Monte Carlo gradients says of its own toy, and whether our runs say the same.",
+        command="report toys",
+        headings=said.HEADINGS,
+        numeric=(),
+        cells=said.judged(by_task(groups)),
+        legend="",
+        warnings=warnings,
+        groups=groups,
+    )

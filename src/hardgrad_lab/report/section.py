@@ -1,0 +1,120 @@
+"""A part of a report: a table with what belongs to it, and what it comes to in a few words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from hardgrad_lab.report import page
+from hardgrad_lab.report.experiment_claims import CLOSE, FAILS, FEW, HOLDS
+from hardgrad_lab.report.experiment_table import NOT_RUN
+from hardgrad_lab.report.page import Drawing
+from hardgrad_lab.report.records import Group
+
+FIGURE_ONLY = "figure only, no numbers printed"
+SUMMARY = ("part", "runs", "budget", "published numbers", "claims", "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One table or figure of a paper, redone.
+
+    Args:
+        anchor: its id on a page, such as ``table-v``.
+        title: such as ``Table V and figure 9: density``.
+        about: what is done there, one or two sentences.
+        command: the arguments of ``hardgrad`` that make its records.
+        headings: of the table's columns.
+        numeric: which of them hold figures.
+        cells: the table.
+        legend: below the table.
+        claims: what the paper says of it and whether ours agrees, one row a claim.
+        claim_headings: above them.
+        claim_legend: below them.
+        drawn: the figures.
+        notes: what else a reader must know.
+        warnings: one for each record that could not be used.
+        groups: of the records.
+        standings: how ours stands to each published number, in the words of ``experiment_table.compare``.
+    """
+
+    anchor: str
+    title: str
+    about: str
+    command: str
+    headings: Sequence[str]
+    numeric: Sequence[int]
+    cells: list[list[str]]
+    legend: str
+    claims: list[list[str]] = field(default_factory=list)
+    claim_headings: Sequence[str] = ()
+    claim_legend: str = ""
+    drawn: Sequence[Drawing] = ()
+    notes: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    groups: Sequence[Group] = ()
+    standings: Sequence[str] = ()
+
+
+def summary(section: Section) -> list[str]:
+    """Return one line on a section, in the order of ``SUMMARY``."""
+    runs = sum(group.n for group in section.groups)
+    budgets = dict.fromkeys(str(group.config.get("budget", group.config.get("setting"))) for group in section.groups)
+    return [
+        section.title,
+        str(runs),
+        ", ".join(budgets) or "-",
+        _counted(section.standings, KINDS) or FIGURE_ONLY,
+        _counted([claim[-1] for claim in section.claims], VERDICTS) or "-",
+        _verdict(section),
+    ]
+
+
+# Beginnings of what is said of a number and of a claim, and the words of the summary. The order is that of the summary.
+KINDS = {"as published": "as published", "better": "better", "short": "short", "differs": "differ", NOT_RUN: NOT_RUN}
+VERDICTS = {
+    HOLDS: "held", FAILS: "not held", CLOSE: "too close", FEW: "too few runs", NOT_RUN: NOT_RUN,
+}  # fmt: skip
+
+
+def is_bad(said: str) -> bool:
+    """Return whether the last cell of a row says that something is missing, or not as the paper has it."""
+    return any(words in said for words in ("short", "differs", NOT_RUN, FAILS, "does not hold"))
+
+
+def _counted(said: Sequence[str], kinds: dict[str, str]) -> str:
+    found = Counter(words for text in said for start, words in kinds.items() if text.startswith(start))
+    return ", ".join(f"{found[words]} {words}" for words in kinds.values() if found[words])
+
+
+def _verdict(section: Section) -> str:
+    """Return what a reader in a hurry should take from a section."""
+    if not section.groups:
+        return NOT_RUN
+    short = any(text.startswith(("short", "differs")) for text in section.standings)
+    against = any(claim[-1].startswith(FAILS) for claim in section.claims)
+    missing = NOT_RUN in section.standings
+    words = ["falls short"] if short else []
+    words += ["a claim does not hold"] if against else []
+    words += ["in part not run"] if missing else []
+    return ", ".join(words) or ("reproduced" if section.standings else "redrawn")
+
+
+def as_markdown(section: Section, pictures: Mapping[str, str] | None = None) -> str:
+    """Return a section in Markdown, without its title.
+
+    Args:
+        section: what to write.
+        pictures: the files of the drawings by their names, to be shown; by default none is.
+    """
+    parts = [page.as_markdown(section.headings, section.numeric, section.cells, section.legend)]
+    parts += section.notes
+    if section.claims:
+        parts.append(page.as_markdown(section.claim_headings, (), section.claims, section.claim_legend))
+    parts += [
+        f"![{each.title}]({pictures[each.name]})\n\n{each.title}. {each.caption}"
+        for each in section.drawn
+        if pictures is not None
+    ]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
