@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cyclopts import App
 
+from hardgrad_lab.commands import all as everything
 from hardgrad_lab.commands import lactose, published, sorting, toys
 from hardgrad_lab.commands.experiment import command
 from hardgrad_lab.commands.machine import Stopped as Stopped
@@ -15,3 +16,4 @@ for function in (*lactose.COMMANDS, published.published, toys.toys):
     app.command(function)
 for experiment in EXPERIMENTS.values():
     app.command(command(experiment), name=experiment.name)
+app.command(everything.everything, name="all")

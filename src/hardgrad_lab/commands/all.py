@@ -1,0 +1,173 @@
+"""``hardgrad reproduce all``: every experiment, at one budget, by as many processes or machines as there are."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from hardgrad_lab.commands.machine import as_option, at_least
+from hardgrad_lab.plan.jobs import Queue, folder_of, jobs_of, state_of
+from hardgrad_lab.runs.experiment import Budget
+from hardgrad_lab.runs.options import OptionError
+from hardgrad_lab.runs.record import Run
+
+if TYPE_CHECKING:
+    from hardgrad_lab.plan.progress import Lines
+    from hardgrad_lab.plan.work import Setup
+
+Flag = Parameter(negative="")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions:
+    """What to run, and where."""
+
+    budget: Budget = "small"
+    """Smoke takes seconds a run, small minutes to an hour on two cores, paper what the papers took."""
+    only: Annotated[tuple[str, ...], Parameter(negative="", consume_multiple=True)] = ()
+    """Only these experiments; by default all."""
+    seeds: Annotated[int, at_least(0)] = 0
+    """How many seeds of each configuration; 0 takes as many as each experiment's budget plans."""
+    list: Annotated[bool, Flag] = False
+    """Print the runs, and which are done, and do nothing."""
+    jobs: Annotated[int, at_least(0)] = 0
+    """Runs at a time on this machine; 0 takes one for each CUDA device, or core where there is none."""
+    engine: Literal["processes", "ray"] = "processes"
+    """Processes on this machine, or a Ray cluster: that of RAY_ADDRESS or of this machine, else one of its own."""
+    scratch: Path | None = None
+    """With Ray, the folder of runs under way on every machine, by default a temporary one. In one that all machines
+    share, a run goes on from its checkpoint when its machine dies; in others it begins anew."""
+    out: Path = Path("results")
+    """Folder for all records: each experiment has a folder in it."""
+    data: Path | None = None
+    """Folder that holds the data sets; by default what HARDGRAD_DATA says. With Ray, on every machine."""
+    download: Annotated[bool, Flag] = False
+    """Fetch data sets that are missing, where that is possible."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EachOptions:
+    """How to do each run."""
+
+    threads: Annotated[int, at_least(1)] = 1
+    """CPU threads of a run."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto takes a CUDA device where there is one."""
+    compile: Annotated[bool, Flag] = False
+    """Run losses through torch.compile."""
+    bf16: Annotated[bool, Flag] = False
+    """Compute losses under torch.autocast in bfloat16; weights and evaluations stay in float32."""
+    checkpoint_seconds: Annotated[float, at_least(0)] = 30.0
+    """Seconds between checkpoints: what a kill may cost."""
+
+
+def everything(
+    *,
+    plan: Annotated[PlanOptions | None, Parameter(name="*")] = None,
+    each: Annotated[EachOptions | None, Parameter(name="*")] = None,
+) -> int:
+    """Do every run of a budget that is not recorded yet, the first seed of everything first.
+
+    A run that fails is tried once more at the end, and the others go on. Ctrl-C stops all runs once they are saved; the
+    same command goes on from there.
+
+    Parameters
+    ----------
+    plan
+        What to run, and where.
+    each
+        How to do each run.
+    """
+    plan, each, console = plan or PlanOptions(), each or EachOptions(), Console()
+    try:
+        runs = jobs_of(plan.budget, plan.only, plan.seeds)
+    except OptionError as error:
+        raise as_option(error) from None
+    if plan.list:
+        return _list(runs, plan.out, console)
+    missing = [run for run in runs if state_of(run, plan.out) != "done"]
+    known = [run for run in runs if state_of(run, plan.out) == "done"]
+    console.print(f"{len(runs)} runs, {len(known)} of them done before", highlight=False)
+    if not missing:
+        return 0
+    return _do(missing, known, plan, each, console)
+
+
+def _list(runs: Sequence[Run], out: Path, console: Console) -> int:
+    states = [state_of(run, out) for run in runs]
+    for run, state in zip(runs, states, strict=True):
+        style = {"done": "green", "begun": "yellow", "missing": None}[state]
+        path = folder_of(run, out) / run.name
+        console.print(f"{state:<8} {path}", style=style, highlight=False, markup=False, soft_wrap=True)
+    table = Table(box=box.SIMPLE_HEAD, padding=0)
+    for heading in ("experiment", "done", "begun", "missing"):
+        table.add_column(heading, justify="left" if heading == "experiment" else "right")
+    for name in dict.fromkeys(run.experiment for run in runs):
+        counts = Counter(state for run, state in zip(runs, states, strict=True) if run.experiment == name)
+        table.add_row(name, *(str(counts[state]) for state in ("done", "begun", "missing")))
+    console.print(table)
+    return 0
+
+
+def _do(missing: Sequence[Run], known: Sequence[Run], plan: PlanOptions, each: EachOptions, console: Console) -> int:
+    from hardgrad_lab.plan.progress import Lines, Times
+    from hardgrad_lab.plan.work import Setup
+    from hardgrad_lab.runs.signals import stop_signals
+
+    setup = Setup(
+        out=plan.out,
+        data=plan.data,
+        download=plan.download,
+        threads=each.threads,
+        device=each.device,
+        compiled=each.compile,
+        bf16=each.bf16,
+        checkpoint_every_s=each.checkpoint_seconds,
+    )
+    devices = _devices(each.device) if plan.engine == "processes" else []
+    jobs = plan.jobs or len(devices) or max(1, len(os.sched_getaffinity(0)) // each.threads)
+    lines = Lines(missing, Times(known, plan.out), jobs, console)
+    with lines.progress, stop_signals() as arrived:
+        if plan.engine == "ray":
+            from hardgrad_lab.plan.cluster import do
+
+            do(Queue(missing), setup, lines, arrived, plan.scratch)
+        else:
+            from hardgrad_lab.plan.processes import Workers
+
+            Workers(jobs, setup, devices).do(Queue(missing), lines, arrived)
+    return _sum_up(lines, setup, arrived, console)
+
+
+def _devices(device: str) -> list[str]:
+    """Return the CUDA devices that jobs may have, by the names that CUDA_VISIBLE_DEVICES takes."""
+    if device == "cpu":
+        return []
+    if given := os.environ.get("CUDA_VISIBLE_DEVICES"):
+        return given.split(",")
+    import torch
+
+    return [str(number) for number in range(torch.cuda.device_count())]
+
+
+def _sum_up(lines: Lines, setup: Setup, arrived: Sequence[int], console: Console) -> int:
+    from hardgrad_lab.plan.worker import log_of
+
+    done = lines.total - len(lines.left) - len(lines.failed)
+    console.print(f"{done} runs done now, {len(lines.failed)} failed, {len(lines.left)} left", highlight=False)
+    for run, error in lines.failed.values():
+        line = f"failed: {run.name}: {error.strip()}\n  its log: {log_of(run, setup.out)}"
+        console.print(line, style="red", highlight=False, markup=False, soft_wrap=True)
+    if arrived:
+        console.print("stopped, and saved; the same command goes on from here", style="yellow", highlight=False)
+        return 128 + arrived[0]
+    return 1 if lines.failed else 0
