@@ -1,12 +1,13 @@
-"""Learning rates over a run."""
+"""Learning rates over a run. Configurations name a schedule, so torch is imported only to make one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
 
 Schedule = Literal["constant", "one-cycle", "cosine"]
 
@@ -20,6 +21,8 @@ def schedulers(schedule: Schedule, optimizers: Sequence[Optimizer], steps: int) 
         optimizers: with the peak rate in each group.
         steps: of the run.
     """
+    from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR
+
     if schedule == "constant":
         return []
     # One step more than is taken: the schedule is stepped after the last optimiser step too.
