@@ -33,7 +33,17 @@ from hardgrad_lab.runs.options import require
 from hardgrad_lab.runs.schedule import Schedule
 
 Estimator = Literal[
-    "bridge", "rebar", "relax", "gumbel", "score-loo", "disarm", "reinmax", "arms", "straight-through", "gumbel-hard"
+    "bridge",
+    "bridge-noise",
+    "rebar",
+    "relax",
+    "gumbel",
+    "score-loo",
+    "disarm",
+    "reinmax",
+    "arms",
+    "straight-through",
+    "gumbel-hard",
 ]
 
 
@@ -56,7 +66,8 @@ class Density:
         kl: sampler is that of the distribution the bits are drawn from; published, for bridges alone, is that of the
             approximator's output, cut off to lie between 0 and 1.
         gamma: weight of the bridge's penalty.
-        approximator: elementwise is one small network for every bit; mlp sees all of them at once.
+        approximator: elementwise is one network of one hidden layer for every bit; mlp sees all of them at once.
+        approximator_width: hidden units of the elementwise one.
         temperature: of the relaxation at the beginning, where there is one.
         last_temperature: of Gumbel's relaxation at the end; it falls exponentially from temperature.
         control_lr: learning rate of what an estimator learns besides (approximator, control), as a multiple of lr.
@@ -84,6 +95,7 @@ class Density:
     kl: Literal["sampler", "published"]
     gamma: float
     approximator: Literal["elementwise", "mlp"]
+    approximator_width: int
     temperature: float
     last_temperature: float
     control_lr: float
@@ -98,7 +110,7 @@ class Density:
 
     def __post_init__(self) -> None:
         """Refuse values that make no sense."""
-        for name in ("hidden", "latents", "epochs", "batch", "evaluations_of_curve", "draws"):
+        for name in ("hidden", "latents", "approximator_width", "epochs", "batch", "evaluations_of_curve", "draws"):
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         for name in ("temperature", "last_temperature", "control_lr", "lr"):
             require(getattr(self, name) > 0, name, "greater than 0", getattr(self, name))
@@ -161,6 +173,7 @@ DENSITY = Experiment(
         "kl": "sampler",
         "gamma": 10.0,
         "approximator": "elementwise",
+        "approximator_width": 8,
         "temperature": 0.5,
         "last_temperature": 0.5,
         "control_lr": 1.0,
@@ -181,6 +194,7 @@ DENSITY = Experiment(
     contestants={
         "bridge": {"estimator": "bridge"},
         "bridge-published-kl": {"estimator": "bridge", "kl": "published"},
+        "bridge-noise": {"estimator": "bridge-noise", "kl": "sampler"},
         "rebar": {"estimator": "rebar", "kl": "sampler"},
         "relax": {"estimator": "relax", "kl": "sampler"},
         "gumbel": {"estimator": "gumbel", "kl": "sampler", "temperature": 1.0},

@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Independent
 
 import hardgrad as hg
 from hardgrad_lab.dab.density import Density
@@ -60,19 +60,48 @@ def contestant(config: Density, steps: int) -> Contestant:
     }
     if config.estimator in plain:
         return Contestant(plain[config.estimator])
-    return {"bridge": _bridge, "rebar": _rebar, "relax": _relax}.get(config.estimator, _gumbel)(config, steps)
+    build = {"bridge": _bridge, "bridge-noise": _bridge_noise, "rebar": _rebar, "relax": _relax}
+    return build.get(config.estimator, _gumbel)(config, steps)
+
+
+def _approximator(config: Density) -> nn.Module:
+    width = config.latents
+    if config.approximator == "mlp":
+        return hg.approximators.mlp(width, width, hidden=[max(1, width // 2)] * 2)
+    return hg.approximators.elementwise(config.approximator_width, layers=1)
 
 
 def _bridge(config: Density, steps: int) -> Contestant:
     del steps
-    width = config.latents
-    approximator = (
-        hg.approximators.elementwise()
-        if config.approximator == "elementwise"
-        else hg.approximators.mlp(width, width, hidden=[max(1, width // 2)] * 2)
-    )
+    approximator = _approximator(config)
     estimate = partial(hg.montecarlo.bridge, approximator=approximator, weight=config.gamma, samples=config.evaluations)
     return Contestant(estimate, approximator)
+
+
+def _bridge_noise(config: Density, steps: int) -> Contestant:
+    del steps
+    threshold = NoisyThreshold(config)
+    return Contestant(threshold, threshold)
+
+
+class NoisyThreshold(nn.Module):
+    """A bridge over the threshold that turns log-odds plus logistic noise into bits: it sees what decides each bit.
+
+    Args:
+        config: weight of the penalty, and how many draws.
+    """
+
+    def __init__(self, config: Density) -> None:
+        super().__init__()
+        self.samples = config.evaluations
+        self.bridge = hg.Bridge(hg.hard.step, _approximator(config), weight=config.gamma)
+
+    def forward(self, q: Distribution, f: hg.montecarlo.Objective) -> Tensor:
+        """Return the mean of f, (batch,)."""
+        assert isinstance(q, Independent)
+        logits = q.base_dist.logits
+        u = torch.rand(self.samples, *logits.shape, device=logits.device).clamp(min=1e-8)
+        return f(self.bridge(logits + u.log() - (-u).log1p())).mean(0)
 
 
 def _rebar(config: Density, steps: int) -> Contestant:

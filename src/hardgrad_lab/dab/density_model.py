@@ -41,7 +41,7 @@ class BinaryVae(nn.Module):
             # A pixel that is never on in the training rows may be on in a test row.
             list(self.decoder.parameters())[-1].copy_(mean.clamp(0.001, 0.999).logit())
 
-    def bits(self, x: Tensor) -> Independent:
+    def bits(self, x: Tensor) -> Independent[Bernoulli]:
         """Return q(b|x) of rows (B, pixels): B events of so many bits."""
         # Its logits are finite or the loss is none; torch's own check costs a step of this size a few per cent.
         return Independent(Bernoulli(logits=self.encoder(x - self.mean), validate_args=False), 1, validate_args=False)
@@ -62,11 +62,10 @@ class BinaryVae(nn.Module):
         return (b * self.prior - F.softplus(self.prior) - b * logits + F.softplus(logits)).sum(-1)
 
 
-def logits_of(q: Independent) -> Tensor:
+def logits_of(q: Independent[Bernoulli]) -> Tensor:
     """Return the log-odds of q's bits."""
-    base = q.base_dist
-    assert isinstance(base, Bernoulli)
-    return base.logits
+    logits: Tensor = q.base_dist.logits
+    return logits
 
 
 @torch.no_grad()
