@@ -37,17 +37,18 @@ def reproduce(run: Run, config: Classification, seed: int, root: Root, how: How,
 def begin(config: Classification, seed: int, root: Root, device: torch.device) -> tuple[Training, Plan]:
     """Return the training of a run at step 0, and its plan. Torch's global seed must be set."""
     model = build(config).to(device)
-    stream = training_rows(config, seed, root, device)
+    images, test = rows(root, "train", config.rows), rows(root, "test", config.test_rows)
+    stream = training_stream(config, images, seed, device)
     steps = config.epochs * stream.steps_per_epoch
     optimizers = make_optimizers(config, model)
-    exam = Exam(config, model, rows(root, "test", config.test_rows).to(device), device)
     training = Training(
         model=model,
         optimizers=optimizers,
         schedulers=schedulers(config.schedule, optimizers, steps),
         stream=stream,
         loss=lambda x, y: F.cross_entropy(model(x), y, label_smoothing=config.label_smoothing),
-        evaluate=exam,
+        evaluate=Exam(config, model, test.to(device), device),
+        rows=f"{images.what}; tested on {test.what}",
         sums=torch.zeros(2, dtype=torch.float64, device=device),
     )
     return training, Plan(steps=steps, evaluate_every=max(1, steps // config.evaluations))
@@ -67,11 +68,11 @@ def build(config: Classification) -> ResNet18:
     return model
 
 
-def training_rows(config: Classification, seed: int, root: Root, device: torch.device) -> Resident:
+def training_stream(config: Classification, images: Images, seed: int, device: torch.device) -> Resident:
     """Return the stream of training batches, without the smaller one at the end of an epoch."""
     shown = Standardised(CIFAR10_MEAN, CIFAR10_STD)
     return Resident(
-        rows(root, "train", config.rows),
+        images,
         batch=spread.share(config.batch),
         seed=seed,
         device=device,

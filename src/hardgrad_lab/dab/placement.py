@@ -26,7 +26,7 @@ PLACEMENT = Experiment(
         **{f"stage-{stage}": {"layer": "signum", "stage": stage} for stage in range(1, STAGES + 1)},
     },
     budgets=BUDGETS,
-    seeds={"smoke": 1, "small": 1, "paper": 5},
+    seeds={"smoke": 1, "small": 2, "paper": 5},
     metrics=[ACCURACY, RELATIVE_ERROR],
     claims=[
         Claim(

@@ -30,7 +30,7 @@ VERSUS_STE = Experiment(
         "identity": {"layer": "identity"},
     },
     budgets=BUDGETS,
-    seeds={"smoke": 1, "small": 1, "paper": 5},
+    seeds={"smoke": 1, "small": 2, "paper": 5},
     metrics=[ACCURACY, RELATIVE_ERROR],
     claims=[
         Claim(

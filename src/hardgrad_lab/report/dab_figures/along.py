@@ -1,0 +1,69 @@
+"""What the figures on classification share: a measure along the run, mean over seeds with a band of one deviation."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+
+from hardgrad_lab.report.figures import COLOURS, DASHES, INK, legend, sized_figure
+from hardgrad_lab.report.page import Drawing
+from hardgrad_lab.report.records import Group
+from hardgrad_lab.runs.experiment import BUDGETS, Experiment
+
+BAND = "The band is one standard deviation over seeds."
+
+
+def largest_budget(groups: Sequence[Group]) -> tuple[str, list[Group]]:
+    """Return the largest budget that anybody ran, and one group of it for each contestant: the one of most runs."""
+    budget = max((group.config["budget"] for group in groups), key=BUDGETS.index)
+    best: dict[str, Group] = {}
+    for group in groups:
+        name = str(group.config["contestant"])
+        if group.config["budget"] == budget and (name not in best or group.n > best[name].n):
+            best[name] = group
+    return budget, list(best.values())
+
+
+def lines(panel: Axes, experiment: Experiment, groups: Sequence[Group], measure: str, scale: float = 1.0) -> None:
+    """Draw a measure against training pictures, one line a contestant, in its own colour whoever else was run.
+
+    Args:
+        panel: where to draw.
+        experiment: whose contestants they are.
+        groups: one for each contestant.
+        measure: a name on the curve; groups without it are left out.
+        scale: to multiply it by.
+    """
+    names = list(experiment.contestants)
+    for group in sorted(groups, key=lambda group: names.index(group.config["contestant"])):
+        curves = [record.curve for record in group.records if measure in record.curve[0]]
+        if not curves:
+            continue
+        columns = [[scale * point[measure] for point in points] for points in zip(*curves, strict=False)]
+        seen = [point["samples"] for point in curves[0]][: len(columns)]
+        middle = [statistics.fmean(column) for column in columns]
+        place = names.index(group.config["contestant"])
+        colour = INK if group.config["contestant"] == "identity" else COLOURS[place % len(COLOURS)]
+        label = f"{group.config['contestant']}" + (f" (n={len(curves)})" if len(curves) > 1 else "")
+        panel.plot(seen, middle, color=colour, linestyle=DASHES[place % len(DASHES)], linewidth=1.5, label=label)
+        if len(curves) > 1:
+            spread = [statistics.stdev(column) for column in columns]
+            low = [mean - each for mean, each in zip(middle, spread, strict=True)]
+            high = [mean + each for mean, each in zip(middle, spread, strict=True)]
+            panel.fill_between(seen, low, high, color=colour, alpha=0.15, linewidth=0)
+    panel.set_xlabel("training pictures")
+
+
+def accuracy(experiment: Experiment, groups: Sequence[Group], title: str) -> list[Drawing]:
+    """Return the figure of the test accuracy along the run; none without records."""
+    if not groups:
+        return []
+    budget, shown = largest_budget(groups)
+    figure, (panel,) = sized_figure(6.5, 4.0)
+    lines(panel, experiment, shown, "accuracy", 100)
+    panel.set_ylabel("test accuracy, %")
+    legend(figure, [panel])
+    caption = f"Budget {budget}, mean over seeds. {BAND} All points but the last are of a part of the test rows."
+    return [Drawing(name=f"{experiment.name}-accuracy", title=title, caption=caption, figure=figure)]
