@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 
 from hardgrad_lab.report.compare import BEYOND, Mean, mean_of, standard_error
@@ -12,6 +13,7 @@ from hardgrad_lab.runs.record import config_hash
 
 HEADINGS = ("what the paper says", "where", "task, measure", "budget", "ours", "difference", "")
 HOLDS, FAILS, CLOSE, FEW = "holds", "does not hold at this budget", "too close to say", "too few runs to say"
+ENDLESS = "no finite number"
 UNEQUAL = f"{NOT_RUN} at equal configuration"
 LEGEND = (
     "Judged at the largest budget that has both sides at equal configuration. Difference: of the means, in the "
@@ -93,6 +95,8 @@ def _size(group: Group) -> int:
 def verdict(metric: Metric, better: Mean, worse: Mean) -> tuple[str, str]:
     """Return the difference towards the claim with its standard error, and whether the claim holds."""
     apart = better.value - worse.value
+    if not math.isfinite(apart):
+        return "-", ENDLESS
     towards = -apart if metric.better == "less" else apart
     sign = "-" if towards < 0 else "+"
     said = sign + say_apart(abs(towards), metric.form)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -138,6 +139,8 @@ def _weight(experiment: Experiment, group: Group) -> tuple[int, bool, int, int]:
 
 def compare(metric: Metric, ours: Mean, number: Published) -> str:
     """Return in words how ours stands to a published number."""
+    if not math.isfinite(ours.value):
+        return "short: no finite number"
     theirs = published_mean(number)
     error, apart = standard_error(ours, theirs), ours.value - theirs.value
     noise = 0.0 if error is None else BEYOND * error

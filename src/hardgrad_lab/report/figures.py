@@ -91,7 +91,7 @@ def save_figure(figure: Figure, path: Path) -> list[Path]:
     Returns:
         The PNG's path and the SVG's.
     """
-    png, svg = path.with_suffix(".png"), path.with_suffix(".svg")
+    png, svg = (path.with_name(f"{path.name}.{kind}") for kind in ("png", "svg"))  # a name may have dots of its own
     with mpl.rc_context(_STYLE):
         write_atomically(png, lambda file: figure.savefig(file, format="png", dpi=150, facecolor="white"))
         write_atomically(

@@ -127,7 +127,7 @@ def _html(ours: Sequence[Section], rest: Sequence[Section], warnings: Sequence[s
 
 def _markdown(ours: Sequence[Section], rest: Sequence[Section], pictures: dict[tuple[str, str], str]) -> str:
     numbers = [[f"[{line[0]}](#{each.anchor})", *line[1:]] for each in ours for line in [summary(each)]]
-    parts = [f"# {TITLE}", INTRODUCTION, as_markdown(SUMMARY, (1,), numbers, COUNTED), *LEGENDS]
+    parts = [f"# {TITLE}", INTRODUCTION, as_markdown(SUMMARY, (4,), numbers, COUNTED), *LEGENDS]
     for each in (*ours, *rest):
         own = {drawing.name: pictures[each.anchor, drawing.name] for drawing in each.drawn}
         parts.append(f'<a id="{each.anchor}"></a>\n\n## {each.title}\n\n{each.about} `hardgrad {each.command}`')

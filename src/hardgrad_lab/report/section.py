@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hardgrad_lab.report import page
-from hardgrad_lab.report.experiment_claims import CLOSE, FAILS, FEW, HOLDS
+from hardgrad_lab.report.experiment_claims import CLOSE, ENDLESS, FAILS, FEW, HOLDS
 from hardgrad_lab.report.experiment_table import NOT_RUN
 from hardgrad_lab.report.page import Drawing
 from hardgrad_lab.report.records import Group
 
 FIGURE_ONLY = "figure only, no numbers printed"
-SUMMARY = ("part", "runs", "budget", "published numbers", "claims", "")
+SUMMARY = ("part", "result", "published numbers", "claims", "runs", "budget")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,24 +63,24 @@ def summary(section: Section) -> list[str]:
     budgets = dict.fromkeys(str(group.config.get("budget", group.config.get("setting"))) for group in section.groups)
     return [
         section.title,
-        str(runs),
-        ", ".join(budgets) or "-",
+        _result(section),
         _counted(section.standings, KINDS) or FIGURE_ONLY,
         _counted([claim[-1] for claim in section.claims], VERDICTS) or "-",
-        _verdict(section),
+        str(runs),
+        ", ".join(budgets) or "-",
     ]
 
 
 # Beginnings of what is said of a number and of a claim, and the words of the summary. The order is that of the summary.
 KINDS = {"as published": "as published", "better": "better", "short": "short", "differs": "differ", NOT_RUN: NOT_RUN}
 VERDICTS = {
-    HOLDS: "held", FAILS: "not held", CLOSE: "too close", FEW: "too few runs", NOT_RUN: NOT_RUN,
+    HOLDS: "held", FAILS: "not held", CLOSE: "too close", FEW: "too few runs", ENDLESS: ENDLESS, NOT_RUN: NOT_RUN,
 }  # fmt: skip
 
 
 def is_bad(said: str) -> bool:
     """Return whether the last cell of a row says that something is missing, or not as the paper has it."""
-    return any(words in said for words in ("short", "differs", NOT_RUN, FAILS, "does not hold"))
+    return any(words in said for words in ("short", "differs", "does not hold", ENDLESS, NOT_RUN))
 
 
 def _counted(said: Sequence[str], kinds: dict[str, str]) -> str:
@@ -88,17 +88,22 @@ def _counted(said: Sequence[str], kinds: dict[str, str]) -> str:
     return ", ".join(f"{found[words]} {words}" for words in kinds.values() if found[words])
 
 
-def _verdict(section: Section) -> str:
+def _result(section: Section) -> str:
     """Return what a reader in a hurry should take from a section."""
     if not section.groups:
         return NOT_RUN
-    short = any(text.startswith(("short", "differs")) for text in section.standings)
-    against = any(claim[-1].startswith(FAILS) for claim in section.claims)
-    missing = NOT_RUN in section.standings
-    words = ["falls short"] if short else []
-    words += ["a claim does not hold"] if against else []
-    words += ["in part not run"] if missing else []
-    return ", ".join(words) or ("reproduced" if section.standings else "redrawn")
+    words = []
+    if section.standings:
+        short = any(text.startswith(("short", "differs")) for text in section.standings)
+        missing = NOT_RUN in section.standings
+        words += ["falls short"] if short else [] if missing else ["numbers reached"]
+        words += ["in part not run"] if missing else []
+    said = [claim[-1] for claim in section.claims]
+    if any(text.startswith(FAILS) for text in said):
+        words.append("a claim does not hold")
+    elif said:
+        words.append("claims hold" if all(text.startswith(HOLDS) for text in said) else "claims undecided")
+    return ", ".join(words) or "redrawn"
 
 
 def as_markdown(section: Section, pictures: Mapping[str, str] | None = None) -> str:

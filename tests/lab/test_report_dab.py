@@ -1,0 +1,264 @@
+"""The report on a described experiment, from records written by hand: every number is worked out beside it."""
+
+from __future__ import annotations
+
+import sys
+import types
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hardgrad_lab.report.compare import Mean, mean_of, standard_error
+from hardgrad_lab.report.experiment import report_experiment
+from hardgrad_lab.report.experiment_table import compare
+from hardgrad_lab.report.records import NoRecordsError
+from hardgrad_lab.runs.experiment import Claim, Experiment, Metric, Published
+from hardgrad_lab.runs.record import Record
+from lab.pages import Page
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tea:
+    """One configuration of making tea."""
+
+    task: str
+    contestant: str
+    budget: Any
+    leaf: str
+    steps: int
+    lr: float
+
+
+def claim(better: str, worse: str, metric: str = "accuracy", task: str = "green") -> Claim:
+    return Claim(says=f"{better} beats {worse}", source="fig. 1", task=task, metric=metric, better=better, worse=worse)
+
+
+ACCURACY = Metric(name="accuracy", title="accuracy", form=".1%")
+LOSS = Metric(name="loss", title="loss", form=".2f", better="less")
+TEA = Experiment(
+    name="tea",
+    about="Make tea.",
+    source="A book, table 1",
+    config=Tea,
+    program="nowhere",
+    common={"lr": 0.1},
+    tasks={"green": {}, "black": {}},
+    contestants={"pot": {"leaf": "whole"}, "bag": {"leaf": "dust"}, "tin": {"leaf": "none"}},
+    budgets={"smoke": {"steps": 1}, "small": {"steps": 10}, "paper": {"steps": 100}},
+    seeds={"smoke": 1, "small": 3, "paper": 5},
+    metrics=[ACCURACY, LOSS],
+    published={
+        ("green", "pot"): {"accuracy": Published(value=0.85, spread=0.01, replications=5, source="table 1")},
+        ("green", "bag"): {"accuracy": Published(value=0.6, source="table 1")},
+        ("black", "pot"): {"accuracy": Published(value=0.7, spread=0.02, replications=5, source="table 1")},
+    },
+    claims=[claim("pot", "bag")],
+)
+
+
+def write(
+    results: Path,
+    contestant: str,
+    accuracies: list[float],
+    *,
+    budget: Any = "small",
+    task: str = "green",
+    samples: int = 2500,
+    losses: list[float] | None = None,
+    **given: Any,
+) -> None:
+    """Write one record a value, as runs of seeds 0, 1, ... would."""
+    config = TEA.configure(budget, task, contestant, given)
+    for seed, accuracy in enumerate(accuracies):
+        run = TEA.run(config, seed)
+        metrics = {"accuracy": accuracy} | ({} if losses is None else {"loss": losses[seed]})
+        record = Record(
+            experiment="tea",
+            config=run.config,
+            seed=seed,
+            metrics=metrics,
+            curve=[{"samples": samples, "seconds": 1.0, **metrics}],
+            samples=samples,
+            seconds=60.0 + 60 * seed,
+            started=f"2026-01-0{seed + 1}T00:00:00+00:00",
+            environment={"versions": {"torch": "2"}, "device": "a <machine>", "threads": 1, "commit": "abcdef0123456"},
+        )
+        record.save(run.record_path(results))
+
+
+def table(results: Path, experiment: Experiment = TEA) -> list[list[str]]:
+    return report_experiment(experiment, results, results / "report").cells
+
+
+def verdicts(results: Path, *claims: Claim) -> list[list[str]]:
+    """Return budget, ours, difference and verdict of each claim."""
+    page = report_experiment(replace(TEA, claims=claims), results, results / "report").markdown
+    lines = [line for line in page.read_text(encoding="utf-8").splitlines() if line.count("|") == 8]
+    return [line.strip("| ").split(" | ")[3:] for line in lines[2:] if " beats " in line]
+
+
+# ------------------------------------------------------------------------------------------------ the table
+
+
+def test_the_table_is_the_one_worked_out_by_hand(tmp_path: Path) -> None:
+    # 80, 82, 84: mean 82, deviations 2, 0, 2: spread 2. Against 85 ± 1 of 5: sqrt(4/3 + 1/5) = 1.24 is one standard
+    # error, so 3 points is more than two of them. 62 against a bare 60. Seconds 60, 120, 180: mean 120.
+    write(tmp_path, "pot", [0.80, 0.82, 0.84], losses=[1.0, 2.0, 3.0])
+    write(tmp_path, "bag", [0.62], samples=12_500_000)
+    write(tmp_path, "bag", [0.61], lr=0.5)
+    write(tmp_path, "tin", [0.5, 0.5], budget="smoke")
+    page = report_experiment(TEA, tmp_path, tmp_path / "report")
+    headings = ["task", "contestant", "budget", "accuracy", "accuracy, published", "loss", "n", "samples", "time", ""]
+    assert list(page.headings) == headings
+    pot, bag, black = "85.0% ± 1.0% (n=5, table 1)", "60.0% (table 1)", "70.0% ± 2.0% (n=5, table 1)"
+    assert page.cells == [
+        ["green", "tin", "smoke", "50.0% ± 0.0%", "-", "-", "2", "2.5 k", "90 s", ""],
+        ["green", "pot", "small", "82.0% ± 2.0%", pot, "2.00 ± 1.00", "3", "2.5 k", "2 min", "short by 3.0 points"],
+        ["green", "bag", "small", "62.0%", bag, "-", "1", "12.5 M", "60 s", "better by 2.0 points"],
+        ["green", "bag", "small, lr 0.5", "61.0%", bag, "-", "1", "2.5 k", "60 s", "better by 1.0 points"],
+        ["black", "pot", "-", "-", black, "-", "0", "-", "-", "not run"],
+    ]
+    lines = page.markdown.read_text(encoding="utf-8").splitlines()
+    assert lines[2] == "| " + " | ".join(page.cells[0]) + " |"
+    assert len({line.count("|") for line in lines[: 2 + len(page.cells)]}) == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        # One standard error is sqrt(1/3 + 1/5) = 0.73 points: one point is less than two of them.
+        ([0.83, 0.84, 0.85], "as published"),
+        # sqrt(0.01/3 + 1/5) = 0.45 points: one point is more.
+        ([0.839, 0.840, 0.841], "short by 1.0 points"),
+        ([0.869, 0.870, 0.871], "better by 2.0 points"),
+        # One run: the published spread stands for ours. sqrt(1 + 1/5) = 1.095; two points are less than two, 2.3 more.
+        ([0.83], "as published"),
+        ([0.827], "short by 2.3 points"),
+    ],
+)
+def test_a_mark_goes_by_two_standard_errors(values: list[float], said: str) -> None:
+    number = Published(value=0.85, spread=0.01, replications=5, source="")
+    assert compare(ACCURACY, mean_of(values), number) == said
+
+
+def test_a_mark_minds_which_way_is_better() -> None:
+    number = Published(value=1.0, source="")
+    assert compare(LOSS, mean_of([1.25]), number) == "short by 0.25"
+    assert compare(LOSS, mean_of([0.75]), number) == "better by 0.25"
+    assert compare(replace(LOSS, better=None), mean_of([0.75]), number) == "differs by 0.25"
+    assert compare(LOSS, mean_of([1.004]), number) == "as published", "equal as printed"
+    assert compare(LOSS, mean_of([float("nan")]), number) == "short: no finite number"
+
+
+def test_the_standard_error_of_a_difference() -> None:
+    # Spreads 3 and 4 of 9 and 16 runs: sqrt(9/9 + 16/16).
+    assert standard_error(Mean(value=0, spread=3.0, n=9), Mean(value=0, spread=4.0, n=16)) == pytest.approx(2**0.5)
+    assert standard_error(Mean(value=0, spread=None, n=1), Mean(value=0, spread=None, n=None)) is None
+    # A published mean alone is taken as exact: 3 / sqrt(9).
+    assert standard_error(Mean(value=0, spread=3.0, n=9), Mean(value=0, spread=None, n=None)) == 1.0
+
+
+def test_two_metrics_are_marked_by_name(tmp_path: Path) -> None:
+    both = {"accuracy": Published(value=0.9, source="t"), "loss": Published(value=3.0, source="t")}
+    write(tmp_path, "pot", [0.8], losses=[2.5])
+    cells = table(tmp_path, replace(TEA, published={("green", "pot"): both}))
+    assert cells[0][-1] == "accuracy short by 10.0 points; loss better by 0.50"
+
+
+# ------------------------------------------------------------------------------------------------ the claims
+
+
+def test_a_claim_is_judged_by_its_standard_error(tmp_path: Path) -> None:
+    # 82 ± 2 of 3 against 70 ± 1 of 3: 12 points, standard error sqrt(4/3 + 1/3) = 1.29. Losses 2 and 2.5, spread 1
+    # both, standard error sqrt(1/3 + 1/3) = 0.82: half a nat less is too close to say.
+    write(tmp_path, "pot", [0.80, 0.82, 0.84], losses=[1.0, 2.0, 3.0])
+    write(tmp_path, "bag", [0.69, 0.70, 0.71], losses=[1.5, 2.5, 3.5])
+    write(tmp_path, "tin", [0.9])
+    said = verdicts(
+        tmp_path, claim("pot", "bag"), claim("bag", "pot"), claim("pot", "bag", "loss"), claim("tin", "bag"),
+        claim("tin", "bag", "loss"),
+    )  # fmt: skip
+    ours = "pot 82.0% ± 2.0% (n=3); bag 70.0% ± 1.0% (n=3)"
+    assert said[0] == ["small", ours, "+12.0 points ± 1.3 points", "holds"]
+    assert said[1][2:] == ["-12.0 points ± 1.3 points", "does not hold at this budget"]
+    assert said[2][2:] == ["+0.50 ± 0.82", "too close to say"]
+    assert said[3][2:] == ["+20.0 points", "too few runs to say"]
+    assert said[4][3] == "not run: tin", "it has no loss"
+    write(tmp_path, "tin", [float("nan"), 0.9])
+    assert verdicts(tmp_path, claim("pot", "tin"))[0][2:] == ["-", "no finite number"]
+
+
+def test_both_sides_of_a_claim_have_equal_configurations(tmp_path: Path) -> None:
+    write(tmp_path, "pot", [0.80, 0.82], lr=0.5)
+    write(tmp_path, "bag", [0.70, 0.72])
+    assert verdicts(tmp_path, claim("pot", "bag"))[0][3] == "not run at equal configuration"
+    write(tmp_path, "bag", [0.90, 0.92], lr=0.5)
+    assert verdicts(tmp_path, claim("pot", "bag"))[0][0] == "small, lr 0.5"
+    assert verdicts(tmp_path, claim("pot", "bag"))[0][3] == "does not hold at this budget"
+
+
+def test_a_claim_is_judged_at_the_largest_budget_that_has_both(tmp_path: Path) -> None:
+    write(tmp_path, "pot", [0.6, 0.6], budget="smoke")
+    write(tmp_path, "bag", [0.7, 0.7], budget="smoke")
+    write(tmp_path, "pot", [0.80, 0.82])
+    write(tmp_path, "bag", [0.70, 0.72], samples=2400)
+    write(tmp_path, "pot", [0.1, 0.1], budget="paper")
+    said = verdicts(tmp_path, claim("pot", "bag"))[0]
+    assert (said[0], said[3]) == ("small", "holds (not the same number of samples)")
+
+
+# ------------------------------------------------------------------------------------------------ damage, files
+
+
+def test_damaged_records_are_named_and_left_out(tmp_path: Path) -> None:
+    write(tmp_path, "pot", [0.8])
+    good = next(tmp_path.glob("tea-*.json")).read_text(encoding="utf-8")
+    for name, changed in {
+        "contestant": good.replace('"pot"', '"urn"'),
+        "budget": good.replace('"small"', '"huge"'),
+        "metric": good.replace('"accuracy"', '"colour"'),
+        "field": good.replace('"task"', '"cup"'),
+        "broken": good[: len(good) // 2],
+    }.items():
+        (tmp_path / f"{name}.json").write_text(changed, encoding="utf-8")
+    (tmp_path / "other.json").write_text('{"format": "hardgrad-doctor-1"}', encoding="utf-8")
+    page = report_experiment(TEA, tmp_path, tmp_path / "report")
+    assert [cells[6] for cells in page.cells] == ["1", "0", "0"]
+    for part in ("'urn'", "'huge'", "lacks accuracy, loss", "lacks task", "broken.json is not readable JSON"):
+        assert sum(part in warning for warning in page.warnings) == 1
+    assert len(page.warnings) == 5
+    assert "broken.json" in page.page.read_text(encoding="utf-8")
+
+
+def test_nothing_to_report_says_how_to_make_some(tmp_path: Path) -> None:
+    with pytest.raises(NoRecordsError, match=r"no records of tea in .*hardgrad reproduce tea"):
+        table(tmp_path)
+
+
+def test_damage_to_what_figures_are_drawn_from_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def draw(groups: Any, results: Path) -> list[Any]:
+        raise KeyError("gradient")
+
+    drawer = types.ModuleType("hardgrad_lab.report.dab_figures.tea")
+    drawer.draw = draw  # type: ignore[attr-defined]  # a module made by hand
+    drawer.__spec__ = types.SimpleNamespace()  # type: ignore[assignment]  # which it would be found by
+    monkeypatch.setitem(sys.modules, drawer.__name__, drawer)
+    write(tmp_path, "pot", [0.8])
+    page = report_experiment(TEA, tmp_path, tmp_path / "report")
+    assert page.warnings == ["no figures of tea: what its runs left is damaged or incomplete (KeyError('gradient'))"]
+    assert page.cells
+
+
+def test_the_page_is_whole_and_self_contained(tmp_path: Path) -> None:
+    write(tmp_path, "pot", [0.80, 0.82, 0.84])
+    write(tmp_path, "bag", [0.7, 0.7])
+    made = report_experiment(replace(TEA, published={}), tmp_path, tmp_path / "report")
+    text = made.page.read_text(encoding="utf-8")
+    page = Page(text)
+    page.check()
+    assert "a &lt;machine&gt;" in text
+    assert "Figure only, no numbers printed in the paper." in text
+    assert "Not run: green: tin; black." in text
+    assert "holds" in page.cells
