@@ -249,3 +249,12 @@ def test_layers_name_nothing_that_the_configuration_lacks(experiment: Experiment
     assert set(experiment.budgets) == set(experiment.seeds) == set(BUDGETS)
     assert {task for _, task in experiment.special} | {task for task, _ in experiment.without} <= set(experiment.tasks)
     assert set(NAMES) <= {each.name for each in fields(experiment.config)}
+
+
+@every
+def test_the_guide_has_a_row_for_each_experiment_with_its_tasks_and_contestants(experiment: Experiment) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "experiments.md").read_text(encoding="utf-8")
+    (row,) = (line for line in guide.splitlines() if line.startswith(f"| `{experiment.name}` | "))
+    words = set(re.findall(r"[\w-]+", row.partition(" | ")[2]))
+    assert set(experiment.contestants) <= words
+    assert {re.sub(r"-0\.\d+$", "", task) for task in experiment.tasks} <= words  # bits per pixel are a range there
