@@ -7,8 +7,10 @@ encoder pays for. ``hard`` is the code at inference, the same kind for all: valu
 - gumbel-*: the decoder sees a relaxed code in training, hotter at first; the loss is the negative evidence lower bound.
 
 Source: Ramapuram and Webb 2020 (arXiv 1905.03658), section IV-C and table III; Jang, Gu and Poole 2017
-(arXiv 1611.01144); Maddison, Mnih and Teh 2017 (arXiv 1611.00712). Neither the approximator of the bridges nor the
-temperatures are in the paper: ours are dense with two hidden layers, and from 1 to 0.5 exponentially over the run.
+(arXiv 1611.01144); Maddison, Mnih and Teh 2017 (arXiv 1611.00712). The paper says neither what comes before the hard
+functions, nor what approximates them, nor the temperatures. Ours: a tanh before signum and binary, as its sorting
+networks have, and a sigmoid before the Bernoulli; dense approximators with two hidden layers; 1 to 0.5, exponentially
+over the run.
 """
 
 from __future__ import annotations

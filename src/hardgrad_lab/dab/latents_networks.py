@@ -63,10 +63,13 @@ def stage(fan_in: int, fan_out: int, convs: int, activation: Activation) -> list
 def unet_down(config: Latents, outputs: int) -> nn.Sequential:
     """Return the half of a U-Net that goes down, two levels, and a dense layer."""
     width, place = config.width, config.side // 4
+    if config.fold == 2:
+        first = [nn.PixelUnshuffle(2), *stage(4 * config.channels, 2 * width, config.convs, nn.ELU)]
+    else:
+        outer = stage(config.channels, width, config.convs, nn.ELU)
+        first = [*outer, nn.MaxPool2d(2), *stage(width, 2 * width, config.convs, nn.ELU)]
     return nn.Sequential(
-        *stage(config.channels, width, config.convs, nn.ELU),
-        nn.MaxPool2d(2),
-        *stage(width, 2 * width, config.convs, nn.ELU),
+        *first,
         nn.MaxPool2d(2),
         *stage(2 * width, 4 * width, config.convs, nn.ELU),
         nn.Flatten(),
@@ -77,6 +80,11 @@ def unet_down(config: Latents, outputs: int) -> nn.Sequential:
 def unet_up(config: Latents, features: int) -> nn.Sequential:
     """Return the half of a U-Net that goes up, without what it would be handed from the other half."""
     width, place = config.width, config.side // 4
+    if config.fold == 2:
+        last: list[nn.Module] = [nn.Conv2d(2 * width, 4 * config.channels, 1), nn.PixelShuffle(2)]
+    else:
+        outer = [nn.ConvTranspose2d(2 * width, width, 2, stride=2), *stage(width, width, config.convs, nn.ELU)]
+        last = [*outer, nn.Conv2d(width, config.channels, 1)]
     return nn.Sequential(
         nn.Linear(features, 4 * width * place * place, bias=False),
         nn.BatchNorm1d(4 * width * place * place),
@@ -84,9 +92,7 @@ def unet_up(config: Latents, features: int) -> nn.Sequential:
         nn.Unflatten(1, (4 * width, place, place)),
         nn.ConvTranspose2d(4 * width, 2 * width, 2, stride=2),
         *stage(2 * width, 2 * width, config.convs, nn.ELU),
-        nn.ConvTranspose2d(2 * width, width, 2, stride=2),
-        *stage(width, width, config.convs, nn.ELU),
-        nn.Conv2d(width, config.channels, 1),
+        *last,
     )
 
 

@@ -23,8 +23,10 @@ def reproduce(run: Run, config: Latents, seed: int, root: Root, how: How, consol
 
 def begin(config: Latents, seed: int, root: Root, device: torch.device) -> tuple[Training, Plan]:
     """Return the training of a run at step 0, and its plan. Torch's global seed must be set."""
-    data = load(root, config.dataset, config.folder)
+    data = load(root, config.dataset, config.folder, config.side)
     model = build(config, data, device).to(device)
+    # With the channels last a step of the small U-Net takes a quarter less time on a CPU.
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stubs lack this form
     kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.RMSprop
     optimizer = kind(model.parameters(), lr=config.lr)
     measures = Measures(config=config, model=model, data=data, device=device)
@@ -35,6 +37,7 @@ def begin(config: Latents, seed: int, root: Root, device: torch.device) -> tuple
         stream=stream(config, data.train, seed, device),
         loss=lambda x, y: model(x).mean(),
         evaluate=measures,
+        rows=f"trained on {data.train.what}; tested on {data.test.what}",
         keep=lambda training, results, name: draw(measures, results / "pictures" / f"{name}.png"),
         sums=torch.zeros(2, dtype=torch.float64, device=device),
     )

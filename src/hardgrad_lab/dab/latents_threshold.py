@@ -20,7 +20,7 @@ from hardgrad_lab.dab.latents_codes import Code, Cost
 from hardgrad_lab.dab.latents_data import Pair, passes
 from hardgrad_lab.dab.separability import separability
 
-TRIED = [round(0.05 * step, 2) for step in range(1, 20)]
+TRIED = [round(0.1 * step, 1) for step in range(1, 10)]
 SEEN = 10_000  # training rows that choose the threshold: four in five to learn from, one in five to choose by
 
 

@@ -4,9 +4,9 @@ A picture is compared at its own size, at a half, a quarter and so on. At each s
 (standard deviation 1.5) gives local means, variances and covariance; contrast and structure of all scales, and
 luminance of the last, are multiplied, each raised to its scale's weight.
 
-Five scales with that window need 161 pixels a side. Smaller pictures get as many scales as the window fits into, with
-the first weights of the five, made to sum to one again: two at 28 x 28 (28 and 14) and at 32 x 32 (32 and 16). Their
-values are no MS-SSIM of five scales, and compare with each other alone. The paper does not say what it did.
+Five scales with that window need 176 pixels a side. Smaller pictures get as many scales as the window fits into, with
+the first weights of the five, made to sum to what all five do: two at 28 x 28 (28 and 14) and at 32 x 32 (32 and 16).
+Their values are no MS-SSIM of five scales, and compare with each other alone. The paper does not say what it did.
 
 Source: Wang, Simoncelli and Bovik 2003, Multiscale structural similarity for image quality assessment (weights: section
 3.2; window and constants: Wang, Bovik, Sheikh and Simoncelli 2004).
@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # as published: they sum to 1.0001
 WINDOW, SIGMA = 11, 1.5
 K1, K2 = 0.01, 0.03
 
@@ -61,8 +61,9 @@ def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
             f"ms_ssim: a and b must both be (B, channels, height, width), got {tuple(a.shape)} and {tuple(b.shape)}"
         )
     scales = scales_of(min(a.shape[-2:]))
-    weights = [weight / sum(WEIGHTS[:scales]) for weight in WEIGHTS[:scales]]
-    product = torch.ones(a.shape[:2], device=a.device)
+    share = sum(WEIGHTS[:scales]) / sum(WEIGHTS)
+    weights = [weight / share for weight in WEIGHTS[:scales]]
+    product = a.new_ones(a.shape[:2])
     for scale, weight in enumerate(weights):
         if scale:
             a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
