@@ -163,7 +163,7 @@ COMMON: dict[str, Any] = {
 }  # fmt: skip
 TINY: dict[str, Any] = {
     "width": 4, "convs": 1, "dense": 32, "steps": 6, "batch": 16, "evaluations": 2, "curve_rows": 64, "rows": 256,
-    "test_rows": 128,
+    "test_rows": 128, "decay": 0.01,
 }  # fmt: skip
 
 
