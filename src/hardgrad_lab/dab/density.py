@@ -68,6 +68,9 @@ class Density:
         gamma: weight of the bridge's penalty.
         approximator: elementwise is one network of one hidden layer for every bit; mlp sees all of them at once.
         approximator_width: hidden units of the elementwise one.
+        fitting: steps that the approximator of bridge is fitted, before the run, to draws at probabilities all over
+            (0, 1). Without any its slope may start below zero; then the bits lose touch with the picture at once, all
+            probabilities are equal, and it never learns the slope.
         temperature: of the relaxation at the beginning, where there is one.
         last_temperature: of Gumbel's relaxation at the end; it falls exponentially from temperature.
         control_lr: learning rate of what an estimator learns besides (approximator, control), as a multiple of lr.
@@ -96,6 +99,7 @@ class Density:
     gamma: float
     approximator: Literal["elementwise", "mlp"]
     approximator_width: int
+    fitting: int
     temperature: float
     last_temperature: float
     control_lr: float
@@ -114,7 +118,7 @@ class Density:
             require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         for name in ("temperature", "last_temperature", "control_lr", "lr"):
             require(getattr(self, name) > 0, name, "greater than 0", getattr(self, name))
-        for name in ("rows", "test_rows", "gamma"):
+        for name in ("rows", "test_rows", "gamma", "fitting"):
             require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
         even = self.evaluations >= 2 and self.evaluations % 2 == 0
         require(even, "evaluations", "even and at least 2, for estimators that come in pairs", self.evaluations)
@@ -174,6 +178,7 @@ DENSITY = Experiment(
         "gamma": 10.0,
         "approximator": "elementwise",
         "approximator_width": 8,
+        "fitting": 0,
         "temperature": 0.5,
         "last_temperature": 0.5,
         "control_lr": 1.0,
@@ -216,8 +221,16 @@ DENSITY = Experiment(
             "latents": 20,
             "batch": 20,
             "lr": 3e-3,
+            "fitting": 50,
         },
-        "small": {"epochs": 60, "lr": 1e-3, "schedule": "one-cycle", "evaluations_of_curve": 20},
+        "small": {
+            "epochs": 30,
+            "lr": 3e-3,
+            "schedule": "one-cycle",
+            "control_lr": 3.0,
+            "fitting": 300,
+            "evaluations_of_curve": 15,
+        },
         "paper": {"epochs": 9933},
     },
     special={("paper", "omniglot-dynamic"): {"epochs": 2366}, ("paper", "omniglot-threshold"): {"epochs": 2366}},

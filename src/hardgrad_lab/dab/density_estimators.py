@@ -13,6 +13,7 @@ import hardgrad as hg
 from hardgrad_lab.dab.density import Density
 
 CONTROL_UNITS = 50  # of the hidden layer of RELAX's network; ours
+FITTING_LR, FITTING_ROWS = 1e-2, 50
 LEAST = 1e-4  # probabilities nearer to 0 or 1 have no KL that a step could follow
 
 
@@ -71,9 +72,26 @@ def _approximator(config: Density) -> nn.Module:
     return hg.approximators.elementwise(config.approximator_width, layers=1)
 
 
+def fit(approximator: nn.Module, steps: int, latents: int) -> None:
+    """Fit an approximator of drawing bits to draws at probabilities all over (0, 1), before anything else learns.
+
+    Args:
+        approximator: changed in place.
+        steps: of Adam.
+        latents: bits in a row.
+    """
+    optimizer = torch.optim.Adam(approximator.parameters(), lr=FITTING_LR)
+    for _ in range(steps):
+        p = torch.rand(FITTING_ROWS, latents)
+        optimizer.zero_grad()
+        (approximator(p) - hg.hard.bernoulli(p)).square().mean().backward()
+        optimizer.step()
+
+
 def _bridge(config: Density, steps: int) -> Contestant:
     del steps
     approximator = _approximator(config)
+    fit(approximator, config.fitting, config.latents)
     estimate = partial(hg.montecarlo.bridge, approximator=approximator, weight=config.gamma, samples=config.evaluations)
     return Contestant(estimate, approximator)
 
