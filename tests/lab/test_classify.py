@@ -17,10 +17,11 @@ from hardgrad_lab.dab import classify_layers
 from hardgrad_lab.dab.classify import CLASSIFY, Classification
 from hardgrad_lab.dab.classify_emd import carried, rows_and_columns
 from hardgrad_lab.dab.classify_network import ResNet18
-from hardgrad_lab.dab.classify_run import begin, build, reproduce
+from hardgrad_lab.dab.classify_run import begin, build, reproduce, whole
 from hardgrad_lab.dab.conditioning import CONDITIONING
 from hardgrad_lab.dab.placement import PLACEMENT
 from hardgrad_lab.dab.versus_ste import VERSUS_STE
+from hardgrad_lab.data.prepare import CIFAR10_MEAN, CIFAR10_STD, Standardised
 from hardgrad_lab.data.root import Root
 from hardgrad_lab.runs import checkpoint
 from hardgrad_lab.runs.execute import How
@@ -83,6 +84,7 @@ def test_a_pooled_head_does_not_see_a_sort() -> None:
     torch.manual_seed(0)
     model = ResNet18(2, nn.Identity(), head="pooled", features=16)
     entry = maps(3, 16, 4, 4)
+    torch.testing.assert_close(model.judge(entry), model.linear(entry.mean((2, 3))))
     torch.testing.assert_close(model.judge(hg.hard.sort_rows_cols(entry)), model.judge(entry))
     flat = ResNet18(2, nn.Identity(), features=16)
     assert not torch.allclose(flat.judge(classify_layers.sorted_flat(entry)), flat.judge(entry))
@@ -211,7 +213,14 @@ def test_the_last_measure_is_of_all_rows_and_tells_what_was_there_before_trainin
     training.step(training.loss, 0.0)
     training.add_point(last=True)
     few, all_rows = training.curve
-    assert {few["accuracy"] * 10, all_rows["accuracy"] * 20} <= set(map(float, range(21)))
+    model: Any = training.model.eval()
+    images = whole(Root(folder=samples), "test")
+    with torch.no_grad():
+        x = Standardised(CIFAR10_MEAN, CIFAR10_STD)(images.x[:20], torch.Generator())
+        found, _, count = rows_and_columns(model.before(x))
+        right = (model(x).argmax(1) == images.y[:20]).sum().item()
+    assert (all_rows["emd"], all_rows["accuracy"]) == pytest.approx((found / count, right / 20))
+    assert few["accuracy"] * 10 == pytest.approx(round(few["accuracy"] * 10))
     assert "emd_untrained" not in few
     assert all_rows["emd_untrained"] > 0
     assert all_rows["disorder_untrained"] == pytest.approx(0.5, abs=0.1)  # a fresh network sorts nothing
