@@ -207,7 +207,7 @@ def test_the_temperature_cools_with_training_alone(root: Root) -> None:
     for _ in range(plan.steps):
         training.step(training.loss, plan.clip)
     training.add_point(last=True)
-    assert code.temperature.temperature.item() == pytest.approx(0.5)
+    assert code.temperature.temperature.item() == pytest.approx(0.1)
 
 
 def test_nats_are_those_of_independent_pixels() -> None:

@@ -159,7 +159,7 @@ TASKS: dict[str, dict[str, Any]] = {
 CONTESTANTS = ("dab-signum", "dab-binary", "dab-bernoulli", "gumbel-bernoulli", "gumbel-discrete", "threshold")
 COMMON: dict[str, Any] = {
     "folder": "imagenet", "classes": 8, "margin": 0.5, "conditioning": False, "temperature": 1.0,
-    "final_temperature": 0.5, "kl": 1.0, "schedule": "constant", "fold": 1, "rows": 0, "test_rows": 0, "decay": 1.0,
+    "final_temperature": 0.1, "kl": 1.0, "schedule": "constant", "fold": 1, "rows": 0, "test_rows": 0, "decay": 1.0,
 }  # fmt: skip
 TINY: dict[str, Any] = {
     "width": 4, "convs": 1, "dense": 32, "steps": 6, "batch": 16, "evaluations": 2, "curve_rows": 64, "rows": 256,

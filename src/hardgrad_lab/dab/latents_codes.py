@@ -9,7 +9,7 @@ encoder pays for. ``hard`` is the code at inference, the same kind for all: valu
 Source: Ramapuram and Webb 2020 (arXiv 1905.03658), section IV-C and table III; Jang, Gu and Poole 2017
 (arXiv 1611.01144); Maddison, Mnih and Teh 2017 (arXiv 1611.00712). The paper says neither what comes before the hard
 functions, nor what approximates them, nor the temperatures. Ours: a tanh before signum and binary, as its sorting
-networks have, and a sigmoid before the Bernoulli; dense approximators with two hidden layers; 1 to 0.5, exponentially
+networks have, and a sigmoid before the Bernoulli; dense approximators with two hidden layers; 1 to 0.1, exponentially
 over the run.
 """
 
