@@ -110,6 +110,8 @@ def test_the_page_is_whole_and_self_contained(made: Written) -> None:
     page.check()
     assert made.page.stat().st_size < 10_000_000
     assert page.text.count("<svg") == len(made.pictures) // 2 == len(set(made.pictures)) // 2 > 5
+    drawn = {f"{section.anchor}-{each.name}.png" for section in made.sections for each in section.drawn}
+    assert {path.name for path in made.pictures if path.suffix == ".png"} == drawn, "dots in a name too"
 
 
 def test_what_is_short_and_what_nobody_ran_is_in_the_summary(made: Written) -> None:
@@ -177,7 +179,7 @@ def test_figure_3_draws_the_first_seed_that_left_its_curves(tmp_path: Path) -> N
     ]  # fmt: skip
     hard, network = above[0].lines
     assert np.isnan(hard.get_ydata()).sum() == 2, "a gap at each of its two jumps"
-    assert list(network.get_ydata()) == pytest.approx([-1, -0.5, 0, 0.5, 1])
+    assert np.asarray(network.get_ydata()) == pytest.approx(np.linspace(-1, 1, 5))
     (tmp_path / "figure3" / "curves" / f"{runs[1].name}.npz").write_bytes(b"PK damaged")
     with pytest.raises(ValueError, match="not a readable file of arrays"):
         draw(groups, tmp_path)

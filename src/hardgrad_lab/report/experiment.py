@@ -9,7 +9,16 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from hardgrad_lab.report import experiment_claims as claims
-from hardgrad_lab.report.experiment_table import LEGEND, cells, headings, not_run, numeric, ordered, standings
+from hardgrad_lab.report.experiment_table import (
+    LEGEND,
+    cells,
+    headings,
+    not_run,
+    numeric,
+    ordered,
+    rows_used,
+    standings,
+)
 from hardgrad_lab.report.page import Content, Drawing, Page, provenance, write_page
 from hardgrad_lab.report.records import Found, Group, NoRecordsError, group_by_config, read_records
 from hardgrad_lab.report.section import FIGURE_ONLY, Section, as_markdown, is_bad
@@ -69,6 +78,7 @@ def section_of(experiment: Experiment, found: Found, results: Path, *, anchor: s
     missing = not_run(experiment, groups)
     notes = [] if experiment.published else [f"{FIGURE_ONLY[0].upper()}{FIGURE_ONLY[1:]} in the paper."]
     notes += [f"Not run: {'; '.join(missing)}."] if missing else []
+    notes += [f"Data of {used}." for used in rows_used(groups)]
     return Section(
         anchor=anchor,
         title=title,

@@ -106,6 +106,16 @@ def cells(experiment: Experiment, groups: Sequence[Group]) -> list[list[str]]:
     return table
 
 
+def rows_used(groups: Sequence[Group]) -> list[str]:
+    """Return which data the runs of each task saw, where their records say so."""
+    found: dict[str, dict[str, None]] = {}
+    for group in groups:
+        for record in group.records:
+            if rows := record.environment.get("rows"):
+                found.setdefault(group.config["task"], {})[f"{group.config['budget']}: {rows}"] = None
+    return [f"{task}, {'; '.join(said)}" for task, said in found.items()]
+
+
 def not_run(experiment: Experiment, groups: Sequence[Group]) -> list[str]:
     """Return the tasks, and the contestants of the other tasks, of which there is no run."""
     run = {(group.config["task"], group.config["contestant"]) for group in groups}
@@ -125,7 +135,7 @@ def standings(experiment: Experiment, groups: Sequence[Group]) -> list[str]:
         mine = [each for each in groups if (each.config["task"], each.config["contestant"]) == (task, contestant)]
         group = max(mine, key=lambda each: _weight(experiment, each), default=None)
         for metric in experiment.metrics:
-            if metric.name in numbers:
+            if metric.better and metric.name in numbers:
                 ours = None if group is None else mean(group, metric.name)
                 found.append(NOT_RUN if ours is None else compare(metric, ours, numbers[metric.name]))
     return found
@@ -138,7 +148,7 @@ def _weight(experiment: Experiment, group: Group) -> tuple[int, bool, int, int]:
 
 
 def compare(metric: Metric, ours: Mean, number: Published) -> str:
-    """Return in words how ours stands to a published number."""
+    """Return in words how ours stands to a published number, of a metric of which more or less is better."""
     if not math.isfinite(ours.value):
         return "short: no finite number"
     theirs = published_mean(number)
@@ -146,8 +156,6 @@ def compare(metric: Metric, ours: Mean, number: Published) -> str:
     noise = 0.0 if error is None else BEYOND * error
     if format(ours.value, metric.form) == format(theirs.value, metric.form) or abs(apart) <= noise:
         return "as published"
-    if metric.better is None:
-        return f"differs by {say_apart(abs(apart), metric.form)}"
     better = (apart > 0) == (metric.better == "more")
     return f"{'better' if better else 'short'} by {say_apart(abs(apart), metric.form)}"
 
@@ -163,7 +171,7 @@ def _row(experiment: Experiment, group: Group) -> list[str]:
     for metric in experiment.metrics:
         ours, theirs = mean(group, metric.name), numbers.get(metric.name)
         columns += [say_mean(ours, metric.form), *_theirs(experiment, metric, theirs)]
-        if ours is not None and theirs is not None:
+        if metric.better and ours is not None and theirs is not None:
             marks.append((metric.title, compare(metric, ours, theirs)))
     samples = max(record.samples for record in group.records)
     seconds = sum(record.seconds for record in group.records) / group.n

@@ -72,7 +72,7 @@ def summary(section: Section) -> list[str]:
 
 
 # Beginnings of what is said of a number and of a claim, and the words of the summary. The order is that of the summary.
-KINDS = {"as published": "as published", "better": "better", "short": "short", "differs": "differ", NOT_RUN: NOT_RUN}
+KINDS = {"as published": "as published", "better": "better", "short": "short", NOT_RUN: NOT_RUN}
 VERDICTS = {
     HOLDS: "held", FAILS: "not held", CLOSE: "too close", FEW: "too few runs", ENDLESS: ENDLESS, NOT_RUN: NOT_RUN,
 }  # fmt: skip
@@ -80,7 +80,7 @@ VERDICTS = {
 
 def is_bad(said: str) -> bool:
     """Return whether the last cell of a row says that something is missing, or not as the paper has it."""
-    return any(words in said for words in ("short", "differs", "does not hold", ENDLESS, NOT_RUN))
+    return any(words in said for words in ("short", "does not hold", ENDLESS, NOT_RUN))
 
 
 def _counted(said: Sequence[str], kinds: dict[str, str]) -> str:
@@ -94,7 +94,7 @@ def _result(section: Section) -> str:
         return NOT_RUN
     words = []
     if section.standings:
-        short = any(text.startswith(("short", "differs")) for text in section.standings)
+        short = any(text.startswith("short") for text in section.standings)
         missing = NOT_RUN in section.standings
         words += ["falls short"] if short else [] if missing else ["numbers reached"]
         words += ["in part not run"] if missing else []
