@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from matplotlib.lines import Line2D
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, kl_divergence
 
@@ -18,8 +20,11 @@ from hardgrad_lab.dab.density_estimators import contestant
 from hardgrad_lab.dab.density_model import BinaryVae, logits_of, measure
 from hardgrad_lab.dab.density_run import Model, begin, load_rows
 from hardgrad_lab.data.root import Root
+from hardgrad_lab.report.dab_figures.density import draw
+from hardgrad_lab.report.records import group_by_config
 from hardgrad_lab.runs.loop import Training
 from hardgrad_lab.runs.options import OptionError
+from hardgrad_lab.runs.record import Record
 
 CPU = torch.device("cpu")
 PIXELS, LATENTS = 6, 3
@@ -292,7 +297,48 @@ def test_what_an_estimator_learns_takes_no_part_in_a_measurement(begun: Make) ->
     assert in_optimizer == {id(weight) for weight in model.parameters()}
 
 
-# ------------------------------------------------------------------------------------------------------ rows, options
+# ----------------------------------------------------------------------------------------------- the figure, options
+
+
+def recorded(name: str, task: str, seed: int, bounds: list[float]) -> Record:
+    curve = [{"epoch": float(epoch), "bound": bound, "gap": 1.0} for epoch, bound in enumerate(bounds)]
+    config = DENSITY.run(configured(name, task), seed).config
+    return Record(
+        experiment="density",
+        config=config,
+        seed=seed,
+        metrics={"bound": bounds[-1]},
+        curve=curve,
+        samples=1,
+        seconds=1.0,
+        started="2026-01-01T00:00:00+00:00",
+        environment={},
+    )
+
+
+def heights(line: Line2D) -> list[float]:
+    found: list[float] = np.asarray(line.get_ydata(), dtype=float).tolist()
+    return found
+
+
+def test_the_figure_has_a_line_for_each_contestant_and_one_for_each_published_bound() -> None:
+    records = [recorded("bridge", "mnist-static", seed, [-200.0, -120.0 - seed]) for seed in (0, 1)]
+    records += [recorded("disarm", "mnist-static", 0, [-190.0, -110.0])]
+    records += [recorded("disarm", "mnist-dynamic", 0, [-190.0, -110.0])]
+    with_levels, without = draw(group_by_config(records), Path())
+    bound, gap = with_levels.figure.axes
+    lines = {str(line.get_label()): heights(line) for line in bound.get_lines()}
+    assert lines["bridge (n=2)"] == [-200.0, -120.5]
+    assert lines["disarm"] == [-190.0, -110.0]
+    levels = {line[0] for label, line in lines.items() if label.startswith("_")}
+    assert levels == {-109.59, -111.12, -119.19}
+    assert "9,933 epochs" in with_levels.caption
+    low, high = bound.get_ylim()
+    assert low < -120.5
+    assert high > -109.59
+    assert [heights(line) for line in gap.get_lines()[:2]] == [[1.0, 1.0]] * 2
+    assert without.name == "density-mnist-dynamic"
+    assert len(without.figure.axes[0].get_lines()) == 1
 
 
 def test_the_mean_picture_is_that_of_the_binary_rows(samples: Path) -> None:

@@ -15,8 +15,8 @@ from hardgrad_lab.report.page import Drawing
 from hardgrad_lab.report.records import Group
 from hardgrad_lab.runs.experiment import BUDGETS
 
-LOWEST = 25.0  # nats below the best that a panel shows: the first epochs would flatten the rest
-ROOM = 3.0  # and above
+BELOW = 8.0  # nats below the lowest end of a line that a panel shows: the first epochs would flatten the rest
+ABOVE = 3.0
 
 
 def draw(groups: Sequence[Group], results: Path) -> list[Drawing]:
@@ -39,11 +39,11 @@ def _drawing(task: str, budget: str, groups: list[Group]) -> Drawing:
         bound.plot(_mean(group, "epoch"), _mean(group, "bound"), label=label, **style)
         gap.plot(_mean(group, "epoch"), _mean(group, "gap"), label=label, **style)
     levels = _levels(bound, task)
-    top = max([max(_mean(group, "bound")) for group in groups] + levels)
-    bound.set_ylim(top - LOWEST, top + ROOM)
+    ends = [_mean(group, "bound")[-1] for group in groups]
+    bound.set_ylim(min(ends + levels) - BELOW, max(ends + levels) + ABOVE)
     bound.set_ylabel("test bound, nats")
     gap.axhline(0, color=INK, linewidth=0.6)
-    gap.set_ylabel("training rows' bound less test bound, nats")
+    gap.set_ylabel("bound of training rows less test bound, nats")
     for panel in (bound, gap):
         panel.set_xlabel("epoch")
     legend(figure, [bound, gap])
