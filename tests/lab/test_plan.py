@@ -1,0 +1,300 @@
+"""The plan of many runs: what is in it, what is skipped, and what it survives."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from hardgrad_lab import cli
+from hardgrad_lab.commands import all as command
+from hardgrad_lab.dab import sorting
+from hardgrad_lab.dab.experiments import EXPERIMENTS
+from hardgrad_lab.dab.figure3 import FIGURE3
+from hardgrad_lab.lactose import published_settings, settings
+from hardgrad_lab.plan import processes
+from hardgrad_lab.plan.jobs import DEATHS, Queue, folder_of, jobs_of, state_of
+from hardgrad_lab.plan.kinds import KINDS, Data, rebuilt
+from hardgrad_lab.plan.processes import Workers
+from hardgrad_lab.plan.progress import Lines, Times
+from hardgrad_lab.plan.work import Result, Setup
+from hardgrad_lab.plan.worker import log_of
+from hardgrad_lab.runs import checkpoint
+from hardgrad_lab.runs.execute import How
+from hardgrad_lab.runs.record import Record, Run
+from hardgrad_lab.toys.settings import Toy
+
+ROOT = Path(__file__).parents[2]
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture(autouse=True)
+def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def figure3(seed: int = 0, steps: int = 60) -> Run:
+    return FIGURE3.run(FIGURE3.configure("smoke", "signum", "elu-dense", {"steps": steps}), seed)
+
+
+def uninterrupted(run: Run, folder: Path) -> dict[str, float]:
+    how = How(results=folder, device="cpu")
+    return KINDS[run.experiment].reproduce(run, Data(), how, QUIET).record.metrics
+
+
+class Follower:
+    """Keep what happened, and let a test meddle."""
+
+    def __init__(self, meddle: Callable[[Follower], None] = lambda follower: None) -> None:
+        self.begun: list[str] = []
+        self.results: list[tuple[str, Result, bool]] = []
+        self.meddle = meddle
+
+    def started(self, run: Run) -> None:
+        self.begun.append(run.name)
+
+    def ended(self, run: Run, result: Result, again: bool) -> None:
+        self.results.append((run.name, result, again))
+
+    def tick(self) -> None:
+        self.meddle(self)
+
+
+# ------------------------------------------------------------------------------------------------- what is in it
+
+
+def test_a_plan_has_every_experiment_and_the_first_seed_of_all_comes_first() -> None:
+    runs = jobs_of("small")
+    assert {run.experiment for run in runs} == {*KINDS} >= {*EXPERIMENTS, "sorting", "ecg", "published", "toys"}
+    assert [run.seed for run in runs] == sorted(run.seed for run in runs)
+    assert len({run.name for run in runs}) == len(runs)
+    assert {run.experiment for run in runs if run.seed == 0} == {*KINDS}
+
+
+def test_sorting_has_all_systems_at_5_numbers_and_the_bridge_at_10() -> None:
+    runs = jobs_of("small", ["sorting"])
+    assert len(runs) == 3 * 7
+    assert {run.config["setting"] for run in runs} == {"fast"}
+    assert sorted(run.config["length"] for run in runs) == [5] * 18 + [10] * 3
+    # Table II: six systems at 5, 10 and 15 numbers, five runs each.
+    paper = jobs_of("paper", ["sorting"])
+    assert (len(paper), {run.config["setting"] for run in paper}) == (90, {"published"})
+
+
+def test_seeds_and_experiments_can_be_chosen() -> None:
+    assert [run.seed for run in jobs_of("small", ["figure3"], seeds=2)] == [0, 1]
+    with pytest.raises(ValueError, match=r"only must be one of sorting, .*, got 'figure4'"):
+        jobs_of("small", ["figure4"])
+
+
+def test_a_run_that_went_through_json_is_the_same_run() -> None:
+    older = {"sorting": sorting.Sorting, "published": published_settings.Published, "toys": Toy}
+    for run in jobs_of("smoke"):
+        config = json.loads(json.dumps(run.config))
+        if run.experiment in EXPERIMENTS:
+            experiment = EXPERIMENTS[run.experiment]
+            assert experiment.run(rebuilt(experiment.config, config), run.seed) == run
+        else:
+            assert rebuilt(older.get(run.experiment, settings.Setup), config).run(run.seed) == run
+
+
+def test_a_failed_job_is_tried_once_more_behind_the_others() -> None:
+    first, second = figure3(0), figure3(1)
+    queue = Queue([first, second])
+    assert queue.take() == first
+    assert queue.again(first)
+    assert [queue.take(), queue.take()] == [second, first]
+    assert not queue.again(first)
+    assert not queue
+
+
+def test_a_job_whose_machine_dies_is_next_and_its_tries_are_not_used_up() -> None:
+    first, second = figure3(0), figure3(1)
+    queue = Queue([first, second])
+    for _ in range(DEATHS - 1):
+        assert queue.take() == first
+        assert queue.again(first, machine_died=True)
+    assert queue.take() == first
+    assert queue.again(first)
+    assert queue.take() == second
+    assert not queue.again(first, machine_died=True)
+
+
+def test_the_time_left_follows_from_the_jobs_that_are_done(tmp_path: Path) -> None:
+    runs = [figure3(seed) for seed in range(5)]
+    times = Times([], tmp_path)
+    assert times.of(runs) is None
+    times.add(runs[0], 10.0)
+    times.add(runs[1], 20.0)
+    assert times.of(runs[2:]) == 45.0
+    other = jobs_of("smoke", ["toys"])[0]
+    assert times.of([other]) == 15.0
+    console = Console(record=True, width=150)
+    lines = Lines(runs, times, 2, console)
+    lines.ended(runs[2], Result(status="done", seconds=15.0), again=False)
+    assert "1/5  done     figure3-signum-elu-dense-smoke-s2" in console.export_text(clear=False)
+    assert "15 s, 0:00:30 left" in console.export_text(), "four jobs of 15 seconds, two at a time"
+
+
+# --------------------------------------------------------------------------------------- done by worker processes
+
+
+def test_the_command_does_what_is_missing_and_skips_what_is_recorded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["reproduce", "all", "--budget", "smoke", "--only", "figure3", "--seeds", "2", "--out", str(tmp_path)]
+    words += ["--device", "cpu", "--jobs", "1"]
+    first, second = jobs_of("smoke", ["figure3"], seeds=2)
+    uninterrupted(first, folder_of(first, tmp_path))
+    path = first.record_path(folder_of(first, tmp_path))
+    written = path.stat().st_mtime_ns
+
+    assert cli.main([*words, "--list"]) == 0
+    said = capsys.readouterr().out
+    assert f"done     {folder_of(first, tmp_path) / first.name}" in said
+    assert f"missing  {folder_of(second, tmp_path) / second.name}" in said
+
+    assert cli.main(words) == 0
+    said = capsys.readouterr().out
+    assert "2 runs, 1 of them done before" in said
+    assert "1 runs done now, 0 failed, 0 left" in said
+    assert path.stat().st_mtime_ns == written
+    assert Record.load(second.record_path(folder_of(second, tmp_path))).seed == 1
+    assert "100.0%  samples" in log_of(second, tmp_path).read_text()
+    assert not log_of(first, tmp_path).exists()
+
+    assert cli.main(words) == 0
+    assert capsys.readouterr().out == "2 runs, 2 of them done before\n"
+
+
+def test_a_failure_is_said_at_the_end_with_its_cure_and_the_others_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "no data"
+    data.mkdir()
+    words = ["reproduce", "all", "--budget", "smoke", "--only", "published", "figure3", "--out", str(tmp_path)]
+    assert cli.main([*words, "--data", str(data), "--device", "cpu", "--jobs", "1"]) == 1
+    said = capsys.readouterr().out
+    assert "1 runs done now, 8 failed, 0 left" in said
+    assert said.count("failed, and waits for another try") == 8
+    assert said.count("failed: published-") == 8
+    assert state_of(figure3(0, 50), tmp_path) == "done"
+    assert "MissingDataError" in log_of(jobs_of("smoke", ["published"])[0], tmp_path).read_text()
+
+
+def test_a_worker_that_dies_costs_no_more_than_its_time(tmp_path: Path) -> None:
+    slow, others = figure3(0, 3_000), [figure3(1), figure3(2)]
+    setup = Setup(out=tmp_path, device="cpu", checkpoint_every=250, checkpoint_every_s=1e9)
+    workers = Workers(1, setup, [])
+    saved = slow.checkpoint_path(folder_of(slow, tmp_path))
+
+    def kill(follower: Follower) -> None:
+        if saved.exists() and not follower.results:
+            workers.workers[0].process.kill()
+
+    follower = Follower(kill)
+    workers.do(Queue([slow, *others]), follower, [])
+    name, result, again = follower.results[0]
+    assert (name, result.status, again) == (slow.name, "failed", True)
+    assert "SIGKILL" in result.error
+    assert [(name, result.status) for name, result, _ in follower.results[1:]] == [
+        (others[0].name, "done"),
+        (others[1].name, "done"),
+        (slow.name, "done"),
+    ]
+    record = Record.load(slow.record_path(folder_of(slow, tmp_path)))
+    assert record.metrics == uninterrupted(slow, tmp_path / "whole")
+    assert f"resuming {slow.name}" in log_of(slow, tmp_path).read_text()
+
+
+def test_a_job_that_always_crashes_its_worker_is_given_up_and_its_log_says_where_it_was(tmp_path: Path) -> None:
+    deadly, other = figure3(0, 10**7), figure3(1)
+    workers = Workers(1, Setup(out=tmp_path, device="cpu", checkpoint_every_s=0.1), [])
+
+    def kill(follower: Follower) -> None:
+        if state_of(deadly, tmp_path) == "begun" and (worker := workers.workers.get(0)) and worker.run == deadly:
+            worker.process.send_signal(signal.SIGSEGV)
+
+    follower = Follower(kill)
+    workers.do(Queue([deadly, other]), follower, [])
+    assert [(name, result.status, again) for name, result, again in follower.results] == [
+        (deadly.name, "failed", True),
+        (other.name, "done", False),
+        (deadly.name, "failed", False),
+    ]
+    assert "SIGSEGV" in follower.results[0][1].error
+    assert "Fatal Python error: Segmentation fault" in log_of(deadly, tmp_path).read_text()
+
+
+def test_ctrl_c_saves_what_runs_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    words = ["reproduce", "all", "--budget", "paper", "--only", "figure3", "--out", str(tmp_path)]
+    words += ["--device", "cpu", "--jobs", "1", "--checkpoint-seconds", "0.2"]
+    run = jobs_of("paper", ["figure3"])[0]
+    saved = run.checkpoint_path(folder_of(run, tmp_path))
+    command = [sys.executable, "-m", "hardgrad_lab.cli", *words]
+    for already in (False, True):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        before = saved.stat().st_mtime_ns if already else 0
+        while not (saved.exists() and saved.stat().st_mtime_ns > before) and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+        assert process.returncode == 130, said
+        assert f"stopped  {run.name}" in said
+        assert "0 runs done now, 0 failed, 5 left" in said
+        assert "stopped, and saved; the same command goes on from here" in said
+        assert state_of(run, tmp_path) == "begun"
+        assert checkpoint.load(saved, run)["steps"] > 0
+        assert ("resuming" in log_of(run, tmp_path).read_text()) == already
+
+
+def test_a_worker_left_alone_saves_its_run_and_ends(tmp_path: Path) -> None:
+    run = figure3(0, 10**7)
+    workers = Workers(1, Setup(out=tmp_path, device="cpu", checkpoint_every_s=0.2), [])
+    worker = workers._start(0)
+    worker.give(run, workers.setup)
+    while state_of(run, tmp_path) != "begun":
+        time.sleep(0.05)
+    assert worker.process.stdin is not None
+    worker.process.stdin.close()  # as when the plan's own process is killed
+    assert worker.answer().status == "stopped"
+    assert worker.process.wait(timeout=30) in (0, -signal.SIGTERM)
+    worker.answers.close()
+    workers.selector.close()
+
+
+def test_workers_take_the_devices_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    class Process:
+        def __init__(self, command: list[str], **options: object) -> None:
+            environment = options["env"]
+            assert isinstance(environment, dict)
+            seen.append(environment["CUDA_VISIBLE_DEVICES"])
+            self.stdin, self.stdout = None, StringIO()
+
+    monkeypatch.setattr(processes.subprocess, "Popen", Process)
+    monkeypatch.setattr(processes.selectors, "DefaultSelector", lambda: type("None", (), {"register": print})())
+    workers = Workers(3, Setup(out=tmp_path), ["0", "1"])
+    for place in range(3):
+        workers._start(place).answers.close()
+    assert seen == ["0", "1", "0"]
+
+
+def test_devices_are_those_that_may_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,5")
+    assert command._devices("auto") == ["2", "5"]
+    assert command._devices("cpu") == []
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert command._devices("auto") == ["0", "1"]
