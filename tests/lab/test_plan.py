@@ -193,8 +193,8 @@ def test_a_failure_is_said_at_the_end_with_its_cure_and_the_others_go_on(
 
 
 def test_a_worker_that_dies_costs_no_more_than_its_time(tmp_path: Path) -> None:
-    slow, others = figure3(0, 3_000), [figure3(1), figure3(2)]
-    setup = Setup(out=tmp_path, device="cpu", checkpoint_every=250, checkpoint_every_s=1e9)
+    slow, others = figure3(0, 1_000), [figure3(1), figure3(2)]
+    setup = Setup(out=tmp_path, device="cpu", checkpoint_every=50, checkpoint_every_s=1e9)
     workers = Workers(1, setup, [])
     saved = slow.checkpoint_path(folder_of(slow, tmp_path))
 
