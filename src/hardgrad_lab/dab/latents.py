@@ -219,13 +219,13 @@ LATENTS = Experiment(
             "steps": 1500,
             "schedule": "one-cycle",
             "evaluations": 5,
-            "curve_rows": 2000,
+            "curve_rows": 1000,
         },
         # The epochs are not in the paper: ours are 200 of Fashion-MNIST, 256 of CIFAR-10, 30 of ImageNet.
         "paper": {"width": 64, "convs": 2, "dense": 2048, "steps": 100_000, "evaluations": 50, "curve_rows": 5000},
     },
     special={
-        ("smoke", "imagenet-786"): {"folder": "photos/imagenette224", "side": 32, "bits": 24},
+        ("smoke", "imagenet-786"): {"folder": "photos/free", "side": 32, "bits": 24, "batch": 4},
         ("small", "imagenet-786"): {"folder": "photos/imagenette224", "side": 64, "bits": 96, "batch": 32},
         ("paper", "imagenet-786"): {"steps": 200_000},
     },

@@ -60,12 +60,17 @@ def _over_bits(dataset: str, by_task: dict[str, list[Group]]) -> Drawing:
                     capsize=3,
                     label=name,
                 )
+        asked = sorted({bpp(group) for group in shown})
+        panel.set_xscale("log")
+        panel.set_xticks(asked, [f"{each:.2g}" for each in asked])
+        panel.minorticks_off()
         panel.set_xlabel("bits per pixel and channel")
         panel.set_ylabel(title)
     legend(figure, panels)
+    source = "Table IV" if dataset == "imagenet" else "Figure 7"
     return Drawing(
         name=f"latents-{dataset}",
-        title=f"Figure 7 on {dataset}: likeness and separability over the size of the code",
+        title=f"{source}, {dataset}: likeness and separability over the size of the code",
         caption=f"Budget {budget}, test rows, mean and one standard deviation over seeds.",
         figure=figure,
     )
@@ -84,7 +89,7 @@ def _along(task: str, groups: Sequence[Group]) -> Drawing:
         name=f"latents-{task}-curves",
         title=f"{source}, {task}: along the run",
         caption=f"Budget {budget}, mean over seeds. {BAND} Points are of {rows:,} test rows, the classifier learns "
-        "from as many training rows; the table's are of all rows.",
+        "from as many training rows; the table's are of more.",
         figure=figure,
     )
 
@@ -103,6 +108,7 @@ def _pictures(task: str, groups: Sequence[Group], results: Path) -> list[Drawing
     figure, (panel,) = sized_figure(8.0, 0.6 * len(labels) + 0.2)
     panel.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     panel.set_yticks([(place + 0.5) * len(halves[0][0]) for place in range(len(labels))], labels)
+    panel.set_anchor("W")  # else the layout misjudges the room that the names need
     panel.set_xticks([])
     panel.tick_params(length=0)
     panel.spines[:].set_visible(False)
