@@ -112,7 +112,7 @@ def test_the_table_is_the_one_worked_out_by_hand(tmp_path: Path) -> None:
     page = report_experiment(TEA, tmp_path, tmp_path / "report")
     headings = ["task", "contestant", "budget", "accuracy", "accuracy, published", "loss", "n", "samples", "time", ""]
     assert list(page.headings) == headings
-    pot, bag, black = "85.0% ± 1.0% (n=5, table 1)", "60.0% (table 1)", "70.0% ± 2.0% (n=5, table 1)"
+    pot, bag, black = "85.0% ± 1% (n=5, table 1)", "60.0% (table 1)", "70.0% ± 2% (n=5, table 1)"
     assert page.cells == [
         ["green", "tin", "smoke", "50.0% ± 0.0%", "-", "-", "2", "2.5 k", "90 s", ""],
         ["green", "pot", "small", "82.0% ± 2.0%", pot, "2.00 ± 1.00", "3", "2.5 k", "2 min", "short by 3.0 points"],
@@ -168,6 +168,13 @@ def test_two_metrics_are_marked_by_name(tmp_path: Path) -> None:
     assert table(tmp_path, indifferent)[0][-1] == "short by 10.0 points", "of a loss that need not be small"
 
 
+def test_a_run_of_something_else_is_not_held_against_the_published_number(tmp_path: Path) -> None:
+    write(tmp_path, "pot", [0.99])
+    write(tmp_path, "pot", [0.8], lr=0.5)
+    cells = table(tmp_path, replace(TEA, comparable={"green": {"lr": 0.5}}))
+    assert [row[-1] for row in cells[:2]] == ["not comparable: lr 0.1", "short by 5.0 points"]
+
+
 # ------------------------------------------------------------------------------------------------ the claims
 
 
@@ -211,6 +218,18 @@ def test_a_claim_is_judged_at_the_largest_budget_that_has_both(tmp_path: Path) -
 
 
 # ------------------------------------------------------------------------------------------------ damage, files
+
+
+def test_of_alternatives_one_is_enough(tmp_path: Path) -> None:
+    write(tmp_path, "pot", [0.80, 0.82])
+    write(tmp_path, "bag", [0.90, 0.92])
+    write(tmp_path, "tin", [0.95, 0.95])
+    either = replace(claim("pot", "bag"), alternatives=("tin",))
+    assert verdicts(tmp_path, either)[0][1:] == [
+        "tin 95.0% ± 0.0% (n=2); bag 91.0% ± 1.4% (n=2)", "+4.0 points ± 1.0 points", "holds",
+    ]  # fmt: skip
+    neither = replace(claim("pot", "tin"), alternatives=("bag",))
+    assert verdicts(tmp_path, neither)[0][3] == "does not hold at this budget"
 
 
 def test_damaged_records_are_named_and_left_out(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from hardgrad_lab.report.compare import BEYOND, Mean, mean_of, standard_error
 from hardgrad_lab.report.experiment_table import NOT_RUN, say_apart, say_mean, setting
@@ -29,16 +30,27 @@ def judged(experiment: Experiment, groups: Sequence[Group]) -> list[list[str]]:
 
 
 def _judge(experiment: Experiment, claim: Claim, groups: Sequence[Group]) -> list[str]:
+    """Return the row of a claim; of one with alternatives, that of the one which does best."""
     metric = next(each for each in experiment.metrics if each.name == claim.metric)
-    said = [claim.says, claim.source, f"{claim.task}, {metric.title}"]
+    winners = (claim.better, *claim.alternatives)
+    rows = [_compared(experiment, replace(claim, better=name), metric, groups) for name in winners]
+    return [claim.says, claim.source, f"{claim.task}, {metric.title}", *min(rows, key=_rank)]
+
+
+def _rank(row: list[str]) -> int:
+    order = (HOLDS, CLOSE, FEW, FAILS, ENDLESS, NOT_RUN)
+    return next(place for place, said in enumerate(order) if row[-1].startswith(said))
+
+
+def _compared(experiment: Experiment, claim: Claim, metric: Metric, groups: Sequence[Group]) -> list[str]:
     sides = [_runs(claim, name, groups) for name in (claim.better, claim.worse)]
     missing = [name for name, found in zip((claim.better, claim.worse), sides, strict=True) if not found]
     if missing:
-        return [*said, "-", "-", "-", f"{NOT_RUN}: {', '.join(missing)}"]
+        return ["-", "-", "-", f"{NOT_RUN}: {', '.join(missing)}"]
     pair = _fairest(experiment, claim, sides[0], sides[1])
     if pair is None:
-        return [*said, "-", "-", "-", UNEQUAL]
-    return [*said, setting(experiment, pair[0]), *sides_of(pair, (claim.better, claim.worse), metric)]
+        return ["-", "-", "-", UNEQUAL]
+    return [setting(experiment, pair[0]), *sides_of(pair, (claim.better, claim.worse), metric)]
 
 
 def sides_of(pair: Pair, names: tuple[str, str], metric: Metric) -> list[str]:

@@ -13,6 +13,7 @@ from hardgrad_lab.runs.options import OptionError
 
 NO_FIGURE = "-"
 NOT_RUN = "not run"
+UNLIKE = "not comparable"
 LEGEND = (
     "Mean ± sample standard deviation over n runs that differ in their seed alone. The budget's name is followed by "
     "what differs from it. Samples: training samples that a run saw; time: a run's wall clock, mean. The last column "
@@ -137,7 +138,10 @@ def standings(experiment: Experiment, groups: Sequence[Group]) -> list[str]:
         for metric in experiment.metrics:
             if metric.better and metric.name in numbers:
                 ours = None if group is None else mean(group, metric.name)
-                found.append(NOT_RUN if ours is None else compare(metric, ours, numbers[metric.name]))
+                if group is None or ours is None:
+                    found.append(NOT_RUN)
+                else:
+                    found.append(unlike(experiment, group) or compare(metric, ours, numbers[metric.name]))
     return found
 
 
@@ -145,6 +149,13 @@ def _weight(experiment: Experiment, group: Group) -> tuple[int, bool, int, int]:
     """Return what makes a configuration the one to judge by: its budget, the preset as it is, samples, runs."""
     plain = setting(experiment, group) == group.config["budget"]
     return BUDGETS.index(group.config["budget"]), plain, max(record.samples for record in group.records), group.n
+
+
+def unlike(experiment: Experiment, group: Group) -> str:
+    """Return why a group is not held against the published numbers of its task; nothing where it is."""
+    wanted = experiment.comparable.get(group.config["task"], {})
+    other = [f"{name} {_plain(group.config.get(name))}" for name in wanted if group.config.get(name) != wanted[name]]
+    return f"{UNLIKE}: {', '.join(other)}" if other else ""
 
 
 def compare(metric: Metric, ours: Mean, number: Published) -> str:
@@ -173,6 +184,7 @@ def _row(experiment: Experiment, group: Group) -> list[str]:
         columns += [say_mean(ours, metric.form), *_theirs(experiment, metric, theirs)]
         if metric.better and ours is not None and theirs is not None:
             marks.append((metric.title, compare(metric, ours, theirs)))
+    said = marks[0][1] if len(marks) == 1 else "; ".join(f"{title} {mark}" for title, mark in marks)
     samples = max(record.samples for record in group.records)
     seconds = sum(record.seconds for record in group.records) / group.n
     return [
@@ -183,7 +195,7 @@ def _row(experiment: Experiment, group: Group) -> list[str]:
         str(group.n),
         say_count(samples),
         say_duration(seconds),
-        marks[0][1] if len(marks) == 1 else "; ".join(f"{title} {mark}" for title, mark in marks),
+        unlike(experiment, group) or said if marks else "",
     ]
 
 
@@ -202,7 +214,11 @@ def _theirs(experiment: Experiment, metric: Metric, number: Published | None) ->
     if number is None:
         return [NO_FIGURE]
     runs = "" if number.replications is None else f"n={number.replications}, "
-    return [f"{say_mean(published_mean(number), metric.form)} ({runs}{number.source})"]
+    scale, unit = (100, "%") if metric.form.endswith("%") else (1, "")
+    spread = (
+        "" if number.spread is None else f" ± {scale * number.spread:g}{unit}"
+    )  # with the digits it is printed with
+    return [f"{format(number.value, metric.form)}{spread} ({runs}{number.source})"]
 
 
 def say_count(samples: int) -> str:
@@ -216,5 +232,5 @@ def say_count(samples: int) -> str:
 def say_duration(seconds: float) -> str:
     """Return seconds, minutes or hours."""
     if seconds < 120:
-        return f"{seconds:.0f} s"
+        return f"{seconds:.{0 if seconds >= 10 else 1}f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from hardgrad_lab.report import page
 from hardgrad_lab.report.experiment_claims import CLOSE, ENDLESS, FAILS, FEW, HOLDS
-from hardgrad_lab.report.experiment_table import NOT_RUN
+from hardgrad_lab.report.experiment_table import NOT_RUN, UNLIKE
 from hardgrad_lab.report.page import Drawing
 from hardgrad_lab.report.records import Group
 
@@ -72,7 +72,7 @@ def summary(section: Section) -> list[str]:
 
 
 # Beginnings of what is said of a number and of a claim, and the words of the summary. The order is that of the summary.
-KINDS = {"as published": "as published", "better": "better", "short": "short", NOT_RUN: NOT_RUN}
+KINDS = {"as published": "as published", "better": "better", "short": "short", UNLIKE: UNLIKE, NOT_RUN: NOT_RUN}
 VERDICTS = {
     HOLDS: "held", FAILS: "not held", CLOSE: "too close", FEW: "too few runs", ENDLESS: ENDLESS, NOT_RUN: NOT_RUN,
 }  # fmt: skip
@@ -80,7 +80,7 @@ VERDICTS = {
 
 def is_bad(said: str) -> bool:
     """Return whether the last cell of a row says that something is missing, or not as the paper has it."""
-    return any(words in said for words in ("short", "does not hold", ENDLESS, NOT_RUN))
+    return any(words in said for words in ("short", "does not hold", ENDLESS, NOT_RUN, UNLIKE))
 
 
 def _counted(said: Sequence[str], kinds: dict[str, str]) -> str:
@@ -94,10 +94,11 @@ def _result(section: Section) -> str:
         return NOT_RUN
     words = []
     if section.standings:
-        short = any(text.startswith("short") for text in section.standings)
-        missing = NOT_RUN in section.standings
-        words += ["falls short"] if short else [] if missing else ["numbers reached"]
-        words += ["in part not run"] if missing else []
+        kinds = {next(kind for kind in KINDS if text.startswith(kind)) for text in section.standings}
+        words += ["falls short"] if "short" in kinds else []
+        words += ["numbers reached"] if kinds <= {"as published", "better"} else []
+        words += ["not comparable"] if UNLIKE in kinds else []
+        words += ["in part not run"] if NOT_RUN in kinds else []
     said = [claim[-1] for claim in section.claims]
     if any(text.startswith(FAILS) for text in said):
         words.append("a claim does not hold")
@@ -113,7 +114,8 @@ def as_markdown(section: Section, pictures: Mapping[str, str] | None = None) -> 
         section: what to write.
         pictures: the files of the drawings by their names, to be shown; by default none is.
     """
-    parts = [page.as_markdown(section.headings, section.numeric, section.cells, section.legend)]
+    table = page.as_markdown(section.headings, section.numeric, section.cells, section.legend)
+    parts = [table] if section.cells else []
     parts += section.notes
     if section.claims:
         parts.append(page.as_markdown(section.claim_headings, (), section.claims, section.claim_legend))

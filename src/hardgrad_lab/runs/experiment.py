@@ -64,6 +64,7 @@ class Claim:
         metric: by which metric.
         better: the contestant that should win.
         worse: the other.
+        alternatives: contestants of which any may win in the place of ``better``, where the paper says "one of them".
     """
 
     says: str
@@ -72,6 +73,7 @@ class Claim:
     metric: str
     better: str
     worse: str
+    alternatives: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +102,8 @@ class Experiment:
         metrics: the columns of the table; the first is what decides.
         published: the paper's numbers, by task and contestant, then by metric.
         claims: what the paper says of them.
+        comparable: by task, the values that a run must have to be held against the task's published numbers; with
+            others, such as another data set, it is of something else.
     """
 
     name: str
@@ -118,6 +122,7 @@ class Experiment:
     metrics: Sequence[Metric]
     published: Mapping[tuple[str, str], Mapping[str, Published]] = field(default_factory=dict)
     claims: Sequence[Claim] = ()
+    comparable: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def configure(self, budget: Budget, task: str, contestant: str, given: Mapping[str, Any]) -> Any:
         """Return one configuration.
