@@ -23,7 +23,6 @@ from hardgrad_lab.data.folder import Listing, Middle
 from hardgrad_lab.data.images import Images
 from hardgrad_lab.data.pictures import Pictures
 from hardgrad_lab.data.root import Root
-from hardgrad_lab.data.samples import stand_in
 from hardgrad_lab.data.stream import Resident, in_order
 from hardgrad_lab.runs import spread
 
@@ -49,20 +48,17 @@ class Pair:
 
 
 @lru_cache(maxsize=1)  # the runs of a sweep follow each other, and CIFAR-10 takes seconds to decode
-def load(root: Root, dataset: str, name: str, side: int) -> Pair:
+def load(root: Root, dataset: str, name: str) -> Pair:
     """Return the rows of a data set.
 
     Args:
-        root: where data sets lie. One of samples has no photographs: trial runs at 32 x 32 get CIFAR-10's.
+        root: where data sets lie.
         dataset: of ``latents.Dataset``.
         name: of the folder of ``imagenet``.
-        side: pixels of a picture.
 
     Raises:
         DataError: if something is missing or damaged.
     """
-    if dataset == "imagenet" and side == cifar10.SIDE and stand_in(root, []) and not (root.path() / name).is_dir():
-        dataset = "cifar10"
     match dataset:
         case "fashion-mnist":
             return Pair(train=mnist.load(root, "train", mnist.FASHION), test=mnist.load(root, "test", mnist.FASHION))

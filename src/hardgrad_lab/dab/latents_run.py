@@ -23,7 +23,7 @@ def reproduce(run: Run, config: Latents, seed: int, root: Root, how: How, consol
 
 def begin(config: Latents, seed: int, root: Root, device: torch.device) -> tuple[Training, Plan]:
     """Return the training of a run at step 0, and its plan. Torch's global seed must be set."""
-    data = load(root, config.dataset, config.folder, config.side)
+    data = load(root, config.dataset, config.folder)
     model = build(config, data, device).to(device)
     # With the channels last a step of the small U-Net takes a quarter less time on a CPU.
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stubs lack this form
