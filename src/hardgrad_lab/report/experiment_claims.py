@@ -33,8 +33,9 @@ def _judge(experiment: Experiment, claim: Claim, groups: Sequence[Group]) -> lis
     """Return the row of a claim; of one with alternatives, that of the one which does best."""
     metric = next(each for each in experiment.metrics if each.name == claim.metric)
     winners = (claim.better, *claim.alternatives)
-    rows = [_compared(experiment, replace(claim, better=name), metric, groups) for name in winners]
-    return [claim.says, claim.source, f"{claim.task}, {metric.title}", *min(rows, key=_rank)]
+    compared = [_compared(experiment, replace(claim, better=name), metric, groups) for name in winners]
+    row, _ = min(compared, key=lambda each: (_rank(each[0]), -each[1]))
+    return [claim.says, claim.source, f"{claim.task}, {metric.title}", *row]
 
 
 def _rank(row: list[str]) -> int:
@@ -42,15 +43,15 @@ def _rank(row: list[str]) -> int:
     return next(place for place, said in enumerate(order) if row[-1].startswith(said))
 
 
-def _compared(experiment: Experiment, claim: Claim, metric: Metric, groups: Sequence[Group]) -> list[str]:
+def _compared(experiment: Experiment, claim: Claim, metric: Metric, groups: Sequence[Group]) -> tuple[list[str], float]:
+    """Return budget, numbers, difference and verdict as text, and the difference in the direction of the claim."""
     sides = [_runs(claim, name, groups) for name in (claim.better, claim.worse)]
     missing = [name for name, found in zip((claim.better, claim.worse), sides, strict=True) if not found]
-    if missing:
-        return ["-", "-", "-", f"{NOT_RUN}: {', '.join(missing)}"]
     pair = _fairest(experiment, claim, sides[0], sides[1])
-    if pair is None:
-        return ["-", "-", "-", UNEQUAL]
-    return [setting(experiment, pair[0]), *sides_of(pair, (claim.better, claim.worse), metric)]
+    if missing or pair is None:
+        return ["-", "-", "-", f"{NOT_RUN}: {', '.join(missing)}" if missing else UNEQUAL], 0.0
+    apart = towards(metric, *(group.mean(metric.name) for group in pair))
+    return [setting(experiment, pair[0]), *sides_of(pair, (claim.better, claim.worse), metric)], apart
 
 
 def sides_of(pair: Pair, names: tuple[str, str], metric: Metric) -> list[str]:
@@ -104,21 +105,24 @@ def _size(group: Group) -> int:
     return BUDGETS.index(group.config["budget"])
 
 
+def towards(metric: Metric, better: float, worse: float) -> float:
+    """Return by how much one value is better than another."""
+    return worse - better if metric.better == "less" else better - worse
+
+
 def verdict(metric: Metric, better: Mean, worse: Mean) -> tuple[str, str]:
     """Return the difference towards the claim with its standard error, and whether the claim holds."""
-    apart = better.value - worse.value
+    apart = towards(metric, better.value, worse.value)
     if not math.isfinite(apart):
         return "-", ENDLESS
-    towards = -apart if metric.better == "less" else apart
-    sign = "-" if towards < 0 else "+"
-    said = sign + say_apart(abs(towards), metric.form)
+    said = ("-" if apart < 0 else "+") + say_apart(abs(apart), metric.form)
     if better.spread is None or worse.spread is None:
         return said, FEW
     error = standard_error(better, worse) or 0.0
     said += f" ± {say_apart(error, metric.form)}"
-    if abs(towards) <= BEYOND * error:
+    if abs(apart) <= BEYOND * error:
         return said, CLOSE
-    return said, HOLDS if towards > 0 else FAILS
+    return said, HOLDS if apart > 0 else FAILS
 
 
 def unequal(pair: Pair) -> str:
