@@ -157,6 +157,9 @@ TASKS: dict[str, dict[str, Any]] = {
     "imagenet-786": IMAGENET,
 }
 CONTESTANTS = ("dab-signum", "dab-binary", "dab-bernoulli", "gumbel-bernoulli", "gumbel-discrete", "threshold")
+# Tried on Fashion-MNIST at 0.1 bits with 1,500 steps, one seed each: conditioning made dab-signum worse (MS-SSIM 0.70,
+# without it 0.77) and dab-bernoulli no better (0.72, 0.72); cooled to 0.1 the relaxed Bernoulli did better than to 0.5
+# (0.69, 0.68).
 COMMON: dict[str, Any] = {
     "folder": "imagenet", "classes": 8, "margin": 0.5, "conditioning": False, "temperature": 1.0,
     "final_temperature": 0.1, "kl": 1.0, "schedule": "constant", "fold": 1, "rows": 0, "test_rows": 0, "decay": 1.0,

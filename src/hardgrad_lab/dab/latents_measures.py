@@ -26,14 +26,12 @@ class Seen:
     Args:
         codes: (n, features), bytes: all values are small integers.
         labels: (n,).
-        numbered: (n, symbols), which value of the alphabet each symbol has.
-        similarity: mean MS-SSIM, mean squared error; NaN if pictures were not asked for.
-        error: the mean squared error.
+        similarity: mean MS-SSIM of what comes out of the codes; NaN for training rows.
+        error: mean squared error of it; NaN for training rows.
     """
 
     codes: Tensor
     labels: Tensor
-    numbered: Tensor
     similarity: float
     error: float
 
@@ -67,7 +65,7 @@ class Measures:
                 "separability": self.separate(self.config.rows, whole),
                 "mse": whole.error,
                 "bits": code.bits,
-                "usage": entropy(whole.numbered, code.alphabet) / code.bits,
+                "usage": entropy(code.numbered(whole.codes), code.alphabet) / code.bits,
             }
         return found
 
@@ -93,7 +91,6 @@ class Measures:
         return Seen(
             codes=torch.cat(codes),
             labels=torch.cat(labels),
-            numbered=torch.cat([self.model.code.numbered(each) for each in codes]),
             similarity=torch.cat(alike).mean().item() if test else torch.nan,
             error=torch.cat(errors).mean().item() if test else torch.nan,
         )
