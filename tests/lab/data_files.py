@@ -15,7 +15,6 @@ import numpy as np
 from PIL import Image
 
 from hardgrad_lab.data import cifar10, mnist, omniglot
-from hardgrad_lab.data.root import Root
 
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -160,16 +159,3 @@ def photographs(folder: Path, sizes: dict[str, list[tuple[int, int]]]) -> None:
         (folder / name).mkdir(parents=True, exist_ok=True)
         for i, size in enumerate(members):
             Image.new("RGB", size, (10 * number, 10 * i, 7)).save(folder / name / f"{i:03}.png")
-
-
-def sampled_photographs(samples: Path, folder: Path, *, classes: int = 3, each: int = 8, side: int = 64) -> None:
-    """Write real pictures as JPEGs, a folder a class: sampled rows of CIFAR-10, enlarged, as ``train`` and ``val``."""
-    for split, rows, count in (("train", "fit", each), ("val", "test", max(1, each // 2))):
-        images = cifar10.load(Root(folder=samples), rows)
-        for label in range(classes):
-            members = images.x[images.y == label][:count]
-            path = folder / split / images.classes[label]
-            path.mkdir(parents=True)
-            for i, pixels in enumerate(members):
-                picture = Image.fromarray(pixels.permute(1, 2, 0).numpy()).resize((side, side))
-                picture.save(path / f"{i:03}.jpg", quality=95)

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from hardgrad_lab.data import binarized, cifar10, mnist, omniglot, pick_samples
+from hardgrad_lab.data import binarized, cifar10, folder, mnist, omniglot, pick_samples
 from hardgrad_lab.data.errors import DamagedDataError, MissingDataError
 from hardgrad_lab.data.images import SPLITS, Images, SplitError
 from hardgrad_lab.data.root import VARIABLE, Root
@@ -139,6 +140,33 @@ def test_samples_of_samples_are_the_same(samples: Path, tmp_path: Path) -> None:
         assert set(made) == set(there)
         for name in there:
             np.testing.assert_array_equal(made[name], there[name])
+    pick_samples.shrink(Root(folder=samples), tmp_path)
+    pictures = sorted(path.relative_to(samples) for path in samples.glob("photos/**/*.jpg"))
+    assert sorted(path.relative_to(tmp_path) for path in tmp_path.glob("photos/**/*.jpg")) == pictures
+
+
+def test_photographs_are_a_folder_a_class_and_small(samples: Path) -> None:
+    root = Root(folder=samples)
+    train = folder.find(root, "photos/free", "train")
+    val = folder.find(root, "photos/free", "val", classes=("scene", "science", "surface"))
+    assert (train.y.bincount().tolist(), val.y.bincount().tolist()) == ([3, 2, 2], [1, 1, 1])
+    for row in range(len(train)):
+        with Image.open(train.path(row)) as picture:
+            assert max(picture.size) == 96
+            assert picture.mode == "RGB"
+
+
+def test_photographs_that_want_their_author_s_name_are_left_out(tmp_path: Path) -> None:
+    for name, size in {"china.jpg": (640, 427), "rocket.png": (640, 427)}.items():
+        for split in ("train", "val"):
+            path = tmp_path / "whole/photos/free" / split / "scene" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", size, 128).save(path)
+    pick_samples.shrink(Root(folder=tmp_path / "whole"), tmp_path / "small")
+    made = {path.relative_to(tmp_path / "small").as_posix() for path in tmp_path.glob("small/**/*.*")}
+    assert made == {"photos/free/train/scene/rocket.jpg", "photos/free/val/scene/rocket.jpg"}
+    with Image.open(tmp_path / "small/photos/free/val/scene/rocket.jpg") as picture:
+        assert picture.size == (96, 64)
 
 
 def test_the_file_is_small_enough_for_a_repository(samples: Path) -> None:

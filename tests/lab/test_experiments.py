@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -16,12 +15,10 @@ import pytest
 from hardgrad_lab.app import run
 from hardgrad_lab.commands.experiment import _helps
 from hardgrad_lab.dab.experiments import EXPERIMENTS
-from hardgrad_lab.data.samples import NAME
 from hardgrad_lab.runs.experiment import BUDGETS, NAMES, Budget, Experiment
 from hardgrad_lab.runs.loop import Training
 from hardgrad_lab.runs.options import OptionError
 from hardgrad_lab.runs.record import Record
-from lab.data_files import sampled_photographs
 
 every = pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=EXPERIMENTS.keys())
 
@@ -41,31 +38,11 @@ def configured(experiment: Experiment, budget: Budget) -> Iterator[Any]:
                 yield experiment.configure(budget, task, contestant, {})
 
 
-def data_for(experiment: Experiment, samples: Path) -> Path:
-    """The samples, and a folder of pictures where the smoke budget plans a task that wants one."""
-    folders = {vars(config)["folder"] for config in planned_configs(experiment, "smoke") if wants_folder(config)}
-    if not folders:
-        return samples
-    data = Path("data")
-    data.mkdir()
-    shutil.copy(samples / NAME, data)
-    for folder in folders:
-        sampled_photographs(samples, data / folder)
-    return data
-
-
-def wants_folder(config: Any) -> bool:
-    return getattr(config, "dataset", "") == "imagenet"
-
-
-def planned_configs(experiment: Experiment, budget: Budget) -> list[Any]:
-    return [config for config in configured(experiment, budget) if config.task in experiment.planned_tasks(budget)]
-
-
 def planned(experiment: Experiment, budget: Budget) -> set[str]:
     """The names of the runs that the command should make."""
-    seeds = range(experiment.seeds[budget])
-    return {experiment.run(config, seed).name for config in planned_configs(experiment, budget) for seed in seeds}
+    tasks = experiment.planned_tasks(budget)
+    configs = [config for config in configured(experiment, budget) if config.task in tasks]
+    return {experiment.run(config, seed).name for config in configs for seed in range(experiment.seeds[budget])}
 
 
 # ---------------------------------------------------------------------------------------------------- the smoke runs
@@ -75,8 +52,7 @@ def planned(experiment: Experiment, budget: Budget) -> set[str]:
 def test_the_smoke_command_leaves_a_record_of_each_planned_run_and_a_report(
     experiment: Experiment, samples: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = data_for(experiment, samples)
-    words = ["reproduce", experiment.name, "--budget", "smoke", "--data", str(data), "--out", "mine"]
+    words = ["reproduce", experiment.name, "--budget", "smoke", "--data", str(samples), "--out", "mine"]
     assert run(words) == 0, capsys.readouterr().err
     paths = {path.stem: path for path in Path("mine").glob("*.json")}
     assert set(paths) == planned(experiment, "smoke")

@@ -1,9 +1,10 @@
-"""Make ``samples.npz`` from the whole sets: the same rows every time, without any draw.
+"""Make ``samples.npz`` from the whole sets, and small photographs: the same every time, without any draw.
 
-Usage: python -m hardgrad_lab.data.pick_samples FILE [--data FOLDER]
+Usage: python -m hardgrad_lab.data.pick_samples FOLDER [--data FOLDER]
 
 Of each class the rows at equal distances in the order of the set are taken, and the classes take turns in the file. The
-last line printed is the checksum that belongs into `samples`.
+photographs are those of scikit-image that are free to pass on, shrunk. The last line printed is the checksum that
+belongs into `samples`.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from hardgrad_lab.data import binarized, cifar10, mnist, omniglot
 from hardgrad_lab.data.checksum import digest_of
+from hardgrad_lab.data.folder import find
 from hardgrad_lab.data.images import Images
 from hardgrad_lab.data.root import Root
-from hardgrad_lab.data.samples import PARTS
+from hardgrad_lab.data.samples import NAME, PARTS
 from hardgrad_lab.runs.atomic import write_atomically
 
 # Rows of each class in the parts, about in proportion to the whole set's. A picture of CIFAR-10 takes 2.8 kB, one of
@@ -31,6 +34,10 @@ EACH = {
     "Omniglot": (5, 1, 2),
     "CIFAR-10": (18, 2, 8),
 }
+
+PHOTOGRAPHS = "photos/free"
+OTHERS = ("china.jpg", "flower.jpg")  # of scikit-learn, beside them: to be passed on with their authors' names alone
+SIDE = 96  # pixels of a photograph's longer side
 
 
 def make(root: Root, path: Path) -> None:
@@ -77,14 +84,39 @@ def spread_out(y: Tensor, each: int) -> Tensor:
     return torch.stack(taken, dim=1).flatten()
 
 
+def shrink(root: Root, folder: Path) -> None:
+    """Write the photographs as small JPEGs, in the same classes, below a folder.
+
+    Args:
+        root: where they are, a folder a class.
+        folder: to write ``photos/free/train`` and ``val`` into.
+
+    Raises:
+        DataError: if they are missing.
+    """
+    for split in ("train", "val"):
+        listing = find(root, PHOTOGRAPHS, split)
+        for row in range(len(listing)):
+            if listing.path(row).name in OTHERS:
+                continue
+            path = (folder / PHOTOGRAPHS / split / listing.files[row]).with_suffix(".jpg")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with Image.open(listing.path(row)) as picture:
+                small = picture.convert("RGB")
+            small.thumbnail((SIDE, SIDE))
+            small.save(path, quality=90)
+
+
 def main() -> None:
-    """Write the file that the command line names, and print its size and checksum."""
+    """Write what the command line asks for, and print the file's size and checksum."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path)
+    parser.add_argument("folder", type=Path)
     parser.add_argument("--data", type=Path, help="folder of the whole sets; by default what HARDGRAD_DATA says")
     options = parser.parse_args()
-    make(Root(folder=options.data), options.file)
-    print(f"{options.file}: {options.file.stat().st_size:,} bytes\n{digest_of(options.file, 'sha256')}")
+    root, path = Root(folder=options.data), options.folder / NAME
+    make(root, path)
+    shrink(root, options.folder)
+    print(f"{path}: {path.stat().st_size:,} bytes\n{digest_of(path, 'sha256')}")
 
 
 if __name__ == "__main__":
