@@ -205,6 +205,16 @@ def test_every_parameter_is_trained_by_one_optimizer(samples: Path) -> None:
         assert sorted(held) == sorted(id(parameter) for parameter in training.model.parameters())
 
 
+@pytest.mark.parametrize(("rows", "batch", "steps", "points"), [(70, 10, 7, 3), (48, 16, 3, 3), (20, 10, 2, 2)])
+def test_the_curve_has_the_points_that_were_asked_for(
+    samples: Path, rows: int, batch: int, steps: int, points: int
+) -> None:
+    config = configured(CLASSIFY, "identity", rows=rows, batch=batch, evaluations=3)
+    plan = begin(config, 0, Root(folder=samples), CPU)[1]
+    assert plan.steps == steps
+    assert len([step for step in range(1, steps + 1) if step % plan.evaluate_every == 0 or step == steps]) == points
+
+
 def test_the_last_measure_is_of_all_rows_and_tells_what_was_there_before_training(samples: Path) -> None:
     training = begun(configured(CONDITIONING, "program", test_rows=20, curve_rows=10), samples)
     for _ in range(2):

@@ -51,7 +51,7 @@ def begin(config: Classification, seed: int, root: Root, device: torch.device) -
         rows=f"{images.what}; tested on {test.what}",
         sums=torch.zeros(2, dtype=torch.float64, device=device),
     )
-    return training, Plan(steps=steps, evaluate_every=max(1, steps // config.evaluations))
+    return training, Plan(steps=steps, evaluate_every=-(-steps // config.evaluations))
 
 
 def build(config: Classification) -> ResNet18:
