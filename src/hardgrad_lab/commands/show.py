@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 # Columns that may wrap, and the width they keep: what the others leave of 80 columns at their widest.
 WRAPS = {"setting": 13, "ESR": 8, "ESR train": 8, "ESR later": 8, "ESR unseen": 8}
+NEVER_WRAP = (0, 1, 3)  # of a described experiment: task, contestant and what decides
 # The experiments that can be run and reported on, and what their report is.
 EXPERIMENTS: dict[str, str] = {
     "sorting": "Put our runs of neural sorting beside the published numbers.",
@@ -51,16 +53,22 @@ def show_report(experiment: str, results: Path, out: Path, console: Console) -> 
     for warning in made.warnings:
         console.print(warning, style="yellow", markup=False, soft_wrap=True)
     table = Table(title=made.title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
-    for number, heading in enumerate(made.headings):
+    columns = range(len(made.headings)) if made.shown is None else made.shown
+    for number in columns:
+        heading = made.headings[number]
         justify: Literal["left", "right"] = "right" if number in made.numeric else "left"
         least = WRAPS.get(heading)
-        # A described experiment has as many columns as it has metrics, so any of them may have to wrap.
-        whole = least is None and experiment not in DAB
-        table.add_column(heading, justify=justify, no_wrap=whole, min_width=least, overflow="fold")
+        # What a described experiment says in words may wrap: its setting, a published number's source, the mark.
+        whole = least is None and (experiment not in DAB or number in NEVER_WRAP)
+        said = textwrap.fill(heading, 11, break_long_words=False) if experiment in DAB else heading
+        table.add_column(said, justify=justify, no_wrap=whole, min_width=least, overflow="fold")
     for cells in made.cells:
-        table.add_row(*cells)
+        table.add_row(*(cells[number] for number in columns))
     console.print(table)
     console.print(made.legend, style="dim", highlight=False)
+    if len(columns) < len(made.headings):
+        rest = [made.headings[number] for number in range(len(made.headings) - 1) if number not in columns]
+        console.print(f"In the files besides: {', '.join(rest)}.", style="dim", highlight=False)
     for kind, path in [("table", made.markdown), *(("picture", path) for path in made.pictures), ("page", made.page)]:
         console.print(f"{kind:<8} {path}", highlight=False, soft_wrap=True)
     return 0

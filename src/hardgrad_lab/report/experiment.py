@@ -17,6 +17,7 @@ from hardgrad_lab.report.experiment_table import (
     numeric,
     ordered,
     rows_used,
+    shown,
     standings,
 )
 from hardgrad_lab.report.page import Content, Drawing, Page, provenance, write_page
@@ -59,7 +60,8 @@ def report_experiment(experiment: Experiment, results: Path, out: Path) -> Page:
         runs=provenance(made.groups, "{task}, {contestant}, {budget}"),
         more={"section": made, "is_bad": is_bad},
     )
-    return Page(**write_page(content, out / experiment.name, as_markdown(made)))
+    columns = shown(experiment, made.cells)
+    return Page(**write_page(content, out / experiment.name, as_markdown(made)), shown=columns)
 
 
 def section_of(experiment: Experiment, found: Found, results: Path, *, anchor: str, title: str) -> Section:

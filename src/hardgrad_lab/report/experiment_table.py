@@ -95,6 +95,14 @@ def numeric(experiment: Experiment) -> tuple[int, ...]:
     return tuple(range(3, len(headings(experiment)) - 1))
 
 
+def shown(experiment: Experiment, table: Sequence[Sequence[str]]) -> list[int]:
+    """Return the columns for a terminal: the metric that decides, alone, and of what differs between rows."""
+    first = 4 if _is_published(experiment, experiment.metrics[0]) else 3
+    tasks = [0] if len({row[0] for row in table}) > 1 else []
+    last = len(headings(experiment)) - 1
+    return [*tasks, *range(1, first + 1), last - 3, *([last] if experiment.published else [])]
+
+
 def cells(experiment: Experiment, groups: Sequence[Group]) -> list[list[str]]:
     """Return the table: our runs, each task's followed by what the paper has and nobody ran."""
     table = []

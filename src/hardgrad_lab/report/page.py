@@ -79,6 +79,7 @@ class Page:
         page: the HTML page.
         markdown: the table in Markdown.
         pictures: the figures, PNG and SVG.
+        shown: which columns a terminal has room for; by default all.
     """
 
     title: str
@@ -90,6 +91,7 @@ class Page:
     page: Path
     markdown: Path
     pictures: list[Path]
+    shown: Sequence[int] | None = None
 
 
 def write_page(content: Content, path: Path, markdown: str) -> dict[str, Any]:
