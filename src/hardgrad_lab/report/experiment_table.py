@@ -86,7 +86,8 @@ def headings(experiment: Experiment) -> tuple[str, ...]:
     """Return the table's headings: a metric with published numbers has a second column for them."""
     columns = []
     for metric in experiment.metrics:
-        columns += [metric.title] + ([f"{metric.title}, published"] if _is_published(experiment, metric) else [])
+        where = ", ".join(_sources(experiment, metric))
+        columns += [metric.title, *([f"published, {where}"] if where else [])]
     return ("task", "contestant", "budget", *columns, "n", "samples", "time", "")
 
 
@@ -97,7 +98,7 @@ def numeric(experiment: Experiment) -> tuple[int, ...]:
 
 def shown(experiment: Experiment, table: Sequence[Sequence[str]]) -> list[int]:
     """Return the columns for a terminal: the metric that decides, alone, and of what differs between rows."""
-    first = 4 if _is_published(experiment, experiment.metrics[0]) else 3
+    first = 4 if _sources(experiment, experiment.metrics[0]) else 3
     tasks = [0] if len({row[0] for row in table}) > 1 else []
     last = len(headings(experiment)) - 1
     return [*tasks, *range(1, first + 1), last - 3, *([last] if experiment.published else [])]
@@ -179,8 +180,10 @@ def compare(metric: Metric, ours: Mean, number: Published) -> str:
     return f"{'better' if better else 'short'} by {say_apart(abs(apart), metric.form)}"
 
 
-def _is_published(experiment: Experiment, metric: Metric) -> bool:
-    return any(metric.name in numbers for numbers in experiment.published.values())
+def _sources(experiment: Experiment, metric: Metric) -> list[str]:
+    """Return where the published numbers of a metric stand; nowhere if there are none."""
+    numbers = [each[metric.name] for each in experiment.published.values() if metric.name in each]
+    return list(dict.fromkeys(number.source for number in numbers))
 
 
 def _row(experiment: Experiment, group: Group) -> list[str]:
@@ -216,17 +219,17 @@ def _missing(experiment: Experiment, task: str, contestant: str) -> list[str]:
 
 
 def _theirs(experiment: Experiment, metric: Metric, number: Published | None) -> list[str]:
-    """Return the cell of the published number, with its runs and source; none for a metric without a column."""
-    if not _is_published(experiment, metric):
-        return []
-    if number is None:
-        return [NO_FIGURE]
-    runs = "" if number.replications is None else f"n={number.replications}, "
+    """Return the cell of the published number, with its runs; none for a metric without a column."""
+    sources = _sources(experiment, metric)
+    if not sources or number is None:
+        return [NO_FIGURE] if sources else []
+    notes = [] if number.replications is None else [f"n={number.replications}"]
+    notes += [number.source] if len(sources) > 1 else []
     scale, unit = (100, "%") if metric.form.endswith("%") else (1, "")
     spread = (
         "" if number.spread is None else f" ± {scale * number.spread:g}{unit}"
     )  # with the digits it is printed with
-    return [f"{format(number.value, metric.form)}{spread} ({runs}{number.source})"]
+    return [f"{format(number.value, metric.form)}{spread}" + (f" ({', '.join(notes)})" if notes else "")]
 
 
 def say_count(samples: int) -> str:

@@ -98,8 +98,13 @@ def _own(legend: str) -> str:
 def _html(ours: Sequence[Section], rest: Sequence[Section], warnings: Sequence[str]) -> str:
     drawn = {
         each.anchor: [
-            {"title": d.title, "caption": d.caption, "svg": inline_svg(d.figure, f"{each.title}: {d.title}")}
-            for d in each.drawn
+            {
+                "title": drawing.title,
+                "caption": drawing.caption,
+                "svg": inline_svg(drawing.figure, f"{each.title}: {drawing.title}"),
+                "width": round(100 * drawing.figure.get_figwidth()),  # letters of one size on a wide screen
+            }
+            for drawing in each.drawn
         ]
         for each in ours
     }
