@@ -91,6 +91,13 @@ def test_sorting_has_all_systems_at_5_numbers_and_the_bridge_at_10() -> None:
     assert (len(paper), {run.config["setting"] for run in paper}) == (90, {"published"})
 
 
+def test_the_plan_has_the_run_that_the_experiments_own_command_makes(tmp_path: Path) -> None:
+    for name in ("sorting", "figure3"):
+        run = jobs_of("smoke", [name])[0]
+        assert cli.main(["reproduce", name, "--budget", "smoke", "--out", str(folder_of(run, tmp_path))]) == 0
+        assert state_of(run, tmp_path) == "done"
+
+
 def test_seeds_and_experiments_can_be_chosen() -> None:
     assert [run.seed for run in jobs_of("small", ["figure3"], seeds=2)] == [0, 1]
     with pytest.raises(ValueError, match=r"only must be one of sorting, .*, got 'figure4'"):
@@ -140,7 +147,9 @@ def test_the_time_left_follows_from_the_jobs_that_are_done(tmp_path: Path) -> No
     other = jobs_of("smoke", ["toys"])[0]
     assert times.of([other]) == 15.0
     console = Console(record=True, width=150)
-    lines = Lines(runs, times, 2, console)
+    lines = Lines(runs, times, console)
+    for run in runs[1:3]:
+        lines.started(run)
     lines.ended(runs[2], Result(status="done", seconds=15.0), again=False)
     assert "1/5  done     figure3-signum-elu-dense-smoke-s2" in console.export_text(clear=False)
     assert "15 s, 0:00:30 left" in console.export_text(), "four jobs of 15 seconds, two at a time"

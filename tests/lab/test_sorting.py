@@ -18,7 +18,6 @@ from hardgrad_lab.dab.sorting_data import FixedRows, FreshRows, held_out, move_c
 from hardgrad_lab.dab.sorting_pointers import Attention, PointerNetwork, ReadProcessWrite
 from hardgrad_lab.dab.sorting_run import begin
 from hardgrad_lab.dab.sorting_systems import all_or_none, build, is_teacher_forced, sorting_loss
-from hardgrad_lab.runs.execute import How
 
 CPU = torch.device("cpu")
 Tiny = Callable[..., Sorting]
@@ -155,7 +154,7 @@ def test_every_system_gives_logits_and_learns(tiny: Tiny, system: System) -> Non
     margin = {"margin": 0.05} if system == "signum-rnn" else {}
     plain = {"optimizer": "adam", "lr": 1e-2, "schedule": "constant", "near_ties": 0.0}
     config = tiny(system, samples=32 * 60, evaluations=1, width=32, **plain, **margin)
-    training, _ = begin(config, 0, How(), CPU)
+    training, _ = begin(config, 0, CPU)
     losses = []
     for _ in range(60):
         training.step(training.loss, config.clip)
@@ -174,7 +173,7 @@ def test_every_system_gives_logits_and_learns(tiny: Tiny, system: System) -> Non
 def test_the_approximator_learns_too_and_is_gone_when_stripped(tiny: Tiny, system: System, approximator: str) -> None:
     # With the published margin a fresh small network puts out nothing but zeros.
     config = tiny(system, approximator=approximator, margin=0.01)
-    training, _ = begin(config, 0, How(), CPU)
+    training, _ = begin(config, 0, CPU)
     before = {name: parameter.clone() for name, parameter in training.model.named_parameters()}
     for _ in range(2):
         training.step(training.loss, config.clip)
@@ -264,7 +263,7 @@ def test_only_pointing_systems_are_shown_the_target(tiny: Tiny) -> None:
 
 def test_the_curve_is_measured_on_few_rows_and_the_end_on_all(tiny: Tiny) -> None:
     config = tiny("tanh-dense", length=2, test_rows=200, curve_rows=40)
-    training, _ = begin(config, 0, How(), CPU)
+    training, _ = begin(config, 0, CPU)
     inputs, target = held_out(config, CPU)
     with torch.no_grad():
         right = (training.model(inputs).argmax(1) == target).all(1).float()
@@ -276,15 +275,14 @@ def test_the_curve_is_measured_on_few_rows_and_the_end_on_all(tiny: Tiny) -> Non
 def test_the_plan_follows_the_configuration(tiny: Tiny) -> None:
     # 1000 samples in batches of 32 are 31.25 steps, so 32; a quarter of that between evaluations.
     config = tiny(samples=1000, evaluations=4, clip=0.5, lr=0.003, schedule="constant")
-    training, plan = begin(config, 0, How(checkpoint_every=7, checkpoint_every_s=9.0), CPU)
+    training, plan = begin(config, 0, CPU)
     assert (plan.steps, plan.evaluate_every, plan.clip) == (32, 8, 0.5)
-    assert (plan.checkpoint_every, plan.checkpoint_every_s) == (7, 9.0)
     assert training.optimizers[0].param_groups[0]["lr"] == 0.003
     assert training.schedulers == []
 
 
 def test_every_weight_has_one_optimizer_and_the_approximator_its_own_rate(tiny: Tiny) -> None:
-    training, _ = begin(tiny(optimizer="muon", lr=0.02, approximator_lr=0.003, schedule="constant"), 0, How(), CPU)
+    training, _ = begin(tiny(optimizer="muon", lr=0.02, approximator_lr=0.003, schedule="constant"), 0, CPU)
     rates = {
         parameter: (type(optimizer).__name__, group["lr"])
         for optimizer in training.optimizers
@@ -300,13 +298,13 @@ def test_every_weight_has_one_optimizer_and_the_approximator_its_own_rate(tiny: 
 
 def test_the_published_setting_has_one_adam() -> None:
     config = configure("published", "signum-dense", 3, {"fixed_rows": 0, "test_rows": 2000, "samples": 1024})
-    training, _ = begin(config, 0, How(), CPU)
+    training, _ = begin(config, 0, CPU)
     assert [type(optimizer) for optimizer in training.optimizers] == [torch.optim.Adam]
     assert {group["lr"] for group in training.optimizers[0].param_groups} == {1e-4}
 
 
 def test_one_cycle_climbs_to_the_peak_and_down_to_nothing(tiny: Tiny) -> None:
-    training, plan = begin(tiny(samples=3200, lr=0.004), 0, How(), CPU)
+    training, plan = begin(tiny(samples=3200, lr=0.004), 0, CPU)
     rates = []
     for _ in range(plan.steps):
         rates.append(training.optimizers[0].param_groups[0]["lr"])

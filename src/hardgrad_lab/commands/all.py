@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -88,6 +89,10 @@ def everything(
         How to do each run.
     """
     plan, each, console = plan or PlanOptions(), each or EachOptions(), Console()
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        raise ValueError(
+            "torchrun shares one run; for many runs, start hardgrad without it, with --jobs or --engine ray"
+        )
     try:
         runs = jobs_of(plan.budget, plan.only, plan.seeds)
     except OptionError as error:
@@ -134,8 +139,8 @@ def _do(missing: Sequence[Run], known: Sequence[Run], plan: PlanOptions, each: E
         checkpoint_every_s=each.checkpoint_seconds,
     )
     devices = _devices(each.device) if plan.engine == "processes" else []
-    jobs = plan.jobs or len(devices) or max(1, len(os.sched_getaffinity(0)) // each.threads)
-    lines = Lines(missing, Times(known, plan.out), jobs, console)
+    jobs = plan.jobs or len(devices) or max(1, _cores() // each.threads)
+    lines = Lines(missing, Times(known, plan.out), console)
     with lines.progress, stop_signals() as arrived:
         if plan.engine == "ray":
             from hardgrad_lab.plan.cluster import do
@@ -146,6 +151,11 @@ def _do(missing: Sequence[Run], known: Sequence[Run], plan: PlanOptions, each: E
 
             Workers(jobs, setup, devices).do(Queue(missing), lines, arrived)
     return _sum_up(lines, setup, arrived, console)
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _devices(device: str) -> list[str]:
@@ -167,6 +177,8 @@ def _sum_up(lines: Lines, setup: Setup, arrived: Sequence[int], console: Console
     for run, error in lines.failed.values():
         line = f"failed: {run.name}: {error.strip()}\n  its log: {log_of(run, setup.out)}"
         console.print(line, style="red", highlight=False, markup=False, soft_wrap=True)
+    if lines.total > len(lines.left) + len(lines.failed):
+        console.print(f"tables   hardgrad report --results {setup.out}", highlight=False, soft_wrap=True)
     if arrived:
         console.print("stopped, and saved; the same command goes on from here", style="yellow", highlight=False)
         return 128 + arrived[0]

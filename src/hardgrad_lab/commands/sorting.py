@@ -11,6 +11,7 @@ from rich.console import Console
 from hardgrad_lab.commands.machine import MachineOptions, as_option, at_least, run_or_stop, say
 from hardgrad_lab.commands.show import show_report
 from hardgrad_lab.dab.sorting import (
+    BUDGETS,
     Approximator,
     Optimizer,
     OptionError,
@@ -21,6 +22,7 @@ from hardgrad_lab.dab.sorting import (
     System,
     configure,
 )
+from hardgrad_lab.runs.experiment import Budget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +83,8 @@ class SortingOptions:
 
 def sorting(
     *,
-    setting: Setting = "fast",
+    budget: Budget = "small",
+    setting: Setting | None = None,
     system: System = "signum-dense",
     length: int = 5,
     seed: Annotated[int, at_least(0)] = 0,
@@ -93,8 +96,10 @@ def sorting(
 
     Parameters
     ----------
+    budget
+        Smoke cuts a fast run short, small is our faster setting, paper the paper's.
     setting
-        The paper's values, or our faster ones.
+        The paper's values, or our faster ones, in place of the budget's.
     system
         Which network of table II.
     length
@@ -110,7 +115,7 @@ def sorting(
     """
     machine = machine or MachineOptions()
     console = Console()
-    config = _configure(options or SortingOptions(), setting, system, length)
+    config = _configure(options or SortingOptions(), budget, setting, system, length)
     how = machine.how()
     from hardgrad_lab.dab.sorting_run import reproduce
 
@@ -120,8 +125,11 @@ def sorting(
     return show_report("sorting", machine.out, machine.out / "report", console)
 
 
-def _configure(options: SortingOptions, setting: Setting, system: System, length: int) -> Sorting:
+def _configure(
+    options: SortingOptions, budget: Budget, setting: Setting | None, system: System, length: int
+) -> Sorting:
+    usual, values = BUDGETS[budget]
     try:
-        return configure(setting, system, length, options.given())
+        return configure(setting or usual, system, length, {**values, **options.given()})
     except OptionError as error:
         raise as_option(error) from None

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
+from hardgrad_lab.runs.experiment import Budget
 from hardgrad_lab.runs.options import OptionError as OptionError
 from hardgrad_lab.runs.options import require
 from hardgrad_lab.runs.record import Run
@@ -152,6 +153,16 @@ PRESETS: dict[Setting, dict[str, Any]] = {
         "test_rows": 100_000, "curve_rows": 10_000, "drop_last": False, "evaluations": 40,
     },
 }  # fmt: skip
+
+# The budgets of other experiments, as settings and values: smoke is a fast run cut short.
+BUDGETS: dict[Budget, tuple[Setting, dict[str, Any]]] = {
+    "smoke": (
+        "fast",
+        {"samples": 640, "batch": 32, "width": 16, "test_rows": 200, "curve_rows": 100, "evaluations": 2},
+    ),
+    "small": ("fast", {}),
+    "paper": ("published", {}),
+}
 
 # What a system changes in either setting. Clipping at 5: the paper's appendix C for the LSTM; at 2: Vinyals, Fortunato
 # and Jaitly 2015 (arXiv 1506.03134) section 4. Process steps and glimpses: within the range of Vinyals, Bengio and

@@ -37,10 +37,10 @@ def reproduce(config: Sorting, seed: int, how: How, console: Console) -> Outcome
         RecordError: if the run's record is there but damaged.
         Interrupted: if a signal stopped the training; the checkpoint is written.
     """
-    return execute(config.run(seed), lambda device: begin(config, seed, how, device), how, console)
+    return execute(config.run(seed), lambda device: begin(config, seed, device), how, console)
 
 
-def begin(config: Sorting, seed: int, how: How, device: torch.device) -> tuple[Training, Plan]:
+def begin(config: Sorting, seed: int, device: torch.device) -> tuple[Training, Plan]:
     """Return the training of a run at step 0, and its plan. Torch's global seed must be set."""
     steps = -(-config.samples // config.batch)
     model = build(config).to(device)
@@ -48,8 +48,6 @@ def begin(config: Sorting, seed: int, how: How, device: torch.device) -> tuple[T
     plan = Plan(
         steps=steps,
         evaluate_every=-(-steps // config.evaluations),
-        checkpoint_every_s=how.checkpoint_every_s,
-        checkpoint_every=how.checkpoint_every,
         clip=config.clip,
     )
     training = Training(

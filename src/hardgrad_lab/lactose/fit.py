@@ -66,8 +66,6 @@ def begin(setup: Setup, seed: int, folder: Path | None, how: How, device: torch.
     plan = Plan(
         steps=setup.steps,
         evaluate_every=-(-setup.steps // setup.evaluations),
-        checkpoint_every_s=how.checkpoint_every_s,
-        checkpoint_every=how.checkpoint_every,
     )
     # One step more than is taken: the schedule is stepped after the last optimiser step too.
     schedule = torch.optim.lr_scheduler.OneCycleLR(

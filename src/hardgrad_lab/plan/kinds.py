@@ -89,17 +89,15 @@ def _described(experiment: Experiment) -> Kind:
     return Kind(runs=runs, seeds=dict(experiment.seeds), reproduce=reproduce)
 
 
-# Sorting has settings, not budgets: a smoke run is a fast one cut short, small is fast, paper is as published.
-_SMOKE = {"samples": 640, "batch": 32, "width": 16, "test_rows": 200, "curve_rows": 100, "evaluations": 2}
 _LENGTHS: dict[Budget, tuple[int, ...]] = {"smoke": (5,), "small": (5, 10), "paper": (5, 10, 15)}
 
 
 def _sorting_runs(budget: Budget, seed: int) -> Iterable[Run]:
-    setting: sorting.Setting = "published" if budget == "paper" else "fast"
+    setting, given = sorting.BUDGETS[budget]
     for length in _LENGTHS[budget]:
         for system in sorting.SYSTEMS:
             if budget != "small" or length == 5 or system == "signum-dense":
-                yield sorting.configure(setting, system, length, _SMOKE if budget == "smoke" else {}).run(seed)
+                yield sorting.configure(setting, system, length, given).run(seed)
 
 
 def _sorting(run: Run, data: Data, how: How, console: Console) -> Outcome:

@@ -142,7 +142,6 @@ class Workers:
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # a job's own goes to its log
             text=True,
             start_new_session=True,  # a Ctrl-C of the terminal is for this process, which passes it on
         )

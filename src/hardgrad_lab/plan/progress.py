@@ -51,15 +51,14 @@ class Lines:
     Args:
         runs: that are to be done.
         times: of those that were done before.
-        jobs: how many are done at a time.
         console: where to print.
     """
 
-    def __init__(self, runs: Sequence[Run], times: Times, jobs: int, console: Console) -> None:
+    def __init__(self, runs: Sequence[Run], times: Times, console: Console) -> None:
         self.left = {run.name: run for run in runs}
         self.running: dict[str, float] = {}
         self.failed: dict[str, tuple[Run, str]] = {}
-        self.total, self.times, self.jobs, self.console = len(runs), times, jobs, console
+        self.total, self.times, self.at_a_time, self.console = len(runs), times, 1, console
         columns = (BarColumn(bar_width=12), MofNCompleteColumn(), TextColumn("{task.fields[now]}"))
         self.progress = Progress(*columns, console=console, disable=not console.is_terminal)
         self.bar = self.progress.add_task("", total=self.total, now="")
@@ -67,6 +66,7 @@ class Lines:
     def started(self, run: Run) -> None:
         """See a job begin."""
         self.running[run.name] = time.monotonic()
+        self.at_a_time = max(self.at_a_time, len(self.running))
         self.tick()
 
     def ended(self, run: Run, result: Result, again: bool) -> None:
@@ -97,7 +97,7 @@ class Lines:
             return "time left unknown"
         for name, since in self.running.items():
             seconds -= min(time.monotonic() - since, self.times.of([self.left[name]]) or 0.0)
-        return f"{timedelta(seconds=round(seconds / max(min(self.jobs, len(self.left)), 1)))} left"
+        return f"{timedelta(seconds=round(seconds / max(min(self.at_a_time, len(self.left)), 1)))} left"
 
     def _say(self, what: str, run: Run, more: str, style: str | None) -> None:
         count = f"{self.total - len(self.left)}/{self.total}"

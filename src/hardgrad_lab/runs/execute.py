@@ -101,6 +101,7 @@ def execute(run: Run, begin: Callable[[torch.device], tuple[Training, Plan]], ho
     resumed = first_decides(lambda: _resumable(run, checkpoint_path, how))
     torch.manual_seed(run.seed)
     training, plan = begin(device)
+    training.sums = training.sums.to(device)
     if spread.rank() > 0:  # equal weights, but noise of its own
         torch.manual_seed(spread.own_seed(run.seed))
     started, machine = _now(), describe_machine(device, how)
