@@ -110,6 +110,9 @@ def test_the_page_is_whole_and_self_contained(made: Written) -> None:
     page.check()
     assert made.page.stat().st_size < 10_000_000
     assert page.text.count("<svg") == len(made.pictures) // 2 == len(set(made.pictures)) // 2 > 5
+    text = re.findall(r"<text[^>]*>", page.text)
+    assert text
+    assert all("currentColor" in each for each in text), "black letters, which a dark page would hide"
     drawn = {f"{section.anchor}-{each.name}.png" for section in made.sections for each in section.drawn}
     assert {path.name for path in made.pictures if path.suffix == ".png"} == drawn, "dots in a name too"
 

@@ -66,7 +66,7 @@ def _levels(panel: Axes, task: str) -> list[float]:
             level = numbers["best_bound"].value
             panel.axhline(level, color=INK, linewidth=0.9, linestyle=":")
             place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom", "size": 8}
-            text = panel.annotate(f"{name}, published", (0.99, level), annotation_clip=True, **place)
+            text = panel.annotate(f"{name}, published", (0.99, level), annotation_clip=True, color=INK, **place)
             text.set_in_layout(False)  # a level outside the panel must not shrink it
             levels.append(level)
     return levels
