@@ -41,7 +41,7 @@ class Contestant(nn.Module):
         assert self.learns is not None  # a bridge has one
         weights = {name: weight.detach() for name, weight in self.learns.named_parameters()}
         seen: Tensor = torch.func.functional_call(self.learns, weights, (probabilities,))
-        return seen.clamp(LEAST, 1 - LEAST)
+        return seen.float().clamp(LEAST, 1 - LEAST)
 
 
 def contestant(config: Density, steps: int) -> Contestant:
@@ -119,7 +119,9 @@ class NoisyThreshold(nn.Module):
         assert isinstance(q, Independent)
         logits = q.base_dist.logits
         u = torch.rand(self.samples, *logits.shape, device=logits.device).clamp(min=1e-8)
-        return f(self.bridge(logits + u.log() - (-u).log1p())).mean(0)
+        scores = logits + u.log() - (-u).log1p()
+        bits: Tensor = self.bridge(scores.flatten(0, 1)).view_as(scores)  # every draw is a row, as its penalty takes it
+        return f(bits).mean(0)
 
 
 def _rebar(config: Density, steps: int) -> Contestant:

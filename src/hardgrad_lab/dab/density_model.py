@@ -43,8 +43,9 @@ class BinaryVae(nn.Module):
 
     def bits(self, x: Tensor) -> Independent[Bernoulli]:
         """Return q(b|x) of rows (B, pixels): B events of so many bits."""
-        # Its logits are finite or the loss is none; torch's own check costs a step of this size a few per cent.
-        return Independent(Bernoulli(logits=self.encoder(x - self.mean), validate_args=False), 1, validate_args=False)
+        logits = self.encoder(x - self.mean).float()  # under bf16 too: the KL sums 200 differences of them
+        # Finite logits, or the loss is none either; torch's own check costs a step of this size a few per cent.
+        return Independent(Bernoulli(logits=logits, validate_args=False), 1, validate_args=False)
 
     def log_likelihood(self, x: Tensor, b: Tensor) -> Tensor:
         """Return log p(x|b) in nats, shape (*lead, B), for rows (B, pixels) and bits (*lead, B, latents)."""
