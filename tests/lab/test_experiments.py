@@ -7,14 +7,20 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
+import torch
+from rich.console import Console
 
 from hardgrad_lab.app import run
 from hardgrad_lab.commands.experiment import _helps
 from hardgrad_lab.dab.experiments import EXPERIMENTS
+from hardgrad_lab.data.root import Root
+from hardgrad_lab.runs import checkpoint
+from hardgrad_lab.runs.execute import How
 from hardgrad_lab.runs.experiment import BUDGETS, NAMES, Budget, Experiment
 from hardgrad_lab.runs.loop import Training
 from hardgrad_lab.runs.options import OptionError
@@ -72,6 +78,54 @@ def test_the_smoke_command_leaves_a_record_of_each_planned_run_and_a_report(
     assert run(words) == 0
     assert capsys.readouterr().out.count("nothing was trained") == len(paths)
     assert {path.stem: path.stat().st_mtime_ns for path in Path("mine").glob("*.json")} == written
+
+
+SHORTER = {"epochs": 1, "rows": 80, "test_rows": 20, "curve_rows": 20, "draws": 1}
+EACH = [(experiment, name) for experiment in EXPERIMENTS.values() for name in experiment.contestants]
+
+
+@pytest.mark.parametrize(("experiment", "contestant"), EACH, ids=[f"{each.name}-{name}" for each, name in EACH])
+def test_a_run_stopped_half_way_and_resumed_leaves_the_same_to_the_bit(
+    experiment: Experiment, contestant: str, samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = next(task for task in experiment.planned_tasks("smoke") if (task, contestant) not in experiment.without)
+    given = {name: value for name, value in SHORTER.items() if name in experiment.options()}
+    config = experiment.configure("smoke", task, contestant, given)
+    identity, program = experiment.run(config, 5), import_module(experiment.program)
+
+    def reproduce(folder: str, **how: Any) -> Record:
+        everything = How(results=Path(folder), device="cpu", **how)
+        record: Record = program.reproduce(
+            identity, config, 5, Root(folder=samples), everything, Console(quiet=True)
+        ).record
+        return record
+
+    whole = reproduce("whole")
+    state = checkpoint.load(identity.checkpoint_path(Path("whole")), identity)
+    half, step = state["steps"] // 2, Training.step
+
+    def stopped(self: Training, *given: Any) -> None:
+        if self.steps == half:
+            raise KeyboardInterrupt
+        step(self, *given)
+
+    monkeypatch.setattr(Training, "step", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        reproduce("halves", checkpoint_every=1)
+    monkeypatch.undo()
+    halves = reproduce("halves", resume=True)
+    assert half >= 1
+    assert halves.metrics == whole.metrics
+    assert without_seconds(halves.curve) == without_seconds(whole.curve)
+    again = checkpoint.load(identity.checkpoint_path(Path("halves")), identity)
+    for name, weights in state["model"].items():
+        assert torch.equal(again["model"][name], weights), name
+    for path in (*Path("whole").glob("curves/*"), *Path("whole").glob("pictures/*")):
+        assert (Path("halves") / path.relative_to("whole")).read_bytes() == path.read_bytes()
+
+
+def without_seconds(curve: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{name: value for name, value in point.items() if name != "seconds"} for point in curve]
 
 
 # ------------------------------------------------------------------------------------------------- the command line
