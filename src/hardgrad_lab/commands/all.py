@@ -174,8 +174,12 @@ def _sum_up(lines: Lines, setup: Setup, arrived: Sequence[int], console: Console
 
     done = lines.total - len(lines.left) - len(lines.failed)
     console.print(f"{done} runs done now, {len(lines.failed)} failed, {len(lines.left)} left", highlight=False)
+    alike: dict[str, list[Run]] = {}  # one missing data set fails a hundred runs
     for run, error in lines.failed.values():
-        line = f"failed: {run.name}: {error.strip()}\n  its log: {log_of(run, setup.out)}"
+        alike.setdefault(error.strip(), []).append(run)
+    for error, runs in alike.items():
+        others = f" and {len(runs) - 1} others" if len(runs) > 1 else ""
+        line = f"failed: {runs[0].name}{others}: {error}\n  log: {log_of(runs[0], setup.out)}"
         console.print(line, style="red", highlight=False, markup=False, soft_wrap=True)
     if lines.total > len(lines.left) + len(lines.failed):
         console.print(f"tables   hardgrad report --results {setup.out}", highlight=False, soft_wrap=True)
