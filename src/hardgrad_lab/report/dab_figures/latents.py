@@ -82,6 +82,7 @@ def _along(task: str, groups: Sequence[Group]) -> Drawing:
     figure, panels = sized_figure(9.5, 3.8, 2)
     for panel, (measure, title) in zip(panels, MEASURES.items(), strict=True):
         lines(panel, LATENTS, shown, f"curve_{measure}")
+        panel.locator_params(axis="x", nbins=5)
         panel.set_ylabel(title)
     legend(figure, panels)
     source = "Figure 10" if task.startswith("imagenet") else "As figure 10"
