@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,89 +14,13 @@ from hardgrad_lab.report.compare import Mean, mean_of, standard_error
 from hardgrad_lab.report.experiment import report_experiment
 from hardgrad_lab.report.experiment_table import compare
 from hardgrad_lab.report.records import NoRecordsError
-from hardgrad_lab.runs.experiment import Claim, Experiment, Metric, Published
-from hardgrad_lab.runs.record import Record
+from hardgrad_lab.runs.experiment import Experiment, Published
 from lab.pages import Page
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tea:
-    """One configuration of making tea."""
-
-    task: str
-    contestant: str
-    budget: Any
-    leaf: str
-    steps: int
-    lr: float
-
-
-def claim(better: str, worse: str, metric: str = "accuracy", task: str = "green") -> Claim:
-    return Claim(says=f"{better} beats {worse}", source="fig. 1", task=task, metric=metric, better=better, worse=worse)
-
-
-ACCURACY = Metric(name="accuracy", title="accuracy", form=".1%")
-LOSS = Metric(name="loss", title="loss", form=".2f", better="less")
-TEA = Experiment(
-    name="tea",
-    about="Make tea.",
-    source="A book, table 1",
-    config=Tea,
-    program="nowhere",
-    common={"lr": 0.1},
-    tasks={"green": {}, "black": {}},
-    contestants={"pot": {"leaf": "whole"}, "bag": {"leaf": "dust"}, "tin": {"leaf": "none"}},
-    budgets={"smoke": {"steps": 1}, "small": {"steps": 10}, "paper": {"steps": 100}},
-    seeds={"smoke": 1, "small": 3, "paper": 5},
-    metrics=[ACCURACY, LOSS],
-    published={
-        ("green", "pot"): {"accuracy": Published(value=0.85, spread=0.01, replications=5, source="table 1")},
-        ("green", "bag"): {"accuracy": Published(value=0.6, source="table 1")},
-        ("black", "pot"): {"accuracy": Published(value=0.7, spread=0.02, replications=5, source="table 1")},
-    },
-    claims=[claim("pot", "bag")],
-)
-
-
-def write(
-    results: Path,
-    contestant: str,
-    accuracies: list[float],
-    *,
-    budget: Any = "small",
-    task: str = "green",
-    samples: int = 2500,
-    losses: list[float] | None = None,
-    **given: Any,
-) -> None:
-    """Write one record a value, as runs of seeds 0, 1, ... would."""
-    config = TEA.configure(budget, task, contestant, given)
-    for seed, accuracy in enumerate(accuracies):
-        run = TEA.run(config, seed)
-        metrics = {"accuracy": accuracy} | ({} if losses is None else {"loss": losses[seed]})
-        record = Record(
-            experiment="tea",
-            config=run.config,
-            seed=seed,
-            metrics=metrics,
-            curve=[{"samples": samples, "seconds": 1.0, **metrics}],
-            samples=samples,
-            seconds=60.0 + 60 * seed,
-            started=f"2026-01-0{seed + 1}T00:00:00+00:00",
-            environment={"versions": {"torch": "2"}, "device": "a <machine>", "threads": 1, "rows": "all leaves"},
-        )
-        record.save(run.record_path(results))
+from lab.tea import ACCURACY, LOSS, TEA, write
 
 
 def table(results: Path, experiment: Experiment = TEA) -> list[list[str]]:
     return report_experiment(experiment, results, results / "report").cells
-
-
-def verdicts(results: Path, *claims: Claim) -> list[list[str]]:
-    """Return budget, ours, difference and verdict of each claim."""
-    page = report_experiment(replace(TEA, claims=claims), results, results / "report").markdown
-    lines = [line for line in page.read_text(encoding="utf-8").splitlines() if line.count("|") == 8]
-    return [line.strip("| ").split(" | ")[3:] for line in lines[2:] if " beats " in line]
 
 
 # ------------------------------------------------------------------------------------------------ the table
@@ -175,61 +99,7 @@ def test_a_run_of_something_else_is_not_held_against_the_published_number(tmp_pa
     assert [row[-1] for row in cells[:2]] == ["not comparable: lr 0.1", "short by 5.0 points"]
 
 
-# ------------------------------------------------------------------------------------------------ the claims
-
-
-def test_a_claim_is_judged_by_its_standard_error(tmp_path: Path) -> None:
-    # 82 ± 2 of 3 against 70 ± 1 of 3: 12 points, standard error sqrt(4/3 + 1/3) = 1.29. Losses 2 and 2.5, spread 1
-    # both, standard error sqrt(1/3 + 1/3) = 0.82: half a nat less is too close to say.
-    write(tmp_path, "pot", [0.80, 0.82, 0.84], losses=[1.0, 2.0, 3.0])
-    write(tmp_path, "bag", [0.69, 0.70, 0.71], losses=[1.5, 2.5, 3.5])
-    write(tmp_path, "tin", [0.9])
-    said = verdicts(
-        tmp_path, claim("pot", "bag"), claim("bag", "pot"), claim("pot", "bag", "loss"), claim("tin", "bag"),
-        claim("tin", "bag", "loss"),
-    )  # fmt: skip
-    ours = "pot 82.0% ± 2.0% (n=3); bag 70.0% ± 1.0% (n=3)"
-    assert said[0] == ["small", ours, "+12.0 points ± 1.3 points", "holds"]
-    assert said[1][2:] == ["-12.0 points ± 1.3 points", "does not hold at this budget"]
-    assert said[2][2:] == ["+0.50 ± 0.82", "too close to say"]
-    assert said[3][2:] == ["+20.0 points", "too few runs to say"]
-    assert said[4][3] == "not run: tin", "it has no loss"
-    write(tmp_path, "tin", [float("nan"), 0.9])
-    assert verdicts(tmp_path, claim("pot", "tin"))[0][2:] == ["-", "no finite number"]
-
-
-def test_both_sides_of_a_claim_have_equal_configurations(tmp_path: Path) -> None:
-    write(tmp_path, "pot", [0.80, 0.82], lr=0.5)
-    write(tmp_path, "bag", [0.70, 0.72])
-    assert verdicts(tmp_path, claim("pot", "bag"))[0][3] == "not run at equal configuration"
-    write(tmp_path, "bag", [0.90, 0.92], lr=0.5)
-    assert verdicts(tmp_path, claim("pot", "bag"))[0][0] == "small, lr 0.5"
-    assert verdicts(tmp_path, claim("pot", "bag"))[0][3] == "does not hold at this budget"
-
-
-def test_a_claim_is_judged_at_the_largest_budget_that_has_both(tmp_path: Path) -> None:
-    write(tmp_path, "pot", [0.6, 0.6], budget="smoke")
-    write(tmp_path, "bag", [0.7, 0.7], budget="smoke")
-    write(tmp_path, "pot", [0.80, 0.82])
-    write(tmp_path, "bag", [0.70, 0.72], samples=2400)
-    write(tmp_path, "pot", [0.1, 0.1], budget="paper")
-    said = verdicts(tmp_path, claim("pot", "bag"))[0]
-    assert (said[0], said[3]) == ("small", "holds (not the same number of samples)")
-
-
 # ------------------------------------------------------------------------------------------------ damage, files
-
-
-def test_of_alternatives_one_is_enough(tmp_path: Path) -> None:
-    write(tmp_path, "pot", [0.80, 0.82])
-    write(tmp_path, "bag", [0.90, 0.92])
-    write(tmp_path, "tin", [0.95, 0.95])
-    either = replace(claim("pot", "bag"), alternatives=("tin",))
-    assert verdicts(tmp_path, either)[0][1:] == [
-        "tin 95.0% ± 0.0% (n=2); bag 91.0% ± 1.4% (n=2)", "+4.0 points ± 1.0 points", "holds",
-    ]  # fmt: skip
-    neither = replace(claim("pot", "tin"), alternatives=("bag",))
-    assert verdicts(tmp_path, neither)[0][2:] == ["-4.0 points ± 1.0 points", "does not hold at this budget"]
 
 
 def test_damaged_records_are_named_and_left_out(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from hardgrad_lab.report.compare import BEYOND, Mean, mean_of, standard_error
+from hardgrad_lab.report.compare import Mean, by_chance, mean_of, standard_error
 from hardgrad_lab.report.experiment_table import NOT_RUN, say_apart, say_mean, setting
 from hardgrad_lab.report.records import Group
 from hardgrad_lab.runs.experiment import BUDGETS, Claim, Experiment, Metric
@@ -18,7 +18,8 @@ ENDLESS = "no finite number"
 UNEQUAL = f"{NOT_RUN} at equal configuration"
 LEGEND = (
     "Judged at the largest budget that has both sides at equal configuration. Difference: of the means, in the "
-    "direction of the claim, ± its standard error. More than two of them count; a side of one run has none."
+    "direction of the claim, ± its standard error. It counts where chance would show it less than once in twenty times "
+    "(Welch's test); a side of one run has no spread to judge by."
 )
 Pair = tuple[Group, Group]
 
@@ -120,7 +121,7 @@ def verdict(metric: Metric, better: Mean, worse: Mean) -> tuple[str, str]:
         return said, FEW
     error = standard_error(better, worse) or 0.0
     said += f" ± {say_apart(error, metric.form)}"
-    if abs(apart) <= BEYOND * error:
+    if abs(apart) <= by_chance(better, worse):
         return said, CLOSE
     return said, HOLDS if apart > 0 else FAILS
 
