@@ -107,6 +107,7 @@ class Relaxed(Code):
 
     def distribution(self, z: Tensor) -> Independent[Any]:
         """Return the distribution of codes given the encoder's output."""
+        z = z.float()  # under autocast it is bfloat16, in which no softmax sums to one
         if not self.one_hot:
             return Independent(Bernoulli(logits=z), 1)
         return Independent(OneHotCategorical(logits=z.unflatten(1, (self.symbols, self.alphabet))), 1)
