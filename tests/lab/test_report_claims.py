@@ -63,6 +63,8 @@ def test_both_sides_of_a_claim_have_equal_configurations(tmp_path: Path) -> None
     write(tmp_path, "bag", [0.90, 0.92], lr=0.5)
     assert verdicts(tmp_path, claim("pot", "bag"))[0][0] == "small, lr 0.5"
     assert verdicts(tmp_path, claim("pot", "bag"))[0][3] == "does not hold at this budget"
+    write(tmp_path, "pot", [0.80, 0.82])
+    assert [row[0] for row in verdicts(tmp_path, claim("pot", "bag"))] == ["small", "small, lr 0.5"], "both are said"
 
 
 def test_a_claim_is_judged_at_the_largest_budget_that_has_both(tmp_path: Path) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
 
 from hardgrad_lab.report.compare import Mean, by_chance, mean_of, standard_error
 from hardgrad_lab.report.experiment_table import NOT_RUN, say_apart, say_mean, setting
@@ -25,47 +24,56 @@ Pair = tuple[Group, Group]
 
 
 def judged(experiment: Experiment, groups: Sequence[Group]) -> list[list[str]]:
-    """Return one row a claim on a task that has runs, in the order of ``HEADINGS``."""
+    """Return the rows of the claims on tasks that have runs, in the order of ``HEADINGS``.
+
+    A claim has one row for each configuration of the largest budget in which both sides ran.
+    """
     run = {group.config["task"] for group in groups}
-    return [_judge(experiment, claim, groups) for claim in experiment.claims if claim.task in run]
+    return [row for claim in experiment.claims if claim.task in run for row in _judge(experiment, claim, groups)]
 
 
-def _judge(experiment: Experiment, claim: Claim, groups: Sequence[Group]) -> list[str]:
-    """Return the row of a claim; of one with alternatives, that of the one which does best."""
+def _judge(experiment: Experiment, claim: Claim, groups: Sequence[Group]) -> list[list[str]]:
+    """Return the rows of a claim; of one with alternatives, those of the one which does best."""
     metric = next(each for each in experiment.metrics if each.name == claim.metric)
-    winners = (claim.better, *claim.alternatives)
-    compared = [_compared(experiment, replace(claim, better=name), metric, groups) for name in winners]
-    row, _ = min(compared, key=lambda each: (_rank(each[0]), -each[1]))
-    return [claim.says, claim.source, f"{claim.task}, {metric.title}", *row]
+    said = [claim.says, claim.source, f"{claim.task}, {metric.title}"]
+    sides = {name: _runs(claim, name, groups) for name in (claim.better, *claim.alternatives, claim.worse)}
+    pairs = [pair for name in (claim.better, *claim.alternatives) for pair in _pairs(experiment, claim, name, sides)]
+    if not pairs:
+        missing = [name for name, found in sides.items() if not found]
+        return [[*said, "-", "-", "-", f"{NOT_RUN}: {', '.join(missing)}" if missing else UNEQUAL]]
+    largest = max(_size(pair[0]) for pair in pairs)
+    best: dict[str, tuple[tuple[int, float], list[str]]] = {}
+    for pair in (pair for pair in pairs if _size(pair[0]) == largest):
+        row = [setting(experiment, pair[0]), *sides_of(pair, metric)]
+        apart = towards(metric, *(group.mean(metric.name) for group in pair))
+        rank = (_rank(row[-1]), -apart)
+        if row[0] not in best or rank < best[row[0]][0]:
+            best[row[0]] = rank, row
+    return [[*said, *row] for _, row in best.values()]
 
 
-def _rank(row: list[str]) -> int:
-    order = (HOLDS, CLOSE, FEW, FAILS, ENDLESS, NOT_RUN)
-    return next(place for place, said in enumerate(order) if row[-1].startswith(said))
+def _rank(verdict: str) -> int:
+    return next(place for place, said in enumerate((HOLDS, CLOSE, FEW, FAILS, ENDLESS)) if verdict.startswith(said))
 
 
-def _compared(experiment: Experiment, claim: Claim, metric: Metric, groups: Sequence[Group]) -> tuple[list[str], float]:
-    """Return budget, numbers, difference and verdict as text, and the difference in the direction of the claim."""
-    sides = [_runs(claim, name, groups) for name in (claim.better, claim.worse)]
-    missing = [name for name, found in zip((claim.better, claim.worse), sides, strict=True) if not found]
-    pair = _fairest(experiment, claim, sides[0], sides[1])
-    if missing or pair is None:
-        return ["-", "-", "-", f"{NOT_RUN}: {', '.join(missing)}" if missing else UNEQUAL], 0.0
-    apart = towards(metric, *(group.mean(metric.name) for group in pair))
-    return [setting(experiment, pair[0]), *sides_of(pair, (claim.better, claim.worse), metric)], apart
+def _pairs(experiment: Experiment, claim: Claim, winner: str, sides: Mapping[str, list[Group]]) -> list[Pair]:
+    """Return both sides wherever their configurations are equal; what makes a contestant itself may differ."""
+    own = {"contestant", *experiment.contestants[winner], *experiment.contestants[claim.worse]}
+    return equal_pairs(sides[winner], sides[claim.worse], own)
 
 
-def sides_of(pair: Pair, names: tuple[str, str], metric: Metric) -> list[str]:
+def sides_of(pair: Pair, metric: Metric, name: str = "contestant") -> list[str]:
     """Return both sides' numbers, their difference and the verdict, as text.
 
     Args:
         pair: the side that should win and the other; each has the metric.
-        names: of the two.
         metric: that decides.
+        name: of the value that says who is who.
     """
     found = [mean_of([record.metrics[metric.name] for record in group.records]) for group in pair]
     ours = "; ".join(
-        f"{name} {say_mean(side, metric.form)} (n={side.n})" for name, side in zip(names, found, strict=True)
+        f"{group.config[name]} {say_mean(side, metric.form)} (n={side.n})"
+        for group, side in zip(pair, found, strict=True)
     )
     difference, said = verdict(metric, *found)
     return [ours, difference, said + unequal(pair)]
@@ -75,16 +83,6 @@ def _runs(claim: Claim, contestant: str, groups: Sequence[Group]) -> list[Group]
     """Return the runs of one side, in whatever configuration."""
     mine = [each for each in groups if (each.config["task"], each.config["contestant"]) == (claim.task, contestant)]
     return [each for each in mine if all(claim.metric in record.metrics for record in each.records)]
-
-
-def _fairest(experiment: Experiment, claim: Claim, better: list[Group], worse: list[Group]) -> Pair | None:
-    """Return the two sides at equal configuration: of the largest budget, then of the most runs on the smaller side.
-
-    What makes a contestant itself may differ.
-    """
-    own = {"contestant", *experiment.contestants[claim.better], *experiment.contestants[claim.worse]}
-    pairs = equal_pairs(better, worse, own)
-    return max(pairs, key=lambda pair: (_size(pair[0]), min(each.n for each in pair)), default=None)
 
 
 def equal_pairs(better: Sequence[Group], worse: Sequence[Group], own: Collection[str]) -> list[Pair]:

@@ -125,7 +125,7 @@ def _claim(groups: Sequence[Group], length: int, rival: str, source: str) -> lis
     if not pairs:
         return [*said, "-", "-", "-", claims.UNEQUAL]
     pair = max(pairs, key=lambda pair: (_samples(pair[0]), min(each.n for each in pair)))
-    return [*said, describe_setting(pair[0]), *claims.sides_of(pair, ("signum-dense", rival), ACCURACY)]
+    return [*said, describe_setting(pair[0]), *claims.sides_of(pair, ACCURACY, "system")]
 
 
 def _pondered(group: Group) -> list[str]:

@@ -120,7 +120,7 @@ def as_markdown(section: Section, pictures: Mapping[str, str] | None = None) -> 
     if section.claims:
         parts.append(page.as_markdown(section.claim_headings, (), section.claims, section.claim_legend))
     parts += [
-        f"![{each.title}]({pictures[each.name]})\n\n{each.title}. {each.caption}"
+        f"![{each.title}]({pictures[each.name]})\n\n**{each.title}.** {each.caption}"
         for each in section.drawn
         if pictures is not None
     ]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
+from hardgrad_lab.report.experiment_table import setting
 from hardgrad_lab.report.figures import COLOURS, DASHES, INK, legend, sized_figure
 from hardgrad_lab.report.page import Drawing
 from hardgrad_lab.report.records import Group
@@ -15,15 +16,28 @@ from hardgrad_lab.runs.experiment import BUDGETS, Experiment
 BAND = "The band is one standard deviation over seeds."
 
 
-def largest_budget(groups: Sequence[Group]) -> tuple[str, list[Group]]:
-    """Return the largest budget that anybody ran, and one group of it for each contestant: the one of most runs."""
+def settings(experiment: Experiment, groups: Sequence[Group]) -> dict[str, list[Group]]:
+    """Return the groups of the largest budget that anybody ran, those at equal configuration together.
+
+    Args:
+        experiment: whose they are.
+        groups: at least one.
+
+    Returns:
+        By the budget and what differs from it; the setting of the most groups first, of these that of the most runs.
+    """
     budget = max((group.config["budget"] for group in groups), key=BUDGETS.index)
-    best: dict[str, Group] = {}
+    found: dict[str, list[Group]] = {}
     for group in groups:
-        name = str(group.config["contestant"])
-        if group.config["budget"] == budget and (name not in best or group.n > best[name].n):
-            best[name] = group
-    return budget, list(best.values())
+        if group.config["budget"] == budget:
+            found.setdefault(setting(experiment, group), []).append(group)
+    by_size = sorted(found.items(), key=lambda each: (-len(each[1]), -sum(group.n for group in each[1])))
+    return dict(by_size)
+
+
+def largest_budget(experiment: Experiment, groups: Sequence[Group]) -> tuple[str, list[Group]]:
+    """Return the first of ``settings``."""
+    return next(iter(settings(experiment, groups).items()))
 
 
 def lines(panel: Axes, experiment: Experiment, groups: Sequence[Group], measure: str, scale: float = 1.0) -> None:
@@ -60,7 +74,7 @@ def accuracy(experiment: Experiment, groups: Sequence[Group], title: str) -> lis
     """Return the figure of the test accuracy along the run; none without records."""
     if not groups:
         return []
-    budget, shown = largest_budget(groups)
+    budget, shown = largest_budget(experiment, groups)
     figure, (panel,) = sized_figure(6.5, 4.0)
     lines(panel, experiment, shown, "accuracy", 100)
     panel.set_ylabel("test accuracy, %")

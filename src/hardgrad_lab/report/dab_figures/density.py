@@ -10,24 +10,23 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from hardgrad_lab.dab.density import DENSITY
+from hardgrad_lab.report.dab_figures.along import largest_budget
 from hardgrad_lab.report.figures import COLOURS, DASHES, INK, legend, sized_figure
 from hardgrad_lab.report.page import Drawing
 from hardgrad_lab.report.records import Group
-from hardgrad_lab.runs.experiment import BUDGETS
 
 BELOW = 8.0  # nats below the lowest end of a line that a panel shows: the first epochs would flatten the rest
 ABOVE = 3.0
 
 
 def draw(groups: Sequence[Group], results: Path) -> list[Drawing]:
-    """Return one figure a task: its runs of the largest budget that anybody ran."""
+    """Return one figure a task: its runs of the largest budget that anybody ran, at equal configuration."""
     del results  # the records hold the curves
     drawings = []
     for task in DENSITY.tasks:
         mine = [group for group in groups if group.config["task"] == task]
         if mine:
-            budget = max((group.config["budget"] for group in mine), key=BUDGETS.index)
-            drawings.append(_drawing(task, budget, [group for group in mine if group.config["budget"] == budget]))
+            drawings.append(_drawing(task, *largest_budget(DENSITY, mine)))
     return drawings
 
 

@@ -41,9 +41,7 @@ def bpp(group: Group) -> float:
 
 
 def _over_bits(dataset: str, by_task: dict[str, list[Group]]) -> Drawing:
-    budget, _ = largest_budget([group for groups in by_task.values() for group in groups])
-    chosen = [(largest, groups) for largest, groups in map(largest_budget, by_task.values())]
-    shown = [group for largest, groups in chosen for group in groups if largest == budget]
+    budget, shown = largest_budget(LATENTS, [group for groups in by_task.values() for group in groups])
     figure, panels = sized_figure(9.5, 3.8, 2)
     for panel, (measure, title) in zip(panels, MEASURES.items(), strict=True):
         for place, name in enumerate(LATENTS.contestants):
@@ -77,7 +75,7 @@ def _over_bits(dataset: str, by_task: dict[str, list[Group]]) -> Drawing:
 
 
 def _along(task: str, groups: Sequence[Group]) -> Drawing:
-    budget, shown = largest_budget(groups)
+    budget, shown = largest_budget(LATENTS, groups)
     rows = shown[0].config["curve_rows"]
     figure, panels = sized_figure(9.5, 3.8, 2)
     for panel, (measure, title) in zip(panels, MEASURES.items(), strict=True):
@@ -96,7 +94,7 @@ def _along(task: str, groups: Sequence[Group]) -> Drawing:
 
 
 def _pictures(task: str, groups: Sequence[Group], results: Path) -> list[Drawing]:
-    budget, shown = largest_budget(groups)
+    budget, shown = largest_budget(LATENTS, groups)
     order = list(LATENTS.contestants)
     shown = sorted(shown, key=lambda group: order.index(group.config["contestant"]))
     found = [(group, kept_files(results, group, "pictures")) for group in shown]
