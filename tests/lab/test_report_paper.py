@@ -15,7 +15,7 @@ from hardgrad_lab.dab.sorting import configure
 from hardgrad_lab.report import experiment as reports
 from hardgrad_lab.report import paper
 from hardgrad_lab.report.dab_figures.figure3 import draw
-from hardgrad_lab.report.paper_page import Written, report_paper
+from hardgrad_lab.report.paper_page import Written, origins, report_paper
 from hardgrad_lab.report.records import group_by_config, read_records
 from hardgrad_lab.report.section import summary
 from hardgrad_lab.runs.record import Record, Run
@@ -44,7 +44,13 @@ def save(results: Path, run: Run, metrics: dict[str, float]) -> None:
         samples=300,
         seconds=36.0,
         started="2026-01-01T00:00:00+00:00",
-        environment={"versions": {"torch": "2"}, "device": "cpu", "threads": 1, "commit": "abcdef0123456"},
+        environment={
+            "versions": {"torch": "2"},
+            "device": "cpu",
+            "bf16": True,
+            "threads": 1,
+            "commit": "abcdef0123456",
+        },
     ).save(run.record_path(results))
 
 
@@ -129,6 +135,15 @@ def test_what_is_short_and_what_nobody_ran_is_in_the_summary(made: Written) -> N
     # 0.4 to 0.8 of 2, spread 0.007: all short of the published 92 and 93 %; sort is 0.2 better than identity.
     assert lines["table-vi"][1:] == ["falls short, claims hold", "5 short", "1 held", "10", "smoke"]
     assert lines["figure-8-left"][2] == "figure only, no numbers printed"
+
+
+def test_where_the_numbers_come_from(made: Written) -> None:
+    lines = {line[0]: line for line in origins(made.sections)}
+    assert list(lines) == [section.title for section in made.sections if section.groups]
+    # 10 runs of 36 seconds.
+    assert lines["Table VI: CIFAR-10 behind a hard function"][1:] == [
+        "10", "0.1", "2026-01-01", "2026-01-01", "cpu, bf16", "1", "torch 2", "abcdef0123",
+    ]  # fmt: skip
 
 
 def test_damage_is_said_once(made: Written) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from hardgrad_lab.report import others, paper, section
 from hardgrad_lab.report.experiment_claims import LEGEND as CLAIMS
@@ -170,11 +171,19 @@ def _origin(title: str, groups: Sequence[Group]) -> list[str]:
         f"{sum(record.seconds for record in records) / 3600:.1f}",
         started[0],
         started[-1],
-        _some([str(each.get("device", "")) for each in where]),
+        _some([_machine(each) for each in where]),
         _some([str(each.get("threads", "")) for each in where]),
         _some(versions),
         _some(commits),
     ]
+
+
+def _machine(environment: Mapping[str, Any]) -> str:
+    """Return the device, and whatever else about the machine may move the last digits."""
+    flags = [name for name in ("compiled", "bf16") if environment.get(name)]
+    processes = environment.get("processes", 0)
+    flags += [f"{processes} processes"] if processes else []
+    return ", ".join([str(environment.get("device", "")), *flags])
 
 
 def _some(values: Sequence[str], most: int = 3) -> str:
