@@ -51,6 +51,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A head that does no work, to be joined by machines that do."""
     monkeypatch.setenv("PYTHONPATH", str(SOURCE))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns that it will be so
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray's own: pipes it leaves open, names it means to change

@@ -48,8 +48,8 @@ def command(experiment: Experiment) -> Callable[..., int]:
 
     # As objects: the type of the options is known only now.
     parts: dict[str, Any] = {"choice": ChoiceOptions, "options": _options(experiment), "machine": MachineOptions}
-    reproduce.__annotations__ = {name: Annotated[kind | None, Parameter(name="*")] for name, kind in parts.items()}
-    reproduce.__annotations__["return"] = int
+    types: dict[str, Any] = {name: Annotated[kind | None, Parameter(name="*")] for name, kind in parts.items()}
+    reproduce.__annotations__ = {**types, "return": int}
     reproduce.__name__ = experiment.name
     tasks, contestants = ", ".join(experiment.tasks), ", ".join(experiment.contestants)
     about = (experiment.about, f"Tasks: {tasks}.", f"Contestants: {contestants}.", f"Source: {experiment.source}.")

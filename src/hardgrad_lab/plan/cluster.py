@@ -67,6 +67,7 @@ def _connect() -> Any:
     """Return Ray, connected to the cluster there is, or else to one of this machine alone."""
     if find_spec("ray") is None:
         raise ValueError("--engine ray needs Ray; install it with: pip install 'hardgrad[cluster]'")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody asked to send them anywhere
     import ray
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
