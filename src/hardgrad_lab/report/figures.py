@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import io
 import re
@@ -139,7 +140,7 @@ def compact_svg(figure: Figure, title: str) -> str:
 
 def _own_ids(svg: str, title: str) -> str:
     """Drop ids that nothing refers to and mark the rest with the figure: one page must not hold an id twice."""
-    mark = re.sub(r"\W+", "-", title.lower())
+    mark = "f" + hashlib.sha256(title.encode()).hexdigest()[:7]  # short: every dot of a scatter repeats it
     used = set(re.findall(r'(?:url\(|href=")#([^)"]+)', svg))
     svg = re.sub(r'\sid="([^"]*)"', lambda found: f' id="{mark}-{found[1]}"' if found[1] in used else "", svg)
     return re.sub(r'(url\(|href=")#', rf"\g<1>#{mark}-", svg)
