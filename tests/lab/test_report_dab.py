@@ -12,7 +12,7 @@ import pytest
 
 from hardgrad_lab.report.compare import Mean, mean_of, standard_error
 from hardgrad_lab.report.experiment import report_experiment
-from hardgrad_lab.report.experiment_table import compare
+from hardgrad_lab.report.experiment_table import compare, say_count, say_duration
 from hardgrad_lab.report.records import NoRecordsError
 from hardgrad_lab.runs.experiment import Experiment, Published
 from lab.pages import Page
@@ -81,6 +81,13 @@ def test_the_standard_error_of_a_difference() -> None:
     assert standard_error(Mean(value=0, spread=None, n=1), Mean(value=0, spread=None, n=None)) is None
     # A published mean alone is taken as exact: 3 / sqrt(9).
     assert standard_error(Mean(value=0, spread=3.0, n=9), Mean(value=0, spread=None, n=None)) == 1.0
+
+
+def test_counts_and_durations_in_few_digits() -> None:
+    counts = [0, 999, 1000, 12_345, 999_499, 999_600, 4_336_000_000]
+    assert [say_count(each) for each in counts] == ["0", "999", "1 k", "12.3 k", "999 k", "1 M", "4.34 G"]
+    seconds = [0.04, 9.9, 119.0, 120.0, 3600.0, 7200.0]
+    assert [say_duration(each) for each in seconds] == ["0.0 s", "9.9 s", "119 s", "2 min", "60 min", "2.0 h"]
 
 
 def test_two_metrics_are_marked_by_name(tmp_path: Path) -> None:

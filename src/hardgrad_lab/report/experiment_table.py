@@ -226,16 +226,15 @@ def _theirs(experiment: Experiment, metric: Metric, number: Published | None) ->
     notes = [] if number.replications is None else [f"n={number.replications}"]
     notes += [number.source] if len(sources) > 1 else []
     scale, unit = (100, "%") if metric.form.endswith("%") else (1, "")
-    spread = (
-        "" if number.spread is None else f" ± {scale * number.spread:g}{unit}"
-    )  # with the digits it is printed with
+    # With as many digits as it is printed with, which a column's form may cut.
+    spread = "" if number.spread is None else f" ± {scale * number.spread:g}{unit}"
     return [f"{format(number.value, metric.form)}{spread}" + (f" ({', '.join(notes)})" if notes else "")]
 
 
 def say_count(samples: int) -> str:
     """Return a number of samples in three digits, such as ``12.5 M``."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if samples >= size:
+        if samples >= 0.9995 * size:
             return f"{samples / size:.3g} {unit}"
     return str(samples)
 
