@@ -32,9 +32,9 @@ CONDITIONING = Experiment(
     seeds={"smoke": 1, "small": 2, "paper": 5},
     metrics=[
         Metric(name="emd", title="earth mover's distance", form=".3f", better="less"),
-        Metric(name="emd_untrained", title="before training", form=".3f", better=None),
+        Metric(name="emd_untrained", title="distance before training", form=".3f", better=None),
         Metric(name="disorder", title="disorder", form=".3f", better="less"),
-        Metric(name="disorder_untrained", title="before training", form=".3f", better=None),
+        Metric(name="disorder_untrained", title="disorder before training", form=".3f", better=None),
         ACCURACY,
         RELATIVE_ERROR,
     ],
