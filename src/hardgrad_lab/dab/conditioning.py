@@ -8,6 +8,9 @@ gradient into that layer cancels, so both are here: ``program``, where the penal
 Which distance the paper means it does not say; ours is defined in ``classify_emd.py``. It falls when values shrink
 too, so ``disorder`` divides by what the worst order of the same values would cost: 0 is sorted, 1/2 random, 1 reversed.
 
+The penalty asks for values that are easy to imitate. Sorted ones are, but so are small ones, and those in any order
+that is always the same. A falling distance alone does not tell which it was.
+
 Source: Ramapuram and Webb 2020 (arXiv 1905.03658), section IV-E, figure 8 middle.
 """
 
