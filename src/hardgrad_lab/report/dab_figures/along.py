@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 
@@ -14,6 +15,7 @@ from hardgrad_lab.report.records import Group
 from hardgrad_lab.runs.experiment import BUDGETS, Experiment
 
 BAND = "The band is one standard deviation over seeds."
+DOT = "Lines are of a part of the test rows, dots of all of them at the end."
 
 
 def settings(experiment: Experiment, groups: Sequence[Group]) -> dict[str, list[Group]]:
@@ -40,7 +42,15 @@ def largest_budget(experiment: Experiment, groups: Sequence[Group]) -> tuple[str
     return next(iter(settings(experiment, groups).items()))
 
 
-def lines(panel: Axes, experiment: Experiment, groups: Sequence[Group], measure: str, scale: float = 1.0) -> None:
+def lines(
+    panel: Axes,
+    experiment: Experiment,
+    groups: Sequence[Group],
+    measure: str,
+    scale: float = 1.0,
+    *,
+    dot: bool = False,
+) -> None:
     """Draw a measure against training pictures, one line a contestant, in its own colour whoever else was run.
 
     Args:
@@ -49,6 +59,7 @@ def lines(panel: Axes, experiment: Experiment, groups: Sequence[Group], measure:
         groups: one for each contestant.
         measure: a name on the curve; groups without it are left out.
         scale: to multiply it by.
+        dot: the last point, which is of other rows than those before it, stands apart.
     """
     names = list(experiment.contestants)
     for group in sorted(groups, key=lambda group: names.index(group.config["contestant"])):
@@ -57,17 +68,26 @@ def lines(panel: Axes, experiment: Experiment, groups: Sequence[Group], measure:
             continue
         columns = [[scale * point[measure] for point in points] for points in zip(*curves, strict=False)]
         seen = [point["samples"] for point in curves[0]][: len(columns)]
-        middle = [statistics.fmean(column) for column in columns]
         place = names.index(group.config["contestant"])
         colour = INK if group.config["contestant"] == "identity" else COLOURS[place % len(COLOURS)]
         label = f"{group.config['contestant']}" + (f" (n={len(curves)})" if len(curves) > 1 else "")
-        panel.plot(seen, middle, color=colour, linestyle=DASHES[place % len(DASHES)], linewidth=1.5, label=label)
-        if len(curves) > 1:
-            spread = [statistics.stdev(column) for column in columns]
-            low = [mean - each for mean, each in zip(middle, spread, strict=True)]
-            high = [mean + each for mean, each in zip(middle, spread, strict=True)]
-            panel.fill_between(seen, low, high, color=colour, alpha=0.15, linewidth=0)
+        end = len(columns) - 1 if dot else len(columns)
+        _line(panel, seen[:end], columns[:end], colour, DASHES[place % len(DASHES)], label)
+        if dot:
+            spread = statistics.stdev(columns[-1]) if len(curves) > 1 else None
+            panel.errorbar(seen[-1], statistics.fmean(columns[-1]), spread, fmt="o", color=colour, ms=4, capsize=3)
     panel.set_xlabel("training pictures")
+
+
+def _line(panel: Axes, x: list[float], columns: list[list[float]], colour: str, dashes: Any, label: str) -> None:
+    """Draw the means of the columns, and a band of one standard deviation where there are several values."""
+    middle = [statistics.fmean(column) for column in columns]
+    panel.plot(x, middle, color=colour, linestyle=dashes, linewidth=1.5, label=label)
+    if columns and len(columns[0]) > 1:
+        spread = [statistics.stdev(column) for column in columns]
+        low = [mean - each for mean, each in zip(middle, spread, strict=True)]
+        high = [mean + each for mean, each in zip(middle, spread, strict=True)]
+        panel.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
 
 
 def accuracy(experiment: Experiment, groups: Sequence[Group], title: str) -> list[Drawing]:
@@ -76,8 +96,8 @@ def accuracy(experiment: Experiment, groups: Sequence[Group], title: str) -> lis
         return []
     budget, shown = largest_budget(experiment, groups)
     figure, (panel,) = sized_figure(6.5, 4.0)
-    lines(panel, experiment, shown, "accuracy", 100)
+    lines(panel, experiment, shown, "accuracy", 100, dot=True)
     panel.set_ylabel("test accuracy, %")
     legend(figure, [panel])
-    caption = f"Budget {budget}, mean over seeds. {BAND} All points but the last are of a part of the test rows."
+    caption = f"Budget {budget}, mean over seeds. {BAND} {DOT}"
     return [Drawing(name=f"{experiment.name}-accuracy", title=title, caption=caption, figure=figure)]

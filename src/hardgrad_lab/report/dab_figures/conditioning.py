@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hardgrad_lab.dab.conditioning import CONDITIONING
-from hardgrad_lab.report.dab_figures.along import BAND, lines, settings
+from hardgrad_lab.report.dab_figures.along import BAND, DOT, lines, settings
 from hardgrad_lab.report.figures import INK, legend, sized_figure
 from hardgrad_lab.report.page import Drawing
 from hardgrad_lab.report.records import Group
@@ -35,7 +35,7 @@ def _drawing(place: int, name: str, shown: Sequence[Group]) -> Drawing:
     figure, panels = sized_figure(9.5, 4.0, 3)
     measures = {"emd": "earth mover's distance", "disorder": "disorder", "accuracy": "test accuracy, %"}
     for panel, (measure, title) in zip(panels, measures.items(), strict=True):
-        lines(panel, CONDITIONING, shown, measure, 100 if measure == "accuracy" else 1)
+        lines(panel, CONDITIONING, shown, measure, 100 if measure == "accuracy" else 1, dot=True)
         panel.set_ylabel(title)
     panels[1].axhline(0.5, color=INK, linewidth=0.8, linestyle=":")
     legend(figure, panels)
@@ -43,6 +43,6 @@ def _drawing(place: int, name: str, shown: Sequence[Group]) -> Drawing:
     return Drawing(
         name="conditioning-emd" + (f"-{place + 1}" if place else ""),
         title="Figure 8, middle: how far from sorted, along the run" + (f"; {changed}" if changed else ""),
-        caption=f"Budget {name}, mean over seeds. {BAND} {CAPTION}",
+        caption=f"Budget {name}, mean over seeds. {BAND} {DOT} {CAPTION}",
         figure=figure,
     )
