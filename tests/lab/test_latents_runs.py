@@ -173,3 +173,6 @@ def test_records_are_drawn(root: Root, tmp_path: Path) -> None:
     assert shown is not None
     assert shown.shape == (3 * 28, 10 * 28)
     assert draw([], tmp_path) == []
+    free = [replace(record, config={**record.config, "contestant": "gumbel-discrete", "kl": 0.0}) for record in records]
+    (panel, _) = draw([*groups, *group_by_config(free)], tmp_path)[0].figure.axes
+    assert panel.get_legend_handles_labels()[1] == ["dab-binary", "gumbel-discrete, kl 0", "threshold"]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.image import imread
 
-from hardgrad_lab.dab.latents import CHANNELS, DATASETS, LATENTS
+from hardgrad_lab.dab.latents import CHANNELS, COMMON, DATASETS, LATENTS
 from hardgrad_lab.report.dab_figures.along import BAND, largest_budget, lines
+from hardgrad_lab.report.experiment_table import setting
 from hardgrad_lab.report.figures import COLOURS, DASHES, legend, sized_figure
 from hardgrad_lab.report.kept import kept_files
 from hardgrad_lab.report.page import Drawing
@@ -41,23 +44,14 @@ def bpp(group: Group) -> float:
 
 
 def _over_bits(dataset: str, by_task: dict[str, list[Group]]) -> Drawing:
-    budget, shown = largest_budget(LATENTS, [group for groups in by_task.values() for group in groups])
+    runs = [group for groups in by_task.values() for group in groups]
+    budget, shown = largest_budget(LATENTS, runs)
+    free = [group for group in runs if _is_free(group) and group not in shown and _paid(group) == budget]
     figure, panels = sized_figure(9.5, 3.8, 2)
     for panel, (measure, title) in zip(panels, MEASURES.items(), strict=True):
         for place, name in enumerate(LATENTS.contestants):
-            mine = sorted((group for group in shown if group.config["contestant"] == name), key=bpp)
-            if mine:
-                panel.errorbar(
-                    [bpp(group) for group in mine],
-                    [group.mean(measure) for group in mine],
-                    [group.spread(measure) or 0.0 for group in mine],
-                    color=COLOURS[place],
-                    linestyle=DASHES[place],
-                    marker="o",
-                    markersize=4,
-                    capsize=3,
-                    label=name,
-                )
+            _line(panel, shown, name, measure, place, label=name)
+            _line(panel, free, name, measure, place, label=f"{name}, kl 0")
         asked = sorted({bpp(group) for group in shown})
         panel.set_xscale("log")
         panel.set_xticks(asked, [f"{each:.2g}" for each in asked])
@@ -66,12 +60,42 @@ def _over_bits(dataset: str, by_task: dict[str, list[Group]]) -> Drawing:
         panel.set_ylabel(title)
     legend(figure, panels)
     source = "Table IV" if dataset == "imagenet" else "Figure 7"
+    caption = f"Budget {budget}, test rows, mean and one standard deviation over seeds."
+    if free:
+        caption += " Hollow: without the divergence from the uniform code, which dab contestants do not pay either."
     return Drawing(
         name=f"latents-{dataset}",
         title=f"{source}, {dataset}: likeness and separability over the size of the code",
-        caption=f"Budget {budget}, test rows, mean and one standard deviation over seeds.",
+        caption=caption,
         figure=figure,
     )
+
+
+def _is_free(group: Group) -> bool:
+    """Return whether a variational autoencoder does not pay for its code."""
+    return group.config["kl"] == 0 and str(group.config["contestant"]).startswith("gumbel")
+
+
+def _paid(group: Group) -> str:
+    """Return the setting of a group if its codes were paid for as usual."""
+    return setting(LATENTS, replace(group, config={**group.config, "kl": COMMON["kl"]}))
+
+
+def _line(panel: Axes, groups: Sequence[Group], contestant: str, measure: str, place: int, *, label: str) -> None:
+    mine = sorted((group for group in groups if group.config["contestant"] == contestant), key=bpp)
+    if mine:
+        panel.errorbar(
+            [bpp(group) for group in mine],
+            [group.mean(measure) for group in mine],
+            [group.spread(measure) or 0.0 for group in mine],
+            color=COLOURS[place],
+            linestyle=DASHES[place],
+            marker="o",
+            markerfacecolor="none" if label != contestant else COLOURS[place],
+            markersize=5,
+            capsize=3,
+            label=label,
+        )
 
 
 def _along(task: str, groups: Sequence[Group]) -> Drawing:
