@@ -67,6 +67,16 @@ def test_both_sides_of_a_claim_have_equal_configurations(tmp_path: Path) -> None
     assert [row[0] for row in verdicts(tmp_path, claim("pot", "bag"))] == ["small", "small, lr 0.5"], "both are said"
 
 
+def test_a_value_that_means_nothing_to_the_winner_may_differ(tmp_path: Path) -> None:
+    write(tmp_path, "pot", [0.80, 0.82])
+    write(tmp_path, "bag", [0.70, 0.72])
+    write(tmp_path, "bag", [0.90, 0.92], lr=0.5)
+    said = verdicts(tmp_path, replace(claim("pot", "bag"), aside=("lr",)))
+    assert [(row[0], row[3]) for row in said] == [
+        ("small", "holds"), ("small against small, lr 0.5", "does not hold at this budget"),
+    ]  # fmt: skip
+
+
 def test_a_claim_is_judged_at_the_largest_budget_that_has_both(tmp_path: Path) -> None:
     write(tmp_path, "pot", [0.6, 0.6], budget="smoke")
     write(tmp_path, "bag", [0.7, 0.7], budget="smoke")

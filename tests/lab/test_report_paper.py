@@ -128,12 +128,12 @@ def test_what_is_short_and_what_nobody_ran_is_in_the_summary(made: Written) -> N
     lines = {section.anchor: summary(section) for section in made.sections}
     # 99.35 ± 0.07 of 2 against 99.3 ± 0.25 of 5; 90.05 against 86.46 ± 4.7: sqrt(0.0025 + 4.4) = 2.1, 3.6 is within.
     assert lines["table-ii"] == [
-        "Table II: neural sorting", "in part not run, claims undecided", "2 as published, 16 not run",
+        "Table II: neural sorting", "in part not run, 1 of 6 claims hold", "2 as published, 16 not run",
         "1 held, 5 not run", "4", "fast",
     ]  # fmt: skip
     assert lines["figure-6"][1:] == ["redrawn", "figure only, no numbers printed", "-", "1", "fast"]
     # 0.4 to 0.8 of 2, spread 0.007: all short of the published 92 and 93 %; sort is 0.2 better than identity.
-    assert lines["table-vi"][1:] == ["falls short, claims hold", "5 short", "1 held", "10", "smoke"]
+    assert lines["table-vi"][1:] == ["falls short, 1 of 1 claims hold", "5 short", "1 held", "10", "smoke"]
     assert lines["figure-8-left"][2] == "figure only, no numbers printed"
 
 

@@ -44,7 +44,8 @@ def _judge(experiment: Experiment, claim: Claim, groups: Sequence[Group]) -> lis
     largest = max(_size(pair[0]) for pair in pairs)
     best: dict[str, tuple[tuple[int, float], list[str]]] = {}
     for pair in (pair for pair in pairs if _size(pair[0]) == largest):
-        row = [setting(experiment, pair[0]), *sides_of(pair, metric)]
+        settings = [setting(experiment, group) for group in pair]
+        row = [" against ".join(dict.fromkeys(settings)), *sides_of(pair, metric)]
         apart = towards(metric, *(group.mean(metric.name) for group in pair))
         rank = (_rank(row[-1]), -apart)
         if row[0] not in best or rank < best[row[0]][0]:
@@ -58,7 +59,7 @@ def _rank(verdict: str) -> int:
 
 def _pairs(experiment: Experiment, claim: Claim, winner: str, sides: Mapping[str, list[Group]]) -> list[Pair]:
     """Return both sides wherever their configurations are equal; what makes a contestant itself may differ."""
-    own = {"contestant", *experiment.contestants[winner], *experiment.contestants[claim.worse]}
+    own = {"contestant", *experiment.contestants[winner], *experiment.contestants[claim.worse], *claim.aside}
     return equal_pairs(sides[winner], sides[claim.worse], own)
 
 

@@ -103,7 +103,8 @@ def _result(section: Section) -> str:
     if any(text.startswith(FAILS) for text in said):
         words.append("a claim does not hold")
     elif said:
-        words.append("claims hold" if all(text.startswith(HOLDS) for text in said) else "claims undecided")
+        held = sum(text.startswith(HOLDS) for text in said)
+        words.append(f"{held} of {len(said)} claims hold" if held else "claims undecided")
     return ", ".join(words) or "redrawn"
 
 

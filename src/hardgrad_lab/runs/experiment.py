@@ -65,6 +65,7 @@ class Claim:
         better: the contestant that should win.
         worse: the other.
         alternatives: contestants of which any may win in the place of ``better``, where the paper says "one of them".
+        aside: values that mean nothing to the winner, so that a rival with another is at equal configuration too.
     """
 
     says: str
@@ -74,6 +75,7 @@ class Claim:
     better: str
     worse: str
     alternatives: Sequence[str] = ()
+    aside: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
