@@ -163,6 +163,21 @@ def test_markdown_has_the_tables_and_shows_the_pictures(made: Written) -> None:
             assert f'<a id="{anchor}"></a>' in text
 
 
+def test_the_committed_page_holds_the_numbers_on_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reports, "draw", lambda *_: ([], []))
+    made = report_paper(ROOT / "results", tmp_path)
+    page = ROOT / "docs" / "reproduction.md"
+    again = "write it again with: hardgrad report all --guide docs/reproduction.md"
+    assert tables(page) == tables(made.markdown), again
+    shown = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
+    assert shown
+    assert all((page.parent / name).is_file() for name in shown)
+
+
+def tables(page: Path) -> list[str]:
+    return [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith(("|", "#"))]
+
+
 def test_records_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
     load = Record.load
