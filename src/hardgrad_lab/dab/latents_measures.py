@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,7 +105,7 @@ def entropy(numbered: Tensor, alphabet: int) -> float:
         1.0
     """
     share = torch.stack([(numbered == value).double().mean(0) for value in range(alphabet)])
-    return float(-torch.special.xlogy(share, share).sum().item() / torch.log(torch.tensor(2.0)).item())
+    return -torch.special.xlogy(share, share).sum().item() / math.log(2)
 
 
 @torch.no_grad()
