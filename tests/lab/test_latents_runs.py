@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
+import statistics
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -176,3 +178,21 @@ def test_records_are_drawn(root: Root, tmp_path: Path) -> None:
     free = [replace(record, config={**record.config, "contestant": "gumbel-discrete", "kl": 0.0}) for record in records]
     (panel, _) = draw([*groups, *group_by_config(free)], tmp_path)[0].figure.axes
     assert panel.get_legend_handles_labels()[1] == ["dab-binary", "gumbel-discrete, kl 0", "threshold"]
+
+
+def test_the_guide_says_what_the_records_say() -> None:
+    home = Path(__file__).parents[2]
+    guide = (home / "docs" / "experiments.md").read_text(encoding="utf-8").partition("## Discrete codes at the same")[2]
+    records = [Record.load(path) for path in sorted((home / "results" / "latents").glob("*-0.1-*.json"))]
+    said = re.findall(r"^\| ([\w-]+)(, kl 0)? \| ([\d.]+) \| ([\d.]+) % \|$", guide, flags=re.MULTILINE)
+    assert len(said) == 7
+    for contestant, free, *numbers in said:
+        mine = [
+            record.metrics
+            for record in records
+            if (record.config["task"], record.config["budget"]) == ("fashion-mnist-0.1", "small")
+            and (record.config["contestant"], record.config["kl"]) == (contestant, 0.0 if free else 1.0)
+        ]
+        assert len(mine) == 3
+        likeness, accuracy = (statistics.fmean(each[name] for each in mine) for name in ("ms_ssim", "separability"))
+        assert numbers == [f"{likeness:.3f}", f"{100 * accuracy:.1f}"], (contestant, free)
