@@ -105,7 +105,8 @@ def entropy(numbered: Tensor, alphabet: int) -> float:
         1.0
     """
     share = torch.stack([(numbered == value).double().mean(0) for value in range(alphabet)])
-    return -torch.special.xlogy(share, share).sum().item() / math.log(2)
+    nats: float = -torch.special.xlogy(share, share).sum().item()
+    return nats / math.log(2)
 
 
 @torch.no_grad()
