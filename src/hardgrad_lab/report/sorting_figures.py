@@ -46,7 +46,7 @@ def _curve_panel(panel: Axes, length: int, groups: Sequence[Group], variants: di
             points = [(point["samples"], 100 * point["accuracy"]) for point in record.curve]
             label = f"{system}, {setting}" if number == 0 else None
             panel.plot(*zip(*points, strict=True), color=colour, linestyle=dashes, linewidth=1.4, label=label)
-    for system in {group.config["system"] for group in groups}:
+    for system in dict.fromkeys(group.config["system"] for group in groups):  # not a set: its order changes
         if published := PUBLISHED.get((system, length)):
             panel.axhline(published.accuracy, color=COLOURS[list(SYSTEMS).index(system)], linewidth=0.8, alpha=0.5)
     panel.set_xscale("log")
