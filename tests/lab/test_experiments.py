@@ -148,6 +148,13 @@ def test_help_names_every_option_and_says_what_it_is(
         assert word in shown
 
 
+def test_an_option_that_no_contestant_takes_up_is_refused(capsys: pytest.CaptureFixture[str], samples: Path) -> None:
+    words = f"reproduce density --budget smoke --task mnist-static --data {samples} --temperature 0.3 --contestant"
+    assert run([*words.split(), "gumbel"]) == 1
+    assert "--temperature must be 1.0, which is gumbel's own, got 0.3" in capsys.readouterr().err
+    assert run([*words.split(), "rebar"]) == 0  # which leaves it open
+
+
 @every
 def test_an_unknown_word_or_value_is_refused_before_anything_runs(
     experiment: Experiment, capsys: pytest.CaptureFixture[str]

@@ -114,6 +114,11 @@ def _configs(experiment: Experiment, choice: ChoiceOptions, given: dict[str, Any
             if (task, name) not in experiment.without
         ]
         require(bool(configs), "contestant", f"one that {', '.join(tasks)} has", ", ".join(choice.contestant))
+        for name, value in given.items():
+            # A contestant's own values stand above options: an option that none of them takes up is a mistake.
+            taken = [getattr(config, name) for config in configs]
+            own = ", ".join(sorted(set(map(str, taken))))
+            require(value in taken, name, f"{own}, which is {', '.join(choice.contestant) or 'everybody'}'s own", value)
     except OptionError as error:
         raise as_option(error) from None
     return configs
