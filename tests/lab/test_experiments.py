@@ -271,7 +271,8 @@ def test_published_numbers_and_claims_are_of_known_tasks_contestants_and_metrics
             assert published.replications is None or published.replications >= 1
     for claim in experiment.claims:
         assert claim.task in experiment.tasks
-        assert {claim.better, claim.worse} <= set(experiment.contestants)
+        assert {claim.better, claim.worse, *claim.alternatives} <= set(experiment.contestants)
+        assert set(claim.aside) <= set(experiment.options())
         assert claim.metric in metrics
         assert next(metric for metric in experiment.metrics if metric.name == claim.metric).better, claim.says
 

@@ -202,6 +202,20 @@ def test_a_failure_is_said_at_the_end_with_its_cure_and_the_others_go_on(
     assert "MissingDataError" in log_of(jobs_of("smoke", ["published"])[0], tmp_path).read_text()
 
 
+def test_a_damaged_record_is_not_taken_for_a_run_that_is_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = jobs_of("smoke", ["figure3"])[0]
+    path = run.record_path(folder_of(run, tmp_path))
+    uninterrupted(run, path.parent)
+    path.write_text(path.read_text()[:100])
+    assert state_of(run, tmp_path) != "done"
+    words = ["reproduce", "all", "--budget", "smoke", "--only", "figure3", "--out", str(tmp_path), "--jobs", "1"]
+    assert cli.main([*words, "--device", "cpu"]) == 1
+    assert "is not readable JSON" in capsys.readouterr().out
+    assert len(path.read_text()) == 100, "nobody but its owner may decide on a damaged record"
+
+
 def test_a_worker_that_dies_costs_no_more_than_its_time(tmp_path: Path) -> None:
     slow, others = figure3(0, 1_000), [figure3(1), figure3(2)]
     setup = Setup(out=tmp_path, device="cpu", checkpoint_every=50, checkpoint_every_s=1e9)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 from hardgrad_lab.plan.kinds import KINDS
 from hardgrad_lab.runs.experiment import Budget
 from hardgrad_lab.runs.options import chosen
-from hardgrad_lab.runs.record import Run
+from hardgrad_lab.runs.record import Record, RecordError, Run
 
 State = Literal["done", "begun", "missing"]
 TRIES = 2  # of a job that fails, or that takes its process down
@@ -45,9 +46,13 @@ def folder_of(run: Run, out: Path) -> Path:
 
 
 def state_of(run: Run, out: Path) -> State:
-    """Return whether the run is recorded, has a checkpoint, or has neither."""
+    """Return whether the run is recorded, has a checkpoint, or has neither.
+
+    A record that cannot be read is none: the run is then tried, and fails with words on what is wrong with the file.
+    """
     folder = folder_of(run, out)
-    if run.record_path(folder).exists():
+    with suppress(RecordError):
+        Record.load(run.record_path(folder))
         return "done"
     return "begun" if run.checkpoint_path(folder).exists() else "missing"
 
