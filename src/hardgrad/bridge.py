@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from hardgrad._torch_state import compiling, in_transform
 from hardgrad.graft import graft
 from hardgrad.penalty import is_heard, settle
 from hardgrad.two_track import two_tracks
@@ -161,7 +162,7 @@ class Bridge(nn.Module):
         return Fidelity(relative, None if self._gradient_norm is None else self._gradient_norm.item())
 
     def _watched(self, x: Tensor) -> Tensor:
-        if torch.compiler.is_compiling() or _in_transform() or not x.requires_grad:
+        if compiling() or in_transform() or not x.requires_grad:
             return x
         entry = x.view_as(x)
         entry.register_hook(self._note_gradient)
@@ -172,7 +173,7 @@ class Bridge(nn.Module):
             self._gradient_norm = torch.linalg.vector_norm(gradient.detach())
 
     def _note(self, value: Tensor, squared_error: Tensor) -> None:
-        if is_heard() and not _in_transform():
+        if is_heard() and not in_transform():
             self._squared_error = squared_error
             self._hard_norm = torch.linalg.vector_norm(value)
 
@@ -215,11 +216,6 @@ def name_of(function: object) -> str:
     """The name a reader knows a callable by."""
     inner = getattr(function, "func", function)  # functools.partial
     return getattr(inner, "__name__", type(inner).__name__)
-
-
-def _in_transform() -> bool:
-    """Whether a ``torch.func`` transform runs, whose tensors must not outlive it."""
-    return torch._C._are_functorch_transforms_active()
 
 
 class HardLayer(nn.Module):

@@ -18,6 +18,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from hardgrad._torch_state import compiling, in_backward
+
 
 class _Ride(torch.autograd.Function):
     """A path as it is; in backward the penalty gets a gradient of one."""
@@ -89,7 +91,7 @@ class Penalties:
 
     def _add(self, module: nn.Module, penalty: Tensor) -> None:
         self._items.append((module, penalty))
-        if not torch.compiler.is_compiling() and module not in self._names:
+        if not compiling() and module not in self._names:
             self._name_all_below(_outermost_call() or module)
 
     def _name_all_below(self, root: nn.Module) -> None:
@@ -189,12 +191,7 @@ def settle(module: nn.Module, path: Tensor, penalty: Tensor) -> Tensor:
     if _open.muted:
         return path
     bag = _open.bag
-    if bag is not None and not _in_backward():
+    if bag is not None and not in_backward():
         bag._add(module, penalty)
         return path
     return cast(Tensor, _Ride.apply(path, penalty))
-
-
-def _in_backward() -> bool:
-    """Whether this is the second run of an activation checkpoint, whose penalty the scope has, or will never, see."""
-    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1

@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hardgrad._torch_state import in_compiled_transform
+
 
 class _Linear(torch.autograd.Function):
     generate_vmap_rule = True
@@ -77,14 +79,6 @@ def _may_write(module: nn.Module) -> bool:
     )
 
 
-def _in_compiled_transform() -> bool:
-    """Whether ``torch.compile`` traces a ``torch.func`` transform.
-
-    There it differentiates what ``_Linear`` computes instead of calling its backward (torch 2.13).
-    """
-    return torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active()
-
-
 def two_tracks(module: nn.Module, lend: Tensor, learn: Tensor) -> tuple[Tensor, Tensor]:
     """Return ``module`` at one input twice: frozen weights for the task, live weights for the penalty.
 
@@ -101,7 +95,7 @@ def two_tracks(module: nn.Module, lend: Tensor, learn: Tensor) -> tuple[Tensor, 
         for child in module.children():
             lend, learn = two_tracks(child, lend, learn)
         return lend, learn
-    if _is_plain(module, nn.Linear) and not _in_compiled_transform():
+    if _is_plain(module, nn.Linear) and not in_compiled_transform():
         return _linear(cast(nn.Linear, module), lend, learn)
     if _may_write(module):
         lend, learn = lend.clone(), learn.clone()

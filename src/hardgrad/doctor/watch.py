@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from hardgrad._torch_state import compiling, in_backward, in_transform
 from hardgrad.bridge import Bridge
 from hardgrad.doctor.compare import angle, is_resolved
 from hardgrad.doctor.copies import private_copy
@@ -213,9 +214,9 @@ class _Call:
 
 def _is_plain(x: object) -> bool:
     """Whether this is an ordinary training call with a gradient to lend: not compiled, transformed, or run again."""
-    if not isinstance(x, Tensor) or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    if not isinstance(x, Tensor) or compiling() or in_transform():
         return False
-    return torch.is_grad_enabled() and x.requires_grad and x.numel() > 0 and torch._C._current_graph_task_id() == -1
+    return torch.is_grad_enabled() and x.requires_grad and x.numel() > 0 and not in_backward()
 
 
 def _compared(call: int, lent: Tensor, truth: Reference) -> Sighting:

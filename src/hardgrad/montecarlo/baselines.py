@@ -7,6 +7,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from hardgrad._torch_state import in_backward, in_transform
+
 
 class MovingAverage(nn.Module):
     r"""The exponential average of what f was in earlier calls, kept in the ``state_dict``.
@@ -50,7 +52,7 @@ class MovingAverage(nn.Module):
 
     def forward(self, context: Tensor) -> Tensor:
         """Return the average, shape (), zero before the first call; ``context`` gives dtype and device alone."""
-        if not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1:
+        if in_backward():
             raise RuntimeError(
                 "MovingAverage: it cannot stand inside an activation checkpoint, whose second run, in backward, would "
                 "compare each draw with an average that has seen it; checkpoint f alone, or use 'leave_one_out'"
@@ -60,8 +62,7 @@ class MovingAverage(nn.Module):
     @torch.no_grad()
     def observe(self, values: Tensor) -> None:
         """Take what f was into the average."""
-        transformed = torch._C._are_functorch_transforms_active()  # its tensors must not outlive it
-        if not self.training or values.numel() == 0 or transformed:
+        if not self.training or values.numel() == 0 or in_transform():
             return
         # Not in place: the backward of compiled code reads the buffer again (torch 2.13), and would find the average
         # that has seen these values.

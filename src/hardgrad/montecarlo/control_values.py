@@ -9,8 +9,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from hardgrad._torch_state import hides_requires_grad
 from hardgrad.montecarlo.discrete import Discrete
-from hardgrad.montecarlo.objective import Objective, evaluate_differentiable, in_graph, value_and_gradient
+from hardgrad.montecarlo.objective import Objective, evaluate_differentiable, value_and_gradient
 from hardgrad.montecarlo.relaxed import softened
 from hardgrad.penalty import unheard
 
@@ -33,7 +34,7 @@ def network_at(network: nn.Module, d: Discrete, z: Tensor, learn: bool, estimato
     def at(s: Tensor) -> Tensor:
         return _one_per_sample(network(s.to(weights.dtype)), d, s, estimator).to(s.dtype)
 
-    if in_graph():
+    if hides_requires_grad():
         value, pull = cast(Any, torch.func.vjp(at, seen))
         slope = pull(torch.ones_like(value))[0]
     else:
@@ -72,7 +73,7 @@ def relaxed_at(
 
     z = z.clamp(-1e30, 1e30)  # an outcome that cannot happen: minus infinity over the temperature has no derivative
     with unheard(), _twice_differentiable(estimator):
-        find = _tunable_in_graph if in_graph() else _tunable
+        find = _tunable_in_graph if hides_requires_grad() else _tunable
         return find(at, z, cast(Tensor, temperature).detach(), estimator)
 
 

@@ -23,6 +23,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from hardgrad._torch_state import in_transform
 from hardgrad.montecarlo.control_values import network_at, relaxed_at
 from hardgrad.montecarlo.discrete import Discrete, one_hot_of
 from hardgrad.montecarlo.lend import estimate, wants_gradient
@@ -188,5 +189,5 @@ def _transpose(d: Discrete, scores: Scores, w: Tensor) -> tuple[Tensor, Tensor]:
 def learns(t: Tensor) -> bool:
     """Whether a control's weight is to get a gradient."""
     # Swapped in by functional_call, it may deny what the transform around it will ask for.
-    swapped = torch._C._are_functorch_transforms_active() and not isinstance(t, nn.Parameter)
+    swapped = in_transform() and not isinstance(t, nn.Parameter)
     return t.requires_grad or swapped

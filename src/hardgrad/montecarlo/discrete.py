@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent, OneHotCategorical
 from torch.distributions.utils import probs_to_logits
 
+from hardgrad._torch_state import compiling
+
 KINDS: dict[str, type[Distribution]] = {
     "Bernoulli": Bernoulli,
     "OneHotCategorical": OneHotCategorical,
@@ -176,7 +178,7 @@ _MANY = 2048
 
 def _is_slow(scores: Tensor) -> bool:
     short = scores.device.type == "cpu" and scores.shape[-1] < _SHORT and scores.numel() >= _MANY
-    return short and not torch.compiler.is_compiling()
+    return short and not compiling()
 
 
 def _refusal(base: Distribution, estimator: str, kinds: tuple[str, ...]) -> str:

@@ -7,15 +7,16 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from hardgrad._torch_state import hides_requires_grad
 from hardgrad.graft import graft
 from hardgrad.montecarlo.discrete import Discrete
-from hardgrad.montecarlo.objective import Objective, evaluate, evaluate_differentiable, in_graph
+from hardgrad.montecarlo.objective import Objective, evaluate, evaluate_differentiable
 
 
 def wants_gradient(q: Discrete) -> bool:
     """Whether anybody will ask for a gradient with respect to q; if not, f at hard samples is all there is to do."""
     # Inside a transform a tensor does not tell: under vmap inside grad it denies what the grad will ask for.
-    return torch.is_grad_enabled() and (in_graph() or q.logits.requires_grad)
+    return torch.is_grad_enabled() and (hides_requires_grad() or q.logits.requires_grad)
 
 
 def estimate(values: Tensor, q: Discrete, gradient: Tensor, estimator: str) -> Tensor:

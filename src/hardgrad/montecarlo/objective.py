@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from hardgrad._torch_state import hides_requires_grad
 from hardgrad.penalty import unheard
 
 Objective = Callable[[Tensor], Tensor]
@@ -61,7 +62,7 @@ def evaluate_differentiable(f: Objective, b: Tensor, event_dims: int, estimator:
         if "requires grad" in str(error):  # Tensor.numpy() and its kin, whose own advice is to detach
             raise ValueError(_black_box(estimator)) from error
         raise
-    if not (in_graph() or _reaches(value, b)):
+    if not (hides_requires_grad() or _reaches(value, b)):
         raise ValueError(_black_box(estimator))
     return value
 
@@ -81,7 +82,7 @@ def value_and_gradient(f: Objective, b: Tensor, event_dims: int, estimator: str)
     Raises:
         ValueError: if f is a black box.
     """
-    if in_graph():
+    if hides_requires_grad():
         # Neither torch.compile nor torch.func follows autograd.grad; the reverse holds for some user code.
         with unheard():
             value, pull = cast(Any, torch.func.vjp(lambda r: evaluate(f, r, event_dims, estimator), b.detach()))
@@ -91,11 +92,6 @@ def value_and_gradient(f: Objective, b: Tensor, event_dims: int, estimator: str)
         value = evaluate_differentiable(f, leaf, event_dims, estimator)
         (gradient,) = torch.autograd.grad(value.sum(), leaf)
     return value.detach(), gradient
-
-
-def in_graph() -> bool:
-    """Whether a compiler or a ``torch.func`` transform is watching, which forbids some questions."""
-    return torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
 
 
 def each(f: Objective, event_dims: int = 1) -> Objective:

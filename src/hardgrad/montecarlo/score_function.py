@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
+from hardgrad._torch_state import hides_requires_grad
 from hardgrad.graft import graft
 from hardgrad.montecarlo.baselines import MovingAverage, compare
 from hardgrad.montecarlo.discrete import KINDS, discrete
-from hardgrad.montecarlo.objective import Objective, evaluate, in_graph
+from hardgrad.montecarlo.objective import Objective, evaluate
 from hardgrad.penalty import settle
 
 
@@ -133,7 +134,7 @@ def _teach(baseline: nn.Module, reference: Tensor, values: Tensor) -> Tensor:
     seen = values.detach()
     if isinstance(baseline, MovingAverage):
         baseline.observe(seen)
-    elif baseline.training and (reference.requires_grad or in_graph()):
+    elif baseline.training and (reference.requires_grad or hides_requires_grad()):
         error = (reference - seen).square().mean() if seen.numel() else reference.sum() * 0
         return settle(baseline, values, error)
     return values

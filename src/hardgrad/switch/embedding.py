@@ -7,7 +7,8 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from hardgrad.switch.routers.router import Router, count, in_graph
+from hardgrad._torch_state import in_graph
+from hardgrad.switch.routers.router import Router, count
 from hardgrad.switch.switch import Switch
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hardgrad._torch_state import in_graph
 from hardgrad.switch.keys import column, refuse_learning
-from hardgrad.switch.routers.router import Router, count, in_graph
+from hardgrad.switch.routers.router import Router, count
 
 Table = Sequence[Sequence[float]] | Tensor
 

@@ -8,11 +8,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from hardgrad._torch_state import in_graph
 from hardgrad.switch.banks.bank import Bank
 from hardgrad.switch.branches import one_a_range
 from hardgrad.switch.keys import column
 from hardgrad.switch.normalise import Normalise
-from hardgrad.switch.routers.router import Router, in_graph, one_of
+from hardgrad.switch.routers.router import Router, one_of
 from hardgrad.switch.thresholds.learnt import LearntRanges
 from hardgrad.switch.thresholds.lend import lend
 from hardgrad.switch.training import surgery

@@ -8,8 +8,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from hardgrad._torch_state import in_graph
 from hardgrad.switch.banks.bank import Bank
-from hardgrad.switch.routers.router import Router, by_branch, count, in_graph
+from hardgrad.switch.routers.router import Router, by_branch, count
 
 Branches = Sequence[nn.Module] | nn.ModuleList
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from hardgrad._torch_state import graph_task, in_transform
 from hardgrad.switch.banks.layouts import Chunks, choose
 
 # One element in, one element out, no weights: running one of them on the rows of all branches at once changes nothing.
@@ -54,7 +55,7 @@ class Bank:
         """Return the rows' outputs, or None where only the branches themselves give what their user asked for."""
         if not (self._serves(rows, visited) and self._intact(visited)):
             return None
-        if self.piles and torch._C._current_graph_task_id() == -1:
+        if self.piles and graph_task() == -1:
             self.piles.clear()  # of backwards that asked for other gradients than the weights'
         trains = any(leaf.requires_grad for i in visited for _, _, leaf, _ in self._places[i])
         layout = choose(index, sizes, visited)
@@ -65,7 +66,7 @@ class Bank:
         # the bank leaves out. A layer that was replaced is not the one that was stacked.
         return not (
             rows.ndim != 2
-            or torch._C._are_functorch_transforms_active()
+            or in_transform()
             or torch.is_autocast_enabled(rows.device.type)
             or (torch.distributed.is_available() and torch.distributed.is_initialized())
             or any(map(any, map(self._hooks.__getitem__, visited)))
@@ -98,7 +99,7 @@ class Bank:
 
     def _hand_on(self, ticket: Tensor) -> None:
         ticket.grad = None
-        task = torch._C._current_graph_task_id()
+        task = graph_task()
         mine = [pile for pile in self.piles if pile.task == task]
         self.piles = [pile for pile in self.piles if pile.task != task]
         for pile in mine:
@@ -181,7 +182,7 @@ class _Run(torch.autograd.Function):
         to_rows, to_ticket, *_ = ctx.needs_input_grad
         saved = ctx.saved_tensors
         weights = list(saved[len(bank.layers) + 1 :][: len(bank.linear)])
-        pile = Pile(torch._C._current_graph_task_id(), layout.ranges, [])
+        pile = Pile(graph_task(), layout.ranges, [])
         grad = layout.enter(grad.contiguous())
         for i, layer in reversed(list(enumerate(bank.layers))):
             if not isinstance(layer, Stack):

@@ -8,8 +8,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from hardgrad._torch_state import in_graph
 from hardgrad.switch.routers.ranges import Ranges, check_key
-from hardgrad.switch.routers.router import count, in_graph
+from hardgrad.switch.routers.router import count
 
 
 class Hysteresis(Ranges):

@@ -8,8 +8,9 @@ from typing import Union
 import torch
 from torch import Tensor, nn
 
+from hardgrad._torch_state import in_graph
 from hardgrad.switch.routers.ranges import Ranges, check_key
-from hardgrad.switch.routers.router import Router, in_graph
+from hardgrad.switch.routers.router import Router
 
 Then = Union[str, "If"]
 

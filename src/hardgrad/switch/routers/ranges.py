@@ -10,7 +10,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from hardgrad.switch.routers.router import Router, counting, in_graph, one_of
+from hardgrad._torch_state import in_graph
+from hardgrad.switch.routers.router import Router, counting, one_of
 
 # Up to so many keys, looking each up among Python floats beats the tensor kernels that would do it (measured: 64 keys
 # take 20 us this way, and the kernels 25 us at any number).

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from hardgrad._torch_state import compiling, in_backward, in_graph, in_transform
+
 
 class Router(nn.Module):
     """A condition: ``index(key)`` is the branch of each key, and how often each was taken is kept.
@@ -57,19 +59,9 @@ class Router(nn.Module):
 
 def counting() -> bool:
     """Whether counters move: not in an exported graph, nor under torch.func, nor when a checkpoint runs again."""
-    if torch.compiler.is_compiling():
+    if compiling():
         return not torch.compiler.is_exporting()
-    # A transform of torch.func forbids a change of what it did not get as an argument.
-    return torch._C._current_graph_task_id() == -1 and not torch._C._are_functorch_transforms_active()
-
-
-def in_graph() -> bool:
-    """Whether torch is building a graph, in which no value can be read back."""
-    return (
-        torch.compiler.is_compiling()
-        or torch._C._get_tracing_state() is not None
-        or bool(torch.onnx.is_in_onnx_export())
-    )
+    return not (in_backward() or in_transform())
 
 
 def count(index: Tensor, branches: int) -> Tensor:

@@ -8,9 +8,10 @@ from typing import Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from hardgrad._torch_state import in_graph
 from hardgrad.switch.keys import column, refuse_learning
 from hardgrad.switch.routers.hysteresis import Hysteresis
-from hardgrad.switch.routers.router import Router, count, in_graph, one_of
+from hardgrad.switch.routers.router import Router, count, one_of
 from hardgrad.switch.sequences import memory
 from hardgrad.switch.sequences.recurrent import RecurrentState, RecurrentSwitch
 from hardgrad.switch.switch import Switch

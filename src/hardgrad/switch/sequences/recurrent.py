@@ -8,10 +8,11 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from hardgrad._torch_state import in_graph
 from hardgrad.switch.branches import one_a_range
 from hardgrad.switch.keys import column, refuse_learning
 from hardgrad.switch.routers.hysteresis import Hysteresis
-from hardgrad.switch.routers.router import Router, count, in_graph, one_of
+from hardgrad.switch.routers.router import Router, count, one_of
 from hardgrad.switch.sequences import memory, pieces
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from hardgrad.switch.routers.router import in_graph
+from hardgrad._torch_state import in_graph
 from hardgrad.switch.thresholds.learnt import LearntRanges
 
 if TYPE_CHECKING:

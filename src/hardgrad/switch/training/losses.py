@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from hardgrad.switch.routers.router import in_graph
+from hardgrad._torch_state import in_graph
 
 if TYPE_CHECKING:
     from hardgrad.switch.switch import Switch
