@@ -1,0 +1,389 @@
+"""Every public function and class with arguments that are right, for the fuzzer to spoil one or two of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Bernoulli, Independent, OneHotCategorical
+
+import hardgrad as hg
+
+ROWS = 4
+Make = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One public name.
+
+    Args:
+        function: what is called.
+        arguments: each argument by name, as a function that makes a right value.
+        use: what a user does with the result, if it is a layer.
+        slow: how many times rarer than others it is drawn.
+        named: the words that errors may call it by, besides its name.
+        positional: arguments that have no name to pass them by, ``*ranges`` of Grid.
+        aliases: other names that an argument goes by in errors, those of what it holds.
+    """
+
+    function: Callable[..., Any]
+    arguments: dict[str, Make]
+    use: Callable[[Any], Any] | None = None
+    slow: int = 1
+    named: tuple[str, ...] = ()
+    positional: tuple[str, ...] = ()
+    aliases: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.function.__name__
+
+
+def _randn(*shape: int) -> Make:
+    return lambda: torch.randn(*shape, generator=torch.Generator().manual_seed(5))
+
+
+def _rand(*shape: int) -> Make:
+    return lambda: torch.rand(*shape, generator=torch.Generator().manual_seed(5))
+
+
+def _same(value: Any) -> Make:
+    return lambda: value
+
+
+def _q() -> Independent:
+    return Independent(Bernoulli(logits=torch.zeros(ROWS, 3, requires_grad=True)), 1)
+
+
+def _one_hot() -> OneHotCategorical:
+    return OneHotCategorical(logits=torch.zeros(ROWS, 3, requires_grad=True))
+
+
+def _cost(b: Tensor) -> Tensor:
+    return (b.sum(-1) - 1.0).square()
+
+
+def _ranges() -> hg.Ranges:
+    return hg.Ranges([0.0, 1.0, 2.0])
+
+
+def _switch() -> hg.Switch:
+    return hg.Switch(_ranges(), nn.Linear(3, 2))
+
+
+def _learnt() -> hg.Switch:
+    return hg.Switch(hg.LearntRanges([0.0, 1.0, 2.0]), nn.Linear(3, 2))
+
+
+def _keys(count: int = ROWS) -> Make:
+    return lambda: torch.linspace(0.1, 1.9, count)
+
+
+def _steps() -> Tensor:
+    return torch.linspace(0.1, 1.9, 5).expand(ROWS, 5).clone()
+
+
+def _row_loss(y: Tensor, target: Tensor) -> Tensor:
+    return (y - target).square().sum(1)
+
+
+def _run(*inputs: Make) -> Callable[[Any], Any]:
+    def use(layer: Any) -> Any:
+        y = layer(*(make() for make in inputs))
+        first = y[0] if isinstance(y, tuple) else y
+        if isinstance(first, Tensor) and first.requires_grad:
+            first.sum().backward()
+        return first
+
+    return use
+
+
+def _gru() -> nn.Module:
+    return nn.GRU(3, 4, batch_first=True)
+
+
+def _seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+_H, _MC, _T, _A = hg.hard, hg.montecarlo, hg.surrogate.twins, hg.approximators
+_X = {"x": _randn(ROWS, 3)}
+_QF: dict[str, Make] = {"q": _q, "f": _same(_cost)}
+_DIM = {"dim": _same(-1)}
+_DRAWS = {"samples": _same(2), "generator": _seeded}
+_SEARCH = {"key": _rand(60), "inputs": _randn(60, 1), "targets": _randn(60), "max_ranges": _same(2)}
+_TRAINED = {"switch": _learnt, "x": _randn(ROWS, 3), "key": _keys(), "target": _randn(ROWS, 2)}
+
+CALLS = [
+    Call(_H.sign, _X | {"margin": _same(0.2)}),
+    Call(_H.step, _X | {"threshold": _same(0.2)}),
+    Call(_H.binarize, _X | _DIM),
+    Call(_H.round, _X),
+    Call(_H.quantize, _X | {"levels": _same(4), "low": _same(-1.0), "high": _same(1.0)}),
+    Call(_H.one_hot_argmax, _X | _DIM),
+    Call(_H.top_k, _X | {"k": _same(2)} | _DIM),
+    Call(_H.sort, _X | _DIM),
+    Call(_H.rank, _X | _DIM),
+    Call(_H.permutation, _X),
+    Call(_H.sort_rows_cols, _X),
+    Call(_H.kmeans, _X | {"k": _same(2), "iterations": _same(3)}),
+    Call(_H.nearest_code, _X | {"codebook": _randn(5, 3)}),
+    Call(_H.bernoulli, {"p": _rand(ROWS, 3), "generator": _seeded}),
+    Call(_H.categorical, {"p": _rand(ROWS, 3), "generator": _seeded}),
+    Call(hg.graft, {"value": _randn(ROWS, 3), "path": _randn(ROWS, 3)}),
+    Call(
+        hg.Bridge,
+        {
+            "hard": _same(_H.sign),
+            "approximator": lambda: _A.mlp(3, 3),
+            "weight": _same(2.0),
+            "distance": _same(None),
+            "conditioning": _same(False),
+        },
+        use=_run(_randn(ROWS, 3)),
+    ),
+    Call(
+        hg.straight_through,
+        {"hard": _same(_H.sign), "soft": _same(torch.tanh)},
+        use=_run(_randn(ROWS, 3)),
+        aliases={"soft": ("soft", "twin")},
+    ),
+    Call(hg.strip, {"model": lambda: nn.Linear(3, 3)}),
+    Call(_T.clipped, {"low": _same(-1.0), "high": _same(1.0)}),
+    Call(_T.sigmoid, {"slope": _same(2.0), "centre": _same(0.0)}),
+    Call(_T.tanh, {"slope": _same(2.0), "centre": _same(0.0)}),
+    Call(_T.arctan, {"slope": _same(2.0), "centre": _same(0.0)}),
+    Call(
+        _A.mlp,
+        {"in_features": _same(3), "out_features": _same(2), "hidden": _same((4,)), "activation": _same(nn.Tanh)},
+        use=_run(_randn(ROWS, 3)),
+    ),
+    Call(
+        _A.elementwise, {"width": _same(4), "layers": _same(1), "activation": _same(nn.Tanh)}, use=_run(_randn(ROWS, 3))
+    ),
+    Call(
+        _A.conv,
+        {
+            "in_channels": _same(2),
+            "out_channels": _same(3),
+            "width": _same(4),
+            "kernel_size": _same(3),
+            "layers": _same(1),
+            "activation": _same(nn.ELU),
+        },
+        use=_run(_randn(2, 2, 5, 5)),
+    ),
+    Call(
+        _A.sequence,
+        {
+            "in_features": _same(3),
+            "out_features": _same(2),
+            "width": _same(8),
+            "heads": _same(2),
+            "layers": _same(1),
+            "positions": _same(True),
+        },
+        use=_run(_randn(2, 5, 3)),
+    ),
+    Call(_A.suggest, {"hard": _same(_H.sign), "example": _randn(ROWS, 3)}, slow=4),
+    Call(hg.exact, _QF | {"max_states": _same(64)}),
+    Call(hg.score_function, _QF | {"baseline": _same("leave_one_out"), "context": _same(None)} | _DRAWS),
+    Call(hg.disarm, _QF | _DRAWS),
+    Call(hg.arms, _QF | _DRAWS),
+    Call(hg.gumbel, {"q": _one_hot, "f": _same(_cost), "temperature": _same(0.5), "hard": _same(True)} | _DRAWS),
+    Call(hg.gumbel_rao, {"q": _one_hot, "f": _same(_cost), "temperature": _same(0.5), "inner": _same(3)} | _DRAWS),
+    Call(hg.reinmax, {"q": _one_hot, "f": _same(_cost), "temperature": _same(1.0)} | _DRAWS),
+    Call(
+        hg.rebar,
+        _QF | {"control": _same(None), "temperature": _same(0.5), "scale": _same(1.0), "tied": _same(True)} | _DRAWS,
+    ),
+    Call(hg.relax, _QF | {"control": lambda: nn.Linear(3, 1), "tied": _same(True)} | _DRAWS),
+    Call(_MC.straight_through, _QF | _DRAWS),
+    Call(_MC.bridge, _QF | {"approximator": lambda: _A.elementwise(4), "weight": _same(1.0)} | _DRAWS),
+    Call(_MC.each, {"f": _same(_cost), "event_dims": _same(1)}),
+    Call(_MC.Annealed, {"start": _same(1.0), "end": _same(0.5), "steps": _same(10)}),
+    Call(_MC.MovingAverage, {"decay": _same(0.9)}),
+    Call(_MC.RebarControl, {"temperature": _same(0.5), "scale": _same(1.0)}),
+    Call(_MC.RelaxControl, {"network": lambda: nn.Linear(3, 1), "temperature": _same(0.5), "scale": _same(1.0)}),
+    Call(
+        hg.Ranges,
+        {"points": _same([0.0, 1.0, 2.0]), "outside": _same("nearest"), "closed": _same("left")},
+        use=_run(_keys()),
+    ),
+    Call(
+        hg.LearntRanges,
+        {"points": _same([0.0, 1.0, 2.0]), "band": _same(0.5), "outside": _same("nearest"), "closed": _same("left")},
+        use=_run(_keys()),
+        named=("Ranges",),
+    ),
+    Call(
+        hg.Grid,
+        {"ranges": _ranges, "share": _same([0, 1])},
+        use=_run(lambda: _keys()().unsqueeze(-1)),
+        positional=("ranges",),
+    ),
+    Call(
+        hg.If,
+        {"ranges": _ranges, "then": _same(["a", "b"]), "key": _same(0)},
+        use=_run(lambda: _keys()().unsqueeze(-1)),
+    ),
+    Call(hg.Hysteresis, {"ranges": _ranges, "band": _same(0.1)}, use=_run(_steps)),
+    Call(
+        hg.Switch,
+        {
+            "ranges": _ranges,
+            "branches": lambda: nn.Linear(3, 2),
+            "key": _same(0),
+            "init": _same("identical"),
+            "normalise": _same(False),
+            "bank": _same(False),
+        },
+        use=_run(_rand(ROWS, 3)),
+    ),
+    Call(
+        hg.RangeEmbedding,
+        {"ranges": _ranges, "features": _same(3), "init": _same("identical"), "normalise": _same(True)},
+        use=_run(_keys()),
+        named=("Switch",),
+    ),
+    Call(
+        hg.LayerMask,
+        {
+            "layers": lambda: [nn.Linear(3, 3), nn.Tanh()],
+            "ranges": _ranges,
+            "mask": _same([[True, True], [False, True]]),
+            "dropout": _same(0.1),
+            "key": _same(0),
+            "generator": _seeded,
+        },
+        use=_run(_rand(ROWS, 3)),
+    ),
+    Call(
+        hg.RecurrentSwitch,
+        {"ranges": _ranges, "branches": _gru, "state": _same("shared"), "key": _same(0), "init": _same("identical")},
+        use=_run(_rand(ROWS, 5, 3)),
+        named=("Switch",),
+    ),
+    Call(
+        hg.CrossFade,
+        {
+            "switch": lambda: hg.Switch(_ranges(), nn.Linear(3, 2), key=0),
+            "steps": _same(2),
+            "curve": _same("linear"),
+            "train_old": _same(True),
+        },
+        use=_run(_rand(ROWS, 5, 3)),
+    ),
+    Call(
+        hg.per_branch_mean,
+        {
+            "loss": _rand(ROWS),
+            "index": _same(torch.tensor([0, 1, 0, 1])),
+            "branches": _same(2),
+            "weights": _same(torch.tensor([1.0, 2.0])),
+        },
+    ),
+    Call(hg.clip_grad_norm_per_branch_, {"switch": _switch, "max_norm": _same(1.0), "norm_type": _same(2.0)}),
+    Call(
+        hg.search_ranges,
+        _SEARCH
+        | {
+            "policy": _same("quantile"),
+            "criterion": _same("bic"),
+            "least_share": _same(0.1),
+            "held_out": _same(0.25),
+            "block": _same(1),
+        },
+        slow=4,
+    ),
+    Call(
+        hg.search_key,
+        {"keys": lambda: {"a": _rand(60)(), "b": _randn(60)()}}
+        | {k: v for k, v in _SEARCH.items() if k != "key"}
+        | {"lags": _same((0, 1))},
+        slow=4,
+        named=("search_ranges",),
+    ),
+    Call(
+        hg.switch.proxy_loss,
+        {k: v for k, v in _SEARCH.items() if k != "max_ranges"} | {"points": _same([0.5]), "ridge": _same(1e-6)},
+    ),
+    Call(hg.switch.refine, _TRAINED | {"loss": _same(_row_loss), "window": _same(0.5)}, named=("Switch",)),
+    Call(hg.switch.relocate, _TRAINED | {"optimizer": _same(None), "worth": _same(2.0)}, named=("Switch",)),
+    Call(hg.switch.threshold_loss, _TRAINED | {"loss": _same(_row_loss)}, named=("Switch",)),
+    Call(hg.switch.agreement, {"switch": _learnt, "x": _randn(ROWS, 3), "key": _keys()}, named=("Switch",)),
+    Call(hg.switch.inspect, {"switch": _switch, "x": _randn(ROWS, 3), "key": _keys()}, named=("Switch",)),
+    Call(hg.switch.History, {"switch": _switch}),
+    Call(
+        hg.switch.Gradient,
+        {"branch": _same(None), "steps": _same(2), "batch": _same(8), "lr": _same(0.01), "seed": _same(0)},
+    ),
+    Call(
+        hg.diagnose,
+        {
+            "estimators": lambda: {"disarm": hg.disarm},
+            "function": _same(_cost),
+            "inputs": _q,
+            "draws": _same(8),
+            "generator": _seeded,
+        },
+        slow=20,
+        named=("disarm",),
+    ),
+    Call(hg.doctor.candidates, {"function": _same(_cost), "inputs": _q, "noise": _same("auto")}, slow=4),
+    Call(
+        hg.doctor.Watch,
+        {
+            "bridge": lambda: hg.Bridge(_H.sign, _A.mlp(3, 3)),
+            "every": _same(10),
+            "sigma": _same(0.5),
+            "noise": _same("gaussian"),
+            "budget": _same(100),
+            "generator": _seeded,
+        },
+    ),
+]
+
+# What stands in the place of a right value.
+ODD: dict[str, Make] = {
+    "None": _same(None),
+    "True": _same(True),
+    "nan": _same(float("nan")),
+    "inf": _same(float("inf")),
+    "-inf": _same(float("-inf")),
+    "-1": _same(-1),
+    "0": _same(0),
+    "1": _same(1),
+    "7": _same(7),
+    "2.5": _same(2.5),
+    "1e308": _same(1e308),
+    "1e-320": _same(1e-320),
+    "a string": _same("odd"),
+    "()": _same(()),
+    "a mixed list": _same([1, "a"]),
+    "nested lists": _same([[0.0, 1.0]]),
+    "a dict": _same({}),
+    "an object": object,
+    "a function that returns None": _same(lambda *_: None),
+    "an int tensor": lambda: torch.arange(ROWS),
+    "an int matrix": lambda: torch.arange(ROWS * 3).view(ROWS, 3),
+    "a bool tensor": lambda: torch.ones(ROWS, dtype=torch.bool),
+    "a complex tensor": lambda: torch.ones(ROWS, 3, dtype=torch.complex64),
+    "no rows": lambda: torch.zeros(0, 3),
+    "no columns": lambda: torch.zeros(ROWS, 0),
+    "a number's tensor": lambda: torch.tensor(0.5),
+    "NaN": lambda: torch.full((ROWS, 3), float("nan")),
+    "infinities": lambda: torch.full((ROWS, 3), float("inf")),
+    "NaN keys": lambda: torch.full((ROWS,), float("nan")),
+    "three dimensions": lambda: torch.zeros(2, ROWS, 3),
+    "another width": lambda: torch.zeros(ROWS, 9),
+    "half": lambda: torch.zeros(ROWS, 3, dtype=torch.float16),
+    "a layer of other sizes": lambda: nn.Linear(7, 5),
+    "a layer that returns a tuple": lambda: nn.LSTM(3, 3, batch_first=True),
+    "a normal distribution": lambda: torch.distributions.Normal(torch.zeros(ROWS), 1.0),
+}
+WITH_NAN = ("nan", "inf", "-inf", "NaN", "infinities", "NaN keys", "1e308", "1e-320")
