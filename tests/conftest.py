@@ -14,6 +14,7 @@ import pass_matrix
 
 MATRIX = Path(__file__).parent.parent / "docs" / "pass-matrix.md"
 ESTIMATORS = MATRIX.parent / "estimators.md"
+PAIRS = "\n## Pairs of modes\n"
 
 _found: dict[tuple[str, str, str], str] = {}
 _estimates: estimator_table.Found = {}
@@ -45,6 +46,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     MATRIX.parent.mkdir(exist_ok=True)
     if pass_matrix.is_complete(_found):
-        MATRIX.write_text(pass_matrix.page(_found))
+        # The section on pairs is another command's; see tests/mode_pairs.py.
+        _, heading, pairs = MATRIX.read_text().partition(PAIRS) if MATRIX.exists() else ("", "", "")
+        MATRIX.write_text(pass_matrix.page(_found) + heading + pairs)
     if estimator_table.is_complete(_estimates):
         ESTIMATORS.write_text(estimator_table.page(_estimates))

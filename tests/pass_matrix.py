@@ -15,9 +15,9 @@ COLUMNS = [*LAWS, DISTRIBUTED]
 
 _HEAD = """# Pass-matrix
 
-Every surrogate over every hard function it admits, and every Monte Carlo estimator, against every law. The test suite
-writes this page: it is what `pytest tests` saw with torch {version}. What each law asks is in `tests/laws.py`, one
-function a column; `DDP` is `tests/distributed.py`.
+Every surrogate over every hard function it admits, and every Monte Carlo estimator, against every law; then every layer
+of the library in [every pair of modes](#pairs-of-modes). The tests write this page: it is what they saw with torch
+{version}. What each law asks is in `tests/laws.py`, one function a column; `DDP` is `tests/distributed.py`.
 
 What does not hold, and what you get instead:
 

@@ -1,6 +1,6 @@
 """Arguments held against their rule: each error names the function, the argument, the rule, the value and the cure.
 
-A wrong type is a ``TypeError``, a value out of range a ``ValueError``. ``owner`` is the public name that the user called.
+A wrong type is a ``TypeError``, a value out of range a ``ValueError``; ``owner`` is the public name that was called.
 """
 
 from __future__ import annotations
