@@ -74,6 +74,14 @@ def _to_float(function: str, name: str, value: Any) -> float:
     raise TypeError(f"{function}: {name} must be a number, got {value!r} of type {type(value).__name__}")
 
 
+def beside(function: str, x: Tensor, other: Tensor, name: str) -> None:
+    """Refuse a second tensor that is not on x's device."""
+    if other.device != x.device:
+        raise ValueError(
+            f"{function}: {name} must be on x's device {x.device}, got {other.device}; give {name}.to(x.device)"
+        )
+
+
 def broadcast(function: str, x: Tensor, other: Tensor, name: str) -> None:
     """Refuse a tensor whose shape does not broadcast with x's."""
     pairs = zip(reversed(x.shape), reversed(other.shape), strict=False)

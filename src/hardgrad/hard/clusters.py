@@ -59,10 +59,7 @@ def _check_codebook(x: Tensor, codebook: Tensor) -> None:
         )
     if codebook.shape[0] == 0:
         raise ValueError(f"nearest_code: codebook must have at least one row, got shape {tuple(codebook.shape)}")
-    if codebook.device != x.device:
-        raise ValueError(
-            f"nearest_code: codebook must be on x's device {x.device}, got {codebook.device}; give codebook.to(x.device)"
-        )
+    checks.beside("nearest_code", x, codebook, "codebook")
 
 
 def kmeans(x: Tensor, k: int = 10, *, iterations: int = 10) -> Tensor:

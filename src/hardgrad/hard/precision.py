@@ -11,9 +11,9 @@ def single(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def double(x: Tensor) -> Tensor:
+def double(x: Tensor, *, copy: bool = False) -> Tensor:
     """Return x in double precision; in single on a device that has no other."""
-    return x.to(torch.float32 if x.device.type == "mps" else torch.float64)
+    return x.to(torch.float32 if x.device.type == "mps" else torch.float64, copy=copy)
 
 
 def back(y: Tensor, dtype: torch.dtype) -> Tensor:

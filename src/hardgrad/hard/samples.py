@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hardgrad._torch_state import readable
+from hardgrad._torch_state import in_graph, in_transform, readable
 from hardgrad.hard import checks
 from hardgrad.hard.precision import double, keep_nan, middling, single
 
@@ -65,26 +65,36 @@ def categorical(p: Tensor, *, generator: torch.Generator | None = None) -> Tenso
     checks.dimensions("categorical", p, 1, "(..., classes)", "p")
     if p.shape[-1] == 0:
         return p.clone()
-    least = p.detach().amin(-1, keepdim=True)
-    _refuse_negative(least)
-    weights = double(p.detach())
+    weights = double(_refuse_negative(p.detach()))
     if weights.dtype == p.dtype:  # sums of weights of half the range stay within it by themselves
         weights = weights * middling(weights, -1)
     cumulated = weights.cumsum(-1)
     total = cumulated[..., -1:]
     # Below the total even after rounding, which is an ordinary number: so u stays in a class that has weight.
     u = _uniform((*p.shape[:-1], 1), total, generator) * total
-    index = (cumulated <= u).sum(-1, keepdim=True).clamp(max=p.shape[-1] - 1)
+    index = _not_above(cumulated, u).clamp(max=p.shape[-1] - 1)
     drawn = torch.zeros_like(p).scatter(-1, index, torch.ones_like(index, dtype=p.dtype))
-    return torch.where((total > 0) & total.isfinite() & (least >= 0), drawn, torch.nan)
+    return drawn + torch.where((total > 0) & (total < torch.inf), 0.0, torch.nan).to(p.dtype)
 
 
-def _refuse_negative(least: Tensor) -> None:
-    if readable(least) and bool((least < 0).any()):
+def _refuse_negative(p: Tensor) -> Tensor:
+    """Return the weights; where an error cannot be raised, those beside a negative one become NaN."""
+    least = p.amin(-1, keepdim=True)
+    if not readable(p):
+        return torch.where(least < 0, torch.nan, p)
+    if (least < 0).any():
         raise ValueError(
             f"categorical: p must hold weights of at least 0, got {least.amin().item()}; "
             "give logits as logits.softmax(-1)"
         )
+    return p
+
+
+def _not_above(ascending: Tensor, limit: Tensor) -> Tensor:
+    """How many entries of each row are at most ``limit`` (..., 1)."""
+    if in_graph() or in_transform():  # ONNX has no search
+        return (ascending <= limit).sum(-1, keepdim=True)
+    return torch.searchsorted(ascending.contiguous(), limit.contiguous(), right=True)
 
 
 def _fires(p: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -96,8 +106,8 @@ def _fires(p: Tensor, generator: torch.Generator | None) -> Tensor:
     cell = torch.finfo(p.dtype).eps / 2
     # Exact where it is within a cell, since both are multiples of p's last digit.
     left = p - _uniform(p.shape, p, generator)
-    certain, possible = left.clone().ge_(cell), left.clone().gt_(0)
-    if readable(p) and torch.equal(certain, possible):
+    certain = left.clone().ge_(cell)
+    if readable(p) and not left.clone().gt_(0).sub_(certain).sum():
         return certain
     return (_uniform(p.shape, double(p), generator) * cell < left).to(p.dtype)
 

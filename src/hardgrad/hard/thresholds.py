@@ -93,6 +93,7 @@ def step(x: Tensor, threshold: float | Tensor = 0.0) -> Tensor:
 
 def _step_at(x: Tensor, threshold: Tensor) -> Tensor:
     checks.floating("step", threshold, "threshold")
+    checks.beside("step", x, threshold, "threshold")
     checks.broadcast("step", x, threshold, "threshold")
     y = keep_nan((single(x) >= single(threshold)).to(x.dtype), x)
     return y.masked_fill(threshold.isnan(), torch.nan)
@@ -194,20 +195,32 @@ def quantize(x: Tensor, levels: int, low: float = 0.0, high: float = 1.0) -> Ten
     checks.floating("quantize", x)
     levels, low, high = _checked_levels(levels, low, high)
     last, span = levels - 1, high - low
-    index = double(x).clamp(low, high)
-    if low:
-        index = index.sub_(low)
-    index = index.mul_(last / span).round_()
+    index, first = _level(x, last, low, high)
     if x.dtype == torch.float64:
-        return low + index * span / last
+        return low + (index - first) * span / last
     # Rounded to single precision, a product with the step is as good as a division, which takes longer than all else.
-    # Counted from the level nearest zero, a level at zero is zero and not what rounding left of it.
-    zero = min(max(math.floor(-low * last / span + 0.5), 0), last)
-    offset = (low * (last - zero) + high * zero) / last
-    if zero:
-        index = index.sub_(zero)
-    y = index.mul_(span / last)
-    return back(y.add_(offset) if offset else y, x.dtype)
+    index = index.mul_(span / last)
+    offset = (low * (last + first) - high * first) / last
+    return back(index.add_(offset) if offset else index, x.dtype)
+
+
+def _level(x: Tensor, last: int, low: float, high: float) -> tuple[Tensor, int]:
+    """Return the number of the nearest level, in double precision, and the number of the lowest, at most 0.
+
+    An even level next to zero has the number 0: so halves are rounded to the same level whatever they are counted from,
+    and a level at zero becomes zero, not what rounding left of it.
+    """
+    span = high - low
+    index = double(x, copy=True)
+    if low < 0 < high:
+        first = -min(max(2 * math.floor(-low / span * last / 2 + 0.5), 0), last - last % 2)
+        shift = -low / span * last + first
+        index = index.mul_(last / span)
+        index = index.add_(shift) if shift else index
+    else:
+        first = 0
+        index = (index.sub_(low) if low else index).mul_(last / span)
+    return index.round_().clamp_(first, last + first), first
 
 
 def _checked_levels(levels: int, low: float, high: float) -> tuple[int, float, float]:
