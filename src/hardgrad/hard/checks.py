@@ -54,22 +54,22 @@ def whole(function: str, name: str, value: int) -> int:
 
 
 def real(function: str, name: str, value: float) -> float:
-    """Return a number that is not NaN; infinities pass."""
-    if not isinstance(value, int | float | torch.SymFloat | torch.SymInt):
+    """Return a number that is not NaN, as a float; infinities pass."""
+    if not isinstance(value, float | torch.SymFloat):
         value = _to_float(function, name, value)
-    elif isinstance(value, bool):
-        raise TypeError(f"{function}: {name} must be a number, got {value}; give {float(value)}")
     if value != value:
         raise ValueError(f"{function}: {name} must be a number, got nan; nothing compares with that")
     return value
 
 
 def _to_float(function: str, name: str, value: Any) -> float:
-    """Of NumPy's numbers, fractions and tensors of one entry."""
+    """Of integers, fractions, NumPy's numbers and tensors of one entry."""
     try:
-        if not isinstance(value, str):
+        if not isinstance(value, bool | str):
             return float(value)
-    except (TypeError, ValueError, RuntimeError, OverflowError):
+    except OverflowError:
+        raise ValueError(f"{function}: {name} must be a number that a float can hold, got {value}") from None
+    except (TypeError, ValueError, RuntimeError):
         pass
     raise TypeError(f"{function}: {name} must be a number, got {value!r} of type {type(value).__name__}")
 

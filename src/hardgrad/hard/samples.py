@@ -13,7 +13,8 @@ from hardgrad.hard.precision import double, keep_nan, middling, single
 def bernoulli(p: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
     """Return 1 with probability ``p``, else 0, independently.
 
-    Rare events are as rare as they should be: the probability of a 1 is p to within 1e-23, in double precision 1e-31.
+    Rare events are as rare as they should be: the probability of a 1 is p to within 1e-23, in code that inductor
+    compiles to within 1e-16.
 
     Args:
         p: probabilities, any shape; below 0 acts as 0, above 1 as 1.
@@ -71,7 +72,7 @@ def categorical(p: Tensor, *, generator: torch.Generator | None = None) -> Tenso
     cumulated = weights.cumsum(-1)
     total = cumulated[..., -1:]
     # Below the total even after rounding, which is an ordinary number: so u stays in a class that has weight.
-    u = _uniform((*p.shape[:-1], 1), total, generator) * total
+    u = _fine((*p.shape[:-1], 1), total, generator) * total
     index = _not_above(cumulated, u).clamp(max=p.shape[-1] - 1)
     drawn = torch.zeros_like(p).scatter(-1, index, torch.ones_like(index, dtype=p.dtype))
     return drawn + torch.where((total > 0) & (total < torch.inf), 0.0, torch.nan).to(p.dtype)
@@ -100,16 +101,38 @@ def _not_above(ascending: Tensor, limit: Tensor) -> Tensor:
 def _fires(p: Tensor, generator: torch.Generator | None) -> Tensor:
     """1 with probability p, of at least single precision.
 
-    A uniform of 24 bits (53 in double precision) decides, except in the one of its cells that p falls into: there a
+    A uniform of 24 bits (of 53 where p has them) decides, except in the one of its cells that p falls into: there a
     second one does. By the first alone, an event of probability 1e-9 would come with 6e-8.
     """
-    cell = torch.finfo(p.dtype).eps / 2
-    # Exact where it is within a cell, since both are multiples of p's last digit.
-    left = p - _uniform(p.shape, p, generator)
-    certain = left.clone().ge_(cell)
-    if readable(p) and not left.clone().gt_(0).sub_(certain).sum():
-        return certain
+    if readable(p):
+        cell = torch.finfo(p.dtype).eps / 2
+        # Exact where it is within a cell, since both are multiples of p's last digit.
+        left = p - _uniform(p.shape, p, generator)
+        certain = left.clone().ge_(cell)
+        if not left.clone().gt_(0).sub_(certain).sum():
+            return certain
+    else:
+        cell = _CELL
+        left = double(p) - _coarse(p.shape, p, generator) * cell
     return (_uniform(p.shape, double(p), generator) * cell < left).to(p.dtype)
+
+
+# Other devices and compilers give uniforms with some of the bits that they could have, unevenly near 0 and 1; the first
+# 24 of a double are even everywhere, to 1e-9 of themselves.
+_CELL = 2.0**-24
+
+
+def _coarse(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Return whole numbers below 1 / _CELL, equally likely."""
+    return (_uniform(shape, double(like), generator) / _CELL).floor()
+
+
+def _fine(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Return uniforms in [0, 1) of 53 bits, in double precision."""
+    if readable(like):
+        return _uniform(shape, double(like), generator)
+    u = (_coarse(shape, like, generator) + _uniform(shape, double(like), generator)) * _CELL
+    return u.clamp(max=1 - torch.finfo(u.dtype).eps / 2)  # the sum of the largest may be rounded up
 
 
 def _uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:

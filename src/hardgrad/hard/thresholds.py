@@ -1,7 +1,7 @@
 """Functions of one element at a time, and the threshold at the mean.
 
-In half precision they are the float32 function of the same numbers, rounded. A number that they compare with is taken in
-the precision of the comparison, single at least: float32's 0.7 is on a threshold of 0.7, bfloat16's is below it.
+In half precision they are the float32 function of the same numbers, rounded. A number that they compare with is taken
+in the precision of the comparison, single at least: float32's 0.7 is on a threshold of 0.7, bfloat16's is below it.
 """
 
 from __future__ import annotations
@@ -104,7 +104,8 @@ def binarize(x: Tensor, dim: int = -1) -> Tensor:
 
     .. math:: y_i = 1 \text{ if } x_i \ge \tfrac1n \sum_j x_j, \quad 0 \text{ otherwise}
 
-    The mean is that of the numbers as they are, in double precision: equal entries are all 1, in every dtype.
+    The mean is that of the numbers as they are, to double precision, and what equals it is 1: so equal entries are all 1,
+    in every dtype.
 
     Args:
         x: shape (..., n).
@@ -195,32 +196,25 @@ def quantize(x: Tensor, levels: int, low: float = 0.0, high: float = 1.0) -> Ten
     checks.floating("quantize", x)
     levels, low, high = _checked_levels(levels, low, high)
     last, span = levels - 1, high - low
-    index, first = _level(x, last, low, high)
+    index = _level(x, last, low, high)
     if x.dtype == torch.float64:
-        return low + (index - first) * span / last
+        return low + index * span / last
     # Rounded to single precision, a product with the step is as good as a division, which takes longer than all else.
-    index = index.mul_(span / last)
-    offset = (low * (last + first) - high * first) / last
+    # Counted from the level next to zero, a level at zero is zero, and not what rounding left of it.
+    zero = min(max(math.floor(-low / span * last + 0.5), 0), last)
+    offset = (low * (last - zero) + high * zero) / last
+    index = (index.sub_(zero) if zero else index).mul_(span / last)
     return back(index.add_(offset) if offset else index, x.dtype)
 
 
-def _level(x: Tensor, last: int, low: float, high: float) -> tuple[Tensor, int]:
-    """Return the number of the nearest level, in double precision, and the number of the lowest, at most 0.
-
-    An even level next to zero has the number 0: so halves are rounded to the same level whatever they are counted from,
-    and a level at zero becomes zero, not what rounding left of it.
-    """
-    span = high - low
-    index = double(x, copy=True)
-    if low < 0 < high:
-        first = -min(max(2 * math.floor(-low / span * last / 2 + 0.5), 0), last - last % 2)
-        shift = -low / span * last + first
-        index = index.mul_(last / span)
-        index = index.add_(shift) if shift else index
+def _level(x: Tensor, last: int, low: float, high: float) -> Tensor:
+    """Return the number of the nearest level, in double precision."""
+    index, scale = double(x, copy=True), last / (high - low)
+    if low < 0 < high:  # so that zero comes to half way between two levels exactly where it is there
+        index = index.mul_(scale).add_(-low / (high - low) * last)
     else:
-        first = 0
-        index = (index.sub_(low) if low else index).mul_(last / span)
-    return index.round_().clamp_(first, last + first), first
+        index = (index.sub_(low) if low else index).mul_(scale)
+    return index.round_().clamp_(0, last)
 
 
 def _checked_levels(levels: int, low: float, high: float) -> tuple[int, float, float]:
