@@ -74,8 +74,8 @@ def categorical(p: Tensor, *, generator: torch.Generator | None = None) -> Tenso
     # Below the total even after rounding, which is an ordinary number: so u stays in a class that has weight.
     u = _fine((*p.shape[:-1], 1), total, generator) * total
     index = _not_above(cumulated, u).clamp(max=p.shape[-1] - 1)
-    drawn = torch.zeros_like(p).scatter(-1, index, torch.ones_like(index, dtype=p.dtype))
-    return drawn + torch.where((total > 0) & (total < torch.inf), 0.0, torch.nan).to(p.dtype)
+    zero = torch.where((total > 0) & (total < torch.inf), 0.0, torch.nan).to(p.dtype)
+    return zero.expand(p.shape).scatter(-1, index, zero + 1)
 
 
 def _refuse_negative(p: Tensor) -> Tensor:

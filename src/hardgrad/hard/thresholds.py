@@ -93,7 +93,8 @@ def step(x: Tensor, threshold: float | Tensor = 0.0) -> Tensor:
 
 def _step_at(x: Tensor, threshold: Tensor) -> Tensor:
     checks.floating("step", threshold, "threshold")
-    checks.beside("step", x, threshold, "threshold")
+    if threshold.ndim:  # torch takes a number from any device
+        checks.beside("step", x, threshold, "threshold")
     checks.broadcast("step", x, threshold, "threshold")
     y = keep_nan((single(x) >= single(threshold)).to(x.dtype), x)
     return y.masked_fill(threshold.isnan(), torch.nan)
@@ -104,8 +105,8 @@ def binarize(x: Tensor, dim: int = -1) -> Tensor:
 
     .. math:: y_i = 1 \text{ if } x_i \ge \tfrac1n \sum_j x_j, \quad 0 \text{ otherwise}
 
-    The mean is that of the numbers as they are, to double precision, and what equals it is 1: so equal entries are all 1,
-    in every dtype.
+    The mean is that of the numbers as they are, to double precision, and what equals it is 1: so equal entries are all
+    1, in every dtype.
 
     Args:
         x: shape (..., n).
