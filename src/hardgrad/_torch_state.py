@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 
 def compiling() -> bool:
@@ -13,6 +15,17 @@ def compiling() -> bool:
 def in_graph() -> bool:
     """Whether torch is building a graph of any kind, in which no value can be read back."""
     return compiling() or torch._C._get_tracing_state() is not None or bool(torch.onnx.is_in_onnx_export())
+
+
+def exporting() -> bool:
+    """Whether this becomes a graph for another program, which may lack the less common of torch's operators."""
+    return torch.compiler.is_exporting() or torch._C._get_tracing_state() is not None or torch.onnx.is_in_onnx_export()
+
+
+def readable(x: Tensor) -> bool:
+    """Whether code may look at the values of x: there are some, they are x's alone, and a look waits for no device."""
+    hidden = in_graph() or in_transform() or isinstance(x, FakeTensor)
+    return not hidden and x.device.type == "cpu"
 
 
 def in_transform() -> bool:

@@ -1,9 +1,13 @@
-"""Functions that replace a vector by the nearest of a few."""
+"""Functions that replace a vector by the nearest of a few. They compute in double precision and round once."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from hardgrad.hard import checks
+from hardgrad.hard.distances import nearest, nearest_row
+from hardgrad.hard.precision import back, double, middling
 
 
 def nearest_code(x: Tensor, codebook: Tensor) -> Tensor:
@@ -11,15 +15,19 @@ def nearest_code(x: Tensor, codebook: Tensor) -> Tensor:
 
     .. math:: y = c_k, \quad k = \arg\min_j \lVert x - c_j \rVert
 
+    Distances are those of the numbers as they are, in double precision, and codes are equally near where these are
+    equal. Memory grows with x and the codebook, never with their product (in an exported graph, with 1/32 of that).
+
     Args:
-        x: shape (..., d).
-        codebook: shape (codes, d).
+        x: shape (..., d). A vector with an infinite entry is infinitely far from every code and takes the first.
+        codebook: shape (codes, d), at least one. A code that holds NaN is never the nearest.
 
     Returns:
-        A tensor of x's shape and dtype.
+        A tensor of x's shape and dtype; NaN for a vector that holds NaN.
 
     Raises:
-        ValueError: if the widths differ.
+        ValueError: if the codebook has no codes, another width, or lies on another device.
+        TypeError: if x or ``codebook`` is not a floating tensor.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -28,21 +36,39 @@ def nearest_code(x: Tensor, codebook: Tensor) -> Tensor:
 
     Source: van den Oord, Vinyals and Kavukcuoglu 2017 (arXiv 1711.00937), equation 1.
     """
+    _check_codebook(x, codebook)
+    if x.shape[-1] == 0:
+        return x.clone()
+    points, codes = double(x.detach()).reshape(-1, x.shape[-1]), double(codebook.detach())
+    if torch.float64 in (x.dtype, codebook.dtype):  # squares of half the range stay within it by themselves
+        scale = middling(torch.where(codes.isfinite(), codes, 0), (0, 1))
+        points, codes = points * scale, codes * scale
+    index = nearest_row(points, codes).reshape(x.shape[:-1])
+    y = codebook.to(x.dtype)[index]
+    return y.masked_fill(x.isnan().any(-1, keepdim=True), torch.nan)
+
+
+def _check_codebook(x: Tensor, codebook: Tensor) -> None:
+    checks.floating("nearest_code", x)
+    checks.floating("nearest_code", codebook, "codebook")
+    checks.dimensions("nearest_code", x, 1, "(..., features)")
     if codebook.ndim != 2 or x.shape[-1] != codebook.shape[-1]:
         raise ValueError(
             f"nearest_code: codebook must have shape (codes, {x.shape[-1]}) for x of shape {tuple(x.shape)}, "
             f"got {tuple(codebook.shape)}"
         )
-    index = _squared_distances(x, codebook).argmin(-1)
-    return codebook.to(x.dtype)[index]
+    if codebook.shape[0] == 0:
+        raise ValueError(f"nearest_code: codebook must have at least one row, got shape {tuple(codebook.shape)}")
+    checks.beside("nearest_code", x, codebook, "codebook")
 
 
 def kmeans(x: Tensor, k: int = 10, *, iterations: int = 10) -> Tensor:
     """Return each point replaced by the centre of its cluster, after Lloyd's algorithm.
 
     Nothing is drawn at random: the first centre is the point farthest from the mean, each next one the point farthest
-    from those chosen, so the same input gives the same output and the order of the points does not matter. A cluster
-    that runs empty restarts at the point farthest from its own centre.
+    from those chosen, so the same input gives the same output. A cluster that runs empty restarts at the point farthest
+    from its own centre. The order of the points does not matter: between points equally far, their values decide, and
+    sums are taken in an order that the values give.
 
     Args:
         x: shape (..., n, d): n points of d features, clustered apart for every leading index. A feature map
@@ -51,10 +77,12 @@ def kmeans(x: Tensor, k: int = 10, *, iterations: int = 10) -> Tensor:
         iterations: rounds of Lloyd's algorithm, at least 1.
 
     Returns:
-        A tensor of x's shape with at most k different rows.
+        A tensor of x's shape and dtype with at most k different rows; a point as far from two centres takes the one
+        that was chosen first. NaN where not all n points are finite.
 
     Raises:
         ValueError: if x has no point dimension, or ``k`` or ``iterations`` is out of range.
+        TypeError: if x is not a floating tensor, or ``k`` or ``iterations`` is not an int.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -64,23 +92,41 @@ def kmeans(x: Tensor, k: int = 10, *, iterations: int = 10) -> Tensor:
     Source: Ramapuram and Webb 2020 (arXiv 1905.03658), table VI, k = 10. Its text does not say what the layer returns;
     the quantised feature map is our reading.
     """
+    k = _checked_clusters(x, k, iterations)
+    if x.shape[-1] == 0:
+        return x.clone()
+    points = double(x)
+    scale = middling(points, (-2, -1))
+    points = points * scale
+    inner = _in_order_of_values(points)
+    centres = _farthest_first(inner, k)
+    for _ in range(iterations):
+        centres = _lloyd(inner, centres)
+    y = _rows(centres, nearest(points, centres)[1]) / scale
+    finite = points.detach().sum((-2, -1), keepdim=True).isfinite()
+    return back(torch.where(finite, y, torch.nan), x.dtype)
+
+
+def _checked_clusters(x: Tensor, k: int, iterations: int) -> int:
+    checks.floating("kmeans", x)
     if x.ndim < 2:
         raise ValueError(f"kmeans: x must have shape (..., points, features), got {tuple(x.shape)}")
+    k, iterations = checks.whole("kmeans", "k", k), checks.whole("kmeans", "iterations", iterations)
     if not 1 <= k <= x.shape[-2]:
         raise ValueError(f"kmeans: k must be from 1 to {x.shape[-2]}, the number of points, got {k}")
     if iterations < 1:
         raise ValueError(f"kmeans: iterations must be at least 1, got {iterations}")
-    points = x.to(torch.promote_types(x.dtype, torch.float32))
-    centres = _farthest_first(points, k)
-    for _ in range(iterations):
-        centres = _lloyd(points, centres)
-    return _rows(centres, _squared_distances(points, centres).argmin(-1)).to(x.dtype)
+    return k
 
 
-def _squared_distances(points: Tensor, centres: Tensor) -> Tensor:
-    """(..., n, d) and (..., k, d) to (..., n, k); from differences, since expanding the square loses small ones."""
-    wide = torch.promote_types(points.dtype, torch.float32)
-    return (points.unsqueeze(-2).to(wide) - centres.unsqueeze(-3).to(wide)).square().sum(-1)
+def _in_order_of_values(points: Tensor) -> Tensor:
+    """Return the points sorted by a number that different points do not share, but for a freak of rounding.
+
+    Sorted one feature after the other they would take as many sorts as there are features.
+    """
+    direction = torch.arange(1, points.shape[-1] + 1, dtype=points.dtype, device=points.device)
+    key = (points.detach() * (1.5 + direction.square().sin())).sum(-1)
+    return _rows(points, key.argsort(-1))
 
 
 def _rows(matrix: Tensor, index: Tensor) -> Tensor:
@@ -89,24 +135,26 @@ def _rows(matrix: Tensor, index: Tensor) -> Tensor:
 
 
 def _farthest_first(points: Tensor, k: int) -> Tensor:
-    gap = (points - points.mean(-2, keepdim=True)).square().sum(-1)
+    fixed = points.detach()
+    gap = (fixed - fixed.mean(-2, keepdim=True)).square().sum(-1)
     chosen = [_rows(points, gap.argmax(-1, keepdim=True))]
     gap = torch.full_like(gap, torch.inf)
     for _ in range(k - 1):
-        gap = torch.minimum(gap, (points - chosen[-1]).square().sum(-1))
+        gap = torch.minimum(gap, (fixed - chosen[-1].detach()).square().sum(-1))
         chosen.append(_rows(points, gap.argmax(-1, keepdim=True)))
     return torch.cat(chosen, -2)
 
 
 def _lloyd(points: Tensor, centres: Tensor) -> Tensor:
     k = centres.shape[-2]
-    gap, index = _squared_distances(points, centres).min(-1)
-    member = (index.unsqueeze(-1) == torch.arange(k, device=points.device)).to(points.dtype)  # (..., n, k)
-    count = member.sum(-2).unsqueeze(-1)
-    empty = count == 0
-    # A sum of products, not a matmul: autocast would round that to half precision.
-    mean = (member.unsqueeze(-1) * points.unsqueeze(-2)).sum(-3) / count.clamp(min=1)
+    gap, index = nearest(points, centres)
+    count = torch.zeros_like(centres[..., 0]).scatter_add(-1, index, torch.ones_like(gap)).unsqueeze(-1)
+    # From the old centre, so that equal points have themselves as their mean.
+    moves = points - _rows(centres, index)
+    total = torch.zeros_like(centres).scatter_add(-2, index.unsqueeze(-1).expand_as(points), moves)
+    mean = centres + total / count.clamp(min=1)
     # The j-th empty cluster takes the j-th farthest point.
+    empty = count == 0
     turn = (empty.squeeze(-1).cumsum(-1) - 1).clamp(min=0)
     far = gap.topk(k, -1).indices.gather(-1, turn)
     return torch.where(empty, _rows(points, far), mean)

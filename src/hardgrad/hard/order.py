@@ -1,9 +1,14 @@
-"""Functions of the order of their input. NaN counts as the largest value, as for ``torch.sort``."""
+"""Functions of the order of their input: exact in every dtype, for they compare and copy alone.
+
+NaN counts as the largest value, as for ``torch.sort``. A tensor without dimensions counts as a vector of one entry.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from hardgrad.hard import checks
 
 
 def one_hot_argmax(x: Tensor, dim: int = -1) -> Tensor:
@@ -14,13 +19,20 @@ def one_hot_argmax(x: Tensor, dim: int = -1) -> Tensor:
         dim: the dimension to search.
 
     Returns:
-        A tensor of x's shape.
+        A tensor of x's shape and dtype.
+
+    Raises:
+        ValueError: if x has no dimension ``dim``.
+        TypeError: if x is not a floating tensor or ``dim`` is not an int.
 
     Example:
         >>> import torch, hardgrad as hg
         >>> hg.hard.one_hot_argmax(torch.tensor([0.1, 2.0, -1.0])).tolist()
         [0.0, 1.0, 0.0]
     """
+    checks.floating("one_hot_argmax", x)
+    if checks.size("one_hot_argmax", x, dim) == 0:
+        return x.clone()
     index = x.argmax(dim, keepdim=True)
     return torch.zeros_like(x).scatter(dim, index, torch.ones_like(index, dtype=x.dtype))
 
@@ -36,10 +48,11 @@ def top_k(x: Tensor, k: int, dim: int = -1) -> Tensor:
         dim: the dimension to search.
 
     Returns:
-        Shape (..., k).
+        Shape (..., k), x's dtype.
 
     Raises:
-        ValueError: if ``k`` is out of range.
+        ValueError: if ``k`` is out of range or x has no dimension ``dim``.
+        TypeError: if x is not a floating tensor, or ``k`` or ``dim`` is not an int.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -48,8 +61,10 @@ def top_k(x: Tensor, k: int, dim: int = -1) -> Tensor:
 
     Source: Ramapuram and Webb 2020 (arXiv 1905.03658), table VI.
     """
-    if not 1 <= k <= x.shape[dim]:
-        raise ValueError(f"top_k: k must be from 1 to {x.shape[dim]}, the size of dim {dim}, got {k}")
+    checks.floating("top_k", x)
+    k, entries = checks.whole("top_k", "k", k), checks.size("top_k", x, dim)
+    if not 1 <= k <= entries:
+        raise ValueError(f"top_k: k must be from 1 to {entries}, the size of dim {dim}, got {k}")
     return x.topk(k, dim).values
 
 
@@ -61,13 +76,19 @@ def sort(x: Tensor, dim: int = -1) -> Tensor:
         dim: the dimension to sort.
 
     Returns:
-        A tensor of x's shape.
+        A tensor of x's shape and dtype.
+
+    Raises:
+        ValueError: if x has no dimension ``dim``.
+        TypeError: if x is not a floating tensor or ``dim`` is not an int.
 
     Example:
         >>> import torch, hardgrad as hg
         >>> hg.hard.sort(torch.tensor([3.0, 1.0, 2.0])).tolist()
         [1.0, 2.0, 3.0]
     """
+    checks.floating("sort", x)
+    checks.size("sort", x, dim)
     return x.sort(dim).values
 
 
@@ -75,17 +96,24 @@ def rank(x: Tensor, dim: int = -1) -> Tensor:
     """Return the position that each value takes in ascending order, from 0; equals in the order they stand.
 
     Args:
-        x: shape (..., n). In bf16 ranks above 256, in fp16 above 2048, are rounded.
+        x: shape (..., n). In bf16 ranks above 256, in fp16 above 2048, are rounded, and in fp16 those from 65,520 on
+            are infinite; ``rank(x.float())`` keeps them apart.
         dim: the dimension to rank along.
 
     Returns:
-        A tensor of x's shape.
+        A tensor of x's shape and dtype.
+
+    Raises:
+        ValueError: if x has no dimension ``dim``.
+        TypeError: if x is not a floating tensor or ``dim`` is not an int.
 
     Example:
         >>> import torch, hardgrad as hg
         >>> hg.hard.rank(torch.tensor([0.6, 0.2, 0.9])).tolist()
         [1.0, 0.0, 2.0]
     """
+    checks.floating("rank", x)
+    checks.size("rank", x, dim)
     return _order(x, dim).argsort(dim).to(x.dtype)
 
 
@@ -98,7 +126,11 @@ def permutation(x: Tensor) -> Tensor:
         x: shape (..., n).
 
     Returns:
-        Shape (..., n, n), one 1 in every row and column.
+        Shape (..., n, n), x's dtype, one 1 in every row and column; of equals, the first stands first.
+
+    Raises:
+        ValueError: if x has no dimension.
+        TypeError: if x is not a floating tensor.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -108,6 +140,8 @@ def permutation(x: Tensor) -> Tensor:
 
     Source: the target of Ramapuram and Webb 2020 (arXiv 1905.03658), section IV-A.
     """
+    checks.floating("permutation", x)
+    checks.dimensions("permutation", x, 1, "(..., entries)")
     order = _order(x, -1)
     return (order.unsqueeze(-1) == torch.arange(x.shape[-1], device=x.device)).to(x.dtype)
 
@@ -121,10 +155,11 @@ def sort_rows_cols(x: Tensor) -> Tensor:
         x: shape (..., height, width), a feature map.
 
     Returns:
-        Shape (..., 2 height, width).
+        Shape (..., 2 height, width), x's dtype.
 
     Raises:
         ValueError: if x has fewer than two dimensions.
+        TypeError: if x is not a floating tensor.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -133,6 +168,7 @@ def sort_rows_cols(x: Tensor) -> Tensor:
 
     Source: Ramapuram and Webb 2020 (arXiv 1905.03658), table VI; there the sum sign is a concatenation.
     """
+    checks.floating("sort_rows_cols", x)
     if x.ndim < 2:
         raise ValueError(f"sort_rows_cols: x must have at least two dimensions, got shape {tuple(x.shape)}; use sort")
     return torch.cat([x.sort(-1).values, x.sort(-2).values], dim=-2)
