@@ -25,10 +25,10 @@ from torch import Tensor, nn
 
 from hardgrad._torch_state import in_transform
 from hardgrad.montecarlo.control_values import network_at, relaxed_at
-from hardgrad.montecarlo.discrete import Discrete, one_hot_of
+from hardgrad.montecarlo.discrete import Discrete
 from hardgrad.montecarlo.lend import estimate, wants_gradient
 from hardgrad.montecarlo.objective import Objective, check_count, evaluate
-from hardgrad.montecarlo.relaxed import agreeing, perturbed
+from hardgrad.montecarlo.relaxed import agreeing, hardened, perturbed
 from hardgrad.penalty import settle
 
 
@@ -114,10 +114,10 @@ def draw_scores(d: Discrete, samples: int, tied: bool, generator: torch.Generato
     """Draw samples with their scores; the samples are those ``Discrete.draw`` gives from the same seed."""
     u, probs = d.noise(samples, generator), d.probs.detach()
     z = perturbed(d, u).detach()
-    # Not z > 0: a probability of exactly 0 never fires, whatever its clamped logit says.
-    b = (u < probs).to(z.dtype) if d.binary else one_hot_of(z)
+    b = hardened(d, u, z)
     again = z if tied else agreeing(d, b, d.noise(samples, generator))
-    beside = b - probs
+    # Of 1 a probability near 1 leaves nothing, where what is left of the other outcome's is a rare event's all.
+    beside = torch.lerp(-probs, d.others.detach(), b) if d.binary else b - probs
     return Scores(b, probs, beside, z if tied else torch.cat([z, again]), lag_of(d, beside, again), tied)
 
 

@@ -14,10 +14,12 @@ from hardgrad.penalty import unheard
 Objective = Callable[[Tensor], Tensor]
 
 
-def check_count(count: int, argument: str, estimator: str) -> None:
-    """Raise ValueError if a number of draws is below 1."""
-    if count < 1:
-        raise ValueError(f"{estimator}: {argument} must be at least 1, got {count}")
+def check_count(count: object, argument: str, estimator: str, least: int = 1, unit: str = "") -> None:
+    """Raise ValueError if a number of draws is no integer, or below the least."""
+    if not hasattr(count, "__index__") or isinstance(count, (bool, Tensor)):
+        raise ValueError(f"{estimator}: {argument} must be an integer, got {count!r}; {least} is the least")
+    if cast(int, count) < least:
+        raise ValueError(f"{estimator}: {argument} must be at least {least}{unit}, got {count}")
 
 
 def evaluate(f: Objective, b: Tensor, event_dims: int, estimator: str) -> Tensor:

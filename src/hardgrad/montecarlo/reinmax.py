@@ -65,8 +65,10 @@ def reinmax(
 def _path(d: Discrete, b: Tensor, temperature: float | Tensor) -> Tensor:
     """A tensor whose Jacobian with respect to the logits is that of the estimator."""
     if d.binary:
-        middle = ((b + (d.logits / temperature).sigmoid()) / 2).detach()
-        slope = 2 * middle * (1 - middle) - d.probs.detach() * d.others.detach() / 2
+        cooled = d.logits.detach() / temperature
+        # Both by themselves: near 1 the difference from 1 is rounding, in a slope that is as small.
+        middle, other = b + cooled.sigmoid(), (1 - b) + (-cooled).sigmoid()
+        slope = (middle * other - d.probs.detach() * d.others.detach()) / 2
         return slope * d.logits
     middle = ((b + softmax_of(d.logits / temperature)) / 2).detach()
     # An outcome of probability 0 has a logit of -inf, and 0 * -inf is NaN.

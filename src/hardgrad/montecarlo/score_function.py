@@ -12,7 +12,7 @@ from hardgrad._torch_state import hides_requires_grad
 from hardgrad.graft import graft
 from hardgrad.montecarlo.baselines import MovingAverage, compare
 from hardgrad.montecarlo.discrete import KINDS, discrete
-from hardgrad.montecarlo.objective import Objective, evaluate
+from hardgrad.montecarlo.objective import Objective, check_count, evaluate
 from hardgrad.penalty import settle
 
 
@@ -84,8 +84,7 @@ def score_function(
 
 
 def _check(samples: int, baseline: object) -> None:
-    if samples < 1:
-        raise ValueError(f"score_function: samples must be at least 1, got {samples}")
+    check_count(samples, "samples", "score_function")
     if not (baseline is None or baseline == "leave_one_out" or isinstance(baseline, nn.Module)):
         raise ValueError(
             f"score_function: baseline must be None, 'leave_one_out' or a module, got {baseline!r}; "

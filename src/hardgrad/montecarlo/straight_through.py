@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from hardgrad.montecarlo.discrete import discrete
+from hardgrad.montecarlo.discrete import Discrete, discrete
 from hardgrad.montecarlo.lend import through
 from hardgrad.montecarlo.objective import Objective, check_count
 
@@ -46,4 +46,9 @@ def straight_through(
     """
     check_count(samples, "samples", "straight_through")
     d = discrete(q, "straight_through", ("Bernoulli", "OneHotCategorical"))
-    return through(f, d.draw(samples, generator), d.probs, d, "straight_through")
+    return through(f, d.draw(samples, generator), _path(d), d, "straight_through")
+
+
+def _path(d: Discrete) -> Tensor:
+    """A tensor whose Jacobian is that of the probabilities; torch's sigmoid rounds its own to 0 where p is near 1."""
+    return (d.probs * d.others).detach() * d.logits if d.binary and not d.by_probs else d.probs
