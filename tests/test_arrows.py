@@ -13,7 +13,14 @@ SOURCE = Path(__file__).parent.parent / "src"
 
 # Each room, and the rooms it may import. A room is the longest prefix that matches a module's name.
 BELOW = ["hardgrad._torch_state", "hardgrad._check"]
-LEVEL_0 = [*BELOW, "hardgrad.hard", "hardgrad.graft", "hardgrad.penalty", "hardgrad.two_track", "hardgrad.approximators"]
+LEVEL_0 = [
+    *BELOW,
+    "hardgrad.hard",
+    "hardgrad.graft",
+    "hardgrad.penalty",
+    "hardgrad.two_track",
+    "hardgrad.approximators",
+]
 MAY_IMPORT: dict[str, list[str]] = {
     "hardgrad._torch_state": [],
     "hardgrad._check": [],

@@ -41,3 +41,15 @@ def graph_task() -> int:
 def hides_requires_grad() -> bool:
     """Whether a tensor may deny a gradient that will be asked for, as it does under vmap inside grad."""
     return compiling() or in_transform()
+
+
+def derivatives_under_way() -> int:
+    """Return how many ``torch.func`` transforms around this code differentiate it, each what the one inside gives."""
+    stack = torch._C._functorch.get_interpreter_stack() or []
+    kinds = (torch._C._functorch.TransformType.Grad, torch._C._functorch.TransformType.Jvp)
+    return sum(interpreter.key() in kinds for interpreter in stack)
+
+
+# torch.compile asks it once, while it traces, and takes the answer as it is. Its public decorator for that would import
+# the compiler with every import of this library.
+derivatives_under_way.__dict__["_dynamo_marked_constant"] = True

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from hardgrad import _check
 from hardgrad.montecarlo.discrete import discrete
 from hardgrad.montecarlo.lend import estimate
-from hardgrad.montecarlo.objective import Objective, check_count, evaluate
 from hardgrad.montecarlo.noise import rarely
+from hardgrad.montecarlo.objective import Objective, evaluate
 
 
 def arms(q: Distribution, f: Objective, samples: int = 4, *, generator: torch.Generator | None = None) -> Tensor:
@@ -44,7 +45,7 @@ def arms(q: Distribution, f: Objective, samples: int = 4, *, generator: torch.Ge
 
     Source: Dimitriev and Zhou 2021 (arXiv 2105.14141), the Dirichlet copula.
     """
-    check_count(samples, "samples", "arms", least=2)
+    _check.whole("arms", "samples", samples, least=2)
     d = discrete(q, "arms", ("Bernoulli",))
     probs, rarer = d.probs.detach(), d.rarer
     b = draw_apart(d.noise(samples, generator), d.side, rarer)

@@ -23,11 +23,12 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from hardgrad import _check
 from hardgrad._torch_state import in_transform
 from hardgrad.montecarlo.control_values import network_at, relaxed_at
 from hardgrad.montecarlo.discrete import Discrete
 from hardgrad.montecarlo.lend import estimate, wants_gradient
-from hardgrad.montecarlo.objective import Objective, check_count, evaluate
+from hardgrad.montecarlo.objective import Objective, evaluate
 from hardgrad.montecarlo.relaxed import agreeing, hardened, perturbed
 from hardgrad.penalty import settle
 
@@ -98,7 +99,7 @@ def controlled(
     Returns:
         Shape ``(*batch,)``.
     """
-    check_count(samples, "samples", estimator)
+    _check.whole(estimator, "samples", samples, least=1)
     if not wants_gradient(d):
         return evaluate(f, d.shown(d.draw(samples, generator)), len(d.event_shape), estimator).mean(0)
     scores = draw_scores(d, samples, tied, generator)

@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from hardgrad import _check
 from hardgrad.montecarlo.discrete import discrete
 from hardgrad.montecarlo.lend import estimate
-from hardgrad.montecarlo.objective import Objective, check_count, evaluate
 from hardgrad.montecarlo.noise import rarely
+from hardgrad.montecarlo.objective import Objective, evaluate
 
 
 def disarm(q: Distribution, f: Objective, *, samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
@@ -19,8 +20,9 @@ def disarm(q: Distribution, f: Objective, *, samples: int = 1, generator: torch.
         \hat g_d = \tfrac12\, (f(b) - f(\tilde b))\, (b_d - \tilde b_d)\, \sigma(\lvert l_d \rvert), \qquad
         b_d = [u_d < \sigma(l_d)], \quad \tilde b_d = [1 - u_d < \sigma(l_d)]
 
-    For logits l and uniforms u: one draw and its antithetic twin, which is never the rarer outcome together with it. Unbiased, for any f, a black box included: values are
-    all it asks for. Where the twins agree in a unit, that unit gets no gradient from them, and no noise.
+    For logits l and uniforms u: one draw and its antithetic twin, of which one at most is the rarer outcome. Unbiased,
+    for any f, a black box included: values are all it asks for. Where the twins agree in a unit, that unit gets no
+    gradient from them, and no noise.
 
     Args:
         q: Bernoulli, ``Independent`` allowed; batch shape ``(*batch,)``.
@@ -44,7 +46,7 @@ def disarm(q: Distribution, f: Objective, *, samples: int = 1, generator: torch.
 
     Source: Dong, Mnih and Tucker 2020 (arXiv 2006.10680).
     """
-    check_count(samples, "samples", "disarm", unit=" pair")
+    _check.whole("disarm", "samples", samples, least=1)
     d = discrete(q, "disarm", ("Bernoulli",))
     u, rarer, side = d.noise(samples, generator), d.rarer, d.side
     # The twin's share of u is the one after its own, not the other end, where u is too coarse for rare events.

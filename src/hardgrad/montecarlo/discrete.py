@@ -11,10 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Distribution
 
+from hardgrad import _check
 from hardgrad._torch_state import compiling
 from hardgrad.montecarlo.families import KINDS as KINDS
-from hardgrad.montecarlo.families import base_of, check_distribution, kind_of, refusal
-from hardgrad.montecarlo.noise import check_generator, fine_uniform, gumbel_of, rarely
+from hardgrad.montecarlo.families import base_of, kind_of, refusal
+from hardgrad.montecarlo.noise import fine_uniform, gumbel_of, rarely
+
 
 @dataclass(frozen=True)
 class Discrete:
@@ -75,7 +77,7 @@ class Discrete:
 
     def noise(self, samples: int, generator: torch.Generator | None) -> Tensor:
         """Return uniforms inside (0, 1), fine near 0, of the logits' precision, shape ``(samples, *logits.shape)``."""
-        check_generator(generator, self.given, self.estimator)
+        _check.generator(self.estimator, generator, self.given.device)
         return fine_uniform((samples, *self.logits.shape), self.logits, generator, 1 + len(self.batch_shape))
 
     def draw(self, samples: int, generator: torch.Generator | None) -> Tensor:
@@ -104,9 +106,12 @@ class Discrete:
         """Give ``(*lead, *batch)`` trailing dimensions of size 1, to stand beside ``(*lead, *logits.shape)``."""
         return t.reshape(t.shape + (1,) * (self.unit_dims + (not self.binary)))
 
-    def shown(self, b: Tensor) -> Tensor:
-        """Return samples as f sees them: in the samples' dtype, a Categorical's as the number of the outcome."""
-        return b.argmax(-1) if self.kind == "Categorical" else b.to(self.dtype)
+    def shown(self, b: Tensor, copy: bool = False) -> Tensor:
+        """Return samples as f sees them: in the samples' dtype, a Categorical's as the number of the outcome.
+
+        f may write to them: with ``copy`` that leaves ``b`` as it is.
+        """
+        return b.argmax(-1) if self.kind == "Categorical" else b.to(self.dtype, copy=copy)
 
 
 def discrete(q: Distribution, estimator: str, kinds: Iterable[str] = tuple(KINDS)) -> Discrete:
@@ -118,9 +123,10 @@ def discrete(q: Distribution, estimator: str, kinds: Iterable[str] = tuple(KINDS
         kinds: what the estimator takes, of the keys of ``KINDS``.
 
     Raises:
+        TypeError: if q is no distribution.
         ValueError: if the estimator does not take q.
     """
-    check_distribution(q, estimator)
+    _check.instance(estimator, "q", q, Distribution, "make one, such as torch.distributions.Bernoulli(logits=...)")
     base = base_of(q)
     kind = kind_of(base)
     if kind is None or kind not in kinds:
@@ -136,12 +142,12 @@ def discrete(q: Distribution, estimator: str, kinds: Iterable[str] = tuple(KINDS
 
 
 def log_odds_of(probs: Tensor) -> Tensor:
-    """Return the logits of probabilities; those of exactly 0 and 1 have the last that are finite.
+    """Return the logits of probabilities; those of exactly 0 and 1 are the last that are finite, without a gradient.
 
-    torch's own clamp them at 1e-7: a rarer event would have no gradient at all.
+    torch's own clamp at 1e-7: a rarer event would have no gradient at all.
     """
-    tiny = torch.finfo(probs.dtype).tiny
-    return probs.clamp(min=tiny).log() - (1 - probs).clamp(min=tiny).log()
+    accuracy = torch.finfo(probs.dtype)
+    return probs.clamp(accuracy.tiny, 1 - accuracy.eps / 2).logit()
 
 
 def log_of(probs: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which distributions have the one form of ``discrete``, subclasses of torch's among them, and what is said of others."""
+"""Which distributions have the form of ``discrete``, subclasses of torch's among them, and what is said of others."""
 
 from __future__ import annotations
 
@@ -46,15 +46,6 @@ def _parent(base: Distribution) -> str | None:
 
 def _home(owner: type, name: str) -> type | None:
     return next((c for c in owner.__mro__ if name in c.__dict__), None)
-
-
-def check_distribution(q: object, estimator: str) -> None:
-    """Raise ValueError if q is no distribution."""
-    if not isinstance(q, Distribution):
-        raise ValueError(
-            f"{estimator}: q must be a torch.distributions.Distribution, got {type(q).__name__}; "
-            "make one, such as Bernoulli(logits=...)"
-        )
 
 
 def refusal(base: Distribution, estimator: str, kinds: Iterable[str]) -> str:

@@ -13,22 +13,6 @@ def uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | N
     return torch.rand(shape, generator=generator, dtype=like.dtype, device=like.device)
 
 
-def check_generator(generator: object, like: Tensor, estimator: str) -> None:
-    """Raise ValueError if a source of randomness is none, or one of another device."""
-    if generator is None:
-        return
-    if not isinstance(generator, torch.Generator):
-        raise ValueError(
-            f"{estimator}: generator must be a torch.Generator or None, got {type(generator).__name__}; for a seed "
-            "give torch.Generator().manual_seed(seed)"
-        )
-    if generator.device.type != like.device.type and like.device.type != "meta":
-        raise ValueError(
-            f"{estimator}: generator must be on q's device {like.device}, got one on {generator.device}; "
-            f"make it by torch.Generator({str(like.device)!r})"
-        )
-
-
 def fine_uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None, shared: int) -> Tensor:
     r"""Return uniforms in (0, 1) whose small numbers have all the digits that their dtype can hold.
 
@@ -49,7 +33,7 @@ def fine_uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generato
     cell = uniform(shape, like, generator).mul_(cells).floor_()  # a device may draw more digits than it promises
     place = uniform((1,) * shared + tuple(shape[shared:]), like, generator)
     # Zero, of probability 2^-48, has no logarithm. Near 1 the cells are as fine as the dtype: the last one would round.
-    return cell.add_(place).div_(cells).clamp_(0.5 / cells**2, 1 - 1 / cells)
+    return cell.add_(place).div_(cells).clamp(0.5 / cells**2, 1 - 1 / cells)
 
 
 def rarely(distance: Tensor) -> Tensor:
@@ -61,7 +45,5 @@ def rarely(distance: Tensor) -> Tensor:
 
 
 def gumbel_of(u: Tensor) -> Tensor:
-    """Return the standard Gumbel variate of a uniform in (0, 1): large where it is small, so that digits there count."""
+    """Return the standard Gumbel variate of a uniform in (0, 1): large where that is small, where its digits are."""
     return -(-torch.log1p(-u)).log()
-
-

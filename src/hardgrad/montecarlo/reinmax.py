@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from hardgrad import _check
 from hardgrad.montecarlo.discrete import Discrete, discrete, softmax_of
 from hardgrad.montecarlo.lend import through
-from hardgrad.montecarlo.objective import Objective, check_count
+from hardgrad.montecarlo.objective import Objective
 from hardgrad.montecarlo.temperature import Temperature, temperature_of
 
 
@@ -55,7 +56,7 @@ def reinmax(
 
     Source: Liu et al. 2023 (arXiv 2304.08612), algorithm 2.
     """
-    check_count(samples, "samples", "reinmax")
+    _check.whole("reinmax", "samples", samples, least=1)
     d = discrete(q, "reinmax", ("Bernoulli", "OneHotCategorical"))
     tau = temperature_of(temperature, d.logits, "reinmax", least=1.0)
     b = d.draw(samples, generator)
