@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
+
+Function = TypeVar("Function", bound=Callable[..., int])
 
 
 def compiling() -> bool:
@@ -50,6 +55,10 @@ def derivatives_under_way() -> int:
     return sum(interpreter.key() in kinds for interpreter in stack)
 
 
-# torch.compile asks it once, while it traces, and takes the answer as it is. Its public decorator for that would import
-# the compiler with every import of this library.
-derivatives_under_way.__dict__["_dynamo_marked_constant"] = True
+def runs_while_tracing(function: Function) -> Function:
+    """Mark a function of constants to be called by ``torch.compile`` while it traces, its result a constant too.
+
+    This is ``torch.compiler.assume_constant_result``, which would import the whole compiler along.
+    """
+    vars(function)["_dynamo_marked_constant"] = True
+    return function

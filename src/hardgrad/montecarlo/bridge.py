@@ -81,8 +81,8 @@ def bridge(
 def _lend(d: Discrete, b: Tensor, approximator: nn.Module, weight: float) -> Tensor:
     """The approximator at the probabilities, carrying the penalty that teaches it."""
     weights = next((w for w in approximator.parameters() if w.is_floating_point()), d.probs)
-    p = d.probs.to(weights.dtype)
-    lend, learn = two_tracks(approximator, p, p.detach())
+    p = d.probs.to(weights.dtype, copy=True)  # an approximator may write into what it is given
+    lend, learn = two_tracks(approximator, p, p.detach().clone())
     if learn.shape != p.shape:
         raise ValueError(
             f"bridge: approximator must return the shape of the probabilities {tuple(p.shape)}, got "

@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from hardgrad._torch_state import derivatives_under_way, hides_requires_grad, in_compiled_transform
+from hardgrad._torch_state import derivatives_under_way, hides_requires_grad, in_compiled_transform, runs_while_tracing
 from hardgrad.graft import graft
 from hardgrad.montecarlo.discrete import Discrete
 from hardgrad.montecarlo.objective import Objective, evaluate, evaluate_differentiable
@@ -98,6 +98,14 @@ class _Refuse(torch.autograd.Function):
         raise RuntimeError(_no_second(ctx.estimator))
 
 
+@runs_while_tracing
+def _refuse_second(estimator: str) -> bool:
+    """Raise where two derivatives are under way: while torch.compile traces, which does not turn to eager code then."""
+    if derivatives_under_way() > 1:
+        raise RuntimeError(_no_second(estimator))
+    return True
+
+
 def _no_second(estimator: str) -> str:
     return (
         f"{estimator}: the gradient it lends has no derivative of its own; for second derivatives use "
@@ -118,8 +126,7 @@ def _nothing_but_its_slope(x: Tensor, estimator: str) -> Tensor:
     Raises:
         RuntimeError: where the gradient will be differentiated too.
     """
-    if derivatives_under_way() > 1:
-        raise RuntimeError(_no_second(estimator))
+    _refuse_second(estimator)
     zero = torch.where(x.isfinite(), x - x.detach(), 0)
     # An ordinary backward through what was compiled cannot be seen from here: its derivative of this is NaN, no number.
     return zero + zero.abs().pow(1.5)

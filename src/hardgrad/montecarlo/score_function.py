@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from hardgrad._torch_state import hides_requires_grad
 from hardgrad.graft import graft
 from hardgrad.montecarlo.baselines import MovingAverage, compare
 from hardgrad.montecarlo.discrete import discrete
-from hardgrad.montecarlo.families import base_of, kind_of, own_method
+from hardgrad.montecarlo.families import KINDS, base_of, kind_of, own_method
 from hardgrad.montecarlo.objective import Objective, evaluate
 from hardgrad.penalty import settle
 
@@ -154,6 +154,8 @@ def _seen(baseline: nn.Module, q: Distribution, context: Tensor | None, log_prob
         # An outcome that cannot happen has a logit of -inf, which a network would turn into NaN. Beyond 20 all are
         # certain.
         return discrete(q, "score_function").logits.clamp(-20, 20)
+    if isinstance(base_of(q), tuple(KINDS.values())):  # with methods of its own
+        return cast(Tensor, cast(Any, base_of(q)).logits).clamp(-20, 20)
     try:
         return torch.nan_to_num(q.mean)  # some have none, and say so by NaN
     except NotImplementedError as error:
