@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import io
+import pickle
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 import hardgrad as hg
-from mc_cases import Estimator
+from mc_cases import Estimator, modules
 from mc_trials import BATCH, Objective, assert_same, trials, weighed
 
 
@@ -64,10 +65,12 @@ def copies(estimator: Estimator) -> None:
         buffer.seek(0)
         loaded = trial.again()
         loaded.owned.load_state_dict(torch.load(buffer))
-        copied = copy.deepcopy(trial)
+        copied, pickled = copy.deepcopy(trial), trial.again()
+        pickled.call = pickle.loads(pickle.dumps(trial.call))
+        pickled.owned = nn.ModuleDict(modules(pickled.call))
         found = trial.run(seed=2)
-        assert_same(loaded.run(seed=2), found)
-        assert_same(copied.run(seed=2), found)
+        for other in (loaded, copied, pickled):
+            assert_same(other.run(seed=2), found)
 
 
 def parameters_of_f(estimator: Estimator) -> None:

@@ -11,11 +11,12 @@ from torch.utils.checkpoint import checkpoint
 import hardgrad as hg
 from enumeration import deviation, standard_error
 from mc_bank import weights
-from mc_cases import Estimator
-from mc_trials import SIGMA, Trial, assert_same, name_of, trials, weighed
+from mc_cases import Call, Estimator
+from mc_trials import BATCH, SIGMA, Trial, assert_same, name_of, trials, weighed
 
 # Compiling takes seconds: what these add is not in the others.
 ONE_HOT_TOO = ("score function, plain", "rebar", "gumbel, soft", "gumbel_rao", "reinmax")
+ONE_OF_EACH_WAY = ("score function, plain", "disarm", "straight-through", "gumbel, soft", "rebar")
 COMPILED_GRAD = ("score function, moving average", "rebar, learnt", "relax, with f", "bridge")
 
 
@@ -96,6 +97,52 @@ def _grad_equals_backward(trial: Trial, compiled: bool) -> None:
     torch.manual_seed(1)
     for name, g in vmap(both, randomness="same")(stacked).items():
         torch.testing.assert_close(g, torch.stack([alone[name]] * 2), msg=lambda m, n=name: f"{n}: {m}")
+
+
+def compiled_transforms(estimator: Estimator) -> None:
+    """Compiled, vmap of grad and vmap with a backward are what they are in eager code; second derivatives too.
+
+    A second derivative that is no derivative of the mean raises, or is NaN where an ordinary backward asks for it.
+    """
+    trial = trials(estimator)[0]
+    at, value = trial.parameter.detach(), trial.value
+    rows = vmap(grad(value), randomness="different")
+    assert_same({"q": _seeded(_compiled(rows), at)}, {"q": _seeded(rows, at)})
+    together, leaf = vmap(value, randomness="different"), at.clone().requires_grad_()
+    found = [torch.autograd.grad(_seeded(how, leaf).sum(), leaf)[0] for how in (_compiled(together), together)]
+    assert_same({"q": found[0]}, {"q": found[1]})
+    once = grad(lambda q: weighed(value(q)))
+    twice = grad(lambda q: once(q).square().sum())
+    if estimator.any_order:
+        assert_same({"q": _seeded(_compiled(twice), at)}, {"q": _seeded(twice, at)})
+        return
+    with pytest.raises(RuntimeError, match=rf"{name_of(trial)}: .*score_function"):
+        _seeded(_compiled(twice), at)
+    (second,) = torch.autograd.grad(_seeded(_compiled(once), leaf).square().sum(), leaf)
+    assert second.isnan().all()
+
+
+def _compiled(function: Call) -> Call:
+    torch.compiler.reset()
+    return torch.compile(function, backend="eager")
+
+
+def _seeded(function: Call, at: Tensor) -> Tensor:
+    torch.manual_seed(0)
+    return function(at)
+
+
+def batched_gradients(estimator: Estimator) -> None:
+    """Several cotangents at once, and a vectorized Jacobian, are the gradients one by one."""
+    for trial in trials(estimator):
+        torch.manual_seed(0)
+        y, rows = trial.value(trial.parameter), torch.eye(BATCH[0], dtype=torch.float64)
+        one_by_one = [torch.autograd.grad(y, trial.parameter, row, retain_graph=True)[0] for row in rows]
+        (batched,) = torch.autograd.grad(y, trial.parameter, rows, is_grads_batched=True)
+        torch.testing.assert_close(batched, torch.stack(one_by_one))
+        torch.manual_seed(0)
+        jacobian = torch.autograd.functional.jacobian(trial.again().value, trial.parameter.detach(), vectorize=True)
+        torch.testing.assert_close(jacobian, batched)
 
 
 def _learns_from_rows(trial: Trial) -> None:

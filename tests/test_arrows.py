@@ -15,7 +15,11 @@ SOURCE = Path(__file__).parent.parent / "src"
 BELOW = ["hardgrad._torch_state", "hardgrad._check"]
 LEVEL_0 = [
     *BELOW,
-    *("hardgrad.hard", "hardgrad.graft", "hardgrad.penalty", "hardgrad.two_track", "hardgrad.approximators"),
+    "hardgrad.hard",
+    "hardgrad.graft",
+    "hardgrad.penalty",
+    "hardgrad.two_track",
+    "hardgrad.approximators",
 ]
 MAY_IMPORT: dict[str, list[str]] = {
     "hardgrad._torch_state": [],

@@ -274,7 +274,7 @@ def learnt(q: Distribution, f: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 ERRORS: list[tuple[str, Callable[[Distribution, Callable[[Tensor], Tensor]], object]]] = [
-    ("disarm: samples must be at least 1 pair, got 0", lambda q, f: hg.disarm(q, f, samples=0)),
+    ("disarm: samples must be at least 1, got 0", lambda q, f: hg.disarm(q, f, samples=0)),
     ("arms: samples must be at least 2, got 1", lambda q, f: hg.arms(q, f, 1)),
     ("disarm: q must be .* Bernoulli .*got OneHotCategorical", lambda q, f: hg.disarm(one_hot(LOGITS), f)),
     ("arms: q must be .* Bernoulli .*got OneHotCategorical", lambda q, f: hg.arms(one_hot(LOGITS), f)),

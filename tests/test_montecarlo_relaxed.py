@@ -289,8 +289,8 @@ def test_straight_through_is_unbiased_where_f_is_linear_in_each_unit() -> None:
 @pytest.mark.parametrize("hard", [True, False])
 def test_gumbel_is_torch_gumbel_softmax(monkeypatch: pytest.MonkeyPatch, hard: bool) -> None:
     logits = torch.randn(50, 4, dtype=torch.float64, requires_grad=True)
-    u = torch.rand(1, 50, 4, generator=seeded(), dtype=torch.float64)
-    monkeypatch.setattr(Tensor, "exponential_", lambda t: t.copy_(-u[0].log()))
+    u = discrete(one_hot(logits), "here").noise(1, seeded())
+    monkeypatch.setattr(Tensor, "exponential_", lambda t: t.copy_(-torch.log1p(-u[0])))
     theirs = cost(nn.functional.gumbel_softmax(logits, tau=0.7, hard=hard))
     (expected,) = torch.autograd.grad(theirs.sum(), logits)
     mine = hg.gumbel(one_hot(logits), cost, 0.7, hard, generator=seeded())
@@ -301,11 +301,11 @@ def test_gumbel_is_torch_gumbel_softmax(monkeypatch: pytest.MonkeyPatch, hard: b
 
 def test_soft_bernoulli_is_torch_relaxed_bernoulli(monkeypatch: pytest.MonkeyPatch) -> None:
     logits = torch.randn(50, 3, dtype=torch.float64, requires_grad=True)
-    u = torch.rand(1, 50, 3, generator=seeded(), dtype=torch.float64)
+    u = discrete(bernoulli(logits), "here").noise(1, seeded())
     mine = hg.gumbel(bernoulli(logits), cost, 0.7, hard=False, generator=seeded())
     (found,) = torch.autograd.grad(mine.sum(), logits)
-    # The sign of the logistic noise is a convention: ours makes a sample 1 where u is small.
-    monkeypatch.setattr(torch, "rand", lambda *_, **__: 1 - u[0])
+    # The sign of the logistic noise is a convention: ours makes a sample the rarer outcome where u is small.
+    monkeypatch.setattr(torch, "rand", lambda *_, **__: torch.where(logits > 0, u[0], 1 - u[0]))
     relaxed = torch.distributions.RelaxedBernoulli(torch.tensor(0.7, dtype=torch.float64), logits=logits)
     theirs = cost(relaxed.rsample())
     theirs.sum().backward()

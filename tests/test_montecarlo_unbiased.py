@@ -143,7 +143,7 @@ def test_arms_draws_have_the_law_they_are_corrected_for(samples: int) -> None:
     p = torch.tensor([0.02, 0.3, 0.5, 0.7, 0.98], **F64)
     n = 40_000
     rarer = torch.minimum(p, 1 - p)
-    b = draw_apart(torch.rand(samples, n, 5, **F64), p, rarer)
+    b = draw_apart(torch.rand(samples, n, 5, **F64), torch.where(p < 0.5, -1.0, 1.0).double(), rarer)
 
     def assert_share(found: Tensor, truth: Tensor) -> None:
         assert ((found.mean(0) - truth).abs() <= 4.5 * (truth * (1 - truth) / n).sqrt()).all()

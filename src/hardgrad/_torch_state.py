@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
+
+Function = TypeVar("Function", bound=Callable[..., int])
 
 
 def compiling() -> bool:
@@ -54,3 +59,19 @@ def graph_task() -> int:
 def hides_requires_grad() -> bool:
     """Whether a tensor may deny a gradient that will be asked for, as it does under vmap inside grad."""
     return compiling() or in_transform()
+
+
+def derivatives_under_way() -> int:
+    """Return how many ``torch.func`` transforms around this code differentiate it, each what the one inside gives."""
+    stack = torch._C._functorch.get_interpreter_stack() or []
+    kinds = (torch._C._functorch.TransformType.Grad, torch._C._functorch.TransformType.Jvp)
+    return sum(interpreter.key() in kinds for interpreter in stack)
+
+
+def runs_while_tracing(function: Function) -> Function:
+    """Mark a function of constants to be called by ``torch.compile`` while it traces, its result a constant too.
+
+    This is ``torch.compiler.assume_constant_result``, which would import the whole compiler along.
+    """
+    vars(function)["_dynamo_marked_constant"] = True
+    return function

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from hardgrad.doctor.recognise import Hard
-from hardgrad.montecarlo.discrete import gumbel_of, uniform
+from hardgrad.montecarlo.noise import gumbel_of, uniform
 from hardgrad.montecarlo.objective import Objective
 
 LARGEST = 2**22  # numbers handled at once: 16 MiB in single precision, times what a function makes of them

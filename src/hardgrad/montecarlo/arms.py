@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from hardgrad import _check
 from hardgrad.montecarlo.discrete import discrete
 from hardgrad.montecarlo.lend import estimate
+from hardgrad.montecarlo.noise import rarely
 from hardgrad.montecarlo.objective import Objective, evaluate
 
 
@@ -43,38 +45,36 @@ def arms(q: Distribution, f: Objective, samples: int = 4, *, generator: torch.Ge
 
     Source: Dimitriev and Zhou 2021 (arXiv 2105.14141), the Dirichlet copula.
     """
-    if samples < 2:
-        raise ValueError(f"arms: samples must be at least 2, got {samples}; there is no other draw to be unlike")
+    _check.whole("arms", "samples", samples, least=2)
     d = discrete(q, "arms", ("Bernoulli",))
-    probs = d.probs.detach()
-    rarer = torch.minimum(probs, d.others.detach())
-    b = draw_apart(d.noise(samples, generator), probs, rarer)
-    values = evaluate(f, d.shown(b), len(d.event_shape), "arms")
-    seen = values.detach()
-    apart = d.over_event((seen - seen.mean(0)) / (samples - 1))
+    probs, rarer = d.probs.detach(), d.rarer
+    b = draw_apart(d.noise(samples, generator), d.side, rarer)
     # The differences from the mean add up to nothing but rounding, which centring b keeps away from certain units.
-    gradient = (apart * (b - probs)).sum(0) * undo_correlation(rarer, samples)
+    centred = b - probs  # before f, which may write into its sample
+    values = evaluate(f, d.shown(b), len(d.event_shape), "arms")
+    seen = values.detach().to(b.dtype)
+    apart = d.over_event((seen - seen.mean(0)) / (samples - 1))
+    gradient = (apart * centred).sum(0) * undo_correlation(rarer, samples)
     return estimate(values, d, gradient, "arms")
 
 
-def draw_apart(u: Tensor, probs: Tensor, rarer: Tensor) -> Tensor:
+def draw_apart(u: Tensor, side: Tensor, rarer: Tensor) -> Tensor:
     r"""Return negatively correlated draws of the right marginal law.
 
     A point :math:`x` of the simplex, uniform, gives n uniforms :math:`(1 - x_k)^{n-1}` that cannot all be small. The
     rarer outcome of a unit is what falls below its probability; that way round the correlation is the stronger one.
 
     Args:
-        u: independent uniforms in (0, 1), shape ``(n, *probs.shape)``.
-        probs: of 1.
-        rarer: of the rarer outcome.
+        u: independent uniforms in (0, 1), shape ``(n, *rarer.shape)``.
+        side: 1 where the likelier outcome is 1, -1 where it is 0.
+        rarer: the probability of the other outcome.
     """
     # n independent exponentials, divided by their sum, are that point. These are their negatives.
-    logs = u.log()
+    logs = torch.log1p(-u)
     total = logs.sum(0)
-    # One minus a share, as the others' share: of two it is exact, however rare the outcome is.
-    others = logs.flip(0) if len(u) == 2 else total - logs
-    rare = others > total * rarer.pow(1 / (len(u) - 1))
-    return (rare != (probs > 0.5)).to(u.dtype)
+    # One minus a share, as the others' share: of two and three it is exact, however rare the outcome is.
+    others = logs.roll(1, 0) + logs.roll(2, 0) if len(u) == 3 else logs.flip(0) if len(u) == 2 else total - logs
+    return 0.5 + side * rarely(total * rarer.pow(1 / (len(u) - 1)) - others)
 
 
 def undo_correlation(rarer: Tensor, samples: int) -> Tensor:

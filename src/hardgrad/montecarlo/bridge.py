@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from hardgrad import _check
 from hardgrad.montecarlo.discrete import Discrete, discrete
 from hardgrad.montecarlo.lend import through
-from hardgrad.montecarlo.objective import Objective, check_count
+from hardgrad.montecarlo.objective import Objective
 from hardgrad.penalty import settle
 from hardgrad.two_track import two_tracks
 
@@ -64,8 +65,13 @@ def bridge(
 
     Source: Ramapuram and Webb 2020 (arXiv 1905.03658), table III (DAB-Bernoulli) with equation 2.
     """
-    _check(approximator, weight)
-    check_count(samples, "samples", "bridge")
+    if not isinstance(approximator, nn.Module):
+        raise ValueError(
+            f"bridge: approximator must be an nn.Module, got {type(approximator).__name__}; "
+            "hardgrad.approximators.elementwise() builds one"
+        )
+    _check.number("bridge", "weight", weight, least=0, cure="the paper uses 10")
+    _check.whole("bridge", "samples", samples, least=1)
     d = discrete(q, "bridge", ("Bernoulli", "OneHotCategorical"))
     b = d.draw(samples, generator)
     path = _lend(d, b, approximator, weight) if torch.is_grad_enabled() else b
@@ -75,8 +81,8 @@ def bridge(
 def _lend(d: Discrete, b: Tensor, approximator: nn.Module, weight: float) -> Tensor:
     """The approximator at the probabilities, carrying the penalty that teaches it."""
     weights = next((w for w in approximator.parameters() if w.is_floating_point()), d.probs)
-    p = d.probs.to(weights.dtype)
-    lend, learn = two_tracks(approximator, p, p.detach())
+    p = d.probs.to(weights.dtype, copy=True)  # an approximator may write into what it is given
+    lend, learn = two_tracks(approximator, p, p.detach().clone())
     if learn.shape != p.shape:
         raise ValueError(
             f"bridge: approximator must return the shape of the probabilities {tuple(p.shape)}, got "
@@ -88,13 +94,3 @@ def _lend(d: Discrete, b: Tensor, approximator: nn.Module, weight: float) -> Ten
     wide = torch.promote_types(learn.dtype, torch.float32)
     squared_error = (learn.to(wide) - b).square().sum() / b.shape[0]
     return settle(approximator, lend, squared_error * (weight / max(d.batch_shape.numel(), 1)))
-
-
-def _check(approximator: nn.Module, weight: float) -> None:
-    if not isinstance(approximator, nn.Module):
-        raise ValueError(
-            f"bridge: approximator must be an nn.Module, got {type(approximator).__name__}; "
-            "hardgrad.approximators.elementwise() builds one"
-        )
-    if not weight >= 0:
-        raise ValueError(f"bridge: weight must be at least 0, got {weight}; the paper uses 10")

@@ -32,7 +32,7 @@ def network_at(network: nn.Module, d: Discrete, z: Tensor, learn: bool, estimato
     seen = torch.nan_to_num(z.detach(), nan=torch.nan, posinf=0.0, neginf=0.0)
 
     def at(s: Tensor) -> Tensor:
-        return _one_per_sample(network(s.to(weights.dtype)), d, s, estimator).to(s.dtype)
+        return _one_per_sample(network(s.to(weights.dtype, copy=True)), d, s, estimator).to(s.dtype)
 
     if hides_requires_grad():
         value, pull = cast(Any, torch.func.vjp(at, seen))
@@ -60,7 +60,7 @@ def relaxed_at(
     """
 
     def relaxed(s: Tensor, t: float | Tensor) -> Tensor:
-        return f(d.shown(softened(d, s, t)))
+        return f(d.shown(softened(d, s, t), copy=True))
 
     dims = len(d.event_shape)
     if not tune:

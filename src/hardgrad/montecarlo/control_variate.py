@@ -23,12 +23,13 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from hardgrad import _check
 from hardgrad._torch_state import in_transform
 from hardgrad.montecarlo.control_values import network_at, relaxed_at
-from hardgrad.montecarlo.discrete import Discrete, one_hot_of
+from hardgrad.montecarlo.discrete import Discrete
 from hardgrad.montecarlo.lend import estimate, wants_gradient
-from hardgrad.montecarlo.objective import Objective, check_count, evaluate
-from hardgrad.montecarlo.relaxed import agreeing, perturbed
+from hardgrad.montecarlo.objective import Objective, evaluate
+from hardgrad.montecarlo.relaxed import agreeing, hardened, perturbed
 from hardgrad.penalty import settle
 
 
@@ -98,7 +99,7 @@ def controlled(
     Returns:
         Shape ``(*batch,)``.
     """
-    check_count(samples, "samples", estimator)
+    _check.whole(estimator, "samples", samples, least=1)
     if not wants_gradient(d):
         return evaluate(f, d.shown(d.draw(samples, generator)), len(d.event_shape), estimator).mean(0)
     scores = draw_scores(d, samples, tied, generator)
@@ -114,10 +115,10 @@ def draw_scores(d: Discrete, samples: int, tied: bool, generator: torch.Generato
     """Draw samples with their scores; the samples are those ``Discrete.draw`` gives from the same seed."""
     u, probs = d.noise(samples, generator), d.probs.detach()
     z = perturbed(d, u).detach()
-    # Not z > 0: a probability of exactly 0 never fires, whatever its clamped logit says.
-    b = (u < probs).to(z.dtype) if d.binary else one_hot_of(z)
+    b = hardened(d, u, z)
     again = z if tied else agreeing(d, b, d.noise(samples, generator))
-    beside = b - probs
+    # Of 1 a probability near 1 leaves nothing, where what is left of the other outcome's is a rare event's all.
+    beside = torch.lerp(-probs, d.others.detach(), b) if d.binary else b - probs
     return Scores(b, probs, beside, z if tied else torch.cat([z, again]), lag_of(d, beside, again), tied)
 
 

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from hardgrad import _check
 from hardgrad.montecarlo.discrete import discrete
 from hardgrad.montecarlo.lend import estimate
+from hardgrad.montecarlo.noise import rarely
 from hardgrad.montecarlo.objective import Objective, evaluate
 
 
@@ -18,8 +20,9 @@ def disarm(q: Distribution, f: Objective, *, samples: int = 1, generator: torch.
         \hat g_d = \tfrac12\, (f(b) - f(\tilde b))\, (b_d - \tilde b_d)\, \sigma(\lvert l_d \rvert), \qquad
         b_d = [u_d < \sigma(l_d)], \quad \tilde b_d = [1 - u_d < \sigma(l_d)]
 
-    For logits l and uniforms u: one draw and its antithetic twin. Unbiased, for any f, a black box included: values are
-    all it asks for. Where the twins agree in a unit, that unit gets no gradient from them, and no noise.
+    For logits l and uniforms u: one draw and its antithetic twin, of which one at most is the rarer outcome. Unbiased,
+    for any f, a black box included: values are all it asks for. Where the twins agree in a unit, that unit gets no
+    gradient from them, and no noise.
 
     Args:
         q: Bernoulli, ``Independent`` allowed; batch shape ``(*batch,)``.
@@ -43,15 +46,16 @@ def disarm(q: Distribution, f: Objective, *, samples: int = 1, generator: torch.
 
     Source: Dong, Mnih and Tucker 2020 (arXiv 2006.10680).
     """
-    if samples < 1:
-        raise ValueError(f"disarm: samples must be at least 1 pair, got {samples}")
+    _check.whole("disarm", "samples", samples, least=1)
     d = discrete(q, "disarm", ("Bernoulli",))
-    u, probs, others = d.noise(samples, generator), d.probs.detach(), d.others.detach()
-    # The twin is written so that a probability of exactly 1 always fires, as one of 0 never does.
-    b = torch.cat([u < probs, u > others]).to(u.dtype)
+    u, rarer, side = d.noise(samples, generator), d.rarer, d.side
+    # The twin's share of u is the one after its own, not the other end, where u is too coarse for rare events.
+    here = rarely(u - rarer)
+    there = rarely(u - 2 * rarer) - here + 0.5
+    b = torch.cat([0.5 + side * here, 0.5 + side * there])
+    apart = (here - there) * (side * (1 - rarer))  # before f, which may write into its sample
     values = evaluate(f, d.shown(b), len(d.event_shape), "disarm")
     value, twin = (values.detach() / 2).chunk(2)
-    here, there = b.chunk(2)
-    gradient = d.over_event(value - twin) * (here - there) * torch.maximum(probs, others)
+    gradient = d.over_event(value - twin) * apart
     gradient = gradient.squeeze(0) if samples == 1 else gradient.mean(0)
     return estimate(values, d, gradient, "disarm")

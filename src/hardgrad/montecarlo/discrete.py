@@ -9,16 +9,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributions import Bernoulli, Categorical, Distribution, Independent, OneHotCategorical
-from torch.distributions.utils import probs_to_logits
+from torch.distributions import Distribution
 
+from hardgrad import _check
 from hardgrad._torch_state import compiling
-
-KINDS: dict[str, type[Distribution]] = {
-    "Bernoulli": Bernoulli,
-    "OneHotCategorical": OneHotCategorical,
-    "Categorical": Categorical,
-}
+from hardgrad.montecarlo.families import KINDS as KINDS
+from hardgrad.montecarlo.families import base_of, kind_of, refusal
+from hardgrad.montecarlo.noise import fine_uniform, gumbel_of, rarely
 
 
 @dataclass(frozen=True)
@@ -34,6 +31,7 @@ class Discrete:
         batch_shape: what an estimate has one number for.
         event_shape: what f sees one of as a sample; a Categorical's sample is the outcome's number.
         dtype: that of the samples that f sees.
+        estimator: whose errors these are.
     """
 
     logits: Tensor
@@ -43,6 +41,7 @@ class Discrete:
     batch_shape: torch.Size
     event_shape: torch.Size
     dtype: torch.dtype
+    estimator: str
 
     @property
     def binary(self) -> bool:
@@ -61,22 +60,35 @@ class Discrete:
         return (-self.given).sigmoid() if self.binary and not self.by_probs else 1 - self.probs
 
     @property
+    def rarer(self) -> Tensor:
+        """The probability of the rarer of two outcomes, at most 1/2, without gradient."""
+        given = self.given.detach()
+        return torch.minimum(given, 1 - given) if self.by_probs else given.abs().neg_().sigmoid_()
+
+    @property
+    def side(self) -> Tensor:
+        """Which of two outcomes is the likelier: 1 where it is 1, -1 where it is 0."""
+        return torch.copysign(self.logits.new_ones(()), self.logits.detach())
+
+    @property
     def unit_dims(self) -> int:
         """How many trailing dimensions count units: all of the event's, but for the outcomes of a one-hot sample."""
         return len(self.event_shape) - (self.kind == "OneHotCategorical")
 
     def noise(self, samples: int, generator: torch.Generator | None) -> Tensor:
-        """Return uniforms of the logits' shape and precision inside (0, 1), shape ``(samples, *logits.shape)``."""
-        u = uniform((samples, *self.logits.shape), self.logits, generator)
-        return u.clamp(min=torch.finfo(u.dtype).eps / 4)  # a draw of 0 has no logarithm; the largest is below 1
+        """Return uniforms inside (0, 1), fine near 0, of the logits' precision, shape ``(samples, *logits.shape)``."""
+        _check.generator(self.estimator, generator, self.given.device)
+        return fine_uniform((samples, *self.logits.shape), self.logits, generator, 1 + len(self.batch_shape))
 
     def draw(self, samples: int, generator: torch.Generator | None) -> Tensor:
         """Return independent samples, 0/1 or one-hot, shape ``(samples, *logits.shape)``; they carry no gradient."""
-        if self.binary:
-            # u in [0, 1): a probability of 0 never fires, one of 1 always does.
-            u = uniform((samples, *self.logits.shape), self.logits, generator)
-            return (u < self.probs.detach()).to(self.logits.dtype)
-        return one_hot_of(self.logits.detach() + gumbel_of(self.noise(samples, generator)))
+        u = self.noise(samples, generator)
+        return self.fired(u) if self.binary else one_hot_of(self.logits.detach() + gumbel_of(u))
+
+    def fired(self, u: Tensor) -> Tensor:
+        """Return 0/1 samples made of uniforms: the rarer outcome where u is below its probability."""
+        # A probability of exactly 0 never fires, one of 1 always does, whatever their clamped logits say.
+        return 0.5 + self.side * rarely(u - self.rarer)
 
     def log_prob(self, b: Tensor) -> Tensor:
         """Return the log-probability of samples ``(*lead, *logits.shape)``, shape ``(*lead, *batch)``."""
@@ -94,9 +106,12 @@ class Discrete:
         """Give ``(*lead, *batch)`` trailing dimensions of size 1, to stand beside ``(*lead, *logits.shape)``."""
         return t.reshape(t.shape + (1,) * (self.unit_dims + (not self.binary)))
 
-    def shown(self, b: Tensor) -> Tensor:
-        """Return samples as f sees them: in the samples' dtype, a Categorical's as the number of the outcome."""
-        return b.argmax(-1) if self.kind == "Categorical" else b.to(self.dtype)
+    def shown(self, b: Tensor, copy: bool = False) -> Tensor:
+        """Return samples as f sees them: in the samples' dtype, a Categorical's as the number of the outcome.
+
+        f may write to them: with ``copy`` that leaves ``b`` as it is.
+        """
+        return b.argmax(-1) if self.kind == "Categorical" else b.to(self.dtype, copy=copy)
 
 
 def discrete(q: Distribution, estimator: str, kinds: Iterable[str] = tuple(KINDS)) -> Discrete:
@@ -108,34 +123,36 @@ def discrete(q: Distribution, estimator: str, kinds: Iterable[str] = tuple(KINDS
         kinds: what the estimator takes, of the keys of ``KINDS``.
 
     Raises:
+        TypeError: if q is no distribution.
         ValueError: if the estimator does not take q.
     """
-    base: Distribution = q
-    while isinstance(base, Independent):
-        base = base.base_dist
-    kind = next((name for name in KINDS if type(base) is KINDS[name]), None)
+    _check.instance(estimator, "q", q, Distribution, "make one, such as torch.distributions.Bernoulli(logits=...)")
+    base = base_of(q)
+    kind = kind_of(base)
     if kind is None or kind not in kinds:
-        raise ValueError(_refusal(base, estimator, tuple(kinds)))
+        raise ValueError(refusal(base, estimator, kinds))
     by_probs, parameter = _given(base)
     # Half precision rounds a small probability to nothing and a logarithm to steps: at least single from here on.
     given = parameter.to(torch.promote_types(parameter.dtype, torch.float32))
     if by_probs:
-        logits = probs_to_logits(given, is_binary=kind == "Bernoulli")
+        logits = log_odds_of(given) if kind == "Bernoulli" else log_of(given)
     else:
         logits = given if kind == "Bernoulli" else log_softmax_of(given)
-    return Discrete(logits, given, by_probs, kind, q.batch_shape, q.event_shape, parameter.dtype)
+    return Discrete(logits, given, by_probs, kind, q.batch_shape, q.event_shape, parameter.dtype, estimator)
 
 
-def uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Return uniforms in [0, 1), in ``like``'s dtype and on its device."""
-    if generator is None:  # torch.compile knows only the form without the argument
-        return torch.rand(shape, dtype=like.dtype, device=like.device)
-    return torch.rand(shape, generator=generator, dtype=like.dtype, device=like.device)
+def log_odds_of(probs: Tensor) -> Tensor:
+    """Return the logits of probabilities; those of exactly 0 and 1 are the last that are finite, without a gradient.
+
+    torch's own clamp at 1e-7: a rarer event would have no gradient at all.
+    """
+    accuracy = torch.finfo(probs.dtype)
+    return probs.clamp(accuracy.tiny, 1 - accuracy.eps / 2).logit()
 
 
-def gumbel_of(u: Tensor) -> Tensor:
-    """Return the standard Gumbel variate of a uniform in (0, 1)."""
-    return -(-u.log()).log()
+def log_of(probs: Tensor) -> Tensor:
+    """Return the logarithm of probabilities, minus infinity where they are 0, without a gradient there."""
+    return probs.clamp(min=torch.finfo(probs.dtype).tiny).log().masked_fill(probs == 0, -torch.inf)
 
 
 def one_hot_of(scores: Tensor) -> Tensor:
@@ -179,13 +196,3 @@ _MANY = 2048
 def _is_slow(scores: Tensor) -> bool:
     short = scores.device.type == "cpu" and scores.shape[-1] < _SHORT and scores.numel() >= _MANY
     return short and not compiling()
-
-
-def _refusal(base: Distribution, estimator: str, kinds: tuple[str, ...]) -> str:
-    got = type(base).__name__
-    cure = {
-        "Categorical": "its samples are outcome numbers, which carry no gradient: use OneHotCategorical",
-        "OneHotCategorical": "use score_function, gumbel, reinmax, rebar or relax",
-    }.get(got, "use hardgrad.score_function, which takes any distribution that has log_prob")
-    taken = kinds[0] if len(kinds) == 1 else f"{', '.join(kinds[:-1])} or {kinds[-1]}"
-    return f"{estimator}: q must be a torch.distributions {taken} (Independent allowed), got {got}; {cure}"

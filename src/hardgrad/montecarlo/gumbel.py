@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from hardgrad import _check
 from hardgrad.montecarlo.discrete import discrete
 from hardgrad.montecarlo.lend import through, wants_gradient
-from hardgrad.montecarlo.objective import Objective, check_count, evaluate, evaluate_differentiable
+from hardgrad.montecarlo.objective import Objective, evaluate, evaluate_differentiable
 from hardgrad.montecarlo.relaxed import hardened, perturbed, softened
 from hardgrad.montecarlo.temperature import Temperature, temperature_of
 
@@ -69,7 +70,7 @@ def gumbel(
     Source: Jang, Gu and Poole 2017 (arXiv 1611.01144), equation 2 and section 2.2 (straight-through); Maddison, Mnih
     and Teh 2017 (arXiv 1611.00712), where the relaxed sample is called Concrete and its 0/1 form binary Concrete.
     """
-    check_count(samples, "samples", "gumbel")
+    _check.whole("gumbel", "samples", samples, least=1)
     d = discrete(q, "gumbel", ("Bernoulli", "OneHotCategorical"))
     tau = temperature_of(temperature, d.logits, "gumbel")
     u = d.noise(samples, generator)
@@ -78,4 +79,4 @@ def gumbel(
     if hard:
         return through(f, hardened(d, u, scores), soft, d, "gumbel")
     call = evaluate_differentiable if wants_gradient(d) else evaluate
-    return call(f, d.shown(soft), len(d.event_shape), "gumbel").mean(0)
+    return call(f, d.shown(soft, copy=True), len(d.event_shape), "gumbel").mean(0)

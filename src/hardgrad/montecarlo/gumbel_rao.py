@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from hardgrad import _check
 from hardgrad.montecarlo.discrete import Discrete, discrete
 from hardgrad.montecarlo.lend import through, wants_gradient
-from hardgrad.montecarlo.objective import Objective, check_count
+from hardgrad.montecarlo.objective import Objective
 from hardgrad.montecarlo.relaxed import agreeing, softened
 from hardgrad.montecarlo.temperature import Temperature, temperature_of
 
@@ -64,7 +65,7 @@ def gumbel_rao(
     Source: Paulus, Maddison and Krause 2020 (arXiv 2010.04838), the estimator GR-MCK.
     """
     for argument, count in (("samples", samples), ("inner", inner)):
-        check_count(count, argument, "gumbel_rao")
+        _check.whole("gumbel_rao", argument, count, least=1)
     d = discrete(q, "gumbel_rao", ("Bernoulli", "OneHotCategorical"))
     tau = temperature_of(temperature, d.logits, "gumbel_rao")
     b = d.draw(samples, generator)

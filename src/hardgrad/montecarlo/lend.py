@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from hardgrad._torch_state import hides_requires_grad
+from hardgrad._torch_state import derivatives_under_way, hides_requires_grad, in_compiled_transform, runs_while_tracing
 from hardgrad.graft import graft
 from hardgrad.montecarlo.discrete import Discrete
 from hardgrad.montecarlo.objective import Objective, evaluate, evaluate_differentiable
@@ -31,7 +31,11 @@ def estimate(values: Tensor, q: Discrete, gradient: Tensor, estimator: str) -> T
     Returns:
         Shape ``(*batch,)``.
     """
-    return cast(Tensor, _Lend.apply(values.mean(0), q.logits, gradient.detach(), estimator))
+    value = values.mean(0)
+    if not in_compiled_transform():
+        return cast(Tensor, _Lend.apply(value, q.logits, gradient.detach(), estimator))
+    lent = _nothing_but_its_slope(q.logits, estimator) * gradient.detach()
+    return value + q.sum_event(lent).to(value.dtype)
 
 
 class _Lend(torch.autograd.Function):
@@ -91,15 +95,41 @@ class _Refuse(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        raise RuntimeError(
-            f"{ctx.estimator}: the gradient it lends has no derivative of its own; for second derivatives use "
-            "hardgrad.score_function or hardgrad.exact"
-        )
+        raise RuntimeError(_no_second(ctx.estimator))
+
+
+@runs_while_tracing
+def _refuse_second(estimator: str) -> bool:
+    """Raise where two derivatives are under way: while torch.compile traces, which does not turn to eager code then."""
+    if derivatives_under_way() > 1:
+        raise RuntimeError(_no_second(estimator))
+    return True
+
+
+def _no_second(estimator: str) -> str:
+    return (
+        f"{estimator}: the gradient it lends has no derivative of its own; for second derivatives use "
+        "hardgrad.score_function or hardgrad.exact"
+    )
 
 
 def first_order(x: Tensor, estimator: str) -> Tensor:
     """Return ``x``, whose gradient says so when it is differentiated again instead of being silently wrong."""
+    if in_compiled_transform():
+        return x.detach() + _nothing_but_its_slope(x, estimator)
     return cast(Tensor, _Once.apply(x, estimator))
+
+
+def _nothing_but_its_slope(x: Tensor, estimator: str) -> Tensor:
+    """Return zero with the gradient of ``x``: what a Function does, where ``torch.compile`` drops its backward.
+
+    Raises:
+        RuntimeError: where the gradient will be differentiated too.
+    """
+    _refuse_second(estimator)
+    zero = torch.where(x.isfinite(), x - x.detach(), 0)
+    # An ordinary backward through what was compiled cannot be seen from here: its derivative of this is NaN, no number.
+    return zero + zero.abs().pow(1.5)
 
 
 def through(f: Objective, b: Tensor, path: Tensor, q: Discrete, estimator: str) -> Tensor:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import Node
 
+from hardgrad import _check
 from hardgrad._torch_state import hides_requires_grad
 from hardgrad.penalty import unheard
 
 Objective = Callable[[Tensor], Tensor]
-
-
-def check_count(count: int, argument: str, estimator: str) -> None:
-    """Raise ValueError if a number of draws is below 1."""
-    if count < 1:
-        raise ValueError(f"{estimator}: {argument} must be at least 1, got {count}")
 
 
 def evaluate(f: Objective, b: Tensor, event_dims: int, estimator: str) -> Tensor:
@@ -25,7 +22,8 @@ def evaluate(f: Objective, b: Tensor, event_dims: int, estimator: str) -> Tensor
 
     Args:
         f: the objective. One sample is handed over without a leading dimension, more with it.
-        b: samples as f sees them, shape ``(samples, *batch, *event)``.
+        b: samples as f sees them, shape ``(samples, *batch, *event)``, and as it may write to them: whoever calls this
+            reads them no more.
         event_dims: how many trailing dimensions are one event.
         estimator: whose errors these are.
 
@@ -33,20 +31,25 @@ def evaluate(f: Objective, b: Tensor, event_dims: int, estimator: str) -> Tensor
         Shape ``(samples, *batch)``, floating point.
 
     Raises:
+        TypeError: if f cannot be called.
         ValueError: if f returns something else.
     """
-    alone = b.shape[0] == 1
+    _check.function(estimator, "f", f, "of samples")
+    alone, wide, device = b.shape[0] == 1, torch.promote_types(torch.float32, b.dtype), b.device
     given = b.squeeze(0) if alone else b
+    shape = given.shape  # now: f may do to its sample what it likes
     value = f(given)
-    wanted = given.shape[: given.ndim - event_dims]
     if not isinstance(value, Tensor):
         raise ValueError(f"{estimator}: f must return a tensor, got {type(value).__name__}; use torch.as_tensor")
-    if value.shape != wanted:
-        raise ValueError(_wrong_shape(given, value, wanted, event_dims, estimator, alone))
-    if value.device != b.device:
-        raise ValueError(f"{estimator}: f must stay on {b.device}, got a value on {value.device}; move it back")
-    if not value.is_floating_point():  # a count of errors, say
-        value = value.to(torch.promote_types(torch.float32, b.dtype if b.is_floating_point() else torch.float32))
+    if value.shape != shape[: len(shape) - event_dims]:
+        raise ValueError(_wrong_shape(shape, value, event_dims, estimator, alone))
+    if value.device != device:
+        raise ValueError(f"{estimator}: f must stay on {device}, got a value on {value.device}; move it back")
+    if value.is_complex():
+        raise ValueError(f"{estimator}: f must return real numbers, got {value.dtype}; take .real, or .abs()")
+    # A copy: what f returns may be a buffer of its own, which it fills anew when it is called again. Counts of errors,
+    # say, become floating point.
+    value = value.clone() if value.is_floating_point() else value.to(wide)
     return value.unsqueeze(0) if alone else value
 
 
@@ -56,13 +59,15 @@ def evaluate_differentiable(f: Objective, b: Tensor, event_dims: int, estimator:
     Raises:
         ValueError: if f is a black box: its value does not depend on the sample in a way that torch can follow.
     """
+    hidden, empty = hides_requires_grad(), b.numel() == 0
+    source = None if hidden else b.grad_fn  # now: a sample that f writes to has another
     try:
         value = evaluate(f, b, event_dims, estimator)
     except RuntimeError as error:
         if "requires grad" in str(error):  # Tensor.numpy() and its kin, whose own advice is to detach
             raise ValueError(_black_box(estimator)) from error
         raise
-    if not (hides_requires_grad() or _reaches(value, b)):
+    if not (hidden or empty or _reaches(value, source, b)):
         raise ValueError(_black_box(estimator))
     return value
 
@@ -116,32 +121,41 @@ def each(f: Objective, event_dims: int = 1) -> Objective:
         torch.Size([4])
     """
 
-    def one_by_one(b: Tensor) -> Tensor:
-        lead = b.shape[: b.ndim - event_dims - 1]
-        if not lead:
-            return f(b)
-        values = [f(sample) for sample in b.flatten(0, len(lead) - 1)]
-        together: Tensor = torch.stack(values).unflatten(0, lead)
-        return together
-
-    return one_by_one
+    _check.function("each", "f", f, "of one sample")
+    _check.whole("each", "event_dims", event_dims, least=0)
+    return partial(_one_by_one, f, event_dims)  # not a closure, which could not be saved with a model
 
 
-def _reaches(value: Tensor, b: Tensor) -> bool:
-    """Whether the graph of ``value`` leads to ``b``: f may have weights that need a gradient and still detach b."""
-    if b.numel() == 0:
-        return True
-    target = b.grad_fn
+def _one_by_one(f: Objective, event_dims: int, b: Tensor) -> Tensor:
+    lead = b.shape[: b.ndim - event_dims - 1]
+    if not lead:
+        return f(b)
+    # Copies both ways: f may write into its sample, and may return one buffer each time.
+    values = [_one_value(f(sample.clone())) for sample in b.flatten(0, len(lead) - 1)]
+    together: Tensor = torch.stack(values).unflatten(0, lead)
+    return together
+
+
+def _one_value(value: object) -> Tensor:
+    _check.returned("each", "f", value)
+    return cast(Tensor, value).clone()
+
+
+def _reaches(value: Tensor, source: Node | None, b: Tensor) -> bool:
+    """Whether the graph of ``value`` leads to ``source``, which made b, or to b itself if it is a leaf.
+
+    f may have weights that need a gradient and still detach b.
+    """
     seen, left = set(), [value.grad_fn]
     while left:
         node = left.pop()
         if node is None or node in seen:
             continue
-        if node is target or getattr(node, "variable", None) is b:
+        if node is source or getattr(node, "variable", None) is b:
             return True
         seen.add(node)
         left += [parent for parent, _ in node.next_functions]
-    return value is b
+    return False
 
 
 def _black_box(estimator: str) -> str:
@@ -151,14 +165,14 @@ def _black_box(estimator: str) -> str:
     )
 
 
-def _wrong_shape(given: Tensor, value: Tensor, wanted: torch.Size, event_dims: int, estimator: str, alone: bool) -> str:
-    event = tuple(given.shape[given.ndim - event_dims :])
+def _wrong_shape(shape: torch.Size, value: Tensor, event_dims: int, estimator: str, alone: bool) -> str:
+    wanted, event = tuple(shape[: len(shape) - event_dims]), tuple(shape[len(shape) - event_dims :])
     cure = (
         f"sum over the event {event}, and wrap q in torch.distributions.Independent if f looks at several units"
         if alone
         else "let f broadcast over leading dimensions, or wrap it in hardgrad.montecarlo.each"
     )
     return (
-        f"{estimator}: f must return one number per sample, shape {tuple(wanted)} for samples of shape "
-        f"{tuple(given.shape)}, got {tuple(value.shape)}; {cure}"
+        f"{estimator}: f must return one number per sample, shape {wanted} for samples of shape "
+        f"{tuple(shape)}, got {tuple(value.shape)}; {cure}"
     )

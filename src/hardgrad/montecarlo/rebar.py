@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from hardgrad import _check
 from hardgrad.montecarlo.control_variate import Control, controlled, learns
 from hardgrad.montecarlo.discrete import discrete
 from hardgrad.montecarlo.objective import Objective
-from hardgrad.montecarlo.temperature import Temperature, temperature_of
+from hardgrad.montecarlo.temperature import Temperature, check_temperature, temperature_of
 
 
 class RebarControl(nn.Module):
@@ -40,8 +41,8 @@ class RebarControl(nn.Module):
 
     def __init__(self, temperature: float = 0.5, scale: float = 1.0) -> None:
         super().__init__()
-        if not 0 < temperature < math.inf:
-            raise ValueError(f"RebarControl: temperature must be above 0 and finite, got {temperature}; 0.5 is usual")
+        check_temperature("RebarControl", "temperature", temperature, "0.5 is usual")
+        _check.number("RebarControl", "scale", scale)
         self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)))
         self.scale = nn.Parameter(torch.tensor(float(scale)))
 
@@ -105,14 +106,15 @@ def rebar(
     """
     d = discrete(q, "rebar", ("Bernoulli", "OneHotCategorical"))
     if control is None:
+        _check.number("rebar", "scale", scale, cure="hardgrad.montecarlo.RebarControl learns one")
         c = Control(None, temperature_of(temperature, d.logits, "rebar"), scale, None)
     else:
-        _check(control, temperature, scale)
+        _check_control(control, temperature, scale)
         c = Control(None, control.temperature, control.scale, control, learns(control.log_temperature))
     return controlled(d, f, c, samples, tied, generator, "rebar")
 
 
-def _check(control: object, temperature: Temperature, scale: float) -> None:
+def _check_control(control: object, temperature: Temperature, scale: float) -> None:
     if not isinstance(control, RebarControl):
         raise ValueError(
             f"rebar: control must be None or a hardgrad.montecarlo.RebarControl, got {type(control).__name__}; "

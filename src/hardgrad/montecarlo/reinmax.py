@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from hardgrad import _check
 from hardgrad.montecarlo.discrete import Discrete, discrete, softmax_of
 from hardgrad.montecarlo.lend import through
-from hardgrad.montecarlo.objective import Objective, check_count
+from hardgrad.montecarlo.objective import Objective
 from hardgrad.montecarlo.temperature import Temperature, temperature_of
 
 
@@ -55,7 +56,7 @@ def reinmax(
 
     Source: Liu et al. 2023 (arXiv 2304.08612), algorithm 2.
     """
-    check_count(samples, "samples", "reinmax")
+    _check.whole("reinmax", "samples", samples, least=1)
     d = discrete(q, "reinmax", ("Bernoulli", "OneHotCategorical"))
     tau = temperature_of(temperature, d.logits, "reinmax", least=1.0)
     b = d.draw(samples, generator)
@@ -65,8 +66,10 @@ def reinmax(
 def _path(d: Discrete, b: Tensor, temperature: float | Tensor) -> Tensor:
     """A tensor whose Jacobian with respect to the logits is that of the estimator."""
     if d.binary:
-        middle = ((b + (d.logits / temperature).sigmoid()) / 2).detach()
-        slope = 2 * middle * (1 - middle) - d.probs.detach() * d.others.detach() / 2
+        cooled = d.logits.detach() / temperature
+        # Both by themselves: near 1 the difference from 1 is rounding, in a slope that is as small.
+        middle, other = b + cooled.sigmoid(), (1 - b) + (-cooled).sigmoid()
+        slope = (middle * other - d.probs.detach() * d.others.detach()) / 2
         return slope * d.logits
     middle = ((b + softmax_of(d.logits / temperature)) / 2).detach()
     # An outcome of probability 0 has a logit of -inf, and 0 * -inf is NaN.

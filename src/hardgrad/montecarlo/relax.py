@@ -36,7 +36,7 @@ class RelaxControl(nn.Module):
 
     def __init__(self, network: nn.Module, temperature: float = 0.5, scale: float = 1.0) -> None:
         super().__init__()
-        _check(network, "RelaxControl: network")
+        _check_network(network, "RelaxControl: network")
         self.network = network
         self.rebar = RebarControl(temperature, scale)
 
@@ -92,7 +92,7 @@ def relax(
 
     Source: Grathwohl et al. 2018 (arXiv 1711.00123), algorithm 2; a network alone is its LAX on the scores.
     """
-    _check(control, "relax: control")
+    _check_network(control, "relax: control")
     d = discrete(q, "relax", ("Bernoulli", "OneHotCategorical"))
     if isinstance(control, RelaxControl):
         rebar = control.rebar
@@ -102,7 +102,7 @@ def relax(
     return controlled(d, f, c, samples, tied, generator, "relax")
 
 
-def _check(network: object, argument: str) -> None:
+def _check_network(network: object, argument: str) -> None:
     if not isinstance(network, nn.Module):
         raise ValueError(
             f"{argument} must be an nn.Module from scores to one number per sample, got {type(network).__name__}; "

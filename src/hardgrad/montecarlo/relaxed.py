@@ -10,22 +10,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hardgrad.montecarlo.discrete import Discrete, gumbel_of, one_hot_of, softmax_of
+from hardgrad.montecarlo.discrete import Discrete, one_hot_of, softmax_of
+from hardgrad.montecarlo.noise import gumbel_of
 
 
 def perturbed(d: Discrete, u: Tensor) -> Tensor:
     """Return the logits plus noise made of uniforms in (0, 1), shape of ``u``; gradient flows into the logits.
 
-    The logistic variate falls in u, so that a hard sample is 1 where u is below its probability: from one seed the
-    sample is the one that ``Discrete.draw`` gives.
+    A hard sample is the rarer outcome where u is below its probability: from one seed it is the one that
+    ``Discrete.draw`` gives.
     """
-    return d.logits - u.logit() if d.binary else d.logits + gumbel_of(u)
+    return d.logits + d.side * u.logit() if d.binary else d.logits + gumbel_of(u)
 
 
 def hardened(d: Discrete, u: Tensor, scores: Tensor) -> Tensor:
     """Return the sample that scores, made of uniforms ``u``, stand for, 0/1 or one-hot; it carries no gradient."""
-    # Not scores > 0: a probability of exactly 0 never fires, whatever its clamped logit says.
-    return (u < d.probs.detach()).to(scores.dtype) if d.binary else one_hot_of(scores.detach())
+    return d.fired(u) if d.binary else one_hot_of(scores.detach())
 
 
 def softened(d: Discrete, scores: Tensor, temperature: float | Tensor) -> Tensor:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution, Normal
 
+from hardgrad import _check
 from hardgrad._torch_state import hides_requires_grad
 from hardgrad.graft import graft
 from hardgrad.montecarlo.baselines import MovingAverage, compare
-from hardgrad.montecarlo.discrete import KINDS, discrete
+from hardgrad.montecarlo.discrete import discrete
+from hardgrad.montecarlo.families import KINDS, base_of, kind_of, own_method
 from hardgrad.montecarlo.objective import Objective, evaluate
 from hardgrad.penalty import settle
 
@@ -49,7 +51,9 @@ def score_function(
         Shape ``(*batch,)``: the mean of f.
 
     Raises:
-        ValueError: if ``samples`` is too few, ``baseline`` is unknown, or f's shape is wrong.
+        TypeError: if an argument is of another type.
+        ValueError: if ``samples`` is too few, ``baseline`` is unknown or returns another shape, ``context`` is given
+            without a module to see it, or f's shape is wrong.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -63,19 +67,21 @@ def score_function(
     Source: Williams 1992; Ramapuram and Webb 2020 (arXiv 1905.03658), equation 1; leave-one-out: Kool et al. 2019;
     the form that keeps higher derivatives right: Foerster et al. 2018 (arXiv 1802.05098).
     """
-    _check(samples, baseline)
+    _check_baseline(samples, baseline, context)
     draws, log_prob = _draw(q, samples, generator)
+    reference: Tensor | None = None
+    # Before f, which may write into the context as it may into its sample.
+    if isinstance(baseline, nn.Module) and torch.is_grad_enabled():
+        reference = compare(baseline, _seen(baseline, q, context, log_prob), q.batch_shape)
     values = evaluate(f, draws, len(q.event_shape), "score_function")
     if not torch.is_grad_enabled():
         return values.mean(0)
-    reference: Tensor | None = None
-    if isinstance(baseline, nn.Module):
-        seen = _context(q) if context is None else context
-        reference = compare(baseline, seen, q.batch_shape)
-        values = _teach(baseline, reference, values)
+    if reference is not None:
+        values = _teach(cast(nn.Module, baseline), reference, values)
         reference = reference.detach()
     elif baseline == "leave_one_out":
-        seen = values.detach().to(log_prob.dtype)  # in half precision the difference would keep a share of b_k
+        # In half precision the difference would keep a share of b_k.
+        seen = values.detach().to(torch.promote_types(torch.promote_types(values.dtype, log_prob.dtype), torch.float32))
         reference = (seen.sum(0) - seen) / (samples - 1)
     # Equal to one, with the derivatives of log_prob, of any order.
     box = (log_prob - log_prob.detach()).exp()
@@ -83,50 +89,80 @@ def score_function(
     return graft(values.detach().mean(0), (box * gain).mean(0))
 
 
-def _check(samples: int, baseline: object) -> None:
-    if samples < 1:
-        raise ValueError(f"score_function: samples must be at least 1, got {samples}")
-    if not (baseline is None or baseline == "leave_one_out" or isinstance(baseline, nn.Module)):
+def _check_baseline(samples: int, baseline: object, context: object) -> None:
+    _check.whole("score_function", "samples", samples, least=1)
+    module = isinstance(baseline, nn.Module)
+    alone = isinstance(baseline, str) and baseline == "leave_one_out"
+    if not (baseline is None or alone or module):
         raise ValueError(
             f"score_function: baseline must be None, 'leave_one_out' or a module, got {baseline!r}; "
             "hardgrad.montecarlo.MovingAverage() is one"
         )
-    if baseline == "leave_one_out" and samples < 2:
+    if alone and samples < 2:
         raise ValueError("score_function: leave_one_out needs samples of at least 2, got 1; there is no other to ask")
+    if context is not None:
+        _check.tensor("score_function", "context", context)
+        if not module:
+            raise ValueError(
+                f"score_function: context is what a baseline network sees, got one beside baseline={baseline!r}; give "
+                "a network as baseline, or no context"
+            )
 
 
 def _draw(q: Distribution, samples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
     """Return samples as f sees them and their log-probabilities, shape ``(samples, *batch)``."""
-    base: Distribution = q
-    while isinstance(base, Independent):
-        base = base.base_dist
-    if type(base) in KINDS.values():
+    _check.instance(
+        "score_function", "q", q, Distribution, "make one, such as torch.distributions.Bernoulli(probs=...)"
+    )
+    base = base_of(q)
+    if kind_of(base) is not None:
         d = discrete(q, "score_function")
         b = d.draw(samples, generator)
-        return d.shown(b), d.log_prob(b)
+        log_prob = d.log_prob(b)
+        return d.shown(b), log_prob
+    draws = _drawn_by_torch(q, base, samples, generator).detach()
+    log_prob = q.log_prob(draws)
+    if log_prob.shape != (samples, *q.batch_shape):
+        raise ValueError(
+            f"score_function: q must have one log_prob per sample, shape {(samples, *q.batch_shape)}, got "
+            f"{tuple(log_prob.shape)} from {type(q).__name__}; mend its log_prob or its batch_shape"
+        )
+    return draws.clone(), log_prob  # f may write into what the backward of log_prob reads
+
+
+def _drawn_by_torch(q: Distribution, base: Distribution, samples: int, generator: torch.Generator | None) -> Tensor:
     if generator is None:
-        draws = q.sample((samples,))
-    elif isinstance(base, Normal):
-        shape = (samples, *base.loc.shape)
-        noise = torch.randn(shape, generator=generator, dtype=base.loc.dtype, device=base.loc.device)
-        draws = (base.loc + noise * base.scale).detach()
-    else:
+        return q.sample(torch.Size((samples,)))
+    if not (isinstance(base, Normal) and own_method(base, Normal) is None):
         raise ValueError(
             f"score_function: generator is for discrete q and Normal, got {type(base).__name__}, which torch samples "
             "from its global seed alone; call torch.manual_seed instead"
         )
-    return draws, q.log_prob(draws)
+    _check.generator("score_function", generator, base.loc.device)
+    shape = (samples, *base.loc.shape)
+    noise = torch.randn(shape, generator=generator, dtype=base.loc.dtype, device=base.loc.device)
+    return base.loc + noise * base.scale
 
 
-def _context(q: Distribution) -> Tensor:
-    """What a baseline network is shown where the user names nothing."""
-    base: Distribution = q
-    while isinstance(base, Independent):
-        base = base.base_dist
-    if type(base) not in KINDS.values():
-        return q.mean
-    # An outcome that cannot happen has a logit of -inf, which a network would turn into NaN. Beyond 20 all are certain.
-    return discrete(q, "score_function").logits.clamp(-20, 20)
+def _seen(baseline: nn.Module, q: Distribution, context: Tensor | None, log_prob: Tensor) -> Tensor:
+    """What a baseline is shown: where the user names nothing, the logits of q, or its mean."""
+    if context is not None:
+        return context
+    if isinstance(baseline, MovingAverage):
+        return log_prob
+    if kind_of(base_of(q)) is not None:
+        # An outcome that cannot happen has a logit of -inf, which a network would turn into NaN. Beyond 20 all are
+        # certain.
+        return discrete(q, "score_function").logits.clamp(-20, 20)
+    if isinstance(base_of(q), tuple(KINDS.values())):  # with methods of its own
+        return cast(Tensor, cast(Any, base_of(q)).logits).clamp(-20, 20)
+    try:
+        return torch.nan_to_num(q.mean)  # some have none, and say so by NaN
+    except NotImplementedError as error:
+        raise ValueError(
+            f"score_function: context must be given where q has no mean that a baseline network could see, got None "
+            f"beside {type(q).__name__}; give what the network is to predict f from"
+        ) from error
 
 
 def _teach(baseline: nn.Module, reference: Tensor, values: Tensor) -> Tensor:

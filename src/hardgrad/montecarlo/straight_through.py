@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from hardgrad.montecarlo.discrete import discrete
+from hardgrad import _check
+from hardgrad.montecarlo.discrete import Discrete, discrete
 from hardgrad.montecarlo.lend import through
-from hardgrad.montecarlo.objective import Objective, check_count
+from hardgrad.montecarlo.objective import Objective
 
 
 def straight_through(
@@ -44,6 +45,11 @@ def straight_through(
     Source: Bengio, Leonard and Courville 2013 (arXiv 1308.3432), after a lecture of Hinton's: their form that keeps the
     derivative of the sigmoid. One-hot: Jang, Gu and Poole 2017 (arXiv 1611.01144), section 3.
     """
-    check_count(samples, "samples", "straight_through")
+    _check.whole("straight_through", "samples", samples, least=1)
     d = discrete(q, "straight_through", ("Bernoulli", "OneHotCategorical"))
-    return through(f, d.draw(samples, generator), d.probs, d, "straight_through")
+    return through(f, d.draw(samples, generator), _path(d), d, "straight_through")
+
+
+def _path(d: Discrete) -> Tensor:
+    """A tensor whose Jacobian is that of the probabilities; torch's sigmoid rounds its own to 0 where p is near 1."""
+    return (d.probs * d.others).detach() * d.logits if d.binary and not d.by_probs else d.probs

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TypeAlias
+from collections.abc import Callable
+from typing import TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
+
+from hardgrad import _check
+from hardgrad.montecarlo.unrounded import keep_dtype
 
 
 class Annealed(nn.Module):
@@ -25,6 +29,7 @@ class Annealed(nn.Module):
         steps: how many steps that takes, at least 1.
 
     Raises:
+        TypeError: if an argument is no number, or ``steps`` no whole one.
         ValueError: if an argument is out of range.
 
     Example:
@@ -49,14 +54,11 @@ class Annealed(nn.Module):
     def __init__(self, start: float, end: float, steps: int) -> None:
         super().__init__()
         for argument, value in (("start", start), ("end", end)):
-            if not 0 < value < math.inf:
-                raise ValueError(f"Annealed: {argument} must be above 0 and finite, got {value}; 1.0 to 0.5 is usual")
-        if steps < 1:
-            raise ValueError(f"Annealed: steps must be at least 1, got {steps}; for a fixed temperature give a number")
+            check_temperature("Annealed", argument, value, "1.0 to 0.5 is usual")
+        _check.whole("Annealed", "steps", steps, least=1)
         self.start, self.end, self.steps = start, end, steps
         self.register_buffer("temperature", torch.tensor(start, dtype=torch.float32))
-        # Counted, not multiplied up: rounding would pile up, and in a model cast to half precision a small step would
-        # round to none. A cast leaves integers alone.
+        # Counted, not multiplied up: rounding would pile up.
         self.register_buffer("taken", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
@@ -66,11 +68,29 @@ class Annealed(nn.Module):
         share = (self.taken / self.steps).clamp(max=1)
         self.temperature.copy_(self.start * (self.end / self.start) ** share)
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Annealed:
+        return cast(Annealed, super()._apply(keep_dtype(fn), recurse))
+
     def extra_repr(self) -> str:
         return f"start={self.start}, end={self.end}, steps={self.steps}"
 
 
 Temperature: TypeAlias = float | Annealed
+
+
+def check_temperature(owner: str, name: str, value: object, cure: str, least: float = 0.0) -> None:
+    """Raise unless a value is a number above 0, at least ``least``, that single precision can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        _check.number(owner, name, value, cure=cure)
+    rule = "above 0" if least == 0 else f"at least {least:g}"
+    number, single = cast(float, value), torch.finfo(torch.float32)
+    if not (0 < number < math.inf and number >= least):
+        raise ValueError(f"{owner}: {name} must be {rule} and finite, got {number}; {cure}")
+    if not single.tiny <= number <= single.max:
+        raise ValueError(
+            f"{owner}: {name} must be {rule} and finite in single precision, {single.tiny:.2g} to {single.max:.2g}, "
+            f"got {number}; {cure}"
+        )
 
 
 def temperature_of(temperature: Temperature, like: Tensor, estimator: str, least: float = 0.0) -> float | Tensor:
@@ -83,7 +103,8 @@ def temperature_of(temperature: Temperature, like: Tensor, estimator: str, least
         least: the lowest allowed; 0 itself never is.
 
     Raises:
-        ValueError: if it is not a number above 0 and at least ``least``.
+        TypeError: if it is no number.
+        ValueError: if it is not above 0 and at least ``least``.
     """
     rule = f"above {least:g}" if least == 0 else f"at least {least:g}"
     if isinstance(temperature, Annealed):
@@ -97,9 +118,6 @@ def temperature_of(temperature: Temperature, like: Tensor, estimator: str, least
             f"{estimator}: temperature must be a number {rule} or a hardgrad.montecarlo.Annealed, got a tensor; "
             "call .item() on it"
         )
-    if not (0 < temperature < math.inf and temperature >= least):
-        raise ValueError(
-            f"{estimator}: temperature must be {rule} and finite, got {temperature}; 1.0 is a start, and "
-            "hardgrad.montecarlo.Annealed lowers it while training"
-        )
+    cure = "1.0 is a start, and hardgrad.montecarlo.Annealed lowers it while training"
+    check_temperature(estimator, "temperature", temperature, cure, least)
     return temperature
