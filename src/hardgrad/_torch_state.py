@@ -41,3 +41,24 @@ def graph_task() -> int:
 def hides_requires_grad() -> bool:
     """Whether a tensor may deny a gradient that will be asked for, as it does under vmap inside grad."""
     return compiling() or in_transform()
+
+
+def exporting() -> bool:
+    """Whether torch writes a program down for use elsewhere: ``torch.export``, ONNX or ``torch.jit.trace``."""
+    return torch.compiler.is_exporting() or (in_graph() and not compiling()) or bool(torch.onnx.is_in_onnx_export())
+
+
+def differentiates() -> bool:
+    """Whether one of the ``torch.func`` transforms that run is a derivative; for code run while torch traces, too."""
+    kinds = torch._C._functorch.TransformType
+    running = torch._C._functorch.get_interpreter_stack() or ()
+    return any(transform.key() in (kinds.Grad, kinds.Jvp) for transform in running)
+
+
+def holds_a_batch(tensor: torch.Tensor) -> bool:
+    """Whether a ``vmap`` stands behind the tensor, so that its numbers are not one tensor's own.
+
+    A backward with ``is_grads_batched=True`` runs an older ``vmap``, which ``in_transform`` does not see.
+    """
+    functorch = torch._C._functorch
+    return bool(functorch.is_legacy_batchedtensor(tensor) or functorch.is_functorch_wrapped_tensor(tensor))
