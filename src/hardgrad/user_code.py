@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 import torch
@@ -41,8 +42,10 @@ def writes_nowhere(function: Callable[..., Any]) -> bool:
         if "out" in function.keywords:
             return False
         function = function.func
-    module = getattr(function, "__module__", None) or ""
-    return module.startswith(_OWN) or function in _TORCH
+    if not isinstance(function, FunctionType):
+        return isinstance(function, BuiltinFunctionType) and function in _TORCH
+    # A function wrapped by functools.wraps bears the module of what it wraps.
+    return function.__module__.startswith(_OWN) and not hasattr(function, "__wrapped__")
 
 
 def private(function: Callable[..., Any], x: Tensor) -> Tensor:
