@@ -13,7 +13,11 @@ SOURCE = Path(__file__).parent.parent / "src"
 
 # Each room, and the rooms it may import. A room is the longest prefix that matches a module's name.
 STATE = "hardgrad._torch_state"
-LEVEL_0 = [STATE, "hardgrad.hard", "hardgrad.graft", "hardgrad.penalty", "hardgrad.two_track", "hardgrad.approximators"]
+LEVEL_0 = [
+    *(STATE, "hardgrad.hard", "hardgrad.graft", "hardgrad.penalty", "hardgrad.two_track", "hardgrad.approximators"),
+    *("hardgrad.user_code", "hardgrad.no_gradient", "hardgrad.fidelity"),
+]
+LAYER = ["hardgrad.hard_layer", "hardgrad.strip"]
 MAY_IMPORT: dict[str, list[str]] = {
     STATE: [],
     "hardgrad.hard": [STATE],
@@ -21,13 +25,18 @@ MAY_IMPORT: dict[str, list[str]] = {
     "hardgrad.penalty": [STATE],
     "hardgrad.two_track": [STATE],
     "hardgrad.approximators": [STATE],
-    "hardgrad.bridge": LEVEL_0,
-    "hardgrad.surrogate": LEVEL_0,
+    "hardgrad.user_code": [STATE],
+    "hardgrad.no_gradient": [STATE],
+    "hardgrad.fidelity": [STATE],
+    "hardgrad.hard_layer": LEVEL_0,
+    "hardgrad.strip": [],
+    "hardgrad.bridge": [*LEVEL_0, *LAYER],
+    "hardgrad.surrogate": [*LEVEL_0, *LAYER],
     "hardgrad.switch": LEVEL_0,
     "hardgrad.montecarlo": LEVEL_0,
     "hardgrad.doctor": [*LEVEL_0, "hardgrad.bridge", "hardgrad.surrogate", "hardgrad.montecarlo"],
     "hardgrad": [
-        *LEVEL_0,
+        *(*LEVEL_0, *LAYER),
         *("hardgrad.bridge", "hardgrad.surrogate", "hardgrad.switch", "hardgrad.montecarlo", "hardgrad.doctor"),
     ],
     "hardgrad_lab": ["hardgrad_lab.tabular"],

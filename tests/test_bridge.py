@@ -306,55 +306,6 @@ def test_inference_mode_in_training_runs_the_hard_function_alone() -> None:
         layer(torch.randn(5, 4))
 
 
-# Stripping
-
-
-def test_strip_keeps_outputs_and_drops_keys() -> None:
-    model = nn.Sequential(nn.Linear(4, 4), bridge(), nn.Linear(4, 2)).eval()
-    x, keys = torch.randn(5, 4), set(model.state_dict())
-    stripped = hg.strip(model)
-    assert torch.equal(stripped(x), model(x))
-    assert not any(module.training for module in stripped.modules())
-    assert set(stripped.state_dict()) == {"0.weight", "0.bias", "2.weight", "2.bias"}
-    assert set(model.state_dict()) == keys
-    stripped[0].weight.data.zero_()
-    assert model[0].weight.abs().sum() > 0
-
-
-def test_strip_follows_a_layer_wherever_it_is_referred_to() -> None:
-    class Twice(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first = bridge()
-            self.again = nn.ModuleList([self.first])
-            self.plain = {"hidden": self.first}
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.plain["hidden"](self.again[0](self.first(x)))
-
-    stripped = hg.strip(Twice())
-    assert stripped.first is stripped.again[0] is stripped.plain["hidden"]
-    assert not list(stripped.parameters())
-    assert stripped.training
-
-
-def test_strip_keeps_a_hard_modules_own_state() -> None:
-    class Codes(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.register_buffer("codes", torch.randn(3, 4))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return hg.hard.nearest_code(x, self.codes)
-
-    layer = hg.Bridge(Codes(), hg.approximators.mlp(4, 4))
-    stripped = hg.strip(layer)
-    x = torch.randn(5, 4)
-    assert torch.equal(stripped(x), layer.eval()(x))
-    assert list(stripped.state_dict()) == ["hard.codes"]
-    assert stripped.hard is not layer.hard
-
-
 def test_a_compiled_transform_of_a_bridge_matches_eager() -> None:
     model, x = nn.Sequential(nn.Linear(3, 4), bridge(), nn.Linear(4, 2)), torch.randn(5, 3)
     weights = {name: p.detach() for name, p in model.named_parameters()}

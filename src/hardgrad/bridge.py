@@ -223,7 +223,9 @@ class Bridge(LendingLayer):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> nn.Module:
         # As torch would, but ``strip`` leaves the approximator behind, wherever the bridge is referred to from.
-        state: dict[str, Any] = nn.Module.__getstate__(self)
+        # torch refuses to pickle what is parametrized, and so its __getstate__, but copies it.
+        plain = nn.utils.parametrize.is_parametrized(self)
+        state: dict[str, Any] = nn.Module.__getstate__(self) if plain else self.__getstate__()
         kind: type[nn.Module] = type(self)
         if strips(memo):
             state["_modules"] = {name: part for name, part in self._modules.items() if name != "approximator"}
@@ -233,7 +235,7 @@ class Bridge(LendingLayer):
             else:
                 state["approximator"] = RemovedApproximator()
         copied = memo[id(self)] = kind.__new__(kind)
-        nn.Module.__setstate__(copied, copy.deepcopy(state, memo))
+        copied.__setstate__(copy.deepcopy(state, memo))
         return copied
 
     def extra_repr(self) -> str:

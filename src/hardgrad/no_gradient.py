@@ -62,15 +62,20 @@ class _SilentCompiled(torch.autograd.Function):
         return None, zeros.to(ctx.dtype), None
 
 
-@torch.library.custom_op("hardgrad::zeros_and_a_word", mutates_args=())
 def _zeros_and_a_word(grad: Tensor, shape: list[int], sentence: str) -> Tensor:
     _tell_compiled(sentence)
     return grad.new_zeros(shape)
 
 
-@_zeros_and_a_word.register_fake
-def _(grad: Tensor, shape: list[int], sentence: str) -> Tensor:
+def _zeros(grad: Tensor, shape: list[int], sentence: str) -> Tensor:
     return grad.new_zeros(shape)
+
+
+# By hand: torch.library.custom_op would import sympy and NumPy along with this.
+_library = torch.library.Library("hardgrad", "DEF")
+_library.define("zeros_and_a_word(Tensor grad, SymInt[] shape, str sentence) -> Tensor")
+_library.impl("zeros_and_a_word", _zeros_and_a_word, "CompositeExplicitAutograd")
+torch.library.register_fake("hardgrad::zeros_and_a_word", _zeros, lib=_library)
 
 
 def no_gradient(value: Tensor, x: Tensor, layer: nn.Module, sentence: Callable[[], str]) -> Tensor:
