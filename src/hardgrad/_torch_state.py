@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
+
+Function = TypeVar("Function", bound=Callable[..., int])
 
 
 def compiling() -> bool:
@@ -62,3 +67,12 @@ def holds_a_batch(tensor: torch.Tensor) -> bool:
     """
     functorch = torch._C._functorch
     return bool(functorch.is_legacy_batchedtensor(tensor) or functorch.is_functorch_wrapped_tensor(tensor))
+
+
+def runs_while_tracing(function: Function) -> Function:
+    """Mark a function of constants to be called by ``torch.compile`` while it traces, its result a constant too.
+
+    This is ``torch.compiler.assume_constant_result``, which would import the whole compiler along.
+    """
+    vars(function)["_dynamo_marked_constant"] = True
+    return function
