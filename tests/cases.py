@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 import hardgrad as hg
+
+Function = Callable[[Tensor], Tensor]
 
 BATCH = 4
 _CODEBOOK = torch.randn(7, 5, generator=torch.Generator().manual_seed(3))
@@ -22,29 +26,46 @@ class Hard:
     sample: tuple[int, ...]
 
 
-# The samplers get probabilities of 0 and 1 here, so that every law can ask for equality; test_hard.py tests their
-# frequencies.
+def _nearest_code(x: Tensor) -> Tensor:
+    return hg.hard.nearest_code(x, _CODEBOOK.to(x))
+
+
+def _bernoulli(x: Tensor) -> Tensor:
+    return hg.hard.bernoulli((x > 0).to(x.dtype))
+
+
+def _categorical(x: Tensor) -> Tensor:
+    return hg.hard.categorical(hg.hard.one_hot_argmax(x))
+
+
+# All pickle, so that what is built of them can be sent to another process. Some are plain, some partial, some functions
+# of the user's own, which a layer trusts less. The samplers get probabilities of 0 and 1 here, so that every law can
+# ask for equality; test_hard.py tests their frequencies.
 HARD: dict[str, Hard] = {
-    "sign": Hard(lambda x: hg.hard.sign(x, margin=0.5), (6,)),
+    "sign": Hard(partial(hg.hard.sign, margin=0.5), (6,)),
     "step": Hard(hg.hard.step, (6,)),
     "binarize": Hard(hg.hard.binarize, (6,)),
     "round": Hard(hg.hard.round, (6,)),
-    "quantize": Hard(lambda x: hg.hard.quantize(x, levels=4, low=-1.0, high=1.0), (6,)),
+    "quantize": Hard(partial(hg.hard.quantize, levels=4, low=-1.0, high=1.0), (6,)),
     "one_hot_argmax": Hard(hg.hard.one_hot_argmax, (6,)),
-    "top_k": Hard(lambda x: hg.hard.top_k(x, k=2), (6,)),
+    "top_k": Hard(partial(hg.hard.top_k, k=2), (6,)),
     "sort": Hard(hg.hard.sort, (6,)),
     "rank": Hard(hg.hard.rank, (6,)),
     "permutation": Hard(hg.hard.permutation, (5,)),
     "sort_rows_cols": Hard(hg.hard.sort_rows_cols, (3, 4)),
-    "kmeans": Hard(lambda x: hg.hard.kmeans(x, k=3), (8, 2)),
-    "nearest_code": Hard(lambda x: hg.hard.nearest_code(x, _CODEBOOK.to(x)), (3, 5)),
-    "bernoulli": Hard(lambda x: hg.hard.bernoulli((x > 0).to(x.dtype)), (6,)),
-    "categorical": Hard(lambda x: hg.hard.categorical(hg.hard.one_hot_argmax(x)), (6,)),
+    "kmeans": Hard(partial(hg.hard.kmeans, k=3), (8, 2)),
+    "nearest_code": Hard(_nearest_code, (3, 5)),
+    "bernoulli": Hard(_bernoulli, (6,)),
+    "categorical": Hard(_categorical, (6,)),
 }
 
 
 def _soft_permutation(x: Tensor) -> Tensor:
     return (-(x.sort(-1).values.unsqueeze(-1) - x.unsqueeze(-2)).abs()).softmax(-1)
+
+
+def _soft_sort(x: Tensor) -> Tensor:
+    return (_soft_permutation(x) @ x.unsqueeze(-1)).squeeze(-1)
 
 
 # Soft twins: one surrogate derivative of each kind, and whole soft programs, shape-changing ones too.
@@ -53,9 +74,9 @@ SOFT: dict[str, Callable[[Tensor], Tensor]] = {
     "step": hg.surrogate.twins.sigmoid(2.0),
     "bernoulli": hg.surrogate.twins.arctan(2.0),
     "round": hg.surrogate.twins.clipped(-2.0, 2.0),
-    "one_hot_argmax": lambda x: x.softmax(-1),
+    "one_hot_argmax": partial(torch.softmax, dim=-1),
     "permutation": _soft_permutation,
-    "sort": lambda x: (_soft_permutation(x) @ x.unsqueeze(-1)).squeeze(-1),
+    "sort": _soft_sort,
 }
 
 
@@ -73,11 +94,13 @@ class Case:
     def input(self, batch: int = BATCH, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
         return torch.randn(batch, *HARD[self.hard].sample, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
-    def layer(self, dtype: torch.dtype = torch.float64) -> nn.Module:
+    def layer(self, dtype: torch.dtype = torch.float64, hard: Function | None = None, **options: Any) -> nn.Module:
+        """The surrogate over the function, or over ``hard`` in its place."""
         torch.manual_seed(1)
         if self.surrogate == "bridge":
-            return hg.Bridge(self.function, hg.approximators.suggest(self.function, self.input(dtype=dtype)))
-        return hg.straight_through(self.function, self.soft)
+            network = hg.approximators.suggest(self.function, self.input(dtype=dtype))
+            return hg.Bridge(hard or self.function, network, **options)
+        return hg.straight_through(hard or self.function, options.pop("soft", self.soft), **options)
 
     @property
     def soft(self) -> Callable[[Tensor], Tensor] | None:

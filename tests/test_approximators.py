@@ -100,11 +100,61 @@ def test_suggest_leaves_the_random_state_and_the_example_alone() -> None:
     assert torch.equal(torch.get_rng_state(), example_only)
 
 
+class _Keeps:
+    """Sorts into memory that it keeps, and spoils its input."""
+
+    def __init__(self) -> None:
+        self.kept: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        value = x.sort(1).values
+        self.kept = value if self.kept is None or self.kept.shape != value.shape else self.kept.copy_(value)
+        x.fill_(7.0)
+        return self.kept
+
+
+def test_suggest_is_not_misled_by_a_function_that_writes_in_place() -> None:
+    example = torch.randn(8, 6)
+    kept = example.clone()
+    assert approximators.suggest(_Keeps(), example).reason == approximators.suggest(hard.sort, example).reason
+    assert torch.equal(example, kept)
+
+
+def test_suggest_counts_nothing_in_a_module() -> None:
+    module = nn.Sequential(nn.BatchNorm1d(6), nn.Hardtanh())
+    approximators.suggest(module, torch.randn(8, 6))
+    assert module[0].num_batches_tracked == 0
+
+
+def test_a_part_of_a_suggestion_is_one() -> None:
+    network = approximators.suggest(hard.sort, torch.randn(4, 6))
+    x = torch.randn(4, 6)
+    assert torch.equal(network[2:](network[:2](x)), network(x))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: approximators.mlp(0, 2), "mlp: in_features must be at least 1, got 0"),
         (lambda: approximators.mlp(2, 2, hidden=(4, 0)), r"mlp: hidden\[1\] must be at least 1, got 0"),
+        (lambda: approximators.mlp(3.0, 4), "mlp: in_features must be a whole number, got 3.0"),
+        (lambda: approximators.mlp(True, 4), "mlp: in_features must be a whole number, got True"),
+        (lambda: approximators.mlp(3, "4"), "mlp: out_features must be a whole number, got '4'"),
+        (lambda: approximators.mlp(3, 4, hidden=5), r"mlp: hidden must list the widths.*got 5; write \[5\]"),
+        (lambda: approximators.mlp(3, 4, hidden=(n for n in (5, 0))), r"mlp: hidden\[1\] must be at least 1, got 0"),
+        (lambda: approximators.mlp(3, 4, activation=nn.Tanh()), r"mlp: activation must make a new module.*Tanh\(\)"),
+        (lambda: approximators.conv(3, 4, activation="tanh"), "conv: activation must make a new module.*'tanh'"),
+        (lambda: approximators.elementwise(activation=list), "elementwise: activation must make a new module"),
+        (lambda: approximators.sequence(1, 1, positions=1), "sequence: positions must be True or False, got 1"),
+        (lambda: approximators.sequence(1, 1, layers=None), "sequence: layers must be a whole number, got None"),
+        (lambda: approximators.suggest(5, torch.ones(2, 3)), "suggest: hard must be a callable.*got int"),
+        (lambda: approximators.suggest(hard.sign, [[1.0]]), "suggest: example must be a tensor, got list"),
+        (
+            lambda: approximators.suggest(hard.sign, torch.full((2, 3), torch.nan)),
+            "suggest: example must hold.*got NaN",
+        ),
+        (lambda: approximators.suggest(hard.sign, torch.ones(2, 3, device="meta")), "suggest: example must.*meta"),
+        (lambda: approximators.suggest(lambda x: x.tolist(), torch.ones(2, 3)), "suggest: hard must return a tensor"),
         (lambda: approximators.elementwise(4, layers=0), "elementwise: layers must be at least 1, got 0"),
         (lambda: approximators.conv(1, 1, kernel_size=4), "conv: kernel_size must be odd.*got 4"),
         (lambda: approximators.sequence(1, 1, width=6), "sequence: heads must divide width, got heads=4 and width=6"),

@@ -15,12 +15,10 @@ SOURCE = Path(__file__).parent.parent / "src"
 BELOW = ["hardgrad._torch_state", "hardgrad._check"]
 LEVEL_0 = [
     *BELOW,
-    "hardgrad.hard",
-    "hardgrad.graft",
-    "hardgrad.penalty",
-    "hardgrad.two_track",
-    "hardgrad.approximators",
+    *("hardgrad.hard", "hardgrad.graft", "hardgrad.penalty", "hardgrad.two_track", "hardgrad.approximators"),
+    *("hardgrad.user_code", "hardgrad.no_gradient", "hardgrad.fidelity"),
 ]
+LAYER = ["hardgrad.hard_layer", "hardgrad.strip"]
 MAY_IMPORT: dict[str, list[str]] = {
     "hardgrad._torch_state": [],
     "hardgrad._check": [],
@@ -29,13 +27,18 @@ MAY_IMPORT: dict[str, list[str]] = {
     "hardgrad.penalty": BELOW,
     "hardgrad.two_track": BELOW,
     "hardgrad.approximators": BELOW,
-    "hardgrad.bridge": LEVEL_0,
-    "hardgrad.surrogate": LEVEL_0,
+    "hardgrad.user_code": BELOW,
+    "hardgrad.no_gradient": BELOW,
+    "hardgrad.fidelity": BELOW,
+    "hardgrad.hard_layer": LEVEL_0,
+    "hardgrad.strip": [],
+    "hardgrad.bridge": [*LEVEL_0, *LAYER],
+    "hardgrad.surrogate": [*LEVEL_0, *LAYER],
     "hardgrad.switch": LEVEL_0,
     "hardgrad.montecarlo": LEVEL_0,
     "hardgrad.doctor": [*LEVEL_0, "hardgrad.bridge", "hardgrad.surrogate", "hardgrad.montecarlo"],
     "hardgrad": [
-        *LEVEL_0,
+        *(*LEVEL_0, *LAYER),
         *("hardgrad.bridge", "hardgrad.surrogate", "hardgrad.switch", "hardgrad.montecarlo", "hardgrad.doctor"),
     ],
     "hardgrad_lab": ["hardgrad_lab.tabular"],

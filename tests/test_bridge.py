@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -35,7 +36,8 @@ def test_an_unchanged_loop_trains_both() -> None:
     assert history[-1][0] < 0.5 * history[0][0]
     assert history[-1][1] < 0.6 < history[0][1]
     wall = nn.Sequential(nn.Linear(4, 4), hg.bridge.HardLayer(SIGN), nn.Linear(4, 2))
-    wall(x).sum().backward()
+    with pytest.warns(UserWarning, match=r"HardLayer\(sign\): no gradient passes"):
+        wall(x).sum().backward()
     assert wall[0].weight.grad.abs().sum() == 0
 
 
@@ -249,6 +251,83 @@ def test_constructor_mistakes_are_named() -> None:
         bridge(weight=math.nan)
     with pytest.raises(ValueError, match=r"Bridge: approximator must be an nn.Module, got function.*suggest"):
         hg.Bridge(SIGN, lambda x: x)
+    for weight in (math.inf, "10", True, torch.tensor(3.0), None):
+        with pytest.raises(ValueError, match=r"Bridge: weight must be at least 0, got .*a finite number"):
+            bridge(weight=weight)
+    with pytest.raises(ValueError, match="Bridge: hard must be a callable on tensors, got list"):
+        hg.Bridge([1, 2], nn.Identity())
+    with pytest.raises(ValueError, match="Bridge: distance must be a callable on tensors, got str"):
+        bridge(distance="l1")
+    for flag in ("conditioning", "differentiable_in_eval"):
+        with pytest.raises(ValueError, match=f"Bridge: {flag} must be True or False, got 'no'"):
+            bridge(**{flag: "no"})
+
+
+class _Pair(nn.Module):
+    """An approximator with one output too many, or one of another kind."""
+
+    def __init__(self, change: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.change = change
+
+    def forward(self, x: Tensor) -> object:
+        return self.change(x)
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize(
+    ("approximator", "error", "message"),
+    [
+        (
+            nn.LSTM(4, 4, batch_first=True),
+            ValueError,
+            r"Bridge\(sign\): the approximator must return a.*got tuple.*LSTM",
+        ),
+        (_Pair(lambda x: x.argsort(-1)), ValueError, r"Bridge\(sign\): the approximator must.*got torch.int64"),
+        (_Pair(lambda x: x.to("meta")), ValueError, "the approximator must return the hard.*on meta and cpu"),
+        (
+            nn.Linear(4, 4).double(),
+            RuntimeError,
+            r"Bridge\(sign\): the approximator failed on.*\(5, 4\), torch.float32",
+        ),
+        (nn.Linear(9, 4), RuntimeError, r"Bridge\(sign\): the approximator failed on an input of shape \(5, 4\)"),
+    ],
+)
+def test_an_approximator_that_does_not_fit_is_named(
+    approximator: nn.Module, error: type[Exception], message: str, train: bool
+) -> None:
+    layer = hg.Bridge(SIGN, approximator, differentiable_in_eval=True).train(train)
+    with pytest.raises(error, match=message):
+        layer(torch.randn(5, 4, requires_grad=True))
+
+
+@pytest.mark.parametrize(
+    ("distance", "message"),
+    [
+        (lambda a, t: 1.0, r"Bridge\(sign\): distance must return a floating point tensor, got float"),
+        (lambda a, t: a > t, r"Bridge\(sign\): distance must return a floating point tensor, got torch.bool"),
+        (lambda a, t: (a - t).detach().abs(), r"Bridge\(sign\): distance must be differentiable in its first"),
+    ],
+)
+def test_a_distance_that_teaches_nothing_is_named(distance: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        bridge(distance=distance)(torch.randn(5, 4))
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("x", [torch.ones(2, 4).long(), torch.ones(2, 4) * 1j, torch.ones(2, 4) > 0, [1.0]])
+def test_an_input_of_another_kind_is_named(x: Tensor, train: bool) -> None:
+    with pytest.raises(ValueError, match=r"Bridge\(sign\): the input must be floating point, got"):
+        bridge().train(train)(x)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (0, 4), (3, 0, 4)])
+def test_inputs_of_few_dimensions_or_none(shape: tuple[int, ...]) -> None:
+    layer = hg.Bridge(SIGN, hg.approximators.elementwise(3))
+    x = torch.ones(shape, requires_grad=True)
+    layer(x).sum().backward()
+    assert x.grad.shape == shape
+    assert torch.equal(layer.eval()(x), SIGN(x))
 
 
 def test_integer_input_is_named() -> None:
@@ -303,55 +382,6 @@ def test_inference_mode_in_training_runs_the_hard_function_alone() -> None:
         assert torch.equal(layer(x), SIGN(x))
     with pytest.raises(RuntimeError, match="shape"):
         layer(torch.randn(5, 4))
-
-
-# Stripping
-
-
-def test_strip_keeps_outputs_and_drops_keys() -> None:
-    model = nn.Sequential(nn.Linear(4, 4), bridge(), nn.Linear(4, 2)).eval()
-    x, keys = torch.randn(5, 4), set(model.state_dict())
-    stripped = hg.strip(model)
-    assert torch.equal(stripped(x), model(x))
-    assert not any(module.training for module in stripped.modules())
-    assert set(stripped.state_dict()) == {"0.weight", "0.bias", "2.weight", "2.bias"}
-    assert set(model.state_dict()) == keys
-    stripped[0].weight.data.zero_()
-    assert model[0].weight.abs().sum() > 0
-
-
-def test_strip_follows_a_layer_wherever_it_is_referred_to() -> None:
-    class Twice(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.first = bridge()
-            self.again = nn.ModuleList([self.first])
-            self.plain = {"hidden": self.first}
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.plain["hidden"](self.again[0](self.first(x)))
-
-    stripped = hg.strip(Twice())
-    assert stripped.first is stripped.again[0] is stripped.plain["hidden"]
-    assert not list(stripped.parameters())
-    assert stripped.training
-
-
-def test_strip_keeps_a_hard_modules_own_state() -> None:
-    class Codes(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.register_buffer("codes", torch.randn(3, 4))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return hg.hard.nearest_code(x, self.codes)
-
-    layer = hg.Bridge(Codes(), hg.approximators.mlp(4, 4))
-    stripped = hg.strip(layer)
-    x = torch.randn(5, 4)
-    assert torch.equal(stripped(x), layer.eval()(x))
-    assert list(stripped.state_dict()) == ["hard.codes"]
-    assert stripped.hard is not layer.hard
 
 
 def test_a_compiled_transform_of_a_bridge_matches_eager() -> None:

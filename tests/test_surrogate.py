@@ -61,6 +61,14 @@ def test_a_module_twin_is_trained_by_the_task() -> None:
     assert soft.weight.grad.abs().sum() > 0
 
 
+def test_twins_are_data() -> None:
+    """What they are is shown, and slopes of two layers are not mixed up."""
+    first, second = twins.sigmoid(2.0), twins.sigmoid(5.0, centre=1.0)
+    assert "slope=5.0" in repr(second)
+    assert torch.equal(first(X), torch.sigmoid(2 * X))
+    assert torch.equal(second(X), torch.sigmoid(5 * (X - 1)))
+
+
 def test_shape_changes_need_a_twin() -> None:
     layer = hg.straight_through(lambda x: hg.hard.top_k(x, 2))
     with pytest.raises(ValueError, match=r"the identity must return.*got \(5,\) and hard \(2,\).*hardgrad.Bridge"):
@@ -76,6 +84,30 @@ def test_shape_changes_need_a_twin() -> None:
         (lambda: twins.sigmoid(0.0), "sigmoid: slope must be above 0, got 0.0"),
         (lambda: twins.tanh(-1.0), "tanh: slope must be above 0, got -1.0"),
         (lambda: twins.arctan(math.nan), "arctan: slope must be above 0, got nan"),
+        (lambda: twins.sigmoid(math.inf), "sigmoid: slope must be above 0, got inf; a finite number"),
+        (lambda: twins.sigmoid(1.0, math.nan), "sigmoid: centre must be finite, got nan"),
+        (lambda: twins.tanh(1.0, -math.inf), "tanh: centre must be finite, got -inf"),
+        (lambda: twins.tanh("2"), "tanh: slope must be a number, got str"),
+        (lambda: twins.arctan(torch.ones(2)), "arctan: slope must be a number, got Tensor"),
+        (lambda: twins.arctan(1.0, True), "arctan: centre must be a number, got bool"),
+        (lambda: twins.clipped(math.nan, 1.0), "clipped: low must be below high, got low=nan"),
+        (lambda: twins.clipped(0.0, None), "clipped: high must be a number, got NoneType"),
+        (lambda: hg.straight_through(5), "straight_through: hard must be a callable.*got int"),
+        (lambda: hg.straight_through(hg.hard.sign, soft=5), "straight_through: soft must be a callable.*got int"),
+        (
+            lambda: hg.straight_through(hg.hard.sign, differentiable_in_eval="yes"),
+            "straight_through: differentiable_in_eval must be True or False, got 'yes'",
+        ),
+        (lambda: hg.straight_through(hg.hard.sign)(X.long()), r"straight_through\(sign\): the input must be floating"),
+        (lambda: hg.straight_through(hg.hard.sign)(X * 1j), r"straight_through\(sign\): the input must be floating"),
+        (
+            lambda: hg.straight_through(torch.argsort)(X),
+            r"straight_through\(argsort\): hard must return a floating dtype",
+        ),
+        (lambda: hg.straight_through(lambda t: t.tolist())(X), "hard must return a tensor, got list"),
+        (lambda: hg.straight_through(hg.hard.sign, lambda t: t.tolist())(X), "soft must return a floating.*got list"),
+        (lambda: hg.straight_through(hg.hard.sign, torch.argsort)(X), "soft must return a floating.*got torch.int64"),
+        (lambda: hg.straight_through(hg.hard.sign)([1.0]), "the input must be floating point, got list"),
     ],
 )
 def test_mistakes_are_named(call: Callable[[], object], message: str) -> None:

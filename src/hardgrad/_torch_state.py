@@ -68,6 +68,20 @@ def derivatives_under_way() -> int:
     return sum(interpreter.key() in kinds for interpreter in stack)
 
 
+def differentiates() -> bool:
+    """Whether one of the ``torch.func`` transforms that run is a derivative; for code run while torch traces, too."""
+    return derivatives_under_way() > 0
+
+
+def holds_a_batch(tensor: torch.Tensor) -> bool:
+    """Whether a ``vmap`` stands behind the tensor, so that its numbers are not one tensor's own.
+
+    A backward with ``is_grads_batched=True`` runs an older ``vmap``, which ``in_transform`` does not see.
+    """
+    functorch = torch._C._functorch
+    return bool(functorch.is_legacy_batchedtensor(tensor) or functorch.is_functorch_wrapped_tensor(tensor))
+
+
 def runs_while_tracing(function: Function) -> Function:
     """Mark a function of constants to be called by ``torch.compile`` while it traces, its result a constant too.
 

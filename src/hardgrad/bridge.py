@@ -3,55 +3,31 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, cast
+from numbers import Real
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import compiling, in_transform
+from hardgrad._torch_state import compiling, exporting, hides_requires_grad, holds_a_batch, in_transform
+from hardgrad.fidelity import Fidelity as Fidelity
+from hardgrad.fidelity import squared_norm
 from hardgrad.graft import graft
+from hardgrad.hard_layer import HardLayer as HardLayer
+from hardgrad.hard_layer import LendingLayer, check_callable, check_flag
 from hardgrad.penalty import is_heard, settle
+from hardgrad.strip import RemovedApproximator, strips
+from hardgrad.strip import strip as strip
 from hardgrad.two_track import two_tracks
+from hardgrad.user_code import TensorFunction, private
+from hardgrad.user_code import name_of as name_of
+
+Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
-class Fidelity:
-    r"""How well a bridge imitated its hard function on the last training batch.
-
-    Args:
-        relative_error: :math:`\lVert \text{approximation} - \text{hard}(x) \rVert / \lVert \text{hard}(x) \rVert`;
-            0 is a perfect imitation, 1 is what a constant zero would score.
-        gradient_norm: norm of the gradient lent to the layer's input. None before the first backward, and where the
-            layer is compiled or runs under ``torch.func``.
-    """
-
-    relative_error: float
-    gradient_norm: float | None
-
-
-class _SquaredNorm(torch.autograd.Function):
-    """Sum of squares. A layer's output fits no cache, and torch's own ways write it out once or twice more."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        norm: Tensor = torch.linalg.vector_norm(x)
-        return norm.square()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (x,) = ctx.saved_tensors
-        return cast(Tensor, x * (2 * grad))
-
-
-class Bridge(nn.Module):
+class Bridge(LendingLayer):
     r"""A layer that computes a hard function and lends it the gradient of a network that imitates it.
 
     In training the output is ``hard(x)`` exactly. The task's gradient passes through the approximator :math:`a_\phi`
@@ -65,26 +41,40 @@ class Bridge(nn.Module):
     ``hardgrad.penalties()`` the user owns the penalty instead. In ``eval()`` and under ``no_grad`` or
     ``inference_mode`` the approximator does not run; ``hardgrad.strip`` removes it.
 
+    In ``eval()`` no gradient passes, not even one that torch has for ``hard``, and the first backward that needs one
+    gets zeros and a ``UserWarning`` that names the layer; a validation loop hears nothing. With
+    ``differentiable_in_eval=True`` the layer lends its gradient there too, for a saliency map, an adversarial example,
+    or a frozen layer in the middle of one that learns; nothing in it moves then.
+
     Args:
         hard: any callable ``Tensor -> Tensor``. Its output may have another shape, but the same batch (first)
-            dimension, the same device and a floating dtype. Weights of its own get no gradient.
+            dimension, the same device and a floating dtype. It is called without gradient, in training and in
+            evaluation: a NumPy program will do, and weights of its own get none. It may write into its input and keep
+            its output: it has copies, unless it is known to do neither (``hardgrad.hard``, ``torch.sign``).
         approximator: a network of the same input and output shapes; ``hardgrad.approximators`` has some, and
             ``suggest(hard, example)`` picks one.
         weight: gamma, at least 0. Adam and its kin are blind to it: the approximator has no other gradient.
-        distance: ``(approximation, hard output) -> Tensor``, elementwise or per sample; it is summed and divided by the
-            batch size. Default: squared difference.
+        distance: ``(approximation, hard output) -> Tensor``, elementwise or per sample, differentiable in the first;
+            it is summed and divided by the batch size. It may write into both. Default: squared difference.
         conditioning: let the penalty reach ``x`` too, so that the layer before learns to be easy to imitate.
+        differentiable_in_eval: lend the gradient in ``eval()`` too, through the approximator in a mode of its own, with
+            frozen weights and without a penalty.
 
     Shape:
         Input ``(B, *)``, or a single sample of one dimension; output as ``hard`` gives it.
 
     Raises:
-        ValueError: from the constructor for a bad ``weight``; from the forward pass in training if ``hard`` or
+        ValueError: from the constructor for an argument of the wrong kind; from the forward pass if ``x``, ``hard`` or
             ``approximator`` breaks the rules above. The message names the layer, both shapes and the cure.
+        RuntimeError: what torch raised in the approximator, with the layer's name and the input's kind before it.
 
     Note:
         Dividing the loss, for gradient accumulation say, does not divide the penalty of a bridge that trains itself;
         neither does fp16 loss scaling multiply it. Where that matters, use ``hardgrad.penalties()``.
+
+        Compiled code warns in its backward too, but once for all layers that read alike. Of a ``torch.func`` derivative
+        that is compiled as a whole it warns while tracing, whether or not the gradient goes through the layer. An
+        exported program (``torch.export``, ONNX) is the hard function and says nothing.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -99,51 +89,83 @@ class Bridge(nn.Module):
     Source: Ramapuram and Webb 2020 (arXiv 1905.03658), section III, equation 2; ``conditioning`` after section IV-E.
     """
 
+    word = "Bridge"
+
     def __init__(
         self,
-        hard: Callable[[Tensor], Tensor],
+        hard: TensorFunction,
         approximator: nn.Module,
         *,
         weight: float = 10.0,
         distance: Callable[[Tensor, Tensor], Tensor] | None = None,
         conditioning: bool = False,
+        differentiable_in_eval: bool = False,
     ) -> None:
-        super().__init__()
-        if not weight >= 0:
-            raise ValueError(f"Bridge: weight must be at least 0, got {weight}; the paper uses 10")
+        super().__init__(hard, differentiable_in_eval=differentiable_in_eval)
         if not isinstance(approximator, nn.Module):
             raise ValueError(
                 f"Bridge: approximator must be an nn.Module, got {type(approximator).__name__}; "
                 "hardgrad.approximators.suggest(hard, example) builds one"
             )
-        self.hard = hard
         self.approximator = approximator
-        self.weight = weight
-        self.distance = distance
-        self.conditioning = conditioning
+        self.weight = _check_weight(weight)
+        self.distance = None if distance is None else check_callable("Bridge", "distance", distance)
+        self.conditioning = check_flag("Bridge", "conditioning", conditioning)
         self._hard_norm = self._squared_error = torch.full((), torch.nan)
         self._gradient_norm: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        if not (self.training and torch.is_grad_enabled()):
-            return self.hard(x)
-        with torch.no_grad():
-            value = self.hard(x.detach())
-        self._check_hard(x, value)
-        lend, learn = two_tracks(self.approximator, self._watched(x), x if self.conditioning else x.detach())
+        if not self._lends(x):
+            return self._hard_alone(x)
+        value = self._value(x)
+        if not self.training:
+            lend = self._of_the_approximator(x, lambda: _frozen(self.approximator, x))
+            self._check_approximator(x, value, lend)
+            return graft(value, lend)
+        lend, learn = self._of_the_approximator(
+            x, lambda: two_tracks(self.approximator, self._watched(x), x if self.conditioning else x.detach())
+        )
         self._check_approximator(x, value, learn)
         path = settle(self, lend, self._penalty(x, value, learn))
         return graft(value, path)
+
+    def _lends(self, x: Tensor) -> bool:
+        # strip takes the approximator of a subclass away.
+        return super()._lends(x) and isinstance(self.approximator, nn.Module)
+
+    def _of_the_approximator(self, x: Tensor, run: Callable[[], Result]) -> Result:
+        try:
+            return run()
+        except RuntimeError as error:
+            if compiling() or type(error) is not RuntimeError:  # out of memory, a checkpoint's early stop
+                raise
+            raise RuntimeError(
+                f"{self._label()}: the approximator failed on an input of shape {tuple(x.shape)}, {x.dtype} on "
+                f"{x.device}: {error}; it must take what the layer gets"
+            ) from error
 
     def _penalty(self, x: Tensor, value: Tensor, learn: Tensor) -> Tensor:
         # In single precision at least: the squares of a few hundred features overflow fp16.
         wide = torch.promote_types(value.dtype, torch.float32)
         learn, value = learn.to(wide), value.to(wide)
-        squared_error = cast(Tensor, _SquaredNorm.apply(learn - value))
+        squared_error = squared_norm(learn - value)
         self._note(value, squared_error.detach())
-        total = squared_error if self.distance is None else self.distance(learn, value).sum()
+        total = squared_error if self.distance is None else self._distance(learn, value)
         batch = x.shape[0] if x.ndim > 1 else 1
         return total * (self.weight / max(batch, 1))
+
+    def _distance(self, learn: Tensor, value: Tensor) -> Tensor:
+        assert self.distance is not None
+        distance = self.distance(learn.clone(), value.clone())  # the user's code may write into both
+        if not isinstance(distance, Tensor) or not distance.is_floating_point():
+            got = distance.dtype if isinstance(distance, Tensor) else type(distance).__name__
+            raise ValueError(f"{self._label()}: distance must return a floating point tensor, got {got}")
+        if learn.requires_grad and not (distance.requires_grad or hides_requires_grad()):
+            raise ValueError(
+                f"{self._label()}: distance must be differentiable in its first argument, or the approximator learns "
+                "nothing; take out what detaches it"
+            )
+        return distance.sum()
 
     def fidelity(self) -> Fidelity:
         """Return how well the approximator imitated the hard function on the last training batch.
@@ -169,7 +191,7 @@ class Bridge(nn.Module):
         return entry
 
     def _note_gradient(self, gradient: Tensor | None) -> None:
-        if gradient is not None:  # None in the backward of a penalty by itself
+        if gradient is not None and not holds_a_batch(gradient):  # None in the backward of a penalty by itself
             self._gradient_norm = torch.linalg.vector_norm(gradient.detach())
 
     def _note(self, value: Tensor, squared_error: Tensor) -> None:
@@ -177,84 +199,63 @@ class Bridge(nn.Module):
             self._squared_error = squared_error
             self._hard_norm = torch.linalg.vector_norm(value)
 
-    def _check_hard(self, x: Tensor, value: Tensor) -> None:
-        if not isinstance(value, Tensor):
-            raise ValueError(f"{self._label()}: hard must return a tensor, got {type(value).__name__}")
-        if not x.is_floating_point():
-            raise ValueError(f"{self._label()}: the input must be floating point, got {x.dtype}; cast it first")
-        if not value.is_floating_point():
-            raise ValueError(
-                f"{self._label()}: hard must return a floating dtype, got {value.dtype}; end it with .to(x.dtype)"
-            )
-        if value.device != x.device:
-            raise ValueError(
-                f"{self._label()}: hard must stay on the input's device {x.device}, got {value.device}; "
-                "end it with .to(x.device)"
-            )
-        if x.ndim > 1 and (value.ndim == 0 or value.shape[0] != x.shape[0]):
+    def _check_value(self, x: Tensor, value: Tensor) -> None:
+        super()._check_value(x, value)
+        if not exporting() and x.ndim > 1 and (value.ndim == 0 or value.shape[0] != x.shape[0]):
             raise ValueError(
                 f"{self._label()}: hard must keep the batch (first) dimension, got input {tuple(x.shape)} and "
                 f"output {tuple(value.shape)}; apply it per sample, or reshape its output to ({x.shape[0]}, ...)"
             )
 
-    def _check_approximator(self, x: Tensor, value: Tensor, learn: Tensor) -> None:
-        if learn.shape != value.shape:
+    def _check_approximator(self, x: Tensor, value: Tensor, learn: object) -> None:
+        if not isinstance(learn, Tensor) or not learn.is_floating_point():
+            got = learn.dtype if isinstance(learn, Tensor) else type(learn).__name__
             raise ValueError(
-                f"{self._label()}: the approximator must return the hard function's shape, got approximator "
-                f"{tuple(learn.shape)} and hard {tuple(value.shape)} for input {tuple(x.shape)}; "
-                "hardgrad.approximators.suggest(hard, example) builds one that fits"
+                f"{self._label()}: the approximator must return a floating point tensor, got {got}; wrap a network "
+                "that returns more (nn.LSTM, nn.GRU) in a module that returns its output alone"
+            )
+        if learn.shape != value.shape or learn.device != value.device:
+            raise ValueError(
+                f"{self._label()}: the approximator must return the hard function's shape on its device, got "
+                f"approximator {tuple(learn.shape)} and hard {tuple(value.shape)} for input {tuple(x.shape)}, on "
+                f"{learn.device} and {value.device}; hardgrad.approximators.suggest(hard, example) builds one that fits"
             )
 
-    def _label(self) -> str:
-        return f"Bridge({name_of(self.hard)})"
+    def __deepcopy__(self, memo: dict[int, Any]) -> nn.Module:
+        # As torch would, but ``strip`` leaves the approximator behind, wherever the bridge is referred to from.
+        # torch refuses to pickle what is parametrized, and so its __getstate__, but copies it.
+        plain = nn.utils.parametrize.is_parametrized(self)
+        state: dict[str, Any] = nn.Module.__getstate__(self) if plain else self.__getstate__()
+        kind: type[nn.Module] = type(self)
+        if strips(memo):
+            state["_modules"] = {name: part for name, part in self._modules.items() if name != "approximator"}
+            if kind is Bridge and "forward" not in state:
+                kind = HardLayer
+                state = {name: part for name, part in state.items() if name not in _TRAINING_ALONE}
+            else:
+                state["approximator"] = RemovedApproximator()
+        copied = memo[id(self)] = kind.__new__(kind)
+        copied.__setstate__(copy.deepcopy(state, memo))
+        return copied
 
     def extra_repr(self) -> str:
-        return f"hard={name_of(self.hard)}, weight={self.weight}, conditioning={self.conditioning}"
+        return f"{super().extra_repr()}, weight={self.weight}, conditioning={self.conditioning}"
 
 
-def name_of(function: object) -> str:
-    """The name a reader knows a callable by."""
-    inner = getattr(function, "func", function)  # functools.partial
-    return getattr(inner, "__name__", type(inner).__name__)
+_TRAINING_ALONE = {
+    *("weight", "distance", "conditioning", "differentiable_in_eval"),
+    *("_hard_norm", "_squared_error", "_gradient_norm"),
+}
 
 
-class HardLayer(nn.Module):
-    """What ``strip`` leaves of a bridge: its hard function as a layer.
-
-    Args:
-        hard: the function.
-    """
-
-    def __init__(self, hard: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.hard = hard
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.hard(x)
-
-    def extra_repr(self) -> str:
-        return f"hard={name_of(self.hard)}"
+def _frozen(module: nn.Module, x: Tensor) -> Any:
+    """Return ``module(x)`` with a gradient into ``x`` alone, and no buffer of the module's changed."""
+    state = {name: p.detach() for name, p in module.named_parameters()}
+    state |= {name: b.clone() for name, b in module.named_buffers()}
+    return torch.func.functional_call(module, state, (private(module, x),))
 
 
-def strip(model: nn.Module) -> nn.Module:
-    """Return a copy of a model without any approximator, for inference and export.
-
-    Args:
-        model: any module, a bridge itself included; it is not changed. Unwrap DistributedDataParallel first.
-
-    Returns:
-        A copy: same outputs in ``eval()`` bit for bit, fewer keys in its ``state_dict``.
-
-    Example:
-        >>> import torch, hardgrad as hg
-        >>> model = torch.nn.Sequential(
-        ...     torch.nn.Linear(3, 4), hg.Bridge(hg.hard.sign, hg.approximators.mlp(4, 4)))
-        >>> list(hg.strip(model).state_dict())
-        ['0.weight', '0.bias']
-    """
-    memo: dict[int, object] = {}
-    for module in model.modules():
-        if isinstance(module, Bridge):
-            # deepcopy takes what the memo holds for a bridge in place of a copy, wherever the model refers to it.
-            memo[id(module)] = HardLayer(copy.deepcopy(module.hard, memo)).train(module.training)
-    return copy.deepcopy(model, memo)
+def _check_weight(weight: float) -> float:
+    if isinstance(weight, bool) or not isinstance(weight, Real) or not 0 <= weight < math.inf:
+        raise ValueError(f"Bridge: weight must be at least 0, got {weight!r}; a finite number, and the paper uses 10")
+    return float(weight)

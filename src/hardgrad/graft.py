@@ -6,6 +6,9 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
+
+from hardgrad._torch_state import in_compiled_transform
 
 
 class _Graft(torch.autograd.Function):
@@ -27,6 +30,17 @@ class _Graft(torch.autograd.Function):
         return None, grad.to(ctx.path_dtype)
 
 
+def _overwritten(value: Tensor, path: Tensor) -> Tensor:
+    """The path with its numbers replaced out of the derivatives' sight, where torch drops a Function's backward.
+
+    ``value - (path.detach() - path)`` is exact too, signed zeros included, until the path holds inf or NaN.
+    """
+    # A choice that always falls on the path: a copy of it that has vmap's dimensions of both.
+    result = torch.where(torch.ones_like(value, dtype=torch.bool), path.to(value.dtype), value.detach())
+    with torch.no_grad(), forward_ad._set_fwd_grad_enabled(False):
+        return result.copy_(value.detach())
+
+
 def graft(value: Tensor, path: Tensor) -> Tensor:
     r"""Return ``value`` bit for bit, with the gradient of ``path``.
 
@@ -42,7 +56,7 @@ def graft(value: Tensor, path: Tensor) -> Tensor:
         A tensor of ``value``'s shape, dtype and device.
 
     Raises:
-        ValueError: if shapes or devices differ, or ``value`` is not floating point.
+        ValueError: if one is not a tensor of floating point, or their shapes or devices differ.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -57,6 +71,13 @@ def graft(value: Tensor, path: Tensor) -> Tensor:
     Source: the forward of Bengio et al. 2013 (arXiv 1308.3432) and of Ramapuram and Webb 2020 (arXiv 1905.03658,
     section III), written so that it is exact.
     """
+    for name, given in (("value", value), ("path", path)):
+        if not isinstance(given, Tensor):
+            raise ValueError(f"graft: {name} must be a tensor, got {type(given).__name__}; use torch.as_tensor")
+        if not given.is_floating_point():
+            raise ValueError(
+                f"graft: {name} must be floating point to carry a gradient, got {given.dtype}; cast it first"
+            )
     if value.shape != path.shape:
         raise ValueError(
             f"graft: value and path must have one shape, got value {tuple(value.shape)} and path {tuple(path.shape)}; "
@@ -67,6 +88,6 @@ def graft(value: Tensor, path: Tensor) -> Tensor:
             f"graft: value and path must be on one device, got value on {value.device} and path on {path.device}; "
             "move one of them"
         )
-    if not value.is_floating_point():
-        raise ValueError(f"graft: value must be floating point to carry a gradient, got {value.dtype}; cast it first")
+    if in_compiled_transform():
+        return _overwritten(value, path)
     return cast(Tensor, _Graft.apply(value, path))

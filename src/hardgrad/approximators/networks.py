@@ -7,8 +7,9 @@ They are ordinary modules, and any network of the right shapes serves a bridge. 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +66,7 @@ def mlp(
         A module from (..., in_features) to (..., out_features).
 
     Raises:
-        ValueError: if a width is below 1.
+        ValueError: if a width is no whole number of at least 1, or ``activation`` makes no module.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -74,11 +75,18 @@ def mlp(
 
     Source: the "batch" approximator of the program published with Ramapuram and Webb 2020 (arXiv 1905.03658).
     """
+    if not isinstance(hidden, Iterable):
+        raise ValueError(f"mlp: hidden must list the widths of the hidden layers, got {hidden!r}; write [{hidden!r}]")
+    hidden = list(hidden)
     sizes = [in_features, *hidden, out_features]
     _check_sizes(
         "mlp", in_features=in_features, out_features=out_features, **{f"hidden[{i}]": n for i, n in enumerate(hidden)}
     )
-    layers = [module for fan_in, fan_out in pairwise(sizes) for module in (nn.Linear(fan_in, fan_out), activation())]
+    layers = [
+        module
+        for fan_in, fan_out in pairwise(sizes)
+        for module in (nn.Linear(fan_in, fan_out), _layer("mlp", activation))
+    ]
     return nn.Sequential(*layers[:-1])
 
 
@@ -96,7 +104,7 @@ def elementwise(width: int = 16, *, layers: int = 2, activation: Activation = nn
         A module that keeps the shape, any shape.
 
     Raises:
-        ValueError: if ``width`` or ``layers`` is below 1.
+        ValueError: if ``width`` or ``layers`` is no whole number of at least 1, or ``activation`` makes no module.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -106,6 +114,7 @@ def elementwise(width: int = 16, *, layers: int = 2, activation: Activation = nn
     Source: the "independent" approximator of the program published with Ramapuram and Webb 2020 (arXiv 1905.03658).
     """
     _check_sizes("elementwise", width=width, layers=layers)
+    _layer("elementwise", activation)
     return nn.Sequential(Unsqueeze(), *mlp(1, 1, hidden=[width] * layers, activation=activation), Squeeze())
 
 
@@ -132,7 +141,8 @@ def conv(
         A module from (B, in_channels, H, W) to (B, out_channels, H, W).
 
     Raises:
-        ValueError: if a size is below 1 or ``kernel_size`` is even.
+        ValueError: if a size is no whole number of at least 1, ``kernel_size`` is even, or ``activation`` makes no
+            module.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -148,7 +158,7 @@ def conv(
     stack = [
         module
         for fan_in, fan_out in pairwise(sizes)
-        for module in (nn.Conv2d(fan_in, fan_out, kernel_size, padding=kernel_size // 2), activation())
+        for module in (nn.Conv2d(fan_in, fan_out, kernel_size, padding=kernel_size // 2), _layer("conv", activation))
     ]
     return nn.Sequential(*stack[:-1])
 
@@ -215,7 +225,7 @@ def sequence(
         A module from (..., n, in_features) to (..., n, out_features).
 
     Raises:
-        ValueError: if a size is below 1 or ``heads`` does not divide ``width``.
+        ValueError: if a size is no whole number of at least 1, or ``heads`` does not divide ``width``.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -227,6 +237,8 @@ def sequence(
     )
     if width % heads:
         raise ValueError(f"sequence: heads must divide width, got heads={heads} and width={width}")
+    if not isinstance(positions, bool):
+        raise ValueError(f"sequence: positions must be True or False, got {positions!r}")
     blocks = [SelfAttention(width, heads) for _ in range(layers)]
     entry = [nn.Linear(in_features, width), *([Positions()] if positions else [])]
     return nn.Sequential(*entry, *blocks, nn.LayerNorm(width), nn.Linear(width, out_features))
@@ -234,5 +246,18 @@ def sequence(
 
 def _check_sizes(name: str, **sizes: int) -> None:
     for argument, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, Integral):
+            raise ValueError(f"{name}: {argument} must be a whole number, got {size!r}; write it as an int")
         if size < 1:
             raise ValueError(f"{name}: {argument} must be at least 1, got {size}")
+
+
+def _layer(name: str, activation: Activation) -> nn.Module:
+    """One activation from its factory."""
+    made = activation() if callable(activation) and not isinstance(activation, nn.Module) else activation
+    if isinstance(activation, nn.Module) or not isinstance(made, nn.Module):
+        raise ValueError(
+            f"{name}: activation must make a new module at each call, got {activation!r}; "
+            "give the class, such as nn.Tanh, or a lambda"
+        )
+    return made

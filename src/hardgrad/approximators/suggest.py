@@ -6,9 +6,11 @@ follows. Every call of the function gets the same random state, so a sampler is 
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,12 +27,12 @@ class Suggested(nn.Sequential):
     """An approximator that says why it was picked.
 
     Args:
-        network: the approximator.
+        modules: the approximator's, as ``nn.Sequential`` takes them.
         reason: one sentence, shown by ``print``.
     """
 
-    def __init__(self, network: nn.Sequential, reason: str) -> None:
-        super().__init__(*network)
+    def __init__(self, *modules: Any, reason: str = "a part of one that was suggested") -> None:
+        super().__init__(*modules)
         self.reason = reason
 
     def extra_repr(self) -> str:
@@ -41,15 +43,17 @@ def suggest(hard: Callable[[Tensor], Tensor], example: Tensor) -> Suggested:
     """Return a network that fits a hard function, picked from its shapes and from probing it.
 
     Args:
-        hard: any callable ``Tensor -> Tensor``; it is called some twenty times at most, without gradient.
-        example: a batch as the layer will see it, shape (B, *) and a floating dtype. Varied values probe better than
-            zeros.
+        hard: any callable ``Tensor -> Tensor``; it is called some twenty times at most, without gradient, and a module
+            as a copy, so that it counts nothing. It may write into its input.
+        example: a batch as the layer will see it, shape (B, *), a floating dtype and no NaN. Varied values probe better
+            than zeros.
 
     Returns:
         An approximator; ``.reason`` and ``print`` tell what was seen and why this one.
 
     Raises:
-        ValueError: if the example is not a floating batch, or the function does not keep the batch dimension.
+        ValueError: if the example is not a floating batch of numbers, or the function does not return a tensor of its
+            batch dimension.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -58,19 +62,32 @@ def suggest(hard: Callable[[Tensor], Tensor], example: Tensor) -> Suggested:
         >>> hg.approximators.suggest(hg.hard.sort, torch.randn(4, 10))(torch.zeros(4, 10)).shape
         torch.Size([4, 10])
     """
-    if example.ndim < 2 or not example.is_floating_point() or example.numel() == 0:
-        raise ValueError(
-            f"suggest: example must be a floating batch of shape (B, ...), got shape {tuple(example.shape)} and "
-            f"{example.dtype}; add a batch dimension, or cast it"
-        )
-    probe = _Probe(hard, example.detach())
+    _check_example(example)
+    if not callable(hard):
+        raise ValueError(f"suggest: hard must be a callable Tensor -> Tensor, got {type(hard).__name__}")
+    probe = _Probe(copy.deepcopy(hard) if isinstance(hard, nn.Module) else hard, example.detach())
+    if not isinstance(probe.output, Tensor):
+        raise ValueError(f"suggest: hard must return a tensor, got {type(probe.output).__name__}")
     if probe.output.ndim == 0 or probe.output.shape[0] != example.shape[0]:
         raise ValueError(
             f"suggest: hard must keep the batch (first) dimension, got input {tuple(example.shape)} and output "
             f"{tuple(probe.output.shape)}; apply it per sample"
         )
     network, reason = _pick(probe)
-    return Suggested(network, reason).to(device=example.device, dtype=example.dtype)
+    return Suggested(*network, reason=reason).to(device=example.device, dtype=example.dtype)
+
+
+def _check_example(example: Tensor) -> None:
+    if not isinstance(example, Tensor):
+        raise ValueError(f"suggest: example must be a tensor, got {type(example).__name__}; use torch.as_tensor")
+    if example.ndim < 2 or not example.is_floating_point() or example.numel() == 0:
+        raise ValueError(
+            f"suggest: example must be a floating batch of shape (B, ...), got shape {tuple(example.shape)} and "
+            f"{example.dtype}; add a batch dimension, or cast it"
+        )
+    if example.is_meta or bool(example.isnan().any()):
+        what = "no numbers, on device meta" if example.is_meta else "NaN"
+        raise ValueError(f"suggest: example must hold numbers to probe with, got {what}; give a batch of real ones")
 
 
 @dataclass
@@ -86,7 +103,9 @@ class _Probe:
         devices = [x.device] if x.is_cuda else []
         with torch.no_grad(), torch.random.fork_rng(devices):
             torch.manual_seed(seed)
-            return self.hard(x)
+            # A copy each way: the function may write into its input, and keep its output for the next call.
+            output = self.hard(x.clone())
+            return output.clone() if isinstance(output, Tensor) else output
 
     def moved(self, mask: Tensor) -> Tensor:
         """Which outputs move, in several tries, when the entries under ``mask`` are replaced by others like them.

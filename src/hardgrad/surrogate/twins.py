@@ -1,4 +1,4 @@
-"""Soft twins for one hard step: surrogate derivatives used with ``straight_through``.
+"""Soft twins for one hard step: surrogate derivatives used with ``straight_through``, made so that they pickle.
 
 Each returns a smooth or clipped function that rises by about as much as a unit step or a sign does around ``centre``.
 ``slope`` is the steepness there: large is faithful and vanishes elsewhere, small reaches far and is more biased.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -23,7 +25,7 @@ def clipped(low: float = -1.0, high: float = 1.0) -> SoftTwin:
         high: upper end, above ``low``.
 
     Raises:
-        ValueError: unless ``low < high``.
+        ValueError: unless ``low < high``; either may be infinite.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -34,9 +36,11 @@ def clipped(low: float = -1.0, high: float = 1.0) -> SoftTwin:
 
     Source: Courbariaux et al. 2016 (arXiv 1602.02830), equation 4.
     """
+    for name, end in (("low", low), ("high", high)):
+        _check_number("clipped", name, end)
     if not low < high:
         raise ValueError(f"clipped: low must be below high, got low={low} and high={high}; swap them")
-    return lambda x: x.clamp(low, high)
+    return partial(_clipped, low=low, high=high)
 
 
 def sigmoid(slope: float = 1.0, centre: float = 0.0) -> SoftTwin:
@@ -47,12 +51,12 @@ def sigmoid(slope: float = 1.0, centre: float = 0.0) -> SoftTwin:
         centre: the threshold of the step.
 
     Raises:
-        ValueError: unless ``slope > 0``.
+        ValueError: unless ``slope > 0`` and both are finite.
 
     Source: Zenke and Ganguli 2018 (arXiv 1705.11146) for the family; the sigmoid's own derivative.
     """
-    _check_slope("sigmoid", slope)
-    return lambda x: torch.sigmoid(slope * (x - centre))
+    _check("sigmoid", slope, centre)
+    return partial(_sigmoid, slope=slope, centre=centre)
 
 
 def tanh(slope: float = 1.0, centre: float = 0.0) -> SoftTwin:
@@ -63,10 +67,10 @@ def tanh(slope: float = 1.0, centre: float = 0.0) -> SoftTwin:
         centre: where the sign changes.
 
     Raises:
-        ValueError: unless ``slope > 0``.
+        ValueError: unless ``slope > 0`` and both are finite.
     """
-    _check_slope("tanh", slope)
-    return lambda x: torch.tanh(slope * (x - centre))
+    _check("tanh", slope, centre)
+    return partial(_tanh, slope=slope, centre=centre)
 
 
 def arctan(slope: float = 1.0, centre: float = 0.0) -> SoftTwin:
@@ -79,14 +83,41 @@ def arctan(slope: float = 1.0, centre: float = 0.0) -> SoftTwin:
         centre: the threshold of the step.
 
     Raises:
-        ValueError: unless ``slope > 0``.
+        ValueError: unless ``slope > 0`` and both are finite.
 
     Source: Fang et al. 2021 (arXiv 2007.05785), the surrogate of its section 3.
     """
-    _check_slope("arctan", slope)
-    return lambda x: torch.atan(0.5 * math.pi * slope * (x - centre)) / math.pi + 0.5
+    _check("arctan", slope, centre)
+    return partial(_arctan, slope=slope, centre=centre)
 
 
-def _check_slope(name: str, slope: float) -> None:
-    if not slope > 0:
-        raise ValueError(f"{name}: slope must be above 0, got {slope}; its sign is that of the step it stands for")
+def _clipped(x: Tensor, low: float, high: float) -> Tensor:
+    return x.clamp(low, high)
+
+
+def _sigmoid(x: Tensor, slope: float, centre: float) -> Tensor:
+    return torch.sigmoid(slope * (x - centre))
+
+
+def _tanh(x: Tensor, slope: float, centre: float) -> Tensor:
+    return torch.tanh(slope * (x - centre))
+
+
+def _arctan(x: Tensor, slope: float, centre: float) -> Tensor:
+    return torch.atan(0.5 * math.pi * slope * (x - centre)) / math.pi + 0.5
+
+
+def _check(twin: str, slope: float, centre: float) -> None:
+    for name, given in (("slope", slope), ("centre", centre)):
+        _check_number(twin, name, given)
+    if not 0 < slope < math.inf:
+        raise ValueError(
+            f"{twin}: slope must be above 0, got {slope}; a finite number, the steepness of the step it stands for"
+        )
+    if not math.isfinite(centre):
+        raise ValueError(f"{twin}: centre must be finite, got {centre}; it is where the step is")
+
+
+def _check_number(twin: str, name: str, given: float) -> None:
+    if isinstance(given, bool) or not isinstance(given, Real):
+        raise ValueError(f"{twin}: {name} must be a number, got {type(given).__name__}; give a float")

@@ -1,0 +1,53 @@
+"""How well a network imitates: the squared error that it learns from, and what a user is told of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from hardgrad._torch_state import in_compiled_transform
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    r"""How well a bridge imitated its hard function on the last training batch.
+
+    Args:
+        relative_error: :math:`\lVert \text{approximation} - \text{hard}(x) \rVert / \lVert \text{hard}(x) \rVert`;
+            0 is a perfect imitation, 1 is what a constant zero would score.
+        gradient_norm: norm of the gradient lent to the layer's input. None before the first backward, and where the
+            layer is compiled or runs under ``torch.func``, or the gradients are batched.
+    """
+
+    relative_error: float
+    gradient_norm: float | None
+
+
+class _SquaredNorm(torch.autograd.Function):
+    """Sum of squares. A layer's output fits no cache, and torch's own ways write it out once or twice more."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        norm: Tensor = torch.linalg.vector_norm(x)
+        return norm.square()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        (x,) = ctx.saved_tensors
+        return cast(Tensor, x * (2 * grad))
+
+
+def squared_norm(x: Tensor) -> Tensor:
+    """Return the sum of squares of a tensor of any shape, shape ()."""
+    if in_compiled_transform():  # torch would differentiate the norm, which has no derivative at 0
+        return x.square().sum()
+    return cast(Tensor, cast(Any, _SquaredNorm).apply(x))

@@ -1,0 +1,115 @@
+"""A hard function as a layer, and what every layer of one shares: its value, its rules and its words."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from hardgrad._torch_state import exporting, hides_requires_grad
+from hardgrad.no_gradient import no_gradient
+from hardgrad.user_code import TensorFunction, name_of, value_of
+
+Callee = TypeVar("Callee")
+
+
+class HardLayer(nn.Module):
+    """A hard function alone: what ``strip`` leaves of a bridge. No gradient passes, and a backward is told so.
+
+    Args:
+        hard: any callable ``Tensor -> Tensor``.
+    """
+
+    word = "HardLayer"
+
+    def __init__(self, hard: TensorFunction) -> None:
+        super().__init__()
+        self.hard = check_callable(self.word, "hard", hard)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._hard_alone(x)
+
+    def _lends(self, x: Tensor) -> bool:
+        """Whether a gradient may be asked for that this layer lends."""
+        return False
+
+    def _hard_alone(self, x: Tensor) -> Tensor:
+        value = self._value(x)
+        if exporting() or not torch.is_grad_enabled():
+            return value
+        return no_gradient(value, x, self, self._why_no_gradient)
+
+    def _value(self, x: Tensor) -> Tensor:
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            got = x.dtype if isinstance(x, Tensor) else type(x).__name__
+            raise ValueError(f"{self._label()}: the input must be floating point, got {got}; cast it first")
+        value = value_of(self.hard, x)
+        if not isinstance(value, Tensor):
+            raise ValueError(f"{self._label()}: hard must return a tensor, got {type(value).__name__}")
+        self._check_value(x, value)
+        return value
+
+    def _check_value(self, x: Tensor, value: Tensor) -> None:
+        if not value.is_floating_point():
+            raise ValueError(
+                f"{self._label()}: hard must return a floating dtype, got {value.dtype}; end it with .to(x.dtype)"
+            )
+        if value.device != x.device:
+            raise ValueError(
+                f"{self._label()}: hard must stay on the input's device {x.device}, got {value.device}; "
+                "end it with .to(x.device)"
+            )
+
+    def _why_no_gradient(self) -> str:
+        return (
+            f"{self._label()}: no gradient passes through a hard function alone, so the layers before it get zeros; "
+            "train the model that was given to strip, whose bridges lend one"
+        )
+
+    def _label(self) -> str:
+        return f"{self.word}({name_of(self.hard)})"
+
+    def extra_repr(self) -> str:
+        return f"hard={name_of(self.hard)}"
+
+
+class LendingLayer(HardLayer):
+    """A hard function as a layer that lends it a gradient in training, and in evaluation if it was asked to.
+
+    Args:
+        hard: any callable ``Tensor -> Tensor``.
+        differentiable_in_eval: lend the gradient in ``eval()`` too.
+    """
+
+    def __init__(self, hard: TensorFunction, *, differentiable_in_eval: bool) -> None:
+        super().__init__(hard)
+        self.differentiable_in_eval = check_flag(self.word, "differentiable_in_eval", differentiable_in_eval)
+
+    def _lends(self, x: Tensor) -> bool:
+        if self.training or not self.differentiable_in_eval:
+            return self.training and torch.is_grad_enabled()
+        return torch.is_grad_enabled() and (x.requires_grad or hides_requires_grad())
+
+    def _why_no_gradient(self) -> str:
+        return (
+            f"{self._label()}: in eval() no gradient passes through this layer, so the layers before it get zeros; "
+            "differentiable_in_eval=True lends its surrogate gradient there too, .train() as in training"
+        )
+
+
+def check_callable(layer: str, argument: str, given: Callee) -> Callee:
+    """Return what was given for a function, or raise a ``ValueError`` that names layer and argument."""
+    if not callable(given):
+        raise ValueError(
+            f"{layer}: {argument} must be a callable on tensors, got {type(given).__name__}; "
+            "give a function, a lambda or an nn.Module"
+        )
+    return given
+
+
+def check_flag(layer: str, argument: str, given: bool) -> bool:
+    """Return what was given for a switch, or raise a ``ValueError`` that names layer and argument."""
+    if not isinstance(given, bool):
+        raise ValueError(f"{layer}: {argument} must be True or False, got {given!r}")
+    return given

@@ -1,0 +1,120 @@
+"""A value that passes no gradient on, and says so as soon as somebody asks for one."""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from hardgrad._torch_state import compiling, differentiates, hides_requires_grad, in_transform, runs_while_tracing
+
+_told: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+_told_compiled: set[str] = set()
+
+
+class _Silent(torch.autograd.Function):
+    """The value as it is; a backward, or a forward derivative, gets zeros and the layer's sentence."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(value: Tensor, x: Tensor, layer: nn.Module, sentence: Callable[[], str], copy: bool) -> Tensor:
+        return value.clone() if copy else value
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        value, x, ctx.layer, ctx.sentence, copy = inputs
+        ctx.shape, ctx.dtype, ctx.device = x.shape, x.dtype, x.device
+        if not copy:
+            ctx.mark_dirty(value)  # so that autograd takes the value itself for the output, not a view of it
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        _tell(ctx.layer, ctx.sentence)
+        return None, torch.zeros(ctx.shape, dtype=ctx.dtype, device=ctx.device), None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        _tell(ctx.layer, ctx.sentence)
+        return torch.zeros_like(tangent)
+
+
+class _SilentCompiled(torch.autograd.Function):
+    """The same for compiled code, whose backward calls Python through an operator alone."""
+
+    @staticmethod
+    def forward(value: Tensor, x: Tensor, sentence: str) -> Tensor:
+        return value.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, str], output: Tensor) -> None:
+        _, x, ctx.sentence = inputs
+        ctx.shape = x.shape
+        ctx.dtype = x.dtype
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        zeros = torch.ops.hardgrad.zeros_and_a_word(grad, list(ctx.shape), ctx.sentence)
+        return None, zeros.to(ctx.dtype), None
+
+
+def _zeros_and_a_word(grad: Tensor, shape: list[int], sentence: str) -> Tensor:
+    _tell_compiled(sentence)
+    return grad.new_zeros(shape)
+
+
+def _zeros(grad: Tensor, shape: list[int], sentence: str) -> Tensor:
+    return grad.new_zeros(shape)
+
+
+# By hand: torch.library.custom_op would import sympy and NumPy along with this.
+_library = torch.library.Library("hardgrad", "DEF")
+_library.define("zeros_and_a_word(Tensor grad, SymInt[] shape, str sentence) -> Tensor")
+_library.impl("zeros_and_a_word", _zeros_and_a_word, "CompositeExplicitAutograd")
+torch.library.register_fake("hardgrad::zeros_and_a_word", _zeros, lib=_library)
+
+
+def no_gradient(value: Tensor, x: Tensor, layer: nn.Module, sentence: Callable[[], str]) -> Tensor:
+    """Return ``value``; a gradient asked for through it is zero, and a warning says so, once a layer.
+
+    Nothing is said where nobody asks: a loop that never calls a backward hears nothing. Under ``torch.compile`` the
+    sentence is said once for all layers that it fits; where a ``torch.func`` derivative is compiled as a whole, when it
+    is traced.
+
+    Args:
+        value: what the layer returns, in memory of its own and without a gradient.
+        x: the layer's input, which gets the zeros.
+        layer: whose sentence it is.
+        sentence: gives the words, which name the layer and the cure.
+    """
+    if compiling():
+        if in_transform():  # torch drops a Function's backward here, and differentiates its forward: zero
+            _tell_of_a_derivative(sentence())
+            return value
+        return cast(Tensor, cast(Any, _SilentCompiled).apply(value, x, sentence()))
+    if not (x.requires_grad or hides_requires_grad()):
+        return value
+    return cast(Tensor, cast(Any, _Silent).apply(value, x, layer, sentence, in_transform()))
+
+
+def _tell(layer: nn.Module, sentence: Callable[[], str]) -> None:
+    if layer not in _told:
+        _told.add(layer)
+        warnings.warn(sentence(), UserWarning, stacklevel=2)
+
+
+def _tell_compiled(sentence: str) -> None:
+    if sentence not in _told_compiled:
+        _told_compiled.add(sentence)
+        warnings.warn(sentence, UserWarning, stacklevel=2)
+
+
+@runs_while_tracing
+def _tell_of_a_derivative(sentence: str) -> int:
+    if differentiates():
+        _tell_compiled(sentence)
+    return 0
