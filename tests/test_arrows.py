@@ -19,7 +19,7 @@ MAY_IMPORT: dict[str, list[str]] = {
     "hardgrad.hard": [STATE],
     "hardgrad.graft": [STATE],
     "hardgrad.penalty": [STATE],
-    "hardgrad.two_track": [STATE],
+    "hardgrad.two_track": [STATE, "hardgrad.penalty"],
     "hardgrad.approximators": [STATE],
     "hardgrad.bridge": LEVEL_0,
     "hardgrad.surrogate": LEVEL_0,

@@ -1,0 +1,90 @@
+"""Any module, run once: its graph is the penalty's, and the task differentiates that graph in its own backward.
+
+The task's gradient must reach the input and no weight, at any order of derivative. ``_Reach`` is a node whose backward
+asks autograd for the gradient at given places of another graph and hands it on to given tensors; if that gradient is to
+be differentiated too, it becomes such a node itself. So weights are out of reach whoever holds them: registered, shared
+with the model, or kept in a closure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+
+from hardgrad.two_track.plain import may_write
+
+
+class _Entry(torch.autograd.Function):
+    """The input of the run: a place to differentiate at that passes nothing on."""
+
+    @staticmethod
+    def forward(ctx: Any, leaf: Tensor, copy: bool) -> Tensor:
+        return leaf.clone() if copy else leaf.view_as(leaf)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return None, None
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """A graph that stays: its output, and the places where its gradient is asked for."""
+
+    output: Tensor
+    places: tuple[Tensor | GradientEdge, ...]
+
+    def pull(self, cotangent: Tensor, given: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
+        if not torch.is_grad_enabled():
+            return torch.autograd.grad(self.output, self.places, cotangent, retain_graph=True, allow_unused=True)
+        own = cotangent.detach().requires_grad_(cotangent.requires_grad)
+        pulled = torch.autograd.grad(self.output, self.places, own, create_graph=True, allow_unused=True)
+        places, given = self.places, given
+        if own.requires_grad:
+            places, given = (own, *places), (cotangent, *given)
+        return tuple(None if p is None else _reach(_Graph(p, places), given) for p in pulled)
+
+
+class _Reach(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(graph: _Graph, value: Tensor, *given: Tensor) -> Tensor:
+        return value.view_as(value)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        graph, _, *given = inputs
+        ctx.graph = graph
+        ctx.save_for_backward(*given)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Tensor | None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        given = ctx.saved_tensors
+        pulled = (None,) * len(given) if cotangent is None else ctx.graph.pull(cotangent, given)
+        return None, None, *pulled
+
+
+def _reach(graph: _Graph, given: tuple[Tensor, ...]) -> Tensor:
+    if not graph.output.requires_grad:
+        return graph.output
+    return cast(Tensor, _Reach.apply(graph, graph.output.detach(), *given))
+
+
+def one_run(module: nn.Module, lend: Tensor, learn: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both tracks through any module, called once, in eager code."""
+    copy = may_write(module)
+    if not lend.requires_grad:
+        output: Tensor = module(learn.clone() if copy else learn)
+        return output.detach(), output
+    if learn.requires_grad:
+        entry = learn.clone() if copy else learn.view_as(learn)
+    else:
+        entry = cast(Tensor, _Entry.apply(learn.detach().requires_grad_(), copy))
+    place = get_gradient_edge(entry)  # before the call, which may write into the tensor
+    output = module(entry)
+    return _reach(_Graph(output, (place,)), (lend,)), output
