@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from hardgrad.two_track.plain import may_write
+from hardgrad.two_track.plain import may_write, the_tensor
 
 
 class _Entry(torch.autograd.Function):
@@ -79,12 +79,12 @@ def one_run(module: nn.Module, lend: Tensor, learn: Tensor) -> tuple[Tensor, Ten
     """Return both tracks through any module, called once, in eager code."""
     copy = may_write(module)
     if not lend.requires_grad:
-        output: Tensor = module(learn.clone() if copy else learn)
+        output = the_tensor(module, module(learn.clone() if copy else learn))
         return output.detach(), output
     if learn.requires_grad:
         entry = learn.clone() if copy else learn.view_as(learn)
     else:
         entry = cast(Tensor, _Entry.apply(learn.detach().requires_grad_(), copy))
     place = get_gradient_edge(entry)  # before the call, which may write into the tensor
-    output = module(entry)
+    output = the_tensor(module, module(entry))
     return _reach(_Graph(output, (place,)), (lend,)), output

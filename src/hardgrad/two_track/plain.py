@@ -107,3 +107,17 @@ def is_repeatable(part: nn.Module) -> bool:
     noise = getattr(part, "dropout", 0)  # a rate in recurrent and attention layers, a module in a transformer's
     is_noisy = type(part).__module__ == "torch.nn.modules.dropout" or isinstance(part, nn.RReLU)
     return not (is_noisy or (isinstance(noise, float) and noise > 0))
+
+
+def the_tensor(module: nn.Module, output: object) -> Tensor:
+    """Return what an approximator gave.
+
+    Raises:
+        ValueError: if it is no tensor.
+    """
+    if not isinstance(output, Tensor):
+        raise ValueError(
+            f"approximator must return one tensor, got {type(output).__name__} from {type(module).__name__}; wrap it in "
+            "a module that returns the tensor meant, a recurrent layer's first output say"
+        )
+    return output

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from hardgrad._torch_state import compiling, constant_in_graph
 from hardgrad.penalty import unheard
-from hardgrad.two_track.plain import is_repeatable, may_write
+from hardgrad.two_track.plain import is_repeatable, may_write, the_tensor
 
 
 def two_runs(module: nn.Module, lend: Tensor, learn: Tensor) -> tuple[Tensor, Tensor]:
@@ -27,10 +27,10 @@ def two_runs(module: nn.Module, lend: Tensor, learn: Tensor) -> tuple[Tensor, Te
     frozen |= {name: b.clone() for name, b in module.named_buffers()}
     draws = None if compiling() else _Draws(module, learn.device)
     with unheard():
-        lent: Tensor = torch.func.functional_call(module, frozen, (lend,))
+        lent = the_tensor(module, torch.func.functional_call(module, frozen, (lend,)))
     if draws is not None:
         draws.rewind()
-    return lent, module(learn)
+    return lent, the_tensor(module, module(learn))
 
 
 class _Draws:
