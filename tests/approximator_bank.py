@@ -65,8 +65,23 @@ def _same_twice(layer: nn.Module) -> nn.Sequential:
 
 
 _ACTIVATIONS = [
-    *("CELU ELU GELU Hardshrink Hardsigmoid Hardswish Hardtanh Identity LeakyReLU LogSigmoid Mish PReLU ReLU ReLU6").split(),
-    *("RReLU SELU SiLU Sigmoid Softplus Softshrink Softsign Tanh Tanhshrink").split(),
+    *[
+        "CELU",
+        "ELU",
+        "GELU",
+        "Hardshrink",
+        "Hardsigmoid",
+        "Hardswish",
+        "Hardtanh",
+        "Identity",
+        "LeakyReLU",
+        "LogSigmoid",
+        "Mish",
+        "PReLU",
+        "ReLU",
+        "ReLU6",
+    ],
+    *["RReLU", "SELU", "SiLU", "Sigmoid", "Softplus", "Softshrink", "Softsign", "Tanh", "Tanhshrink"],
 ]
 _LAYERS: dict[str, Entry] = {name: Entry(lambda k=name: _same_twice(getattr(nn, k)())) for name in _ACTIVATIONS}
 _LAYERS |= {

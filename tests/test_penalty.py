@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -460,7 +461,7 @@ def test_replicas_of_a_layer_are_one_in_the_bag() -> None:
     found, expected = [], []
     for bag_of in (lambda: hg.penalties(), lambda: hg.penalties(model)):
         with bag_of() as bag:
-            threads = [in_a_thread(lambda r=_replica_of(model), rows=rows: r(rows)) for rows in x.chunk(2)]
+            threads = [in_a_thread(partial(_replica_of(model), rows)) for rows in x.chunk(2)]
             for thread in threads:
                 thread.join()
         found.append({name: penalty.item() for name, penalty in bag})
@@ -496,7 +497,11 @@ def test_a_sum_is_of_the_widest_precision() -> None:
 
 
 def test_two_models_that_use_one_name_keep_both() -> None:
-    first, second, x = nn.Sequential(nn.Linear(4, 4), bridge()), nn.Sequential(nn.Linear(4, 4), bridge()), torch.randn(3, 4)
+    first, second, x = (
+        nn.Sequential(nn.Linear(4, 4), bridge()),
+        nn.Sequential(nn.Linear(4, 4), bridge()),
+        torch.randn(3, 4),
+    )
     with hg.penalties() as bag:
         second(first(x))
     assert [name for name, _ in bag] == ["1", "1_1"]

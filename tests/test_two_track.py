@@ -39,6 +39,7 @@ def test_both_tracks_are_plain_autograds(name: str) -> None:
     ],
 )
 def test_compiled_tracks_are_plain_autograds(name: str, backend: str, breaks: bool) -> None:
+    torch.compiler.reset()
     assert differences(ours(BANK[name], compiled(backend), breaks), plain(BANK[name]), 1e-6) == []
 
 
@@ -193,6 +194,15 @@ def test_inside_an_activation_checkpoint(name: str, reentrant: bool) -> None:
         torch.testing.assert_close(a, b)
 
 
+def test_the_learning_track_may_be_written_into() -> None:
+    network, x = build(BANK["LayerNorm"])
+    leaf = x.clone().requires_grad_()
+    lend, learn = two_tracks(network, leaf, x)
+    learn.mul_(3)
+    (expected,) = torch.autograd.grad((network(leaf) * torch.ones_like(x)).sum(), leaf)
+    torch.testing.assert_close(torch.autograd.grad(lend.sum(), leaf)[0], expected)
+
+
 def test_hooks_on_the_input_fire_once_for_any_module() -> None:
     for approximator in (between(nn.Tanh()), between(nn.LayerNorm(4))):
         x, seen = torch.randn(6, 4, requires_grad=True), []
@@ -242,7 +252,7 @@ def test_a_users_module_without_noise_stays_in_the_graph() -> None:
 @pytest.mark.parametrize("noisy", [Apply(lambda x: x + torch.randn_like(x)), Counting(), nn.RReLU()])
 def test_a_module_that_may_run_once_alone_says_so_under_fullgraph(noisy: nn.Module) -> None:
     run = _compiled_loss(between(noisy))
-    with pytest.raises(torch._dynamo.exc.Unsupported, match="draws random numbers or changes itself.*fullgraph"):
+    with pytest.raises(torch._dynamo.exc.Unsupported, match=r"draws random numbers or changes itself.*fullgraph"):
         run(torch.randn(3, 4, requires_grad=True))
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -51,7 +52,7 @@ def pass_reaches(node: Any) -> bool:
 
 
 def use_of_weight(weight: Tensor) -> Literal["trains", "asks", "none"]:
-    """What the backward that runs in this thread does with a leaf: add to its ``grad``, return its gradient, nothing."""
+    """What the backward that runs here does with a leaf: add to its ``grad``, return its gradient, or nothing."""
     if not (weight.requires_grad and weight.is_leaf):
         return "none"
     try:
@@ -67,7 +68,7 @@ def hides_requires_grad() -> bool:
 
 def has_global_module_hooks() -> bool:
     """Whether a hook is registered for the calls of all modules."""
-    return torch.nn.modules.module._has_any_global_hook()
+    return bool(torch.nn.modules.module._has_any_global_hook())
 
 
 def is_compiled_module(module: nn.Module) -> bool:
@@ -77,8 +78,8 @@ def is_compiled_module(module: nn.Module) -> bool:
 
 # While torch.compile traces
 
-# torch.compiler's own decorators import torch._dynamo, which takes 2 s: too long for ``import hardgrad``. So Functions and
-# functions are noted here, and torch is told while it traces, when it is loaded anyway.
+# torch.compiler's own decorators import torch._dynamo, which takes 2 s: too long for ``import hardgrad``. So what they
+# are for is noted here, and torch is told while it traces, when that is loaded anyway.
 _whole: list[type[torch.autograd.Function]] = []
 _outside: dict[Callable[..., Any], Callable[..., Any]] = {}
 
@@ -117,9 +118,15 @@ def _allow_whole() -> bool:
 
 
 def run_outside_graph(function: Callable[..., Anything], reason: str, *arguments: object) -> Anything:
-    """Call a function in eager code; the graph that is traced breaks here, or with ``fullgraph`` says the reason."""
-    _disable_in_graph(function, reason)
-    return _outside[function](*arguments)  # type: ignore
+    """Call a function that ``torch.compile`` must not look into.
+
+    A graph that is traced breaks here, or with ``fullgraph`` says the reason. In eager code it is no different: after a
+    break elsewhere torch may run a function in eager code, and compile the functions that this calls.
+    """
+    if compiling() or "torch._dynamo" in sys.modules:
+        _disable_in_graph(function, reason)
+        return cast("Anything", _outside[function](*arguments))
+    return function(*arguments)
 
 
 @constant_in_graph

@@ -220,8 +220,8 @@ class Penalties:
         for module, penalty in list(self._items):
             key = (self._names.get(module) or module) if getattr(module, "_is_replica", False) else module
             if key in sums:
-                module, before = sums[key]  # noqa: PLW2901
-                penalty = before + penalty.to(before.device)  # noqa: PLW2901
+                module, before = sums[key]
+                penalty = before + penalty.to(before.device)
             sums[key] = module, penalty
         return sums
 

@@ -8,16 +8,16 @@ there are three ways, and the first that is certain to be the same network on bo
 1. **Walked** (``linear.py``, ``plain.py``): an ``nn.Sequential`` of exactly ``nn.Linear``, activations, shapes and
    dropout. A linear layer's product is computed once and handed out twice, an activation runs twice, a dropout mask is
    drawn once for both. Least work: one forward, one product for the task, one for the penalty. Works everywhere.
-2. **Run once** (``one_run.py``): any module, in eager code. Its graph is the penalty's; the task differentiates that
+2. **Run once** (``once.py``): any module, in eager code. Its graph is the penalty's; the task differentiates that
    graph inside its own backward. One call, so one draw of noise, one count in a buffer, one call of a hook.
-3. **Run twice** (``two_runs.py``): where a backward may not differentiate, under ``torch.compile`` and ``torch.func``:
+3. **Run twice** (``twice.py``): where a backward may not differentiate, under ``torch.compile`` and ``torch.func``:
    once with frozen weights. Under ``torch.compile`` only if two calls are seen to be alike; a module that draws numbers
    or changes itself leaves the graph instead and is run once.
 
-Tried and left: running twice everywhere with the random state put back (a module that counts its calls, or holds weights
-it did not register, is two networks then); ``vmap`` over a stack of frozen and live weights (``randomness="same"`` draws
-once, but no module with a data-dependent branch, a running average or a recurrent layer goes through); recording random
-functions by a mode (nothing tells of those inside fused attention or recurrent kernels).
+Tried and left: running twice everywhere with the random state put back (a module that counts its calls, or holds
+weights it did not register, is two networks then); ``vmap`` over a stack of frozen and live weights
+(``randomness="same"`` draws once, but no module with a data-dependent branch, a running average or a recurrent layer
+goes through); recording random functions by a mode (nothing tells of those inside fused attention or recurrent layers).
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from hardgrad._torch_state import compiling, in_transform, prepare_transform, run_outside_graph
-from hardgrad.two_track.one_run import one_run
+from hardgrad.two_track.once import one_run
 from hardgrad.two_track.plain import children, has_compiled_part, is_known, is_plain, walk_known
-from hardgrad.two_track.two_runs import runs_alike, two_runs
+from hardgrad.two_track.twice import runs_alike, two_runs
 
 
 def two_tracks(module: nn.Module, lend: Tensor, learn: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,7 +46,7 @@ def two_tracks(module: nn.Module, lend: Tensor, learn: Tensor) -> tuple[Tensor, 
     if is_known(module):
         return walk_known(module, lend, learn)
     if not (compiling() or in_transform()):
-        return _in_eager(module, lend, learn)
+        return run_outside_graph(_in_eager, _LEAVES, module, lend, learn)
     if is_plain(module, nn.Sequential):
         for child in children(module):
             lend, learn = two_tracks(child, lend, learn)

@@ -18,8 +18,8 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(lend: Tensor, learn: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
         y = F.linear(lend, weight, bias)
-        # When two outputs that share memory leave one compiled graph (a print follows, say), AOTAutograd makes the second
-        # anew as a view of the first, and their gradients run into each other.
+        # When two outputs that share memory leave one compiled graph (a print follows, say), AOTAutograd makes the
+        # second anew as a view of the first, and their gradients run into each other.
         return y, y.clone() if compiling() else y.view_as(y)
 
     @staticmethod
@@ -56,4 +56,4 @@ def linear(layer: nn.Linear, lend: Tensor, learn: Tensor) -> tuple[Tensor, Tenso
         # own rule, it leaves double precision as it is.
         dtype = torch.get_autocast_dtype(kind)
         operands = [t if t is None or t.dtype == torch.float64 else t.to(dtype) for t in operands]
-    return cast("tuple[Tensor, Tensor]", _Linear.apply(*operands))
+    return cast("tuple[Tensor, Tensor]", cast(Any, _Linear).apply(*operands))

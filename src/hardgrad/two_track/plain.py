@@ -20,7 +20,9 @@ _ACTIVATIONS = (
 )
 # Their output is the input times a mask that does not depend on it.
 _MASKS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
-_KNOWN = {kind: kind.forward for kind in (nn.Linear, nn.Sequential, *_SHAPES, *_ACTIVATIONS, *_MASKS)}
+_KNOWN: dict[type[nn.Module], object] = {
+    kind: kind.forward for kind in (nn.Linear, nn.Sequential, *_SHAPES, *_ACTIVATIONS, *_MASKS)
+}
 # Shapes of the project's own, by where they live: rooms of one level do not import each other.
 _OWN = "hardgrad.approximators.networks"
 _OWN_SHAPES = ("Unsqueeze", "Squeeze", "Reshape", "Positions")
@@ -117,7 +119,7 @@ def the_tensor(module: nn.Module, output: object) -> Tensor:
     """
     if not isinstance(output, Tensor):
         raise ValueError(
-            f"approximator must return one tensor, got {type(output).__name__} from {type(module).__name__}; wrap it in "
-            "a module that returns the tensor meant, a recurrent layer's first output say"
+            f"approximator must return one tensor, got {type(output).__name__} from {type(module).__name__}; wrap it "
+            "in a module that returns the tensor meant, a recurrent layer's first output say"
         )
     return output

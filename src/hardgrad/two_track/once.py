@@ -32,20 +32,24 @@ class _Entry(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class _Graph:
-    """A graph that stays: its output, and the places where its gradient is asked for."""
+    """A graph that stays: where its output is, and where its gradient is asked for.
 
-    output: Tensor
-    places: tuple[Tensor | GradientEdge, ...]
+    Places in the graph and not tensors: whoever holds a tensor of it may write into that, which puts it elsewhere.
+    """
+
+    output: GradientEdge
+    places: tuple[GradientEdge, ...]
 
     def pull(self, cotangent: Tensor, given: tuple[Tensor, ...]) -> tuple[Tensor | None, ...]:
-        if not torch.is_grad_enabled():
-            return torch.autograd.grad(self.output, self.places, cotangent, retain_graph=True, allow_unused=True)
-        own = cotangent.detach().requires_grad_(cotangent.requires_grad)
-        pulled = torch.autograd.grad(self.output, self.places, own, create_graph=True, allow_unused=True)
-        places, given = self.places, given
+        again = torch.is_grad_enabled()
+        own = cotangent.detach().requires_grad_() if again and cotangent.requires_grad else cotangent
+        pulled = torch.autograd.grad(
+            [self.output], self.places, [own], retain_graph=True, create_graph=again, allow_unused=True
+        )
+        places = self.places
         if own.requires_grad:
-            places, given = (own, *places), (cotangent, *given)
-        return tuple(None if p is None else _reach(_Graph(p, places), given) for p in pulled)
+            places, given = (get_gradient_edge(own), *places), (cotangent, *given)
+        return tuple(None if p is None else _reach(p, places, given) for p in pulled)
 
 
 class _Reach(torch.autograd.Function):
@@ -53,7 +57,7 @@ class _Reach(torch.autograd.Function):
 
     @staticmethod
     def forward(graph: _Graph, value: Tensor, *given: Tensor) -> Tensor:
-        return value.view_as(value)
+        return value.data  # no view, so that the other holder of this memory may write into it
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -69,10 +73,12 @@ class _Reach(torch.autograd.Function):
         return None, None, *pulled
 
 
-def _reach(graph: _Graph, given: tuple[Tensor, ...]) -> Tensor:
-    if not graph.output.requires_grad:
-        return graph.output
-    return cast(Tensor, _Reach.apply(graph, graph.output.detach(), *given))
+def _reach(output: Tensor, places: tuple[GradientEdge, ...], given: tuple[Tensor, ...]) -> Tensor:
+    """Return an output as it is; its gradient at some places goes to the tensors given, and nowhere else."""
+    if not output.requires_grad:
+        return output
+    reached: Tensor = cast(Any, _Reach).apply(_Graph(get_gradient_edge(output), places), output.detach(), *given)
+    return reached
 
 
 def one_run(module: nn.Module, lend: Tensor, learn: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,7 +90,7 @@ def one_run(module: nn.Module, lend: Tensor, learn: Tensor) -> tuple[Tensor, Ten
     if learn.requires_grad:
         entry = learn.clone() if copy else learn.view_as(learn)
     else:
-        entry = cast(Tensor, _Entry.apply(learn.detach().requires_grad_(), copy))
+        entry = cast(Any, _Entry).apply(learn.detach().requires_grad_(), copy)
     place = get_gradient_edge(entry)  # before the call, which may write into the tensor
     output = the_tensor(module, module(entry))
-    return _reach(_Graph(output, (place,)), (lend,)), output
+    return _reach(output, (place,), (lend,)), output

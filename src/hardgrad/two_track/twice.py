@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -80,10 +80,12 @@ def _is_alike_on_trial(module: nn.Module, shape: tuple[int, ...], dtype: torch.d
         with torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"), unheard():
             first, second, x = copy.deepcopy(module), copy.deepcopy(module), torch.randn(shape, device=device).to(dtype)
             before = [dict(vars(part)) for part in first.modules()]
-            with torch.enable_grad(), _Listen() as listen:
+            with torch.enable_grad(), cast(Any, _Listen)() as listen:
                 outputs = [trial(x.clone()).nan_to_num() for trial in (first, second)]
             after = [vars(part) for part in first.modules()]
-            kept = all(now[key] is value for now, then in zip(after, before, strict=True) for key, value in then.items())
+            kept = all(
+                now[key] is value for now, then in zip(after, before, strict=True) for key, value in then.items()
+            )
             return kept and not listen.heard and torch.equal(*outputs)
     except Exception:  # whatever a user's module raises: it is run as it is then, once
         return False
