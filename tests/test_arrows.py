@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, list[str]] = {
     "hardgrad.hard": BELOW,
     "hardgrad.graft": BELOW,
     "hardgrad.penalty": BELOW,
-    "hardgrad.two_track": BELOW,
+    "hardgrad.two_track": [*BELOW, "hardgrad.penalty"],
     "hardgrad.approximators": BELOW,
     "hardgrad.user_code": BELOW,
     "hardgrad.no_gradient": BELOW,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
+from torch.autograd.graph import get_gradient_edge
 
-Function = TypeVar("Function", bound=Callable[..., int])
+Anything = TypeVar("Anything")
 
 
 def compiling() -> bool:
@@ -56,6 +58,21 @@ def graph_task() -> int:
     return torch._C._current_graph_task_id()
 
 
+def pass_reaches(node: Any) -> bool:
+    """Whether the backward that runs in this thread is going to run a node of its graph; None is no node."""
+    return node is not None and torch._C._will_engine_execute_node(node)
+
+
+def use_of_weight(weight: Tensor) -> Literal["trains", "asks", "none"]:
+    """What the backward that runs here does with a leaf: add to its ``grad``, return its gradient, or nothing."""
+    if not (weight.requires_grad and weight.is_leaf):
+        return "none"
+    try:
+        return "trains" if torch._C._will_engine_execute_node(get_gradient_edge(weight).node) else "none"
+    except RuntimeError:  # torch's answer for a leaf that ``torch.autograd.grad`` was asked for
+        return "asks"
+
+
 def hides_requires_grad() -> bool:
     """Whether a tensor may deny a gradient that will be asked for, as it does under vmap inside grad."""
     return compiling() or in_transform()
@@ -82,10 +99,71 @@ def holds_a_batch(tensor: torch.Tensor) -> bool:
     return bool(functorch.is_legacy_batchedtensor(tensor) or functorch.is_functorch_wrapped_tensor(tensor))
 
 
-def runs_while_tracing(function: Function) -> Function:
-    """Mark a function of constants to be called by ``torch.compile`` while it traces, its result a constant too.
+def has_global_module_hooks() -> bool:
+    """Whether a hook is registered for the calls of all modules."""
+    return bool(torch.nn.modules.module._has_any_global_hook())
 
-    This is ``torch.compiler.assume_constant_result``, which would import the whole compiler along.
-    """
-    vars(function)["_dynamo_marked_constant"] = True
+
+def is_compiled_module(module: nn.Module) -> bool:
+    """Whether ``torch.compile(module)`` gave this module, or ``module.compile()`` was called."""
+    return module._compiled_call_impl is not None or "_orig_mod" in module._modules
+
+
+# While torch.compile traces
+
+# torch.compiler's own decorators import torch._dynamo, which takes 2 s: too long for ``import hardgrad``. So what they
+# are for is noted here, and torch is told while it traces, when that is loaded anyway.
+_whole: list[type[torch.autograd.Function]] = []
+_outside: dict[Callable[..., Any], Callable[..., Any]] = {}
+
+
+def constant_in_graph(function: Anything) -> Anything:
+    """Let ``torch.compile`` call a function while it traces, and keep the answer: ``assume_constant_result``."""
+    marked: Any = function
+    marked._dynamo_marked_constant = True
     return function
+
+
+def whole_in_graph(function: type[Anything]) -> type[Anything]:
+    """Let a compiled ``torch.func`` transform take an ``autograd.Function`` as it is; see ``prepare_transform``."""
+    marked: Any = function
+    _whole.append(marked)
+    return function
+
+
+def prepare_transform() -> None:
+    """To be called before the ``apply`` of a Function that is ``whole_in_graph``.
+
+    In a compiled ``torch.func`` transform Dynamo traces a Function's backward only if it believes that an argument
+    requires a gradient, which it does not of the transform's own input, and it does not trace one under ``vmap`` at all
+    (torch 2.13). Functions that are allowed in its graph whole work. Not for all graphs: torch keeps no compiled graph
+    with such a Function on disk.
+    """
+    if in_compiled_transform():
+        _allow_whole()
+
+
+@constant_in_graph
+def _allow_whole() -> bool:
+    for function in _whole:
+        torch.compiler.allow_in_graph(function)
+    return True
+
+
+def run_outside_graph(function: Callable[..., Anything], reason: str, *arguments: object) -> Anything:
+    """Call a function that ``torch.compile`` must not look into.
+
+    A graph that is traced breaks here, or with ``fullgraph`` says the reason. In eager code it is no different: after a
+    break elsewhere torch may run a function in eager code, and compile the functions that this calls.
+    """
+    if compiling() or "torch._dynamo" in sys.modules:
+        _disable_in_graph(function, reason)
+        return cast("Anything", _outside[function](*arguments))
+    return function(*arguments)
+
+
+@constant_in_graph
+def _disable_in_graph(function: Callable[..., Any], reason: str) -> bool:
+    if function not in _outside:
+        _outside[function] = torch.compiler.disable(function, reason=reason)
+    return True

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import compiling, differentiates, hides_requires_grad, in_transform, runs_while_tracing
+from hardgrad._torch_state import compiling, constant_in_graph, differentiates, hides_requires_grad, in_transform
 
 _told: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 _told_compiled: set[str] = set()
@@ -113,7 +113,7 @@ def _tell_compiled(sentence: str) -> None:
         warnings.warn(sentence, UserWarning, stacklevel=2)
 
 
-@runs_while_tracing
+@constant_in_graph
 def _tell_of_a_derivative(sentence: str) -> int:
     if differentiates():
         _tell_compiled(sentence)

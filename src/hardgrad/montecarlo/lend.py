@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from hardgrad._torch_state import derivatives_under_way, hides_requires_grad, in_compiled_transform, runs_while_tracing
+from hardgrad._torch_state import constant_in_graph, derivatives_under_way, hides_requires_grad, in_compiled_transform
 from hardgrad.graft import graft
 from hardgrad.montecarlo.discrete import Discrete
 from hardgrad.montecarlo.objective import Objective, evaluate, evaluate_differentiable
@@ -98,7 +98,7 @@ class _Refuse(torch.autograd.Function):
         raise RuntimeError(_no_second(ctx.estimator))
 
 
-@runs_while_tracing
+@constant_in_graph
 def _refuse_second(estimator: str) -> bool:
     """Raise where two derivatives are under way: while torch.compile traces, which does not turn to eager code then."""
     if derivatives_under_way() > 1:

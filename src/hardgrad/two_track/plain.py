@@ -1,0 +1,125 @@
+"""Which modules are certain to be what their class says, and the walk through those."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from hardgrad._torch_state import has_global_module_hooks, is_compiled_module
+from hardgrad.two_track.linear import linear
+
+# No weights, no buffers, no noise, and (without ``inplace``) nothing written: calling one twice is calling it once.
+_SHAPES = (nn.Flatten, nn.Identity, nn.Unflatten)
+_ACTIVATIONS = (
+    *(nn.CELU, nn.ELU, nn.GELU, nn.GLU, nn.Hardshrink, nn.Hardsigmoid, nn.Hardswish, nn.Hardtanh, nn.LeakyReLU),
+    *(nn.LogSigmoid, nn.LogSoftmax, nn.Mish, nn.ReLU, nn.ReLU6, nn.SELU, nn.Sigmoid, nn.SiLU, nn.Softmax, nn.Softmin),
+    *(nn.Softplus, nn.Softshrink, nn.Softsign, nn.Tanh, nn.Tanhshrink, nn.Threshold),
+)
+# Their output is the input times a mask that does not depend on it.
+_MASKS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+_KNOWN: dict[type[nn.Module], object] = {
+    kind: kind.forward for kind in (nn.Linear, nn.Sequential, *_SHAPES, *_ACTIVATIONS, *_MASKS)
+}
+# Shapes of the project's own, by where they live: rooms of one level do not import each other.
+_OWN = "hardgrad.approximators.networks"
+_OWN_SHAPES = ("Unsqueeze", "Squeeze", "Reshape", "Positions")
+
+
+def is_plain(module: nn.Module, *kinds: type[nn.Module]) -> bool:
+    """Whether calling the module is calling the forward that one of these very classes was born with."""
+    kind = type(module)
+    return kind in kinds and kind.forward is _KNOWN[kind] and not is_altered(module)
+
+
+def is_altered(module: nn.Module) -> bool:
+    """Whether a call of the module is more, or something else, than the forward of its class."""
+    return bool(
+        "forward" in module.__dict__
+        or module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+        or is_compiled_module(module)
+        or has_global_module_hooks()
+    )
+
+
+def is_own(module: nn.Module) -> bool:
+    """Whether the module is one of the project's own approximators' parts, as it was built."""
+    return type(module).__module__ == _OWN and not is_altered(module)
+
+
+def is_known(module: nn.Module) -> bool:
+    """Whether the walk may go through a module and all inside it."""
+    kind = type(module)
+    if kind is nn.Sequential:
+        return is_plain(module, kind) and all(is_known(child) for child in children(module))
+    if kind is nn.Linear:
+        # Not a weight of a class of its own, such as a quantised one: it answers to more than a product.
+        return is_plain(module, kind) and type(module.weight) in (Tensor, nn.Parameter)
+    if kind in _KNOWN:
+        return is_plain(module, kind) and not getattr(module, "inplace", False)
+    return kind.__name__ in _OWN_SHAPES and is_own(module)
+
+
+def walk_known(module: nn.Module, lend: Tensor, learn: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both tracks through a module of which ``is_known`` holds."""
+    kind = type(module)
+    if kind is nn.Sequential:
+        for child in children(module):
+            lend, learn = walk_known(child, lend, learn)
+        return lend, learn
+    if kind is nn.Linear:
+        return linear(cast(nn.Linear, module), lend, learn)
+    if kind in _MASKS and module.training:
+        mask = module(torch.ones_like(lend))
+        return lend * mask, learn * mask
+    return module(lend), module(learn)
+
+
+def children(module: nn.Module) -> Iterator[nn.Module]:
+    """The modules that a Sequential calls, in order."""
+    # Not ``children()``, which gives a module that stands in two places once.
+    return iter(cast("dict[str, nn.Module]", module._modules).values())
+
+
+def has_compiled_part(module: nn.Module) -> bool:
+    """Whether ``torch.compile`` was called on the module or one inside it."""
+    return any(is_compiled_module(part) for part in module.modules())
+
+
+def may_write(module: nn.Module) -> bool:
+    """Whether a module, or one inside it, may change its input in place."""
+    return any(getattr(part, "inplace", False) or not _is_torchs_or_own(part) for part in module.modules())
+
+
+def _is_torchs_or_own(part: nn.Module) -> bool:
+    return type(part).__module__.startswith(("torch.nn.", _OWN)) and not is_altered(part)
+
+
+def is_repeatable(part: nn.Module) -> bool:
+    """Whether a module by itself, without those inside it, is known to compute the same when called again."""
+    if not _is_torchs_or_own(part) or isinstance(part, (nn.FractionalMaxPool2d, nn.FractionalMaxPool3d)):
+        return False
+    if not part.training:
+        return True
+    noise = getattr(part, "dropout", 0)  # a rate in recurrent and attention layers, a module in a transformer's
+    is_noisy = type(part).__module__ == "torch.nn.modules.dropout" or isinstance(part, nn.RReLU)
+    return not (is_noisy or (isinstance(noise, float) and noise > 0))
+
+
+def the_tensor(module: nn.Module, output: object) -> Tensor:
+    """Return what an approximator gave.
+
+    Raises:
+        ValueError: if it is no tensor.
+    """
+    if not isinstance(output, Tensor):
+        raise ValueError(
+            f"approximator must return one tensor, got {type(output).__name__} from {type(module).__name__}; wrap it "
+            "in a module that returns the tensor meant, a recurrent layer's first output say"
+        )
+    return output

@@ -1,0 +1,91 @@
+"""A module run twice, once with frozen weights: where a backward may not differentiate."""
+
+from __future__ import annotations
+
+import copy
+import random
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from hardgrad._torch_state import compiling, constant_in_graph
+from hardgrad.penalty import unheard
+from hardgrad.two_track.plain import is_repeatable, may_write, the_tensor
+
+
+def two_runs(module: nn.Module, lend: Tensor, learn: Tensor) -> tuple[Tensor, Tensor]:
+    """Return both tracks through a module called twice, with the noise of one call.
+
+    The task's call sees copies of the buffers, so that a normalisation layer counts the batch once, and is unheard, so
+    that a layer inside with a penalty of its own counts it once.
+    """
+    if may_write(module):
+        lend, learn = lend.clone(), learn.clone()
+    frozen = {name: p.detach() for name, p in module.named_parameters()}
+    frozen |= {name: b.clone() for name, b in module.named_buffers()}
+    draws = None if compiling() else _Draws(module, learn.device)
+    with unheard():
+        lent = the_tensor(module, torch.func.functional_call(module, frozen, (lend,)))
+    if draws is not None:
+        draws.rewind()
+    return lent, the_tensor(module, module(learn))
+
+
+class _Draws:
+    """Where the random generators that a module may use stand."""
+
+    def __init__(self, module: nn.Module, device: torch.device) -> None:
+        self._python = random.getstate()
+        self._states = [(torch.default_generator, torch.default_generator.get_state())]
+        for part in module.modules():
+            own = (g for g in vars(part).values() if isinstance(g, torch.Generator))
+            self._states += [(generator, generator.get_state()) for generator in own]
+        self._device = None if device.type in ("cpu", "meta") else torch.get_device_module(device)
+        self._on_device = None if self._device is None else self._device.get_rng_state(device)
+        self._where = device
+
+    def rewind(self) -> None:
+        random.setstate(self._python)
+        for generator, state in self._states:
+            generator.set_state(state)
+        if self._device is not None:
+            self._device.set_rng_state(self._on_device, self._where)
+
+
+def runs_alike(module: nn.Module, x: Tensor) -> bool:
+    """Whether a second call computes what the first did; asked while a graph is traced."""
+    if all(is_repeatable(part) for part in module.modules()):
+        return True
+    batch = x.shape if x.ndim < 2 else (2, *x.shape[1:])
+    return _is_alike_on_trial(module, tuple(batch), x.dtype, x.device)
+
+
+class _Listen(TorchDispatchMode):
+    """Hears whether any operation draws random numbers."""
+
+    heard = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.heard |= torch.Tag.nondeterministic_seeded in func.tags
+        return func(*args, **(kwargs or {}))
+
+
+@constant_in_graph
+def _is_alike_on_trial(module: nn.Module, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> bool:
+    """Try a copy of a module: no torch noise, no other noise, no attribute that a call replaces."""
+    devices = [] if device.type in ("cpu", "meta") else [device]
+    try:
+        with torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"), unheard():
+            first, second, x = copy.deepcopy(module), copy.deepcopy(module), torch.randn(shape, device=device).to(dtype)
+            before = [dict(vars(part)) for part in first.modules()]
+            with torch.enable_grad(), cast(Any, _Listen)() as listen:
+                outputs = [trial(x.clone()).nan_to_num() for trial in (first, second)]
+            after = [vars(part) for part in first.modules()]
+            kept = all(
+                now[key] is value for now, then in zip(after, before, strict=True) for key, value in then.items()
+            )
+            return kept and not listen.heard and torch.equal(*outputs)
+    except Exception:  # whatever a user's module raises: it is run as it is then, once
+        return False

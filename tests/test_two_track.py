@@ -1,0 +1,262 @@
+"""Two tracks are one network: plain autograd's gradients, whatever the module, in every mode."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+import hardgrad as hg
+from approximator_bank import BANK, Apply, Counting, a_global_hook, between
+from hardgrad.two_track import two_tracks
+from hardgrad.two_track.plain import is_known
+from two_track_product import build, compiled, differences, ours, penalty, plain, task
+
+# Dynamo looks at every tensor that comes into a graph, and after a break those are no leaves.
+pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+
+
+@pytest.mark.parametrize("name", BANK)
+def test_both_tracks_are_plain_autograds(name: str) -> None:
+    """Values, both gradients, buffers, counters and random states, after two steps."""
+    assert differences(ours(BANK[name]), plain(BANK[name])) == []
+
+
+# One of each way through compiled code; ``python -m two_track_product`` is the whole product.
+@pytest.mark.parametrize(
+    ("name", "backend", "breaks"),
+    [
+        ("mlp", "aot_eager", True),
+        ("Dropout", "aot_eager", False),
+        ("BatchNorm1d", "eager", True),
+        ("functional noise", "eager", False),
+        ("data-dependent", "aot_eager", False),
+    ],
+)
+def test_compiled_tracks_are_plain_autograds(name: str, backend: str, breaks: bool) -> None:
+    torch.compiler.reset()
+    assert differences(ours(BANK[name], compiled(backend), breaks), plain(BANK[name]), 1e-6) == []
+
+
+def test_the_common_makes_are_walked() -> None:
+    """And what looks like them is not."""
+    fine = between(nn.Tanh(), nn.Dropout(0.5), nn.Sequential(nn.ELU()))
+    assert is_known(fine)
+    assert is_known(hg.approximators.mlp(4, 4))
+    assert is_known(hg.approximators.elementwise())
+    for name in ("forward hook", "backward hook", "forward replaced", "accelerate", "parametrized", "pruned"):
+        assert not is_known(BANK[name].make()), name
+    with a_global_hook():
+        assert not is_known(fine)
+    assert is_known(fine)
+    fine[2].inplace = True
+    assert not is_known(fine)
+
+
+def test_a_class_whose_forward_was_replaced_is_not_walked(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = between(nn.Tanh())
+    assert is_known(network)
+    monkeypatch.setattr(nn.Tanh, "forward", lambda self, x: x.sin())
+    assert not is_known(network)
+
+
+def test_a_hook_for_all_modules_is_heeded() -> None:
+    entry = BANK["mlp"]
+    bare = ours(entry)
+    with a_global_hook():
+        hooked = ours(entry)
+        assert differences(hooked, plain(entry)) == []
+    assert differences(hooked, bare)
+
+
+# Derivatives of any order, and what may not be reached
+
+
+@pytest.mark.parametrize("name", ["mlp", "LayerNorm", "unregistered weight", "GRU", "bridge inside", "writes"])
+def test_no_derivative_of_the_lent_gradient_reaches_a_weight(name: str) -> None:
+    network, x = build(BANK[name])
+    leaf = x.clone().requires_grad_()
+    lend, _ = two_tracks(network, leaf, x)
+    (first,) = torch.autograd.grad(lend.sin().sum(), leaf, create_graph=True)
+    (second,) = torch.autograd.grad(first.square().sum(), leaf, create_graph=True)
+    second.square().sum().backward()
+    assert all(weight.grad is None for weight in [*network.parameters(), *getattr(network, "hidden", [])])
+    other = x.clone().requires_grad_()
+    (first_plain,) = torch.autograd.grad(network(other * 1).sin().sum(), other, create_graph=True)
+    (second_plain,) = torch.autograd.grad(first_plain.square().sum(), other, create_graph=True)
+    (third_plain,) = torch.autograd.grad(second_plain.square().sum(), other)
+    for found, expected in ((first, first_plain), (second, second_plain), (leaf.grad, third_plain)):
+        torch.testing.assert_close(found, expected)
+
+
+def test_a_weight_shared_with_the_model_gets_its_own_share() -> None:
+    """The model's use and the penalty reach it; the task through the approximator does not."""
+    shared, x = nn.Linear(4, 4), torch.randn(6, 4)
+    for approximator in (nn.Sequential(nn.Tanh(), shared), nn.Sequential(nn.LayerNorm(4), shared)):
+        shared.zero_grad()
+        layer = hg.Bridge(hg.hard.sign, approximator)
+        layer(shared(x)).sum().backward()
+        found = shared.weight.grad.clone()
+        frozen, middle = copy.deepcopy(approximator).requires_grad_(False), shared(x)
+        loss = frozen(middle).sum() + 10 / 6 * (approximator(middle.detach()) - middle.sign()).square().sum()
+        (expected,) = torch.autograd.grad(loss, shared.weight)
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("name", ["mlp", "LayerNorm", "GRU"])
+def test_gradients_of_many_cotangents_at_once(name: str) -> None:
+    network, x = build(BANK[name])
+    leaf = x.clone().requires_grad_()
+    lend, _ = two_tracks(network, leaf, x)
+    cotangents = torch.randn(3, *lend.shape, dtype=x.dtype)
+    (found,) = torch.autograd.grad(lend, leaf, cotangents, is_grads_batched=True)
+    other = x.clone().requires_grad_()
+    for row, cotangent in zip(found, cotangents, strict=True):
+        torch.testing.assert_close(row, torch.autograd.grad(network(other), other, cotangent)[0])
+
+
+@pytest.mark.parametrize("name", ["LayerNorm", "Dropout", "functional noise"])
+def test_an_input_without_gradient_teaches_all_the_same(name: str) -> None:
+    network, x = build(BANK[name])
+    torch.manual_seed(3)
+    lend, learn = two_tracks(network, x, x)
+    penalty(learn).backward()
+    assert torch.equal(lend, learn)
+    torch.manual_seed(3)
+    expected = torch.autograd.grad(penalty(network(x)), list(network.parameters()))
+    for weight, gradient in zip(network.parameters(), expected, strict=True):
+        torch.testing.assert_close(weight.grad, gradient)
+
+
+@pytest.mark.parametrize("name", ["LayerNorm", "writes", "TransformerEncoderLayer"])
+def test_conditioning_is_plain_autograds(name: str) -> None:
+    network, x = build(BANK[name])
+    leaf = x.clone().requires_grad_()
+    torch.manual_seed(3)
+    lend, learn = two_tracks(network, leaf, leaf)
+    (found,) = torch.autograd.grad(task(lend) + penalty(learn), leaf)
+    torch.manual_seed(3)
+    y = network(leaf * 1)
+    (expected,) = torch.autograd.grad(task(y) + penalty(y), leaf)
+    torch.testing.assert_close(found, expected)
+    assert torch.equal(leaf, x)  # a network that writes had a copy
+
+
+# torch.func, checkpoints, hooks
+
+
+@pytest.mark.parametrize("name", ["mlp", "Dropout", "functional noise", "own generator", "Python's noise"])
+def test_under_torch_func_the_tracks_are_one_draw(name: str) -> None:
+    network, x = build(BANK[name])
+    again = copy.deepcopy(network)
+
+    def loss(x: Tensor) -> Tensor:
+        lend, learn = two_tracks(network, x, x.detach())
+        return task(lend) + penalty(learn)
+
+    for _ in range(2):
+        torch.manual_seed(3)
+        random.seed(3)
+        found = torch.func.grad(loss)(x)
+        state = torch.get_rng_state(), random.random()
+        torch.manual_seed(3)
+        random.seed(3)
+        torch.testing.assert_close(found, torch.func.grad(lambda x: task(again(x)))(x))
+        assert torch.equal(torch.get_rng_state(), state[0])
+        assert random.random() == state[1]
+
+
+@pytest.mark.parametrize("randomness", ["same", "different"])
+def test_under_vmap_the_tracks_are_one_draw(randomness: str) -> None:
+    network = between(Apply(lambda x: nn.functional.dropout(x, 0.5)))
+    lend, learn = torch.vmap(lambda x: two_tracks(network, x, x), randomness=randomness)(torch.randn(3, 5, 4))
+    assert torch.equal(lend, learn)
+
+
+@pytest.mark.parametrize("name", ["LayerNorm", "Dropout", "functional noise", "counter"])
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_inside_an_activation_checkpoint(name: str, reentrant: bool) -> None:
+    if name == "counter":
+        name = "Dropout in place"  # a module that changes itself cannot be run again by any checkpoint
+    network, x = build(BANK[name])
+    found = []
+    for run in (lambda layer, x: layer(x), lambda layer, x: checkpoint(layer, x, use_reentrant=reentrant)):
+        layer, leaf = hg.Bridge(hg.hard.sign, copy.deepcopy(network)), x.clone().requires_grad_()
+        torch.manual_seed(3)
+        run(layer, leaf).sum().backward()
+        found.append([leaf.grad, *(p.grad for p in layer.parameters())])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_the_learning_track_may_be_written_into() -> None:
+    network, x = build(BANK["LayerNorm"])
+    leaf = x.clone().requires_grad_()
+    lend, learn = two_tracks(network, leaf, x)
+    learn.mul_(3)
+    (expected,) = torch.autograd.grad((network(leaf) * torch.ones_like(x)).sum(), leaf)
+    torch.testing.assert_close(torch.autograd.grad(lend.sum(), leaf)[0], expected)
+
+
+def test_hooks_on_the_input_fire_once_for_any_module() -> None:
+    for approximator in (between(nn.Tanh()), between(nn.LayerNorm(4))):
+        x, seen = torch.randn(6, 4, requires_grad=True), []
+        middle = x * 2
+        middle.register_hook(seen.append)
+        hg.Bridge(hg.hard.sign, approximator)(middle).sum().backward()
+        assert len(seen) == 1
+
+
+def test_an_inner_bridge_counts_once() -> None:
+    """In the bag, by itself, and by what its own penalty is."""
+    inner = hg.Bridge(hg.hard.sign, hg.approximators.mlp(4, 4, hidden=(5,)))
+    outer, x = hg.Bridge(hg.hard.sort, between(inner)), torch.randn(6, 4, requires_grad=True)
+    hidden = outer.approximator[0](x)
+    expected = 10 / 6 * (inner.approximator(hidden) - hidden.sign()).square().sum()
+    gradients = torch.autograd.grad(expected, list(inner.parameters()))
+    with hg.penalties(outer) as bag:
+        outer(x)
+    torch.testing.assert_close(dict(bag)["approximator.1"], expected)
+    y = outer(x)
+    for loss in (y[:, 0].sum(), y[:, 1:].sum()):
+        loss.backward(retain_graph=True)
+    for weight, gradient in zip(inner.parameters(), gradients, strict=True):
+        torch.testing.assert_close(weight.grad, gradient)
+
+
+# Compiled code
+
+
+def _compiled_loss(network: nn.Module, **options: object) -> Callable[[Tensor], Tensor]:
+    torch.compiler.reset()
+    layer = hg.Bridge(hg.hard.sign, network)
+    return torch.compile(lambda x: layer(x).sum(), **{"backend": "eager", "fullgraph": True, **options})
+
+
+def test_a_users_module_without_noise_stays_in_the_graph() -> None:
+    """For any batch, too."""
+    network = between(Apply(lambda x: x.sin() + x.cos()))
+    run = _compiled_loss(network, dynamic=True)
+    for batch in (3, 5, 7):
+        x = torch.randn(batch, 4, requires_grad=True)
+        run(x).backward()
+        (expected,) = torch.autograd.grad(network(x).sum(), x)
+        torch.testing.assert_close(x.grad, expected)
+
+
+@pytest.mark.parametrize("noisy", [Apply(lambda x: x + torch.randn_like(x)), Counting(), nn.RReLU()])
+def test_a_module_that_may_run_once_alone_says_so_under_fullgraph(noisy: nn.Module) -> None:
+    run = _compiled_loss(between(noisy))
+    with pytest.raises(torch._dynamo.exc.Unsupported, match=r"draws random numbers or changes itself.*fullgraph"):
+        run(torch.randn(3, 4, requires_grad=True))
+
+
+def test_an_approximator_that_returns_no_tensor_is_named() -> None:
+    layer = hg.Bridge(hg.hard.sign, nn.LSTM(4, 4))
+    with pytest.raises(ValueError, match=r"approximator must return one tensor, got tuple from LSTM; wrap it"):
+        layer(torch.randn(3, 4))
