@@ -104,7 +104,8 @@ class Switch(nn.Module):
         self.ranges = ranges
         self.branches = nn.ModuleList(one_a_range(ranges, branches, init))
         self.key = key
-        self.normalise = None if normalise is False else Normalise(ranges, normalise)
+        none = normalise is False or (isinstance(normalise, Sequence) and not len(normalise))
+        self.normalise = None if none else Normalise(ranges, normalise)
         self.bank = bank
         self._mark_anew()
         self._bank = Bank(list(self.branches)) if bank else None
@@ -120,7 +121,7 @@ class Switch(nn.Module):
 
     def _run(self, x: Tensor, key: Tensor | None) -> Tensor:
         rows, key, index, shape = self.routed(x, key)
-        own = rows if self.normalise is None else self.normalise(rows, index)
+        own = self.scaled(rows, index)
         y = run(self.branches, own, index, self.ranges, self._stacked(), key=key, owned=own is not rows)
         if self.training and torch.is_grad_enabled() and self._learns():
             y = lend(self, rows, key, index, y)
@@ -149,6 +150,10 @@ class Switch(nn.Module):
             )
         index = branch_of(self.ranges, key, "Switch").reshape(-1)
         return x.flatten(0, len(shape) - 1), key.flatten(0, len(shape) - 1), index, shape
+
+    def scaled(self, rows: Tensor, index: Tensor) -> Tensor:
+        """Return rows (M, ...) as the branches with these numbers (M,) get them."""
+        return rows if self.normalise is None else self.normalise(rows, index)
 
     def split(self, i: int, at: float, optimizer: torch.optim.Optimizer | None = None) -> None:
         """Split range i in two, both with its weights and its optimiser state; see ``training/surgery.py``."""
