@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hardgrad._torch_state import compiling, hides_values, in_graph
 from hardgrad.switch.checks import whole
-from hardgrad.switch.keys import branch_of
+from hardgrad.switch.keys import branch_of, key_of
 from hardgrad.switch.routers.router import Router, count
 from hardgrad.switch.switch import Switch
 from hardgrad.switch.thresholds.learnt import LearntRanges
@@ -78,12 +78,7 @@ class RangeEmbedding(Switch):
         self.features = features
 
     def forward(self, x: Tensor, key: Tensor | None = None) -> Tensor:
-        key = x if key is None else key
-        for name, value in (("x", x), ("key", key)):
-            if not isinstance(value, Tensor):
-                raise TypeError(
-                    f"RangeEmbedding: {name} must be a tensor, got {type(value).__name__}; wrap it in torch.as_tensor"
-                )
+        key = key_of("RangeEmbedding", None, x, x if key is None else key)
         if key.shape != x.shape:
             raise ValueError(
                 f"RangeEmbedding: key must have x's shape, got key {tuple(key.shape)} and x {tuple(x.shape)}"

@@ -31,6 +31,14 @@ def column(key: Callable[[Tensor], Tensor] | int | None, x: Tensor, owner: str) 
     return x[..., key]
 
 
+def key_of(owner: str, source: Callable[[Tensor], Tensor] | int | None, x: Tensor, key: Tensor | None) -> Tensor:
+    """Return the key that ``forward`` was given, or the one that x holds, or raise if it is no tensor."""
+    for name, value in (("x", x), ("key", key := column(source, x, owner) if key is None else key)):
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{owner}: {name} must be a tensor, got {type(value).__name__}; wrap it in torch.as_tensor")
+    return key
+
+
 def check_source(owner: str, key: object) -> None:
     """Raise if nothing can be made of ``key``, where a layer's key is to come from."""
     if key is not None and not callable(key):

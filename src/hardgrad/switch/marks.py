@@ -30,9 +30,13 @@ class Marks:
 
     def on(self, y: Tensor, index: Tensor) -> Tensor:
         """Return y, whose backward marks the gradients that it leads to."""
+        return self.of(y, count(index, len(self.branches)))
+
+    def of(self, y: Tensor, rows: Tensor) -> Tensor:
+        """The same by the number of rows that each branch had, int64 (branches,)."""
         if not any(parameter.requires_grad for parameter in self.branches.parameters()):
             return y
-        return cast(Tensor, _Mark.apply(y, self.leaf, count(index, len(self.branches))))
+        return cast(Tensor, _Mark.apply(y, self.leaf, rows))
 
     def drop(self) -> None:
         """Set to None each gradient that came from graphs without a row for its branch alone."""

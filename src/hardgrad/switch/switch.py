@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hardgrad._torch_state import compiling, in_graph, in_transform, outside_graphs
 from hardgrad.switch.banks.bank import Bank
 from hardgrad.switch.branches import one_a_range
-from hardgrad.switch.keys import branch_of, check_source, column, refuse_learning
+from hardgrad.switch.keys import branch_of, check_source, key_of, refuse_learning
 from hardgrad.switch.marks import Marks
 from hardgrad.switch.normalise import Normalise
 from hardgrad.switch.routers.router import Router, one_of
@@ -135,12 +135,7 @@ class Switch(nn.Module):
         Raises:
             ValueError: as the switch itself, for a key that is missing or does not match x.
         """
-        key = column(self.key, x, "Switch") if key is None else key
-        for name, value in (("x", x), ("key", key)):
-            if not isinstance(value, Tensor):
-                raise TypeError(
-                    f"Switch: {name} must be a tensor, got {type(value).__name__}; wrap it in torch.as_tensor"
-                )
+        key = key_of("Switch", self.key, x, key)
         shape = key.shape if self.ranges.keys == 0 else key.shape[:-1]
         if not shape or x.shape[: len(shape)] != shape:
             what = "x's leading dimensions" + (" and a last one of the keys" if self.ranges.keys else "")
