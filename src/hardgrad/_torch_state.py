@@ -41,3 +41,17 @@ def graph_task() -> int:
 def hides_requires_grad() -> bool:
     """Whether a tensor may deny a gradient that will be asked for, as it does under vmap inside grad."""
     return compiling() or in_transform()
+
+
+def is_batched(tensor: torch.Tensor) -> bool:
+    """Whether ``torch.func.vmap`` runs over this tensor: it then stands for many, whose values cannot be read back."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        if torch._C._functorch.is_batchedtensor(tensor):
+            return True
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    return False
+
+
+def in_forward_mode() -> bool:
+    """Whether forward mode differentiation runs (``torch.autograd.forward_ad``), which needs plain operations."""
+    return torch.autograd.forward_ad._current_level >= 0
