@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 
 def compiling() -> bool:
@@ -43,12 +44,17 @@ def hides_requires_grad() -> bool:
     return compiling() or in_transform()
 
 
-def is_batched(tensor: torch.Tensor) -> bool:
-    """Whether ``torch.func.vmap`` runs over this tensor: it then stands for many, whose values cannot be read back."""
-    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
-        if torch._C._functorch.is_batchedtensor(tensor):
+def hides_values(tensor: Tensor) -> bool:
+    """Whether eager code cannot read this tensor's values: ``vmap`` holds it, or it is on the meta device."""
+    if tensor.is_meta:
+        return True
+    if not in_transform():
+        return False
+    functorch = torch._C._functorch
+    while functorch.is_functorch_wrapped_tensor(tensor):
+        if functorch.is_batchedtensor(tensor):
             return True
-        tensor = torch._C._functorch.get_unwrapped(tensor)
+        tensor = functorch.get_unwrapped(tensor)
     return False
 
 

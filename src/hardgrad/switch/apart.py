@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import compiling, in_graph
+from hardgrad._torch_state import compiling, in_graph, in_transform
 
 
 @torch.no_grad()
@@ -33,10 +33,16 @@ def shown(owner: str, name: str, module: nn.Module, x: Tensor, *more: Any) -> An
         return twin.eval()(x, *more)
 
 
+def may_require_grad() -> bool:
+    """Whether an output of no rows can be marked, so that ``backward()`` runs; ``torch.func`` marks its own."""
+    return torch.is_grad_enabled() and not in_transform()
+
+
 def eagerly(reason: str, function: Callable[..., Any], *args: Any) -> Any:
     """Run a function in eager code, also where torch.compile traces and may break its graph; else raise the reason."""
     if not in_graph():
         return function(*args)
     if not compiling() or torch.compiler.is_exporting():
         raise RuntimeError(reason)
-    return torch.compiler.disable(function, reason=reason)(*args)
+    torch._dynamo.graph_break(msg=reason)  # where the graph must not break, the error has the reason
+    return torch.compiler.disable(function)(*args)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import in_graph, in_transform, is_batched
+from hardgrad._torch_state import hides_values, in_graph, in_transform
 from hardgrad.switch.routers.router import Router
 
 
@@ -98,12 +98,20 @@ def key_source(owner: str, value: Any) -> None:
 def leading(owner: str, key: Any, ranges: Router) -> torch.Size:
     """Return the key's shape but for a last dimension of keys, or raise where no value of it can be read."""
     key = tensor(owner, "key", key)
-    if is_batched(key):
+    if hides_values(key):
         raise RuntimeError(
-            f"{owner}: which branch runs depends on the keys, which torch.func.vmap cannot read one by one; give vmap "
-            "the key with in_dims=None, the same for all, or loop over the samples"
+            f"{owner}: which branch runs depends on the keys, whose values torch.func.vmap and the meta device hide; "
+            "give vmap the key with in_dims=None, the same for all, or loop over the samples"
         )
     return key.shape if ranges.keys == 0 else key.shape[:-1]
+
+
+def branch_number(owner: str, i: Any, branches: int) -> int:
+    """Return the number of a branch, which may count from the end as in a list, or raise."""
+    try:
+        return range(branches)[operator.index(i)]
+    except (TypeError, IndexError):
+        raise ValueError(f"{owner}: i must be a range, 0 .. {branches - 1}, got {i!r}") from None
 
 
 def index_of(owner: str, index: Any, branches: int | None) -> Tensor:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from hardgrad._torch_state import in_graph
-from hardgrad.switch.apart import eagerly, shown
-from hardgrad.switch.arguments import key_source, leading, modules, router, tensor
+from hardgrad.switch.apart import eagerly, may_require_grad, shown
+from hardgrad.switch.arguments import branch_number, key_source, leading, modules, router, tensor
 from hardgrad.switch.branches import one_a_range
 from hardgrad.switch.keys import column, refuse_learning
 from hardgrad.switch.routers.hysteresis import Hysteresis
@@ -118,7 +118,7 @@ class RecurrentSwitch(nn.Module):
 
     def branch(self, i: int) -> nn.Module:
         """Return range i as an ordinary module; its parameters are that range's, not copies."""
-        return self.branches[i]
+        return self.branches[branch_number("RecurrentSwitch.branch", i, len(self.branches))]
 
     def forward(
         self, x: Tensor, key: Tensor | None = None, state: RecurrentState | None = None
@@ -188,7 +188,7 @@ class RecurrentSwitch(nn.Module):
         else:
             like, _ = shown("RecurrentSwitch", "branch 0", branch, x.new_zeros(1, 1, x.shape[-1]), None)
             width = like.shape[-1]
-        return like.new_zeros(*index.shape, width).requires_grad_(torch.is_grad_enabled()), state
+        return like.new_zeros(*index.shape, width).requires_grad_(may_require_grad()), state
 
 
 def _check_branch(i: int, branch: nn.Module) -> None:
