@@ -43,7 +43,7 @@ def real(owner: str, name: str, value: Any) -> float:
     return number
 
 
-def tensor(owner: str, name: str, value: Any) -> Tensor:
+def tensor(owner: str, name: str, value: Tensor) -> Tensor:
     """Return a tensor, or raise."""
     if not isinstance(value, Tensor):
         raise TypeError(f"{owner}: {name} must be a tensor, got {type(value).__name__}; use torch.as_tensor")
@@ -95,7 +95,7 @@ def key_source(owner: str, value: Any) -> None:
     raise TypeError(f"{owner}: key must be a function of x, the number of a column, or None, got {value!r}")
 
 
-def leading(owner: str, key: Any, ranges: Router) -> torch.Size:
+def leading(owner: str, key: Tensor, ranges: Router) -> torch.Size:
     """Return the key's shape but for a last dimension of keys, or raise where no value of it can be read."""
     key = tensor(owner, "key", key)
     if hides_values(key):
@@ -114,7 +114,7 @@ def branch_number(owner: str, i: Any, branches: int) -> int:
         raise ValueError(f"{owner}: i must be a range, 0 .. {branches - 1}, got {i!r}") from None
 
 
-def index_of(owner: str, index: Any, branches: int | None) -> Tensor:
+def index_of(owner: str, index: Tensor, branches: int | None) -> Tensor:
     """Return branch numbers as given, or raise where they are none; on the CPU their size is looked at too."""
     index = tensor(owner, "index", index)
     if index.dtype is torch.bool or index.is_floating_point() or index.is_complex():
@@ -131,7 +131,7 @@ def index_of(owner: str, index: Any, branches: int | None) -> Tensor:
     return index
 
 
-def one_loss_a_row(owner: str, name: str, losses: Any, index: Tensor) -> Tensor:
+def one_loss_a_row(owner: str, name: str, losses: Tensor, index: Tensor) -> Tensor:
     """Return losses that begin with the index's shape, or raise."""
     losses = tensor(owner, name, losses)
     if losses.is_complex() or losses.dtype is torch.bool:

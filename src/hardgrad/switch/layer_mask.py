@@ -11,8 +11,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from hardgrad._torch_state import hides_values, in_backward, in_graph, in_transform
 from hardgrad.switch.apart import eagerly, may_require_grad, shown
-from hardgrad.switch.arguments import generator as random
 from hardgrad.switch.arguments import branch_number, key_source, modules, router, tensor
+from hardgrad.switch.arguments import generator as random
 from hardgrad.switch.keys import column, refuse_learning
 from hardgrad.switch.routers.router import Router, count, counting
 
@@ -26,9 +26,9 @@ class LayerMask(nn.Module):
 
     Where ``Switch`` gives every range parameters of its own, here ranges share the layers that they both use: a
     convolution at the extremes, a recurrent layer in the middle, one head for all. Rows are routed at each layer: one
-    that does not see a row does not run on it, and one that no row of the batch enabled does not run and gets no gradient
-    (in a graph a gradient of zeros, see ``drop_unvisited_grads()``). What a layer that may be skipped returns takes its
-    input's dtype, so that autocast does not make it depend on the rest of the batch.
+    that does not see a row does not run on it, and one that no row of the batch enabled does not run and gets no
+    gradient (in a graph one of zeros, see ``drop_unvisited_grads()``). What a layer that may be skipped returns takes
+    its input's dtype, so that autocast does not make it depend on the rest of the batch.
 
     Args:
         layers: ``nn.Sequential`` or a list of modules, L of them. A layer that some range may skip must return its
@@ -67,6 +67,7 @@ class LayerMask(nn.Module):
     """
 
     mask: Tensor
+    _ran_in_graph: Tensor
 
     def __init__(
         self,
@@ -130,7 +131,11 @@ class LayerMask(nn.Module):
 
     def _run(self, x: Tensor, key: Tensor | None) -> Tensor:
         refuse_learning(self, self.ranges)
-        key = column(self.key, tensor("LayerMask", "x", x), "LayerMask") if key is None else tensor("LayerMask", "key", key)
+        key = (
+            column(self.key, tensor("LayerMask", "x", x), "LayerMask")
+            if key is None
+            else tensor("LayerMask", "key", key)
+        )
         shape = key.shape if self.ranges.keys == 0 else key.shape[:-1]
         if not shape or x.shape[: len(shape)] != shape:
             what = "x's leading dimensions" + (" and a last one of the keys" if self.ranges.keys else "")
@@ -179,8 +184,8 @@ class LayerMask(nn.Module):
         """Why this layer cannot be part of a graph now, or nothing."""
         if self._draws() and self.generator is not None:
             return (
-                "LayerMask: a graph cannot draw from a generator of the layer's own; build the layer without generator, "
-                "or let torch.compile break the graph here (fullgraph=False)"
+                "LayerMask: a graph cannot draw from a generator of the layer's own; build the layer without "
+                "generator, or let torch.compile break the graph here (fullgraph=False)"
             )
         for number, layer in enumerate(self.layers):
             for part in layer.modules() if self._skippable[number] else ():
@@ -273,7 +278,9 @@ class LayerMask(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def extra_repr(self) -> str:
-        return f"mask={[[int(runs) for runs in row] for row in self._mask]}, dropout={[list(row) for row in self.dropout]}"
+        return (
+            f"mask={[[int(runs) for runs in row] for row in self._mask]}, dropout={[list(row) for row in self.dropout]}"
+        )
 
 
 def _only_reads(layer: nn.Module) -> bool:
@@ -292,13 +299,13 @@ def _same_memory(rows: Tensor, given: Tensor) -> bool:
 def _checked(number: int, layer: nn.Module, rows: Tensor, y: Any) -> Tensor:
     if not isinstance(y, Tensor):
         raise ValueError(
-            f"LayerMask: layer {number} ({type(layer).__name__}) must return one tensor, got {type(y).__name__}; wrap it "
-            "in a module that returns the output alone"
+            f"LayerMask: layer {number} ({type(layer).__name__}) must return one tensor, got {type(y).__name__}; wrap "
+            "it in a module that returns the output alone"
         )
     if not y.ndim or (not in_graph() and len(y) != len(rows)):
         raise ValueError(
-            f"LayerMask: layer {number} ({type(layer).__name__}) must return one output a row, {len(rows)} of them, got "
-            f"{tuple(y.shape)}"
+            f"LayerMask: layer {number} ({type(layer).__name__}) must return one output a row, {len(rows)} of them, "
+            f"got {tuple(y.shape)}"
         )
     return y
 
@@ -330,7 +337,9 @@ def _table(name: str, values: Table, shape: tuple[int, int]) -> Tensor:
             given = values.detach().cpu()
         else:
             given = torch.tensor(
-                [row if isinstance(row, int | float) else list(row) for row in values], dtype=torch.float64, device="cpu"
+                [row if isinstance(row, int | float) else list(row) for row in values],
+                dtype=torch.float64,
+                device="cpu",
             )
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(

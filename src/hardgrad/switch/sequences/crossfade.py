@@ -19,10 +19,9 @@ from hardgrad.switch.switch import Switch
 from hardgrad.switch.thresholds.lend import evaluating
 from hardgrad.switch.ways import run
 
-
 READS_KEYS = (
-    "CrossFade: how many steps fade depends on the keys, which a compiled or exported graph cannot read; call it outside "
-    "the graph, or let torch.compile break the graph here (fullgraph=False)"
+    "CrossFade: how many steps fade depends on the keys, which a compiled or exported graph cannot read; call it "
+    "outside the graph, or let torch.compile break the graph here (fullgraph=False)"
 )
 
 
@@ -236,7 +235,7 @@ def _equal_power(step: Tensor, share: Tensor, steps: int) -> Tensor:
 
 
 def _blend(outputs: Tensor, step: Tensor, gain: Tensor, index: Tensor) -> Tensor:
-    """Add each step's outputs up by their gains: (M, ...) to (B, T, ...); half precision is rounded once, at the end."""
+    """Add each step's outputs up by their gains: (M, ...) to (B, T, ...); half precision is rounded once."""
     wide = torch.promote_types(outputs.dtype, torch.float32)
     gain = gain.to(wide).reshape(-1, *[1] * (outputs.ndim - 1))
     y = outputs.new_zeros(index.numel(), *outputs.shape[1:], dtype=wide)

@@ -33,7 +33,7 @@ def _in_own_precision(function: Callable[..., tuple[Tensor, Any]]) -> Callable[.
 def _dtype(branches: nn.ModuleList, x: Tensor) -> torch.dtype:
     """The dtype of the weights, also of a replica's, whose weights are no parameters."""
     for module in branches.modules():
-        held = {**module._parameters, **getattr(module, "_former_parameters", {})}
+        held: dict[str, Tensor | None] = {**module._parameters, **getattr(module, "_former_parameters", {})}
         for weight in held.values():
             if weight is not None and weight.is_floating_point():
                 return weight.dtype

@@ -118,9 +118,7 @@ def _project(x: Tensor, plan: Schedule, weights: list[list[Tensor | None] | None
     return torch.cat(gates).index_select(0, inverse)
 
 
-def _plain_cells(
-    inputs: Tensor, starts: Tensor, cell: type[Cell], plan: Schedule, weights: Sequence[Tensor]
-) -> Tensor:
+def _plain_cells(inputs: Tensor, starts: Tensor, cell: type[Cell], plan: Schedule, weights: Sequence[Tensor]) -> Tensor:
     """What ``_Cells`` computes, by operations that torch differentiates itself, in every mode and any number of times.
 
     Each moment writes the states of the pieces that ran anew, so it takes pieces x moments numbers.

@@ -7,7 +7,7 @@ longest come first, so that at every step those still running are the first few.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -63,7 +63,7 @@ def plan(steps: Tensor, lengths: Tensor, group: Tensor) -> Plan:
     return Plan(steps[packed], numbers.tolist(), order.split(counts.tolist()), sizes.cpu().split(spans.tolist()))
 
 
-def call(branches: Sequence[nn.Module], i: int, group: Group, state: Any) -> tuple[Tensor, Any]:
+def call(branches: nn.ModuleList, i: int, group: Group, state: Any) -> tuple[Tensor, Any]:
     """Run branch i over a group; outputs lie as the group's rows, the state's dimension 1 as its pieces."""
     slabs = group.sizes.unique_consecutive(return_counts=True)
     sizes, spans = slabs[0].tolist(), slabs[1].tolist()
@@ -82,7 +82,7 @@ def call(branches: Sequence[nn.Module], i: int, group: Group, state: Any) -> tup
     return torch.cat(outputs), each(lambda *parts: torch.cat(parts, 1), *reversed(ended))
 
 
-def steps(branches: Sequence[nn.Module], i: int, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+def steps(branches: nn.ModuleList, i: int, x: Tensor, state: Any) -> tuple[Tensor, Any]:
     """Call branch i on (B, T, F) and a state, None for the beginning; a module of one's own gets copies to write in."""
     branch = branches[i]
     if is_plain(branch):
@@ -120,10 +120,10 @@ def one_shape(handed: Any, own: Any, i: int | None = None) -> ValueError:
 def _checked(i: int, branch: nn.Module, x: Tensor, returned: Any) -> tuple[Tensor, Any]:
     name = f"RecurrentSwitch: branch {i} ({type(branch).__name__})"
     if not isinstance(returned, tuple | list) or len(returned) != 2 or not isinstance(returned[0], Tensor):
-        kind = type(returned).__name__
+        many = f" of {len(returned)}" if isinstance(returned, tuple | list) else ""
         raise ValueError(
-            f"{name} must return y (B, T, H) and its state, got {f'{kind} of {len(returned)}' if kind == 'tuple' else kind}"
-            "; return the two as a tuple"
+            f"{name} must return y (B, T, H) and its state, got {type(returned).__name__}{many}; return the "
+            "two as a tuple"
         )
     y, state = returned
     if y.ndim != 3 or y.shape[:2] != x.shape[:2]:

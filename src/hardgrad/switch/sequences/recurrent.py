@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
-import torch
 from torch import Tensor, nn
 
 from hardgrad._torch_state import in_graph
@@ -17,10 +16,9 @@ from hardgrad.switch.routers.hysteresis import Hysteresis
 from hardgrad.switch.routers.router import Router, count, one_of
 from hardgrad.switch.sequences import memory, pieces
 
-
 READS_KEYS = (
-    "RecurrentSwitch: which branch runs for how long depends on the keys, which a compiled or exported graph cannot read; "
-    "call it outside the graph, or let torch.compile break the graph here (fullgraph=False)"
+    "RecurrentSwitch: which branch runs for how long depends on the keys, which a compiled or exported graph cannot "
+    "read; call it outside the graph, or let torch.compile break the graph here (fullgraph=False)"
 )
 
 
@@ -28,8 +26,8 @@ class RecurrentState(NamedTuple):
     """What a ``RecurrentSwitch`` knows at the end of a chunk.
 
     Attributes:
-        hidden: with ``state="shared"`` the branches' common state, None before any step; else one state for each branch, None for a branch
-            that no sequence has entered. Dimension 1 of every tensor is the batch.
+        hidden: with ``state="shared"`` the branches' common state, None before any step; else one state for each
+            branch, None for a branch that no sequence has entered. Dimension 1 of every tensor is the batch.
         last: int64 (B,), the range of the last step.
     """
 
@@ -184,7 +182,8 @@ class RecurrentSwitch(nn.Module):
             state = RecurrentState(hidden, index.new_zeros(0))
         branch = self.branches[0]
         if type(branch) in pieces.TORCHS:
-            width, like = branch.proj_size or branch.hidden_size, x
+            layer = cast(nn.RNNBase, branch)
+            width, like = layer.proj_size or layer.hidden_size, x
         else:
             like, _ = shown("RecurrentSwitch", "branch 0", branch, x.new_zeros(1, 1, x.shape[-1]), None)
             width = like.shape[-1]

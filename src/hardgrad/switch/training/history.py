@@ -116,8 +116,8 @@ class History:
         loss, visits = state["loss"].cpu().double(), state["visits"].cpu().long()
         if loss.shape[1] != self._branches:
             raise ValueError(
-                f"History: the state to load has {loss.shape[1]} ranges, and this one {self._branches}; build it with the "
-                "saved switch"
+                f"History: the state to load has {loss.shape[1]} ranges, and this one {self._branches}; build it with "
+                "the saved switch"
             )
         if not len(loss) == len(visits) == len(state["steps"]):
             raise ValueError(

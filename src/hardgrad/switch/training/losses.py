@@ -70,8 +70,8 @@ def _checked_weights(weights: Tensor, branches: int | None) -> Tensor:
     weights = tensor("per_branch_mean", "weights", weights)
     if weights.ndim != 1 or not len(weights) or len(weights) != (len(weights) if branches is None else branches):
         raise ValueError(
-            f"per_branch_mean: weights must have shape ({'branches' if branches is None else branches},), one a branch, "
-            f"got {tuple(weights.shape)}"
+            f"per_branch_mean: weights must have shape ({'branches' if branches is None else branches},), one a "
+            f"branch, got {tuple(weights.shape)}"
         )
     if in_graph() or hides_values(weights):
         return weights
@@ -147,14 +147,17 @@ def _norm(grads: list[Tensor], norm_type: float) -> Tensor:
     """The p-norm of all gradients together, float64: in half precision it would overflow at 65504."""
     values = [grad.coalesce().values() if grad.is_sparse else grad for grad in grads]
     values = [each.abs() if each.is_complex() else each for each in values]
-    norms = [torch.linalg.vector_norm(each, norm_type, dtype=torch.float64) for each in values if each.numel()]
+    norms: list[Tensor] = [
+        torch.linalg.vector_norm(each, norm_type, dtype=torch.float64) for each in values if each.numel()
+    ]
     if not norms:
         return torch.zeros((), dtype=torch.float64)
-    norm = torch.linalg.vector_norm(torch.stack([each.to(norms[0].device) for each in norms]), norm_type)
+    norm: Tensor = torch.linalg.vector_norm(torch.stack([each.to(norms[0].device) for each in norms]), norm_type)
     may_overflow = norm_type > 4 or any(each.dtype is torch.float64 for each in values)
     if may_overflow and norm.isinf() and all(bool(each.isfinite().all()) for each in values):
         peak = torch.stack([each.abs().max().double().to(norm.device) for each in values if each.numel()]).max()
-        return peak * _norm([each / peak.to(each) for each in values], norm_type)
+        scaled = _norm([each / peak.to(each) for each in values], norm_type)
+        return peak * scaled
     return norm
 
 
