@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar, cast
+
 import torch
 from torch import Tensor
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def compiling() -> bool:
@@ -45,17 +51,47 @@ def hides_requires_grad() -> bool:
 
 
 def hides_values(tensor: Tensor) -> bool:
-    """Whether eager code cannot read this tensor's values: ``vmap`` holds it, or it is on the meta device."""
+    """Whether a tensor's values cannot be asked for, not even how many there are of a kind.
+
+    So it is under ``vmap`` and on the meta device. A plain graph has no values either, but sizes that follow from them.
+    """
     if tensor.is_meta:
         return True
     if not in_transform():
         return False
+    return _in_vmap() if compiling() else _batched(tensor)
+
+
+def _batched(tensor: Tensor) -> bool:
     functorch = torch._C._functorch
     while functorch.is_functorch_wrapped_tensor(tensor):
         if functorch.is_batchedtensor(tensor):
             return True
         tensor = functorch.get_unwrapped(tensor)
     return False
+
+
+def _in_vmap() -> bool:
+    # torch.compile cannot trace a question about one tensor, but it runs the transforms around it.
+    vmap = torch._C._functorch.TransformType.Vmap
+    return any(each.key() == vmap for each in torch._C._functorch.get_interpreter_stack() or ())
+
+
+# What torch.compiler.assume_constant_result does; calling that would import the compiler with this library.
+vars(_in_vmap)["_dynamo_marked_constant"] = True
+
+
+def after_backward(call: Callable[[], None]) -> None:
+    """Call when the backward that runs now is done, with all gradients where they belong."""
+    torch.autograd.Variable._execution_engine.queue_callback(call)
+
+
+def outside_graphs(function: Callable[P, R]) -> Callable[P, R]:
+    """Return a function that a compiled graph breaks off for, and that runs in eager code with all it calls.
+
+    As ``torch.compiler.disable``, which would import the compiler with this library.
+    """
+    return cast(Callable[P, R], torch._compile._disable_dynamo(function))  # pyright: ignore[reportUnknownMemberType]
 
 
 def in_forward_mode() -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import compiling, in_graph, in_transform
+from hardgrad._torch_state import compiling, in_graph, in_transform, outside_graphs
 
 
 @torch.no_grad()
@@ -45,4 +45,9 @@ def eagerly(reason: str, function: Callable[..., Any], *args: Any) -> Any:
     if not compiling() or torch.compiler.is_exporting():
         raise RuntimeError(reason)
     torch._dynamo.graph_break(msg=reason)  # where the graph must not break, the error has the reason
-    return torch.compiler.disable(function)(*args)
+    return _outside(function, *args)
+
+
+@outside_graphs
+def _outside(function: Callable[..., Any], *args: Any) -> Any:
+    return function(*args)

@@ -88,13 +88,6 @@ def modules(owner: str, name: str, value: Any) -> None:
             )
 
 
-def key_source(owner: str, value: Any) -> None:
-    """Raise if a layer's ``key`` argument can give no key."""
-    if value is None or callable(value) or (isinstance(value, int) and not isinstance(value, bool)):
-        return
-    raise TypeError(f"{owner}: key must be a function of x, the number of a column, or None, got {value!r}")
-
-
 def leading(owner: str, key: Tensor, ranges: Router) -> torch.Size:
     """Return the key's shape but for a last dimension of keys, or raise where no value of it can be read."""
     key = tensor(owner, "key", key)

@@ -79,7 +79,7 @@ class RangeEmbedding(Switch):
             return self._as_switch(x, key)  # which lends learnt points a gradient, and knows the empty batch
         index = self.ranges.index(key).reshape(-1)
         counts = count(index, len(self.branches))
-        self.ranges.add_visits(counts)
+        self.ranges.add_visits(counts, key)
         numbers = x.reshape(-1) if self.normalise is None else self.normalise(_floating(x.reshape(-1)), index)
         weight, bias, row = self._maps(index, counts)
         y = torch.addcmul(bias.index_select(0, row), weight.index_select(0, row), numbers.to(weight.dtype).unsqueeze(1))

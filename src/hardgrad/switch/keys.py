@@ -7,7 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from hardgrad.switch.routers.router import Router
+from hardgrad._torch_state import in_graph, in_transform
+from hardgrad.switch.checks import whole
+from hardgrad.switch.routers.router import Router, without_values
 
 
 def column(key: Callable[[Tensor], Tensor] | int | None, x: Tensor, owner: str) -> Tensor:
@@ -17,7 +19,63 @@ def column(key: Callable[[Tensor], Tensor] | int | None, x: Tensor, owner: str) 
             f"{owner}: forward must be given a key, since the layer was built without one; pass it, or build the layer "
             "with key=, a function of x or a column's number"
         )
-    return x[..., key] if isinstance(key, int) else key(x)
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{owner}: x must be a tensor, got {type(x).__name__}; wrap it in torch.as_tensor")
+    if not isinstance(key, int):
+        return unwritten(key, x, f"{owner}: key")
+    columns = x.shape[-1] if x.ndim else 0
+    if not -columns <= key < columns:
+        raise ValueError(
+            f"{owner}: key must be a column of x's last dimension, 0 to {columns - 1}, got {key} for x {tuple(x.shape)}"
+        )
+    return x[..., key]
+
+
+def key_of(owner: str, source: Callable[[Tensor], Tensor] | int | None, x: Tensor, key: Tensor | None) -> Tensor:
+    """Return the key that ``forward`` was given, or the one that x holds, or raise if it is no tensor."""
+    for name, value in (("x", x), ("key", key := column(source, x, owner) if key is None else key)):
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{owner}: {name} must be a tensor, got {type(value).__name__}; wrap it in torch.as_tensor")
+    return key
+
+
+def check_source(owner: str, key: object) -> None:
+    """Raise if nothing can be made of ``key``, where a layer's key is to come from."""
+    if key is not None and not callable(key):
+        whole(owner, "key", key, "give a function of x, the number of a column of x, or None")
+
+
+def unwritten(function: Callable[[Tensor], Tensor], x: Tensor, what: str) -> Tensor:
+    """Return a user's function of x, and raise if it wrote into x instead of making something of its own."""
+    if in_graph() or in_transform() or x.is_inference():  # where no tensor tells how often it was written to
+        return function(x.clone())
+    before = x._version
+    made = function(x)
+    if x._version != before:
+        raise ValueError(
+            f"{what} must not write into the tensor that it gets, which the branches get, too; write x.clamp() for "
+            "x.clamp_(), or begin with x = x.clone()"
+        )
+    return made
+
+
+def branch_of(router: Router, key: Tensor, owner: str) -> Tensor:
+    """Return the branch of each key, int64, and raise if a router of the user's own broke the rules for it."""
+    if type(router).index.__module__.startswith("hardgrad."):
+        return router.index(key)
+    index = unwritten(router.index, key, f"{owner}: {type(router).__name__}.index")
+    shape = key.shape[:-1] if router.keys else key.shape
+    if not isinstance(index, Tensor) or index.dtype is not torch.int64 or index.shape != shape:
+        got = f"{index.dtype} {tuple(index.shape)}" if isinstance(index, Tensor) else type(index).__name__
+        raise ValueError(f"{owner}: {type(router).__name__}.index must return int64 {tuple(shape)}, got {got}")
+    if not without_values(index) and index.numel():
+        low, high = (int(end) for end in torch.aminmax(index))
+        if low < 0 or high >= router.branches:
+            raise ValueError(
+                f"{owner}: {type(router).__name__}.index must return branches 0 to {router.branches - 1}, got {low} to "
+                f"{high}"
+            )
+    return index
 
 
 def refuse_learning(layer: nn.Module, ranges: Router) -> None:

@@ -7,14 +7,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from hardgrad._torch_state import hides_values, in_backward, in_graph, in_transform
+from hardgrad._torch_state import compiling, hides_values, in_backward, in_graph, in_transform
 from hardgrad.switch.apart import eagerly, may_require_grad, shown
-from hardgrad.switch.arguments import branch_number, key_source, modules, router, tensor
+from hardgrad.switch.arguments import branch_number, modules, router
 from hardgrad.switch.arguments import generator as random
-from hardgrad.switch.keys import column, refuse_learning
-from hardgrad.switch.routers.router import Router, count, counting
+from hardgrad.switch.keys import branch_of, check_source, key_of, refuse_learning
+from hardgrad.switch.marks import Marks
+from hardgrad.switch.routers.router import Router, count, without_values
+from hardgrad.switch.static import _beside, _harmless, _state_kept, batch_statistics
+from hardgrad.switch.ways import _begins_fresh
+
+STATISTICS = (
+    "LayerMask: layer {} ({}) normalises by the statistics of its batch, which a graph and vmap cannot keep to its own "
+    "rows; put it in eval(), use a LayerNorm or GroupNorm, or let torch.compile break the graph here (fullgraph=False)"
+)
 
 Table = Sequence[Sequence[float]] | Tensor
 
@@ -67,7 +74,6 @@ class LayerMask(nn.Module):
     """
 
     mask: Tensor
-    _ran_in_graph: Tensor
 
     def __init__(
         self,
@@ -82,7 +88,7 @@ class LayerMask(nn.Module):
         super().__init__()
         router("LayerMask", ranges)
         modules("LayerMask", "layers", layers)
-        key_source("LayerMask", key)
+        check_source("LayerMask", key)
         if isinstance(layers, nn.Module) and not isinstance(layers, nn.Sequential | nn.ModuleList):
             raise TypeError(
                 f"LayerMask: layers must be torch.nn.Sequential or a list of modules, got {type(layers).__name__}; "
@@ -101,8 +107,7 @@ class LayerMask(nn.Module):
         # Known without a read-back, so that a graph may ask.
         columns = zip(zip(*self._mask, strict=True), zip(*self.dropout, strict=True), strict=True)
         self._skippable = [any(drop) or not all(runs) for runs, drop in columns]
-        self._ran: set[int] = set()  # in training, since drop_unvisited_grads
-        self.register_buffer("_ran_in_graph", torch.zeros(shape[1], dtype=torch.bool), persistent=False)
+        self._mark_anew()
 
     def branch(self, i: int) -> nn.Sequential:
         """Return the layers that range i runs, as one module; its parameters are those of the whole stack."""
@@ -116,26 +121,17 @@ class LayerMask(nn.Module):
         return self._run(x, key)
 
     def drop_unvisited_grads(self) -> None:
-        """Set ``grad`` to None in the layers that no training row went through since this was last called.
+        """Set ``grad`` to None in the layers that none of the rows went through that gradients came from.
 
         Eager code needs this never. A compiled graph runs every layer on its rows, maybe none, and gives an unvisited
-        one a gradient of zeros, with which momentum and weight decay still move it: call this before ``step()``.
+        one a gradient of zeros, with which momentum and weight decay still move it: call this before ``step()``, as
+        ``Switch.drop_unvisited_grads``.
         """
-        ran = self._ran.union(self._ran_in_graph.nonzero()[:, 0].tolist())
-        visited = {id(p) for i in ran for p in self.layers[i].parameters()}
-        for parameter in self.layers.parameters():
-            if id(parameter) not in visited:
-                parameter.grad = None
-        self._ran = set()
-        self._ran_in_graph.zero_()
+        self._marks.drop()
 
     def _run(self, x: Tensor, key: Tensor | None) -> Tensor:
         refuse_learning(self, self.ranges)
-        key = (
-            column(self.key, tensor("LayerMask", "x", x), "LayerMask")
-            if key is None
-            else tensor("LayerMask", "key", key)
-        )
+        key = key_of("LayerMask", self.key, x, key)
         shape = key.shape if self.ranges.keys == 0 else key.shape[:-1]
         if not shape or x.shape[: len(shape)] != shape:
             what = "x's leading dimensions" + (" and a last one of the keys" if self.ranges.keys else "")
@@ -143,8 +139,8 @@ class LayerMask(nn.Module):
                 f"LayerMask: key must have {what}, got key {tuple(key.shape)} and x {tuple(x.shape)}; give one key a "
                 "row, shape (B,), or one a time step, shape (B, T)"
             )
-        index = self.ranges.index(key).reshape(-1)
-        self.ranges.add_visits(count(index, self.ranges.branches))
+        index = branch_of(self.ranges, key, "LayerMask").reshape(-1)
+        self.ranges.add_visits(count(index, self.ranges.branches), key)
         rows = x.flatten(0, len(shape) - 1)
         rows = self._each_layer(rows, index) if in_graph() or len(index) else self._no_rows(rows)
         return rows.unflatten(0, shape) if len(shape) > 1 else rows
@@ -157,13 +153,20 @@ class LayerMask(nn.Module):
             elif in_graph():
                 rows = self._in_a_graph(number, rows, given)
             else:
-                self._ran.add(number)
                 rows = self._layer(number, rows, given)
-        return rows
+        if not without_values(index):
+            return rows
+        if compiling() and not torch.compiler.is_exporting() and may_require_grad():
+            rows = self._marks.of(rows, runs.sum(0))
+        # A key that is NaN cannot raise here: it leads nowhere, and nothing comes of its row.
+        nothing = torch.nan if rows.is_floating_point() or rows.is_complex() else 0
+        return torch.where(_beside(index >= 0, rows), rows, nothing)
 
     def _runs(self, index: Tensor) -> Tensor:
         """Which row runs which layer, bool (B, L)."""
-        runs = self.mask.index_select(0, index)
+        hidden = without_values(index)
+        runs = self.mask.index_select(0, index.clamp(min=0) if hidden else index)
+        runs = runs & (index >= 0).unsqueeze(1) if hidden else runs
         if not self._draws():
             return runs
         if self.generator is not None and in_backward():
@@ -188,13 +191,8 @@ class LayerMask(nn.Module):
                 "generator, or let torch.compile break the graph here (fullgraph=False)"
             )
         for number, layer in enumerate(self.layers):
-            for part in layer.modules() if self._skippable[number] else ():
-                if isinstance(part, _BatchNorm) and part.training:
-                    return (
-                        f"LayerMask: layer {number} ({type(layer).__name__}) takes statistics of its rows, and a graph "
-                        "does not know how many it gets; call the layer outside the graph, let torch.compile break the "
-                        "graph here (fullgraph=False), or put the layer in eval()"
-                    )
+            if self._skippable[number] and batch_statistics(layer):
+                return STATISTICS.format(number, type(layer).__name__)
         return ""
 
     def _through(self, number: int, rows: Tensor, runs: Tensor, given: Tensor) -> Tensor:
@@ -204,7 +202,6 @@ class LayerMask(nn.Module):
         if not in_graph():
             if not len(mine):
                 return rows
-            self._ran.add(number)
             if len(mine) == len(rows):
                 return self._same_shape(number, rows, given)
         some = rows.index_select(0, mine)
@@ -212,25 +209,17 @@ class LayerMask(nn.Module):
         return rows.index_put((mine,), y)
 
     def _for_all(self, number: int, rows: Tensor, runs: Tensor) -> Tensor:
-        """Under vmap no row can be picked: the layer runs on all, those that skip it replaced by ones.
-
-        Ones, since a layer's slope there is finite more often than at zero (square roots, logarithms, norms).
-        """
-        runs = runs.reshape(-1, *[1] * (rows.ndim - 1))
-        return torch.where(runs, self._same_shape(number, torch.where(runs, rows, 1), None), rows)
+        """Run the layer on all rows, harmless ones in place of those that skip it: under vmap none can be picked."""
+        if batch_statistics(self.layers[number]):
+            raise RuntimeError(STATISTICS.format(number, type(self.layers[number]).__name__))
+        runs = _beside(runs, rows)
+        return torch.where(runs, self._same_shape(number, torch.where(runs, rows, _harmless(rows)), None), rows)
 
     def _in_a_graph(self, number: int, rows: Tensor, given: Tensor | None) -> Tensor:
         """Run a layer on its rows, maybe none; what it keeps of a batch stays as it was if there are none."""
-        layer = self.layers[number]
-        kept = [(buffer, buffer.clone()) for buffer in layer.buffers()] if layer.training else []
-        y = self._same_shape(number, rows, given) if self._skippable[number] else self._layer(number, rows, given)
-        if self.training:
-            some = torch.ones(rows.shape[:1], dtype=torch.int64, device=rows.device).sum() > 0
-            for buffer, before in kept:
-                buffer.copy_(torch.where(some, buffer, before))
-            if torch.is_grad_enabled() and counting():
-                self._ran_in_graph[number].logical_or_(some)
-        return y
+        some = torch.ones(rows.shape[:1], dtype=torch.int64, device=rows.device).sum() > 0
+        with _state_kept(self.layers[number], unless=some):
+            return self._same_shape(number, rows, given) if given is None else self._layer(number, rows, given)
 
     def _same_shape(self, number: int, rows: Tensor, given: Tensor | None) -> Tensor:
         y = self._layer(number, rows, given)
@@ -245,7 +234,7 @@ class LayerMask(nn.Module):
     def _layer(self, number: int, rows: Tensor, given: Tensor | None) -> Tensor:
         """Run a layer on rows; where they may be the caller's own memory, ``given``, on a copy if it may write."""
         layer = self.layers[number]
-        if given is not None and not _only_reads(layer) and _same_memory(rows, given):
+        if given is not None and not _begins_fresh(layer) and _same_memory(rows, given):
             rows = rows.clone()
         return _checked(number, layer, rows, layer(rows))
 
@@ -258,14 +247,15 @@ class LayerMask(nn.Module):
         return one.new_zeros(0, *one.shape[1:]).requires_grad_(one.is_floating_point() and may_require_grad())
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LayerMask:
-        kept = self.mask, self._ran_in_graph
-        if self.mask.is_meta:
-            kept = torch.tensor(self._mask, device="cpu"), torch.zeros(len(self.layers), dtype=torch.bool, device="cpu")
+        kept = torch.tensor(self._mask, device="cpu") if self.mask.is_meta else self.mask
         super()._apply(fn, recurse)
         if not self.mask.is_meta:  # to_empty() leaves anything
-            self.mask.copy_(kept[0])
-            self._ran_in_graph.copy_(kept[1])
+            self.mask.copy_(kept)
+        self._mark_anew()
         return self
+
+    def _mark_anew(self) -> None:
+        self._marks = Marks(self.layers, self.ranges.visits.device)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         saved = state_dict.get(prefix + "mask")
@@ -281,13 +271,6 @@ class LayerMask(nn.Module):
         return (
             f"mask={[[int(runs) for runs in row] for row in self._mask]}, dropout={[list(row) for row in self.dropout]}"
         )
-
-
-def _only_reads(layer: nn.Module) -> bool:
-    """Whether a layer is one of torch's that makes an output of its own: it writes nothing into its input."""
-    return type(layer).__module__.startswith("torch.nn.modules.") and not (
-        getattr(layer, "inplace", False) or next(layer.children(), None) is not None or layer._forward_pre_hooks
-    )
 
 
 def _same_memory(rows: Tensor, given: Tensor) -> bool:

@@ -9,6 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from hardgrad.switch.checks import whole
 from hardgrad.switch.routers.ranges import Ranges, keep_double
 from hardgrad.switch.routers.router import Router
 
@@ -23,7 +24,7 @@ class Normalise(nn.Module):
         columns: positions in the last dimension, or True for all.
 
     Shape:
-        rows: (B, ..., F), index: (B,). Returns rows' shape.
+        rows: (B, ..., F), index: (B,). Returns rows' shape, computed in float64 and rounded once.
     """
 
     centre: Tensor
@@ -41,21 +42,31 @@ class Normalise(nn.Module):
             )
         # Kept here and saved, not read from the ranges: a branch that is trained sees its rows on the scale it was
         # trained on, wherever the points move to, and after a range is split.
-        points = torch.tensor(ranges.points, dtype=torch.float64)
+        points = torch.tensor(ranges.points, dtype=torch.float64)  # on the meta device where all else is built there
         self.register_buffer("centre", (points[1:] + points[:-1]) / 2)
         self.register_buffer("half_width", (points[1:] - points[:-1]) / 2)
-        self.columns = True if columns is True else [int(column) for column in columns or ()]
+        self.columns = None if columns is True else _positions(columns)
 
     def forward(self, rows: Tensor, index: Tensor) -> Tensor:
-        shape = (-1, *[1] * (rows.ndim - 1))
-        centre = self.centre.to(rows.dtype)[index].reshape(shape)
-        half = self.half_width.to(rows.dtype)[index].reshape(shape)
-        mapped = (rows - centre) / half
-        if self.columns is True:
-            return mapped
-        chosen = torch.zeros(rows.shape[-1], dtype=torch.bool, device=rows.device)
+        if self.columns is None:
+            return self._mapped(rows, index)
+        width = rows.shape[-1] if rows.ndim > 1 else 0
+        for column in self.columns:
+            if not -width <= column < width:
+                raise ValueError(
+                    f"Switch: normalise must be columns of x's last dimension, 0 to {width - 1}, got {column}"
+                )
+        chosen = torch.zeros(width, dtype=torch.bool, device=rows.device)
         chosen[self.columns] = True
-        return torch.where(chosen, mapped, rows)
+        return torch.where(chosen, self._mapped(rows, index), rows)
+
+    def _mapped(self, rows: Tensor, index: Tensor) -> Tensor:
+        shape = (-1, *[1] * (rows.ndim - 1))
+        centre = self.centre[index].reshape(shape)
+        half = self.half_width[index].reshape(shape)
+        # In the rows' own precision a centre far from zero would be rounded by a good part of a narrow range.
+        mapped = (rows - centre) / half
+        return mapped.to(rows.dtype if rows.is_floating_point() else torch.get_default_dtype())
 
     def replace(self, change: Callable[[Tensor], Tensor]) -> None:
         """Change which scales there are, one a branch."""
@@ -65,4 +76,11 @@ class Normalise(nn.Module):
         return cast(Normalise, super()._apply(keep_double(fn), recurse))
 
     def extra_repr(self) -> str:
-        return f"columns={'all' if self.columns is True else self.columns}"
+        return f"columns={'all' if self.columns is None else self.columns}"
+
+
+def _positions(columns: bool | Sequence[int]) -> list[int]:
+    cure = "give columns of x's last dimension, as in [0, 2], or True for all"
+    if isinstance(columns, str) or not isinstance(columns, Sequence):
+        raise ValueError(f"Switch: normalise must be True, False or a list of columns, got {columns!r}; {cure}")
+    return [whole("Switch", "normalise", column, cure) for column in columns]

@@ -8,12 +8,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import in_graph
+from hardgrad._torch_state import compiling, in_graph, in_transform, outside_graphs
 from hardgrad.switch.banks.bank import Bank
 from hardgrad.switch.branches import one_a_range
-from hardgrad.switch.keys import column
+from hardgrad.switch.keys import branch_of, check_source, column, refuse_learning
+from hardgrad.switch.marks import Marks
 from hardgrad.switch.normalise import Normalise
 from hardgrad.switch.routers.router import Router, one_of
+from hardgrad.switch.static import batch_statistics
 from hardgrad.switch.thresholds.learnt import LearntRanges
 from hardgrad.switch.thresholds.lend import lend
 from hardgrad.switch.training import surgery
@@ -28,18 +30,23 @@ class Switch(nn.Module):
     Rows are routed, not outputs: a branch sees its own rows alone, and one that no row took does not run and gets no
     gradient (``grad is None``), so no stock optimiser moves it: not by momentum, not by Adam, not by weight decay.
     Training on mixed batches is therefore training N separate models, each with its own optimiser state and step count.
+    One optimiser is no sum of separate ones and cannot keep that: ``LBFGS`` multiplies by a history of all parameters
+    at once, and takes no gradient for one of zero. Use it on batches that visit every range, or one for each branch.
 
     Args:
         ranges: the condition: ``Ranges``, or a ``Grid`` or ``If`` of several keys.
         branches: one module, cloned for each range, or one module for each range, of any architectures that return one
-            output shape.
+            tensor, of one shape for a row. It may write into what it gets, which is its own copy. If dtypes differ,
+            the output has the one that ``torch.cat`` gives those of the visited branches, in a graph those of all.
         key: where the key comes from if ``forward`` is not given one: a function of x, or the number of a column of
             x's last dimension. None: ``forward`` must be given it.
         init: of one module cloned: "independent" draws new initial weights for every range (through
-            ``reset_parameters``), "identical" copies the module's.
-        normalise: columns of x's last dimension that are mapped so that the row's range becomes [-1, 1], or True for
-            all. Use it where a column is both key and input: on a narrow range far from zero the ReLUs of a branch die
-            without it. Needs ``Ranges`` with finite points.
+            ``reset_parameters``), "identical" copies the module's. None, the default, is "independent" with a
+            ``UserWarning`` where that loses weights that were trained, loaded or set by hand, as far as they tell: a
+            deep copy of a trained module and writes to ``.data`` leave no trace.
+        normalise: list of columns of x's last dimension that are mapped so that the row's range becomes [-1, 1], or
+            True for all. Use it where a column is both key and input: on a narrow range far from zero the ReLUs of a
+            branch die without it. Needs ``Ranges`` with finite points.
         bank: stack the weights and run all branches in few kernels: for many branches that are equal stacks of
             ``Linear`` and elementwise layers. Meaning, parameters, ``grad`` and optimisers stay as they are. Gradients
             of the weights then arrive by ``backward()`` alone: ``torch.autograd.grad`` with respect to them needs
@@ -50,13 +57,21 @@ class Switch(nn.Module):
         ``Grid`` or ``If`` a last dimension more, the keys. Returns the key's leading dimensions followed by what a
         branch returns for one row.
 
+    Graphs:
+        A compiled or exported graph cannot read which branches are visited: it runs all, each on its rows, maybe none,
+        and an unvisited one gets a gradient of zeros; see ``drop_unvisited_grads``. Under ``torch.func.vmap`` over keys
+        every branch runs on every row, and the values and gradients are those of a loop. Where no value can be read,
+        a key that is NaN cannot raise: its row goes to no branch and its output is NaN (0 if outputs are integers). A
+        branch that normalises by its batch in training (``BatchNorm``) makes ``torch.compile`` leave the switch in
+        eager code, and is refused by the others.
+
     Attributes:
         ranges: the condition, with its counters of visits.
         branches: ``nn.ModuleList``; ``branch(i)`` is one of them, an ordinary module with its own ``state_dict()``.
 
     Raises:
-        ValueError: for branches that are not one a range, a key that does not match x, a missing key, or branches that
-            return different shapes.
+        ValueError: for branches that are not one a range, a key that does not match x, a missing key, a key function
+            that writes into x, or branches that return different shapes or something else than one tensor.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -76,18 +91,22 @@ class Switch(nn.Module):
         branches: nn.Module | Sequence[nn.Module],
         *,
         key: Callable[[Tensor], Tensor] | int | None = None,
-        init: Literal["independent", "identical"] = "independent",
+        init: Literal["independent", "identical"] | None = None,
         normalise: bool | Sequence[int] = False,
         bank: bool = False,
     ) -> None:
         super().__init__()
-        one_of("Switch", "init", init, ("independent", "identical"))
+        if not isinstance(ranges, Router):
+            raise ValueError(f"Switch: ranges must be Ranges or another Router, got {type(ranges).__name__}")
+        if init is not None:
+            one_of("Switch", "init", init, ("independent", "identical"))
+        check_source("Switch", key)
         self.ranges = ranges
         self.branches = nn.ModuleList(one_a_range(ranges, branches, init))
         self.key = key
-        self.normalise = Normalise(ranges, normalise) if normalise else None
+        self.normalise = None if normalise is False else Normalise(ranges, normalise)
         self.bank = bank
-        self._visits_seen: list[int] = []
+        self._mark_anew()
         self._bank = Bank(list(self.branches)) if bank else None
 
     def branch(self, i: int) -> nn.Module:
@@ -95,11 +114,18 @@ class Switch(nn.Module):
         return self.branches[i]
 
     def forward(self, x: Tensor, key: Tensor | None = None) -> Tensor:
+        if compiling() and not torch.compiler.is_exporting() and any(map(batch_statistics, self.branches)):
+            return _in_eager_code(self, x, key)
+        return self._run(x, key)
+
+    def _run(self, x: Tensor, key: Tensor | None) -> Tensor:
         rows, key, index, shape = self.routed(x, key)
         own = rows if self.normalise is None else self.normalise(rows, index)
-        y = run(self.branches, own, index, self.ranges, self._stacked())
-        if isinstance(self.ranges, LearntRanges) and self.training and torch.is_grad_enabled():
+        y = run(self.branches, own, index, self.ranges, self._stacked(), key=key, owned=own is not rows)
+        if self.training and torch.is_grad_enabled() and self._learns():
             y = lend(self, rows, key, index, y)
+        if compiling():
+            y = self._marked(y, index)
         return y.unflatten(0, shape) if len(shape) > 1 else y
 
     def routed(self, x: Tensor, key: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, torch.Size]:
@@ -109,6 +135,11 @@ class Switch(nn.Module):
             ValueError: as the switch itself, for a key that is missing or does not match x.
         """
         key = column(self.key, x, "Switch") if key is None else key
+        for name, value in (("x", x), ("key", key)):
+            if not isinstance(value, Tensor):
+                raise TypeError(
+                    f"Switch: {name} must be a tensor, got {type(value).__name__}; wrap it in torch.as_tensor"
+                )
         shape = key.shape if self.ranges.keys == 0 else key.shape[:-1]
         if not shape or x.shape[: len(shape)] != shape:
             what = "x's leading dimensions" + (" and a last one of the keys" if self.ranges.keys else "")
@@ -116,12 +147,13 @@ class Switch(nn.Module):
                 f"Switch: key must have {what}, got key {tuple(key.shape)} and x {tuple(x.shape)}; "
                 "give one key a row, shape (B,), or one a time step, shape (B, T)"
             )
-        index = self.ranges.index(key).reshape(-1)
+        index = branch_of(self.ranges, key, "Switch").reshape(-1)
         return x.flatten(0, len(shape) - 1), key.flatten(0, len(shape) - 1), index, shape
 
     def split(self, i: int, at: float, optimizer: torch.optim.Optimizer | None = None) -> None:
         """Split range i in two, both with its weights and its optimiser state; see ``training/surgery.py``."""
         surgery.split(self, i, at, optimizer)
+        self._mark_anew()
 
     def merge(
         self,
@@ -133,23 +165,40 @@ class Switch(nn.Module):
     ) -> None:
         """Join two ranges side by side into one; see ``training/surgery.py``."""
         surgery.merge(self, i, j, optimizer, keep)
+        self._mark_anew()
 
     def warm_start(self, model: nn.Module) -> None:
         """Copy a trained model's weights into every branch; see ``training/surgery.py``."""
         surgery.warm_start(self, model)
 
     def drop_unvisited_grads(self) -> None:
-        """Set ``grad`` to None in the branches that no row visited since this was last called.
+        """Set ``grad`` to None in the branches that none of the rows went through that gradients came from.
 
         Eager code needs this never. A compiled graph runs every branch on its rows, maybe none, and gives an unvisited
-        one a gradient of zeros, with which momentum and weight decay still move it: call this before ``step()``.
+        one a gradient of zeros, with which momentum and weight decay still move it: call this before ``step()``. What
+        counts are the backwards that led to the gradients held now, through however many forwards; neither validation
+        nor ``ranges.visits`` do. A gradient that ``backward()`` did not put there, such as one assigned, stays.
         """
-        visits = self.ranges.visits.tolist()
-        seen = self._visits_seen if len(self._visits_seen) == len(visits) else [0] * len(visits)
-        for branch, now, before in zip(self.branches, visits, seen, strict=True):
-            if now == before:
-                branch.zero_grad(set_to_none=True)
-        self._visits_seen = visits
+        self._marks.drop()
+
+    def _marked(self, y: Tensor, index: Tensor) -> Tensor:
+        trains = torch.is_grad_enabled() and not torch.compiler.is_exporting() and not in_transform()
+        return self._marks.on(y, index) if trains and (y.is_floating_point() or y.is_complex()) else y
+
+    def _learns(self) -> bool:
+        if isinstance(self.ranges, LearntRanges):
+            return True
+        if any(isinstance(part, LearntRanges) for part in self.ranges.modules()):
+            refuse_learning(self, self.ranges)
+        return False
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Switch:
+        super()._apply(fn, recurse)
+        self._mark_anew()
+        return self
+
+    def _mark_anew(self) -> None:
+        self._marks = Marks(self.branches, self.ranges.visits.device)
 
     def _stacked(self) -> Bank | None:
         if not self.bank or in_graph():
@@ -157,3 +206,8 @@ class Switch(nn.Module):
         if self._bank is None or self._bank.branches != list(self.branches):
             self._bank = Bank(list(self.branches))
         return self._bank
+
+
+@outside_graphs
+def _in_eager_code(switch: Switch, x: Tensor, key: Tensor | None) -> Tensor:
+    return switch._run(x, key)

@@ -8,17 +8,43 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import in_graph
+from hardgrad._torch_state import hides_values, in_graph, in_transform
 from hardgrad.switch.banks.bank import Bank
+from hardgrad.switch.outputs import one_shape, one_tensor
 from hardgrad.switch.routers.router import Router, by_branch, count
+from hardgrad.switch.static import evaluating, everywhere, static
 
 Branches = Sequence[nn.Module] | nn.ModuleList
 
+# Layers that never write into their input nor hand it back, so that it needs no copy.
+FRESH = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.LayerNorm, nn.GroupNorm, nn.Embedding)
 
-def run(branches: Branches, rows: Tensor, index: Tensor, router: Router, bank: Bank | None = None) -> Tensor:
-    """Return each row's output, in the rows' order; branches without a row do not run."""
+
+def run(
+    branches: Branches,
+    rows: Tensor,
+    index: Tensor,
+    router: Router,
+    bank: Bank | None = None,
+    *,
+    key: Tensor | None = None,
+    owned: bool = False,
+) -> Tensor:
+    """Return each row's output, in the rows' order; branches without a row do not run.
+
+    Args:
+        branches: one a range.
+        rows: (B, ...); not written to, whatever a branch does with what it gets.
+        index: int64 (B,), the branch of each row; -1 for none.
+        router: whose visits are counted.
+        bank: the branches stacked, if they are.
+        key: of each row, for what else the router counts.
+        owned: whether nobody else holds the memory of rows.
+    """
+    if hides_values(index):
+        return everywhere(branches, rows, index)
     counts = count(index, len(branches))
-    router.add_visits(counts)
+    router.add_visits(counts, key)
     if in_graph():
         return static(branches, rows, index)
     sizes = counts.tolist()
@@ -26,7 +52,7 @@ def run(branches: Branches, rows: Tensor, index: Tensor, router: Router, bank: B
     if not visited:
         return _no_rows(branches[0], rows)
     if len(visited) == 1:
-        return cast(Tensor, branches[visited[0]](rows))
+        return _alone(visited[0], branches[visited[0]], rows, owned)
     together = None if bank is None else bank.run(rows, index, sizes, visited)
     return segments(branches, rows, index, sizes, visited) if together is None else together
 
@@ -35,39 +61,41 @@ def segments(branches: Branches, rows: Tensor, index: Tensor, sizes: list[int], 
     """Sort the rows by branch, run each visited branch once on its own, and put the outputs back in order."""
     order = by_branch(index, len(branches))
     inverse = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
-    parts = _Reorder.apply(rows, order, inverse).split([sizes[i] for i in visited])
-    outputs = [branches[i](part) for i, part in zip(visited, parts, strict=True)]
-    _one_shape(visited, outputs)
-    return cast(Tensor, _Reorder.apply(torch.cat(outputs), inverse, order))
+    # Parts that autograd does not take for views of one memory, which a branch may then write to.
+    parts = _reordered(rows, order, inverse).unsafe_split_with_sizes([sizes[i] for i in visited])
+    outputs = [one_tensor(i, branches[i](part), len(part)) for i, part in zip(visited, parts, strict=True)]
+    one_shape(visited, outputs)
+    return _reordered(torch.cat(outputs), inverse, order)
 
 
-def static(branches: Branches, rows: Tensor, index: Tensor) -> Tensor:
-    """Run every branch on its rows, maybe none: the one way without a read-back, for compiled and exported graphs."""
-    y: Tensor | None = None
-    for i, branch in enumerate(branches):
-        mine = (index == i).nonzero()[:, 0]
-        output: Tensor = branch(rows[mine])
-        y = output.new_zeros(rows.shape[0], *output.shape[1:]) if y is None else y
-        y = y.index_put((mine,), output)
-    assert y is not None
-    return y
+def _alone(i: int, branch: nn.Module, rows: Tensor, owned: bool) -> Tensor:
+    """Run the one branch that all rows go to; on a copy, since it may write into them or hand them on."""
+    n = len(rows)
+    return one_tensor(i, branch(rows if owned or _begins_fresh(branch) else rows.clone()), n)
+
+
+def _begins_fresh(branch: nn.Module) -> bool:
+    while not (branch._forward_pre_hooks or branch._forward_hooks or "forward" in branch.__dict__):
+        if type(branch) is not nn.Sequential:
+            return type(branch) in FRESH
+        first = next(iter(branch._modules.values()), None)
+        if first is None:
+            return False
+        branch = first
+    return False
 
 
 def _no_rows(branch: nn.Module, rows: Tensor) -> Tensor:
-    # The output's shape comes from one branch, without a gradient: an empty batch must leave every branch alone.
-    with torch.no_grad():
-        y: Tensor = branch(rows)
-    return y.requires_grad_(torch.is_grad_enabled())
+    # The output's shape comes from one branch, in evaluation mode and without a gradient: an empty batch must leave
+    # every branch alone, its statistics and random numbers too.
+    with torch.no_grad(), evaluating(branch):
+        y = one_tensor(0, branch(rows.clone()), 0)
+    learns = torch.is_grad_enabled() and not in_transform() and (y.is_floating_point() or y.is_complex())
+    return y.requires_grad_() if learns else y
 
 
-def _one_shape(visited: list[int], outputs: list[Tensor]) -> None:
-    first = outputs[0].shape[1:]
-    for i, output in zip(visited, outputs, strict=True):
-        if output.shape[1:] != first:
-            raise ValueError(
-                f"Switch: branches must return one shape for a row, got {tuple(first)} from branch {visited[0]} and "
-                f"{tuple(output.shape[1:])} from branch {i}; end them in layers of one size"
-            )
+def _reordered(rows: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
+    return cast(Tensor, _Reorder.apply(rows, order, inverse))
 
 
 class _Reorder(torch.autograd.Function):
@@ -82,8 +110,15 @@ class _Reorder(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
         ctx.save_for_backward(inputs[1], inputs[2])
+        ctx.save_for_forward(inputs[1], inputs[2])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         order, inverse = ctx.saved_tensors
         return _Reorder.apply(grad, inverse, order), None, None
+
+    # torch.compile does not trace a Function that has this, and never meets one: a graph takes another way.
+    @staticmethod
+    def jvp(ctx: Any, rows: Tensor, *_: None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        order, inverse = ctx.saved_tensors
+        return cast(Tensor, _Reorder.apply(rows, order, inverse))

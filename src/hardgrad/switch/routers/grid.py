@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from math import prod
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from hardgrad.switch.routers.ranges import Ranges, check_key
-from hardgrad.switch.routers.router import Router
+from hardgrad.switch.routers.router import Router, count, counting, without_values
 
 
 class Grid(Router):
@@ -24,7 +24,11 @@ class Grid(Router):
             the last key running fastest.
 
     Shape:
-        key: (..., K). Returns int64 (...).
+        key: (..., K). Returns int64 (...); as ``Ranges``, -1 for a NaN where none can raise.
+
+    Attributes:
+        cells: int64, the branch of each cell, shaped like the grid.
+        axes: the ``Ranges``, each with its own counters.
 
     Raises:
         ValueError: for no ranges, a ``share`` of another shape or with a gap, or a key of another last dimension.
@@ -38,24 +42,24 @@ class Grid(Router):
         '[-1, 0) x [0, 10) or [0, 1] x [0, 10)'
     """
 
-    cells: Tensor
-
     def __init__(self, *ranges: Ranges, share: Sequence[Any] | None = None) -> None:
         if not ranges:
-            raise ValueError("Grid: ranges must be at least one, got none")
+            raise ValueError("Grid: ranges must be at least one, got none; give one Ranges for each key")
+        for axis in ranges:
+            if not isinstance(axis, Ranges):
+                raise ValueError(
+                    f"Grid: ranges must be Ranges, one for each key, got {type(axis).__name__}; write Grid(one, other)"
+                )
         shape = tuple(len(axis) for axis in ranges)
-        cells = torch.arange(prod(shape)).reshape(shape) if share is None else torch.tensor(share)
-        if cells.shape != shape:
-            raise ValueError(
-                f"Grid: share must have the grid's shape {shape}, got {tuple(cells.shape)}; "
-                "give one branch number a cell"
-            )
-        used = cells.unique().tolist()
-        if used != list(range(len(used))):
-            raise ValueError(f"Grid: share must number the branches from 0 without a gap, got {used}; renumber them")
-        super().__init__(len(used), keys=len(ranges))
+        # Python numbers: a buffer that is not saved would be lost by a model that is built without memory and filled.
+        self._cells = list(range(prod(shape))) if share is None else _shared(share, shape)
+        super().__init__(len(set(self._cells)), keys=len(ranges))
+        self._shape = shape
         self.axes = nn.ModuleList(ranges)
-        self.register_buffer("cells", cells, persistent=False)
+
+    @property
+    def cells(self) -> Tensor:
+        return torch.tensor(self._cells, dtype=torch.int64, device=self.visits.device).reshape(self._shape)
 
     def index(self, key: Tensor) -> Tensor:
         check_key("Grid", key)
@@ -63,9 +67,43 @@ class Grid(Router):
             raise ValueError(
                 f"Grid: key must have shape (..., {self.keys}), one number for each ranges, got {tuple(key.shape)}"
             )
-        return self.cells[tuple(axis(key[..., i]) for i, axis in enumerate(self.axes))]
+        places = [cast(Ranges, axis).index(key[..., i]) for i, axis in enumerate(self.axes)]
+        cell = places[0]
+        for place, width in zip(places[1:], self._shape[1:], strict=True):
+            cell = cell * width + place
+        table = torch.tensor(self._cells, dtype=torch.int64, device=cell.device)
+        if not without_values(cell):
+            return table[cell]
+        known = torch.stack(places).amin(0) >= 0
+        return torch.where(known, table[torch.where(known, cell, 0)], -1)
+
+    def add_visits(self, counts: Tensor, key: Tensor | None = None) -> None:
+        super().add_visits(counts)
+        if key is None or not counting():
+            return
+        for i, axis in enumerate(self.axes):
+            axis, its = cast(Ranges, axis), key[..., i]
+            axis.add_visits(count(axis.index(its).reshape(-1), len(axis)), its)
 
     def label(self, i: int) -> str:
         axes = [[axis.label(j) for j in range(len(axis))] for axis in self.axes if isinstance(axis, Ranges)]
-        cells = zip(itertools.product(*axes), self.cells.reshape(-1).tolist(), strict=True)
+        cells = zip(itertools.product(*axes), self._cells, strict=True)
         return " or ".join(" x ".join(names) for names, branch in cells if branch == i)
+
+
+def _shared(share: Sequence[Any], shape: tuple[int, ...]) -> list[int]:
+    try:
+        cells = torch.as_tensor(share, device="cpu")
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"Grid: share must be nested lists of the grid's shape {shape}, got {share}") from None
+    if cells.shape != shape:
+        raise ValueError(
+            f"Grid: share must have the grid's shape {shape}, got {tuple(cells.shape)}; give one branch number a cell"
+        )
+    if cells.is_floating_point() or cells.is_complex() or cells.dtype is torch.bool:
+        raise ValueError(f"Grid: share must hold whole numbers, got {cells.dtype}; write 0 and not 0.0")
+    flat: list[int] = cells.reshape(-1).tolist()
+    used = sorted(set(flat))
+    if used != list(range(len(used))):
+        raise ValueError(f"Grid: share must number the branches from 0 without a gap, got {used}; renumber them")
+    return flat

@@ -8,9 +8,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from hardgrad._torch_state import in_graph
+from hardgrad.switch.checks import number
 from hardgrad.switch.routers.ranges import Ranges, check_key
-from hardgrad.switch.routers.router import count
+from hardgrad.switch.routers.router import count, without_values
 
 
 class Hysteresis(Ranges):
@@ -35,7 +35,7 @@ class Hysteresis(Ranges):
     Raises:
         ValueError: for a band that is negative or no number, ranges with learnt points, a key without a dimension of
             time beside one of sequences, a ``start`` of another shape or outside the ranges, and as ``Ranges``.
-        RuntimeError: in a compiled or exported graph: each step waits for the one before.
+        RuntimeError: in a compiled or exported graph and under ``vmap``: each step waits for the one before.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -53,22 +53,23 @@ class Hysteresis(Ranges):
             raise ValueError(
                 f"Hysteresis: ranges must be plain Ranges, got {type(ranges).__name__}; build Ranges from its points"
             )
+        band = number("Hysteresis", "band", band, "0 is no hysteresis")
         if not (band >= 0 and math.isfinite(band)):
             raise ValueError(f"Hysteresis: band must be a finite number, zero or more, got {band}; 0 is no hysteresis")
         super().__init__(ranges.points, cast(Any, ranges.outside), cast(Any, ranges.closed))
-        self.band = float(band)
+        self.band = band
 
     def forward(self, key: Tensor, start: Tensor | None = None) -> Tensor:
         index = self.index(key, start)
-        self.add_visits(count(index.reshape(-1), self.branches))
+        self.add_visits(count(index.reshape(-1), self.branches), key)
         return index
 
     def index(self, key: Tensor, start: Tensor | None = None) -> Tensor:
         check_key("Hysteresis", key)
-        if in_graph():
+        if without_values(key):
             raise RuntimeError(
                 "Hysteresis: each step's range waits for the one before, which a compiled or exported graph of one "
-                "kernel cannot do; route outside the graph, or use Ranges"
+                "kernel cannot do, nor vmap; route outside of it, or use Ranges"
             )
         if key.ndim < 2:
             raise ValueError(
@@ -116,6 +117,9 @@ class Hysteresis(Ranges):
         return torch.bucketize(key.contiguous(), inner, right=self.closed == "left")
 
     def _check_start(self, key: Tensor, start: Tensor) -> None:
+        if not isinstance(start, Tensor) or start.is_floating_point() or start.dtype is torch.bool:
+            got = start.dtype if isinstance(start, Tensor) else type(start).__name__
+            raise ValueError(f"Hysteresis: start must be a tensor of whole numbers, got {got}; give index[..., -1]")
         if start.shape != key.shape[:-1]:
             raise ValueError(
                 f"Hysteresis: start must have one range for each sequence, shape {tuple(key.shape[:-1])}, got "

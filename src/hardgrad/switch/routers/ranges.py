@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hardgrad._torch_state import in_graph
-from hardgrad.switch.routers.router import Router, counting, one_of
+from hardgrad.switch.routers.router import Router, counting, one_of, without_values
 
 # Up to so many keys, looking each up among Python floats beats the tensor kernels that would do it (measured: 64 keys
 # take 20 us this way, and the kernels 25 us at any number).
@@ -30,16 +30,18 @@ class Ranges(Router):
     Args:
         points: at least two numbers, strictly increasing. The outer two may be infinite.
         outside: what to do with a key below the first point or above the last: "nearest" takes the end range, "error"
-            raises. In a compiled or exported graph, where no value can raise, it is always "nearest".
+            raises. In a compiled or exported graph and under ``vmap``, where no value can raise, always "nearest".
         closed: the end that belongs to a range: "left" for [a, b), "right" for (a, b]. The outer points always belong.
 
     Shape:
-        key: any shape, floating point or integer. Returns int64 of the same shape, in 0 .. N - 1.
+        key: any shape, floating point or integer. Returns int64 of the same shape, in 0 .. N - 1; where no value can
+        raise, -1 for a key that is NaN, whose row a switch gives to no branch.
 
     Attributes:
         points: tuple of N + 1 floats; ``len(ranges)`` is N.
-        visits: int64 (N,), how many keys fell into each range so far; ``below`` and ``above``, how many were outside.
-            ``reset_counts()`` sets all to zero. ``state_dict()`` has them and the points; loading checks the points.
+        visits: int64 (N,), how many keys fell into each range so far, in training or not; ``below`` and ``above``, how
+            many were outside. ``index(key)`` counts nothing, a call does. ``reset_counts()`` sets all to zero.
+            ``state_dict()`` has them and the points; loading checks the points.
 
     Raises:
         ValueError: for points that are too few, unsorted, duplicate or NaN; for a key that is NaN, or outside with
@@ -96,11 +98,16 @@ class Ranges(Router):
     def index(self, key: Tensor) -> Tensor:
         check_key("Ranges", key)
         key = key.detach()
-        if in_graph():
-            return self._index_in_graph(key)
+        if without_values(key):
+            return self._index_without_values(key)
         if key.numel() <= FEW:
             return self._index_of_few(key)
         return self._index_of_many(key)
+
+    def add_visits(self, counts: Tensor, key: Tensor | None = None) -> None:
+        super().add_visits(counts)
+        if key is not None and counting():
+            self._add_outside(key.detach())
 
     def label(self, i: int) -> str:
         low, high = self.points[i], self.points[i + 1]
@@ -120,7 +127,7 @@ class Ranges(Router):
         values = key.reshape(-1).tolist()
         for row, value in enumerate(values):
             if not low <= value <= high:
-                self._outside(key, row, value)
+                self._check(key, row, value)
         found = [find(inner, value) for value in values]
         return torch.tensor(found, dtype=torch.int64, device=key.device).reshape(key.shape)
 
@@ -130,48 +137,64 @@ class Ranges(Router):
         low, high = (float(end) for end in torch.aminmax(key))  # both are NaN if any key is
         if not (low >= floats[0] and high <= floats[-1]):
             flat = key.reshape(-1)
-            odd = ~((flat >= floats[0]) & (flat <= floats[-1]))
-            for row in odd.nonzero().reshape(-1).tolist():
-                self._outside(key, row, flat[row].item())
+            odd = flat.isnan() if self.outside == "nearest" else ~((flat >= floats[0]) & (flat <= floats[-1]))
+            for row in odd.nonzero()[:1, 0].tolist():
+                self._check(key, row, flat[row].item())
         inner = torch.tensor(floats[1:-1], dtype=key.dtype, device=key.device)
         return torch.bucketize(key.contiguous(), inner, right=self.closed == "left")
 
-    def _index_in_graph(self, key: Tensor) -> Tensor:
-        points = self.tensor(key.device)
-        points = (points.to(key.dtype) if key.is_floating_point() else points).double()
+    def _index_without_values(self, key: Tensor) -> Tensor:
+        inner = self._tensor_as(key)[1:-1]
         key = key.double()
-        if counting():
+        if len(inner):
+            past = key.unsqueeze(-1) >= inner if self.closed == "left" else key.unsqueeze(-1) > inner
+            index = past.sum(-1)
+        else:  # a sum of nothing is what onnxruntime gets wrong
+            index = torch.zeros_like(key, dtype=torch.int64)
+        return torch.where(key.isnan(), -1, index)
+
+    def _add_outside(self, key: Tensor) -> None:
+        if in_graph():
+            points, key = self._tensor_as(key), key.double()
             self.below += (key < points[0]).sum()
             self.above += (key > points[-1]).sum()
-        inner = points[1:-1]
-        past = key.unsqueeze(-1) >= inner if self.closed == "left" else key.unsqueeze(-1) > inner
-        return past.sum(-1)
+            return
+        floats = self._points_as(key.dtype)
+        first, last = floats[0], floats[-1]
+        few = key.reshape(-1).tolist() if key.numel() <= FEW else [float(end) for end in torch.aminmax(key)]
+        if few and (min(few) < first or max(few) > last):
+            self.below.add_((key < first).sum())
+            self.above.add_((key > last).sum())
 
     def _points_as(self, dtype: torch.dtype) -> list[float]:
         """The points rounded to dtype; integer keys compare as float64, which holds them exactly up to 2 ** 53."""
         known = self._floats.get(dtype)
         if known is None:
-            exact = torch.tensor(self.points, dtype=torch.float64)
+            exact = torch.tensor(self.points, dtype=torch.float64, device="cpu")
             known = self._floats[dtype] = (exact.to(dtype) if dtype.is_floating_point else exact).tolist()
         return known
 
-    def _outside(self, key: Tensor, row: int, value: float) -> None:
+    def _tensor_as(self, key: Tensor) -> Tensor:
+        points = self.tensor(key.device)
+        return (points.to(key.dtype) if key.is_floating_point() else points).double()
+
+    def _check(self, key: Tensor, row: int, value: float) -> None:
+        """Raise if a key that is not within the points may not be taken for the nearest range."""
+        if not math.isnan(value) and self.outside == "nearest":
+            return
         place = row if key.ndim <= 1 else tuple(int(i) for i in torch.unravel_index(torch.tensor(row), key.shape))
         if math.isnan(value):
             raise ValueError(f"Ranges: a key must be a number, got NaN in row {place}; drop that row, or fill it")
-        if self.outside == "error":
-            raise ValueError(
-                f"Ranges: a key must be within [{self.points[0]:g}, {self.points[-1]:g}], got {value:g} in row "
-                f'{place}; widen the points, or let outside="nearest" take the end range'
-            )
-        if counting():
-            (self.below if value < self.points[0] else self.above).add_(1)
+        raise ValueError(
+            f"Ranges: a key must be within [{self.points[0]:g}, {self.points[-1]:g}], got {value:g} in row "
+            f'{place}; widen the points, or let outside="nearest" take the end range'
+        )
 
     # The points travel as a float64 tensor, so that any format that holds tensors holds them.
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        destination[prefix + "points"] = torch.tensor(self.points, dtype=torch.float64)
+        destination[prefix + "points"] = torch.tensor(self.points, dtype=torch.float64, device="cpu")
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         saved = state_dict.pop(prefix + "points", None)
@@ -185,7 +208,7 @@ class Ranges(Router):
 
 def checked_points(points: Sequence[float]) -> tuple[float, ...]:
     """Return the points as floats, or raise a ValueError that names the one that is wrong."""
-    values = tuple(float(point) for point in points)
+    values = _numbers(points)
     if len(values) < 2:
         raise ValueError(f"Ranges: points must be at least two, got {list(values)}; two points make one range")
     for i, value in enumerate(values):
@@ -198,6 +221,18 @@ def checked_points(points: Sequence[float]) -> tuple[float, ...]:
                 f"Ranges: points must increase, got {value:g} after {values[i - 1]:g} (position {i}); sort them"
             )
     return values
+
+
+def _numbers(points: Sequence[float]) -> tuple[float, ...]:
+    try:
+        given = list(points)
+        if any(isinstance(point, str | bytes | bool) for point in given):
+            raise TypeError
+        return tuple(float(point) for point in given)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise ValueError(
+            f"Ranges: points must be a flat sequence of numbers, got {str(points)[:80]}; give them as in [0, 1, 2]"
+        ) from None
 
 
 def keep_double(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import compiling, in_backward, in_graph, in_transform
+from hardgrad._torch_state import compiling, hides_values, in_backward, in_graph, in_transform
 
 
 class Router(nn.Module):
     """A condition: ``index(key)`` is the branch of each key, and how often each was taken is kept.
 
-    A router of your own defines ``index`` and ``label``; ``hardgrad.Switch`` needs nothing else of it.
+    A router of your own defines ``index`` and ``label``; ``hardgrad.Switch`` needs nothing else of it. Asking ``index``
+    counts nothing; calling the router does, as a switch does for the rows that it runs.
 
     Args:
         branches: how many branches it leads to.
@@ -30,7 +31,11 @@ class Router(nn.Module):
         self.register_buffer("visits", torch.zeros(branches, dtype=torch.int64))
 
     def index(self, key: Tensor) -> Tensor:
-        """Return int64 branch numbers, without counting visits."""
+        """Return int64 branch numbers, without counting anything.
+
+        Where no value can be read, in a graph or under ``vmap``, a key that leads nowhere (NaN) may return -1: the
+        switch then gives that row to no branch, and its output is NaN.
+        """
         raise NotImplementedError
 
     def label(self, i: int) -> str:
@@ -39,11 +44,16 @@ class Router(nn.Module):
 
     def forward(self, key: Tensor) -> Tensor:
         index = self.index(key)
-        self.add_visits(count(index.reshape(-1), self.branches))
+        self.add_visits(count(index.reshape(-1), self.branches), key)
         return index
 
-    def add_visits(self, counts: Tensor) -> None:
-        """Add one count per branch to ``visits``; the second run of an activation checkpoint adds nothing."""
+    def add_visits(self, counts: Tensor, key: Tensor | None = None) -> None:
+        """Add one count per branch to ``visits``; the second run of an activation checkpoint adds nothing.
+
+        Args:
+            counts: int64 (branches,).
+            key: the keys that were counted; with them a router counts what else it keeps.
+        """
         if counting():
             visits = self.visits
             visits.add_(counts.to(visits.device))
@@ -59,15 +69,21 @@ class Router(nn.Module):
 
 def counting() -> bool:
     """Whether counters move: not in an exported graph, nor under torch.func, nor when a checkpoint runs again."""
-    if compiling():
-        return not torch.compiler.is_exporting()
-    return not (in_backward() or in_transform())
+    if in_transform():
+        return False
+    return not torch.compiler.is_exporting() if compiling() else not in_backward()
+
+
+def without_values(key: Tensor) -> bool:
+    """Whether the branches of these keys must be found by tensor operations alone, in which no key can raise."""
+    return in_graph() or hides_values(key)
 
 
 def count(index: Tensor, branches: int) -> Tensor:
-    """Return how often each branch occurs in index, int64 (branches,)."""
-    if in_graph():  # where bincount, whose output may grow with its values, is not allowed
-        return torch.zeros(branches, dtype=torch.int64, device=index.device).index_add(0, index, torch.ones_like(index))
+    """Return how often each branch occurs in index, int64 (branches,); -1, for no branch, is not counted."""
+    if without_values(index):  # where bincount, whose output may grow with its values, is not allowed
+        zeros = torch.zeros(branches, dtype=torch.int64, device=index.device)
+        return zeros.index_add(0, index.clamp(min=0), (index >= 0).to(torch.int64))
     return torch.bincount(index, minlength=branches)
 
 
@@ -79,5 +95,5 @@ def by_branch(index: Tensor, branches: int) -> Tensor:
 
 def one_of(owner: str, name: str, value: str, allowed: tuple[str, ...]) -> None:
     """Raise a ValueError that names the argument if ``value`` is not allowed."""
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"{owner}: {name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")

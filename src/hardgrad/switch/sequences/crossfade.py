@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from hardgrad.switch.apart import eagerly
-from hardgrad.switch.arguments import leading, tensor, whole
-from hardgrad.switch.keys import column, refuse_learning
+from hardgrad.switch.arguments import leading, whole
+from hardgrad.switch.keys import branch_of, key_of, refuse_learning
 from hardgrad.switch.routers.hysteresis import Hysteresis
 from hardgrad.switch.routers.router import Router, count, one_of
 from hardgrad.switch.sequences import memory
 from hardgrad.switch.sequences.recurrent import RecurrentState, RecurrentSwitch
+from hardgrad.switch.static import evaluating
 from hardgrad.switch.switch import Switch
-from hardgrad.switch.thresholds.lend import evaluating
 from hardgrad.switch.ways import run
 
 READS_KEYS = (
@@ -126,11 +126,12 @@ class CrossFade(nn.Module):
         return found
 
     def _eager(self, x: Tensor, key: Tensor | None, state: FadeState | None) -> tuple[Tensor, FadeState]:
+        key = key_of("CrossFade", self.switch.key, x, key)
         index = self._index(x, key, state)
         inner = None if state is None else state.switch
         if not index.numel():
             return self._nothing(x, index, state)
-        self.switch.ranges.add_visits(count(index.reshape(-1), self.switch.ranges.branches))
+        self.switch.ranges.add_visits(count(index.reshape(-1), self.switch.ranges.branches), key)
         before = max(self.steps, 1)
         past = index[:, :1].expand(-1, before) if state is None else state.recent
         ranges = torch.cat([past, index], 1)
@@ -143,10 +144,9 @@ class CrossFade(nn.Module):
             y = self._plain(x, index, step, branch, current, gain)
         return y, FadeState(ranges[:, ranges.shape[1] - before :].clone(), inner)
 
-    def _index(self, x: Tensor, key: Tensor | None, state: FadeState | None) -> Tensor:
+    def _index(self, x: Tensor, key: Tensor, state: FadeState | None) -> Tensor:
         ranges = self.switch.ranges
         refuse_learning(self, ranges)
-        key = column(self.switch.key, tensor("CrossFade", "x", x), "CrossFade") if key is None else key
         shape = leading("CrossFade", key, ranges)
         if len(shape) != 2 or shape != x.shape[:2]:
             raise ValueError(
@@ -166,7 +166,7 @@ class CrossFade(nn.Module):
             )
         if isinstance(ranges, Hysteresis):
             return ranges.index(key, None if state is None else state.recent[:, -1])
-        return ranges.index(key)
+        return branch_of(ranges, key, "CrossFade")
 
     def _plain(self, x: Tensor, index: Tensor, step: Tensor, branch: Tensor, current: Tensor, gain: Tensor) -> Tensor:
         if self.train_old or bool(current.all()):
@@ -181,7 +181,7 @@ class CrossFade(nn.Module):
         if switch.normalise is not None:
             rows = switch.normalise(rows, branch)
         uncounted = Router(switch.ranges.branches)  # a fading branch is not visited
-        return run(switch.branches, rows, branch, uncounted, switch._stacked())
+        return run(switch.branches, rows, branch, uncounted, switch._stacked(), owned=True)
 
     def _recurrent(
         self,

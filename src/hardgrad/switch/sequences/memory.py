@@ -46,7 +46,7 @@ def handed_on(branches: nn.ModuleList, x: Tensor, index: Tensor, hidden: Any) ->
     visited = index.unique().tolist()
     one_kind = moments.alike([branches[i] for i in visited])
     fused = len(x) > FEW or x.is_cuda or not one_kind or len(visited) == 1
-    fused = fused and not (one_kind and (in_transform() or in_forward_mode()))  # fused layers know few of those
+    fused = fused and not _differentiated_otherwise()
     if fused and bool((index == index[:1]).all()):
         return _in_step(branches, x, index[0], hidden)
     if not one_kind:
@@ -86,7 +86,7 @@ def _round_by_round(branches: nn.ModuleList, x: Tensor, index: Tensor, hidden: A
         rows, i = row[group.pieces], group.number % len(branches)
         # Nothing was handed on yet in the first round: its branches begin.
         start = None if begins and group.number < len(branches) else pieces.take(hidden, rows)
-        y, new = pieces.call(branches, i, group, start)
+        y, new = _call(branches, i, group, start)
         hidden = pieces.blank(new, len(x)) if hidden is None else hidden
         _check_one_state(i, hidden, new)
         hidden = pieces.put(hidden, rows, new)
@@ -161,8 +161,7 @@ def _run(
     branches: nn.ModuleList, rows: Tensor, lengths: Tensor, owner: Tensor, starts: dict[int, Any]
 ) -> tuple[Tensor, dict[int, Any]]:
     """Run pieces sorted by their branch, all at once or branch by branch."""
-    many = len(starts) > 1 or in_transform() or in_forward_mode()
-    if many and moments.alike([branches[i] for i in starts]):
+    if len(starts) > 1 and moments.alike([branches[i] for i in starts]):
         start = pieces.each(lambda *parts: torch.cat(parts, 1), *starts.values())
         plan = moments.schedule(lengths, torch.repeat_interleave(owner, lengths), len(branches))
         y, end = moments.run(list(branches), rows, plan, start)
@@ -172,11 +171,31 @@ def _run(
     outputs, ends, first = [], {}, 0
     for group in plan_.groups(rows):
         i, here = group.number, group.pieces - first
-        y, end = pieces.call(branches, i, group, pieces.take(starts[i], here))
+        y, end = _call(branches, i, group, pieces.take(starts[i], here))
         outputs.append(y)
         ends[i] = pieces.take(end, here.argsort())
         first += len(here)
     return _back(outputs, plan_.steps), ends
+
+
+def _differentiated_otherwise() -> bool:
+    """Whether something else than a backward runs, of which torch's fused layers know little: then cells run."""
+    return in_transform() or in_forward_mode()
+
+
+def _call(branches: nn.ModuleList, i: int, group: pieces.Group, state: Any) -> tuple[Tensor, Any]:
+    """``pieces.call``, or the same by cells."""
+    if not (_differentiated_otherwise() and moments.alike([branches[i]])):
+        return pieces.call(branches, i, group, state)
+    device = group.rows.device
+    rank = torch.arange(len(group.pieces), device=device)
+    running = rank < group.sizes.to(device).unsqueeze(1)  # (steps, pieces)
+    begins = group.sizes.cumsum(0).to(device) - group.sizes.to(device)
+    place = (begins.unsqueeze(1) + rank).t()[running.t()]  # piece after piece
+    plan = moments.schedule(running.sum(0), torch.full_like(place, i), len(branches))
+    start = pieces.zeros(branches[i], len(rank), group.rows) if state is None else state
+    y, end = moments.run(list(branches), group.rows.index_select(0, place), plan, start)
+    return _back([y], place), end
 
 
 def _back(outputs: list[Tensor], steps: Tensor) -> Tensor:

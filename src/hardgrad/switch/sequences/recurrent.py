@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from hardgrad._torch_state import in_graph
 from hardgrad.switch.apart import eagerly, may_require_grad, shown
-from hardgrad.switch.arguments import branch_number, key_source, leading, modules, router, tensor
+from hardgrad.switch.arguments import branch_number, leading, modules, router
 from hardgrad.switch.branches import one_a_range
-from hardgrad.switch.keys import column, refuse_learning
+from hardgrad.switch.keys import branch_of, check_source, key_of, refuse_learning
 from hardgrad.switch.routers.hysteresis import Hysteresis
 from hardgrad.switch.routers.router import Router, count, one_of
 from hardgrad.switch.sequences import memory, pieces
@@ -102,7 +102,7 @@ class RecurrentSwitch(nn.Module):
         super().__init__()
         router("RecurrentSwitch", ranges)
         modules("RecurrentSwitch", "branches", branches)
-        key_source("RecurrentSwitch", key)
+        check_source("RecurrentSwitch", key)
         one_of("RecurrentSwitch", "state", state, ("shared", "per_branch", "reset"))
         one_of("RecurrentSwitch", "init", init, ("independent", "identical"))
         self.ranges = ranges
@@ -125,8 +125,9 @@ class RecurrentSwitch(nn.Module):
         return found
 
     def _eager(self, x: Tensor, key: Tensor | None, state: RecurrentState | None) -> tuple[Tensor, RecurrentState]:
+        key = key_of("RecurrentSwitch", self.key, x, key)
         index = self.index(x, key, state)
-        self.ranges.add_visits(count(index.reshape(-1), self.ranges.branches))
+        self.ranges.add_visits(count(index.reshape(-1), self.ranges.branches), key)
         if not index.numel():
             return self.empty(x, index, state)
         old = None if state is None else state.hidden
@@ -141,7 +142,7 @@ class RecurrentSwitch(nn.Module):
         if in_graph():
             raise RuntimeError(READS_KEYS)
         refuse_learning(self, self.ranges)
-        key = column(self.key, tensor("RecurrentSwitch", "x", x), "RecurrentSwitch") if key is None else key
+        key = key_of("RecurrentSwitch", self.key, x, key)
         shape = leading("RecurrentSwitch", key, self.ranges)
         if x.ndim != 3 or shape != x.shape[:2]:
             raise ValueError(
@@ -151,7 +152,7 @@ class RecurrentSwitch(nn.Module):
         self._check_state(x, state)
         if isinstance(self.ranges, Hysteresis):
             return self.ranges.index(key, None if state is None else state.last)
-        return self.ranges.index(key)
+        return branch_of(self.ranges, key, "RecurrentSwitch")
 
     def _check_state(self, x: Tensor, state: RecurrentState | None) -> None:
         if state is None:

@@ -9,8 +9,11 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
+from hardgrad._torch_state import in_graph
+from hardgrad.switch.checks import number
 from hardgrad.switch.routers.ranges import Ranges, keep_double
-from hardgrad.switch.routers.router import Router
+from hardgrad.switch.routers.router import Router, without_values
+from hardgrad.switch.thresholds.decay import watch
 
 # Two points never come nearer than this share of the narrowest range given: a range without width cannot be mapped to
 # [-1, 1], and one without rows could never grow again.
@@ -93,6 +96,11 @@ class LearntRanges(Ranges):
         self.inner = nn.Parameter(torch.tensor(self._points[1:-1], dtype=torch.float64))
         self.band = band
         self._measure()
+        watch(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        watch(self)  # a copy, or one that was unpickled
 
     def _measure(self) -> None:
         widths = [high - low for low, high in pairwise(self._points)]
@@ -114,16 +122,20 @@ class LearntRanges(Ranges):
 
     @band.setter
     def band(self, band: float | None) -> None:
-        if band is not None and not 0 < band <= 1:
-            raise ValueError(f"LearntRanges: band must be above 0 and at most 1, or None, got {band}")
+        if band is not None:
+            band = number("LearntRanges", "band", band, "give a share above 0 and at most 1, or None")
+            if not 0 < band <= 1:
+                raise ValueError(f"LearntRanges: band must be above 0 and at most 1, or None, got {band}")
         self._band = band
 
     @property
     def points(self) -> tuple[float, ...]:
-        if "inner" not in self._parameters:
+        # An attribute, but no parameter, in a replica of DataParallel; without values on the meta device.
+        inner = getattr(self, "inner", None)
+        if inner is None or inner.is_meta:
             return self._points
         low, *_, high = self._points
-        inner = self.inner.tolist()
+        inner = inner.tolist()
         bound = low
         for i, point in enumerate(inner):
             inner[i] = bound = max(point, bound + self._least)
@@ -138,6 +150,10 @@ class LearntRanges(Ranges):
         inner = _apart(self.inner.detach(), low, self._least)
         inner = -_apart(-inner.flip(0), -high, self._least).flip(0)
         return torch.cat([inner.new_tensor([low]), inner, inner.new_tensor([high])]).to(device)
+
+    def index(self, key: Tensor) -> Tensor:
+        hidden = isinstance(key, Tensor) and not without_values(key) and without_values(self.inner)
+        return self._index_without_values(key.detach()) if hidden else super().index(key)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, band={self.band}"
@@ -166,5 +182,13 @@ def _apart(inner: Tensor, low: float, least: float) -> Tensor:
     """Return points that are at least ``least`` above low and one another; those that are already stay, bit for bit."""
     shift = least * torch.arange(1, len(inner) + 1, dtype=inner.dtype, device=inner.device)
     free = inner - shift
-    held = free.clamp(min=low).cummax(0).values if len(inner) else free
+    held = _running_max(free.clamp(min=low)) if len(inner) else free
     return torch.where(held > free, held + shift, inner)
+
+
+def _running_max(values: Tensor) -> Tensor:
+    if not in_graph():
+        return values.cummax(0).values
+    # ONNX has no such operator: the greatest of the first i, for each i.
+    place = torch.arange(len(values), device=values.device)
+    return torch.where(place <= place.unsqueeze(1), values, -torch.inf).amax(1)

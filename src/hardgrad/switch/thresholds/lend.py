@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from hardgrad._torch_state import in_graph
+from hardgrad._torch_state import hides_values, in_compiled_transform, in_graph
+from hardgrad.switch.outputs import one_dtype, one_shape, one_tensor
+from hardgrad.switch.static import evaluating, everywhere
 from hardgrad.switch.thresholds.learnt import LearntRanges
 
 if TYPE_CHECKING:
@@ -29,12 +30,47 @@ def lend(switch: Switch, rows: Tensor, key: Tensor, index: Tensor, y: Tensor) ->
     ranges = cast(LearntRanges, switch.ranges)
     if ranges.band is None or not ranges.reach:
         return y
+    if hides_values(index) or in_compiled_transform():
+        return _lend_everywhere(switch, rows, key, index, y)
     row, edge, other, weight = near(ranges, key, index)
     with torch.no_grad():
         jump = served(switch, rows, row, other).to(y.dtype) - y[row]
         pull = jump.to(torch.promote_types(jump.dtype, torch.float32))
         pull = pull * weight.to(pull.dtype).reshape(-1, *[1] * (pull.ndim - 1))
     return cast(Tensor, _Lend.apply(y, ranges.inner, row, edge, pull))
+
+
+def _lend_everywhere(switch: Switch, rows: Tensor, key: Tensor, index: Tensor, y: Tensor) -> Tensor:
+    """As ``lend``, where no row can be left out, or where torch drops the backward of a Function.
+
+    Both neighbours serve every row; what they would change is multiplied by a zero whose gradient is the point's.
+    """
+    ranges = cast(LearntRanges, switch.ranges)
+    assert ranges.band is not None
+    zero = ranges.inner - ranges.inner.detach()
+    path = torch.zeros_like(y, dtype=torch.promote_types(y.dtype, torch.float32))
+    with torch.no_grad():
+        inner = ranges.tensor(key.device)[1:-1]
+        half = ranges.band * torch.tensor(ranges.reach, dtype=torch.float64, device=key.device)
+        key = key.detach().double()
+    for step in (0, -1):  # the point above a row's range, then the one below
+        with torch.no_grad():
+            edge, inside = index + step, (index + step >= 0) & (index + step < len(inner))
+            edge = torch.where(inside, edge, 0)
+            weight = (1 - (key - inner[edge]).abs() / half[edge]).clamp(min=0) / half[edge]
+            weight = torch.where(inside, weight if step else -weight, 0).to(path.dtype)
+            jump = (_all_served(switch, rows, edge + 1 + step).to(y.dtype) - y.detach()).to(path.dtype)
+            pull = torch.nan_to_num(jump * weight.reshape(-1, *[1] * (jump.ndim - 1)))
+        path = path + pull * zero[edge].to(path.dtype).reshape(-1, *[1] * (jump.ndim - 1))
+    return y + path.to(y.dtype)
+
+
+def _all_served(switch: Switch, rows: Tensor, by: Tensor) -> Tensor:
+    x = rows.detach() if switch.normalise is None else switch.normalise(rows.detach(), by)
+    with ExitStack() as stack:
+        for branch in switch.branches:
+            stack.enter_context(evaluating(branch))
+        return everywhere(switch.branches, x, by)
 
 
 def near(ranges: LearntRanges, key: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -79,32 +115,18 @@ def served(switch: Switch, rows: Tensor, row: Tensor, by: Tensor) -> Tensor:
     x = rows.detach()[row]
     if switch.normalise is not None:
         x = switch.normalise(x, by)
-    y: Tensor | None = None
     which = range(len(switch.branches)) if in_graph() else by.unique().tolist() or [0]
+    places = [(by == i).nonzero()[:, 0] for i in which]
+    outputs = []
     with torch.no_grad():
-        for i in which:
-            mine = (by == i).nonzero()[:, 0]
+        for i, mine in zip(which, places, strict=True):
             with evaluating(switch.branches[i]):
-                output: Tensor = switch.branches[i](x[mine])
-            y = output.new_zeros(len(x), *output.shape[1:]) if y is None else y
+                outputs.append(one_tensor(i, switch.branches[i](x[mine]), mine.shape[0]))
+        one_shape(which, outputs)
+        y = outputs[0].new_zeros(len(x), *outputs[0].shape[1:], dtype=one_dtype(outputs))
+        for mine, output in zip(places, outputs, strict=True):
             y = y.index_put((mine,), output.to(y.dtype))
-    assert y is not None
     return y
-
-
-@contextmanager
-def evaluating(branch: nn.Module) -> Iterator[None]:
-    """Put a branch in evaluation mode for a while, each of its parts back as it was after."""
-    # Dropout would draw random numbers that the rows' own branches then miss, and batch statistics would take in rows
-    # of another range.
-    training = [module for module in branch.modules() if module.training]
-    try:
-        for module in training:
-            module.training = False
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 class _Lend(torch.autograd.Function):

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from hardgrad._torch_state import hides_values
+from hardgrad.switch.static import evaluating
 from hardgrad.switch.switch import Switch
-from hardgrad.switch.thresholds.lend import evaluating
 
 # Leaves whose units can die: what they return no longer depends on the row. All of torch's elementwise activations are
 # in this module; attention is there too and has parts of its own.

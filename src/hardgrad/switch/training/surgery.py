@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from hardgrad.switch.branches import clone
 from hardgrad.switch.routers.ranges import Ranges
 from hardgrad.switch.routers.router import one_of
 from hardgrad.switch.thresholds.learnt import LearntRanges
@@ -51,7 +52,7 @@ def split(switch: Switch, i: int, at: float, optimizer: Optimizer | None = None)
     if not low < at < high:
         raise ValueError(f"Switch.split: at must be inside range {i}, {ranges.label(i)}, got {at:g}")
     old = switch.branches[i]
-    new = copy.deepcopy(old)
+    new = clone(old)
     pairs = list(zip(old.parameters(), new.parameters(), strict=True))
     if optimizer is not None:
         _check_trained(optimizer, old, i)

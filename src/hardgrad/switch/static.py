@@ -1,0 +1,118 @@
+"""The ways that read nothing back: for compiled and exported graphs, for ``vmap`` and for the meta device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from hardgrad.switch.outputs import one_dtype, one_shape, one_tensor
+
+Branches = Sequence[nn.Module] | nn.ModuleList
+
+
+def static(branches: Branches, rows: Tensor, index: Tensor) -> Tensor:
+    """Run every branch on its rows, maybe none: for a graph. A row of no branch becomes NaN."""
+    refuse_batch_statistics(branches)
+    places = [(index == i).nonzero()[:, 0] for i in range(len(branches))]
+    outputs = []
+    for i, (branch, mine) in enumerate(zip(branches, places, strict=True)):
+        with _state_kept(branch, unless=(index == i).any()):
+            outputs.append(one_tensor(i, branch(rows[mine]), mine.shape[0]))
+    y = _nowhere(outputs, rows.shape[0])
+    for mine, output in zip(places, outputs, strict=True):
+        y = y.index_put((mine,), output.to(y.dtype))
+    return y
+
+
+def everywhere(branches: Branches, rows: Tensor, index: Tensor) -> Tensor:
+    """Run every branch on every row and pick: where not even a size may follow from a value.
+
+    A branch gets its own rows, and in the place of the others harmless numbers, so that nothing that it makes of them
+    (a logarithm of zero, say) can turn the gradient of zero that they get into NaN.
+    """
+    refuse_batch_statistics(branches)
+    harmless = _harmless(rows)
+    outputs = []
+    for i, branch in enumerate(branches):
+        own = torch.where(_beside(index == i, rows), rows, harmless)
+        outputs.append(one_tensor(i, branch(own), rows.shape[0]))
+    y = _nowhere(outputs, rows.shape[0])
+    for i, output in enumerate(outputs):
+        y = torch.where(_beside(index == i, output), output.to(y.dtype), y)
+    return y
+
+
+def batch_statistics(branch: nn.Module) -> bool:
+    """Whether a branch has a layer that normalises by its batch now: one without rows would spoil its statistics."""
+    norms = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
+    return any(
+        isinstance(part, norms) and part.training and (part.track_running_stats or isinstance(part, norms[0]))
+        for part in branch.modules()
+    )
+
+
+def refuse_batch_statistics(branches: Branches) -> None:
+    """Raise if a branch would take the statistics of rows that are not its own."""
+    for i, branch in enumerate(branches):
+        if batch_statistics(branch):
+            raise RuntimeError(
+                f"Switch: branch {i} normalises by the statistics of its batch, which an exported graph or vmap cannot "
+                "keep to the branch's own rows; put the switch in eval() first, or use a LayerNorm or GroupNorm"
+            )
+
+
+@contextmanager
+def evaluating(branch: nn.Module) -> Iterator[None]:
+    """Put a branch in evaluation mode for a while, each of its parts back as it was after."""
+    # Dropout would draw random numbers that the rows' own branches then miss, and batch statistics would take in rows
+    # of another range.
+    training = [module for module in branch.modules() if module.training]
+    try:
+        for module in training:
+            module.training = False
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+@contextmanager
+def _state_kept(branch: nn.Module, unless: Tensor) -> Iterator[None]:
+    """Put a branch's buffers back after it ran, unless it had rows: a power iteration or a counter must not move."""
+    kept = [
+        (module, name, buffer, buffer.clone())
+        for module in (branch.modules() if branch.training else ())
+        for name, buffer in module.named_buffers(recurse=False)
+    ]
+    yield
+    with torch.no_grad():
+        for module, name, buffer, before in kept:
+            now = getattr(module, name)
+            if now is buffer:
+                buffer.copy_(torch.where(unless, buffer, before))
+            elif now.shape == before.shape:
+                setattr(module, name, torch.where(unless, now, before))
+
+
+def _nowhere(outputs: list[Tensor], rows: int) -> Tensor:
+    """What a row of no branch gets: NaN, or 0 where the outputs cannot be NaN."""
+    one_shape(range(len(outputs)), outputs)
+    dtype = one_dtype(outputs)
+    fill = math.nan if dtype.is_floating_point or dtype.is_complex else 0
+    return outputs[0].new_full((rows, *outputs[0].shape[1:]), fill, dtype=dtype)
+
+
+def _beside(mine: Tensor, rows: Tensor) -> Tensor:
+    return mine.reshape(-1, *[1] * (rows.ndim - 1))
+
+
+def _harmless(rows: Tensor) -> Tensor:
+    """A row within the domain of nearly any function (root, logarithm, arcsine, logit), and not of one number."""
+    shape = rows.shape[1:]
+    if not rows.is_floating_point():
+        return torch.zeros(shape, dtype=rows.dtype, device=rows.device)
+    return torch.linspace(0.25, 0.75, math.prod(shape), dtype=rows.dtype, device=rows.device).reshape(shape)
