@@ -97,8 +97,8 @@ def steps(branches: nn.ModuleList, i: int, x: Tensor, state: Any) -> tuple[Tenso
         if x.shape[:2].numel() > 1:
             raise
         raise ValueError(
-            f"RecurrentSwitch: branch {i} ({type(branch).__name__}) got a piece of one step of one sequence, and raised: "
-            f"{error}; where keys flicker pieces are that short: use a norm without statistics of the batch, such as "
+            f"RecurrentSwitch: branch {i} ({type(branch).__name__}) got one step of one sequence, and raised: "
+            f"{error}; where keys flicker, pieces are that short: use a norm without statistics of the batch, such as "
             "LayerNorm, or calm the key with a Hysteresis"
         ) from error
     return _checked(i, branch, x, returned)
