@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import in_graph
+from hardgrad._torch_state import compiling, hides_values, in_graph
+from hardgrad.switch.checks import whole
+from hardgrad.switch.keys import branch_of, key_of
 from hardgrad.switch.routers.router import Router, count
 from hardgrad.switch.switch import Switch
+from hardgrad.switch.thresholds.learnt import LearntRanges
 
 
 class RangeEmbedding(Switch):
@@ -33,8 +37,8 @@ class RangeEmbedding(Switch):
             range far from zero learn slowly, since w and b say almost the same.
 
     Shape:
-        x: any shape (...), floating point or integer. Returns (..., F) in the parameters' dtype. A ``key`` of x's shape
-        takes the range from another number than x.
+        x: any shape (...), floating point or integer. Returns (..., F) in the parameters' dtype, under autocast too. A
+        ``key`` of x's shape takes the range from another number than x.
 
     Raises:
         ValueError: for no features, ranges of several keys, a key of another shape, or as ``Ranges``.
@@ -59,46 +63,79 @@ class RangeEmbedding(Switch):
         init: Literal["independent", "identical"] = "independent",
         normalise: bool = False,
     ) -> None:
-        if features < 1:
+        if whole("RangeEmbedding", "features", features, "it is the length of the vectors") < 1:
             raise ValueError(f"RangeEmbedding: features must be at least one, got {features}")
+        if not isinstance(ranges, Router):
+            raise ValueError(f"RangeEmbedding: ranges must be Ranges or LearntRanges, got {type(ranges).__name__}")
         if ranges.keys:
             raise ValueError(
                 f"RangeEmbedding: ranges must be of one number, got {type(ranges).__name__} of {ranges.keys} keys; "
                 "embed each number by itself"
             )
-        super().__init__(ranges, nn.Linear(1, features), init=init, normalise=bool(normalise))
+        if not isinstance(normalise, bool):
+            raise ValueError(f"RangeEmbedding: normalise must be True or False, got {normalise!r}")
+        super().__init__(ranges, nn.Linear(1, features), init=init, normalise=normalise)
         self.features = features
 
     def forward(self, x: Tensor, key: Tensor | None = None) -> Tensor:
-        key = x if key is None else key
+        key = key_of("RangeEmbedding", None, x, x if key is None else key)
         if key.shape != x.shape:
             raise ValueError(
                 f"RangeEmbedding: key must have x's shape, got key {tuple(key.shape)} and x {tuple(x.shape)}"
             )
-        if next(self.ranges.parameters(), None) is not None or not (in_graph() or x.numel()):
-            return self._as_switch(x, key)  # which lends learnt points a gradient, and knows the empty batch
-        index = self.ranges.index(key).reshape(-1)
+        if isinstance(self.ranges, LearntRanges) or hides_values(key) or not (in_graph() or x.numel()):
+            return self._as_switch(x, key)  # which lends learnt points a gradient, and knows vmap and the empty batch
+        index = branch_of(self.ranges, key, "RangeEmbedding").reshape(-1)
         counts = count(index, len(self.branches))
+        maps = self._maps(counts)
+        if maps is None:
+            return self._as_switch(x, key)
         self.ranges.add_visits(counts, key)
-        numbers = x.reshape(-1) if self.normalise is None else self.normalise(_floating(x.reshape(-1)), index)
-        weight, bias, row = self._maps(index, counts)
-        y = torch.addcmul(bias.index_select(0, row), weight.index_select(0, row), numbers.to(weight.dtype).unsqueeze(1))
+        weight, bias = (torch.stack(each) for each in zip(*maps, strict=True))
+        y = self._mapped(x, index, counts, weight.squeeze(-1), bias)
         return y.reshape(*x.shape, self.features)
 
-    def _maps(self, index: Tensor, counts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Stack the maps of the visited ranges, of all in a graph, and say which each number takes."""
+    def scaled(self, rows: Tensor, index: Tensor) -> Tensor:
+        return super().scaled(rows, index).to(self._dtype())
+
+    def _dtype(self) -> torch.dtype:
+        return next((p.dtype for p in self.branches[0].parameters()), torch.get_default_dtype())
+
+    def _maps(self, counts: Tensor) -> list[tuple[Tensor, Tensor]] | None:
+        """Weight and bias of the visited ranges, of all in a graph, or None where a branch is more than its map."""
         visited = range(len(self.branches)) if in_graph() else counts.nonzero()[:, 0].tolist()
+        branches = [self.branches[i] for i in visited]
+        if not all(map(_bare, branches)):
+            return None
         # Stacked anew in every call: one parameter for all ranges would give those not visited a gradient of zero, and
         # momentum and weight decay would move them.
-        maps = [cast(nn.Linear, self.branches[i]) for i in visited]
-        weight = torch.stack([each.weight for each in maps]).squeeze(-1)
-        bias = torch.stack([each.bias for each in maps])
-        row = index if len(visited) == len(self.branches) else ((counts > 0).cumsum(0) - 1).index_select(0, index)
-        return weight, bias, row
+        return [(cast(nn.Linear, each).weight, cast(nn.Linear, each).bias) for each in branches]
+
+    def _mapped(self, x: Tensor, index: Tensor, counts: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        row = index if len(weight) == len(self.branches) else ((counts > 0).cumsum(0) - 1).index_select(0, index)
+        known = row.clamp(min=0) if in_graph() else row
+        numbers = self.scaled(_floating(x.reshape(-1)), known).to(weight.dtype).unsqueeze(1)
+        y = torch.addcmul(bias.index_select(0, known), weight.index_select(0, known), numbers)
+        if not in_graph():
+            return y
+        y = torch.where(index.unsqueeze(1) >= 0, y, torch.nan)
+        return self._marked(y, index) if compiling() else y
 
     def _as_switch(self, x: Tensor, key: Tensor) -> Tensor:
-        rows = torch.atleast_1d(x).unsqueeze(-1).to(cast(nn.Linear, self.branches[0]).weight.dtype)
-        return super().forward(rows, torch.atleast_1d(key)).reshape(*x.shape, self.features)
+        rows, kind = _floating(torch.atleast_1d(x)).unsqueeze(-1), x.device.type
+        with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
+            return super().forward(rows, torch.atleast_1d(key)).reshape(*x.shape, self.features)
+
+
+def _bare(branch: nn.Module) -> bool:
+    """Whether a branch is a linear layer and nothing else, so that its weights say all of it."""
+    return type(branch) is nn.Linear and not (
+        branch._forward_hooks
+        or branch._forward_pre_hooks
+        or branch._backward_hooks
+        or branch._backward_pre_hooks
+        or "forward" in branch.__dict__
+    )
 
 
 def _floating(x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hardgrad._torch_state import compiling, in_graph, in_transform, outside_graphs
 from hardgrad.switch.banks.bank import Bank
 from hardgrad.switch.branches import one_a_range
-from hardgrad.switch.keys import branch_of, check_source, column, refuse_learning
+from hardgrad.switch.keys import branch_of, check_source, key_of, refuse_learning
 from hardgrad.switch.marks import Marks
 from hardgrad.switch.normalise import Normalise
 from hardgrad.switch.routers.router import Router, one_of
@@ -104,7 +104,8 @@ class Switch(nn.Module):
         self.ranges = ranges
         self.branches = nn.ModuleList(one_a_range(ranges, branches, init))
         self.key = key
-        self.normalise = None if normalise is False else Normalise(ranges, normalise)
+        none = normalise is False or (isinstance(normalise, Sequence) and not len(normalise))
+        self.normalise = None if none else Normalise(ranges, normalise)
         self.bank = bank
         self._mark_anew()
         self._bank = Bank(list(self.branches)) if bank else None
@@ -120,7 +121,7 @@ class Switch(nn.Module):
 
     def _run(self, x: Tensor, key: Tensor | None) -> Tensor:
         rows, key, index, shape = self.routed(x, key)
-        own = rows if self.normalise is None else self.normalise(rows, index)
+        own = self.scaled(rows, index)
         y = run(self.branches, own, index, self.ranges, self._stacked(), key=key, owned=own is not rows)
         if self.training and torch.is_grad_enabled() and self._learns():
             y = lend(self, rows, key, index, y)
@@ -134,12 +135,7 @@ class Switch(nn.Module):
         Raises:
             ValueError: as the switch itself, for a key that is missing or does not match x.
         """
-        key = column(self.key, x, "Switch") if key is None else key
-        for name, value in (("x", x), ("key", key)):
-            if not isinstance(value, Tensor):
-                raise TypeError(
-                    f"Switch: {name} must be a tensor, got {type(value).__name__}; wrap it in torch.as_tensor"
-                )
+        key = key_of("Switch", self.key, x, key)
         shape = key.shape if self.ranges.keys == 0 else key.shape[:-1]
         if not shape or x.shape[: len(shape)] != shape:
             what = "x's leading dimensions" + (" and a last one of the keys" if self.ranges.keys else "")
@@ -149,6 +145,10 @@ class Switch(nn.Module):
             )
         index = branch_of(self.ranges, key, "Switch").reshape(-1)
         return x.flatten(0, len(shape) - 1), key.flatten(0, len(shape) - 1), index, shape
+
+    def scaled(self, rows: Tensor, index: Tensor) -> Tensor:
+        """Return rows (M, ...) as the branches with these numbers (M,) get them."""
+        return rows if self.normalise is None else self.normalise(rows, index)
 
     def split(self, i: int, at: float, optimizer: torch.optim.Optimizer | None = None) -> None:
         """Split range i in two, both with its weights and its optimiser state; see ``training/surgery.py``."""

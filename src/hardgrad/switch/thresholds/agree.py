@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hardgrad.switch.checks import some_rows
 from hardgrad.switch.switch import Switch
 from hardgrad.switch.thresholds.learnt import LearntRanges
 from hardgrad.switch.thresholds.lend import near, served
@@ -63,7 +64,7 @@ def agreement(switch: Switch, x: Tensor, key: Tensor | None = None) -> Agreement
         An ``Agreement``; print it.
 
     Raises:
-        ValueError: for other ranges or no band.
+        ValueError: for other ranges, no band or no rows.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -73,10 +74,12 @@ def agreement(switch: Switch, x: Tensor, key: Tensor | None = None) -> Agreement
         >>> round(report.choice, 3), report.in_band, report.rows
         (0.844, 0.5, (2,))
     """
-    ranges = switch.ranges
+    ranges = getattr(switch, "ranges", None)
     if not isinstance(ranges, LearntRanges) or ranges.band is None:
-        raise ValueError(f"agreement: switch must have LearntRanges with a band, got {ranges}")
+        got = ranges if isinstance(switch, Switch) else type(switch).__name__
+        raise ValueError(f"agreement: switch must have LearntRanges with a band, got {got}; set ranges.band, 0.5 say")
     rows, key, index, _ = switch.routed(x, key)
+    some_rows("agreement", rows)
     hard = served(switch, rows, torch.arange(len(rows), device=rows.device), index)
     row, edge, other, weight = near(ranges, key, index)
     jump = (served(switch, rows, row, other) - hard[row]).flatten(1).double()

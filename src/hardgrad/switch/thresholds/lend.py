@@ -66,7 +66,7 @@ def _lend_everywhere(switch: Switch, rows: Tensor, key: Tensor, index: Tensor, y
 
 
 def _all_served(switch: Switch, rows: Tensor, by: Tensor) -> Tensor:
-    x = rows.detach() if switch.normalise is None else switch.normalise(rows.detach(), by)
+    x = switch.scaled(rows.detach(), by)
     with ExitStack() as stack:
         for branch in switch.branches:
             stack.enter_context(evaluating(branch))
@@ -112,9 +112,7 @@ def served(switch: Switch, rows: Tensor, row: Tensor, by: Tensor) -> Tensor:
         row: (M,), which rows.
         by: (M,), by which branch.
     """
-    x = rows.detach()[row]
-    if switch.normalise is not None:
-        x = switch.normalise(x, by)
+    x = switch.scaled(rows.detach()[row], by)
     which = range(len(switch.branches)) if in_graph() else by.unique().tolist() or [0]
     places = [(by == i).nonzero()[:, 0] for i in which]
     outputs = []

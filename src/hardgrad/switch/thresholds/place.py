@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hardgrad.switch.checks import number, row_targets, some_rows
 from hardgrad.switch.switch import Switch
 from hardgrad.switch.thresholds.learnt import LearntRanges
 from hardgrad.switch.thresholds.lend import near, served
@@ -36,7 +37,7 @@ def threshold_loss(switch: Switch, x: Tensor, key: Tensor, target: Tensor, loss:
         A scalar 0. Only the points get a gradient, that of the mean loss over the rows.
 
     Raises:
-        ValueError: for other ranges, no band, or a loss that is not one number a row.
+        ValueError: for other ranges, no band, a target of other rows, or a loss that is not one finite number a row.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -49,11 +50,12 @@ def threshold_loss(switch: Switch, x: Tensor, key: Tensor, target: Tensor, loss:
     """
     ranges = _learnt(switch, "threshold_loss")
     if ranges.band is None:
-        raise ValueError("threshold_loss: the ranges must have a band, got None; set ranges.band, 0.5 say")
+        raise ValueError("threshold_loss: switch's ranges must have a band, got None; set ranges.band, 0.5 say")
     rows, key, index, shape = switch.routed(x, key)
+    wanted = row_targets("threshold_loss", target, shape)
     with torch.no_grad():
         row, edge, other, weight = near(ranges, key, index)
-        wanted = target.flatten(0, len(shape) - 1)[row]
+        wanted = wanted[row]
         theirs = _row_loss("threshold_loss", loss, served(switch, rows, row, other), wanted)
         own = _row_loss("threshold_loss", loss, served(switch, rows, row, index[row]), wanted)
         slope = torch.zeros_like(ranges.inner)
@@ -78,6 +80,7 @@ class Refined:
     loss_after: float
 
 
+@torch.inference_mode(False)
 @torch.no_grad()
 def refine(switch: Switch, x: Tensor, key: Tensor, target: Tensor, loss: RowLoss, *, window: float = 0.5) -> Refined:
     r"""Place all inner points at once where the branches, as they are, serve the rows best.
@@ -102,7 +105,8 @@ def refine(switch: Switch, x: Tensor, key: Tensor, target: Tensor, loss: RowLoss
         The points and mean losses before and after.
 
     Raises:
-        ValueError: for other ranges, a window that is not above 0, or a loss that is not one finite number a row.
+        ValueError: for other ranges, no rows, a target of other rows, a window that is not above 0, or a loss that is
+            not one finite number a row.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -125,12 +129,14 @@ def refine(switch: Switch, x: Tensor, key: Tensor, target: Tensor, loss: RowLoss
     the place of lines.
     """
     ranges = _learnt(switch, "refine")
-    if not window > 0:
+    if not number("refine", "window", window, "0.5 is half the narrower range beside a point") > 0:
         raise ValueError(f"refine: window must be above 0, got {window}; 0.5 is half the narrower range beside a point")
     before = ranges.points
     rows, key, index, shape = switch.routed(x, key)
+    some_rows("refine", rows)
+    wanted = row_targets("refine", target, shape)
     order = key.double().argsort()
-    rows, key, index, wanted = rows[order], key.double()[order], index[order], target.flatten(0, len(shape) - 1)[order]
+    rows, key, index, wanted = rows[order], key.double()[order], index[order], wanted[order]
     everyone = torch.arange(len(rows), device=rows.device)
     costs = [
         _row_loss("refine", loss, served(switch, rows, everyone, torch.full_like(everyone, i)), wanted).double()
@@ -173,11 +179,14 @@ def _between(key: Tensor, cut: int) -> Tensor:
 
 
 def _row_loss(owner: str, loss: RowLoss, y: Tensor, target: Tensor) -> Tensor:
-    each = loss(y, target)
-    if each.shape != y.shape[:1]:
+    if not callable(loss):
+        raise ValueError(f"{owner}: loss must be a function of outputs and targets, got {type(loss).__name__}")
+    each = loss(y.clone(), target.clone())  # of their own, since the loss may write into them
+    if not isinstance(each, Tensor) or each.shape != y.shape[:1]:
+        got = str(tuple(each.shape)) if isinstance(each, Tensor) else type(each).__name__
         raise ValueError(
-            f"{owner}: loss must return one number a row, shape ({len(y)},), got {tuple(each.shape)}; average over the "
-            "other dimensions"
+            f"{owner}: loss must return one number a row, shape ({len(y)},), got {got}; average over the other "
+            "dimensions"
         )
     if not bool(each.isfinite().all()):
         raise ValueError(f"{owner}: loss must be finite, got {each[~each.isfinite()][0].item()}; look at that branch")
@@ -185,6 +194,8 @@ def _row_loss(owner: str, loss: RowLoss, y: Tensor, target: Tensor) -> Tensor:
 
 
 def _learnt(switch: Switch, owner: str) -> LearntRanges:
-    if not isinstance(switch.ranges, LearntRanges):
-        raise ValueError(f"{owner}: switch must have LearntRanges, got {type(switch.ranges).__name__}")
-    return switch.ranges
+    ranges = getattr(switch, "ranges", None)
+    if not isinstance(switch, Switch) or not isinstance(ranges, LearntRanges):
+        got = type(ranges).__name__ if isinstance(switch, Switch) else type(switch).__name__
+        raise ValueError(f"{owner}: switch must have LearntRanges, got {got}; build it on hardgrad.LearntRanges")
+    return ranges

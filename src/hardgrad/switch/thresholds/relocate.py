@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hardgrad.switch.checks import number, row_targets, some_rows
 from hardgrad.switch.switch import Switch
 from hardgrad.switch.thresholds.learnt import LearntRanges
 from hardgrad.switch.thresholds.lend import served
@@ -33,6 +34,7 @@ class Relocated:
     gain: float
 
 
+@torch.inference_mode(False)
 @torch.no_grad()
 def relocate(
     switch: Switch,
@@ -68,8 +70,8 @@ def relocate(
         What was done, or None where nothing was worth it.
 
     Raises:
-        ValueError: for other ranges, branches of different architectures, targets of another shape than the outputs,
-            or ``worth`` below 1.
+        ValueError: for other ranges, branches of different architectures, no rows, targets of another shape than the
+            outputs, or ``worth`` below 1.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -84,16 +86,18 @@ def relocate(
     Source: the split and merge moves of Ueda, Nakano, Ghahramani and Hinton 2000 (SMEM algorithm for mixture models),
     for ranges in order.
     """
-    ranges = switch.ranges
+    ranges = getattr(switch, "ranges", None)
     if not isinstance(ranges, LearntRanges):
-        raise ValueError(f"relocate: switch must have LearntRanges, got {type(ranges).__name__}")
-    if not worth >= 1:
+        got = type(ranges).__name__ if isinstance(switch, Switch) else type(switch).__name__
+        raise ValueError(f"relocate: switch must have LearntRanges, got {got}; build it on hardgrad.LearntRanges")
+    if not number("relocate", "worth", worth, "2 asks for twice what a move costs") >= 1:
         raise ValueError(f"relocate: worth must be at least 1, got {worth}; 2 asks for twice what a move costs")
     _check_alike(switch)
     rows, key, index, shape = switch.routed(x, key)
+    some_rows("relocate", rows)
     order = key.double().argsort()
     rows, key, index = rows[order], key.double()[order], index[order]
-    wanted = target.flatten(0, len(shape) - 1)[order]
+    wanted = row_targets("relocate", target, shape)[order]
     costs = [_give_up(switch, rows, index, wanted, i) for i in range(len(ranges))]
     gains = [_break(switch, rows, key, index, wanted, j) for j in range(len(ranges))]
     i, j = max(

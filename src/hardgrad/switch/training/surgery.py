@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hardgrad.switch.branches import clone
+from hardgrad.switch.checks import number, whole
 from hardgrad.switch.routers.ranges import Ranges
 from hardgrad.switch.routers.router import one_of
 from hardgrad.switch.thresholds.learnt import LearntRanges
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 Optimizer = torch.optim.Optimizer
 
 
+@torch.inference_mode(False)  # what is made here is trained later
 def split(switch: Switch, i: int, at: float, optimizer: Optimizer | None = None) -> None:
     """Split range i in two at a point; both halves go on from its weights and its optimiser state.
 
@@ -47,7 +49,9 @@ def split(switch: Switch, i: int, at: float, optimizer: Optimizer | None = None)
         >>> bool(switch.branch(1).weight == switch.branch(2).weight)
         True
     """
-    ranges = _ranges(switch, "split", i)
+    ranges = _ranges(switch, "split", i=i)
+    at = number("Switch.split", "at", at, "give a point inside the range")
+    _check_optimizer("split", optimizer)
     low, high = ranges.points[i : i + 2]
     if not low < at < high:
         raise ValueError(f"Switch.split: at must be inside range {i}, {ranges.label(i)}, got {at:g}")
@@ -69,6 +73,7 @@ def split(switch: Switch, i: int, at: float, optimizer: Optimizer | None = None)
         switch.normalise.replace(lambda scale: torch.cat([scale[: i + 1], scale[i:]]))
 
 
+@torch.inference_mode(False)
 def merge(switch: Switch, i: int, j: int, optimizer: Optimizer | None = None, keep: str = "most_visited") -> None:
     """Join two ranges side by side into one.
 
@@ -93,7 +98,8 @@ def merge(switch: Switch, i: int, j: int, optimizer: Optimizer | None = None, ke
         >>> switch.ranges.points, switch.branch(0).weight.item() == weight
         ((0.0, 2.0), True)
     """
-    ranges = _ranges(switch, "merge", i, j)
+    ranges = _ranges(switch, "merge", i=i, j=j)
+    _check_optimizer("merge", optimizer)
     one_of("Switch.merge", "keep", keep, ("most_visited", "i", "j", "mean"))
     if abs(i - j) != 1:
         raise ValueError(f"Switch.merge: j must be the range before or after i, got {i} and {j}")
@@ -140,6 +146,8 @@ def warm_start(switch: Switch, model: nn.Module) -> None:
         >>> all(bool(branch.weight == model.weight) for branch in switch.branches)
         True
     """
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"Switch.warm_start: model must be a module, got {type(model).__name__}")
     if switch.normalise is not None:
         raise ValueError(
             "Switch.warm_start: switch must be built without normalise, which maps each range to a scale that model "
@@ -154,7 +162,7 @@ def warm_start(switch: Switch, model: nn.Module) -> None:
         branch.load_state_dict(state)
 
 
-def _ranges(switch: Switch, what: str, *which: int) -> Ranges:
+def _ranges(switch: Switch, what: str, **which: int) -> Ranges:
     ranges = switch.ranges
     if type(ranges) not in (Ranges, LearntRanges):
         raise ValueError(
@@ -162,10 +170,17 @@ def _ranges(switch: Switch, what: str, *which: int) -> Ranges:
             "switch and load the branches' weights"
         )
     assert isinstance(ranges, Ranges)
-    for i in which:
-        if not 0 <= i < len(ranges):
-            raise ValueError(f"Switch.{what}: a range must be 0 to {len(ranges) - 1}, got {i}")
+    for name, i in which.items():
+        if not 0 <= whole(f"Switch.{what}", name, i, "give the number of a range") < len(ranges):
+            raise ValueError(f"Switch.{what}: {name} as a range must be 0 to {len(ranges) - 1}, got {i}")
     return ranges
+
+
+def _check_optimizer(what: str, optimizer: object) -> None:
+    if optimizer is not None and not isinstance(optimizer, Optimizer):
+        raise ValueError(
+            f"Switch.{what}: optimizer must be a torch.optim.Optimizer or None, got {type(optimizer).__name__}"
+        )
 
 
 def _check_trained(optimizer: Optimizer, branch: nn.Module, i: int) -> None:
