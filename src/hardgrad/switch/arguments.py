@@ -13,7 +13,7 @@ from hardgrad._torch_state import hides_values, in_graph, in_transform
 from hardgrad.switch.routers.router import Router
 
 
-def whole(owner: str, name: str, value: Any, least: int) -> int:
+def whole(owner: str, name: str, value: Any, least: int, most: int = 2**62) -> int:
     """Return a whole number that is at least ``least``, or raise; 2.0 is one, True and 1.5 are not."""
     number: int | None = None
     if isinstance(value, float) and value.is_integer():
@@ -27,6 +27,8 @@ def whole(owner: str, name: str, value: Any, least: int) -> int:
         raise ValueError(f"{owner}: {name} must be a whole number, at least {least}, got {value!r}")
     if number < least:
         raise ValueError(f"{owner}: {name} must be at least {least}, got {value!r}")
+    if number > most:
+        raise ValueError(f"{owner}: {name} must be at most {most}, got {value!r}")
     return number
 
 

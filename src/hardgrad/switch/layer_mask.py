@@ -140,7 +140,8 @@ class LayerMask(nn.Module):
                 "row, shape (B,), or one a time step, shape (B, T)"
             )
         index = branch_of(self.ranges, key, "LayerMask").reshape(-1)
-        self.ranges.add_visits(count(index, self.ranges.branches), key)
+        if not hides_values(index):
+            self.ranges.add_visits(count(index, self.ranges.branches), key)
         rows = x.flatten(0, len(shape) - 1)
         rows = self._each_layer(rows, index) if in_graph() or len(index) else self._no_rows(rows)
         return rows.unflatten(0, shape) if len(shape) > 1 else rows

@@ -35,6 +35,7 @@ POLICIES: dict[str, Callable[[int], Policy]] = {
     "quantile": lambda candidates: quantile,
     "gradient": lambda candidates: of_points(Gradient()),
 }
+MOST_RESAMPLES = 100_000  # each is a search of its own
 SMOOTH = 256  # columns of the smooth model at most: its fit costs their square
 
 
@@ -85,7 +86,7 @@ def search_ranges(
             like the one before: longer than the signal's memory.
         candidates: quantiles of the key among which the first choice is exact; wide gaps of the key are added.
         ridge: penalty on each slope, as a share of its input's variance within the range.
-        bootstrap: number of resamples for ``intervals``, ``support`` and ``p_value``; 0 for none, 200 is usual.
+        bootstrap: number of resamples for ``intervals``, ``support`` and ``p_value``; 0 for none, 200 is usual, at most 100,000.
         outside: what ``found.ranges()`` does with a key outside of the data.
         generator: draws the rounds and the resamples. Default: torch's global seed.
 
@@ -189,7 +190,7 @@ def _check(
     one_of("search_ranges", "outside", outside, ("nearest", "error"))
     drawn_on_the_cpu("search_ranges", generator, "cpu")
     least = {"max_ranges": (max_ranges, 1), "block": (block, 1), "candidates": (candidates, 2)}
-    checked = [whole("search_ranges", name, *rule) for name, rule in {**least, "bootstrap": (bootstrap, 0)}.items()]
+    checked = [whole("search_ranges", name, *rule) for name, rule in {**least, "bootstrap": (bootstrap, 0, MOST_RESAMPLES)}.items()]
     return checked[0], checked[1], checked[2], checked[3]
 
 
