@@ -35,7 +35,7 @@ def whole(owner: str, name: str, value: Any, least: int, most: int = 2**62) -> i
 def real(owner: str, name: str, value: Any) -> float:
     """Return a real number, maybe infinite, or raise; True and NaN are none."""
     try:
-        if isinstance(value, bool | str | bytes):
+        if isinstance(value, bool | str | bytes) or (isinstance(value, Tensor) and value.is_complex()):
             raise TypeError
         number = float(value)
     except (TypeError, ValueError, RuntimeError, OverflowError):
@@ -104,7 +104,7 @@ def leading(owner: str, key: Tensor, ranges: Router) -> torch.Size:
 def branch_number(owner: str, i: Any, branches: int) -> int:
     """Return the number of a branch, which may count from the end as in a list, or raise."""
     try:
-        return range(branches)[operator.index(i)]
+        return range(branches)[operator.index("" if isinstance(i, bool) else i)]
     except (TypeError, IndexError):
         raise ValueError(f"{owner}: i must be a range, 0 .. {branches - 1}, got {i!r}") from None
 

@@ -57,8 +57,8 @@ def folds_of(group: Tensor, held_out: float | Tensor, generator: torch.Generator
     """
     if isinstance(held_out, Tensor):
         return held_out.long() - 1  # round 0 holds them out
-    rounds = round(1 / held_out)
     groups = int(group.max()) + 1
+    rounds = min(round(1 / held_out), groups)
     deals = -(-groups // rounds)
     dealt = torch.rand(deals, rounds, generator=generator, dtype=torch.float32).argsort(1).reshape(-1)
     return dealt[:groups][group] if groups < len(group) else dealt[: len(group)]

@@ -35,6 +35,7 @@ POLICIES: dict[str, Callable[[int], Policy]] = {
     "quantile": lambda candidates: quantile,
     "gradient": lambda candidates: of_points(Gradient()),
 }
+LEAST_HELD_OUT = 0.001
 MOST_RESAMPLES = 100_000  # each is a search of its own
 SMOOTH = 256  # columns of the smooth model at most: its fit costs their square
 
@@ -80,8 +81,8 @@ def search_ranges(
         criterion: "held_out": the fewest ranges whose loss on held-out rows is within two standard errors of the best;
             "bic".
         least_share: least share of the rows in a range, in (0, 0.5]. A range never has fewer than 2 (d + 1) rows.
-        held_out: share of rows held out at a time, in (0, 0.5]; with 0.25 there are four rounds, each row is held out
-            once. Or bool (B,), the rows to hold out, once.
+        held_out: share of rows held out at a time, in [0.001, 0.5]; with 0.25 there are four rounds, each row is held
+            out once. Or bool (B,), the rows to hold out, once.
         block: so many consecutive rows are held out, and drawn by the bootstrap, together. For signals, where a row is
             like the one before: longer than the signal's memory.
         candidates: quantiles of the key among which the first choice is exact; wide gaps of the key are added.
@@ -220,6 +221,11 @@ def check_share(held_out: float) -> float:
         raise ValueError(
             "search_ranges: held_out must lie in (0, 0.5], or be a bool tensor of the rows to hold out, got "
             f"{held_out!r}"
+        )
+    if held_out < LEAST_HELD_OUT:
+        raise ValueError(
+            f"search_ranges: held_out must be at least {LEAST_HELD_OUT}, since all rows are held out once, a share at a "
+            f"time, and each time is a search, got {held_out}"
         )
     return float(held_out)
 
