@@ -218,7 +218,9 @@ def test_branches_of_different_kinds() -> None:
         hg.RecurrentSwitch(hg.Ranges([-1, 0, 1]), kinds[:2], state="shared")
     heads = [WithHead(nn.GRU, 3, 4, 2), WithHead(nn.GRU, 3, 5, 2)]
     with pytest.raises(ValueError, match="must have one shape"):
-        hg.RecurrentSwitch(hg.Ranges([-1, 0, 1]), heads, state="shared")(torch.randn(1, 2, 3), torch.zeros(1, 2))
+        hg.RecurrentSwitch(hg.Ranges([-1, 0, 1]), heads, state="shared")(
+            torch.randn(1, 2, 3), torch.tensor([[-0.5, 0.5]])
+        )
 
 
 def test_separation_along_sequences() -> None:

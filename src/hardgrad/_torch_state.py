@@ -210,3 +210,8 @@ def outside_graphs(function: Callable[P, R]) -> Callable[P, R]:
     As ``torch.compiler.disable``, which would import the compiler with this library.
     """
     return cast(Callable[P, R], torch._compile._disable_dynamo(function))  # pyright: ignore[reportUnknownMemberType]
+
+
+def in_forward_mode() -> bool:
+    """Whether forward mode differentiation runs (``torch.autograd.forward_ad``), which needs plain operations."""
+    return torch.autograd.forward_ad._current_level >= 0

@@ -8,9 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import in_graph
-from hardgrad.switch.keys import column, refuse_learning
-from hardgrad.switch.routers.router import Router, count
+from hardgrad._torch_state import compiling, hides_values, in_backward, in_graph, in_transform
+from hardgrad.switch.apart import eagerly, may_require_grad, shown
+from hardgrad.switch.arguments import branch_number, modules, router
+from hardgrad.switch.arguments import generator as random
+from hardgrad.switch.keys import branch_of, check_source, key_of, refuse_learning
+from hardgrad.switch.marks import Marks
+from hardgrad.switch.routers.router import Router, count, without_values
+from hardgrad.switch.static import _beside, _harmless, _state_kept, batch_statistics
+from hardgrad.switch.ways import _begins_fresh
+
+STATISTICS = (
+    "LayerMask: layer {} ({}) normalises by the statistics of its batch, which a graph and vmap cannot keep to its own "
+    "rows; put it in eval(), use a LayerNorm or GroupNorm, or let torch.compile break the graph here (fullgraph=False)"
+)
 
 Table = Sequence[Sequence[float]] | Tensor
 
@@ -22,7 +33,9 @@ class LayerMask(nn.Module):
 
     Where ``Switch`` gives every range parameters of its own, here ranges share the layers that they both use: a
     convolution at the extremes, a recurrent layer in the middle, one head for all. Rows are routed at each layer: one
-    that does not see a row does not run on it, and one that no row of the batch enabled gets no gradient.
+    that does not see a row does not run on it, and one that no row of the batch enabled does not run and gets no
+    gradient (in a graph one of zeros, see ``drop_unvisited_grads()``). What a layer that may be skipped returns takes
+    its input's dtype, so that autocast does not make it depend on the rest of the batch.
 
     Args:
         layers: ``nn.Sequential`` or a list of modules, L of them. A layer that some range may skip must return its
@@ -73,26 +86,52 @@ class LayerMask(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        router("LayerMask", ranges)
+        modules("LayerMask", "layers", layers)
+        check_source("LayerMask", key)
+        if isinstance(layers, nn.Module) and not isinstance(layers, nn.Sequential | nn.ModuleList):
+            raise TypeError(
+                f"LayerMask: layers must be torch.nn.Sequential or a list of modules, got {type(layers).__name__}; "
+                "give [layer] for a single one"
+            )
         self.layers = nn.ModuleList(layers)
         if not len(self.layers):
             raise ValueError("LayerMask: layers must be at least one, got none")
         shape = (ranges.branches, len(self.layers))
         self.ranges = ranges
-        self.register_buffer("mask", _mask(mask, shape))
+        self._mask = _mask(mask, shape)
+        self.register_buffer("mask", torch.tensor(self._mask))
         self.dropout = _dropout(dropout, shape)
         self.key = key
-        self.generator = generator
+        self.generator = random("LayerMask", generator)
         # Known without a read-back, so that a graph may ask.
-        dropped = torch.tensor(self.dropout).any(0).tolist()
-        self._skippable = [drop or not all(runs) for runs, drop in zip(self.mask.t().tolist(), dropped, strict=True)]
+        columns = zip(zip(*self._mask, strict=True), zip(*self.dropout, strict=True), strict=True)
+        self._skippable = [any(drop) or not all(runs) for runs, drop in columns]
+        self._mark_anew()
 
     def branch(self, i: int) -> nn.Sequential:
         """Return the layers that range i runs, as one module; its parameters are those of the whole stack."""
+        i = branch_number("LayerMask.branch", i, self.ranges.branches)
         return nn.Sequential(*(layer for layer, runs in zip(self.layers, self.mask[i].tolist(), strict=True) if runs))
 
     def forward(self, x: Tensor, key: Tensor | None = None) -> Tensor:
+        if in_graph() and (reason := self._not_in_a_graph()):
+            y: Tensor = eagerly(reason, self._run, x, key)
+            return y
+        return self._run(x, key)
+
+    def drop_unvisited_grads(self) -> None:
+        """Set ``grad`` to None in the layers that none of the rows went through that gradients came from.
+
+        Eager code needs this never. A compiled graph runs every layer on its rows, maybe none, and gives an unvisited
+        one a gradient of zeros, with which momentum and weight decay still move it: call this before ``step()``, as
+        ``Switch.drop_unvisited_grads``.
+        """
+        self._marks.drop()
+
+    def _run(self, x: Tensor, key: Tensor | None) -> Tensor:
         refuse_learning(self, self.ranges)
-        key = column(self.key, x, "LayerMask") if key is None else key
+        key = key_of("LayerMask", self.key, x, key)
         shape = key.shape if self.ranges.keys == 0 else key.shape[:-1]
         if not shape or x.shape[: len(shape)] != shape:
             what = "x's leading dimensions" + (" and a last one of the keys" if self.ranges.keys else "")
@@ -100,75 +139,200 @@ class LayerMask(nn.Module):
                 f"LayerMask: key must have {what}, got key {tuple(key.shape)} and x {tuple(x.shape)}; give one key a "
                 "row, shape (B,), or one a time step, shape (B, T)"
             )
-        index = self.ranges.index(key).reshape(-1)
-        self.ranges.add_visits(count(index, self.ranges.branches))
-        runs, rows = self._runs(index), x.flatten(0, len(shape) - 1)
-        for number, layer in enumerate(self.layers):
-            rows = self._through(number, rows, runs[:, number]) if self._skippable[number] else layer(rows)
+        index = branch_of(self.ranges, key, "LayerMask").reshape(-1)
+        if not hides_values(index):
+            self.ranges.add_visits(count(index, self.ranges.branches), key)
+        rows = x.flatten(0, len(shape) - 1)
+        rows = self._each_layer(rows, index) if in_graph() or len(index) else self._no_rows(rows)
         return rows.unflatten(0, shape) if len(shape) > 1 else rows
+
+    def _each_layer(self, rows: Tensor, index: Tensor) -> Tensor:
+        runs, given = self._runs(index), rows
+        for number, skippable in enumerate(self._skippable):
+            if skippable:
+                rows = self._through(number, rows, runs[:, number], given)
+            elif in_graph():
+                rows = self._in_a_graph(number, rows, given)
+            else:
+                rows = self._layer(number, rows, given)
+        if not without_values(index):
+            return rows
+        if compiling() and not torch.compiler.is_exporting() and may_require_grad():
+            rows = self._marks.of(rows, runs.sum(0))
+        # A key that is NaN cannot raise here: it leads nowhere, and nothing comes of its row.
+        nothing = torch.nan if rows.is_floating_point() or rows.is_complex() else 0
+        return torch.where(_beside(index >= 0, rows), rows, nothing)
 
     def _runs(self, index: Tensor) -> Tensor:
         """Which row runs which layer, bool (B, L)."""
-        runs = self.mask.index_select(0, index)
-        if not (self.training and any(map(any, self.dropout))):
+        hidden = without_values(index)
+        runs = self.mask.index_select(0, index.clamp(min=0) if hidden else index)
+        runs = runs & (index >= 0).unsqueeze(1) if hidden else runs
+        if not self._draws():
             return runs
+        if self.generator is not None and in_backward():
+            raise RuntimeError(
+                "LayerMask: an activation checkpoint runs the layer again, and cannot put back a generator of its own "
+                "for the same draws; build the layer without generator, so that torch's global one is used"
+            )
         chance = torch.tensor(self.dropout, dtype=torch.float64, device=index.device).index_select(0, index)
-        options: dict[str, Any] = {} if self.generator is None else {"generator": self.generator}
-        return runs & (torch.rand(runs.shape, dtype=torch.float64, device=index.device, **options) >= chance)
+        options: dict[str, Any] = {"device": index.device}
+        if self.generator is not None:
+            options = {"device": self.generator.device, "generator": self.generator}
+        return runs & (torch.rand(runs.shape, dtype=torch.float64, **options).to(index.device) >= chance)
 
-    def _through(self, number: int, rows: Tensor, runs: Tensor) -> Tensor:
+    def _draws(self) -> bool:
+        return self.training and any(map(any, self.dropout))
+
+    def _not_in_a_graph(self) -> str:
+        """Why this layer cannot be part of a graph now, or nothing."""
+        if self._draws() and self.generator is not None:
+            return (
+                "LayerMask: a graph cannot draw from a generator of the layer's own; build the layer without "
+                "generator, or let torch.compile break the graph here (fullgraph=False)"
+            )
+        for number, layer in enumerate(self.layers):
+            if self._skippable[number] and batch_statistics(layer):
+                return STATISTICS.format(number, type(layer).__name__)
+        return ""
+
+    def _through(self, number: int, rows: Tensor, runs: Tensor, given: Tensor) -> Tensor:
+        if hides_values(runs):
+            return self._for_all(number, rows, runs)
         mine = runs.nonzero()[:, 0]
         if not in_graph():
             if not len(mine):
                 return rows
             if len(mine) == len(rows):
-                return self._same_shape(number, rows)
-        return rows.index_put((mine,), self._same_shape(number, rows.index_select(0, mine)).to(rows.dtype))
+                return self._same_shape(number, rows, given)
+        some = rows.index_select(0, mine)
+        y = self._in_a_graph(number, some, None) if in_graph() else self._same_shape(number, some, None)
+        return rows.index_put((mine,), y)
 
-    def _same_shape(self, number: int, rows: Tensor) -> Tensor:
-        y: Tensor = self.layers[number](rows)
+    def _for_all(self, number: int, rows: Tensor, runs: Tensor) -> Tensor:
+        """Run the layer on all rows, harmless ones in place of those that skip it: under vmap none can be picked."""
+        if batch_statistics(self.layers[number]):
+            raise RuntimeError(STATISTICS.format(number, type(self.layers[number]).__name__))
+        runs = _beside(runs, rows)
+        return torch.where(runs, self._same_shape(number, torch.where(runs, rows, _harmless(rows)), None), rows)
+
+    def _in_a_graph(self, number: int, rows: Tensor, given: Tensor | None) -> Tensor:
+        """Run a layer on its rows, maybe none; what it keeps of a batch stays as it was if there are none."""
+        some = torch.ones(rows.shape[:1], dtype=torch.int64, device=rows.device).sum() > 0
+        with _state_kept(self.layers[number], unless=some):
+            return self._same_shape(number, rows, given) if given is None else self._layer(number, rows, given)
+
+    def _same_shape(self, number: int, rows: Tensor, given: Tensor | None) -> Tensor:
+        y = self._layer(number, rows, given)
         if y.shape[1:] != rows.shape[1:]:
             raise ValueError(
                 f"LayerMask: layer {number} ({type(self.layers[number]).__name__}) may be skipped, so it must return "
                 f"its input's shape for a row, {tuple(rows.shape[1:])}, got {tuple(y.shape[1:])}; enable it in every "
                 "range without dropout, or give it equal sizes"
             )
-        return y
+        return y.to(rows.dtype)  # whoever else is in the batch, under autocast too
+
+    def _layer(self, number: int, rows: Tensor, given: Tensor | None) -> Tensor:
+        """Run a layer on rows; where they may be the caller's own memory, ``given``, on a copy if it may write."""
+        layer = self.layers[number]
+        if given is not None and not _begins_fresh(layer) and _same_memory(rows, given):
+            rows = rows.clone()
+        return _checked(number, layer, rows, layer(rows))
+
+    def _no_rows(self, rows: Tensor) -> Tensor:
+        """What comes of no rows: no layer runs, and copies tell the shape where it may change."""
+        one = rows.new_zeros(1, *rows.shape[1:])
+        for number, layer in enumerate(self.layers):
+            if not self._skippable[number]:
+                one = _checked(number, layer, one, shown("LayerMask", f"layer {number}", layer, one))
+        return one.new_zeros(0, *one.shape[1:]).requires_grad_(one.is_floating_point() and may_require_grad())
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LayerMask:
+        kept = torch.tensor(self._mask, device="cpu") if self.mask.is_meta else self.mask
+        super()._apply(fn, recurse)
+        if not self.mask.is_meta:  # to_empty() leaves anything
+            self.mask.copy_(kept)
+        self._mark_anew()
+        return self
+
+    def _mark_anew(self) -> None:
+        self._marks = Marks(self.layers, self.ranges.visits.device)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         saved = state_dict.get(prefix + "mask")
-        if saved is not None and not torch.equal(saved.cpu(), self.mask.cpu()):
+        mine = [list(row) for row in self._mask] if self.mask.is_meta else self.mask.tolist()
+        if saved is not None and saved.tolist() != mine:
             raise ValueError(
-                f"LayerMask: the state to load has the mask {saved.tolist()}, and this layer {self.mask.tolist()}; "
+                f"LayerMask: the state to load has the mask {saved.tolist()}, and this layer {mine}; "
                 "build the layer with the saved mask before loading"
             )
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def extra_repr(self) -> str:
-        return f"mask={self.mask.int().tolist()}, dropout={[list(row) for row in self.dropout]}"
+        return (
+            f"mask={[[int(runs) for runs in row] for row in self._mask]}, dropout={[list(row) for row in self.dropout]}"
+        )
 
 
-def _mask(mask: Table | None, shape: tuple[int, int]) -> Tensor:
+def _same_memory(rows: Tensor, given: Tensor) -> bool:
+    if in_graph() or in_transform():
+        return True  # there nobody can tell, and a copy costs little
+    return rows.untyped_storage().data_ptr() == given.untyped_storage().data_ptr()
+
+
+def _checked(number: int, layer: nn.Module, rows: Tensor, y: Any) -> Tensor:
+    if not isinstance(y, Tensor):
+        raise ValueError(
+            f"LayerMask: layer {number} ({type(layer).__name__}) must return one tensor, got {type(y).__name__}; wrap "
+            "it in a module that returns the output alone"
+        )
+    if not y.ndim or (not in_graph() and len(y) != len(rows)):
+        raise ValueError(
+            f"LayerMask: layer {number} ({type(layer).__name__}) must return one output a row, {len(rows)} of them, "
+            f"got {tuple(y.shape)}"
+        )
+    return y
+
+
+def _mask(mask: Table | None, shape: tuple[int, int]) -> tuple[tuple[bool, ...], ...]:
     if mask is None:
-        return torch.ones(shape, dtype=torch.bool)
+        return ((True,) * shape[1],) * shape[0]
     given = _table("mask", mask, shape)
     if not bool(((given == 0) | (given == 1)).all()):
         raise ValueError(f"LayerMask: mask must hold True and False, got {given.tolist()}")
-    return given.bool()
+    return tuple(tuple(row) for row in given.bool().tolist())
 
 
 def _dropout(dropout: float | Table, shape: tuple[int, int]) -> tuple[tuple[float, ...], ...]:
-    given = torch.full(shape, float(dropout)) if isinstance(dropout, int | float) else _table("dropout", dropout, shape)
-    if not bool(((given >= 0) & (given <= 1)).all()):
+    if isinstance(dropout, bool):
+        raise ValueError(f"LayerMask: dropout must be probabilities, 0 to 1, got {dropout}; 1.0 drops every layer")
+    if isinstance(dropout, int | float):
+        given = torch.full(shape, float(dropout), dtype=torch.float64, device="cpu")
+    else:
+        given = _table("dropout", dropout, shape)
+    if given.is_complex() or not bool(((given >= 0) & (given <= 1)).all()):
         raise ValueError(f"LayerMask: dropout must be probabilities, 0 to 1, got {given.tolist()}")
     return tuple(tuple(row) for row in given.double().tolist())
 
 
 def _table(name: str, values: Table, shape: tuple[int, int]) -> Tensor:
-    given = torch.as_tensor(values, device="cpu").detach()
+    try:
+        if isinstance(values, Tensor):
+            given = values.detach().cpu()
+        else:
+            given = torch.tensor(
+                [row if isinstance(row, int | float) else list(row) for row in values],
+                dtype=torch.float64,
+                device="cpu",
+            )
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(
+            f"LayerMask: {name} must be (ranges, layers) = {shape} numbers, got {values!r}; give each range one entry "
+            "for each layer"
+        ) from None
     if given.shape != shape:
         raise ValueError(
             f"LayerMask: {name} must be (ranges, layers) = {shape}, got {tuple(given.shape)}; give each range one "
             "entry for each layer"
         )
-    return given.clone()
+    return given

@@ -62,7 +62,11 @@ def segments(branches: Branches, rows: Tensor, index: Tensor, sizes: list[int], 
     order = by_branch(index, len(branches))
     inverse = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
     # Parts that autograd does not take for views of one memory, which a branch may then write to.
-    parts = _reordered(rows, order, inverse).unsafe_split_with_sizes([sizes[i] for i in visited])
+    joined, cuts = _reordered(rows, order, inverse), [sizes[i] for i in visited]
+    if in_transform():  # vmap over the rows does not know that split
+        parts = tuple(part.clone() for part in joined.split(cuts))
+    else:
+        parts = joined.unsafe_split_with_sizes(cuts)
     outputs = [one_tensor(i, branches[i](part), len(part)) for i, part in zip(visited, parts, strict=True)]
     one_shape(visited, outputs)
     return _reordered(torch.cat(outputs), inverse, order)

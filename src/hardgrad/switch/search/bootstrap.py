@@ -39,13 +39,21 @@ def resampled(
     groups = int(group.max()) + 1
     found = []
     for _ in range(times):
-        drawn = torch.randint(groups, (groups,), generator=generator).bincount(minlength=groups)[group]
+        drawn = _drawn(groups, generator)[group]
         part = rows.take(torch.repeat_interleave(torch.arange(rows.n), drawn), least_share)
         path = policy(part, most) if part.key[0] < part.key[-1] else Path({1: []})
         left_out = (drawn == 0).nonzero()[:, 0]
         chosen = fewest(unseen(rows, part, path, left_out), group[left_out])
         found.append((chosen, {ranges: [part.point(cut) for cut in cuts] for ranges, cuts in path.items()}))
     return found
+
+
+def _drawn(groups: int, generator: torch.Generator | None) -> Tensor:
+    """How often each group is drawn with replacement, drawn again if all were: some must be left out to choose by."""
+    while True:
+        times = torch.randint(groups, (groups,), generator=generator).bincount(minlength=groups)
+        if not times.all():
+            return times
 
 
 def intervals(

@@ -57,10 +57,10 @@ def folds_of(group: Tensor, held_out: float | Tensor, generator: torch.Generator
     """
     if isinstance(held_out, Tensor):
         return held_out.long() - 1  # round 0 holds them out
-    rounds = round(1 / held_out)
     groups = int(group.max()) + 1
+    rounds = min(round(1 / held_out), groups)
     deals = -(-groups // rounds)
-    dealt = torch.rand(deals, rounds, generator=generator).argsort(1).reshape(-1)
+    dealt = torch.rand(deals, rounds, generator=generator, dtype=torch.float32).argsort(1).reshape(-1)
     return dealt[:groups][group] if groups < len(group) else dealt[: len(group)]
 
 
@@ -118,10 +118,8 @@ def mean_and_error(values: Tensor, group: Tensor) -> tuple[float, float]:
 
 def smooth_losses(rows: Rows, degree: int, fold: Tensor) -> Tensor:
     """Return what each held-out row loses under one model whose coefficients are polynomials of the key, (n,)."""
-    low, high = rows.key[0], rows.key[-1]
-    u = (2 * rows.key - low - high) / (high - low)
-    powers = torch.stack([torch.special.legendre_polynomial_p(u, k) for k in range(degree + 1)], 1)
-    ones = torch.cat([torch.ones_like(u)[:, None], rows.z[:, : rows.d]], 1)
+    powers = torch.stack([torch.special.legendre_polynomial_p(rows.along, k) for k in range(degree + 1)], 1)
+    ones = torch.cat([torch.ones_like(rows.along)[:, None], rows.z[:, : rows.d]], 1)
     x = (powers[:, :, None] * ones[:, None]).flatten(1)[:, 1:]
     losses = torch.full_like(rows.key, torch.nan)
     for learn, held in _rounds(fold):

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import copy
+import itertools
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from hardgrad.approximators import mlp
+from hardgrad.switch.arguments import real, whole
+from hardgrad.switch.search.rows import standardised, unit_of
 from hardgrad.switch.switch import Switch
 from hardgrad.switch.thresholds.learnt import LearntRanges
+
+MOST = 2**24  # so many numbers, and no more, torch.quantile takes
 
 
 class Gradient:
@@ -27,6 +33,11 @@ class Gradient:
         lr: learning rate of the branches, for Adam; points, on a key mapped to [-1, 1], learn with a fifth of it.
         seed: of the initial weights and the batches; torch's global seed is left alone.
 
+    Raises:
+        TypeError: for a branch that is no module.
+        ValueError: for steps or batch that are no whole numbers from 1, an lr that is not above 0 and finite, a
+            negative seed, and, when it runs, for a branch that does not return a row of targets for a row of inputs.
+
     Example:
         >>> import torch, hardgrad as hg
         >>> g = torch.Generator().manual_seed(0)
@@ -40,27 +51,36 @@ class Gradient:
     def __init__(
         self, branch: nn.Module | None = None, *, steps: int = 600, batch: int = 256, lr: float = 0.02, seed: int = 0
     ) -> None:
-        if steps < 1 or batch < 1:
-            raise ValueError(f"Gradient: steps and batch must be at least 1, got {steps} and {batch}")
+        try:
+            self.steps, self.batch = whole("Gradient", "steps", steps, 1), whole("Gradient", "batch", batch, 1)
+        except ValueError:
+            raise ValueError(
+                f"Gradient: steps and batch must be at least 1, got {steps!r} and {batch!r}; both are whole numbers"
+            ) from None
+        if branch is not None and not isinstance(branch, nn.Module):
+            raise TypeError(f"Gradient: branch must be a torch.nn.Module or None, got {type(branch).__name__}")
         self.branch = branch
-        self.steps = steps
-        self.batch = batch
-        self.lr = lr
-        self.seed = seed
+        self.lr = real("Gradient", "lr", lr)
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"Gradient: lr must be above 0 and finite, got {lr}")
+        self.seed = whole("Gradient", "seed", seed, 0)
 
     def __call__(self, key: Tensor, inputs: Tensor, targets: Tensor, ranges: int) -> Sequence[float]:
-        low, high = key.aminmax()
-        u = ((2 * key - low - high) / (high - low)).float()
-        x, y = _standard(inputs), _standard(targets)
-        start = torch.quantile(u.double(), torch.linspace(0, 1, ranges + 1, dtype=torch.float64))[1:-1].tolist()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            points = self._train(u, x, y, LearntRanges([-1.0, *start, 1.0], band=1.0))
-        return [float((point * (high - low) + low + high) / 2) for point in points[1:-1]]
+        with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
+            key, inputs, targets = (t.detach().clone().double() for t in (key, inputs, targets))
+            unit = unit_of(key)
+            low, high = (float(end) for end in (key / unit).aminmax())
+            u = ((key / unit - low) / (high - low) * 2 - 1).float()
+            x, y = (standardised(columns)[0].float() for columns in (inputs, targets))
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self.seed)
+                points = self._train(u, x, y, LearntRanges([-1.0, *_start(u, ranges), 1.0], band=1.0))
+        shares = [(point + 1) / 2 for point in points[1:-1]]
+        return [(low * (1 - share) + high * share) * float(unit) for share in shares]
 
     def _train(self, u: Tensor, x: Tensor, y: Tensor, ranges: LearntRanges) -> tuple[float, ...]:
         branch = copy.deepcopy(self.branch) if self.branch is not None else mlp(x.shape[1], y.shape[1], hidden=(16,))
-        switch = Switch(ranges, branch)
+        switch = Switch(ranges, branch.float().requires_grad_().train())
         groups = [
             {"params": switch.branches.parameters(), "lr": self.lr},
             {"params": ranges.parameters(), "lr": self.lr / 5},
@@ -73,13 +93,28 @@ class Gradient:
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * min(1.0, 2 * left)
             some = torch.randint(len(u), (self.batch,))
-            loss = (switch(x[some], u[some]) - y[some]).square().mean()
+            y_hat = switch(x[some], u[some])
+            if y_hat.shape != (self.batch, y.shape[1]):
+                raise ValueError(
+                    f"Gradient: branch must map inputs (B, {x.shape[1]}) to targets (B, {y.shape[1]}), got "
+                    f"{tuple(y_hat.shape)} of {self.batch} rows"
+                )
+            loss = (y_hat - y[some]).square().mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         return ranges.points
 
 
-def _standard(columns: Tensor) -> Tensor:
-    scale = columns.std(0)
-    return ((columns - columns.mean(0)) / torch.where(scale > 0, scale, 1.0)).float()
+def _start(u: Tensor, ranges: int) -> list[float]:
+    """Where the inner points start: equal counts, of the different keys where keys that repeat tie them, or evenly."""
+    share = torch.linspace(0, 1, ranges + 1, dtype=torch.float64)
+    for keys in (u.double(), u.double().unique(), torch.linspace(-1, 1, ranges + 1, dtype=torch.float64)):
+        inner = torch.quantile(keys, share)[1:-1].tolist() if len(keys) < MOST else _of_sorted(keys, share)
+        if all(a < b for a, b in itertools.pairwise([-1.0, *inner, 1.0])):
+            break
+    return inner
+
+
+def _of_sorted(keys: Tensor, share: Tensor) -> list[float]:
+    return keys.sort().values[(share[1:-1] * (len(keys) - 1)).round().long()].tolist()

@@ -10,11 +10,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from hardgrad.switch.arguments import generator as generator_on
+from hardgrad.switch.arguments import tensor, whole
 from hardgrad.switch.search.criterion import fewest, folds_of, held_out_losses, mean_and_error
 from hardgrad.switch.search.policies import PointPolicy
 from hardgrad.switch.search.report import table
-from hardgrad.switch.search.rows import sorted_rows
-from hardgrad.switch.search.search import check_share, policy_of
+from hardgrad.switch.search.rows import on_the_cpu, sorted_rows
+from hardgrad.switch.search.search import check_share, groups_of, policy_of
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class RankedKeys:
         return "\n".join(table(("key", "lag", "ranges", "gain", "behind the best", "points"), rows))
 
 
+@on_the_cpu
 def search_key(
     keys: Mapping[str, Tensor] | Tensor,
     inputs: Tensor,
@@ -118,9 +121,15 @@ def search_key(
 
     Source: the choice of the delay in threshold autoregression (Tong 1983), with held-out loss in place of AIC.
     """
-    columns = _columns(keys)
+    for name, values in {"inputs": inputs, "targets": targets}.items():
+        if not tensor("search_key", name, values).ndim:
+            raise ValueError(f"search_key: {name} must have shape (B,) or (B, columns), got ()")
+    columns = _columns(keys, len(inputs))
     lags = _checked_lags(lags, len(inputs))
     check_share(held_out)
+    generator_on("search_key", generator, "cpu")
+    least = {"max_ranges": (max_ranges, 1), "block": (block, 1), "candidates": (candidates, 2)}
+    max_ranges, block, candidates = (whole("search_key", name, *rule) for name, rule in least.items())
     first = max(lags)
     run = policy_of(policy, candidates)
     tried = []
@@ -128,7 +137,7 @@ def search_key(
         for lag in lags:
             key = column[first - lag : len(column) - lag]
             rows, order = sorted_rows(f"search_key({name!r})", key, inputs[first:], targets[first:], least_share, ridge)
-            group = torch.div(order, block, rounding_mode="floor")
+            group = groups_of(order, block, owner="search_key")
             most = min(max_ranges, rows.n // rows.least)
             fold = folds_of(group, held_out, generator)
             losses = held_out_losses(rows, run, most, fold, least_share)
@@ -152,7 +161,7 @@ def _ranked(tried: list[tuple[str, int, int, tuple[float, ...], Tensor, Tensor]]
     )
 
 
-def _columns(keys: Mapping[str, Tensor] | Tensor) -> dict[str, Tensor]:
+def _columns(keys: Mapping[str, Tensor] | Tensor, rows: int) -> dict[str, Tensor]:
     if isinstance(keys, Tensor):
         if keys.ndim != 2:
             raise ValueError(
@@ -160,15 +169,29 @@ def _columns(keys: Mapping[str, Tensor] | Tensor) -> dict[str, Tensor]:
                 f"{tuple(keys.shape)}"
             )
         keys = {str(i): column for i, column in enumerate(keys.T)}
+    if not isinstance(keys, Mapping):
+        raise TypeError(
+            f"search_key: keys must be a tensor (B, columns), or a mapping from names to (B,), got "
+            f"{type(keys).__name__}"
+        )
     if not keys:
         raise ValueError("search_key: keys must be at least one, got none")
+    for name, column in keys.items():
+        if tensor("search_key", f"keys[{name!r}]", column).shape != (rows,):
+            raise ValueError(
+                f"search_key: keys[{name!r}] must have shape ({rows},), one number for each row of inputs, got "
+                f"{tuple(column.shape)}"
+            )
     return dict(keys)
 
 
 def _checked_lags(lags: Sequence[int], rows: int) -> list[int]:
-    found = [int(lag) for lag in lags]
-    if not found or min(found) < 0 or max(found) >= rows:
+    try:
+        found = [whole("search_key", "lags", lag, 0) for lag in lags]
+    except (TypeError, ValueError):
+        found = []
+    if not found or max(found) >= rows:
         raise ValueError(
-            f"search_key: lags must be whole numbers from 0 up to the number of rows, {rows}, got {list(lags)}"
+            f"search_key: lags must be whole numbers from 0 up to the number of rows, {rows}, got {lags!r}"
         )
     return found

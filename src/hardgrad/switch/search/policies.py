@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -29,28 +31,30 @@ def quantile(rows: Rows, most: int) -> Path:
 def dynamic_programming(candidates: int) -> Policy:
     """Return the policy that is exact over the candidates, then moves and merges."""
 
-    def policy(rows: Rows, most: int) -> Path:
-        grid = candidates_of(rows, candidates)
-        return refined(rows, best_cuts(segment_losses(rows, grid), grid, most), most, grid)
+    return functools.partial(_exact, candidates)
 
-    return policy
+
+def _exact(candidates: int, rows: Rows, most: int) -> Path:
+    grid = candidates_of(rows, candidates)
+    return refined(rows, best_cuts(segment_losses(rows, grid), grid, most), most, grid)
 
 
 def tree(candidates: int) -> Policy:
     """Return the policy that splits greedily, the split with the greatest gain first, then moves and merges."""
 
-    def policy(rows: Rows, most: int) -> Path:
-        grid = candidates_of(rows, candidates)
-        path = Path({1: []})
-        offers = [_best_split(rows, grid, 0, rows.n)]
-        while len(path) < most and (chosen := max(offers))[0] > 0:
-            _, low, cut, high = chosen
-            offers.remove(chosen)
-            offers += [_best_split(rows, grid, low, cut), _best_split(rows, grid, cut, high)]
-            path[len(path) + 1] = sorted([*path[len(path)], cut])
-        return refined(rows, path, most, grid)
+    return functools.partial(_greedy, candidates)
 
-    return policy
+
+def _greedy(candidates: int, rows: Rows, most: int) -> Path:
+    grid = candidates_of(rows, candidates)
+    path = Path({1: []})
+    offers = [_best_split(rows, grid, 0, rows.n)]
+    while len(path) < most and (chosen := max(offers))[0] > 0:
+        _, low, cut, high = chosen
+        offers.remove(chosen)
+        offers += [_best_split(rows, grid, low, cut), _best_split(rows, grid, cut, high)]
+        path[len(path) + 1] = sorted([*path[len(path)], cut])
+    return refined(rows, path, most, grid)
 
 
 def _best_split(rows: Rows, grid: Tensor, low: int, high: int) -> tuple[float, int, int, int]:
@@ -66,17 +70,28 @@ def _best_split(rows: Rows, grid: Tensor, low: int, high: int) -> tuple[float, i
 def of_points(choose: PointPolicy) -> Policy:
     """Return the policy of a user's function (key, inputs, targets, ranges) -> inner points; its points stay put."""
 
-    def policy(rows: Rows, most: int) -> Path:
-        path = Path({1: []})
-        for ranges in range(2, most + 1):
-            points = sorted(float(point) for point in choose(rows.key, *rows.raw(), ranges))
-            if len(points) != ranges - 1:
-                raise ValueError(
-                    f"search_ranges: a policy must return {ranges - 1} inner points for {ranges} ranges, got {points}"
-                )
-            cuts = [rows.cut(point) for point in points]
-            if rows.legal(cuts):
-                path[ranges] = cuts
-        return path
+    return functools.partial(_of_points, choose)
 
-    return policy
+
+def _of_points(choose: PointPolicy, rows: Rows, most: int) -> Path:
+    path = Path({1: []})
+    for ranges in range(2, most + 1):
+        # The rows must not change, whatever the function does with what it gets.
+        points = _numbers(choose(rows.key.clone(), *rows.raw(), ranges), ranges)
+        cuts = [rows.cut(point) for point in points]
+        if rows.legal(cuts):
+            path[ranges] = cuts
+    return path
+
+
+def _numbers(points: Sequence[float], ranges: int) -> list[float]:
+    rule = f"search_ranges: a policy must return {ranges - 1} inner points for {ranges} ranges"
+    try:
+        found = sorted(float(point) for point in points)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{rule}, as numbers, got {points!r}") from None
+    if len(found) != ranges - 1:
+        raise ValueError(f"{rule}, got {found}")
+    if not all(map(math.isfinite, found)):
+        raise ValueError(f"{rule}, all finite, got {found}")
+    return found

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
+from hardgrad._torch_state import hides_values
+from hardgrad.switch.arguments import real, tensor
 from hardgrad.switch.search.sums import Sums
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Path = dict[int, list[int]]  # for each number of ranges, its cuts: c parts rows .. c - 1 from rows c ..
+
+
+def on_the_cpu(function: Callable[P, T]) -> Callable[P, T]:
+    """Let a search make its tensors on the CPU, whatever device the caller made the default."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **options: P.kwargs) -> T:
+        if torch.get_default_device().type == "cpu":  # the context costs time in every call of torch
+            return function(*args, **options)
+        with torch.device("cpu"):
+            return function(*args, **options)
+
+    return run
 
 
 @dataclass(frozen=True)
@@ -70,11 +90,19 @@ class Rows:
         key, z = self.key[chosen], self.z[chosen]
         return Rows(key, z, self.d, self.centre, self.scale, least, self.ridge, self.cast)
 
+    @cached_property
+    def along(self) -> Tensor:
+        """The keys mapped to [-1, 1], whatever their unit, (n,)."""
+        key = self.key / unit_of(self.key)
+        return 2 * ((key - key[0]) / (key[-1] - key[0])) - 1
+
     def point(self, cut: int) -> float:
         """Return the number halfway between the keys beside a cut, or nearer the upper where rounding eats the half."""
         low, high = float(self.key[cut - 1]), float(self.key[cut])
         for share in (0.5, 0.75):
             point = low + (high - low) * share
+            if not math.isfinite(point):  # the gap is greater than any number
+                point = low * (1 - share) + high * share
             rounded = float(torch.tensor(point, dtype=self.cast)) if self.cast.is_floating_point else point
             if low < rounded <= high:
                 return point
@@ -101,36 +129,58 @@ def sorted_rows(
 ) -> tuple[Rows, Tensor]:
     """Check what the user gave and return the rows with the order that sorts them, or raise a ValueError."""
     key, x, y = _columns(owner, key, inputs, targets)
-    low, high = torch.aminmax(key)
+    numbers = key.double()
+    low, high = torch.aminmax(numbers)
     if low == high:
         raise ValueError(
             f"{owner}: key must have at least two different values, got {float(low):g} in all {len(key)} rows; "
             "choose another column"
         )
+    least_share, ridge = real(owner, "least_share", least_share), real(owner, "ridge", ridge)
     if not 0 < least_share <= 0.5:
         raise ValueError(f"{owner}: least_share must lie in (0, 0.5], got {least_share}")
-    if not ridge >= 1e-10:
-        raise ValueError(f"{owner}: ridge must be at least 1e-10, got {ridge}; 1e-6 is the default")
+    if not (ridge >= 1e-10 and math.isfinite(ridge)):
+        raise ValueError(f"{owner}: ridge must be at least 1e-10, got {ridge}; a finite number, 1e-6 by default")
     least = least_rows(len(key), least_share, x.shape[1])
     if least > len(key):
         raise ValueError(
             f"{owner}: a range needs at least {least} rows, twice the {x.shape[1] + 1} coefficients of its linear "
             f"model, got {len(key)} rows in all; give more rows or fewer inputs"
         )
-    order = key.double().argsort(stable=True)
-    z = torch.cat([x, y], 1)[order]
+    order = numbers.argsort(stable=True)
+    z, centre, scale = standardised(torch.cat([x, y], 1)[order])
+    return Rows(numbers[order], z, x.shape[1], centre, scale, least, ridge, key.dtype), order
+
+
+def standardised(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return columns (n, p), float64, with mean 0 and variance 1, what was subtracted, and what was divided by.
+
+    They are first divided by a power of two near their greatest number, which rounds nothing: squares of numbers beyond
+    1e154 overflow, and below 1e-162 they are zero.
+    """
+    unit = unit_of(z)
+    z = z / unit
     centre = z.mean(0)
     z = z - centre
+    rest = z.mean(0)  # the mean of numbers far from zero is itself rounded
+    z, centre = z - rest, centre + rest
     scale = z.square().mean(0).sqrt()
-    scale = torch.where(scale > 1e-12 * centre.abs(), scale, 1.0)  # a constant column stays as it is, near 0
-    sorted_key = key.double()[order]
-    return Rows(sorted_key, z / scale, x.shape[1], centre, scale, least, ridge, key.dtype), order
+    # A column that varies by a few roundings of its values is constant: it stays as it is, near 0.
+    scale = torch.where(scale > 8 * torch.finfo(z.dtype).eps * centre.abs(), scale, 1.0)
+    return z / scale, centre * unit, scale * unit
+
+
+def unit_of(z: Tensor) -> Tensor:
+    """Return for each column of (n, ...) a power of two near its greatest absolute value; 1 for zeros."""
+    peak = z.abs().amax(0)
+    exponent = torch.frexp(torch.where(peak > 0, peak, 1.0)).exponent.clamp(min=-1020) - 1
+    return torch.ldexp(torch.ones_like(peak), exponent)
 
 
 def _columns(owner: str, key: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     for name, values in {"key": key, "inputs": inputs, "targets": targets}.items():
-        if not isinstance(values, Tensor):
-            raise TypeError(f"{owner}: {name} must be a tensor, got {type(values).__name__}; use torch.as_tensor")
+        if hides_values(tensor(owner, name, values)):
+            raise ValueError(f"{owner}: {name} must have values to read, got one of vmap or on the meta device")
         if values.dtype is torch.bool or values.is_complex():
             raise ValueError(f"{owner}: {name} must be real numbers, got {values.dtype}; cast it first")
     if key.ndim != 1 or not len(key):
@@ -145,7 +195,8 @@ def _table(owner: str, name: str, values: Tensor, n: int) -> Tensor:
             f"{owner}: {name} must have shape (B,) or (B, columns) with B = {n}, the length of key, got "
             f"{tuple(values.shape)}"
         )
-    table = values.detach().cpu().double().reshape(n, -1)
+    values = values.detach().to_dense() if values.layout is not torch.strided else values.detach()
+    table = values.cpu().double().reshape(n, -1)
     bad = (~table.isfinite()).any(1).nonzero()[:, 0]
     if len(bad):
         row = int(bad[0])

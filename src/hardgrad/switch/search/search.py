@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from hardgrad.switch.arguments import generator as drawn_on_the_cpu
+from hardgrad.switch.arguments import real, whole
 from hardgrad.switch.routers.router import one_of
 from hardgrad.switch.search.bootstrap import intervals, one_range_p_value, resampled, support
 from hardgrad.switch.search.criterion import (
@@ -24,7 +26,7 @@ from hardgrad.switch.search.found import FoundRanges, RangeScore
 from hardgrad.switch.search.gradient import Gradient
 from hardgrad.switch.search.policies import PointPolicy, Policy, dynamic_programming, of_points, quantile, tree
 from hardgrad.switch.search.proxy import fit_ranges, loss_of
-from hardgrad.switch.search.rows import Path, Rows, sorted_rows
+from hardgrad.switch.search.rows import Path, Rows, on_the_cpu, sorted_rows
 
 Name = Literal["dynamic_programming", "tree", "quantile", "gradient"]
 POLICIES: dict[str, Callable[[int], Policy]] = {
@@ -33,9 +35,12 @@ POLICIES: dict[str, Callable[[int], Policy]] = {
     "quantile": lambda candidates: quantile,
     "gradient": lambda candidates: of_points(Gradient()),
 }
+LEAST_HELD_OUT = 0.001
+MOST_RESAMPLES = 100_000  # each is a search of its own
 SMOOTH = 256  # columns of the smooth model at most: its fit costs their square
 
 
+@on_the_cpu
 def search_ranges(
     key: Tensor,
     inputs: Tensor,
@@ -61,7 +66,8 @@ def search_ranges(
     for each N up to ``max_ranges``, and then the N that the criterion prefers. The linear models are a proxy for the
     branches: cheap enough to try thousands of ranges, blind to what only a network can tell apart. Include the key in
     the inputs if the branches will see it; otherwise ranges are found that merely stand in for it. Everything is
-    computed in float64 on the CPU, and does not change with the units of key, inputs or targets.
+    computed in float64 on the CPU, and does not change with the units of key, inputs or targets, from 1e-300 to 1e300.
+    Nothing that is given is written to.
 
     Args:
         key: (B,), the number that decides, floating point or integer.
@@ -75,13 +81,13 @@ def search_ranges(
         criterion: "held_out": the fewest ranges whose loss on held-out rows is within two standard errors of the best;
             "bic".
         least_share: least share of the rows in a range, in (0, 0.5]. A range never has fewer than 2 (d + 1) rows.
-        held_out: share of rows held out at a time, in (0, 0.5]; with 0.25 there are four rounds, each row is held out
-            once. Or bool (B,), the rows to hold out, once.
+        held_out: share of rows held out at a time, in [0.001, 0.5]; with 0.25 there are four rounds, each row is held
+            out once. Or bool (B,), the rows to hold out, once.
         block: so many consecutive rows are held out, and drawn by the bootstrap, together. For signals, where a row is
             like the one before: longer than the signal's memory.
         candidates: quantiles of the key among which the first choice is exact; wide gaps of the key are added.
         ridge: penalty on each slope, as a share of its input's variance within the range.
-        bootstrap: number of resamples for ``intervals``, ``support`` and ``p_value``; 0 for none, 200 is usual.
+        bootstrap: number of resamples for ``intervals``, ``support`` and ``p_value``; 0 for none, 200 is usual, at most 100,000.
         outside: what ``found.ranges()`` does with a key outside of the data.
         generator: draws the rounds and the resamples. Default: torch's global seed.
 
@@ -90,7 +96,8 @@ def search_ranges(
 
     Raises:
         ValueError: for shapes that do not match, numbers that are not finite (the row is named), a constant key, too
-            few rows, and options out of range.
+            few rows or blocks, and options out of range.
+        TypeError: for data that are no tensors and a generator that is none.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -104,9 +111,11 @@ def search_ranges(
 
     Source: segmented least squares (Bellman 1961) with the choices of threshold regression (Hansen 2000).
     """
-    _check(max_ranges, criterion, block, candidates, bootstrap, outside)
+    max_ranges, block, candidates, bootstrap = _check(
+        max_ranges, criterion, block, candidates, bootstrap, outside, generator
+    )
     rows, order = sorted_rows("search_ranges", key, inputs, targets, least_share, ridge)
-    group = torch.div(order, block, rounding_mode="floor")
+    group = groups_of(order, block, bootstrap)
     fold = folds_of(group, _held_out(held_out, rows, order), generator)
     run = policy_of(policy, candidates)
     most = min(max_ranges, rows.n // rows.least)
@@ -139,15 +148,19 @@ def search_ranges(
     )
 
 
+@on_the_cpu
 def proxy_loss(key: Tensor, inputs: Tensor, targets: Tensor, points: Sequence[float], *, ridge: float = 1e-6) -> float:
     """Return what linear models of given ranges lose, for a search of your own.
 
     Args:
         key, inputs, targets, ridge: as ``search_ranges``.
-        points: inner points, increasing; ranges without rows lose nothing.
+        points: inner points; ranges without rows lose nothing.
 
     Returns:
         Mean squared error on the same rows, as a share of the targets' variance.
+
+    Raises:
+        ValueError: for points that are no numbers, and as ``search_ranges`` for the rest.
 
     Example:
         >>> import torch
@@ -156,18 +169,42 @@ def proxy_loss(key: Tensor, inputs: Tensor, targets: Tensor, points: Sequence[fl
         >>> proxy_loss(x, x, x.abs(), [0.0]) < 1e-9 < proxy_loss(x, x, x.abs(), [])
         True
     """
+    try:
+        numbers = [real("proxy_loss", "points", point) for point in points]
+    except (TypeError, ValueError):
+        raise ValueError(f"proxy_loss: points must be numbers, and none of them NaN, got {points!r}") from None
     rows, _ = sorted_rows("proxy_loss", key, inputs, targets, 1e-9, ridge)
-    cuts = sorted({rows.cut(point) for point in points} - {0, rows.n})
+    cuts = sorted({rows.cut(point) for point in numbers} - {0, rows.n})
     return loss_of(rows, cuts) / (rows.n * rows.outputs)
 
 
-def _check(max_ranges: int, criterion: str, block: int, candidates: int, bootstrap: int, outside: str) -> None:
+def _check(
+    max_ranges: int,
+    criterion: str,
+    block: int,
+    candidates: int,
+    bootstrap: int,
+    outside: str,
+    generator: torch.Generator | None,
+) -> tuple[int, int, int, int]:
     one_of("search_ranges", "criterion", criterion, ("held_out", "bic"))
     one_of("search_ranges", "outside", outside, ("nearest", "error"))
+    drawn_on_the_cpu("search_ranges", generator, "cpu")
     least = {"max_ranges": (max_ranges, 1), "block": (block, 1), "candidates": (candidates, 2)}
-    for name, (value, bound) in {**least, "bootstrap": (bootstrap, 0)}.items():
-        if value < bound:
-            raise ValueError(f"search_ranges: {name} must be at least {bound}, got {value}")
+    checked = [whole("search_ranges", name, *rule) for name, rule in {**least, "bootstrap": (bootstrap, 0, MOST_RESAMPLES)}.items()]
+    return checked[0], checked[1], checked[2], checked[3]
+
+
+def groups_of(order: Tensor, block: int, bootstrap: int = 0, owner: str = "search_ranges") -> Tensor:
+    """Return the block of each row, or raise if there are too few blocks to hold some out."""
+    group = torch.div(order, block, rounding_mode="floor")
+    blocks, least = -(-len(order) // block), 3 if bootstrap else 2
+    if blocks < least:
+        raise ValueError(
+            f"{owner}: block must leave at least {least} blocks of rows, got {block} for {len(order)} rows; make "
+            "blocks shorter, or give more rows"
+        )
+    return group
 
 
 def policy_of(policy: str | PointPolicy, candidates: int) -> Policy:
@@ -180,11 +217,17 @@ def policy_of(policy: str | PointPolicy, candidates: int) -> Policy:
 
 def check_share(held_out: float) -> float:
     """Return the share of rows to hold out, or raise a ValueError."""
-    if not 0 < held_out <= 0.5:
+    if isinstance(held_out, bool | str) or not 0 < real("search_ranges", "held_out", held_out) <= 0.5:
         raise ValueError(
-            f"search_ranges: held_out must lie in (0, 0.5], or be a bool tensor of the rows to hold out, got {held_out}"
+            "search_ranges: held_out must lie in (0, 0.5], or be a bool tensor of the rows to hold out, got "
+            f"{held_out!r}"
         )
-    return held_out
+    if held_out < LEAST_HELD_OUT:
+        raise ValueError(
+            f"search_ranges: held_out must be at least {LEAST_HELD_OUT}, since all rows are held out once, a share at a "
+            f"time, and each time is a search, got {held_out}"
+        )
+    return float(held_out)
 
 
 def _held_out(held_out: float | Tensor, rows: Rows, order: Tensor) -> float | Tensor:

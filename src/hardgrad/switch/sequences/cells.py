@@ -28,8 +28,13 @@ class Cell:
         raise NotImplementedError
 
     @staticmethod
-    def back(d: Tensor, slopes: Sequence[Tensor], into: Tensor) -> Tensor:
-        """Write the gradient of the state's share of the gates; return that of the state but for the gates' path."""
+    def back(d: Tensor, slopes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the gradients of the state's share of the gates, and of the state but for the gates' path."""
+        raise NotImplementedError
+
+    @staticmethod
+    def plain(own: Tensor, shared: Tensor, before: Tensor) -> Tensor:
+        """Return the state by operations that torch differentiates itself."""
         raise NotImplementedError
 
     @staticmethod
@@ -43,9 +48,8 @@ class _Rnn(Cell):
     gates = 1
 
     @staticmethod
-    def back(d: Tensor, slopes: Sequence[Tensor], into: Tensor) -> Tensor:
-        torch.mul(d, slopes[0], out=into)
-        return torch.zeros_like(d)
+    def back(d: Tensor, slopes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        return d * slopes[0], torch.zeros_like(d)
 
 
 class _Tanh(_Rnn):
@@ -53,6 +57,10 @@ class _Tanh(_Rnn):
     def step(own: Tensor, shared: Tensor, before: Tensor, out: Tensor) -> Tensor:
         torch.tanh(own.add_(shared), out=out)
         return out[:, :0]
+
+    @staticmethod
+    def plain(own: Tensor, shared: Tensor, before: Tensor) -> Tensor:
+        return (own + shared).tanh()
 
     @staticmethod
     def slopes(gates: Tensor, kept: Tensor, before: Tensor, after: Tensor) -> tuple[Tensor, ...]:
@@ -64,6 +72,10 @@ class _Relu(_Rnn):
     def step(own: Tensor, shared: Tensor, before: Tensor, out: Tensor) -> Tensor:
         torch.clamp(own.add_(shared), min=0, out=out)
         return out[:, :0]
+
+    @staticmethod
+    def plain(own: Tensor, shared: Tensor, before: Tensor) -> Tensor:
+        return (own + shared).relu()
 
     @staticmethod
     def slopes(gates: Tensor, kept: Tensor, before: Tensor, after: Tensor) -> tuple[Tensor, ...]:
@@ -85,15 +97,21 @@ class _Gru(Cell):
         return shared[:, 2 * h :]
 
     @staticmethod
+    def plain(own: Tensor, shared: Tensor, before: Tensor) -> Tensor:
+        (r, z, n), shares = own.chunk(3, -1), shared.chunk(3, -1)
+        r, z = (r + shares[0]).sigmoid(), (z + shares[1]).sigmoid()
+        n = (n + r * shares[2]).tanh()
+        return n + z * (before - n)
+
+    @staticmethod
     def slopes(gates: Tensor, kept: Tensor, before: Tensor, after: Tensor) -> tuple[Tensor, ...]:
         r, z, n = gates.chunk(3, -1)
         to_n = (1 - z) * (1 - n * n)
         return torch.cat([to_n * kept * r * (1 - r), (before - n) * z * (1 - z), to_n * r], -1), z, to_n
 
     @staticmethod
-    def back(d: Tensor, slopes: Sequence[Tensor], into: Tensor) -> Tensor:
-        torch.mul(d.unsqueeze(1), slopes[0].unflatten(1, (3, -1)), out=into.unflatten(1, (3, -1)))
-        return d * slopes[1]
+    def back(d: Tensor, slopes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        return (d.unsqueeze(1) * slopes[0].unflatten(1, (3, -1))).reshape(len(d), -1), d * slopes[1]
 
     @staticmethod
     def inputs(d: Tensor, slopes: Sequence[Tensor], to_gates: Tensor) -> Tensor:
@@ -119,6 +137,12 @@ class _Lstm(Cell):
         return kept
 
     @staticmethod
+    def plain(own: Tensor, shared: Tensor, before: Tensor) -> Tensor:
+        i, f, g, o = (own + shared).chunk(4, -1)
+        c = f.sigmoid() * before.chunk(2, -1)[1] + i.sigmoid() * g.tanh()
+        return torch.cat([o.sigmoid() * c.tanh(), c], -1)
+
+    @staticmethod
     def slopes(gates: Tensor, kept: Tensor, before: Tensor, after: Tensor) -> tuple[Tensor, ...]:
         i, f, g, o = gates.chunk(4, -1)
         c = before.chunk(2, -1)[1]
@@ -126,14 +150,12 @@ class _Lstm(Cell):
         return from_c, kept * o * (1 - o), o * (1 - kept * kept), f
 
     @staticmethod
-    def back(d: Tensor, slopes: Sequence[Tensor], into: Tensor) -> Tensor:
+    def back(d: Tensor, slopes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         from_c, to_o, to_c, f = slopes
         d_h, d_c = d.chunk(2, -1)
         d_c = torch.addcmul(d_c, d_h, to_c)
-        gates = into.unflatten(1, (4, -1))
-        torch.mul(d_c.unsqueeze(1), from_c.unflatten(1, (3, -1)), out=gates[:, :3])
-        torch.mul(d_h, to_o, out=gates[:, 3])
-        return torch.cat([torch.zeros_like(d_h), d_c * f], -1)
+        to_ifg = (d_c.unsqueeze(1) * from_c.unflatten(1, (3, -1))).reshape(len(d), -1)
+        return torch.cat([to_ifg, d_h * to_o], -1), torch.cat([torch.zeros_like(d_h), d_c * f], -1)
 
 
 CELLS: dict[str, type[Cell]] = {"GRU": _Gru, "LSTM": _Lstm, "RNN_TANH": _Tanh, "RNN_RELU": _Relu}

@@ -8,14 +8,21 @@ from typing import Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import in_graph
-from hardgrad.switch.keys import column, refuse_learning
+from hardgrad.switch.apart import eagerly
+from hardgrad.switch.arguments import leading, whole
+from hardgrad.switch.keys import branch_of, key_of, refuse_learning
 from hardgrad.switch.routers.hysteresis import Hysteresis
 from hardgrad.switch.routers.router import Router, count, one_of
 from hardgrad.switch.sequences import memory
 from hardgrad.switch.sequences.recurrent import RecurrentState, RecurrentSwitch
+from hardgrad.switch.static import evaluating
 from hardgrad.switch.switch import Switch
 from hardgrad.switch.ways import run
+
+READS_KEYS = (
+    "CrossFade: how many steps fade depends on the keys, which a compiled or exported graph cannot read; call it "
+    "outside the graph, or let torch.compile break the graph here (fullgraph=False)"
+)
 
 
 class FadeState(NamedTuple):
@@ -47,7 +54,8 @@ class CrossFade(nn.Module):
 
     Within a fade **the branch that was left learns too**, by its weight g: a step of one range trains the branch of
     another. ``train_old=False`` keeps the branches separate: those that were left lend their value alone, and no
-    gradient goes through them, neither into their weights nor into x.
+    gradient goes through them, neither into their weights nor into x. They then run in evaluation mode (those of a
+    ``Switch``), so that their statistics take in no step of another range.
 
     A ``RecurrentSwitch`` must keep its states ``"per_branch"``: the branch that was left runs on for k steps, with the
     state it has, and then waits. With the other two it would need a second state beside the one it gives away.
@@ -100,20 +108,30 @@ class CrossFade(nn.Module):
                 f'CrossFade: a RecurrentSwitch must be built with state="per_branch", got {switch.state!r}: a branch '
                 "that fades out needs a state of its own to run on with"
             )
-        if int(steps) != steps or steps < 0:
-            raise ValueError(f"CrossFade: steps must be a whole number, zero or more, got {steps}; zero is no fade")
+        try:
+            self.steps = whole("CrossFade", "steps", steps, 0)
+        except ValueError:
+            raise ValueError(
+                f"CrossFade: steps must be a whole number, zero or more, got {steps!r}; zero is no fade"
+            ) from None
+        if not isinstance(train_old, bool):
+            raise TypeError(f"CrossFade: train_old must be True or False, got {train_old!r}")
         one_of("CrossFade", "curve", curve, ("linear", "equal_power"))
         self.switch = switch
-        self.steps = int(steps)
         self.curve = curve
         self.train_old = train_old
 
     def forward(self, x: Tensor, key: Tensor | None = None, state: FadeState | None = None) -> tuple[Tensor, FadeState]:
+        found: tuple[Tensor, FadeState] = eagerly(READS_KEYS, self._eager, x, key, state)
+        return found
+
+    def _eager(self, x: Tensor, key: Tensor | None, state: FadeState | None) -> tuple[Tensor, FadeState]:
+        key = key_of("CrossFade", self.switch.key, x, key)
         index = self._index(x, key, state)
         inner = None if state is None else state.switch
         if not index.numel():
             return self._nothing(x, index, state)
-        self.switch.ranges.add_visits(count(index.reshape(-1), self.switch.ranges.branches))
+        self.switch.ranges.add_visits(count(index.reshape(-1), self.switch.ranges.branches), key)
         before = max(self.steps, 1)
         past = index[:, :1].expand(-1, before) if state is None else state.recent
         ranges = torch.cat([past, index], 1)
@@ -124,22 +142,21 @@ class CrossFade(nn.Module):
             y, inner = self._recurrent(x, index, step, branch, current, gain, inner)
         else:
             y = self._plain(x, index, step, branch, current, gain)
-        return y, FadeState(ranges[:, ranges.shape[1] - before :], inner)
+        return y, FadeState(ranges[:, ranges.shape[1] - before :].clone(), inner)
 
-    def _index(self, x: Tensor, key: Tensor | None, state: FadeState | None) -> Tensor:
-        if in_graph():
-            raise RuntimeError(
-                "CrossFade: how many steps fade depends on the keys, which a compiled or exported graph cannot read; "
-                "call it outside the graph"
-            )
+    def _index(self, x: Tensor, key: Tensor, state: FadeState | None) -> Tensor:
         ranges = self.switch.ranges
         refuse_learning(self, ranges)
-        key = column(self.switch.key, x, "CrossFade") if key is None else key
-        shape = key.shape if ranges.keys == 0 else key.shape[:-1]
+        shape = leading("CrossFade", key, ranges)
         if len(shape) != 2 or shape != x.shape[:2]:
             raise ValueError(
                 f"CrossFade: x must be (B, T, ...) and key (B, T{', K' * bool(ranges.keys)}), one a step, got x "
                 f"{tuple(x.shape)} and key {tuple(key.shape)}; unsqueeze a single sequence"
+            )
+        if state is not None and not isinstance(state, FadeState):
+            raise TypeError(
+                f"CrossFade: state must be the FadeState that an earlier call returned, got {type(state).__name__}; "
+                "start with state=None"
             )
         recent = (len(x), max(self.steps, 1))
         if state is not None and state.recent.shape != recent:
@@ -149,13 +166,13 @@ class CrossFade(nn.Module):
             )
         if isinstance(ranges, Hysteresis):
             return ranges.index(key, None if state is None else state.recent[:, -1])
-        return ranges.index(key)
+        return branch_of(ranges, key, "CrossFade")
 
     def _plain(self, x: Tensor, index: Tensor, step: Tensor, branch: Tensor, current: Tensor, gain: Tensor) -> Tensor:
         if self.train_old or bool(current.all()):
             return _blend(self._outputs(x, step, branch), step, gain, index)
         y = _blend(self._outputs(x, step[current], branch[current]), step[current], gain[current], index)
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(cast(Switch, self.switch).branches):
             old = _blend(self._outputs(x, step[~current], branch[~current]), step[~current], gain[~current], index)
         return y + old
 
@@ -164,7 +181,7 @@ class CrossFade(nn.Module):
         if switch.normalise is not None:
             rows = switch.normalise(rows, branch)
         uncounted = Router(switch.ranges.branches)  # a fading branch is not visited
-        return run(switch.branches, rows, branch, uncounted, switch._stacked())
+        return run(switch.branches, rows, branch, uncounted, switch._stacked(), owned=True)
 
     def _recurrent(
         self,
@@ -218,7 +235,8 @@ def _equal_power(step: Tensor, share: Tensor, steps: int) -> Tensor:
 
 
 def _blend(outputs: Tensor, step: Tensor, gain: Tensor, index: Tensor) -> Tensor:
-    """Add each step's outputs up by their gains: (M, ...) to (B, T, ...)."""
-    gain = gain.to(outputs.dtype).reshape(-1, *[1] * (outputs.ndim - 1))
-    y = outputs.new_zeros(index.numel(), *outputs.shape[1:])
-    return cast(Tensor, y.index_add(0, step, gain * outputs).unflatten(0, index.shape))
+    """Add each step's outputs up by their gains: (M, ...) to (B, T, ...); half precision is rounded once."""
+    wide = torch.promote_types(outputs.dtype, torch.float32)
+    gain = gain.to(wide).reshape(-1, *[1] * (outputs.ndim - 1))
+    y = outputs.new_zeros(index.numel(), *outputs.shape[1:], dtype=wide)
+    return cast(Tensor, y.index_add(0, step, gain * outputs).to(outputs.dtype).unflatten(0, index.shape))

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hardgrad._torch_state import in_forward_mode, in_transform
 from hardgrad.switch.sequences import moments, pieces
 
 # So few rows that torch's fused layers, a call for each run, lose to the cells whatever the runs' length (measured on a
@@ -24,23 +25,33 @@ def _in_own_precision(function: Callable[..., tuple[Tensor, Any]]) -> Callable[.
         if not torch.is_autocast_enabled(x.device.type):
             return function(branches, x, *args, **options)
         with torch.autocast(x.device.type, enabled=False):
-            return function(branches, x.to(next(branches.parameters(), x).dtype), *args, **options)
+            return function(branches, x.to(_dtype(branches, x)), *args, **options)
 
     return run
+
+
+def _dtype(branches: nn.ModuleList, x: Tensor) -> torch.dtype:
+    """The dtype of the weights, also of a replica's, whose weights are no parameters."""
+    for module in branches.modules():
+        held: dict[str, Tensor | None] = {**module._parameters, **getattr(module, "_former_parameters", {})}
+        for weight in held.values():
+            if weight is not None and weight.is_floating_point():
+                return weight.dtype
+    return x.dtype
 
 
 @_in_own_precision
 def handed_on(branches: nn.ModuleList, x: Tensor, index: Tensor, hidden: Any) -> tuple[Tensor, Any]:
     """Run (B, T, F) by (B, T) with one state a row, whichever branch left it; return y and the state at the end."""
-    check_one_state([b for b in branches if not isinstance(b, nn.RNNBase)], x)
-    hidden = pieces.zeros(branches[int(index[0, 0])], len(x), x) if hidden is None else hidden
     visited = index.unique().tolist()
     one_kind = moments.alike([branches[i] for i in visited])
     fused = len(x) > FEW or x.is_cuda or not one_kind or len(visited) == 1
+    fused = fused and not _differentiated_otherwise()
     if fused and bool((index == index[:1]).all()):
         return _in_step(branches, x, index[0], hidden)
     if not one_kind:
         return _round_by_round(branches, x, index, hidden)
+    hidden = pieces.zeros(branches[visited[0]], len(x), x) if hidden is None else hidden
     lengths = torch.full(index.shape[:1], index.shape[1], device=index.device)
     plan = moments.schedule(lengths, index.reshape(-1), len(branches))
     y, hidden = moments.run(list(branches), x.flatten(0, 1), plan, hidden)
@@ -52,7 +63,9 @@ def _in_step(branches: nn.ModuleList, x: Tensor, index: Tensor, hidden: Any) -> 
     taken, lengths = index.unique_consecutive(return_counts=True)
     outputs = []
     for i, part in zip(taken.tolist(), x.split(lengths.tolist(), 1), strict=True):
-        y, hidden = branches[i](part, hidden)
+        y, new = pieces.steps(branches, i, part, hidden)
+        _check_one_state(i, hidden, new)
+        hidden = new
         outputs.append(y)
     _check_width(outputs)
     return torch.cat(outputs, 1), hidden
@@ -66,12 +79,16 @@ def _round_by_round(branches: nn.ModuleList, x: Tensor, index: Tensor, hidden: A
     row, branch = first // index.shape[1], index.reshape(-1)[first]
     lengths = torch.diff(first, append=first.new_tensor([index.numel()]))
     number = torch.arange(len(row), device=row.device) - torch.searchsorted(row, row)
-    steps = torch.arange(index.numel(), device=index.device)
-    plan = pieces.plan(steps, lengths, number * len(branches) + branch)
-    outputs = []
+    positions = torch.arange(index.numel(), device=index.device)
+    plan = pieces.plan(positions, lengths, number * len(branches) + branch)
+    outputs, begins = [], hidden is None
     for group in plan.groups(x.flatten(0, 1)):
-        rows = row[group.pieces]
-        y, new = pieces.call(branches[group.number % len(branches)], group, pieces.take(hidden, rows))
+        rows, i = row[group.pieces], group.number % len(branches)
+        # Nothing was handed on yet in the first round: its branches begin.
+        start = None if begins and group.number < len(branches) else pieces.take(hidden, rows)
+        y, new = _call(branches, i, group, start)
+        hidden = pieces.blank(new, len(x)) if hidden is None else hidden
+        _check_one_state(i, hidden, new)
         hidden = pieces.put(hidden, rows, new)
         outputs.append(y)
     return _back(outputs, plan.steps).unflatten(0, index.shape), hidden
@@ -121,23 +138,22 @@ def own_states(
     y, ends = _run(branches, x.flatten(0, 1).index_select(0, steps), lengths, owner, starts)
     new: list[Any] = [None] * len(branches) if reset else old
     for i, mine, _, last in zip(*columns, strict=True):
-        new[i] = _end(branches[i], x, mine, last, None if reset else old[i], ends[i])
+        new[i] = _end(x, mine, last, None if reset else old[i], ends[i])
     return y, tuple(new)
 
 
 def _start(branch: nn.Module, x: Tensor, rows: Tensor, goes_on: Tensor, old: Any) -> Any:
-    start = pieces.zeros(branch, len(rows), x)
     if old is None or not bool(goes_on.any()):
-        return start
+        return pieces.zeros(branch, len(rows), x)
     places = goes_on.nonzero()[:, 0]
-    return pieces.put(start, places, pieces.take(old, rows[places]))
+    return pieces.put(pieces.blank(old, len(rows)), places, pieces.take(old, rows[places]))
 
 
-def _end(branch: nn.Module, x: Tensor, rows: Tensor, is_last: Tensor, old: Any, ends: Any) -> Any:
+def _end(x: Tensor, rows: Tensor, is_last: Tensor, old: Any, ends: Any) -> Any:
     places = is_last.nonzero()[:, 0]
     if not len(places):
         return old
-    old = pieces.zeros(branch, len(x), x) if old is None else old
+    old = pieces.blank(ends, len(x)) if old is None else old
     return pieces.put(old, rows[places], pieces.take(ends, places))
 
 
@@ -155,11 +171,31 @@ def _run(
     outputs, ends, first = [], {}, 0
     for group in plan_.groups(rows):
         i, here = group.number, group.pieces - first
-        y, end = pieces.call(branches[i], group, pieces.take(starts[i], here))
+        y, end = _call(branches, i, group, pieces.take(starts[i], here))
         outputs.append(y)
         ends[i] = pieces.take(end, here.argsort())
         first += len(here)
     return _back(outputs, plan_.steps), ends
+
+
+def _differentiated_otherwise() -> bool:
+    """Whether something else than a backward runs, of which torch's fused layers know little: then cells run."""
+    return in_transform() or in_forward_mode()
+
+
+def _call(branches: nn.ModuleList, i: int, group: pieces.Group, state: Any) -> tuple[Tensor, Any]:
+    """``pieces.call``, or the same by cells."""
+    if not (_differentiated_otherwise() and moments.alike([branches[i]])):
+        return pieces.call(branches, i, group, state)
+    device = group.rows.device
+    rank = torch.arange(len(group.pieces), device=device)
+    running = rank < group.sizes.to(device).unsqueeze(1)  # (steps, pieces)
+    begins = group.sizes.cumsum(0).to(device) - group.sizes.to(device)
+    place = (begins.unsqueeze(1) + rank).t()[running.t()]  # piece after piece
+    plan = moments.schedule(running.sum(0), torch.full_like(place, i), len(branches))
+    start = pieces.zeros(branches[i], len(rank), group.rows) if state is None else state
+    y, end = moments.run(list(branches), group.rows.index_select(0, place), plan, start)
+    return _back([y], place), end
 
 
 def _back(outputs: list[Tensor], steps: Tensor) -> Tensor:
@@ -178,15 +214,15 @@ def _check_width(outputs: list[Tensor]) -> None:
         )
 
 
-def check_one_state(branches: Sequence[nn.Module], like: Tensor) -> None:
-    """Raise if branches that hand one state on have states of several shapes."""
-    shapes = [str(_shape(pieces.zeros(branch, 1, like))) for branch in branches]
-    if len(set(shapes)) > 1:
-        raise ValueError(
-            'RecurrentSwitch: state="shared" hands one state from branch to branch, so all must have one shape, got '
-            f'{" and ".join(dict.fromkeys(shapes))}; use branches of one kind and size, or state="per_branch"'
-        )
+def check_one_state(branches: Sequence[nn.Module]) -> None:
+    """Raise if torch's layers, whose states are known before they run, cannot hand one state on."""
+    known = [pieces.zeros(branch, 0, torch.empty(0, device="cpu")) for branch in branches]
+    for state in known:
+        if state is not None:
+            _check_one_state(None, next(each for each in known if each is not None), state)
 
 
-def _shape(state: Any) -> Any:
-    return tuple(state.shape) if isinstance(state, Tensor) else tuple(map(_shape, state))
+def _check_one_state(i: int | None, handed: Any, left: Any) -> None:
+    """Raise if what a branch left has another shape than what it was handed, None for nothing."""
+    if handed is not None and pieces.shape(handed) != pieces.shape(left):
+        raise pieces.one_shape(pieces.shape(handed), pieces.shape(left), i)

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hardgrad._torch_state import in_forward_mode, in_transform
 from hardgrad.switch.sequences import pieces
 from hardgrad.switch.sequences.cells import CELLS, Cell
 
@@ -73,25 +74,39 @@ def run(branches: Sequence[nn.Module], rows: Tensor, plan: Schedule, starts: Any
     """
     first = cast(nn.RNNBase, next(b for b, size in zip(branches, plan.sizes, strict=True) if size))
     cell, state = CELLS[first.mode], starts if isinstance(starts, tuple) else (starts,)
-    x, ends = rows.index_select(0, plan.order), []
+    given, wide = rows.dtype, torch.promote_types(rows.dtype, torch.float32)
+    # Half precision along a sequence would round at every step: the cells run in float32, and the end is rounded once.
+    x, state, ends = rows.index_select(0, plan.order).to(wide), tuple(part.to(wide) for part in state), []
     for layer in range(first.num_layers):
         if layer:
             x = F.dropout(x, first.dropout, first.training)
-        weights = [_weights(b, layer) if size else None for b, size in zip(branches, plan.sizes, strict=True)]
-        inputs = _project(x, plan, weights)
-        flat = [t for part in weights if part for t in part[2:] if t is not None]
-        table, _, _ = _Cells.apply(inputs, torch.cat([part[layer] for part in state], -1), cell, plan, *flat)
+        weights = [_weights(b, layer, wide) if size else None for b, size in zip(branches, plan.sizes, strict=True)]
+        table = _cells(x, torch.cat([part[layer] for part in state], -1), cell, plan, weights)
         ends.append(table.index_select(0, plan.ends))
         x = table[:, : first.hidden_size]
     inverse = torch.empty_like(plan.order).scatter_(0, plan.order, torch.arange(len(x), device=x.device))
-    end = tuple(torch.stack(ends).split(first.hidden_size, -1))
-    return x.index_select(0, inverse), end if first.mode == "LSTM" else torch.stack(ends)
+    end = tuple(torch.stack(ends).to(given).split(first.hidden_size, -1))
+    y = x.index_select(0, inverse).to(given)
+    return y, end if first.mode == "LSTM" else end[0]
 
 
-def _weights(branch: nn.Module, layer: int) -> list[Tensor | None]:
+def _cells(
+    x: Tensor, starts: Tensor, cell: type[Cell], plan: Schedule, weights: list[list[Tensor | None] | None]
+) -> Tensor:
+    """The states after all cells of one layer, (M, W)."""
+    inputs = _project(x, plan, weights)
+    flat = [t for part in weights if part for t in part[2:] if t is not None]
+    if in_transform() or in_forward_mode():  # the Function below knows one gradient, of one batch
+        return _plain_cells(inputs, starts, cell, plan, flat)
+    table: Tensor = _Cells.apply(inputs, starts, cell, plan, *flat)[0]
+    return table
+
+
+def _weights(branch: nn.Module, layer: int, dtype: torch.dtype) -> list[Tensor | None]:
     """Weights and biases of the input, then of the state."""
     names = (f"weight_ih_l{layer}", f"bias_ih_l{layer}", f"weight_hh_l{layer}", f"bias_hh_l{layer}")
-    return [getattr(branch, name, None) for name in names]
+    found: list[Tensor | None] = [getattr(branch, name, None) for name in names]
+    return [None if weight is None else weight.to(dtype) for weight in found]
 
 
 def _project(x: Tensor, plan: Schedule, weights: list[list[Tensor | None] | None]) -> Tensor:
@@ -101,6 +116,26 @@ def _project(x: Tensor, plan: Schedule, weights: list[list[Tensor | None] | None
     inverse = torch.empty_like(plan.by_branch)
     inverse.scatter_(0, plan.by_branch, torch.arange(len(x), device=x.device))
     return torch.cat(gates).index_select(0, inverse)
+
+
+def _plain_cells(inputs: Tensor, starts: Tensor, cell: type[Cell], plan: Schedule, weights: Sequence[Tensor]) -> Tensor:
+    """What ``_Cells`` computes, by operations that torch differentiates itself, in every mode and any number of times.
+
+    Each moment writes the states of the pieces that ran anew, so it takes pieces x moments numbers.
+    """
+    maps, biases = _by_branch(plan, weights)
+    piece = torch.arange(len(starts), device=plan.before.device)  # of each row of the table: start states, then cells
+    now, found = starts, []
+    for moment in plan.moments:
+        start, stop = moment[0][1], moment[-1][2]
+        mine = piece[plan.before[start:stop]]
+        before = now.index_select(0, mine)
+        h = before[:, : cell.hidden(inputs)]
+        shared = torch.cat([F.linear(h[a - start : b - start], maps[i], biases[i]) for i, a, b in moment])
+        found.append(cell.plain(inputs[start:stop], shared, before))
+        now = now.index_copy(0, mine, found[-1])
+        piece = torch.cat([piece, mine])
+    return torch.cat(found)
 
 
 class _Cells(torch.autograd.Function):
@@ -148,17 +183,17 @@ class _Cells(torch.autograd.Function):
         maps, _biases = _by_branch(plan, weights)
         before = torch.cat([starts, after]).index_select(0, plan.before)
         slopes = cell.slopes(gates, kept, before, after)
-        table = torch.cat([torch.zeros_like(starts), grad])
-        to_gates = torch.empty_like(gates)
+        table, found = torch.cat([torch.zeros_like(starts), grad]), []
         for moment in reversed(plan.moments):
             start, stop = moment[0][1], moment[-1][2]
             d = table[len(starts) + start : len(starts) + stop]
-            into = to_gates[start:stop]
-            direct = cell.back(d, [slope[start:stop] for slope in slopes], into)
-            h = direct[:, : cell.hidden(into)]
+            of_gates, direct = cell.back(d, [slope[start:stop] for slope in slopes])
+            h = direct.narrow(1, 0, cell.hidden(of_gates))
             for i, first, last in moment:
-                h[first - start : last - start].addmm_(into[first - start : last - start], maps[i])
+                h[first - start : last - start].addmm_(of_gates[first - start : last - start], maps[i])
             table.index_add_(0, plan.before[start:stop], direct)
+            found.append(of_gates)
+        to_gates = torch.cat(found[::-1])
         to_inputs = cell.inputs(table[len(starts) :], slopes, to_gates)
         to_weights = _to_weights(plan, to_gates, before[:, : cell.hidden(gates)], len(weights) > len(maps))
         return to_inputs, table[: len(starts)], None, None, *to_weights

@@ -14,6 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from hardgrad.switch.apart import shown
+
+TORCHS = (nn.GRU, nn.LSTM, nn.RNN)
+
 
 class Group(NamedTuple):
     """One call: its number as the caller gave it, its pieces (numbers, longest first), and its rows step by step."""
@@ -59,17 +63,17 @@ def plan(steps: Tensor, lengths: Tensor, group: Tensor) -> Plan:
     return Plan(steps[packed], numbers.tolist(), order.split(counts.tolist()), sizes.cpu().split(spans.tolist()))
 
 
-def call(branch: nn.Module, group: Group, state: Any) -> tuple[Tensor, Any]:
-    """Run a module over a group; outputs lie as the group's rows, the state's dimension 1 as its pieces."""
+def call(branches: nn.ModuleList, i: int, group: Group, state: Any) -> tuple[Tensor, Any]:
+    """Run branch i over a group; outputs lie as the group's rows, the state's dimension 1 as its pieces."""
     slabs = group.sizes.unique_consecutive(return_counts=True)
     sizes, spans = slabs[0].tolist(), slabs[1].tolist()
-    if len(sizes) > 1 and is_plain(branch):
-        packed, state = branch(PackedSequence(group.rows, group.sizes), state)
+    if len(sizes) > 1 and is_plain(branches[i]):
+        packed, state = branches[i](PackedSequence(group.rows, group.sizes), state)
         return cast(Tensor, packed.data), state
     outputs, ended = [], []
     slabs_of_rows = group.rows.split([size * span for size, span in zip(sizes, spans, strict=True)])
     for rows, size, span, after in zip(slabs_of_rows, sizes, spans, [*sizes[1:], 0], strict=True):
-        y, state = branch(rows.unflatten(0, (span, size)).transpose(0, 1), state)
+        y, state = steps(branches, i, rows.unflatten(0, (span, size)).transpose(0, 1), state)
         outputs.append(y.transpose(0, 1).flatten(0, 1))
         ended.append(each(lambda t: t[:, after:], state))  # noqa: B023 (called at once)
         state = each(lambda t: t[:, :after], state)  # noqa: B023 (called at once)
@@ -78,26 +82,111 @@ def call(branch: nn.Module, group: Group, state: Any) -> tuple[Tensor, Any]:
     return torch.cat(outputs), each(lambda *parts: torch.cat(parts, 1), *reversed(ended))
 
 
+def steps(branches: nn.ModuleList, i: int, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+    """Call branch i on (B, T, F) and a state, None for the beginning; a module of one's own gets copies to write in."""
+    branch = branches[i]
+    if is_plain(branch):
+        y, state = branch(x, state)
+        return y, state
+    try:
+        returned = branch(x.clone(), each(torch.clone, state))
+    except RuntimeError as error:
+        _explain(i, branch, x, state, error)
+        raise
+    except ValueError as error:
+        if x.shape[:2].numel() > 1:
+            raise
+        raise ValueError(
+            f"RecurrentSwitch: branch {i} ({type(branch).__name__}) got one step of one sequence, and raised: "
+            f"{error}; where keys flicker, pieces are that short: use a norm without statistics of the batch, such as "
+            "LayerNorm, or calm the key with a Hysteresis"
+        ) from error
+    return _checked(i, branch, x, returned)
+
+
+def _explain(i: int, branch: nn.Module, x: Tensor, handed: Any, error: RuntimeError) -> None:
+    """Raise a ValueError if a branch failed because another's state, of another shape, was handed to it."""
+    if handed is None or isinstance(error, torch.OutOfMemoryError):
+        return
+    try:
+        own = shape(shown("RecurrentSwitch", f"branch {i}", branch, x[:1, :1], None)[1])
+    except Exception:  # the branch fails by itself: its own error says more
+        return
+    if own != shape(handed):
+        raise one_shape(shape(handed), own, i) from error
+
+
+def one_shape(handed: Any, own: Any, i: int | None = None) -> ValueError:
+    """Return the error for states that cannot be handed on."""
+    return ValueError(
+        'RecurrentSwitch: state="shared" hands one state from branch to branch, so all must have one shape, got '
+        f"{handed} and {own}{'' if i is None else f' of branch {i}'}; use branches of one kind and size, or "
+        'state="per_branch"'
+    )
+
+
+def _checked(i: int, branch: nn.Module, x: Tensor, returned: Any) -> tuple[Tensor, Any]:
+    name = f"RecurrentSwitch: branch {i} ({type(branch).__name__})"
+    if not isinstance(returned, tuple | list) or len(returned) != 2 or not isinstance(returned[0], Tensor):
+        many = f" of {len(returned)}" if isinstance(returned, tuple | list) else ""
+        raise ValueError(
+            f"{name} must return y (B, T, H) and its state, got {type(returned).__name__}{many}; return the "
+            "two as a tuple"
+        )
+    y, state = returned
+    if y.ndim != 3 or y.shape[:2] != x.shape[:2]:
+        raise ValueError(f"{name} must return y (B, T, H) = {(*x.shape[:2], 'H')}, got {tuple(y.shape)}")
+    if not _is_state(state, len(x)):
+        raise ValueError(
+            f"{name} must return a state that is a tensor, or a tuple of them, with the batch, {len(x)}, in dimension "
+            f"1, got {shape(state) if _is_state(state, None) else type(state).__name__}"
+        )
+    return y, state
+
+
+def _is_state(state: Any, batch: int | None) -> bool:
+    if isinstance(state, Tensor):
+        return batch is None or (state.ndim > 1 and state.shape[1] == batch)
+    return isinstance(state, tuple | list) and bool(state) and all(_is_state(part, batch) for part in state)
+
+
 def is_plain(branch: nn.Module) -> bool:
     """Whether a module is torch's recurrent layer as it is, with nothing hooked to it that wants to be called."""
     hooks = (branch._forward_hooks, branch._forward_pre_hooks, branch._backward_hooks, branch._backward_pre_hooks)
-    return type(branch) in (nn.GRU, nn.LSTM, nn.RNN) and not any(hooks)
+    return type(branch) in TORCHS and not any(hooks) and "forward" not in vars(branch)
 
 
 def each(function: Callable[..., Tensor], *states: Any) -> Any:
-    """Apply a function to the tensors of states, which are tensors or tuples of them."""
+    """Apply a function to the tensors of states, which are tensors, tuples of them, or None."""
+    if states[0] is None:
+        return None
     if isinstance(states[0], Tensor):
         return function(*states)
     return tuple(each(function, *parts) for parts in zip(*states, strict=True))
 
 
+def shape(state: Any) -> Any:
+    """Return the shapes of a state's tensors but for the batch, as nested as they are."""
+    if state is None or isinstance(state, Tensor):
+        return None if state is None else tuple("B" if i == 1 else n for i, n in enumerate(state.shape))
+    return tuple(map(shape, state))
+
+
 def zeros(branch: nn.Module, batch: int, like: Tensor) -> Any:
-    """Return a module's state before the first step, dimension 1 being the batch. ``like``: (..., F)."""
-    if isinstance(branch, nn.RNNBase):
-        h = like.new_zeros(branch.num_layers, batch, branch.proj_size or branch.hidden_size)
-        return (h, like.new_zeros(branch.num_layers, batch, branch.hidden_size)) if branch.mode == "LSTM" else h
-    with torch.no_grad():  # a module of one's own tells its state's shape by one step
-        _, state = branch(like.new_zeros(1, 1, like.shape[-1]), None)
+    """Return the state of torch's layers before the first step, dimension 1 being the batch. ``like``: (..., F).
+
+    None for a module of one's own: it takes None for zeros, and only a real call of it tells their shape. A call on
+    zeros to find out would count rows, draw random numbers and move statistics of a branch that nobody took.
+    """
+    if type(branch) not in TORCHS:
+        return None
+    layer = cast(nn.RNNBase, branch)
+    h = like.new_zeros(layer.num_layers, batch, layer.proj_size or layer.hidden_size)
+    return (h, like.new_zeros(layer.num_layers, batch, layer.hidden_size)) if layer.mode == "LSTM" else h
+
+
+def blank(state: Any, batch: int) -> Any:
+    """Return zeros like a state, for another batch."""
     return each(lambda t: t.new_zeros(t.shape[0], batch, *t.shape[2:]), state)
 
 

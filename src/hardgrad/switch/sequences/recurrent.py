@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
-import torch
 from torch import Tensor, nn
 
 from hardgrad._torch_state import in_graph
+from hardgrad.switch.apart import eagerly, may_require_grad, shown
+from hardgrad.switch.arguments import branch_number, leading, modules, router
 from hardgrad.switch.branches import one_a_range
-from hardgrad.switch.keys import column, refuse_learning
+from hardgrad.switch.keys import branch_of, check_source, key_of, refuse_learning
 from hardgrad.switch.routers.hysteresis import Hysteresis
 from hardgrad.switch.routers.router import Router, count, one_of
 from hardgrad.switch.sequences import memory, pieces
+
+READS_KEYS = (
+    "RecurrentSwitch: which branch runs for how long depends on the keys, which a compiled or exported graph cannot "
+    "read; call it outside the graph, or let torch.compile break the graph here (fullgraph=False)"
+)
 
 
 class RecurrentState(NamedTuple):
     """What a ``RecurrentSwitch`` knows at the end of a chunk.
 
     Attributes:
-        hidden: with ``state="shared"`` the branches' common state; else one state for each branch, None for a branch
-            that no sequence has entered. Dimension 1 of every tensor is the batch.
+        hidden: with ``state="shared"`` the branches' common state, None before any step; else one state for each
+            branch, None for a branch that no sequence has entered. Dimension 1 of every tensor is the batch.
         last: int64 (B,), the range of the last step.
     """
 
@@ -94,6 +100,9 @@ class RecurrentSwitch(nn.Module):
         init: Literal["independent", "identical"] = "independent",
     ) -> None:
         super().__init__()
+        router("RecurrentSwitch", ranges)
+        modules("RecurrentSwitch", "branches", branches)
+        check_source("RecurrentSwitch", key)
         one_of("RecurrentSwitch", "state", state, ("shared", "per_branch", "reset"))
         one_of("RecurrentSwitch", "init", init, ("independent", "identical"))
         self.ranges = ranges
@@ -103,17 +112,22 @@ class RecurrentSwitch(nn.Module):
         for i, branch in enumerate(self.branches):
             _check_branch(i, branch)
         if state == "shared":
-            memory.check_one_state([b for b in self.branches if isinstance(b, nn.RNNBase)], torch.empty(0, 0))
+            memory.check_one_state(list(self.branches))
 
     def branch(self, i: int) -> nn.Module:
         """Return range i as an ordinary module; its parameters are that range's, not copies."""
-        return self.branches[i]
+        return self.branches[branch_number("RecurrentSwitch.branch", i, len(self.branches))]
 
     def forward(
         self, x: Tensor, key: Tensor | None = None, state: RecurrentState | None = None
     ) -> tuple[Tensor, RecurrentState]:
+        found: tuple[Tensor, RecurrentState] = eagerly(READS_KEYS, self._eager, x, key, state)
+        return found
+
+    def _eager(self, x: Tensor, key: Tensor | None, state: RecurrentState | None) -> tuple[Tensor, RecurrentState]:
+        key = key_of("RecurrentSwitch", self.key, x, key)
         index = self.index(x, key, state)
-        self.ranges.add_visits(count(index.reshape(-1), self.ranges.branches))
+        self.ranges.add_visits(count(index.reshape(-1), self.ranges.branches), key)
         if not index.numel():
             return self.empty(x, index, state)
         old = None if state is None else state.hidden
@@ -121,42 +135,60 @@ class RecurrentSwitch(nn.Module):
             y, hidden = memory.handed_on(self.branches, x, index, old)
         else:
             y, hidden = memory.kept(self.branches, x, index, old, reset=self.state == "reset")
-        return y, RecurrentState(hidden, index[:, -1])
+        return y, RecurrentState(hidden, index[:, -1].clone())
 
     def index(self, x: Tensor, key: Tensor | None, state: RecurrentState | None) -> Tensor:
         """Return the range of each step, int64 (B, T), without counting visits."""
         if in_graph():
-            raise RuntimeError(
-                "RecurrentSwitch: which branch runs for how long depends on the keys, which a compiled or exported "
-                "graph cannot read; call it outside the graph"
-            )
+            raise RuntimeError(READS_KEYS)
         refuse_learning(self, self.ranges)
-        key = column(self.key, x, "RecurrentSwitch") if key is None else key
-        shape = key.shape if self.ranges.keys == 0 else key.shape[:-1]
+        key = key_of("RecurrentSwitch", self.key, x, key)
+        shape = leading("RecurrentSwitch", key, self.ranges)
         if x.ndim != 3 or shape != x.shape[:2]:
             raise ValueError(
                 f"RecurrentSwitch: x must be (B, T, F) and key (B, T{', K' * bool(self.ranges.keys)}), one a step, got "
                 f"x {tuple(x.shape)} and key {tuple(key.shape)}; unsqueeze a single sequence"
             )
-        if state is not None and state.last.shape != x.shape[:1]:
+        self._check_state(x, state)
+        if isinstance(self.ranges, Hysteresis):
+            return self.ranges.index(key, None if state is None else state.last)
+        return branch_of(self.ranges, key, "RecurrentSwitch")
+
+    def _check_state(self, x: Tensor, state: RecurrentState | None) -> None:
+        if state is None:
+            return
+        if not isinstance(state, RecurrentState):
+            raise TypeError(
+                f"RecurrentSwitch: state must be the RecurrentState that an earlier call returned, got "
+                f"{type(state).__name__}; start with state=None"
+            )
+        if state.last.shape != x.shape[:1]:
             raise ValueError(
                 f"RecurrentSwitch: state must be of x's {x.shape[0]} sequences, got one of {len(state.last)}; start a "
                 "new batch with state=None"
             )
-        if isinstance(self.ranges, Hysteresis):
-            return self.ranges.index(key, None if state is None else state.last)
-        return self.ranges.index(key)
+        many = isinstance(state.hidden, tuple) and len(state.hidden) == len(self.branches)
+        if self.state != "shared" and not many:
+            raise ValueError(
+                f"RecurrentSwitch: state must hold one state for each of the {len(self.branches)} branches, since this "
+                f'layer was built with state="{self.state}", got one of another layer; start with state=None'
+            )
 
     def empty(self, x: Tensor, index: Tensor, state: RecurrentState | None) -> tuple[Tensor, RecurrentState]:
         """Return what comes of no sequences, or of no steps."""
-        with torch.no_grad():  # the output's width, from one branch that must get no gradient
-            y, _ = self.branches[0](x.new_zeros(1, 1, x.shape[-1]), None)
         if state is None:
             if x.shape[0]:
                 raise ValueError("RecurrentSwitch: x must have a time step if there is no state yet, got T = 0")
             hidden = pieces.zeros(self.branches[0], 0, x) if self.state == "shared" else (None,) * len(self.branches)
             state = RecurrentState(hidden, index.new_zeros(0))
-        return y.new_zeros(*index.shape, y.shape[-1]).requires_grad_(torch.is_grad_enabled()), state
+        branch = self.branches[0]
+        if type(branch) in pieces.TORCHS:
+            layer = cast(nn.RNNBase, branch)
+            width, like = layer.proj_size or layer.hidden_size, x
+        else:
+            like, _ = shown("RecurrentSwitch", "branch 0", branch, x.new_zeros(1, 1, x.shape[-1]), None)
+            width = like.shape[-1]
+        return like.new_zeros(*index.shape, width).requires_grad_(may_require_grad()), state
 
 
 def _check_branch(i: int, branch: nn.Module) -> None:

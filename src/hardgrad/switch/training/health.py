@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from hardgrad._torch_state import hides_values
 from hardgrad.switch.static import evaluating
 from hardgrad.switch.switch import Switch
 
@@ -19,6 +20,8 @@ ACTIVATIONS = tuple(
     for name, kind in vars(torch.nn.modules.activation).items()
     if isinstance(kind, type) and issubclass(kind, nn.Module) and name not in ("Module", "MultiheadAttention")
 )
+
+COUNTERS = ("visits", "below", "above")
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,8 @@ class Health:
 def inspect(switch: Switch, x: Tensor, key: Tensor | None = None) -> Health:
     """Look for ranges that were never visited, whose units are dead, or whose branch returns a constant.
 
-    Each branch runs once on its own rows, in evaluation mode; no visit is counted and nothing moves. Units are seen
+    Each branch runs once on its own rows, in evaluation mode; no visit is counted and nothing moves: weights, buffers,
+    counters and torch's random numbers are afterwards what they were. Units are seen
     where an activation is a module (``torch.nn.ReLU()``), not where a branch calls a function.
 
     Args:
@@ -102,7 +106,8 @@ def inspect(switch: Switch, x: Tensor, key: Tensor | None = None) -> Health:
         A ``Health``; print it, or read ``.problems``.
 
     Raises:
-        ValueError: for a key that does not match x, as the switch raises.
+        TypeError: for anything but a ``Switch``.
+        ValueError: for a key that does not match x, as the switch raises, and for a branch that returns no tensor.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -118,24 +123,55 @@ def inspect(switch: Switch, x: Tensor, key: Tensor | None = None) -> Health:
         range [1, 2]: no row so far; its branch still has its in
         range [1, 2]: none of the inspected rows falls into it.
     """
-    rows, _, index, _ = switch.routed(x, key)
+    if not isinstance(switch, Switch):
+        raise TypeError(
+            f"inspect: switch must be a Switch, got {type(switch).__name__}; give the switch itself, out of its wrapper"
+        )
+    counters = [counter for name, counter in switch.ranges.named_buffers() if name.split(".")[-1] in COUNTERS]
+    with _as_before(counters):
+        rows, _, index, _ = switch.routed(x, key)
+    if hides_values(index):
+        raise RuntimeError(
+            "inspect: values of the rows are read, which torch.func.vmap and the meta device hide; call it outside"
+        )
     visits = switch.ranges.visits.tolist()
     own = rows if switch.normalise is None else switch.normalise(rows, index)
     found = []
     for i, branch in enumerate(switch.branches):
         mine = own[index == i]
-        units, constant = _look(branch, mine) if len(mine) else ({}, None)
+        units, constant = _look(i, branch, mine) if len(mine) else ({}, None)
         found.append(RangeHealth(switch.ranges.label(i), len(mine), visits[i], units, constant))
     return Health(tuple(found))
 
 
-def _look(branch: nn.Module, rows: Tensor) -> tuple[dict[str, tuple[int, int]], bool | None]:
+def _look(i: int, branch: nn.Module, rows: Tensor) -> tuple[dict[str, tuple[int, int]], bool | None]:
     if not _varies(rows).any():  # one row, or one row many times, tells nothing
         return {}, None
-    with evaluating(branch), _watched(branch) as varied:
+    with _as_before(list(branch.buffers())), evaluating(branch), _watched(branch) as varied, _seed_kept(rows):
         output = branch(rows)
+    if not isinstance(output, Tensor):
+        raise ValueError(
+            f"inspect: branch {i} ({type(branch).__name__}) must return one tensor, got {type(output).__name__}"
+        )
     units = {name: (int((~moved).sum()), moved.numel()) for name, moved in varied.items()}
     return units, not bool(_varies(output).any())
+
+
+@contextmanager
+def _as_before(buffers: list[Tensor]) -> Iterator[None]:
+    """Put buffers back after a while: counters, and whatever a branch keeps of the rows it sees."""
+    kept = [buffer.clone() for buffer in buffers]
+    try:
+        yield
+    finally:
+        for buffer, before in zip(buffers, kept, strict=True):
+            if not torch.equal(buffer, before):
+                buffer.copy_(before)
+
+
+def _seed_kept(rows: Tensor) -> AbstractContextManager[None]:
+    """Leave torch's random numbers where they are, whatever a branch draws."""
+    return torch.random.fork_rng(devices=[rows.device] if rows.is_cuda else [])
 
 
 @contextmanager
@@ -144,7 +180,12 @@ def _watched(branch: nn.Module) -> Iterator[dict[str, Tensor]]:
 
     def watch(name: str, module: nn.Module) -> torch.utils.hooks.RemovableHandle:
         def see(_module: nn.Module, _inputs: object, output: Tensor) -> None:
-            varied[name] = varied.get(name, torch.zeros((), dtype=torch.bool)) | _varies(output)
+            if not len(output):
+                return
+            now = _varies(output)
+            width = tuple(now.shape)  # one activation may serve layers of several widths
+            key = name if varied.get(name, now).shape == now.shape else f"{name} {width}"
+            varied[key] = varied.get(key, torch.zeros_like(now)) | now
 
         return module.register_forward_hook(see)
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import in_graph
+from hardgrad._torch_state import hides_values, in_graph
+from hardgrad.switch.arguments import index_of, one_loss_a_row, real, tensor, whole
 
 if TYPE_CHECKING:
     from hardgrad.switch.switch import Switch
@@ -30,11 +31,13 @@ def per_branch_mean(loss: Tensor, index: Tensor, branches: int | None = None, we
         weights: (branches,) how much each counts, at least 0. None: all alike.
 
     Returns:
-        A scalar; 0 where there are no rows.
+        A scalar, in float32 at least; 0 where there are no rows, or none of a branch with weight. Sums are taken in
+        float64. A row whose loss is NaN makes the mean NaN.
 
     Raises:
-        ValueError: if loss does not begin with index's shape, weights has another length than branches, or branches is
-            None in a graph.
+        ValueError: if loss does not begin with index's shape or is not of real numbers; index is not of whole numbers
+            from 0 to branches - 1 (looked at on the CPU alone); weights are of another length than branches, negative
+            or not finite; branches is None in a graph or under vmap.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -42,32 +45,49 @@ def per_branch_mean(loss: Tensor, index: Tensor, branches: int | None = None, we
         >>> hg.per_branch_mean(loss, torch.tensor([0, 0, 0, 1])).item()
         5.0
     """
-    if loss.shape[: index.ndim] != index.shape or not index.ndim:
-        raise ValueError(
-            f"per_branch_mean: loss must begin with index's shape {tuple(index.shape)}, got {tuple(loss.shape)}; give "
-            'one loss a row, with reduction="none"'
-        )
-    if branches is None:
-        branches = _occurring(index) if weights is None else len(weights)
-    if weights is not None and weights.shape != (branches,):
-        raise ValueError(
-            f"per_branch_mean: weights must have shape ({branches},), one a branch, got {tuple(weights.shape)}"
-        )
+    branches = None if branches is None else whole("per_branch_mean", "branches", branches, 1)
+    if weights is not None:
+        weights = _checked_weights(weights, branches)
+        branches = len(weights)
+    index = index_of("per_branch_mean", index, branches)
+    loss = one_loss_a_row("per_branch_mean", "loss", loss, index)
+    branches = _occurring(index) if branches is None else branches
     rows = loss.reshape(index.numel(), -1) if index.numel() else loss.reshape(0, 1)
-    each = rows.to(torch.promote_types(loss.dtype, torch.float32)).mean(1)
-    index = index.reshape(-1)
+    # In float64: a sum of many rows one by one in float32 stops growing at 2 ** 24 of them.
+    wide = torch.float32 if rows.device.type == "mps" else torch.float64  # which Apple's devices lack
+    each, index = rows.to(wide).mean(1), index.reshape(-1)
     sums = each.new_zeros(branches).index_add(0, index, each)
     counts = each.new_zeros(branches).index_add(0, index, torch.ones_like(each))
     share = (counts > 0).to(each.dtype)
     if weights is not None:
         share = share * weights.to(share)
     total = share.sum()
-    return (sums / counts.clamp(min=1) * share).sum() / torch.where(total > 0, total, 1)
+    mean = (sums / counts.clamp(min=1) * share).sum() / torch.where(total > 0, total, 1)
+    return mean.to(torch.promote_types(loss.dtype, torch.float32))
+
+
+def _checked_weights(weights: Tensor, branches: int | None) -> Tensor:
+    weights = tensor("per_branch_mean", "weights", weights)
+    if weights.ndim != 1 or not len(weights) or len(weights) != (len(weights) if branches is None else branches):
+        raise ValueError(
+            f"per_branch_mean: weights must have shape ({'branches' if branches is None else branches},), one a "
+            f"branch, got {tuple(weights.shape)}"
+        )
+    if in_graph() or hides_values(weights):
+        return weights
+    if weights.is_complex() or not bool(((weights >= 0) & weights.isfinite()).all()):
+        raise ValueError(f"per_branch_mean: weights must be finite and at least 0, got {weights.tolist()}")
+    return weights
 
 
 def _occurring(index: Tensor) -> int:
     if in_graph():
         raise ValueError("per_branch_mean: branches must be given in a graph, got None; give len(switch.branches)")
+    if hides_values(index):
+        raise ValueError(
+            "per_branch_mean: branches must be given under torch.func.vmap, which hides the index, got None; give "
+            "len(switch.branches)"
+        )
     return int(index.max()) + 1 if index.numel() else 1
 
 
@@ -85,10 +105,13 @@ def clip_grad_norm_per_branch_(switch: Switch, max_norm: float, norm_type: float
         norm_type: p of the p-norm; may be infinite.
 
     Returns:
-        float64 (branches,), the norms before; NaN for a branch without a gradient.
+        float64 (branches,), the norms before, computed in float64 whatever the gradients are; NaN for a branch without
+        a gradient. A branch whose gradient is not finite has a norm of infinity or NaN, and gets NaN as torch's
+        ``clip_grad_norm_`` gives it: look at the norms before a step.
 
     Raises:
-        ValueError: if max_norm is not above 0.
+        TypeError: if the switch has no branches.
+        ValueError: if max_norm or norm_type is not above 0.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -99,12 +122,44 @@ def clip_grad_norm_per_branch_(switch: Switch, max_norm: float, norm_type: float
         >>> round(switch.branch(0).weight.grad.item(), 2)
         1.0
     """
-    if not max_norm > 0:
-        raise ValueError(f"clip_grad_norm_per_branch_: max_norm must be above 0, got {max_norm}")
+    if not isinstance(getattr(switch, "branches", None), nn.ModuleList):
+        raise TypeError(
+            f"clip_grad_norm_per_branch_: switch must be a Switch or a RecurrentSwitch, got {type(switch).__name__}; "
+            "take it out of its wrapper (model.module)"
+        )
+    owner = "clip_grad_norm_per_branch_"
+    for name, value in {"max_norm": max_norm, "norm_type": norm_type}.items():
+        if not real(owner, name, value) > 0:
+            raise ValueError(f"{owner}: {name} must be above 0, got {value}")
     norms = []
     for branch in switch.branches:
-        moving = [parameter for parameter in branch.parameters() if parameter.grad is not None]
-        norm = nn.utils.clip_grad_norm_(moving, max_norm, norm_type) if moving else torch.tensor(torch.nan)
-        norms.append(norm.double())
-    device = next((norm.device for norm in norms if not norm.isnan()), torch.device("cpu"))
+        grads = [parameter.grad for parameter in branch.parameters() if parameter.grad is not None]
+        norm = _norm(grads, float(norm_type)) if grads else torch.tensor(torch.nan, dtype=torch.float64)
+        coefficient = (float(max_norm) / (norm + 1e-6)).clamp(max=1.0)
+        for grad in grads:
+            grad.mul_(coefficient.to(grad.device, _at_least_single(grad)))
+        norms.append(norm)
+    device = next((norm.device for norm in norms if not norm.is_cpu), torch.device("cpu"))
     return torch.stack([norm.to(device) for norm in norms])
+
+
+def _norm(grads: list[Tensor], norm_type: float) -> Tensor:
+    """The p-norm of all gradients together, float64: in half precision it would overflow at 65504."""
+    values = [grad.coalesce().values() if grad.is_sparse else grad for grad in grads]
+    values = [each.abs() if each.is_complex() else each for each in values]
+    norms: list[Tensor] = [
+        torch.linalg.vector_norm(each, norm_type, dtype=torch.float64) for each in values if each.numel()
+    ]
+    if not norms:
+        return torch.zeros((), dtype=torch.float64)
+    norm: Tensor = torch.linalg.vector_norm(torch.stack([each.to(norms[0].device) for each in norms]), norm_type)
+    may_overflow = norm_type > 4 or any(each.dtype is torch.float64 for each in values)
+    if may_overflow and norm.isinf() and all(bool(each.isfinite().all()) for each in values):
+        peak = torch.stack([each.abs().max().double().to(norm.device) for each in values if each.numel()]).max()
+        scaled = _norm([each / peak.to(each) for each in values], norm_type)
+        return peak * scaled
+    return norm
+
+
+def _at_least_single(grad: Tensor) -> torch.dtype:
+    return torch.promote_types(grad.dtype, torch.float32)

@@ -1,0 +1,139 @@
+"""Checks of arguments: each error names who was called, the argument, the rule and the value got."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hardgrad._torch_state import hides_values, in_graph, in_transform
+from hardgrad.switch.routers.router import Router
+
+
+def whole(owner: str, name: str, value: Any, least: int, most: int = 2**62) -> int:
+    """Return a whole number that is at least ``least``, or raise; 2.0 is one, True and 1.5 are not."""
+    number: int | None = None
+    if isinstance(value, float) and value.is_integer():
+        number = int(value)
+    elif not isinstance(value, bool):
+        try:
+            number = operator.index(value)
+        except TypeError:
+            number = None
+    if number is None:
+        raise ValueError(f"{owner}: {name} must be a whole number, at least {least}, got {value!r}")
+    if number < least:
+        raise ValueError(f"{owner}: {name} must be at least {least}, got {value!r}")
+    if number > most:
+        raise ValueError(f"{owner}: {name} must be at most {most}, got {value!r}")
+    return number
+
+
+def real(owner: str, name: str, value: Any) -> float:
+    """Return a real number, maybe infinite, or raise; True and NaN are none."""
+    try:
+        if isinstance(value, bool | str | bytes) or (isinstance(value, Tensor) and value.is_complex()):
+            raise TypeError
+        number = float(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise ValueError(f"{owner}: {name} must be a real number, got {value!r}") from None
+    if math.isnan(number):
+        raise ValueError(f"{owner}: {name} must be a real number, got nan")
+    return number
+
+
+def tensor(owner: str, name: str, value: Tensor) -> Tensor:
+    """Return a tensor, or raise."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{owner}: {name} must be a tensor, got {type(value).__name__}; use torch.as_tensor")
+    return value
+
+
+def generator(owner: str, value: Any, device: str | None = None) -> torch.Generator | None:
+    """Return a generator or None, or raise; ``device`` is the kind that it must draw on."""
+    if value is not None and not isinstance(value, torch.Generator):
+        raise TypeError(
+            f"{owner}: generator must be a torch.Generator or None, got {type(value).__name__}; a seed makes one with "
+            "torch.Generator().manual_seed(seed)"
+        )
+    if value is not None and device is not None and value.device.type != device:
+        raise ValueError(f"{owner}: generator must be on the {device}, where the draws are, got one on {value.device}")
+    return value
+
+
+def router(owner: str, value: Any) -> Router:
+    """Return a condition, or raise."""
+    if not isinstance(value, Router):
+        raise TypeError(
+            f"{owner}: ranges must be a condition such as Ranges, Grid or If, got {type(value).__name__}; "
+            "build hardgrad.Ranges(points)"
+        )
+    return value
+
+
+def modules(owner: str, name: str, value: Any) -> None:
+    """Raise if the value is neither a module nor a sequence of modules."""
+    if isinstance(value, nn.Module) and not isinstance(value, nn.ModuleDict | nn.ParameterList | nn.ParameterDict):
+        return
+    try:
+        given = list(value)
+    except TypeError:
+        given = [value]
+    for number, each in enumerate(given):
+        if not isinstance(each, nn.Module):
+            raise TypeError(
+                f"{owner}: {name} must be modules, got {type(each).__name__} at position {number}; wrap a function in "
+                "a torch.nn.Module"
+            )
+
+
+def leading(owner: str, key: Tensor, ranges: Router) -> torch.Size:
+    """Return the key's shape but for a last dimension of keys, or raise where no value of it can be read."""
+    key = tensor(owner, "key", key)
+    if hides_values(key):
+        raise RuntimeError(
+            f"{owner}: which branch runs depends on the keys, whose values torch.func.vmap and the meta device hide; "
+            "give vmap the key with in_dims=None, the same for all, or loop over the samples"
+        )
+    return key.shape if ranges.keys == 0 else key.shape[:-1]
+
+
+def branch_number(owner: str, i: Any, branches: int) -> int:
+    """Return the number of a branch, which may count from the end as in a list, or raise."""
+    try:
+        return range(branches)[operator.index("" if isinstance(i, bool) else i)]
+    except (TypeError, IndexError):
+        raise ValueError(f"{owner}: i must be a range, 0 .. {branches - 1}, got {i!r}") from None
+
+
+def index_of(owner: str, index: Tensor, branches: int | None) -> Tensor:
+    """Return branch numbers as given, or raise where they are none; on the CPU their size is looked at too."""
+    index = tensor(owner, "index", index)
+    if index.dtype is torch.bool or index.is_floating_point() or index.is_complex():
+        raise ValueError(
+            f"{owner}: index must be branch numbers, int64, got {index.dtype}; take switch.ranges.index(key)"
+        )
+    index = index.long()
+    if index.device.type != "cpu" or not index.numel() or in_graph() or in_transform():
+        return index  # reading back would make the host wait, or cannot be done
+    low, high = (int(end) for end in torch.aminmax(index))
+    if low < 0 or (branches is not None and high >= branches):
+        rule = "at least 0" if branches is None else f"0 .. {branches - 1}"
+        raise ValueError(f"{owner}: index must be branch numbers {rule}, got {low} .. {high}")
+    return index
+
+
+def one_loss_a_row(owner: str, name: str, losses: Tensor, index: Tensor) -> Tensor:
+    """Return losses that begin with the index's shape, or raise."""
+    losses = tensor(owner, name, losses)
+    if losses.is_complex() or losses.dtype is torch.bool:
+        raise ValueError(f"{owner}: {name} must be real numbers, got {losses.dtype}; cast it first")
+    if losses.shape[: index.ndim] != index.shape or not index.ndim:
+        raise ValueError(
+            f"{owner}: {name} must begin with index's shape {tuple(index.shape)}, got {tuple(losses.shape)}; give "
+            'one loss a row, with reduction="none"'
+        )
+    return losses
