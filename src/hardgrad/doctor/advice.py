@@ -46,7 +46,7 @@ def _power(rows: tuple[Row, ...], truth: Truth) -> list[str]:
 
 def _rounded(number: float) -> int:
     """Up to two figures."""
-    unit = 10 ** max(len(str(int(number))) - 2, 0)
+    unit = int(10 ** max(len(str(int(number))) - 2, 0))
     return -(-int(number) // unit) * unit
 
 

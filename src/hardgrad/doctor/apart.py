@@ -102,8 +102,9 @@ def copies_at_once(subject: Subject, seed: int, generator: torch.Generator) -> i
         return 1
     among = (_among(subject, noise, stack, trial, seed, generator) for trial in _TRIALS)
     eps, largest = smoothed.rounding, float(alone.abs().max())
-    close = {"rtol": max(_CLOSE, 4 * eps), "atol": max(1e-5, eps) * largest}
-    return most if all(g is not None and torch.allclose(g, alone[0], **close) for g in among) else 1
+    rtol, atol = max(_CLOSE, 4 * eps), max(1e-5, eps) * largest
+    apart = all(g is not None and torch.allclose(g, alone[0], rtol=rtol, atol=atol) for g in among)
+    return most if apart else 1
 
 
 def _stack(x: Tensor, rows: int, most: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -11,17 +12,31 @@ from torch.distributions import Distribution
 from hardgrad._torch_state import compiling, in_transform
 from hardgrad.bridge import name_of
 from hardgrad.doctor.copies import Candidate
-
-
-def is_number(value: object) -> bool:
-    """Whether this is a number, which True is not."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+from hardgrad.doctor.smoothed import NOISES
 
 
 def check_whole(who: str, name: str, value: object, least: int, cure: str) -> None:
     """Raise ValueError if a number is not whole or too small."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{who}: {name} must be a whole number of at least {least}, got {value!r}; {cure}")
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"{who}: {name} must be a whole number, at least {least}, got {value!r}; {cure}")
+    if value < least:
+        raise ValueError(f"{who}: {name} must be at least {least}, got {value}; {cure}")
+
+
+def check_sigma(who: str, sigma: object) -> None:
+    """Raise ValueError if this is neither None nor a scale."""
+    if sigma is not None and (
+        isinstance(sigma, bool) or not isinstance(sigma, int | float) or not 0 < sigma < math.inf
+    ):
+        raise ValueError(f"{who}: sigma must be above 0 and finite, got {sigma!r}; None takes half the inputs' spread")
+
+
+def check_noise(who: str, noise: object) -> None:
+    """Raise ValueError if this is no kind of noise."""
+    if not isinstance(noise, str) or noise not in ("auto", *NOISES):
+        raise ValueError(
+            f"{who}: noise must be 'auto', 'gaussian', 'logistic' or 'gumbel', got {noise!r}; 'auto' fits any function"
+        )
 
 
 def check_generator(who: str, generator: object) -> None:
@@ -50,6 +65,22 @@ def check_place(who: str, inputs: Tensor | Distribution) -> None:
         raise ValueError(
             f"{who}: inputs must hold numbers, got a tensor on the meta device; make them on the CPU or an accelerator"
         )
+
+
+def check_batch(who: str, x: object) -> None:
+    """Raise ValueError if this is no batch of inputs to a hard function."""
+    if not isinstance(x, Tensor):
+        raise ValueError(
+            f"{who}: inputs must be a tensor or a torch distribution, got {type(x).__name__}; torch.as_tensor makes a "
+            "tensor of a list or an array"
+        )
+    if x.ndim < 1 or x.numel() == 0 or not x.is_floating_point():
+        raise ValueError(
+            f"{who}: inputs must be a floating batch of shape (B, ...) with at least one row, got shape "
+            f"{tuple(x.shape)} and {x.dtype}; add a batch dimension, or cast it"
+        )
+    if not bool(x.isfinite().all()):
+        raise ValueError(f"{who}: inputs must be finite, got NaN or infinity; mask them before")
 
 
 def device_of(inputs: Tensor | Distribution) -> torch.device:

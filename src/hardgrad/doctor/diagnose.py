@@ -108,7 +108,7 @@ def diagnose(
         True
     """
     with torch.inference_mode(False):
-        candidates = _checked(estimators, function, inputs, draws, budget, warm_up, generator)
+        candidates = _checked(estimators, function, inputs, objective, draws, budget, warm_up, generator)
         master = master_seed(generator)
         own = _own(function)
         smoothed = _smoothed(own, inputs, objective, noise, sigma, master)
@@ -149,6 +149,7 @@ def _checked(
     estimators: Mapping[str, Candidate] | Candidate,
     function: Candidate,
     inputs: Tensor | Distribution,
+    objective: Objective | None,
     draws: int | None,
     budget: int | None,
     warm_up: int,
@@ -157,6 +158,8 @@ def _checked(
     check_place("diagnose", inputs)
     candidates = named(estimators)
     check_callable("diagnose", "function", function)
+    if objective is not None:
+        check_callable("diagnose", "objective", objective)
     if draws is not None:
         check_whole("diagnose", "draws", draws, GROUPS, "standard errors need as many; None takes 1000 or more")
     if budget is not None:
@@ -183,7 +186,7 @@ def _own(function: Candidate) -> Candidate:
         ) from error
 
 
-def _budget(smoothed: Smoothed, mixing: Mixing) -> int:
+def _budget(smoothed: Smoothed, mixing: Mixing = Mixing(False, False)) -> int:
     most = _APIECE if mixing.samples else 200_000
     return max(min(most, _NUMBERS // smoothed.x.numel()), 1000)
 

@@ -56,7 +56,7 @@ class Noise:
 
     def significance(self, distance: float) -> float:
         """Return how many standard errors of a normal variate a squared distance is from its expectation."""
-        return ((distance / self.expected) ** (1 / 3) - (1 - self.wide)) / math.sqrt(self.wide)
+        return (math.cbrt(distance / self.expected) - (1 - self.wide)) / math.sqrt(self.wide)
 
 
 def noise_of(draws: Draws, truth: Reference, rounding: float = 0.0) -> Noise:

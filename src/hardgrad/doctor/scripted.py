@@ -33,7 +33,8 @@ class Scripted(TorchDispatchMode):
     """
 
     def __init__(self, seed: int, rows: int, copies: int = 1, copy: int = 0) -> None:
-        super().__init__()
+        mode: Any = super()  # torch gives it no types
+        mode.__init__()
         self.seed, self.rows, self.copies, self.copy_ = seed, rows, copies, copy
         self.failed = False
 

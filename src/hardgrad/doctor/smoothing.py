@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, Distribution, Independent, Normal, OneHotCategorical
 
-from hardgrad.doctor.arguments import is_number
+from hardgrad.doctor.arguments import check_batch, check_noise, check_sigma
 from hardgrad.doctor.domain import check_domain, check_outputs, check_rows_apart
 from hardgrad.doctor.recognise import Hard, Kind, recognise, spread
-from hardgrad.doctor.smoothed import NOISES, Smoothed
+from hardgrad.doctor.smoothed import Smoothed
 from hardgrad.montecarlo.discrete import KINDS, Discrete, discrete, one_hot_of
 from hardgrad.montecarlo.objective import Objective
 
@@ -109,7 +110,7 @@ def _of_distribution(q: Distribution, f: Objective) -> Smoothed:
             rounding=rounding,
         )  # fmt: skip
     d = _discrete(q, base)
-    kind = KINDS[d.kind]
+    kind: Any = KINDS[d.kind]
     noise = "logistic" if d.binary else "gumbel"
 
     def sample(z: Tensor) -> Tensor:
@@ -190,21 +191,6 @@ def _batched(function: Hard, x: Tensor) -> Hard:
 
 
 def _check_tensor(x: Tensor, noise: str, sigma: float | None) -> None:
-    if not isinstance(x, Tensor):
-        raise ValueError(
-            f"diagnose: inputs must be a tensor or a torch distribution, got {type(x).__name__}; torch.as_tensor makes "
-            "a tensor of a list or an array"
-        )
-    if x.ndim < 1 or x.numel() == 0 or not x.is_floating_point():
-        raise ValueError(
-            f"diagnose: inputs must be a floating batch of shape (B, ...) with at least one row, got shape "
-            f"{tuple(x.shape)} and {x.dtype}; add a batch dimension, or cast it"
-        )
-    if not bool(x.isfinite().all()):
-        raise ValueError("diagnose: inputs must be finite, got NaN or infinity; mask them before")
-    if noise not in ("auto", *NOISES):
-        raise ValueError(f"diagnose: noise must be 'auto', 'gaussian', 'logistic' or 'gumbel', got {noise!r}")
-    if sigma is not None and not (is_number(sigma) and 0 < sigma < float("inf")):
-        raise ValueError(
-            f"diagnose: sigma must be above 0 and finite, got {sigma!r}; None takes half the inputs' spread"
-        )
+    check_batch("diagnose", x)
+    check_noise("diagnose", noise)
+    check_sigma("diagnose", sigma)

@@ -50,7 +50,7 @@ class Subject:
 
     def fresh(self) -> Candidate:
         """Return a copy to run, as the candidate stood before any draw."""
-        return private_copy(self._candidate, self._shared.memo(), train=True)
+        return private_copy(self._candidate, self._shared.memo(), train=True, state=True)
 
     def rows_evaluated(self) -> int:
         """Return for how many rows the function was called up to now, by this candidate or any other of its kind."""
