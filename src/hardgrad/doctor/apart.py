@@ -8,7 +8,7 @@ values are scaled and shifted, and whose gradients are weighed. If its gradient 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -100,11 +100,13 @@ def copies_at_once(subject: Subject, seed: int, generator: torch.Generator) -> i
     stack = _stack(smoothed.x, smoothed.rows, most)
     if not stack or not bool(alone.isfinite().all()):
         return 1
-    among = (_among(subject, noise, stack, trial, seed, generator) for trial in _TRIALS)
     eps, largest = smoothed.rounding, float(alone.abs().max())
     rtol, atol = max(_CLOSE, 4 * eps), max(1e-5, eps) * largest
-    apart = all(g is not None and torch.allclose(g, alone[0], rtol=rtol, atol=atol) for g in among)
-    return most if apart else 1
+    for trial in _TRIALS:
+        for found in _among(subject, noise, stack, trial, seed, generator):
+            if found is None or not torch.allclose(found, alone[0], rtol=rtol, atol=atol):
+                return 1
+    return most
 
 
 def _stack(x: Tensor, rows: int, most: int) -> int:
@@ -116,17 +118,24 @@ def _stack(x: Tensor, rows: int, most: int) -> int:
 
 def _among(
     subject: Subject, own: Tensor, stack: int, trial: Trial, seed: int, generator: torch.Generator
-) -> Tensor | None:
-    """The gradient of one copy among others; None where it cannot be had."""
+) -> Iterator[Tensor | None]:
+    """Yield the gradient of one copy among others; None where it cannot be had.
+
+    Random numbers that all copies share must not matter, or the copies are not independent: the gradient of the copy
+    alone with other such numbers is yielded as well.
+    """
     smoothed = subject.smoothed
     kept = round(trial.place * (stack - 1))
     noise = smoothed.noise(stack, generator)
     moves = trial.move * smoothed.noise(stack, generator)
     noise[kept], moves[kept] = own[0], 0
-    beside = Beside(stack, kept, moves, trial.factor, trial.shift * smoothed.scale)
+    beside = Beside(stack, kept, moves, trial.factor, trial.shift * (1 + smoothed.scale))
     try:
         with Scripted(seed, smoothed.rows, stack, kept) as script:
             found = subject.gradients(subject.fresh(), noise, beside)[0][kept]
+        yield None if script.failed else found
+        if script.shared:
+            with Scripted(seed, smoothed.rows, others=frozenset(script.shared)):
+                yield subject.gradients(subject.fresh(), own)[0][0]
     except Exception:  # the user's own code may be written for this batch alone, and raise anything
-        return None
-    return None if script.failed else found
+        yield None

@@ -15,7 +15,16 @@ import torch
 from torch import Tensor
 
 from hardgrad.doctor.measure import Draws
-from hardgrad.doctor.power import ROUNDING, Noise, error_of_squared, noise_of, smallest_bias, squared
+from hardgrad.doctor.power import (
+    OF_SINGLE,
+    ROUNDING,
+    Noise,
+    Rounding,
+    error_of_squared,
+    noise_of,
+    smallest_bias,
+    squared,
+)
 from hardgrad.doctor.truth import Reference
 
 _SIGNIFICANT = 4.0  # standard errors at which one coordinate of the truth counts as nonzero
@@ -55,14 +64,14 @@ class Comparison:
     uphill_rows: float
 
 
-def compare(draws: Draws, truth: Reference, rows: int, rounding: float = 0.0) -> Comparison:
+def compare(draws: Draws, truth: Reference, rows: int, rounding: Rounding = OF_SINGLE) -> Comparison:
     """Return how the expected gradient of a candidate relates to the truth.
 
     Args:
         draws: the candidate's.
         truth: the reference.
         rows: of the batch.
-        rounding: relative, of one operation of the candidate.
+        rounding: of the candidate.
     """
     mean, t = draws.groups.flatten(1), truth.groups.flatten(1)
     scale = max(truth.squared_norm, 0.0)

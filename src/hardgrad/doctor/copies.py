@@ -182,6 +182,7 @@ def _same(copies: list[Any], originals: tuple[Any, ...] | None) -> bool:
 
 def required_arguments(candidate: Candidate) -> int:
     """Return how many arguments a candidate must be given: one for a layer, two for a Monte Carlo estimator."""
+    candidate = getattr(candidate, "_orig_mod", candidate)  # what torch.compile made a module of
     call = candidate.forward if isinstance(candidate, nn.Module) else candidate
     try:
         parameters = inspect.signature(call).parameters.values()

@@ -19,8 +19,8 @@ from hardgrad.doctor.copies import Candidate, Shared, private_copy, required_arg
 from hardgrad.doctor.cost import Cost, costs, error_text, seconds_of_function
 from hardgrad.doctor.diagnosis import Diagnosis, Row, Truth
 from hardgrad.doctor.measure import Draws, draw
-from hardgrad.doctor.mixing import Mixing, for_truth, mixing_of
-from hardgrad.doctor.power import draws_wanted
+from hardgrad.doctor.mixing import APART, Mixing, for_truth, mixing_of
+from hardgrad.doctor.power import Rounding, draws_wanted
 from hardgrad.doctor.randomness import master_seed, seed_of, seeded
 from hardgrad.doctor.smoothed import Smoothed
 from hardgrad.doctor.smoothing import smooth
@@ -186,7 +186,7 @@ def _own(function: Candidate) -> Candidate:
         ) from error
 
 
-def _budget(smoothed: Smoothed, mixing: Mixing = Mixing(False, False)) -> int:
+def _budget(smoothed: Smoothed, mixing: Mixing = APART) -> int:
     most = _APIECE if mixing.samples else 200_000
     return max(min(most, _NUMBERS // smoothed.x.numel()), 1000)
 
@@ -224,7 +224,7 @@ def _drawn(subject: Subject, exam: _Exam) -> Draws:
     found = draw(subject, exam.draws or _DRAWS, exam.truth.gradient, seed)
     if exam.draws is not None:
         return found
-    more = draws_wanted(found, exam.truth, subject.at_once, exam.smoothed.rounding)
+    more = draws_wanted(found, exam.truth, subject.at_once, Rounding.of(exam.smoothed))
     return found.and_more(draw(subject, more, exam.truth.gradient, seed_of(seed, "more"))) if more else found
 
 
@@ -232,7 +232,7 @@ def _row(name: str, candidate: Candidate, one: _Examined | str, cost: Cost | str
     if isinstance(one, str) or isinstance(cost, str):
         return Row(name, _kind(candidate), error=one if isinstance(one, str) else str(cost))
     subject, drawn = one
-    found = compare(drawn, truth, subject.smoothed.rows, subject.smoothed.rounding)
+    found = compare(drawn, truth, subject.smoothed.rows, Rounding.of(subject.smoothed))
     return Row(
         name=name,
         kind="layer" if subject.is_layer else "estimator",

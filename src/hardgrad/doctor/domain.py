@@ -69,4 +69,4 @@ def check_domain(smoothed: Smoothed, generator: torch.Generator) -> Smoothed:
             f"inputs, and at {bad[1]} of {values[1].numel()} with noise added; clamp inputs to its domain inside it, "
             "take a smaller sigma if only noise leads out, or let it return a large finite number there"
         )
-    return replace(smoothed, scale=max(1.0, *(float(value.abs().max()) for value in values)))
+    return replace(smoothed, scale=max(float(value.abs().max()) for value in values))

@@ -34,6 +34,9 @@ class Mixing(NamedTuple):
     rows: bool
 
 
+APART = Mixing(False, False)
+
+
 def mixing_of(smoothed: Smoothed, seed: int) -> Mixing:
     """Return what the function mixes, found by trying: a sample among others, a row beside other rows.
 
@@ -45,7 +48,7 @@ def mixing_of(smoothed: Smoothed, seed: int) -> Mixing:
         tried = _Tried(smoothed, seed % 2**40)
         samples = [smoothed.sample(smoothed.x + wide * smoothed.noise(_STACK + 1, generator)) for wide in _WIDTHS]
         if not tried.close(tried.alone(samples[0][:1]), tried.alone(samples[0][:1])):
-            return Mixing(False, False)  # it draws numbers that torch knows nothing of: no telling
+            return APART  # it draws numbers that torch knows nothing of: no telling
         return Mixing(any(map(tried.mixes_samples, samples)), any(map(tried.mixes_rows, samples)))
 
 

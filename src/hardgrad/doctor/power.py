@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from hardgrad.doctor.diagnosis import SEEN, SIGNIFICANT
 from hardgrad.doctor.measure import Draws
+from hardgrad.doctor.smoothed import Smoothed
 from hardgrad.doctor.truth import Reference
 
 # Single precision sums to about this much of a gradient's norm; what is below is no bias.
 ROUNDING = 1e-5
-# Roundings of half precision that may add up: of the logits, of the objective, of its sum, of what is left.
-_OPERATIONS = 4
+_OPERATIONS = 4  # whose rounding may add up in values that cancel: of the logits, the objective, its sum, what is left
 _NINE_IN_TEN = 1.2816  # standard errors of a normal variate
 # What draws beyond those of the default may cost: draws, numbers of their gradients, and calls of the candidate.
 _MOST_DRAWS, _MOST_NUMBERS, _MOST_CALLS = 32_000, 2**22, 400
@@ -59,20 +60,46 @@ class Noise:
         return (math.cbrt(distance / self.expected) - (1 - self.wide)) / math.sqrt(self.wide)
 
 
-def noise_of(draws: Draws, truth: Reference, rounding: float = 0.0) -> Noise:
+class Rounding(NamedTuple):
+    """How far arithmetic alone may lead a candidate's mean from the truth.
+
+    Args:
+        relative: to the norm of a gradient.
+        absolute: a norm, of large values that cancel in it.
+    """
+
+    relative: float = ROUNDING
+    absolute: float = 0.0
+
+    @classmethod
+    def of(cls, smoothed: Smoothed) -> Rounding:
+        """Return that of the precision and the values of an objective.
+
+        A gradient is a sum of values times scores, whose size is one over the noise. Estimators work in single
+        precision at the least; what half precision rounds is their result, and what they are given.
+        """
+        score = float((smoothed.x.new_ones(smoothed.x.shape) / smoothed.sigma).double().norm()) / 2
+        single = torch.finfo(torch.float32).eps
+        return cls(max(ROUNDING, smoothed.rounding / 2), _OPERATIONS * single * smoothed.scale * score)
+
+
+OF_SINGLE = Rounding()
+
+
+def noise_of(draws: Draws, truth: Reference, rounding: Rounding) -> Noise:
     """Return what noise makes of the distance between a candidate's mean and the truth.
 
     Args:
         draws: the candidate's.
         truth: the reference.
-        rounding: relative, of one operation of the candidate.
+        rounding: of the candidate.
     """
     difference = draws.groups.flatten(1) - truth.groups.flatten(1)
     unseen = _unseen(draws, truth)
-    relative = max(ROUNDING, _OPERATIONS * rounding)
+    squares = float(draws.mean.square().sum()) + float(truth.gradient.square().sum())
     return Noise(
         measured=draws.variance / draws.count + float(truth.variance.sum()),
-        rounding=relative**2 * (float(draws.mean.square().sum()) + float(truth.gradient.square().sum())),
+        rounding=rounding.relative**2 * squares + rounding.absolute**2,
         unseen=float(unseen.sum()),
         trace=float(_trace_of_square(difference)) / len(difference) ** 2 + float(unseen.square().sum()),
         coordinates=difference.shape[1],
@@ -94,14 +121,14 @@ def smallest_bias(noise: Noise) -> float:
     return math.sqrt(found)
 
 
-def draws_wanted(draws: Draws, truth: Reference, at_once: int, rounding: float) -> int:
+def draws_wanted(draws: Draws, truth: Reference, at_once: int, rounding: Rounding) -> int:
     """Return how many more draws it takes to see a bias of a tenth, as far as they are cheap; 0 if none is of use.
 
     Args:
         draws: those there are.
         truth: the reference.
         at_once: how many the candidate takes in one call.
-        rounding: relative, of one operation of the candidate.
+        rounding: of the candidate.
     """
     noise, norm = noise_of(draws, truth, rounding), math.sqrt(max(truth.squared_norm, 0.0))
     distance = float((draws.mean - truth.gradient).square().sum())

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+_NONE: frozenset[int] = frozenset()
+_FAR = 1_000_003  # from the seeds of the script; the generator of the CPU looks at 32 bits of a seed
+
 
 class NotScriptedError(RuntimeError):
     """A random number that cannot be told whose it is."""
@@ -20,22 +23,26 @@ class Scripted(TorchDispatchMode):
     What an operation draws for that copy it draws by itself, from a seed of its own, at the shape that the copy alone
     would have; the other copies get other numbers. So a run of the copy alone and one among others can be compared
     number by number. Which part of a tensor is the copy's is told by its sizes: a dimension of copies times rows, or
-    one of copies before one of rows, either with samples in front.
+    one of copies before one of rows, either with samples in front. What has neither is shared by all copies.
 
     Args:
         seed: of the numbers.
         rows: of the batch.
         copies: how many of the batch are stacked.
         copy: which of them.
+        others: numbers of operations that draw something else than the script says.
 
     Raises:
-        NotScriptedError: at a random operation whose result is shared among the copies, or is of an unknown form.
+        NotScriptedError: at a random operation of an unknown form.
     """
 
-    def __init__(self, seed: int, rows: int, copies: int = 1, copy: int = 0) -> None:
+    def __init__(self, seed: int, rows: int, copies: int = 1, copy: int = 0, others: frozenset[int] = _NONE) -> None:
         mode: Any = super()  # torch gives it no types
         mode.__init__()
         self.seed, self.rows, self.copies, self.copy_ = seed, rows, copies, copy
+        self.others = others
+        self.number = 0
+        self.shared: set[int] = set()
         self.failed = False
 
     def __torch_dispatch__(
@@ -45,8 +52,8 @@ class Scripted(TorchDispatchMode):
         kwargs = kwargs or {}
         if torch.Tag.nondeterministic_seeded not in func.tags:
             return func(*args, **kwargs)
-        self.seed += 1
-        _seed_all(self.seed, args)
+        self.number += 1
+        _seed_all(self.seed + self.number + (_FAR if self.number in self.others else 0))
         if self.copies == 1:
             return func(*args, **_without_generator(kwargs))
         own = [self._own(name, value) for name, value in zip(_names(func), args, strict=False)]
@@ -72,9 +79,13 @@ class Scripted(TorchDispatchMode):
             if not isinstance(all_of_it, Tensor):
                 continue
             cut = self._cut(tuple(all_of_it.shape))
+            if cut is None and own.shape == all_of_it.shape:
+                self.shared.add(self.number)
+                all_of_it.copy_(own)
+                continue
             if cut is None or own.shape[cut] * self.copies != all_of_it.shape[cut]:
                 self.failed = True
-                raise NotScriptedError("random numbers that are shared among the rows, or of an unknown form")
+                raise NotScriptedError("random numbers of an unknown form")
             all_of_it.index_copy_(cut, self._places(all_of_it, cut), own)
 
     def _cut(self, shape: tuple[int, ...]) -> int | None:
@@ -101,8 +112,8 @@ def _without_generator(kwargs: dict[str, Any]) -> dict[str, Any]:
     return {name: None if name == "generator" else value for name, value in kwargs.items()}
 
 
-def _seed_all(seed: int, args: tuple[Any, ...]) -> None:
-    """Seed torch's global state, which the caller has put aside, and the state of the tensors' device."""
+def _seed_all(seed: int) -> None:
+    """Seed torch's global state, which the caller has put aside, and that of the device in use."""
     torch.default_generator.manual_seed(seed)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed(seed)

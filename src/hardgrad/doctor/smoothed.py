@@ -21,7 +21,7 @@ from torch.distributions import Distribution
 
 from hardgrad._torch_state import in_transform
 from hardgrad.doctor.recognise import Hard
-from hardgrad.montecarlo.discrete import gumbel_of, uniform
+from hardgrad.montecarlo.discrete import gumbel_of
 from hardgrad.montecarlo.objective import Objective
 
 LARGEST = 2**22  # numbers handled at once: 16 MiB in single precision, times what a function makes of them
@@ -53,7 +53,8 @@ class Smoothed:
         dtype: of samples as ``f`` sees them; that of x may be wider.
         about: what was smoothed, and how, in words.
         bare: whether ``f`` takes a single sample ``(*batch, *event)`` as it is, which is how estimators hand it over.
-        scale: largest magnitude of ``f`` seen so far, and 1 at least.
+        given: precision of the distribution as it was given, in which candidates meet it.
+        scale: largest magnitude of ``f`` at the inputs and around them.
         rounding: relative, of one operation at the precision that candidates compute in.
         count: of rows that ``values`` was asked for.
     """
@@ -71,6 +72,7 @@ class Smoothed:
     dtype: torch.dtype
     about: str
     bare: bool = False
+    given: torch.dtype = torch.float32
     scale: float = 1.0
     rounding: float = torch.finfo(torch.float32).eps
     count: Count = field(default_factory=Count)
@@ -128,7 +130,9 @@ def _variates(noise: str, shape: tuple[int, ...], like: Tensor, generator: torch
     wide = like.to(torch.promote_types(like.dtype, torch.float32))  # half precision knows few uniforms
     if noise == "gaussian":
         return torch.randn(shape, generator=generator, dtype=wide.dtype, device=wide.device).to(like.dtype)
-    u = uniform(shape, wide, generator).clamp(min=torch.finfo(wide.dtype).eps / 4)
+    u = torch.rand(shape, generator=generator, dtype=wide.dtype, device=wide.device).clamp(
+        min=torch.finfo(wide.dtype).eps / 4
+    )
     return (gumbel_of(u) if noise == "gumbel" else u.log() - (-u).log1p()).to(like.dtype)
 
 

@@ -67,7 +67,7 @@ def _of_function(
         return objective(seen(b))
 
     found = Smoothed(x, x.shape[:1], event, kind.noise, width, distribution, sample, f, hard, objective, x.dtype, about)
-    return replace(found, rounding=_rounding(x))
+    return replace(found, given=x.dtype, rounding=_rounding(x))
 
 
 def _form(
@@ -94,20 +94,21 @@ def _form(
 
 
 def _of_distribution(q: Distribution, f: Objective) -> Smoothed:
-    base: Distribution = q
+    base: Any = q
     while isinstance(base, Independent):
         base = base.base_dist
     event = len(q.event_shape) - len(base.event_shape)
     about = f"E[function(b)], b ~ {type(base).__name__} of event shape {tuple(q.event_shape)}"
-    rounding = _rounding(_parameter_of(base))
-    if type(base) is Normal:
+    parameter = _parameter_of(base)
+    given, rounding = parameter.dtype, _rounding(parameter)
+    if _is_normal(base):
         scale = base.scale.detach().clone()
         x = base.loc.detach().clone()
         return Smoothed(
             x, q.batch_shape, q.event_shape, "gaussian", scale,
             lambda m: Independent(Normal(m, _like(scale, x, m), validate_args=False), event),
             lambda z: z, f, None, None, x.dtype, about + ", gradient with respect to its mean",
-            rounding=rounding,
+            given=given, rounding=rounding,
         )  # fmt: skip
     d = _discrete(q, base)
     kind: Any = KINDS[d.kind]
@@ -120,13 +121,14 @@ def _of_distribution(q: Distribution, f: Objective) -> Smoothed:
         d.logits.detach().clone(), q.batch_shape, q.event_shape, noise, 1.0,
         lambda logits: Independent(kind(logits=logits, validate_args=False), event),
         sample, f, None, None, d.dtype, about + ", gradient with respect to its logits",
-        rounding=rounding,
+        given=given, rounding=rounding,
     )  # fmt: skip
 
 
 def _like(scale: Tensor, x: Tensor, copies: Tensor) -> Tensor:
     """The scale of x for copies of it, in whatever dimensions they are stacked."""
-    return scale.expand(copies.numel() // x.numel(), *x.shape).reshape(copies.shape)
+    # A copy: a candidate may write into the distribution that it is handed.
+    return scale.expand(copies.numel() // x.numel(), *x.shape).reshape(copies.shape).clone()
 
 
 def _discrete(q: Distribution, base: Distribution) -> Discrete:
@@ -139,9 +141,17 @@ def _discrete(q: Distribution, base: Distribution) -> Discrete:
         ) from error
 
 
-def _parameter_of(base: Distribution) -> Tensor:
-    found = next((value for value in vars(base).values() if isinstance(value, Tensor)), None)
-    return torch.zeros(()) if found is None else found
+def _is_normal(base: Any) -> bool:
+    """Whether this is a Normal, or a subclass that samples and is distributed as it is."""
+    if not isinstance(base, Normal):
+        return False
+    return all(getattr(type(base), name) is getattr(Normal, name) for name in ("sample", "rsample", "log_prob", "mean"))
+
+
+def _parameter_of(base: Any) -> Tensor:
+    """What a distribution was made with; a OneHotCategorical keeps it in a Categorical inside."""
+    held = vars(getattr(base, "_categorical", base)).values()
+    return next((value for value in held if isinstance(value, Tensor)), torch.zeros(()))
 
 
 def _rounding(x: Tensor) -> float:

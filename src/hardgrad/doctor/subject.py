@@ -108,7 +108,7 @@ class Subject:
         if not self.is_layer:
             values, batch_dims = self.smoothed.values, len(self.smoothed.batch_shape)
             f = values if beside is None else beside.stir(values, batch_dims)
-            value = run(self.smoothed.distribution(x), f)
+            value = run(self.smoothed.distribution(x.to(self.smoothed.given)), f)
             wanted = x.shape[: x.ndim - self.smoothed.x.ndim + batch_dims]
             if not isinstance(value, Tensor) or value.shape != wanted:
                 got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
