@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hardgrad.doctor.diagnosis import Row, Truth
+from hardgrad.doctor.diagnosis import SEEN, Row, Truth
 
 # Candidates whose progress differs by less than this are told apart by their cost instead.
 _AS_GOOD = 0.9
@@ -20,8 +20,49 @@ def warnings_of(rows: tuple[Row, ...], truth: Truth, warm_up: int) -> tuple[str,
     elif truth.standard_error > 0.1 * truth.norm:
         known = truth.standard_error / truth.norm
         found.append(f"the truth itself is known to {known:.0%} only; a larger budget sharpens it")
+    found += _power(rows, truth)
     for row in rows:
         found += _about(row, warm_up)
+    return tuple(found)
+
+
+def _power(rows: tuple[Row, ...], truth: Truth) -> list[str]:
+    """What could not be seen: a bias that is smaller than the noise lets show."""
+    blind = [
+        row for row in rows
+        if row.error is None and not (row.biased or row.flat) and (row.smallest_bias or 0.0) > SEEN
+    ]  # fmt: skip
+    if not blind:
+        return []
+    listed = "; ".join(f"{row.name}: {row.smallest_bias:.0%}" for row in blind)
+    needed = max(row.draws * ((row.smallest_bias or 0.0) / SEEN) ** 2 for row in blind)
+    # A mean cannot be known better than what it is held against.
+    cure = f"give draws={_rounded(needed)}" if truth.standard_error < SEEN / 4 * truth.norm else "give a larger budget"
+    return [
+        "no bias was found, but these draws cannot say that there is none: the smallest one that could be seen (nine "
+        f"times in ten, at four standard errors) is, of the true gradient, {listed}; {cure} to see one of {SEEN:.0%}"
+    ]
+
+
+def _rounded(number: float) -> int:
+    """Up to two figures."""
+    unit = int(10 ** max(len(str(int(number))) - 2, 0))
+    return -(-int(number) // unit) * unit
+
+
+def warnings_of_mixing(samples: bool, rows: bool) -> tuple[str, ...]:
+    """Return what to know of a function that mixes samples or rows of a batch."""
+    found = []
+    if samples:
+        found.append(
+            "the function mixes the samples of its first dimension, so a normalisation over them, say, sees another "
+            "batch with every number of samples; for the truth it was called one sample at a time"
+        )
+    if rows:
+        found.append(
+            "the function mixes the rows of a batch; the truth is of their sum, and an estimator that gives each row "
+            "its own number leaves out what a row does to the others' values: read that as its bias"
+        )
     return tuple(found)
 
 
@@ -56,9 +97,11 @@ def advise(rows: tuple[Row, ...], truth: Truth, function_seconds: float) -> str:
     best = min((row for row in usable if (row.progress or 0) >= _AS_GOOD * most), key=_seconds)
     words = [f"use {best.name}: {_gain(best)} ({_quality(best)}), in {_cost(best, function_seconds)}."]
     unbiased = [row for row in usable if row.unbiased]
-    if not unbiased:
+    if all(row.biased for row in usable):
         words.append("Every one of the candidates is biased here.")
-    elif not best.unbiased:
+    elif not unbiased:
+        words.append("None of the candidates is shown to be without bias.")
+    elif best.biased:
         other = max(unbiased, key=lambda row: row.progress or 0)
         words.append(
             f"Its bias is nothing that averaging mends; without bias, {other.name}: {_gain(other)} ({_quality(other)})."
@@ -78,9 +121,16 @@ def _gain(row: Row) -> str:
 
 
 def _quality(row: Row) -> str:
-    bias = "no bias found" if row.unbiased else f"bias {row.bias:.0%}"
     noise = "no noise" if row.signal_to_noise is None else f"signal to noise {row.signal_to_noise:.2g}"
-    return f"{bias}, {noise}"
+    return f"{_bias(row)}, {noise}"
+
+
+def _bias(row: Row) -> str:
+    if row.biased:
+        return f"bias {row.bias:.0%}"
+    if row.unbiased:
+        return "no bias found" if row.smallest_bias is None else f"no bias found down to {row.smallest_bias * 100:.2g}%"
+    return f"a bias below {row.smallest_bias or 0.0:.0%} could not be seen"
 
 
 def _cost(row: Row, function_seconds: float) -> str:

@@ -10,9 +10,10 @@ from torch.distributions import Bernoulli, Distribution, Independent, OneHotCate
 
 from hardgrad import approximators, montecarlo
 from hardgrad.bridge import Bridge
+from hardgrad.doctor.arguments import check_batch, check_callable, check_noise, check_place
 from hardgrad.doctor.copies import Candidate
 from hardgrad.doctor.recognise import Hard, recognise
-from hardgrad.montecarlo.discrete import KINDS, Discrete, discrete
+from hardgrad.montecarlo.discrete import Discrete, discrete
 from hardgrad.montecarlo.exact import count_outcomes
 from hardgrad.surrogate import straight_through, twins
 
@@ -36,13 +37,20 @@ def candidates(function: Candidate, inputs: Tensor | Distribution, *, noise: str
         picks; and the Monte Carlo estimators of the distribution that the noise makes of it. For a distribution: those
         alone.
 
+    Raises:
+        ValueError: if an argument is not as ``diagnose`` takes it.
+
     Example:
         >>> import torch, hardgrad as hg
         >>> list(hg.doctor.candidates(hg.hard.sort, torch.randn(8, 4)))
         ['autograd', 'straight_through', 'bridge', 'score_function', 'score_function, 8 left out']
     """
+    check_callable("candidates", "function", function)
+    check_noise("candidates", noise)
+    check_place("candidates", inputs)
     if isinstance(inputs, Distribution):
         return _estimators(inputs)
+    check_batch("candidates", inputs)
     x = inputs.detach()
     hard = _carrying(function, x)
     seen = recognise(hard, x, torch.Generator().manual_seed(0)).noise if noise == "auto" else noise
@@ -78,12 +86,10 @@ def _from_values() -> dict[str, Candidate]:
 
 
 def _estimators(q: Distribution) -> dict[str, Candidate]:
-    base: Distribution = q
-    while isinstance(base, Independent):
-        base = base.base_dist
-    if type(base) not in KINDS.values():
+    try:
+        d = discrete(q, "candidates")
+    except ValueError:  # none of the kinds that they know
         return _from_values()
-    d = discrete(q, "candidates")
     found = _from_values()
     if count_outcomes(d) <= _FEW:
         found["exact"] = montecarlo.exact

@@ -15,10 +15,18 @@ import torch
 from torch import Tensor
 
 from hardgrad.doctor.measure import Draws
+from hardgrad.doctor.power import (
+    OF_SINGLE,
+    ROUNDING,
+    Noise,
+    Rounding,
+    error_of_squared,
+    noise_of,
+    smallest_bias,
+    squared,
+)
 from hardgrad.doctor.truth import Reference
 
-# Single precision sums to about this much of a gradient's norm; what is below is no bias.
-_ROUNDING = 1e-5
 _SIGNIFICANT = 4.0  # standard errors at which one coordinate of the truth counts as nonzero
 
 
@@ -30,6 +38,7 @@ class Comparison:
         bias: norm of mean minus truth, over the norm of the truth.
         bias_norm: the numerator.
         bias_z: how far from no bias, in standard errors of a normal variate.
+        smallest_bias: relative, that would have been found nine times in ten.
         norm_ratio: norm of the expected gradient over that of the truth.
         cosine: between the expected gradient and the truth.
         cosine_error: its standard error.
@@ -44,6 +53,7 @@ class Comparison:
     bias: float | None
     bias_norm: float
     bias_z: float
+    smallest_bias: float | None
     norm_ratio: float | None
     cosine: float | None
     cosine_error: float | None
@@ -54,33 +64,36 @@ class Comparison:
     uphill_rows: float
 
 
-def compare(draws: Draws, truth: Reference, rows: int) -> Comparison:
+def compare(draws: Draws, truth: Reference, rows: int, rounding: Rounding = OF_SINGLE) -> Comparison:
     """Return how the expected gradient of a candidate relates to the truth.
 
     Args:
         draws: the candidate's.
         truth: the reference.
         rows: of the batch.
+        rounding: of the candidate.
     """
     mean, t = draws.groups.flatten(1), truth.groups.flatten(1)
     scale = max(truth.squared_norm, 0.0)
-    bias_squared, bias_z = _bias(mean - t, draws, truth)
+    noise = noise_of(draws, truth, rounding)
+    bias_squared, bias_z = _bias(mean - t, noise)
     resolved = is_resolved(truth)
     norm = math.sqrt(scale) if resolved else None
     bias_norm = math.sqrt(max(bias_squared, 0.0))
     cosine, cosine_error = _cosine(mean, t, truth.exact) if resolved else (None, None)
-    own = max(float(_squared(mean)), 0.0)
+    own = max(float(squared(mean)), 0.0)
     nonzero = _nonzero(truth)
     return Comparison(
         bias=bias_norm / norm if norm else None,
         bias_norm=bias_norm,
         bias_z=bias_z,
+        smallest_bias=smallest_bias(noise) / norm if norm else None,
         norm_ratio=math.sqrt(own) / norm if norm else None,
         cosine=cosine,
         cosine_error=cosine_error,
         progress=_progress(mean, t, own + draws.variance, scale) if resolved else None,
         sign_agreement=_share(draws.mean.flatten().sign() == t.mean(0).sign(), nonzero),
-        signal_to_noise=scale / draws.variance if draws.variance > _ROUNDING**2 * scale else None,
+        signal_to_noise=scale / draws.variance if draws.variance > ROUNDING**2 * scale else None,
         dead=_dead(draws, truth, scale) if resolved else None,
         uphill_rows=_uphill_rows(mean, t, rows),
     )
@@ -90,7 +103,7 @@ def is_resolved(truth: Reference) -> bool:
     """Whether the truth is told apart from zero: by 3 standard errors of its squared norm."""
     if truth.exact:
         return truth.squared_norm > 0
-    return truth.squared_norm > 3 * _error_of_squared(truth.groups.flatten(1))
+    return truth.squared_norm > 3 * error_of_squared(truth.groups.flatten(1))
 
 
 def angle(gradient: Tensor, truth: Reference) -> tuple[float | None, float | None]:
@@ -108,61 +121,17 @@ def angle(gradient: Tensor, truth: Reference) -> tuple[float | None, float | Non
     return _cosine(truth.groups.flatten(1), known, True)
 
 
-def _squared(groups: Tensor) -> Tensor:
-    """Squared norm of an expectation, from products of different groups: a group's noise does not meet itself."""
-    g = len(groups)
-    return (groups.sum(0).square().sum() - groups.square().sum()) / (g * (g - 1))
-
-
-def _trace_of_square(groups: Tensor) -> Tensor:
-    """Trace of the squared covariance of a group: how much products of different groups vary."""
-    centred = groups - groups.mean(0)
-    g = len(groups)
-    products = (centred @ centred.T)[~torch.eye(g, dtype=torch.bool, device=groups.device)]
-    # Taking the mean off makes each product smaller by 1 - 1 / g, and leaves all with a mean of -trace / g.
-    return products.var(correction=0) / (1 - 1 / g) ** 2
-
-
-def _error_of_squared(groups: Tensor) -> float:
-    """Standard error of ``_squared`` where the expectation is zero."""
-    g = len(groups)
-    return math.sqrt(2 * float(_trace_of_square(groups)) / (g * (g - 1)))
-
-
-def _bias(difference: Tensor, draws: Draws, truth: Reference) -> tuple[float, float]:
-    """Squared norm of the bias, and how significant it is.
-
-    With no bias the squared distance, over its expectation, is about a chi-square variate over its degrees of freedom,
-    whose number follows from two traces (Satterthwaite); its cube root is about normal (Wilson and Hilferty).
-    """
+def _bias(difference: Tensor, noise: Noise) -> tuple[float, float]:
+    """Squared norm of the bias, and how significant it is."""
     distance = float(difference.mean(0).square().sum())
-    noise = draws.variance / draws.count + float(truth.variance.sum())
-    rounding = _ROUNDING**2 * (float(draws.mean.square().sum()) + float(truth.gradient.square().sum()))
-    if distance <= rounding:
+    if distance <= noise.rounding:
         return 0.0, 0.0
-    unseen = _unseen(draws, truth)
-    expected = noise + rounding + float(unseen.sum())
-    trace = float(_trace_of_square(difference)) / len(difference) ** 2 + float(unseen.square().sum())
-    freedom = max(min(expected**2 / trace if trace else 1.0, difference.shape[1]), 1.0)
-    wide = 2 / (9 * freedom)
-    z = ((distance / expected) ** (1 / 3) - (1 - wide)) / math.sqrt(wide)
-    return distance - noise, z
-
-
-def _unseen(draws: Draws, truth: Reference) -> Tensor:
-    """Variance of the mean that rare events may add, each coordinate.
-
-    What happens k times in a run may well have happened three times more. For k above 0 that is 3 / k of the variance
-    seen. For none it is what a coordinate would have that is moved three times in the run, and right on average.
-    """
-    seen = draws.groups.var(0) / len(draws.groups)
-    never = truth.gradient.square() / 3
-    return torch.where(draws.moved > 0, seen * 3 / draws.moved.clamp(min=1), never).flatten()
+    return distance - noise.measured, noise.significance(distance)
 
 
 def _cosine(mean: Tensor, truth: Tensor, exact: bool) -> tuple[float | None, float | None]:
     """Cosine of two expectations and its jackknife standard error; None where the mean is lost in its noise."""
-    if float(_squared(mean)) <= 3 * _error_of_squared(mean):
+    if float(squared(mean)) <= 3 * error_of_squared(mean):
         return None, None
     whole = _cosine_of(mean, truth, exact)
     g = len(mean)
@@ -173,22 +142,22 @@ def _cosine(mean: Tensor, truth: Tensor, exact: bool) -> tuple[float | None, flo
 
 
 def _cosine_of(mean: Tensor, truth: Tensor, exact: bool) -> float:
-    of_truth = truth[0].square().sum() if exact else _squared(truth)
-    squared = float(_squared(mean) * of_truth)
-    return float(mean.mean(0) @ truth.mean(0)) / math.sqrt(squared) if squared > 0 else 0.0
+    of_truth = truth[0].square().sum() if exact else squared(truth)
+    squares = float(squared(mean) * of_truth)
+    return float(mean.mean(0) @ truth.mean(0)) / math.sqrt(squares) if squares > 0 else 0.0
 
 
 def _progress(mean: Tensor, truth: Tensor, squares: float, scale: float) -> float:
     products = (mean * truth).sum(1)
     if float(products.sum()) <= 0 or squares == 0:
         return 0.0
-    return min(max(float(_squared(products.unsqueeze(1))), 0.0) / (squares * scale), 1.0)
+    return min(max(float(squared(products.unsqueeze(1))), 0.0) / (squares * scale), 1.0)
 
 
 def _nonzero(truth: Reference) -> Tensor:
     """Which coordinates of the truth are told apart from zero."""
     t, error = truth.gradient.flatten(), truth.variance.flatten().sqrt()
-    return t.abs() > _ROUNDING * t.abs().max() + _SIGNIFICANT * error
+    return t.abs() > ROUNDING * t.abs().max() + _SIGNIFICANT * error
 
 
 def _share(found: Tensor, among: Tensor) -> float | None:
@@ -208,5 +177,5 @@ def _uphill_rows(mean: Tensor, truth: Tensor, rows: int) -> float:
     without_a, without_b = (g * a.mean(0) - a) / (g - 1), (g * b.mean(0) - b) / (g - 1)
     parts = (without_a * without_b).sum(-1)
     error = ((g - 1) / g * (parts - parts.mean(0)).square().sum(0)).sqrt()
-    floor = _ROUNDING * (a.mean(0).norm(dim=-1) * b.mean(0).norm(dim=-1))
+    floor = ROUNDING * (a.mean(0).norm(dim=-1) * b.mean(0).norm(dim=-1))
     return float((product < -(5 * error + floor)).double().mean())

@@ -36,24 +36,52 @@ class Cost:
     evaluations: float | None
 
 
-def costs(subjects: list[Subject], seed: int) -> dict[str, Cost]:
-    """Return the cost of each candidate; their turns alternate, so that all of them meet the same machine."""
+def costs(subjects: list[Subject], seed: int) -> dict[str, Cost | str]:
+    """Return the cost of each candidate; their turns alternate, so that all of them meet the same machine.
+
+    For one that raises, which it may do at its second call first, what it said.
+    """
     if not subjects:
         return {}
     device = subjects[0].smoothed.x.device
     with seeded(seed, device) as generator:
         noise = subjects[0].smoothed.noise(1, generator)
-        runs = {subject.name: _one_gradient(subject, noise) for subject in subjects}
-        seconds = _in_turns(runs, device)
+        runs = {subject.name: _Run(_one_gradient(subject, noise)) for subject in subjects}
+        seconds = _in_turns(dict(runs), device)
         return {
-            subject.name: Cost(
-                seconds[subject.name],
-                _bytes_kept(subject, noise),
-                _peak(runs[subject.name], device),
-                _evaluations(subject, noise),
-            )
+            subject.name: _cost(subject, seconds[subject.name], runs[subject.name], noise, device)
             for subject in subjects
         }
+
+
+class _Run:
+    """A call that is repeated until it raises, and remembers what."""
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self.call = call
+        self.error: str | None = None
+
+    def __call__(self) -> None:
+        if self.error is not None:
+            return
+        try:
+            self.call()
+        except Exception as error:  # of the user's code, hence of any kind
+            self.error = error_text(error)
+
+
+def error_text(error: Exception) -> str:
+    """Return what a row says of a candidate that raised."""
+    return f"{type(error).__name__}: {error}"
+
+
+def _cost(subject: Subject, seconds: float, run: _Run, noise: Tensor, device: torch.device) -> Cost | str:
+    if run.error is None:
+        try:
+            return Cost(seconds, _bytes_kept(subject, noise), _peak(run, device), _evaluations(subject, noise))
+        except Exception as error:  # as above
+            return error_text(error)
+    return run.error
 
 
 def seconds_of_function(smoothed: Smoothed, seed: int) -> float:

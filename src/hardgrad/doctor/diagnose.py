@@ -12,12 +12,15 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from hardgrad.bridge import name_of
-from hardgrad.doctor.advice import advise, warnings_of
+from hardgrad.doctor.advice import advise, warnings_of, warnings_of_mixing
+from hardgrad.doctor.arguments import check_callable, check_generator, check_place, check_whole, device_of, named
 from hardgrad.doctor.compare import compare, is_resolved
 from hardgrad.doctor.copies import Candidate, Shared, private_copy, required_arguments
-from hardgrad.doctor.cost import Cost, costs, seconds_of_function
+from hardgrad.doctor.cost import Cost, costs, error_text, seconds_of_function
 from hardgrad.doctor.diagnosis import Diagnosis, Row, Truth
 from hardgrad.doctor.measure import Draws, draw
+from hardgrad.doctor.mixing import APART, Mixing, for_truth, mixing_of
+from hardgrad.doctor.power import Rounding, draws_wanted
 from hardgrad.doctor.randomness import master_seed, seed_of, seeded
 from hardgrad.doctor.smoothed import Smoothed
 from hardgrad.doctor.smoothing import smooth
@@ -26,6 +29,8 @@ from hardgrad.doctor.truth import GROUPS, Reference, find_truth
 from hardgrad.montecarlo.objective import Objective
 
 _NUMBERS = 2**27  # that pass through the function for the truth, unless told otherwise: seconds of a sort on one core
+_DRAWS = 1000  # of each candidate, unless told otherwise
+_APIECE = 20_000  # evaluations for a truth that has to be asked for one sample at a time
 _SHOWN = 1024  # coordinates of gradients that a diagnosis keeps for a picture
 
 
@@ -42,7 +47,7 @@ def diagnose(
     objective: Objective | None = None,
     noise: Literal["auto", "gaussian", "logistic", "gumbel"] = "auto",
     sigma: float | None = None,
-    draws: int = 1000,
+    draws: int | None = None,
     truth: Literal["auto", "enumeration", "finite difference", "long run"] = "auto",
     budget: int | None = None,
     warm_up: int = 0,
@@ -58,7 +63,13 @@ def diagnose(
     and logistic for a threshold at 0, so that Monte Carlo estimators of discrete distributions stand beside layers. For
     an objective f of a distribution q it is :math:`\mathbb{E}_{b \sim q}[f(b)]`, as a function of q's logits.
 
-    Candidates run on copies; modules, ``.grad`` fields and torch's random state are left as they were.
+    Candidates run on copies; modules, ``.grad`` fields and torch's random state are left as they were. Each is judged
+    on the very batch it is given: many copies of the batch go through it at once only where trials show that no copy
+    feels the others; one that shares among rows (a mean as baseline, a normalisation) runs on one batch at a time. So
+    does the function for the truth, if it mixes its samples or rows.
+
+    A bias is called one at four standard errors, which chance makes in less than 1 of 1000 rows. "No bias" is said only
+    with the smallest that would have been found: ``Row.smallest_bias``.
 
     Args:
         estimators: candidates by name, or one. A callable that requires one argument is a layer ``x -> y``, such as a
@@ -72,11 +83,12 @@ def diagnose(
         noise: "auto" recognises an argmax and a threshold at 0, and is Gaussian otherwise.
         sigma: what the noise is multiplied by, above 0; by default such that the noise has half the standard deviation
             of the inputs.
-        draws: gradients to take of each candidate, at least 20.
+        draws: gradients to take of each candidate, at least 20; by default 1000, and up to 32000 of those that are
+            cheap and whose bias would not show otherwise, so that one of 10 % does.
         truth: "auto" takes enumeration up to 4096 outcomes, else the less noisy of a finite difference of the smoothed
             function with common random numbers and a long run of the score function.
         budget: the most evaluations of the function, for each row, to spend on the truth; by default 200000, less where
-            the inputs have more than 640 numbers.
+            the inputs have more than 640 numbers, and at most 20000 where it takes one sample at a time.
         warm_up: steps for which candidates that learn are trained first, on their penalties, by Adam at 0.003.
         generator: its next number seeds everything; torch's global state by default, which is not moved on.
 
@@ -95,27 +107,20 @@ def diagnose(
         >>> hg.Diagnosis.from_json(found.to_json()) == found
         True
     """
-    named = _named(estimators)
-    _check_numbers(draws, budget, warm_up)
-    master = master_seed(generator)
-    own = _own(function)
-    shared = Shared(own, function)
-    smoothed = _smoothed(own, inputs, objective, noise, sigma, master)
-    reference = find_truth(smoothed, truth, budget or _budget(smoothed), master)
-    found = {
-        name: _examined(name, candidate, smoothed, shared, reference.gradient, draws, warm_up, master)
-        for name, candidate in named.items()
-    }
-    cost = costs([one.subject for one in found.values() if isinstance(one, _Examined)], seed_of(master, "cost"))
-    rows = tuple(
-        _row(one, cost[name], reference) if isinstance(one, _Examined) else Row(name, _kind(named[name]), error=one)
-        for name, one in found.items()
-    )
-    seen, once = _truth(reference), seconds_of_function(smoothed, seed_of(master, "cost"))
+    with torch.inference_mode(False):
+        candidates = _checked(estimators, function, inputs, objective, draws, budget, warm_up, generator)
+        master = master_seed(generator)
+        own = _own(function)
+        smoothed = _smoothed(own, inputs, objective, noise, sigma, master)
+        mixing = mixing_of(smoothed, seed_of(master, "mixing"))
+        reference = find_truth(for_truth(smoothed, mixing), truth, budget or _budget(smoothed, mixing), master)
+        exam = _Exam(smoothed, Shared(own, function), reference, draws, warm_up, master)
+        rows = _rows(candidates, exam)
+        seen, once = _truth(reference), seconds_of_function(smoothed, seed_of(master, "cost"))
     return Diagnosis(
         rows=rows,
         truth=seen,
-        warnings=warnings_of(rows, seen, warm_up),
+        warnings=warnings_of_mixing(*mixing) + warnings_of(rows, seen, warm_up),
         advice=advise(rows, seen, once),
         about=smoothed.about,
         function=name_of(function),
@@ -123,10 +128,52 @@ def diagnose(
         sigma=smoothed.sigma if isinstance(smoothed.sigma, float) else None,
         shape=tuple(smoothed.x.shape),
         device=str(smoothed.x.device),
-        draws=-(-draws // GROUPS) * GROUPS,
+        draws=-(-(draws or _DRAWS) // GROUPS) * GROUPS,
         warm_up=warm_up,
         function_seconds=once,
     )
+
+
+class _Exam(NamedTuple):
+    """What is the same for all candidates."""
+
+    smoothed: Smoothed
+    shared: Shared
+    truth: Reference
+    draws: int | None
+    warm_up: int
+    master: int
+
+
+def _checked(
+    estimators: Mapping[str, Candidate] | Candidate,
+    function: Candidate,
+    inputs: Tensor | Distribution,
+    objective: Objective | None,
+    draws: int | None,
+    budget: int | None,
+    warm_up: int,
+    generator: torch.Generator | None,
+) -> Mapping[str, Candidate]:
+    check_place("diagnose", inputs)
+    candidates = named(estimators)
+    check_callable("diagnose", "function", function)
+    if objective is not None:
+        check_callable("diagnose", "objective", objective)
+    if draws is not None:
+        check_whole("diagnose", "draws", draws, GROUPS, "standard errors need as many; None takes 1000 or more")
+    if budget is not None:
+        check_whole("diagnose", "budget", budget, 1, "it counts evaluations; None takes 200000")
+    check_whole("diagnose", "warm_up", warm_up, 0, "it counts steps; 0 trains nothing")
+    check_generator("diagnose", generator)
+    return candidates
+
+
+def _rows(candidates: Mapping[str, Candidate], exam: _Exam) -> tuple[Row, ...]:
+    found = {name: _examined(name, candidate, exam) for name, candidate in candidates.items()}
+    subjects = [one.subject for one in found.values() if isinstance(one, _Examined)]
+    cost = costs(subjects, seed_of(exam.master, "cost"))
+    return tuple(_row(name, candidates[name], one, cost.get(name, ""), exam.truth) for name, one in found.items())
 
 
 def _own(function: Candidate) -> Candidate:
@@ -139,28 +186,9 @@ def _own(function: Candidate) -> Candidate:
         ) from error
 
 
-def _budget(smoothed: Smoothed) -> int:
-    return max(min(200_000, _NUMBERS // smoothed.x.numel()), 1000)
-
-
-def _named(estimators: Mapping[str, Candidate] | Candidate) -> Mapping[str, Candidate]:
-    if callable(estimators):
-        return {name_of(estimators): estimators}
-    if not isinstance(estimators, Mapping) or not estimators or not all(map(callable, estimators.values())):
-        raise ValueError(
-            "diagnose: estimators must be a callable, or a mapping of at least one name to a callable, got "
-            f"{estimators!r:.200}; hardgrad.doctor.candidates(function, inputs) returns some"
-        )
-    return estimators
-
-
-def _check_numbers(draws: int, budget: int | None, warm_up: int) -> None:
-    if draws < GROUPS:
-        raise ValueError(f"diagnose: draws must be at least {GROUPS}, for standard errors, got {draws}")
-    if budget is not None and budget < 1:
-        raise ValueError(f"diagnose: budget must be at least 1 evaluation, got {budget}; the default is 200000")
-    if warm_up < 0:
-        raise ValueError(f"diagnose: warm_up must be at least 0 steps, got {warm_up}")
+def _budget(smoothed: Smoothed, mixing: Mixing = APART) -> int:
+    most = _APIECE if mixing.samples else 200_000
+    return max(min(most, _NUMBERS // smoothed.x.numel()), 1000)
 
 
 def _smoothed(
@@ -172,36 +200,41 @@ def _smoothed(
     master: int,
 ) -> Smoothed:
     generator = torch.Generator().manual_seed(seed_of(master, "probe"))
-    device = inputs.device if isinstance(inputs, Tensor) else torch.device("cpu")
-    with seeded(seed_of(master, "smoothing"), device):
+    with seeded(seed_of(master, "smoothing"), device_of(inputs)):
         return smooth(function, inputs, objective, noise, sigma, generator)
 
 
-def _examined(
-    name: str,
-    candidate: Candidate,
-    smoothed: Smoothed,
-    shared: Shared,
-    reference: Tensor,
-    draws: int,
-    warm_up: int,
-    master: int,
-) -> _Examined | str:
+def _examined(name: str, candidate: Candidate, exam: _Exam) -> _Examined | str:
     """A candidate and what it gave, or why it gave nothing."""
     try:
-        subject = Subject(name, candidate, smoothed, shared)
-        if warm_up:
-            subject.warm_up(warm_up, seed_of(master, f"warm-up of {name}"))
-        return _Examined(subject, draw(subject, draws, reference, seed_of(master, f"draws of {name}")))
+        subject = Subject(name, candidate, exam.smoothed, exam.shared)
+        trial = seed_of(exam.master, f"trials of {name}")
+        subject.try_copies(trial)
+        if exam.warm_up:
+            subject.warm_up(exam.warm_up, seed_of(exam.master, f"warm-up of {name}"))
+            subject.try_copies(trial)  # once more: what it has learnt may be to look at the other rows
+        return _Examined(subject, _drawn(subject, exam))
     except Exception as error:  # of the user's code, hence of any kind; the others are still to be examined
-        return f"{type(error).__name__}: {error}"
+        return error_text(error)
 
 
-def _row(one: _Examined, cost: Cost, reference: Reference) -> Row:
+def _drawn(subject: Subject, exam: _Exam) -> Draws:
+    """As many gradients as were asked for, or as it takes to see a bias."""
+    seed = seed_of(exam.master, f"draws of {subject.name}")
+    found = draw(subject, exam.draws or _DRAWS, exam.truth.gradient, seed)
+    if exam.draws is not None:
+        return found
+    more = draws_wanted(found, exam.truth, subject.at_once, Rounding.of(exam.smoothed))
+    return found.and_more(draw(subject, more, exam.truth.gradient, seed_of(seed, "more"))) if more else found
+
+
+def _row(name: str, candidate: Candidate, one: _Examined | str, cost: Cost | str, truth: Reference) -> Row:
+    if isinstance(one, str) or isinstance(cost, str):
+        return Row(name, _kind(candidate), error=one if isinstance(one, str) else str(cost))
     subject, drawn = one
-    found = compare(drawn, reference, subject.smoothed.rows)
+    found = compare(drawn, truth, subject.smoothed.rows, Rounding.of(subject.smoothed))
     return Row(
-        name=subject.name,
+        name=name,
         kind="layer" if subject.is_layer else "estimator",
         variance=drawn.variance,
         cosine_of_one=drawn.cosine_of_one,

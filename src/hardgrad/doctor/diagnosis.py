@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 _VERSION = 1
+SIGNIFICANT = 4.0  # standard errors from which a bias counts as found; chance alone makes it once in 1000 at the most
+SEEN = 0.1  # of the truth's norm: "without bias" is said only where so small a bias would have been found
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Row:
         bias: :math:`\lVert g - t \rVert / \lVert t \rVert`.
         bias_norm: :math:`\lVert g - t \rVert`.
         bias_z: how significant the bias is: that of a normal variate so many standard errors from 0.
+        smallest_bias: the smallest bias, relative as ``bias`` is, that would have been found nine times in ten,
+            whatever its direction; None where nothing is said relative to the truth, and in records of before.
         norm_ratio: :math:`\lVert g \rVert / \lVert t \rVert`.
         variance: of one gradient, summed over coordinates.
         signal_to_noise: :math:`\lVert t \rVert^2` over the variance; None for a variance of 0.
@@ -70,6 +74,7 @@ class Row:
     learns: bool = False
     mean: tuple[float, ...] = ()
     error: str | None = None
+    smallest_bias: float | None = None
 
     @property
     def uphill(self) -> bool:
@@ -82,9 +87,21 @@ class Row:
         return self.zeros == 1
 
     @property
+    def biased(self) -> bool:
+        """Whether a bias was found: one of four standard errors. Where there is none, chance makes one in 1000 rows."""
+        return self.bias_z is not None and self.bias_z >= SIGNIFICANT
+
+    @property
     def unbiased(self) -> bool:
-        """Whether no bias was found: none of four standard errors."""
-        return self.bias_z is not None and self.bias_z < 4 and not self.flat
+        """Whether no bias was found, and one of a tenth of the truth would have been nine times in ten.
+
+        Neither ``biased`` nor ``unbiased`` means that these draws cannot say: ``smallest_bias`` is what they could see.
+        """
+        if self.bias_z is None or self.biased or self.flat:
+            return False
+        if self.smallest_bias is None:  # nobody had asked, in records of before; or there is nothing to be relative to
+            return self.bias is not None
+        return self.smallest_bias <= SEEN
 
 
 @dataclass(frozen=True)
@@ -123,7 +140,7 @@ class Diagnosis:
         sigma: what the noise was multiplied by; None for a given distribution.
         shape: of the inputs.
         device: where it ran.
-        draws: gradients taken of each candidate.
+        draws: gradients taken of each candidate; ``Row.draws`` may be more, where the number was left open.
         warm_up: steps that candidates which learn were trained for.
         function_seconds: one evaluation of the function on the batch, without gradient.
     """
@@ -148,6 +165,10 @@ class Diagnosis:
             if row.name == name:
                 return row
         raise KeyError(f"no candidate {name!r}; there are {', '.join(row.name for row in self.rows)}")
+
+    def _drawn(self) -> str:
+        most = max((row.draws for row in self.rows), default=0)
+        return f"{self.draws} to {most}" if most > self.draws else str(self.draws)
 
     def to_json(self) -> str:
         """Return everything, as text that ``from_json`` reads."""
@@ -174,14 +195,15 @@ class Diagnosis:
         truth = f"truth: {self.truth.kind}, norm {self.truth.norm:.3g} +- {self.truth.standard_error:.2g}"
         head = [
             f"{self.function} at {self.shape}: {self.about}",
-            f"{truth}, {self.truth.evaluations} evaluations a row; {self.draws} gradients of each candidate",
+            f"{truth}, {self.truth.evaluations} evaluations a row; {self._drawn()} gradients of each candidate",
         ]
         words = [_LEGEND, *(f"warning: {warning}" for warning in self.warnings), f"advice: {self.advice}"]
         return "\n".join([*map(_wrapped, head), "", *_table(self.rows), "", *map(_wrapped, words)])
 
 
 _LEGEND = (
-    "bias: relative to the truth, and how significant. cosine: of the expected gradient, and of one. progress: what a "
+    "bias: relative to the truth, and how significant; smallest: the bias that would have been found nine times in "
+    "ten, at four standard errors. cosine: of the expected gradient, and of one. progress: what a "
     "step along one gradient gains, of what the true one would. signs, zeros: shares of coordinates. s/n: squared norm "
     "of the truth over the variance. us, kB: time and memory of one gradient of the batch. f: evaluations a row."
 )
@@ -195,6 +217,7 @@ COLUMNS = (
     "candidate",
     "bias",
     "in s.e.",
+    "smallest",
     "variance",
     "cosine",
     "of one",
@@ -232,6 +255,7 @@ def _cells(row: Row) -> list[str]:
         row.name,
         _number(row.bias, ".3f"),
         _number(row.bias_z, ".1f"),
+        _number(row.smallest_bias, ".2g"),
         _number(row.variance, ".3g"),
         "no gradient" if row.flat else cosine,
         _number(row.cosine_of_one, ".3f"),

@@ -8,11 +8,8 @@ import torch
 from torch import Tensor
 
 from hardgrad.doctor.randomness import seeded
-from hardgrad.doctor.smoothed import LARGEST
 from hardgrad.doctor.subject import Subject
 from hardgrad.doctor.truth import GROUPS
-
-_WIDTH = 128  # numbers that a network may keep for each row, however small the row
 
 
 @dataclass(frozen=True)
@@ -39,6 +36,21 @@ class Draws:
     def mean(self) -> Tensor:
         return self.groups.mean(0)
 
+    def and_more(self, other: Draws) -> Draws:
+        """Return these and others of the same candidate as one."""
+        n = self.count + other.count
+        a, b = self.count / n, other.count / n
+        groups = a * self.groups + b * other.groups
+        squares = sum((d.count - 1) * d.variance + d.count * float(d.mean.square().sum()) for d in (self, other))
+        return Draws(
+            n,
+            groups,
+            self.moved + other.moved,
+            max(squares - n * float(groups.mean(0).square().sum()), 0.0) / (n - 1),
+            a * self.cosine_of_one + b * other.cosine_of_one,
+            self.learns or other.learns,
+        )
+
     @property
     def zeros(self) -> float:
         """Share of exact zeros among all coordinates of all gradients."""
@@ -58,52 +70,44 @@ def draw(subject: Subject, count: int, reference: Tensor, seed: int) -> Draws:
     Raises:
         ValueError: if a gradient holds NaN or infinity; and whatever the candidate raises.
     """
-    each = -(-count // GROUPS)
-    sums, aligned, squares, learns = [], 0.0, 0.0, False
-    unit = reference.flatten() / reference.norm().clamp(min=torch.finfo(torch.float64).tiny)
-    x = subject.smoothed.x
-    moved = torch.zeros(x.numel(), dtype=torch.float64, device=x.device)
-    with seeded(seed, x.device) as generator:
-        at_once = min(_copies_at_once(subject, generator), each)
-        for _ in range(GROUPS):
-            total = torch.zeros(x.numel(), dtype=torch.float64, device=x.device)
-            for first in range(0, each, at_once):
-                # A copy for each chunk: a running average, say, stands where the caller left it.
-                noise = subject.smoothed.noise(min(at_once, each - first), generator)
-                gradient, bag = subject.gradients(subject.fresh(), noise)
-                g = gradient.flatten(1).double()
-                _check_finite(g, subject.name)
-                norm = g.norm(dim=1)
-                aligned += float((g @ unit / torch.where(norm > 0, norm, 1)).sum())
-                squares += float(norm.square().sum())
-                moved += (g != 0).sum(0)
-                learns = learns or len(bag) > 0
-                total += g.sum(0)
-            sums.append(total / each)
-    n, groups = each * GROUPS, torch.stack(sums)
-    variance = max(squares - n * float(groups.mean(0).square().sum()), 0.0) / (n - 1)
-    return Draws(n, groups.view(GROUPS, *x.shape), moved.view(x.shape), variance, aligned / n, learns)
+    n = -(-count // GROUPS) * GROUPS
+    tally = _Tally(subject.smoothed.x, reference, n)
+    with seeded(seed, subject.smoothed.x.device) as generator:
+        while tally.count < n:
+            # A copy for each chunk: a running average, say, stands where the caller left it.
+            noise = subject.smoothed.noise(min(subject.at_once, n - tally.count), generator)
+            gradient, bag = subject.gradients(subject.fresh(), noise)
+            _check_finite(gradient.flatten(1), subject.name)
+            tally.take(gradient.flatten(1).double(), len(bag) > 0)
+    return tally.draws()
 
 
-def _copies_at_once(subject: Subject, generator: torch.Generator) -> int:
-    """How many copies of the batch go through the candidate as one larger batch; 1 where that is not the same.
+class _Tally:
+    """Sums over gradients, as they come."""
 
-    Raises:
-        Exception: whatever the candidate raises at the batch itself.
-    """
-    noise = subject.smoothed.noise(2, generator)
-    before, rows = subject.rows_evaluated(), subject.smoothed.rows
-    alone = subject.gradients(subject.fresh(), noise[:1])[0]
-    _check_finite(alone.flatten(1), subject.name)
-    evaluations = max((subject.rows_evaluated() - before) // rows, 1)
-    try:
-        together = subject.gradients(subject.fresh(), noise)[0]
-    except Exception:  # the user's own code may be written for this batch alone, and raise anything
-        return 1
-    # A layer that normalises over the batch gives other gradients there. An estimator draws its own noise: no telling.
-    if subject.is_layer and not torch.allclose(together[:1], alone, rtol=1e-3, atol=1e-6 * float(alone.abs().max())):
-        return 1
-    return max(LARGEST // max(rows * _WIDTH, subject.smoothed.x.numel() * evaluations), 1)
+    def __init__(self, x: Tensor, reference: Tensor, n: int) -> None:
+        self.shape, self.each = x.shape, n // GROUPS
+        self.unit = reference.flatten() / reference.norm().clamp(min=torch.finfo(torch.float64).tiny)
+        self.sums = torch.zeros(GROUPS, x.numel(), dtype=torch.float64, device=x.device)
+        self.moved = torch.zeros_like(self.sums[0])
+        self.count, self.aligned, self.squares, self.learns = 0, 0.0, 0.0, False
+
+    def take(self, g: Tensor, learns: bool) -> None:
+        """Add gradients ``(k, coordinates)``; each group is of those that follow each other."""
+        group = torch.arange(self.count, self.count + len(g), device=g.device) // self.each
+        self.sums.index_add_(0, group, g)
+        norm = g.norm(dim=1)
+        self.aligned += float((g @ self.unit / torch.where(norm > 0, norm, 1)).sum())
+        self.squares += float(norm.square().sum())
+        self.moved += (g != 0).sum(0)
+        self.learns = self.learns or learns
+        self.count += len(g)
+
+    def draws(self) -> Draws:
+        n, groups = self.count, self.sums / self.each
+        variance = max(self.squares - n * float(groups.mean(0).square().sum()), 0.0) / (n - 1)
+        shape = self.shape
+        return Draws(n, groups.view(GROUPS, *shape), self.moved.view(shape), variance, self.aligned / n, self.learns)
 
 
 def _check_finite(gradients: Tensor, name: str) -> None:

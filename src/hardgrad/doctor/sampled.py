@@ -96,7 +96,7 @@ def _leaning(smoothed: Smoothed, lean: Tensor, centre: Tensor) -> Objective:
 
 def _lean(smoothed: Smoothed, slope: Tensor) -> Tensor | None:
     """The linear function of a sample whose expectation has about the slope: the slope over d mean / d x."""
-    if not smoothed.distribution(smoothed.x).event_shape and smoothed.x.ndim > len(smoothed.batch_shape):
+    if smoothed.event_shape != smoothed.x.shape[len(smoothed.batch_shape) :]:
         return None  # a Categorical, whose samples are outcome numbers
     if smoothed.noise_kind == "gaussian":
         return slope

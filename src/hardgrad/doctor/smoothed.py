@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from hardgrad._torch_state import in_transform
 from hardgrad.doctor.recognise import Hard
-from hardgrad.montecarlo.noise import gumbel_of, uniform
+from hardgrad.montecarlo.noise import gumbel_of
 from hardgrad.montecarlo.objective import Objective
 
 LARGEST = 2**22  # numbers handled at once: 16 MiB in single precision, times what a function makes of them
@@ -51,6 +52,10 @@ class Smoothed:
         objective: ``(n, B, *out) -> (n, B)``; None for a given distribution.
         dtype: of samples as ``f`` sees them; that of x may be wider.
         about: what was smoothed, and how, in words.
+        bare: whether ``f`` takes a single sample ``(*batch, *event)`` as it is, which is how estimators hand it over.
+        given: precision of the distribution as it was given, in which candidates meet it.
+        scale: largest magnitude of ``f`` at the inputs and around them.
+        rounding: relative, of one operation at the precision that candidates compute in.
         count: of rows that ``values`` was asked for.
     """
 
@@ -66,6 +71,10 @@ class Smoothed:
     objective: Objective | None
     dtype: torch.dtype
     about: str
+    bare: bool = False
+    given: torch.dtype = torch.float32
+    scale: float = 1.0
+    rounding: float = torch.finfo(torch.float32).eps
     count: Count = field(default_factory=Count)
 
     @property
@@ -78,7 +87,12 @@ class Smoothed:
         return self.x.shape[len(self.batch_shape) :].numel()
 
     def copies(self, n: int) -> Tensor:
-        """Return x n times over as one larger batch: ``(n B, *)``, or ``(n, *)`` where x has no batch dimension."""
+        """Return x n times over as one larger batch: ``(n B, *)``, or ``(n, *)`` where x has no batch dimension.
+
+        One copy has the very shape of x, so that a candidate meets the batch as its user hands it over.
+        """
+        if n == 1:
+            return self.x.clone()
         copies = self.x.expand(n, *self.x.shape).clone()
         return copies.flatten(0, 1) if self.batch_shape else copies
 
@@ -86,19 +100,24 @@ class Smoothed:
         """Return sigma times the noise, shape ``(copies, *x.shape)``."""
         return self.sigma * _variates(self.noise_kind, (copies, *self.x.shape), self.x, generator)
 
-    def values(self, b: Tensor) -> Tensor:
+    def values(self, b: Tensor, *, check: bool = True) -> Tensor:
         """Return f at samples ``(*lead, copies of the first batch dimension, *batch, *event)``, one number a row.
 
-        Whatever an estimator asks at once, the user's function sees one leading dimension before the batch.
+        Whatever an estimator asks at once, the user's function sees one leading dimension before the batch; a single
+        sample has none where the function takes it so. It may write into what it is given: that is a copy.
 
         Raises:
-            ValueError: if f's shape is wrong.
+            ValueError: if f's shape is wrong, or a value is NaN or infinite.
         """
         shape = b.shape[: b.ndim - len(self.event_shape)]
         given = b.reshape(-1, *self.batch_shape, *self.event_shape)
-        given = given.to(self.dtype) if given.is_floating_point() else given
+        given = given.to(self.dtype, copy=True) if given.is_floating_point() else given.clone()
         self.count.rows += given.shape[0] * self.rows
-        return _checked(self.f(given), given, len(self.event_shape), "function").reshape(shape)
+        given = given[0] if self.bare and len(given) == 1 else given
+        value = _checked(self.f(given), given, len(self.event_shape), "function")
+        if check:
+            _check_finite(value)
+        return value.reshape(shape)
 
     def outputs(self, y: Tensor) -> Tensor:
         """Return the objective at a layer's outputs ``(n B, *out)``, shape ``(n, B)``."""
@@ -111,7 +130,9 @@ def _variates(noise: str, shape: tuple[int, ...], like: Tensor, generator: torch
     wide = like.to(torch.promote_types(like.dtype, torch.float32))  # half precision knows few uniforms
     if noise == "gaussian":
         return torch.randn(shape, generator=generator, dtype=wide.dtype, device=wide.device).to(like.dtype)
-    u = uniform(shape, wide, generator).clamp(min=torch.finfo(wide.dtype).eps / 4)
+    u = torch.rand(shape, generator=generator, dtype=wide.dtype, device=wide.device).clamp(
+        min=torch.finfo(wide.dtype).eps / 4
+    )
     return (gumbel_of(u) if noise == "gumbel" else u.log() - (-u).log1p()).to(like.dtype)
 
 
@@ -125,3 +146,13 @@ def _checked(value: object, given: Tensor, event_ndim: int, name: str) -> Tensor
             f"{tuple(value.shape)}; let it broadcast over a leading dimension, or wrap it in hardgrad.montecarlo.each"
         )
     return value if value.is_floating_point() else value.to(torch.float32)
+
+
+def _check_finite(value: Tensor) -> None:
+    if in_transform() or bool(value.isfinite().all()):
+        return
+    bad = int((~value.isfinite()).sum())
+    raise ValueError(
+        f"diagnose: function must return finite numbers, got NaN or infinity for {bad} of {value.numel()} samples; let "
+        "it return a large finite number there, or keep it to inputs of its domain"
+    )

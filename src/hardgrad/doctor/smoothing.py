@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, Distribution, Independent, Normal, OneHotCategorical
 
+from hardgrad.doctor.arguments import check_batch, check_noise, check_sigma
+from hardgrad.doctor.domain import check_domain, check_outputs, check_rows_apart
 from hardgrad.doctor.recognise import Hard, Kind, recognise, spread
-from hardgrad.doctor.smoothed import NOISES, Smoothed
-from hardgrad.montecarlo.discrete import KINDS, discrete, one_hot_of
+from hardgrad.doctor.smoothed import Smoothed
+from hardgrad.montecarlo.discrete import KINDS, Discrete, discrete, one_hot_of
 from hardgrad.montecarlo.objective import Objective
 
 # Half the spread of the inputs: wide enough that most rows feel a neighbouring output, narrow enough that rows stay
@@ -37,9 +41,10 @@ def smooth(
                 "diagnose: objective, noise and sigma are for a hard function of a tensor; with a distribution as "
                 "inputs, function is the objective itself and the distribution is the noise"
             )
-        return _of_distribution(inputs, function)
+        return check_domain(_as_handed_over(_of_distribution(inputs, function)), generator)
     _check_tensor(inputs, noise, sigma)
-    return _of_function(function, inputs.detach(), objective, noise, sigma, generator)
+    found = _of_function(function, inputs.detach().clone(), objective, noise, sigma, generator)
+    return check_domain(found, generator)
 
 
 def _of_function(
@@ -50,7 +55,7 @@ def _of_function(
     if noise not in ("auto", kind.noise):
         wanted = "a threshold at 0" if noise == "logistic" else "the one-hot vector of the largest entry"
         raise ValueError(f"diagnose: noise={noise!r} needs {wanted}, which function is not; use 'gaussian' or 'auto'")
-    _check_rows_apart(hard, x)
+    check_rows_apart(hard, x)
     width = spread(x) * _HALF_SPREAD[kind.noise] if sigma is None else float(sigma)
     given = "given objective" if objective else "half the squared distance to the outputs of the next row"
     objective = objective or _distance_to_next_row(hard, x, generator)
@@ -61,7 +66,8 @@ def _of_function(
     def f(b: Tensor) -> Tensor:
         return objective(seen(b))
 
-    return Smoothed(x, x.shape[:1], event, kind.noise, width, distribution, sample, f, hard, objective, x.dtype, about)
+    found = Smoothed(x, x.shape[:1], event, kind.noise, width, distribution, sample, f, hard, objective, x.dtype, about)
+    return replace(found, given=x.dtype, rounding=_rounding(x))
 
 
 def _form(
@@ -88,45 +94,85 @@ def _form(
 
 
 def _of_distribution(q: Distribution, f: Objective) -> Smoothed:
-    base: Distribution = q
+    base: Any = q
     while isinstance(base, Independent):
         base = base.base_dist
     event = len(q.event_shape) - len(base.event_shape)
     about = f"E[function(b)], b ~ {type(base).__name__} of event shape {tuple(q.event_shape)}"
-    if isinstance(base, Normal):
-        scale = base.scale.detach()
-        x = base.loc.detach()
+    parameter = _parameter_of(base)
+    given, rounding = parameter.dtype, _rounding(parameter)
+    if _is_normal(base):
+        scale = base.scale.detach().clone()
+        x = base.loc.detach().clone()
         return Smoothed(
             x, q.batch_shape, q.event_shape, "gaussian", scale,
             lambda m: Independent(Normal(m, _like(scale, x, m), validate_args=False), event),
             lambda z: z, f, None, None, x.dtype, about + ", gradient with respect to its mean",
+            given=given, rounding=rounding,
         )  # fmt: skip
-    kind, d = _kind_of(base), discrete(q, "diagnose")
+    d = _discrete(q, base)
+    kind: Any = KINDS[d.kind]
     noise = "logistic" if d.binary else "gumbel"
 
     def sample(z: Tensor) -> Tensor:
         return d.shown((z > 0).to(z.dtype) if d.binary else one_hot_of(z))
 
     return Smoothed(
-        d.logits.detach(), q.batch_shape, q.event_shape, noise, 1.0,
+        d.logits.detach().clone(), q.batch_shape, q.event_shape, noise, 1.0,
         lambda logits: Independent(kind(logits=logits, validate_args=False), event),
         sample, f, None, None, d.dtype, about + ", gradient with respect to its logits",
+        given=given, rounding=rounding,
     )  # fmt: skip
 
 
 def _like(scale: Tensor, x: Tensor, copies: Tensor) -> Tensor:
     """The scale of x for copies of it, in whatever dimensions they are stacked."""
-    return scale.expand(copies.numel() // x.numel(), *x.shape).reshape(copies.shape)
+    # A copy: a candidate may write into the distribution that it is handed.
+    return scale.expand(copies.numel() // x.numel(), *x.shape).reshape(copies.shape).clone()
 
 
-def _kind_of(base: Distribution) -> Callable[..., Distribution]:
-    kind = next((kind for kind in KINDS.values() if type(base) is kind), None)
-    if kind is None:
+def _discrete(q: Distribution, base: Distribution) -> Discrete:
+    try:
+        return discrete(q, "diagnose")
+    except ValueError as error:
         raise ValueError(
             "diagnose: inputs must be a tensor, or a torch.distributions Bernoulli, Categorical, OneHotCategorical or "
             f"Normal (Independent allowed), got {type(base).__name__}; hand over a tensor and the hard function"
-        )
-    return kind
+        ) from error
+
+
+def _is_normal(base: Any) -> bool:
+    """Whether this is a Normal, or a subclass that samples and is distributed as it is."""
+    if not isinstance(base, Normal):
+        return False
+    return all(getattr(type(base), name) is getattr(Normal, name) for name in ("sample", "rsample", "log_prob", "mean"))
+
+
+def _parameter_of(base: Any) -> Tensor:
+    """What a distribution was made with; a OneHotCategorical keeps it in a Categorical inside."""
+    held = vars(getattr(base, "_categorical", base)).values()
+    return next((value for value in held if isinstance(value, Tensor)), torch.zeros(()))
+
+
+def _rounding(x: Tensor) -> float:
+    """Relative, of one operation: of the inputs' precision, single at the finest, or that of autocast."""
+    dtypes = [torch.float32, x.dtype] if x.is_floating_point() else [torch.float32]
+    if torch.is_autocast_enabled(x.device.type):
+        dtypes.append(torch.get_autocast_dtype(x.device.type))
+    return max(torch.finfo(dtype).eps for dtype in dtypes)
+
+
+def _as_handed_over(smoothed: Smoothed) -> Smoothed:
+    """With a single sample of the batch handed to the function as estimators do, if it takes it so."""
+    one = smoothed.sample(smoothed.x)
+    given = one.to(smoothed.dtype) if one.is_floating_point() else one
+    wanted = given.shape[: given.ndim - len(smoothed.event_shape)]
+    try:
+        with torch.no_grad():
+            value = smoothed.f(given.clone())
+    except Exception:  # of the user's own: it wants its leading dimension
+        return smoothed
+    return replace(smoothed, bare=isinstance(value, Tensor) and value.shape == wanted)
 
 
 def _distance_to_next_row(hard: Hard, x: Tensor, generator: torch.Generator) -> Objective:
@@ -148,45 +194,13 @@ def _batched(function: Hard, x: Tensor) -> Hard:
 
     def hard(z: Tensor) -> Tensor:
         y = function(z)
-        if not isinstance(y, Tensor):
-            raise ValueError(
-                f"diagnose: function must return a tensor, got {type(y).__name__}; end it with torch.as_tensor"
-            )
-        if y.ndim == 0 or y.shape[0] != z.shape[0]:
-            raise ValueError(
-                f"diagnose: function must keep the batch (first) dimension, got input {tuple(z.shape)} and output "
-                f"{tuple(y.shape)}; apply it per row"
-            )
+        check_outputs(y, z)
         return y if y.is_floating_point() else y.to(x.dtype)
 
     return hard
 
 
 def _check_tensor(x: Tensor, noise: str, sigma: float | None) -> None:
-    if not isinstance(x, Tensor):
-        raise ValueError(f"diagnose: inputs must be a tensor or a torch distribution, got {type(x).__name__}")
-    if x.ndim < 1 or x.numel() == 0 or not x.is_floating_point():
-        raise ValueError(
-            f"diagnose: inputs must be a floating batch of shape (B, ...) with at least one row, got shape "
-            f"{tuple(x.shape)} and {x.dtype}; add a batch dimension, or cast it"
-        )
-    if not bool(x.isfinite().all()):
-        raise ValueError("diagnose: inputs must be finite, got NaN or infinity; mask them before")
-    if noise not in ("auto", *NOISES):
-        raise ValueError(f"diagnose: noise must be 'auto', 'gaussian', 'logistic' or 'gumbel', got {noise!r}")
-    if sigma is not None and not 0 < sigma < float("inf"):
-        raise ValueError(f"diagnose: sigma must be above 0 and finite, got {sigma}; None takes half the inputs' spread")
-
-
-def _check_rows_apart(hard: Hard, x: Tensor) -> None:
-    """Copies of a batch are stacked, and every row's gradient is taken from its own number: rows must not mix."""
-    with torch.no_grad():
-        together, again = hard(x.clone()), hard(x.clone())
-        if not torch.equal(together.nan_to_num(), again.nan_to_num()):
-            return  # a sampler: its rows cannot be told apart this way
-        alone = hard(x[:1].clone())
-    if not torch.allclose(together[:1].nan_to_num(), alone.nan_to_num(), rtol=1e-4, atol=1e-5):
-        raise ValueError(
-            "diagnose: function must treat each row of the batch by itself, got another output for the first row "
-            "alone than within the batch; put it in eval(), or hand over the batch as one row with an outer dimension"
-        )
+    check_batch("diagnose", x)
+    check_noise("diagnose", noise)
+    check_sigma("diagnose", sigma)

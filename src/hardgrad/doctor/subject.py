@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hardgrad.doctor.apart import Beside, copies_at_once
 from hardgrad.doctor.copies import Candidate, Shared, private_copy, required_arguments
-from hardgrad.doctor.randomness import seeded
+from hardgrad.doctor.randomness import seed_of, seeded
 from hardgrad.doctor.smoothed import Smoothed
 from hardgrad.penalty import Penalties, penalties
 
@@ -40,6 +41,7 @@ class Subject:
         self.smoothed = smoothed
         self._candidate = candidate
         self._shared = shared
+        self.at_once = 1
         if self.is_layer and smoothed.hard is None:
             raise ValueError(
                 f"diagnose: {name} takes one argument, so it is a layer, which needs a tensor as inputs and a hard "
@@ -48,33 +50,45 @@ class Subject:
 
     def fresh(self) -> Candidate:
         """Return a copy to run, as the candidate stood before any draw."""
-        return private_copy(self._candidate, self._shared.memo(), train=True)
+        return private_copy(self._candidate, self._shared.memo(), train=True, state=True)
 
     def rows_evaluated(self) -> int:
         """Return for how many rows the function was called up to now, by this candidate or any other of its kind."""
         return self._shared.rows if self.is_layer else self.smoothed.count.rows
 
-    def gradients(self, run: Candidate, noise: Tensor) -> tuple[Tensor, Penalties]:
+    def try_copies(self, seed: int) -> None:
+        """Find out how many copies of the batch may be stacked, ``at_once``: 1 if the candidate shares among rows.
+
+        Raises:
+            Exception: whatever the candidate raises at the batch itself.
+        """
+        with seeded(seed, self.smoothed.x.device) as generator:
+            self.at_once = copies_at_once(self, seed_of(seed, "script") % 2**40, generator)
+
+    def gradients(self, run: Candidate, noise: Tensor, beside: Beside | None = None) -> tuple[Tensor, Penalties]:
         """Return independent gradients of the batch, and the penalties that came with them.
 
         Args:
             run: a copy.
             noise: what a layer's input is moved by, shape ``(n, *x.shape)``; only its n matters to an estimator.
+            beside: what is done to all copies but one, to see whether that one feels it.
 
         Returns:
             Shape ``(n, *x.shape)``, zeros where nothing leads back to x; and the bag.
         """
         n = noise.shape[0]
         with torch.enable_grad(), penalties() as bag:
-            x = self.smoothed.copies(n).requires_grad_()
-            loss = self._loss(run, x, noise.reshape(x.shape)).sum()
+            x = self.smoothed.copies(n)
+            x = (x if beside is None else x + beside.move.reshape(x.shape)).requires_grad_()
+            numbers = self._loss(run, x, noise.reshape(x.shape), beside)
+            loss = (numbers if beside is None else beside.weigh(numbers)).sum()
             found = torch.autograd.grad(loss, x, allow_unused=True)[0] if loss.requires_grad else None
         gradient = torch.zeros_like(x) if found is None else found
         return gradient.view(n, *self.smoothed.x.shape), bag
 
     def warm_up(self, steps: int, seed: int) -> None:
         """Let a copy learn from its penalties for some steps, and be the candidate from then on."""
-        run, copies = self.fresh(), -(-_ROWS_A_STEP // self.smoothed.rows)
+        run, copies = self.fresh(), min(-(-_ROWS_A_STEP // self.smoothed.rows), self.at_once)
         optimizer: torch.optim.Optimizer | None = None
         with seeded(seed, self.smoothed.x.device) as generator:
             for _ in range(steps):
@@ -89,11 +103,13 @@ class Subject:
                 _step(optimizer, penalty)
         self._candidate = run
 
-    def _loss(self, run: Candidate, x: Tensor, noise: Tensor) -> Tensor:
+    def _loss(self, run: Candidate, x: Tensor, noise: Tensor, beside: Beside | None = None) -> Tensor:
         """One number for each row of x, copies of the batch."""
         if not self.is_layer:
-            value = run(self.smoothed.distribution(x), self.smoothed.values)
-            wanted = x.shape[: max(len(self.smoothed.batch_shape), 1)]
+            values, batch_dims = self.smoothed.values, len(self.smoothed.batch_shape)
+            f = values if beside is None else beside.stir(values, batch_dims)
+            value = run(self.smoothed.distribution(x.to(self.smoothed.given)), f)
+            wanted = x.shape[: x.ndim - self.smoothed.x.ndim + batch_dims]
             if not isinstance(value, Tensor) or value.shape != wanted:
                 got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
                 raise ValueError(

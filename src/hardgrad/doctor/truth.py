@@ -81,7 +81,9 @@ def find_truth(smoothed: Smoothed, wanted: str, budget: int, master: int) -> Ref
         ValueError: if the way asked for is not open.
     """
     if wanted not in KINDS_OF_TRUTH:
-        raise ValueError(f"diagnose: truth must be one of {', '.join(map(repr, KINDS_OF_TRUTH))}, got {wanted!r}")
+        raise ValueError(
+            f"diagnose: truth must be one of {', '.join(map(repr, KINDS_OF_TRUTH))}, got {wanted!r}; 'auto' fits any"
+        )
     states = _states(smoothed)
     if wanted == "enumeration" and not states:
         raise ValueError(
@@ -118,7 +120,7 @@ def _enumerated(smoothed: Smoothed, states: int) -> Reference:
     # The probabilities in double precision: those of single sum to 1 but for a ten-millionth, which times a large f
     # would be a gradient.
     with torch.enable_grad():
-        x = smoothed.x.double().requires_grad_()
+        x = smoothed.x.to(torch.float64, copy=True).requires_grad_()
         value = exact(smoothed.distribution(x), f, max_states=max(states, 1))
         (gradient,) = torch.autograd.grad(value.sum(), x)
     if float(gradient.norm()) < _NOTHING * largest:

@@ -14,8 +14,10 @@ from torch.utils.hooks import RemovableHandle
 
 from hardgrad._torch_state import compiling, in_backward, in_transform
 from hardgrad.bridge import Bridge
+from hardgrad.doctor.arguments import check_generator, check_noise, check_sigma, check_whole
 from hardgrad.doctor.compare import angle, is_resolved
 from hardgrad.doctor.copies import private_copy
+from hardgrad.doctor.mixing import for_truth, mixing_of
 from hardgrad.doctor.randomness import master_seed, seed_of, seeded
 from hardgrad.doctor.smoothing import smooth
 from hardgrad.doctor.truth import Reference, find_truth
@@ -62,7 +64,8 @@ class Watch:
 
     What training computes is bit for bit what it would be: the input passes through a view, random state is given back,
     and the hard function is called as a copy. A call that has no gradient to lend, in ``eval()`` say, is not counted.
-    Compiled code is not seen. Use it as a context, or call ``remove``.
+    Compiled code is not seen. Use it as a context, or call ``remove``. A copy of the model, by ``deepcopy``, pickle or
+    ``torch.save``, is not watched, and a copy of the watch keeps the records and looks no more.
 
     Args:
         bridge: the layer, inside its model.
@@ -74,7 +77,7 @@ class Watch:
         generator: its next number seeds all looks; torch's global state by default, which is not moved on.
 
     Raises:
-        ValueError: if ``bridge`` is no ``Bridge`` or ``every`` is below 1.
+        ValueError: if ``bridge`` is no ``Bridge``, or another argument is out of range.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -104,14 +107,17 @@ class Watch:
             raise ValueError(
                 f"Watch: bridge must be a hardgrad.Bridge, got {type(bridge).__name__}; give the layer, not its model"
             )
-        if every < 1:
-            raise ValueError(f"Watch: every must be at least 1, got {every}")
+        check_whole("Watch", "every", every, 1, "it counts training calls; 100 is usual")
+        check_whole("Watch", "budget", budget, 1, "it counts evaluations; 20000 is usual")
+        check_sigma("Watch", sigma)
+        check_noise("Watch", noise)
+        check_generator("Watch", generator)
         self.every, self.sigma, self.noise, self.budget = every, sigma, noise, budget
         self.records: list[Sighting] = []
         self._calls = 0
         self._open: _Call | None = None
         self._seed = master_seed(generator)
-        self._bridge = bridge
+        self._bridge: Bridge | None = bridge
         self._handles = self._attach(bridge)
 
     def remove(self) -> None:
@@ -136,22 +142,20 @@ class Watch:
         head = f"{'call':>8}  {'cosine':>16}  {'error':>8}  {'length':>8}  {'imitation':>9}  truth"
         return "\n".join([head, *map(_line, self.records)])
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy keeps: settings and records, but not the bridge that is looked at."""
+        return {**self.__dict__, "_bridge": None, "_handles": [], "_open": None, "records": list(self.records)}
+
     def _attach(self, bridge: Bridge) -> list[RemovableHandle]:
-        # Plain functions, not methods: a copy of the model refers to this same watch, which then knows it is not meant.
-        def before(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
-            return self._before(args) if module is bridge else None
-
-        def after(module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
-            if module is bridge and self._open is not None:
-                output.register_hook(self._open.receive)
-                self._open = None
-
+        before, after = _Hook(self, "_before"), _Hook(self, "_after")
         return [bridge.register_forward_pre_hook(before), bridge.register_forward_hook(after)]
 
-    def _before(self, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    def _before(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         self._open = None
+        if module is not self._bridge or not args:
+            return None
         x = args[0]
-        if not (_is_plain(x) and self._bridge.training):
+        if not (_is_plain(x) and module.training):
             return None
         self._calls += 1
         if self._calls % self.every:
@@ -161,6 +165,11 @@ class Watch:
         entry.register_hook(call.lend)
         return (entry, *args[1:])
 
+    def _after(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+        if module is self._bridge and self._open is not None:
+            output.register_hook(self._open.receive)
+            self._open = None
+
     def _look(self, call: int, x: Tensor, cotangent: Tensor, lent: Tensor) -> Sighting:
         if x.ndim == 1:  # one sample
             x, cotangent, lent = x.unsqueeze(0), cotangent.unsqueeze(0), lent.unsqueeze(0)
@@ -169,11 +178,13 @@ class Watch:
         def objective(y: Tensor) -> Tensor:
             return (y * cotangent).flatten(2).sum(-1) if y.ndim > 2 else y * cotangent
 
+        assert self._bridge is not None
         hard = private_copy(self._bridge.hard)
         with seeded(seed, x.device):
             generator = torch.Generator().manual_seed(seed)
             smoothed = smooth(hard, x, objective, self.noise, self.sigma, generator)
-        truth = find_truth(smoothed, "auto", self.budget, seed)
+        mixing = mixing_of(smoothed, seed_of(seed, "mixing"))
+        truth = find_truth(for_truth(smoothed, mixing), "auto", self.budget, seed)
         return replace(
             _compared(call, lent.double(), truth),
             truth=truth.kind,
@@ -183,8 +194,22 @@ class Watch:
         )
 
     def _imitation(self) -> float | None:
+        assert self._bridge is not None
         error = self._bridge.fidelity().relative_error
         return error if math.isfinite(error) else None
+
+
+class _Hook:
+    """What a bridge calls; a copy of the bridge, however it was made, calls nothing."""
+
+    def __init__(self, watch: Watch | None, method: str) -> None:
+        self.watch, self.method = watch, method
+
+    def __call__(self, *given: Any) -> Any:
+        return None if self.watch is None else getattr(self.watch, self.method)(*given)
+
+    def __reduce__(self) -> tuple[type[_Hook], tuple[None, str]]:
+        return _Hook, (None, self.method)
 
 
 class _Call:
