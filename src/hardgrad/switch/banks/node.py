@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Iterator, Sequence
+from itertools import chain, compress
+from operator import or_
 from typing import Any
 
 import torch
@@ -30,21 +31,22 @@ class Node(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, layout: Layout, layers: Sequence[Layer], *parameters: Tensor) -> Tensor:
         ctx.layout, ctx.layers = layout, layers
+        to_rows, _, _, *trains = ctx.needs_input_grad
+        asked = _by_layer(trains, layers)
+        below = [to_rows] * len(layout.order)  # the branches whose gradient goes on to the layer before
         kept: list[Tensor | None] = []
         copies: list[Tensor | None] = []
         watched: list[Tensor] = []
-        asked = _asked(ctx.needs_input_grad, layers)
-        below = [ctx.needs_input_grad[0]] * len(layout.order)  # the ranges whose gradient goes on to the layer before
         x = layout.enter(rows)
         for layer in layers:
             if isinstance(layer, Products):
-                weights, biases = next(asked)
                 copy = layer.copied()
                 y = layer.forward(x, copy)
+                weights, biases = next(asked)
                 kept.append(x if any(weights) else None)
                 copies.append(copy if any(below) else None)
-                watched += layer.weights if all(below) else [w for w, on in zip(layer.weights, below) if on]
-                below = list(map(any, zip(below, weights, *([biases] if biases else []), strict=True)))
+                watched += compress(layer.weights, below)
+                below = list(map(or_, map(or_, below, weights), biases or weights))
             else:
                 y = layer.forward(x)
                 kept.append(layer.keep(x, y) if any(below) else None)
@@ -59,35 +61,35 @@ class Node(torch.autograd.Function):
         layout: Layout = ctx.layout
         layers: Sequence[Layer] = ctx.layers
         saved = ctx.saved_tensors
-        copies = list(saved[len(layers) :][: sum(isinstance(layer, Products) for layer in layers)])
-        asked = list(_asked(ctx.needs_input_grad, layers))
+        kept, copies = list(saved[: len(layers)]), saved[len(layers) :]
+        to_rows, _, _, *wanted = ctx.needs_input_grad
+        asked = list(_by_layer(wanted, layers))
         lowest = next((i for i, flags in enumerate(asked) if any(map(any, flags))), len(asked))
-        to_rows = ctx.needs_input_grad[0]
-        found: list[list[Any]] = [[None] * (len(weights) + len(biases)) for weights, biases in asked]
+        found: list[Sequence[Tensor | None]] = []
         grad = layout.enter(grad)
-        for layer, kept in zip(reversed(layers), reversed(saved[: len(layers)]), strict=True):
+        for layer in reversed(layers):
+            x = kept.pop()
             if isinstance(layer, Elementwise):
-                grad = layer.to_input(grad, kept)
+                grad = layer.to_input(grad, x)
                 continue
             weights, biases = asked.pop()
-            if any(weights):
-                found[len(asked)][: len(weights)] = layer.to_weights(grad, kept)
-            if any(biases):
-                found[len(asked)][len(weights) :] = layer.to_biases(grad)
-            if len(asked) == lowest and not to_rows:
+            found.append(layer.to_biases(grad) if any(biases) else [None] * len(biases))
+            found.append(layer.to_weights(grad, x) if any(weights) else [None] * len(weights))
+            if len(asked) <= lowest and not to_rows:
                 break
             grad = layer.to_input(grad, copies[len(asked)])
-        return layout.leave(grad) if to_rows else None, None, None, *chain.from_iterable(found)
+        not_reached = [None for weights, biases in asked for _ in chain(weights, biases)]
+        to_parameters = chain(not_reached, chain.from_iterable(reversed(found)))
+        return layout.leave(grad) if to_rows else None, None, None, *to_parameters
 
 
-def _asked(needs: Sequence[bool], layers: Sequence[Layer]) -> Any:
-    """Yield for each linear layer whose weights and whose biases need a gradient."""
-    at = 3
+def _by_layer(flags: Sequence[bool], layers: Sequence[Layer]) -> Iterator[tuple[Sequence[bool], Sequence[bool]]]:
+    """Yield the flags of each linear layer's weights, and those of its biases."""
+    at = 0
     for layer in layers:
         if isinstance(layer, Products):
-            middle = at + len(layer.weights)
-            stop = middle + len(layer.biases)
-            yield needs[at:middle], needs[middle:stop]
+            middle, stop = at + len(layer.weights), at + len(layer.weights) + len(layer.biases)
+            yield flags[at:middle], flags[middle:stop]
             at = stop
 
 

@@ -11,8 +11,10 @@ from torch._C._nn import linear
 
 from hardgrad.switch.banks.layouts import Layout
 
-# On a processor a weight of more numbers than this takes longer to copy than a product of its own takes to start.
+# On a processor a weight of more numbers than this takes longer to copy than a product of its own takes to start, but
+# where all copies together are so few numbers that they stay in a core's cache.
 COPIED = 6_000
+IN_CACHE = 150_000
 
 
 class Products:
@@ -95,5 +97,6 @@ class Together(Products):
 
 def products(layout: Layout, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Products:
     """Return the faster of the two ways."""
-    alone = weights[0].device.type == "cpu" and weights[0].numel() > COPIED
+    numbers = weights[0].numel()
+    alone = weights[0].device.type == "cpu" and numbers > COPIED and numbers * len(weights) > IN_CACHE
     return (Products if alone else Together)(layout, weights, biases)
