@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import hardgrad as hg
 from hardgrad.switch.banks import layouts
-from hardgrad.switch.banks.bank import ELEMENTWISE
+from hardgrad.switch.banks.elementwise import ELEMENTWISE
 
 
 def pair(branch: nn.Module, ranges: int) -> tuple[hg.Switch, hg.Switch]:
