@@ -27,6 +27,7 @@ class Call:
         slow: how many times rarer than others it is drawn.
         named: the words that errors may call it by, besides its name.
         positional: arguments that have no name to pass them by, ``*ranges`` of Grid.
+        may_be_nan: whether NaN is a documented answer to right arguments.
         aliases: other names that an argument goes by in errors, those of what it holds.
     """
 
@@ -36,6 +37,7 @@ class Call:
     slow: int = 1
     named: tuple[str, ...] = ()
     positional: tuple[str, ...] = ()
+    may_be_nan: bool = False
     aliases: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
@@ -73,6 +75,12 @@ def _ranges() -> hg.Ranges:
 
 def _switch() -> hg.Switch:
     return hg.Switch(_ranges(), nn.Linear(3, 2))
+
+
+def _stepped() -> hg.Switch:
+    switch = _switch()
+    switch(_randn(ROWS, 3)(), _keys()()).sum().backward()
+    return switch
 
 
 def _learnt() -> hg.Switch:
@@ -118,6 +126,9 @@ _DRAWS = {"samples": _same(2), "generator": _seeded}
 _SEARCH = {"key": _rand(60), "inputs": _randn(60, 1), "targets": _randn(60), "max_ranges": _same(2)}
 _TRAINED = {"switch": _learnt, "x": _randn(ROWS, 3), "key": _keys(), "target": _randn(ROWS, 2)}
 
+# A target is held against x's rows, and so is a loss of them.
+_ROWS = {"key": ("key", "target"), "x": ("x", "target", "loss"), "target": ("target", "loss")}
+
 CALLS = [
     Call(_H.sign, _X | {"margin": _same(0.2)}),
     Call(_H.step, _X | {"threshold": _same(0.2)}),
@@ -125,15 +136,15 @@ CALLS = [
     Call(_H.round, _X),
     Call(_H.quantize, _X | {"levels": _same(4), "low": _same(-1.0), "high": _same(1.0)}),
     Call(_H.one_hot_argmax, _X | _DIM),
-    Call(_H.top_k, _X | {"k": _same(2)} | _DIM),
+    Call(_H.top_k, _X | {"k": _same(2)} | _DIM, aliases={"x": ("x", "size")}),
     Call(_H.sort, _X | _DIM),
     Call(_H.rank, _X | _DIM),
     Call(_H.permutation, _X),
     Call(_H.sort_rows_cols, _X),
-    Call(_H.kmeans, _X | {"k": _same(2), "iterations": _same(3)}),
+    Call(_H.kmeans, _X | {"k": _same(2), "iterations": _same(3)}, aliases={"x": ("x", "points")}),
     Call(_H.nearest_code, _X | {"codebook": _randn(5, 3)}),
     Call(_H.bernoulli, {"p": _rand(ROWS, 3), "generator": _seeded}),
-    Call(_H.categorical, {"p": _rand(ROWS, 3), "generator": _seeded}),
+    Call(_H.categorical, {"p": _rand(ROWS, 3), "generator": _seeded}, may_be_nan=True),
     Call(hg.graft, {"value": _randn(ROWS, 3), "path": _randn(ROWS, 3)}),
     Call(
         hg.Bridge,
@@ -286,8 +297,9 @@ CALLS = [
             "branches": _same(2),
             "weights": _same(torch.tensor([1.0, 2.0])),
         },
+        aliases={"branches": ("branches", "branch")},
     ),
-    Call(hg.clip_grad_norm_per_branch_, {"switch": _switch, "max_norm": _same(1.0), "norm_type": _same(2.0)}),
+    Call(hg.clip_grad_norm_per_branch_, {"switch": _stepped, "max_norm": _same(1.0), "norm_type": _same(2.0)}),
     Call(
         hg.search_ranges,
         _SEARCH
@@ -312,11 +324,11 @@ CALLS = [
         hg.switch.proxy_loss,
         {k: v for k, v in _SEARCH.items() if k != "max_ranges"} | {"points": _same([0.5]), "ridge": _same(1e-6)},
     ),
-    Call(hg.switch.refine, _TRAINED | {"loss": _same(_row_loss), "window": _same(0.5)}, named=("Switch",)),
-    Call(hg.switch.relocate, _TRAINED | {"optimizer": _same(None), "worth": _same(2.0)}, named=("Switch",)),
-    Call(hg.switch.threshold_loss, _TRAINED | {"loss": _same(_row_loss)}, named=("Switch",)),
-    Call(hg.switch.agreement, {"switch": _learnt, "x": _randn(ROWS, 3), "key": _keys()}, named=("Switch",)),
-    Call(hg.switch.inspect, {"switch": _switch, "x": _randn(ROWS, 3), "key": _keys()}, named=("Switch",)),
+    Call(hg.switch.refine, _TRAINED | {"loss": _same(_row_loss), "window": _same(0.5)}, named=("Switch", "Ranges"), aliases=_ROWS),
+    Call(hg.switch.relocate, _TRAINED | {"optimizer": _same(None), "worth": _same(2.0)}, named=("Switch", "Ranges"), aliases=_ROWS),
+    Call(hg.switch.threshold_loss, _TRAINED | {"loss": _same(_row_loss)}, named=("Switch", "Ranges"), aliases=_ROWS),
+    Call(hg.switch.agreement, {"switch": _learnt, "x": _randn(ROWS, 3), "key": _keys()}, named=("Switch", "Ranges")),
+    Call(hg.switch.inspect, {"switch": _switch, "x": _randn(ROWS, 3), "key": _keys()}, named=("Switch", "Ranges")),
     Call(hg.switch.History, {"switch": _switch}),
     Call(
         hg.switch.Gradient,
@@ -328,7 +340,7 @@ CALLS = [
             "estimators": lambda: {"disarm": hg.disarm},
             "function": _same(_cost),
             "inputs": _q,
-            "draws": _same(8),
+            "draws": _same(20),
             "generator": _seeded,
         },
         slow=20,

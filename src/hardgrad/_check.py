@@ -75,6 +75,12 @@ def one_of(owner: str, name: str, value: object, allowed: Sequence[str]) -> None
         raise ValueError(f"{owner}: {name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
 
 
+def flag(owner: str, name: str, value: object) -> None:
+    """Raise unless ``value`` is True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{owner}: {name} must be True or False, got {_kind(value)}")
+
+
 def function(owner: str, name: str, value: object, signature: str = "Tensor -> Tensor") -> None:
     """Raise unless ``value`` can be called."""
     if not callable(value):

@@ -100,6 +100,7 @@ def controlled(
         Shape ``(*batch,)``.
     """
     _check.whole(estimator, "samples", samples, least=1)
+    _check.flag(estimator, "tied", tied)
     if not wants_gradient(d):
         return evaluate(f, d.shown(d.draw(samples, generator)), len(d.event_shape), estimator).mean(0)
     scores = draw_scores(d, samples, tied, generator)

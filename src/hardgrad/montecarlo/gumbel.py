@@ -71,6 +71,7 @@ def gumbel(
     and Teh 2017 (arXiv 1611.00712), where the relaxed sample is called Concrete and its 0/1 form binary Concrete.
     """
     _check.whole("gumbel", "samples", samples, least=1)
+    _check.flag("gumbel", "hard", hard)
     d = discrete(q, "gumbel", ("Bernoulli", "OneHotCategorical"))
     tau = temperature_of(temperature, d.logits, "gumbel")
     u = d.noise(samples, generator)

@@ -41,8 +41,7 @@ class RebarControl(nn.Module):
 
     def __init__(self, temperature: float = 0.5, scale: float = 1.0) -> None:
         super().__init__()
-        check_temperature("RebarControl", "temperature", temperature, "0.5 is usual")
-        _check.number("RebarControl", "scale", scale)
+        check_control("RebarControl", temperature, scale)
         self.log_temperature = nn.Parameter(torch.tensor(math.log(temperature)))
         self.scale = nn.Parameter(torch.tensor(float(scale)))
 
@@ -50,6 +49,12 @@ class RebarControl(nn.Module):
     def temperature(self) -> Tensor:
         """The temperature now, a tensor of shape ()."""
         return self.log_temperature.exp()
+
+
+def check_control(owner: str, temperature: float, scale: float) -> None:
+    """Raise unless a control can start from this temperature and scale."""
+    check_temperature(owner, "temperature", temperature, "0.5 is usual")
+    _check.number(owner, "scale", scale)
 
 
 def rebar(

@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 from hardgrad.montecarlo.control_variate import Control, controlled, learns
 from hardgrad.montecarlo.discrete import discrete
 from hardgrad.montecarlo.objective import Objective
-from hardgrad.montecarlo.rebar import RebarControl
+from hardgrad.montecarlo.rebar import RebarControl, check_control
 
 
 class RelaxControl(nn.Module):
@@ -37,6 +37,7 @@ class RelaxControl(nn.Module):
     def __init__(self, network: nn.Module, temperature: float = 0.5, scale: float = 1.0) -> None:
         super().__init__()
         _check_network(network, "RelaxControl: network")
+        check_control("RelaxControl", temperature, scale)
         self.network = network
         self.rebar = RebarControl(temperature, scale)
 
