@@ -49,8 +49,8 @@ def hides_requires_grad() -> bool:
 
 
 def exporting() -> bool:
-    """Whether torch writes a program down for use elsewhere: ``torch.export``, ONNX or ``torch.jit.trace``."""
-    return torch.compiler.is_exporting() or (in_graph() and not compiling()) or bool(torch.onnx.is_in_onnx_export())
+    """Whether torch writes a program down for use elsewhere: ``torch.export``, ``torch.jit.trace`` or ONNX by them."""
+    return torch.compiler.is_exporting() or torch._C._get_tracing_state() is not None
 
 
 def differentiates() -> bool:
@@ -76,3 +76,13 @@ def runs_while_tracing(function: Function) -> Function:
     """
     vars(function)["_dynamo_marked_constant"] = True
     return function
+
+
+def in_forward_mode() -> bool:
+    """Whether forward-mode differentiation is on, by ``torch.func.jvp`` or ``forward_ad.dual_level``."""
+    return torch.autograd.forward_ad._current_level >= 0
+
+
+def may_need_gradient(x: torch.Tensor) -> bool:
+    """Whether a derivative with respect to this tensor may be asked for, backward or forward."""
+    return x.requires_grad or hides_requires_grad() or in_forward_mode()
