@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.func import functional_call, grad, vmap
 
 import hardgrad as hg
@@ -169,13 +170,23 @@ def test_a_derivative_in_evaluation_says_so(backend: str | None) -> None:
     assert found[0]["2.weight"].count_nonzero() > 0
 
 
-def test_forward_mode_in_evaluation_says_so() -> None:
-    model = model_of("soft twin").eval()
+def _dual(model: nn.Module) -> tuple[Tensor, Tensor | None]:
+    with forward_ad.dual_level():
+        y = forward_ad.unpack_dual(model(forward_ad.make_dual(X, W)))
+        return y.primal, y.tangent
+
+
+@pytest.mark.parametrize("forward", [_dual, lambda model: torch.func.jvp(model, (X,), (W,))])
+def test_forward_mode_in_evaluation_says_so(forward: Callable[[nn.Module], tuple[Tensor, Tensor]]) -> None:
+    model = LAYERS["soft twin"]().eval()
     found: list[tuple[Tensor, Tensor]] = []
-    (sentence,) = heard(lambda: found.append(torch.func.jvp(model, (X,), (W,))))
+    (sentence,) = heard(lambda: found.append(forward(model)))
     assert "eval()" in sentence
     assert torch.equal(found[0][0], model(X))
-    assert found[0][1].count_nonzero() == 0
+    assert found[0][1] is None or found[0][1].count_nonzero() == 0
+    for lends in (model.train(), LAYERS["soft twin"](differentiable_in_eval=True).eval()):
+        with pytest.raises(NotImplementedError, match="jvp"):
+            forward(lends)
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -28,7 +28,7 @@ def in_graph() -> bool:
 
 def exporting() -> bool:
     """Whether this becomes a graph for another program, which may lack the less common of torch's operators."""
-    return torch.compiler.is_exporting() or torch._C._get_tracing_state() is not None or torch.onnx.is_in_onnx_export()
+    return torch.compiler.is_exporting() or torch._C._get_tracing_state() is not None
 
 
 def readable(x: Tensor) -> bool:
@@ -215,3 +215,8 @@ def outside_graphs(function: Callable[P, R]) -> Callable[P, R]:
 def in_forward_mode() -> bool:
     """Whether forward mode differentiation runs (``torch.autograd.forward_ad``), which needs plain operations."""
     return torch.autograd.forward_ad._current_level >= 0
+
+
+def may_need_gradient(x: torch.Tensor) -> bool:
+    """Whether a derivative with respect to this tensor may be asked for, backward or forward."""
+    return x.requires_grad or hides_requires_grad() or in_forward_mode()

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from hardgrad._torch_state import in_compiled_transform
+from hardgrad._torch_state import in_transform
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,11 @@ class Fidelity:
 class _SquaredNorm(torch.autograd.Function):
     """Sum of squares. A layer's output fits no cache, and torch's own ways write it out once or twice more."""
 
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
         norm: Tensor = torch.linalg.vector_norm(x)
         return norm.square()
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -48,6 +43,6 @@ class _SquaredNorm(torch.autograd.Function):
 
 def squared_norm(x: Tensor) -> Tensor:
     """Return the sum of squares of a tensor of any shape, shape ()."""
-    if in_compiled_transform():  # torch would differentiate the norm, which has no derivative at 0
+    if in_transform():  # compiled, torch would differentiate the norm, which has no derivative at 0
         return x.square().sum()
     return cast(Tensor, cast(Any, _SquaredNorm).apply(x))

@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import exporting, hides_requires_grad
+from hardgrad._torch_state import exporting, may_need_gradient
 from hardgrad.no_gradient import no_gradient
 from hardgrad.user_code import TensorFunction, name_of, value_of
 
@@ -89,7 +89,7 @@ class LendingLayer(HardLayer):
     def _lends(self, x: Tensor) -> bool:
         if self.training or not self.differentiable_in_eval:
             return self.training and torch.is_grad_enabled()
-        return torch.is_grad_enabled() and (x.requires_grad or hides_requires_grad())
+        return torch.is_grad_enabled() and may_need_gradient(x)
 
     def _why_no_gradient(self) -> str:
         return (

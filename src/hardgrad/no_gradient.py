@@ -10,32 +10,50 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import compiling, constant_in_graph, differentiates, hides_requires_grad, in_transform
+from hardgrad._torch_state import (
+    compiling,
+    constant_in_graph,
+    differentiates,
+    in_forward_mode,
+    in_transform,
+    may_need_gradient,
+)
 
 _told: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 _told_compiled: set[str] = set()
 
 
 class _Silent(torch.autograd.Function):
-    """The value as it is; a backward, or a forward derivative, gets zeros and the layer's sentence."""
+    """The value as it is; a backward gets zeros and the layer's sentence."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, x: Tensor, layer: nn.Module, sentence: Callable[[], str]) -> Tensor:
+        ctx.layer, ctx.sentence = layer, sentence
+        ctx.shape, ctx.dtype, ctx.device = x.shape, x.dtype, x.device
+        ctx.mark_dirty(value)  # so that autograd takes the value itself for the output, not a view of it
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        _tell(ctx.layer, ctx.sentence)
+        return None, torch.zeros(ctx.shape, dtype=ctx.dtype, device=ctx.device), None, None
+
+
+class _SilentUnderTransforms(torch.autograd.Function):
+    """The same for ``torch.func`` and forward mode, which ask for more, and for a copy."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(value: Tensor, x: Tensor, layer: nn.Module, sentence: Callable[[], str], copy: bool) -> Tensor:
-        return value.clone() if copy else value
+    def forward(value: Tensor, x: Tensor, layer: nn.Module, sentence: Callable[[], str]) -> Tensor:
+        return value.clone()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        value, x, ctx.layer, ctx.sentence, copy = inputs
+        _, x, ctx.layer, ctx.sentence = inputs
         ctx.shape, ctx.dtype, ctx.device = x.shape, x.dtype, x.device
-        if not copy:
-            ctx.mark_dirty(value)  # so that autograd takes the value itself for the output, not a view of it
 
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        _tell(ctx.layer, ctx.sentence)
-        return None, torch.zeros(ctx.shape, dtype=ctx.dtype, device=ctx.device), None, None, None
+    backward = _Silent.backward
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -96,9 +114,10 @@ def no_gradient(value: Tensor, x: Tensor, layer: nn.Module, sentence: Callable[[
             _tell_of_a_derivative(sentence())
             return value
         return cast(Tensor, cast(Any, _SilentCompiled).apply(value, x, sentence()))
-    if not (x.requires_grad or hides_requires_grad()):
+    if not may_need_gradient(x):
         return value
-    return cast(Tensor, cast(Any, _Silent).apply(value, x, layer, sentence, in_transform()))
+    function: Any = _SilentUnderTransforms if in_transform() or in_forward_mode() else _Silent
+    return cast(Tensor, function.apply(value, x, layer, sentence))
 
 
 def _tell(layer: nn.Module, sentence: Callable[[], str]) -> None:

@@ -62,8 +62,14 @@ def value_of(function: TensorFunction, x: Tensor) -> Any:
     """
     if exporting():  # what is written down is the program alone, with no word of gradients
         return function(private(function, x))
+    if not torch.is_grad_enabled():
+        return _guarded(function, x.detach())
     with torch.no_grad():
-        if writes_nowhere(function):
-            return function(x.detach())
-        value: Any = function(x.detach().clone())
-        return value.clone() if isinstance(value, Tensor) else value
+        return _guarded(function, x.detach())
+
+
+def _guarded(function: TensorFunction, x: Tensor) -> Any:
+    if writes_nowhere(function):
+        return function(x)
+    value: Any = function(x.clone())
+    return value.clone() if isinstance(value, Tensor) else value

@@ -61,7 +61,4 @@ def _plain(rows: Tensor) -> bool:
 
 def _alike(rows: Tensor, parameters: list[Tensor]) -> bool:
     """Whether copies of these can lie side by side, with the rows: else the branches run, or say what is wrong."""
-    return (
-        set(map(_dtype, parameters)) == {rows.dtype}
-        and set(map(_device, parameters)) == {rows.device}
-    )
+    return set(map(_dtype, parameters)) == {rows.dtype} and set(map(_device, parameters)) == {rows.device}

@@ -42,9 +42,7 @@ RULES: dict[type[nn.Module], Rule] = {
     nn.ReLU: Rule(
         torch.relu, lambda g, y: _aten.threshold_backward(g, y, 0, grad_input=g), keeps="output", over=torch.relu_
     ),
-    nn.Tanh: Rule(
-        torch.tanh, lambda g, y: _aten.tanh_backward(g, y, grad_input=g), keeps="output", over=torch.tanh_
-    ),
+    nn.Tanh: Rule(torch.tanh, lambda g, y: _aten.tanh_backward(g, y, grad_input=g), keeps="output", over=torch.tanh_),
     nn.Sigmoid: Rule(
         torch.sigmoid, lambda g, y: _aten.sigmoid_backward(g, y, grad_input=g), keeps="output", over=torch.sigmoid_
     ),
