@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from hardgrad._torch_state import compiling, in_transform, prepare_transform, run_outside_graph
 from hardgrad.two_track.once import one_run
-from hardgrad.two_track.plain import children, has_compiled_part, is_known, is_plain, walk_known
+from hardgrad.two_track.plain import has_compiled_part, is_known, walk_known
 from hardgrad.two_track.twice import runs_alike, two_runs
 
 
@@ -45,15 +45,11 @@ def two_tracks(module: nn.Module, lend: Tensor, learn: Tensor) -> tuple[Tensor, 
     prepare_transform()
     if is_known(module):
         return walk_known(module, lend, learn)
-    if not (compiling() or in_transform()):
-        return run_outside_graph(_in_eager, _LEAVES, module, lend, learn)
-    if is_plain(module, nn.Sequential):
-        for child in children(module):
-            lend, learn = two_tracks(child, lend, learn)
-        return lend, learn
-    if compiling() and not runs_alike(module, learn):
-        return run_outside_graph(_in_eager, _LEAVES, module, lend, learn)
-    return two_runs(module, lend, learn)
+    # No loop and no recursion from here on: a graph that breaks in one is run again piece by piece, and what a piece is
+    # told of hooks and of ``compiling`` is then true of another (torch 2.13 does not guard it).
+    if in_transform() or (compiling() and runs_alike(module, learn)):
+        return two_runs(module, lend, learn)
+    return run_outside_graph(_in_eager, _LEAVES, module, lend, learn)
 
 
 _LEAVES = (

@@ -1,4 +1,8 @@
-"""Which modules are certain to be what their class says, and the walk through those."""
+"""Which modules are certain to be what their class says, and the walk through those.
+
+A graph that torch has compiled for one module it may run for another of the same class without a look at hooks or at a
+replaced ``forward`` (``torch._dynamo.config.skip_nnmodule_hook_guards``): register hooks before the first call.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +60,7 @@ def is_known(module: nn.Module) -> bool:
     """Whether the walk may go through a module and all inside it."""
     kind = type(module)
     if kind is nn.Sequential:
-        return is_plain(module, kind) and all(is_known(child) for child in children(module))
+        return is_plain(module, kind) and all(is_known(child) for child in _children(module))
     if kind is nn.Linear:
         # Not a weight of a class of its own, such as a quantised one: it answers to more than a product.
         return is_plain(module, kind) and type(module.weight) in (Tensor, nn.Parameter)
@@ -69,7 +73,7 @@ def walk_known(module: nn.Module, lend: Tensor, learn: Tensor) -> tuple[Tensor, 
     """Return both tracks through a module of which ``is_known`` holds."""
     kind = type(module)
     if kind is nn.Sequential:
-        for child in children(module):
+        for child in _children(module):
             lend, learn = walk_known(child, lend, learn)
         return lend, learn
     if kind is nn.Linear:
@@ -80,9 +84,9 @@ def walk_known(module: nn.Module, lend: Tensor, learn: Tensor) -> tuple[Tensor, 
     return module(lend), module(learn)
 
 
-def children(module: nn.Module) -> Iterator[nn.Module]:
+def _children(module: nn.Module) -> Iterator[nn.Module]:
     """The modules that a Sequential calls, in order."""
-    # Not ``children()``, which gives a module that stands in two places once.
+    # Not ``_children()``, which gives a module that stands in two places once.
     return iter(cast("dict[str, nn.Module]", module._modules).values())
 
 
