@@ -358,6 +358,18 @@ def test_distances_in_steps_are_those_at_once() -> None:
         assert hard.categorical(mode.from_tensor(torch.rand(5))).shape == (5,)
 
 
+@pytest.mark.parametrize("name", HARD)
+def test_vmap_is_a_loop(name: str) -> None:
+    """Of one level and of two, and without an operator that torch would have to take apart (it warns of that)."""
+    f = HARD[name].function
+    for dtype, randomness in itertools.product((torch.float32, torch.float64), ("same", "different")):
+        x = torch.randn(2, 3, *HARD[name].sample, dtype=dtype)
+        once = vmap(f, randomness=randomness)
+        assert torch.equal(once(x), f(x))
+        assert torch.equal(vmap(once, randomness=randomness)(x), f(x))
+        assert torch.equal(vmap(lambda _, x=x: f(x), randomness=randomness)(torch.zeros(2))[1], f(x))
+
+
 def deal(monkeypatch: pytest.MonkeyPatch, *uniforms: float) -> None:
     """Let ``torch.rand`` give these, one a call, in whatever precision it is asked for."""
     rest = iter(uniforms)

@@ -1,8 +1,10 @@
 """Hard functions: plain callables ``Tensor -> Tensor`` whose gradient is zero, missing or meaningless.
 
-All take any leading shape and every floating dtype, and return the dtype they got. Functions of one element keep NaN
-visible: a NaN in is a NaN out, never a silent 0 or 1. Functions that order their input take NaN as the largest value,
-as ``torch.sort`` does. Distances and sampling noise are computed in single precision at least.
+All take any leading shape and the dtypes float64, float32, bfloat16 and float16, and return the dtype they got; others
+are refused. Half precision is the float32 result of the same numbers, rounded once, and what float32 would round on the
+way (means, distances, levels, sums of weights) is computed in double precision. Memory is a small multiple of input and
+output. Functions of one element keep NaN visible: a NaN in is a NaN out, never a silent 0 or 1. Functions that order
+their input take NaN as the largest value, as ``torch.sort`` does. Which of equals counts is in each docstring.
 """
 
 from hardgrad.hard.clusters import kmeans as kmeans

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hardgrad._torch_state import in_transform
+
 
 def single(x: Tensor) -> Tensor:
     """Return x in single precision at least."""
@@ -19,6 +21,13 @@ def double(x: Tensor, *, copy: bool = False) -> Tensor:
 def back(y: Tensor, dtype: torch.dtype) -> Tensor:
     """Round a result to ``dtype``: to half by way of single precision, so that half is the float32 result, rounded."""
     return y.to(torch.promote_types(dtype, torch.float32)).to(dtype)
+
+
+def reached(x: Tensor, threshold: float | Tensor) -> Tensor:
+    """Return 1 where x is at least the threshold, else 0, in the memory of x, which nobody else may need."""
+    if in_transform():  # vmap has no comparison in place
+        return (x >= threshold).to(x.dtype)
+    return x.ge_(threshold)  # torch writes a comparison into floats several times as fast as into bools
 
 
 def keep_nan(y: Tensor, x: Tensor) -> Tensor:

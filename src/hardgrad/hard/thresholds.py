@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hardgrad.hard import checks
-from hardgrad.hard.precision import back, double, keep_nan, middling, single
+from hardgrad.hard.precision import back, double, keep_nan, middling, reached, single
 
 
 def sign(x: Tensor, margin: float = 0.0) -> Tensor:
@@ -87,8 +87,7 @@ def step(x: Tensor, threshold: float | Tensor = 0.0) -> Tensor:
     most = torch.finfo(wide.dtype).max
     if abs(threshold) > most:  # beyond every finite x: a comparison in x's precision would take it for infinity
         threshold = -most if -math.inf < threshold < 0 else threshold
-    # In place: torch writes a comparison into floats several times as fast as into bools.
-    return keep_nan(wide.clone().ge_(threshold).to(x.dtype), x)
+    return keep_nan(reached(wide.clone(), threshold).to(x.dtype), x)
 
 
 def _step_at(x: Tensor, threshold: Tensor) -> Tensor:
@@ -136,7 +135,7 @@ def binarize(x: Tensor, dim: int = -1) -> Tensor:
     total = wide.sum(dim, keepdim=True)
     # Divided by a tensor: by a number, a GPU multiplies by its reciprocal, and equal entries may miss their mean.
     mean = total / torch.full_like(total, entries)
-    return back(wide.ge_(mean), x.dtype).masked_fill(mean.isnan(), torch.nan)
+    return back(reached(wide, mean), x.dtype).masked_fill(mean.isnan(), torch.nan)
 
 
 def _centred(x: Tensor, dim: int) -> Tensor:
@@ -215,7 +214,7 @@ def _level(x: Tensor, last: int, low: float, high: float) -> Tensor:
         index = index.mul_(scale).add_(-low / (high - low) * last)
     else:
         index = (index.sub_(low) if low else index).mul_(scale)
-    return index.round_().clamp_(0, last)
+    return F.hardtanh_(index.round_(), 0, last)  # vmap has no clamp in place
 
 
 def _checked_levels(levels: int, low: float, high: float) -> tuple[int, float, float]:
