@@ -85,7 +85,7 @@ def score_function(
         reference = (seen.sum(0) - seen) / (samples - 1)
     # Equal to one, with the derivatives of log_prob, of any order.
     box = (log_prob - log_prob.detach()).exp()
-    gain = values if reference is None else values - reference
+    gain = values.clone() if reference is None else values - reference  # f may write into what it returned
     return graft(values.detach().mean(0), (box * gain).mean(0))
 
 
