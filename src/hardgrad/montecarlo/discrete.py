@@ -15,7 +15,7 @@ from hardgrad import _check
 from hardgrad._torch_state import compiling
 from hardgrad.montecarlo.families import KINDS as KINDS
 from hardgrad.montecarlo.families import base_of, kind_of, refusal
-from hardgrad.montecarlo.noise import fine_uniform, gumbel_of, rarely
+from hardgrad.montecarlo.noise import fine_uniform, gumbel_of
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Discrete:
 
     def hardened(self, scores: Tensor) -> Tensor:
         """Return the sample that scores stand for, 0/1 or one-hot; it carries no gradient."""
-        return rarely(scores) + 0.5 if self.binary else one_hot_of(scores.detach())
+        return scores.detach().sign().clamp(min=0) if self.binary else one_hot_of(scores.detach())
 
     def log_prob(self, b: Tensor) -> Tensor:
         """Return the log-probability of samples ``(*lead, *logits.shape)``, shape ``(*lead, *batch)``."""
