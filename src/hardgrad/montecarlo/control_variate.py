@@ -29,7 +29,7 @@ from hardgrad.montecarlo.control_values import network_at, relaxed_at
 from hardgrad.montecarlo.discrete import Discrete
 from hardgrad.montecarlo.lend import estimate, wants_gradient
 from hardgrad.montecarlo.objective import Objective, evaluate
-from hardgrad.montecarlo.relaxed import agreeing, hardened, perturbed
+from hardgrad.montecarlo.relaxed import agreeing
 from hardgrad.penalty import settle
 
 
@@ -105,6 +105,8 @@ def controlled(
         return evaluate(f, d.shown(d.draw(samples, generator)), len(d.event_shape), estimator).mean(0)
     scores = draw_scores(d, samples, tied, generator)
     values = evaluate(f, d.shown(scores.b), len(d.event_shape), estimator)
+    if control.temperature is not None:  # f is called again, and may return the same memory
+        values = values.clone()
     gradient, penalty = _gradient_and_penalty(f, values.detach(), d, scores, control, estimator)
     gradient = gradient.squeeze(0) if samples == 1 else gradient.mean(0)
     if control.owner is not None and penalty is not None:
@@ -114,9 +116,8 @@ def controlled(
 
 def draw_scores(d: Discrete, samples: int, tied: bool, generator: torch.Generator | None) -> Scores:
     """Draw samples with their scores; the samples are those ``Discrete.draw`` gives from the same seed."""
-    u, probs = d.noise(samples, generator), d.probs.detach()
-    z = perturbed(d, u).detach()
-    b = hardened(d, u, z)
+    probs, z = d.probs.detach(), d.scores(d.noise(samples, generator))
+    b = d.hardened(z)
     again = z if tied else agreeing(d, b, d.noise(samples, generator))
     # Of 1 a probability near 1 leaves nothing, where what is left of the other outcome's is a rare event's all.
     beside = torch.lerp(-probs, d.others.detach(), b) if d.binary else b - probs

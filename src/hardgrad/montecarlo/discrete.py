@@ -15,7 +15,7 @@ from hardgrad import _check
 from hardgrad._torch_state import compiling
 from hardgrad.montecarlo.families import KINDS as KINDS
 from hardgrad.montecarlo.families import base_of, kind_of, refusal
-from hardgrad.montecarlo.noise import fine_uniform, gumbel_of, rarely
+from hardgrad.montecarlo.noise import fine_uniform, gumbel_of
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,15 @@ class Discrete:
         return torch.copysign(self.logits.new_ones(()), self.logits.detach())
 
     @property
+    def slope(self) -> Tensor:
+        """The derivative of 0/1 units' probabilities with respect to their logits, without a gradient of its own.
+
+        Where a probability is near 1, torch's sigmoid has 0 for it.
+        """
+        given = self.given.detach()
+        return given * (1 - given) if self.by_probs else given.sigmoid() * (-given).sigmoid()
+
+    @property
     def unit_dims(self) -> int:
         """How many trailing dimensions count units: all of the event's, but for the outcomes of a one-hot sample."""
         return len(self.event_shape) - (self.kind == "OneHotCategorical")
@@ -82,13 +91,21 @@ class Discrete:
 
     def draw(self, samples: int, generator: torch.Generator | None) -> Tensor:
         """Return independent samples, 0/1 or one-hot, shape ``(samples, *logits.shape)``; they carry no gradient."""
-        u = self.noise(samples, generator)
-        return self.fired(u) if self.binary else one_hot_of(self.logits.detach() + gumbel_of(u))
+        return self.hardened(self.scores(self.noise(samples, generator)))
 
-    def fired(self, u: Tensor) -> Tensor:
-        """Return 0/1 samples made of uniforms: the rarer outcome where u is below its probability."""
-        # A probability of exactly 0 never fires, one of 1 always does, whatever their clamped logits say.
-        return 0.5 + self.side * rarely(u - self.rarer)
+    def scores(self, u: Tensor) -> Tensor:
+        """Return the logits plus noise made of uniforms in (0, 1), without gradient: logistic, or Gumbel for many.
+
+        Of 0/1 units the rarer outcome is where u is small, which is where it is fine.
+        """
+        logits = self.logits.detach()
+        if not self.binary:
+            return logits + gumbel_of(u)
+        return torch.addcmul(logits, self.side, u.logit())
+
+    def hardened(self, scores: Tensor) -> Tensor:
+        """Return the sample that scores stand for, 0/1 or one-hot; it carries no gradient."""
+        return scores.detach().sign().clamp(min=0) if self.binary else one_hot_of(scores.detach())
 
     def log_prob(self, b: Tensor) -> Tensor:
         """Return the log-probability of samples ``(*lead, *logits.shape)``, shape ``(*lead, *batch)``."""
@@ -142,12 +159,13 @@ def discrete(q: Distribution, estimator: str, kinds: Iterable[str] = tuple(KINDS
 
 
 def log_odds_of(probs: Tensor) -> Tensor:
-    """Return the logits of probabilities; those of exactly 0 and 1 are the last that are finite, without a gradient.
+    """Return the logits of probabilities; those of exactly 0 and 1 are beyond all noise, and have no gradient.
 
     torch's own clamp at 1e-7: a rarer event would have no gradient at all.
     """
     accuracy = torch.finfo(probs.dtype)
-    return probs.clamp(accuracy.tiny, 1 - accuracy.eps / 2).logit()
+    least, most = accuracy.tiny, 1 - accuracy.eps / 2
+    return probs.clamp(least, most).log() - (1 - probs).clamp(least, most).log()
 
 
 def log_of(probs: Tensor) -> Tensor:

@@ -33,11 +33,11 @@ def kind_of(base: Distribution) -> str | None:
 
 def own_method(q: Distribution, kind: type[Distribution]) -> str | None:
     """Return the first of ``PASSED_BY`` that q has in another way than ``kind`` has it, or None."""
-    if type(q) is not kind:
-        for name in PASSED_BY:
-            if _home(type(q), name) is not _home(kind, name):
-                return name
-    return next((name for name in ("sample", "log_prob") if name in q.__dict__), None)
+    if "sample" in q.__dict__ or "log_prob" in q.__dict__:  # put on the object
+        return "sample" if "sample" in q.__dict__ else "log_prob"
+    if type(q) is kind:
+        return None
+    return next((name for name in PASSED_BY if _home(type(q), name) is not _home(kind, name)), None)
 
 
 def _parent(base: Distribution) -> str | None:

@@ -10,7 +10,7 @@ from hardgrad import _check
 from hardgrad.montecarlo.discrete import discrete
 from hardgrad.montecarlo.lend import through, wants_gradient
 from hardgrad.montecarlo.objective import Objective, evaluate, evaluate_differentiable
-from hardgrad.montecarlo.relaxed import hardened, perturbed, softened
+from hardgrad.montecarlo.relaxed import perturbed, softened
 from hardgrad.montecarlo.temperature import Temperature, temperature_of
 
 
@@ -74,10 +74,9 @@ def gumbel(
     _check.flag("gumbel", "hard", hard)
     d = discrete(q, "gumbel", ("Bernoulli", "OneHotCategorical"))
     tau = temperature_of(temperature, d.logits, "gumbel")
-    u = d.noise(samples, generator)
-    scores = perturbed(d, u)
+    scores = perturbed(d, d.noise(samples, generator))
     soft = softened(d, scores, tau)
     if hard:
-        return through(f, hardened(d, u, scores), soft, d, "gumbel")
+        return through(f, d.hardened(scores), soft, d, "gumbel")
     call = evaluate_differentiable if wants_gradient(d) else evaluate
     return call(f, d.shown(soft, copy=True), len(d.event_shape), "gumbel").mean(0)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hardgrad._torch_state import compiling
+
 
 def uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
     """Return uniforms in [0, 1), in ``like``'s dtype and on its device: multiples of 2^-24 in single precision."""
@@ -30,10 +32,12 @@ def fine_uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generato
         shared: how many leading dimensions share their places.
     """
     cells = 2 / torch.finfo(like.dtype).eps
-    cell = uniform(shape, like, generator).mul_(cells).floor_()  # a device may draw more digits than it promises
+    cell = uniform(shape, like, generator)
+    if compiling() or like.device.type != "cpu":  # there it may have more digits than the cell's
+        cell = (cell * cells).floor() / cells
     place = uniform((1,) * shared + tuple(shape[shared:]), like, generator)
     # Zero, of probability 2^-48, has no logarithm. Near 1 the cells are as fine as the dtype: the last one would round.
-    return cell.add_(place).div_(cells).clamp(0.5 / cells**2, 1 - 1 / cells)
+    return cell.add_(place, alpha=1 / cells).clamp(0.5 / cells**2, 1 - 1 / cells)
 
 
 def rarely(distance: Tensor) -> Tensor:

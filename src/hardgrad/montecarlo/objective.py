@@ -28,7 +28,7 @@ def evaluate(f: Objective, b: Tensor, event_dims: int, estimator: str) -> Tensor
         estimator: whose errors these are.
 
     Returns:
-        Shape ``(samples, *batch)``, floating point.
+        Shape ``(samples, *batch)``, floating point; memory that f may write to when it is called again, or later.
 
     Raises:
         TypeError: if f cannot be called.
@@ -47,9 +47,8 @@ def evaluate(f: Objective, b: Tensor, event_dims: int, estimator: str) -> Tensor
         raise ValueError(f"{estimator}: f must stay on {device}, got a value on {value.device}; move it back")
     if value.is_complex():
         raise ValueError(f"{estimator}: f must return real numbers, got {value.dtype}; take .real, or .abs()")
-    # A copy: what f returns may be a buffer of its own, which it fills anew when it is called again. Counts of errors,
-    # say, become floating point.
-    value = value.clone() if value.is_floating_point() else value.to(wide)
+    if not value.is_floating_point():  # a count of errors, say
+        value = value.to(wide)
     return value.unsqueeze(0) if alone else value
 
 

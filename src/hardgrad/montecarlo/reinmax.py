@@ -69,8 +69,7 @@ def _path(d: Discrete, b: Tensor, temperature: float | Tensor) -> Tensor:
         cooled = d.logits.detach() / temperature
         # Both by themselves: near 1 the difference from 1 is rounding, in a slope that is as small.
         middle, other = b + cooled.sigmoid(), (1 - b) + (-cooled).sigmoid()
-        slope = (middle * other - d.probs.detach() * d.others.detach()) / 2
-        return slope * d.logits
+        return (middle * other - d.slope) / 2 * d.logits
     middle = ((b + softmax_of(d.logits / temperature)) / 2).detach()
     # An outcome of probability 0 has a logit of -inf, and 0 * -inf is NaN.
     logits = torch.where(d.logits.isfinite(), d.logits, 0)

@@ -10,22 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hardgrad.montecarlo.discrete import Discrete, one_hot_of, softmax_of
+from hardgrad.montecarlo.discrete import Discrete, softmax_of
 from hardgrad.montecarlo.noise import gumbel_of
 
 
 def perturbed(d: Discrete, u: Tensor) -> Tensor:
-    """Return the logits plus noise made of uniforms in (0, 1), shape of ``u``; gradient flows into the logits.
-
-    A hard sample is the rarer outcome where u is below its probability: from one seed it is the one that
-    ``Discrete.draw`` gives.
-    """
-    return d.logits + d.side * u.logit() if d.binary else d.logits + gumbel_of(u)
-
-
-def hardened(d: Discrete, u: Tensor, scores: Tensor) -> Tensor:
-    """Return the sample that scores, made of uniforms ``u``, stand for, 0/1 or one-hot; it carries no gradient."""
-    return d.fired(u) if d.binary else one_hot_of(scores.detach())
+    """Return ``Discrete.scores`` of uniforms in (0, 1) with a gradient into the logits, shape of ``u``."""
+    return torch.addcmul(d.logits, d.side, u.logit()) if d.binary else d.logits + gumbel_of(u)
 
 
 def softened(d: Discrete, scores: Tensor, temperature: float | Tensor) -> Tensor:

@@ -85,7 +85,7 @@ def score_function(
         reference = (seen.sum(0) - seen) / (samples - 1)
     # Equal to one, with the derivatives of log_prob, of any order.
     box = (log_prob - log_prob.detach()).exp()
-    gain = values if reference is None else values - reference
+    gain = values.clone() if reference is None else values - reference  # f may write into what it returned
     return graft(values.detach().mean(0), (box * gain).mean(0))
 
 
@@ -145,17 +145,23 @@ def _drawn_by_torch(q: Distribution, base: Distribution, samples: int, generator
 
 
 def _seen(baseline: nn.Module, q: Distribution, context: Tensor | None, log_prob: Tensor) -> Tensor:
-    """What a baseline is shown: where the user names nothing, the logits of q, or its mean."""
+    """What a baseline is shown: where the user names nothing, the logits of q, or its mean, in its weights' dtype."""
     if context is not None:
         return context
     if isinstance(baseline, MovingAverage):
         return log_prob
-    if kind_of(base_of(q)) is not None:
+    weights = next((w for w in baseline.parameters() if w.is_floating_point()), log_prob)
+    return _what_q_is(q).to(weights.dtype)
+
+
+def _what_q_is(q: Distribution) -> Tensor:
+    base = base_of(q)
+    if isinstance(base, tuple(KINDS.values())):
+        own: Any = base
+        logits: Tensor = own.logits if kind_of(base) is None else discrete(q, "score_function").logits
         # An outcome that cannot happen has a logit of -inf, which a network would turn into NaN. Beyond 20 all are
         # certain.
-        return discrete(q, "score_function").logits.clamp(-20, 20)
-    if isinstance(base_of(q), tuple(KINDS.values())):  # with methods of its own
-        return cast(Tensor, cast(Any, base_of(q)).logits).clamp(-20, 20)
+        return logits.clamp(-20, 20)
     try:
         return torch.nan_to_num(q.mean)  # some have none, and say so by NaN
     except NotImplementedError as error:

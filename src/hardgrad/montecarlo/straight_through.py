@@ -52,4 +52,4 @@ def straight_through(
 
 def _path(d: Discrete) -> Tensor:
     """A tensor whose Jacobian is that of the probabilities; torch's sigmoid rounds its own to 0 where p is near 1."""
-    return (d.probs * d.others).detach() * d.logits if d.binary and not d.by_probs else d.probs
+    return d.slope * d.logits if d.binary and not d.by_probs else d.probs
