@@ -41,3 +41,8 @@ def graph_task() -> int:
 def hides_requires_grad() -> bool:
     """Whether a tensor may deny a gradient that will be asked for, as it does under vmap inside grad."""
     return compiling() or in_transform()
+
+
+def batched(tensor: torch.Tensor) -> bool:
+    """Whether a tensor stands for a batch of them, as in a backward of ``is_grads_batched=True`` or under vmap."""
+    return torch._C._functorch.is_legacy_batchedtensor(tensor) or torch._C._functorch.is_batchedtensor(tensor)
