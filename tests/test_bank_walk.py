@@ -1,4 +1,4 @@
-"""A bank and the same branches without one, through random walks of everything that is done to a model: always equal."""
+"""A bank and the same branches without one, on random walks through everything that is done to a model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ Result = list[Tensor | None]
 
 
 def branch() -> nn.Sequential:
-    return nn.Sequential(nn.Linear(INPUTS, 6), nn.GELU(), nn.Sequential(nn.Linear(6, 4, bias=False), nn.ReLU()), nn.Linear(4, 2))
+    return nn.Sequential(
+        nn.Linear(INPUTS, 6), nn.GELU(), nn.Sequential(nn.Linear(6, 4, bias=False), nn.ReLU()), nn.Linear(4, 2)
+    )
 
 
 class Side:
@@ -206,7 +208,11 @@ def hook(side: Side, r: random.Random) -> Result:
         side.handles.append(part[3].register_forward_hook(lambda *a: a[-1] * 2))
     elif kind == 2 and part[3].bias.requires_grad:
         heard = side.heard.setdefault(i, [])
-        side.handles.append(part[3].bias.register_post_accumulate_grad_hook(lambda p: heard.append(None if p.grad is None else p.grad.clone())))
+        side.handles.append(
+            part[3].bias.register_post_accumulate_grad_hook(
+                lambda p: heard.append(None if p.grad is None else p.grad.clone())
+            )
+        )
     else:
         hooks_off(side)
     return []
@@ -242,7 +248,7 @@ def same(one: Result, other: Result, where: str) -> None:
     for a, b in zip(one, other, strict=True):
         assert (a is None) == (b is None), where
         if a is not None and b is not None:
-            torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-9, msg=lambda text: f"{where}: {text}")  # noqa: B023
+            torch.testing.assert_close(a, b, rtol=1e-7, atol=1e-9, msg=lambda text: f"{where}: {text}")
 
 
 @torch.no_grad()
@@ -274,9 +280,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_bank_means_what_its_branches_mean(
-    seed: int, served: list[bool], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bank_means_what_its_branches_mean(seed: int, served: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
     if seed % 2:  # the products of weights that lie where they are, which take larger ones than these
         monkeypatch.setattr(products, "COPIED", 0)
         monkeypatch.setattr(products, "IN_CACHE", 0)

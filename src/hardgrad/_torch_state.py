@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch._C._functorch import is_batchedtensor, is_legacy_batchedtensor
 
 
 def compiling() -> bool:
@@ -45,4 +46,4 @@ def hides_requires_grad() -> bool:
 
 def batched(tensor: torch.Tensor) -> bool:
     """Whether a tensor stands for a batch of them, as in a backward of ``is_grads_batched=True`` or under vmap."""
-    return torch._C._functorch.is_legacy_batchedtensor(tensor) or torch._C._functorch.is_batchedtensor(tensor)
+    return is_legacy_batchedtensor(tensor) or is_batchedtensor(tensor)
