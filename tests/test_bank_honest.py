@@ -118,14 +118,14 @@ def x_and_y_are_written_to(s: hg.Switch) -> Answer:
 @situation
 def a_layer_has_another_forward(s: hg.Switch) -> Answer:
     layer = s.branch(1)[2]
-    layer.forward = lambda x: nn.functional.linear(x, layer.weight, layer.bias) * 2  # type: ignore[method-assign]
+    layer.__dict__["forward"] = lambda x: nn.functional.linear(x, layer.weight, layer.bias) * 2
     return learn(s)
 
 
 @situation
 def a_branch_has_another_forward(s: hg.Switch) -> Answer:
     forward = s.branch(1).forward
-    s.branch(1).forward = lambda x: forward(x) * 2  # type: ignore[method-assign]
+    s.branch(1).__dict__["forward"] = lambda x: forward(x) * 2
     return learn(s)
 
 
