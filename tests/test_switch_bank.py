@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import hardgrad as hg
-from hardgrad.switch.banks import layouts
+from hardgrad.switch.banks import layouts, products
 from hardgrad.switch.banks.elementwise import ELEMENTWISE
 
 
@@ -44,10 +44,9 @@ def assert_same(banked: hg.Switch, apart: hg.Switch, x: Tensor, key: Tensor) -> 
             torch.testing.assert_close(a, b, rtol=0, atol=1e-11)
 
 
-def layout_of(layer: hg.Switch, key: Tensor) -> layouts.Chunks:
-    index = layer.ranges.index(key)
-    sizes = torch.bincount(index, minlength=layer.ranges.branches).tolist()
-    return layouts.choose(index, sizes, [i for i, size in enumerate(sizes) if size])
+def layout_of(rows: list[int]) -> layouts.Layout:
+    index = torch.repeat_interleave(torch.arange(len(rows)), torch.tensor(rows))
+    return layouts.Layout(index, rows, [i for i, size in enumerate(rows) if size])
 
 
 # Name: ranges, and how many rows go to each of them. Every case has ranges without a row.
@@ -64,7 +63,12 @@ BATCHES: dict[str, tuple[int, list[int]]] = {
 
 @pytest.mark.parametrize("name", BATCHES)
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
-def test_every_batch_has_the_values_and_gradients_of_the_branches(name: str, bias: bool) -> None:
+@pytest.mark.parametrize("copied", [10**9, 0], ids=["copied", "in place"])
+def test_every_batch_has_the_values_and_gradients_of_the_branches(
+    name: str, bias: bool, copied: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(products, "COPIED", copied)
+    monkeypatch.setattr(products, "IN_CACHE", 0)
     ranges, rows = BATCHES[name]
     banked, apart = pair(mlp(bias=bias), ranges)
     key = torch.repeat_interleave(torch.arange(ranges, dtype=torch.float64) + 0.5, torch.tensor(rows))
@@ -75,37 +79,27 @@ def test_every_batch_has_the_values_and_gradients_of_the_branches(name: str, bia
 
 
 def test_the_batches_above_take_every_layout() -> None:
-    taken = {}
-    for name, (ranges, rows) in BATCHES.items():
-        key = torch.repeat_interleave(torch.arange(ranges) + 0.5, torch.tensor(rows))
-        layout = layout_of(pair(mlp(), ranges)[0], key)
-        weight = torch.zeros(ranges, 1)
-        taken[name] = (layout.pick(weight) is not weight, len(layout.chunks))
-    assert taken["a row each"] == taken["few rows each"] == (True, 1)
-    assert taken["many rows each"] == (False, 1)
-    assert taken["one range has nearly all"] == (False, 3)
-    assert not taken["growing"][0]
-    assert 1 < taken["growing"][1] < 11
+    cut = {name: len(layout_of(rows).chunks) for name, (_, rows) in BATCHES.items()}
+    assert cut["a row each"] == cut["few rows each"] == cut["many rows each"] == 1
+    assert cut["one range has nearly all"] == 2
+    assert 1 < cut["growing"] < 11
 
 
-def test_chunks_hold_every_visited_range_once_and_little_padding() -> None:
+def test_every_visited_range_has_slots_for_its_rows_and_little_padding() -> None:
     generator = torch.Generator().manual_seed(0)
     for _ in range(50):
         sizes = (torch.rand(60, generator=generator).pow(4) * 300).int().tolist()
-        chunks = layouts.cut(sizes)
-        for i, size in enumerate(sizes):
-            holding = [chunk for chunk in chunks if chunk.first <= i < chunk.last]
-            assert len(holding) == 1 if size else len(holding) <= 1
-            assert all(chunk.rows >= size for chunk in holding)
-        starts = [chunk.start for chunk in chunks]
-        assert starts == [0, *(chunk.stop for chunk in chunks[:-1])]
-        assert chunks[-1].stop <= sum(sizes) + layouts.ROWS_PER_KERNEL * 60
+        layout = layout_of(sizes)
+        assert sorted(layout.order) == [i for i, size in enumerate(sizes) if size]
+        assert all(span >= sizes[i] for i, span in zip(layout.order, layout.spans, strict=True))
+        assert layout.slots == sum(layout.spans) == layout.chunks[-1].stop
+        assert all(chunk.stop - chunk.start == sum(layout.spans[chunk.ranges]) for chunk in layout.chunks)
+        assert layout.slots <= sum(sizes) + layouts.ROWS_PER_KERNEL * len(layout.chunks)
 
 
-def test_weights_picked_for_few_rows_lie_in_the_order_of_their_rows() -> None:
-    sizes = [1, 4] * 30  # in the ranges' own order the rows of every second one would be padded to four
-    index = torch.repeat_interleave(torch.arange(60), torch.tensor(sizes))
-    assert layouts.choose(index, sizes, list(range(60))).slots == sum(sizes)
+def test_ranges_lie_in_the_order_of_their_sizes() -> None:
+    # In their own order the rows of every second one would be padded to nine.
+    assert layout_of([1, 9] * 30).slots == 300
 
 
 @pytest.mark.parametrize("layer", ELEMENTWISE, ids=lambda layer: layer.__name__)
@@ -150,7 +144,7 @@ def runs_in_bank(layer: hg.Switch, x: Tensor, key: Tensor) -> bool:
     return layer._bank.run(x, index, sizes, [i for i, size in enumerate(sizes) if size]) is not None
 
 
-def test_moved_parameters_are_stacked_again_and_stay_the_optimisers() -> None:
+def test_moved_parameters_stay_the_optimisers_and_in_the_bank() -> None:
     banked, apart, x, key = tiny()
     assert runs_in_bank(banked, x, key)
     held = list(banked.parameters())
@@ -283,7 +277,7 @@ def test_frozen_parameters_get_no_gradient() -> None:
     assert_same(banked, apart, x, key)
     assert not banked(x, key).requires_grad
     for layer in (banked, apart):
-        layer.float().double()  # stacked again while frozen
+        layer.float().double()
         layer.requires_grad_(True)
     assert_same(banked, apart, x, key)
 
@@ -311,9 +305,6 @@ def test_a_gradient_of_x_alone_is_not_handed_on_later() -> None:
     alone(x, key).square().sum().backward()
     for p, q in zip(banked.parameters(), alone.parameters(), strict=True):
         assert p.grad is q.grad is None or torch.equal(p.grad, q.grad)
-    banked(z, key)
-    assert banked._bank is not None
-    assert not banked._bank.piles
 
 
 def test_a_graph_kept_gives_its_gradient_again() -> None:
@@ -353,8 +344,9 @@ def test_what_a_bank_does_not_do_is_said() -> None:
     z = x.clone().requires_grad_()
     with pytest.raises(RuntimeError, match=r"bank has first derivatives only.*bank=False"):
         torch.autograd.grad(banked(z, key).sum(), z, create_graph=True)
-    with pytest.raises(RuntimeError, match="not have been used in the graph"):
-        torch.autograd.grad(banked(x, key).sum(), banked.branch(0)[0].weight)
+    y = banked(z, key)
+    with pytest.raises(RuntimeError, match=r"bank's backward takes one gradient at a time.*bank=False"):
+        torch.autograd.grad(y, z, torch.stack([y.detach()] * 2), is_grads_batched=True)
     for branch in (nn.Sequential(nn.Linear(2, 2), nn.Dropout()), nn.GRU(2, 2)):
         with pytest.raises(ValueError, match=r"Linear and elementwise layers, got .* in branch 0; use bank=False"):
             hg.Switch(hg.Ranges([0, 1, 2]), branch, bank=True)

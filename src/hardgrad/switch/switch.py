@@ -47,10 +47,10 @@ class Switch(nn.Module):
         normalise: list of columns of x's last dimension that are mapped so that the row's range becomes [-1, 1], or
             True for all. Use it where a column is both key and input: on a narrow range far from zero the ReLUs of a
             branch die without it. Needs ``Ranges`` with finite points.
-        bank: stack the weights and run all branches in few kernels: for many branches that are equal stacks of
-            ``Linear`` and elementwise layers. Meaning, parameters, ``grad`` and optimisers stay as they are. Gradients
-            of the weights then arrive by ``backward()`` alone: ``torch.autograd.grad`` with respect to them needs
-            ``bank=False``, and so do second derivatives.
+        bank: run all branches in few kernels: for many branches that are equal stacks of ``Linear`` and elementwise
+            layers. Meaning, parameters, ``grad`` and optimisers are those of ``bank=False``, but for second derivatives
+            and batched gradients (``create_graph=True``, ``is_grads_batched=True``), which need ``bank=False``. Where
+            a branch has hooks, a forward of its own or parametrized weights, the branches run one by one.
 
     Shape:
         x: (B, ...), or (B, T, ...) for a key per time step. key: x's leading dimensions, so (B,) or (B, T); with a

@@ -1,4 +1,25 @@
-"""Many parameter sets in few kernels: the layers of all branches run together, on parameters that stay where they are."""
+"""Many parameter sets in few kernels: the layers of all branches run together, on parameters that stay where they are.
+
+A bank owns no memory. At every call it reads what the branches hold at that moment, and every parameter of the
+visited ones is an input of one autograd node. So what autograd promises holds by itself: ``grad`` and who owns it,
+freezing, hooks, ``backward(inputs=...)``, ``torch.autograd.grad``, DistributedDataParallel, shared memory, weights
+that are tied or come out of another computation. ``tests/test_bank_walk.py`` walks a bank and its branches side by
+side.
+
+What was tried. Until then parameters were views of one stack, as an ``nn.RNN``'s are of its flat weights, with one
+hidden leaf in the place of all of them and gradients handed on by its hook, because autograd takes 2 to 4 us to reach
+a parameter. A checkpoint of one branch then carried the memory of all, the next call took parameters out of shared
+memory, a frozen branch went on learning, and a backward that named a weight gave it nothing. Ordinary parameters
+behind the hidden leaf: it must be found out for each of them at every call whether a hook, a name or a freeze asks
+for something else, which cost about what autograd does, and a backward that names nothing but weights never comes by.
+A copy of the weights kept from call to call: a write through ``.data`` or by another process leaves no trace to see
+its age by.
+
+What was won back: rows lie in the order of their ranges' sizes, so that little is padded; weights are copied together
+only where that is faster than a product for each (``products.py``).
+
+What is given up: time (docs/benchmarks.md), second derivatives, and batched gradients; the last two raise a sentence.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +37,7 @@ from hardgrad.switch.banks.products import Products
 from hardgrad.switch.banks.structure import Structure
 
 _PLAIN = {Tensor, nn.Parameter}
-_dtype, _device, _shape = attrgetter("dtype"), attrgetter("device"), attrgetter("shape")
+_DTYPE, _DEVICE = attrgetter("dtype"), attrgetter("device")
 
 
 class Bank:
@@ -60,5 +81,9 @@ def _plain(rows: Tensor) -> bool:
 
 
 def _alike(rows: Tensor, parameters: list[Tensor]) -> bool:
-    """Whether copies of these can lie side by side, with the rows: else the branches run, or say what is wrong."""
-    return set(map(_dtype, parameters)) == {rows.dtype} and set(map(_device, parameters)) == {rows.device}
+    """Whether the rows and all parameters fit together: if not, the branches run, or say what is wrong."""
+    return (
+        set(map(_DTYPE, parameters)) == {rows.dtype}
+        and set(map(_DEVICE, parameters)) == {rows.device}
+        and parameters[0].shape[1] == rows.shape[1]
+    )

@@ -1,4 +1,4 @@
-"""Layers that map one element to one, without weights: run on the rows of all branches at once, with their gradients."""
+"""Layers that map one element to one, without weights: run on the rows of all branches at once, and back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ class Rule:
 
     Args:
         value: the output, of the input and the settings.
-        to_input: the gradient of the input, of the output's, which it may write over, of what is kept, and the settings.
+        to_input: the gradient of the input. It is handed the output's, which it may write over, what is kept, and the
+            settings.
         keeps: what the gradient is a function of.
         settings: the names of the layer's attributes that both functions take.
         over: ``value`` written over its input, if the gradient is one of the output: a fresh buffer costs more than
@@ -35,6 +36,13 @@ class Rule:
 
 _SELU = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946  # torch's own digits
 _LIMITS = ("min_val", "max_val")
+
+
+def _by_autograd(value: Callable[[Tensor], Tensor], grad: Tensor, x: Tensor) -> Tensor:
+    # For layers that torch puts together from others: in half precision each of them rounds.
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        return torch.autograd.grad(value(x), x, grad)[0]
 
 
 RULES: dict[type[nn.Module], Rule] = {
@@ -81,8 +89,8 @@ RULES: dict[type[nn.Module], Rule] = {
     nn.Hardswish: Rule(F.hardswish, _aten.hardswish_backward),
     nn.Hardsigmoid: Rule(F.hardsigmoid, lambda g, x: _aten.hardsigmoid_backward(g, x, grad_input=g)),
     nn.LogSigmoid: Rule(F.logsigmoid, lambda g, x: g.mul_(torch.sigmoid(-x))),
-    nn.Softsign: Rule(F.softsign, lambda g, x: g.div_((x.abs() + 1).square_())),
-    nn.Tanhshrink: Rule(F.tanhshrink, lambda g, x: g.mul_(x.tanh().square_())),
+    nn.Softsign: Rule(F.softsign, lambda g, x: _by_autograd(F.softsign, g, x)),
+    nn.Tanhshrink: Rule(F.tanhshrink, lambda g, x: _by_autograd(F.tanhshrink, g, x)),
 }
 ELEMENTWISE = tuple(RULES)
 

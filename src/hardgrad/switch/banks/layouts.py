@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -71,7 +72,7 @@ class Layout:
 
     def by_range(self, slots: Tensor) -> tuple[Tensor, ...]:
         """Return the slots of each range, (its rows, width)."""
-        return slots.split(self.spans)
+        return cast(tuple[Tensor, ...], slots.split(self.spans))
 
 
 def cut(sizes: list[int]) -> list[Chunk]:

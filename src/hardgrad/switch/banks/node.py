@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hardgrad._torch_state import in_transform
+from hardgrad._torch_state import holds_a_batch
 from hardgrad.switch.banks.elementwise import Elementwise
 from hardgrad.switch.banks.layouts import Layout
 from hardgrad.switch.banks.products import Products
@@ -57,7 +57,7 @@ class Node(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        _refuse()
+        _refuse(grad)
         layout: Layout = ctx.layout
         layers: Sequence[Layer] = ctx.layers
         saved = ctx.saved_tensors
@@ -93,14 +93,14 @@ def _by_layer(flags: Sequence[bool], layers: Sequence[Layer]) -> Iterator[tuple[
             at = stop
 
 
-def _refuse() -> None:
+def _refuse(grad: Tensor) -> None:
     if torch.is_grad_enabled():
         raise RuntimeError(
             "Switch: a bank has first derivatives only, and this backward was asked for a graph of its own "
             "(create_graph=True); build the switch with bank=False for second derivatives"
         )
-    if in_transform():
+    if holds_a_batch(grad):
         raise RuntimeError(
-            "Switch: a bank's backward takes one gradient at a time, and this one was asked for a batch of them "
-            "(is_grads_batched=True, or torch.func.vmap around it); build the switch with bank=False"
+            "Switch: a bank's backward takes one gradient at a time, and this one was handed a batch of them "
+            "(is_grads_batched=True, or vmap around it); hand them over one by one, or build the switch with bank=False"
         )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import repeat
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, mm
-from torch._C._nn import linear
+from torch.nn import functional as F
 
 from hardgrad.switch.banks.layouts import Layout
 
@@ -15,6 +15,10 @@ from hardgrad.switch.banks.layouts import Layout
 # where all copies together are so few numbers that they stay in a core's cache.
 COPIED = 6_000
 IN_CACHE = 150_000
+
+# With the signatures that they have, and torch's stubs (2.13) do not know of.
+_linear = cast(Callable[..., Tensor], F.linear)
+_each_copied = cast(Callable[[Tensor], Sequence[Tensor]], torch.unbind_copy)
 
 
 class Products:
@@ -37,9 +41,10 @@ class Products:
     def forward(self, x: Tensor, weight: Tensor | None) -> Tensor:
         """Return x W^T + b, (slots, out), of x (slots, in)."""
         y = x.new_empty(x.shape[0], self.out)
-        parts = zip(self.layout.by_range(x), self.weights, self.biases or repeat(None), self.layout.by_range(y))
-        for mine, its_weight, bias, out in parts:
-            linear(mine, its_weight, bias, out=out)
+        biases: Sequence[Tensor | None] = self.biases or [None] * len(self.weights)
+        parts = self.layout.by_range(x), self.weights, biases, self.layout.by_range(y)
+        for mine, its_weight, bias, out in zip(*parts, strict=True):
+            _linear(mine, its_weight, bias, out=out)
         return y
 
     def to_input(self, grad: Tensor, weight: Tensor | None) -> Tensor:
@@ -58,7 +63,7 @@ class Products:
         """Return each range's gradient, a tensor of its own."""
         found: list[Tensor] = []
         for mine in self.layout.by_chunk(grad):
-            found += torch.unbind_copy(mine.sum(1))
+            found += _each_copied(mine.sum(1))
         return found
 
 
@@ -91,7 +96,7 @@ class Together(Products):
     def to_weights(self, grad: Tensor, x: Tensor) -> Sequence[Tensor]:
         found: list[Tensor] = []
         for mine, its_x in zip(self.layout.by_chunk(grad), self.layout.by_chunk(x), strict=True):
-            found += torch.unbind_copy(torch.bmm(mine.mT, its_x))
+            found += _each_copied(torch.bmm(mine.mT, its_x))
         return found
 
 

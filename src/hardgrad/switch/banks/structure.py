@@ -49,7 +49,7 @@ class Structure:
         )
 
     def layers(self, layout: Layout) -> list[Layer] | None:
-        """Return each layer with what the visited branches hold for it now; None if they differ in more than numbers."""
+        """Return each layer with what the visited branches hold for it; None if they differ in more than numbers."""
         found: list[Layer] = []
         pick = itemgetter(*layout.order)
         for at, kind in enumerate(self._kinds):
