@@ -191,7 +191,10 @@ def _check(
     one_of("search_ranges", "outside", outside, ("nearest", "error"))
     drawn_on_the_cpu("search_ranges", generator, "cpu")
     least = {"max_ranges": (max_ranges, 1), "block": (block, 1), "candidates": (candidates, 2)}
-    checked = [whole("search_ranges", name, *rule) for name, rule in {**least, "bootstrap": (bootstrap, 0, MOST_RESAMPLES)}.items()]
+    checked = [
+        whole("search_ranges", name, *rule)
+        for name, rule in {**least, "bootstrap": (bootstrap, 0, MOST_RESAMPLES)}.items()
+    ]
     return checked[0], checked[1], checked[2], checked[3]
 
 
