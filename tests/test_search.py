@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import math
+import pickle
 
 import pytest
 import torch
@@ -255,6 +257,75 @@ def test_units_and_the_order_of_rows_do_not_matter() -> None:
     )
 
 
+@pytest.mark.parametrize("policy", ["dynamic_programming", "gradient"])
+def test_no_unit_is_too_large_or_too_small(policy: str) -> None:
+    key, x, y = planted(300, 2, 8, edges=(0.1,))
+    choose = hg.switch.Gradient(torch.nn.Linear(2, 1), steps=5) if policy == "gradient" else policy
+
+    def search(key: Tensor, x: Tensor, y: Tensor) -> hg.FoundRanges:
+        return hg.search_ranges(key, x, y, max_ranges=3, policy=choose, generator=seeded(1))
+
+    first, mixed = search(key, x, y), torch.tensor([1e-300, 1e200], dtype=torch.float64)
+    assert len(first) > 1
+    for found in (
+        search(key, x * 1e160, y),
+        search(key, x * mixed, y * 1e-310),
+        search(key * 1e300, x, y * 1e300),
+        search(key * 1.7e308, x, y),
+        search(key * 1e-300, x * 1e-300, y),
+    ):
+        assert found.gains == pytest.approx(first.gains, rel=1e-6)
+        assert found.smooth == pytest.approx(first.smooth, rel=1e-6)
+        assert all(map(math.isfinite, found.points))
+        assert len(found.ranges()) == len(first)
+    far = search(key * 1e-3 + 1e9, x * 1e-3 + 1e9, y * 1e-3 + 1e9)  # known to 1e-4 of what they vary by
+    assert far.gains == pytest.approx(first.gains, rel=1e-2)
+
+
+def test_nothing_that_is_given_is_written_to() -> None:
+    key, x, y = planted(300, 2, 8, edges=(0.1,))
+    data = key, x, y
+    before = [each.clone() for each in data]
+
+    def writes(key: Tensor, inputs: Tensor, targets: Tensor, ranges: int) -> list[float]:
+        points = torch.quantile(key, torch.linspace(0, 1, ranges + 1, dtype=torch.float64))[1:-1].tolist()
+        for each in (key, inputs, targets):
+            each.zero_()
+        return points
+
+    found = hg.search_ranges(*data, max_ranges=3, policy=writes, generator=seeded(0))
+    assert found.points == hg.search_ranges(*data, max_ranges=3, policy="quantile", generator=seeded(0)).points
+    hg.search_key({"k": key}, x, y, max_ranges=2, generator=seeded(0))
+    assert all(torch.equal(each, was) for each, was in zip(data, before, strict=True))
+
+
+def test_a_search_is_the_same_in_every_mode_of_torch() -> None:
+    data = planted(200, 2, 9, edges=(0.1,))
+
+    def search() -> list[object]:
+        gradient = hg.search_ranges(*data, max_ranges=2, policy=hg.switch.Gradient(steps=5), criterion="bic")
+        return [hg.search_ranges(*data, max_ranges=3, bootstrap=3, generator=seeded(0)), gradient]
+
+    wanted = search()
+    for mode in (torch.inference_mode(), torch.no_grad(), torch.device("meta"), torch.autocast("cpu", torch.bfloat16)):
+        with mode:
+            assert search() == wanted
+    assert pickle.loads(pickle.dumps(wanted)) == copy.deepcopy(wanted) == wanted
+    copy.deepcopy(pickle.loads(pickle.dumps(hg.switch.Gradient(torch.nn.Linear(2, 1)))))
+
+
+def test_few_blocks_and_keys_that_repeat() -> None:
+    key, x, y = planted(300, 2, 9, edges=(0.1,))
+    found = hg.search_ranges(key, x, y, max_ranges=2, block=100, bootstrap=30, generator=seeded(0))
+    assert found.p_value is not None
+    with pytest.raises(ValueError, match="block must leave at least 3 blocks of rows, got 150 for 300 rows"):
+        hg.search_ranges(key, x, y, max_ranges=2, block=150, bootstrap=5)
+    with pytest.raises(ValueError, match="block must leave at least 2 blocks"):
+        hg.search_key({"k": key}, x, y, max_ranges=2, block=300)
+    tied = torch.arange(300) % 3
+    hg.search_ranges(tied, x, y, max_ranges=4, policy=hg.switch.Gradient(steps=2), generator=seeded(0))
+
+
 def test_one_seed_gives_one_answer() -> None:
     data = planted(400, 2, 9, noise=1.0)
     found = [hg.search_ranges(*data, max_ranges=4, bootstrap=5, generator=seeded(3)) for _ in range(2)]
@@ -466,6 +537,17 @@ class Axes:
         ({"ridge": 0.0}, "ridge must be at least 1e-10, got 0.0"),
         ({"outside": "clamp"}, "outside must be one of 'nearest', 'error', got 'clamp'"),
         ({"block": 0}, "block must be at least 1, got 0"),
+        ({"block": 1.5}, "block must be a whole number, at least 1, got 1.5"),
+        ({"max_ranges": True}, "max_ranges must be a whole number, at least 1, got True"),
+        ({"bootstrap": 10**30}, "bootstrap must be at most 100000"),
+        ({"candidates": "all"}, "candidates must be a whole number"),
+        ({"held_out": 1e-9}, "held_out must be at least 0.001"),
+        ({"held_out": "half"}, r"held_out must lie in \(0, 0.5\], .* got 'half'"),
+        ({"ridge": math.inf}, "ridge must be at least 1e-10, got inf"),
+        ({"least_share": math.nan}, "least_share must be a real number, got nan"),
+        ({"inputs": torch.zeros(100, 2).to("meta")}, "inputs must have values to read"),
+        ({"policy": lambda *_: [math.nan]}, r"a policy must return 1 inner points .* all finite, got \[nan\]"),
+        ({"policy": lambda *_: None}, "a policy must return 1 inner points .* as numbers, got None"),
     ],
 )
 def test_mistakes_are_named(change: dict[str, object], complaint: str) -> None:
@@ -488,5 +570,22 @@ def test_too_few_rows_and_no_tensor() -> None:
         hg.search_ranges(torch.arange(3), torch.randn(3), [1, 2, 3], max_ranges=2)
     with pytest.raises(ValueError, match=r"lags must be whole numbers from 0 .* got \[-1\]"):
         hg.search_key({"a": torch.arange(30)}, torch.randn(30), torch.randn(30), max_ranges=2, lags=[-1])
+    with pytest.raises(ValueError, match=r"lags must be whole numbers from 0 .* got \[1.5\]"):
+        hg.search_key({"a": torch.arange(30)}, torch.randn(30), torch.randn(30), max_ranges=2, lags=[1.5])
+    with pytest.raises(ValueError, match=r"keys\['a'\] must have shape \(30,\).* got \(29,\)"):
+        hg.search_key({"a": torch.arange(29)}, torch.randn(30), torch.randn(30), max_ranges=2)
+    with pytest.raises(TypeError, match="keys must be a tensor .* got list"):
+        hg.search_key([1, 2], torch.randn(30), torch.randn(30), max_ranges=2)
+    with pytest.raises(TypeError, match="generator must be a torch"):
+        hg.search_ranges(torch.arange(30), torch.randn(30), torch.randn(30), max_ranges=2, generator=0)
+    for points in ([math.nan], ["a"], 0.5):
+        with pytest.raises(ValueError, match="points must be numbers, and none of them NaN, got"):
+            hg.switch.proxy_loss(torch.arange(30), torch.randn(30), torch.randn(30), points)
+    for options in ({"lr": 0.0}, {"lr": math.inf}, {"steps": 1.5}, {"seed": -1}, {"branch": 3}):
+        with pytest.raises((ValueError, TypeError), match=f"Gradient: .*{next(iter(options))}"):
+            hg.switch.Gradient(**options)
+    wide = hg.switch.Gradient(torch.nn.Linear(1, 3), steps=1)
+    with pytest.raises(ValueError, match=r"branch must map inputs \(B, 1\) to targets \(B, 1\), got"):
+        wide(torch.rand(30), torch.rand(30, 1), torch.rand(30, 1), 2)
     with pytest.raises(ValueError, match="keys must be at least one, got none"):
         hg.search_key({}, torch.randn(30), torch.randn(30), max_ranges=2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import pickle
 from typing import Any
 
 import pytest
@@ -106,6 +107,71 @@ def test_clipping_is_that_of_each_branch_alone(norm_type: float) -> None:
         hg.clip_grad_norm_per_branch_(switch, 0)
 
 
+def test_means_of_many_rows_and_of_half_precision() -> None:
+    loss = torch.zeros(2**24 + 2**22)  # where a float32 count that grows by ones has stopped at 2 ** 24
+    loss[: 2**22] = 1
+    assert hg.per_branch_mean(loss, torch.zeros(len(loss), dtype=torch.int64), 1).item() == pytest.approx(0.2)
+    loss = torch.tensor([6e4, 6e4, 1.0], dtype=torch.float16, requires_grad=True)
+    mean = hg.per_branch_mean(loss, torch.tensor([0, 0, 1]))
+    mean.backward()
+    assert mean.item() == pytest.approx((6e4 + 1) / 2, rel=1e-3)
+    assert loss.grad.tolist() == [0.25, 0.25, 0.5]
+    history = hg.switch.History(hg.Ranges(POINTS))
+    history.add(loss, torch.tensor([0, 0, 1]))
+    history.mark()
+    assert history.loss[0, :2].tolist() == [float(loss[0].detach()), 1.0]
+
+
+@pytest.mark.parametrize(("dtype", "size"), [(torch.float16, 6e4), (torch.bfloat16, 1e30), (torch.float64, 1e200)])
+def test_large_gradients_are_clipped_and_not_wiped_out(dtype: torch.dtype, size: float) -> None:
+    switch = hg.Switch(hg.Ranges(POINTS), nn.Linear(4, 4, bias=False)).to(dtype)
+    grads = [torch.full((4, 4), size, dtype=dtype), torch.full((4, 4), 1e-3, dtype=dtype)]
+    for branch, grad in zip(switch.branches, grads, strict=False):
+        branch.weight.grad = grad.clone()
+    norms = hg.clip_grad_norm_per_branch_(switch, 1.0)
+    assert norms[:2].tolist() == pytest.approx([4 * float(grads[0][0, 0]), 4 * float(grads[1][0, 0])])
+    assert switch.branch(0).weight.grad.double().flatten().tolist() == pytest.approx([0.25] * 16, rel=1e-2)
+    assert torch.equal(switch.branch(1).weight.grad, grads[1])
+
+
+def test_sparse_gradients_are_clipped() -> None:
+    switch = hg.Switch(hg.Ranges(POINTS), nn.Embedding(5, 2, sparse=True))
+    switch(torch.tensor([1, 1, 3]), torch.full((3,), 0.5)).sum().backward()
+    assert hg.clip_grad_norm_per_branch_(switch, 1.0)[0].item() == pytest.approx(10**0.5)
+    assert switch.branch(0).weight.grad.to_dense().norm().item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda loss, index: hg.per_branch_mean([1.0], index), "loss must be a tensor, got list"),
+        (lambda loss, index: hg.per_branch_mean(loss, index.double()), "index must be branch numbers, int64, got"),
+        (lambda loss, index: hg.per_branch_mean(loss, index - 1), r"index must be branch numbers at least 0, got -1"),
+        (
+            lambda loss, index: hg.per_branch_mean(loss, index, 1),
+            r"index must be branch numbers 0 \.\. 0, got 0 \.\. 1",
+        ),
+        (lambda loss, index: hg.per_branch_mean(loss, index, 1.5), "branches must be a whole number"),
+        (lambda loss, index: hg.per_branch_mean(loss, index, weights=torch.tensor([1.0, -3.0])), "weights must be fin"),
+        (lambda loss, index: hg.per_branch_mean(loss, index, weights=torch.tensor([1.0, math.nan])), "weights must be"),
+        (lambda loss, index: hg.per_branch_mean(loss.to(torch.complex64), index), "loss must be real numbers"),
+        (lambda loss, index: hg.clip_grad_norm_per_branch_(switch_of(), math.nan), "max_norm must be a real number"),
+        (lambda loss, index: hg.clip_grad_norm_per_branch_(switch_of(), 1.0, 0), "norm_type must be above 0, got 0"),
+        (lambda loss, index: hg.clip_grad_norm_per_branch_(nn.Linear(1, 1), 1.0), "switch must be a Switch"),
+        (lambda loss, index: hg.switch.History(nn.Linear(1, 1)), "switch must be a switch or its ranges, got Linear"),
+        (lambda loss, index: hg.switch.History(hg.Ranges(POINTS)).add(loss, index + 9), r"index must be .* 0 \.\. 2"),
+        (
+            lambda loss, index: hg.switch.History(hg.Ranges(POINTS)).load_state_dict({"loss": loss}),
+            "state must be what",
+        ),
+        (lambda loss, index: hg.switch.inspect(nn.Linear(1, 1), loss, loss), "switch must be a Switch, got Linear"),
+    ],
+)
+def test_wrong_arguments_are_named(call: Any, message: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=message):
+        call(torch.ones(4), torch.tensor([0, 0, 1, 1]))
+
+
 # History.
 
 
@@ -178,6 +244,55 @@ def test_inspection_names_what_is_dead_constant_or_unvisited_and_nothing_else() 
     assert [each.constant for each in few.ranges].count(None) == 3
     assert sum("none of the inspected rows" in sentence for sentence in few.problems) == 2
     assert switch.training
+
+
+def test_inspection_moves_nothing_of_the_users_either() -> None:
+    class Counts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.act = nn.ReLU()
+            self.narrow, self.wide = nn.Linear(2, 3), nn.Linear(3, 5)
+            self.register_buffer("runs", torch.zeros(()))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.runs += 1
+            x = self.act(self.wide(self.act(self.narrow(x))))  # one activation, two widths
+            return nn.functional.dropout(x, 0.5, True)
+
+    ranges = hg.Grid(hg.Ranges(POINTS), hg.Ranges(POINTS))
+    switch = hg.Switch(ranges, Counts())
+    x, key = torch.randn(60, 2), torch.rand(60, 2) * 9 - 3
+    before, seed = copy.deepcopy(switch.state_dict()), torch.get_rng_state()
+    health = hg.switch.inspect(switch, x, key)
+    assert all(torch.equal(value, before[name]) for name, value in switch.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), seed)
+    units = next(each.units for each in health.ranges if each.rows > 1)
+    assert [all_ for _, all_ in units.values()] == [3, 5]
+    assert pickle.loads(pickle.dumps(health)) == copy.deepcopy(health) == health
+
+
+def test_a_history_of_every_layer_and_through_its_own_surprises() -> None:
+    switch = switch_of()
+    recurrent = hg.RecurrentSwitch(switch.ranges, nn.GRU(2, 2, batch_first=True), state="per_branch")
+    for layer in (switch, recurrent, hg.CrossFade(recurrent, 2), hg.LayerMask([nn.Tanh()], switch.ranges)):
+        history = hg.switch.History(layer)
+        with torch.inference_mode():
+            history.add(torch.ones(2), torch.tensor([0, 1]))
+        history.add(torch.ones(2, requires_grad=True), torch.tensor([0, 1]))
+        history.mark()
+        assert history.visits.tolist() == [[2, 2, 0]]
+        assert str(pickle.loads(pickle.dumps(history))) == str(copy.deepcopy(history)) == str(history)
+    saved = history.state_dict()
+    history.load_state_dict(saved)
+    saved["loss"].zero_()
+    assert history.loss[0, 0] == 1
+    with pytest.raises(RuntimeError, match="add keeps sums between calls"):
+        torch.func.grad(lambda t: history.add(t, torch.tensor([0, 1])))(torch.ones(2))
+    began = hg.switch.History(switch)
+    switch.split(1, at=1.5)
+    with pytest.raises(ValueError, match="has 4 ranges now, and 3 when this history began"):
+        began.add(torch.ones(2), torch.tensor([0, 3]))
+    assert "range 2" in str(began)
 
 
 # Surgery.

@@ -174,7 +174,7 @@ class CrossFade(nn.Module):
         y = _blend(self._outputs(x, step[current], branch[current]), step[current], gain[current], index)
         with torch.no_grad(), evaluating(cast(Switch, self.switch).branches):
             old = _blend(self._outputs(x, step[~current], branch[~current]), step[~current], gain[~current], index)
-        return y + old
+        return y + old.detach()  # forward mode does not ask about no_grad
 
     def _outputs(self, x: Tensor, step: Tensor, branch: Tensor) -> Tensor:
         switch, rows = cast(Switch, self.switch), x.flatten(0, 1).index_select(0, step)
