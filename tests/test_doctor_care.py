@@ -191,8 +191,8 @@ def test_a_moving_average_stands_still_within_a_diagnosis() -> None:
             return super().forward(context)
 
     hg.diagnose({"it": partial(hg.score_function, baseline=Watched())}, f, q(), draws=100)
-    # The clock repeats calls of one copy; before that every call is the first: trials of one copy of the batch alone and
-    # three times among others, and all draws at once.
+    # The clock repeats calls of one copy; before that every call is the first: trials of one copy of the batch alone
+    # and three times among others, and all draws at once.
     assert calls[:5] == [0.0] * 5
 
 

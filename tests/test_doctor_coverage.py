@@ -1,4 +1,4 @@
-"""What the doctor says of its own precision, held to closed forms: 200 repetitions of each of five, of one seed each."""
+"""What the doctor says of its own precision, held to closed forms: 200 repetitions of each of five."""
 
 from __future__ import annotations
 

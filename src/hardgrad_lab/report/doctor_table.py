@@ -22,8 +22,8 @@ NUMERIC = range(1, len(HEADINGS) - 1)
 NONE = "-"
 LEGEND = (
     "cosine: of the expected gradient with the true one, and its standard error; below 0 a step goes uphill. "
-    "bias, noise: length of the error that stays (none: none was found; < 0.3: nor could one below have been) and of the "
-    "error that averages out, in lengths of the true gradient. "
+    "bias, noise: length of the error that stays (none: none was found; < 0.3: nor could one below have been) and of "
+    "the error that averages out, in lengths of the true gradient. "
     "progress: what a step along one gradient gains, of what a step along the truth does. "
     "time: of one gradient of the batch. f: evaluations of the function for it, a row."
 )
