@@ -232,7 +232,9 @@ class Penalties:
         with self._lock:
             self._items.append((module, penalty))
             if module not in self._names:
-                self._name_all_below(_outermost_call() or module)
+                outermost = _outermost_call()
+                # Not asked whether it is true: a compiled module passes the question on to a len() that may not be there.
+                self._name_all_below(module if outermost is None else outermost)
 
     def _name_all_below(self, root: nn.Module) -> None:
         for path, child in root.named_modules():

@@ -20,10 +20,9 @@ def warnings_of(rows: tuple[Row, ...], truth: Truth, warm_up: int) -> tuple[str,
     elif truth.standard_error > 0.1 * truth.norm:
         known = truth.standard_error / truth.norm
         found.append(f"the truth itself is known to {known:.0%} only; a larger budget sharpens it")
-    found += _power(rows, truth)
     for row in rows:
         found += _about(row, warm_up)
-    return tuple(found)
+    return tuple(found + _power(rows, truth))
 
 
 def _power(rows: tuple[Row, ...], truth: Truth) -> list[str]:

@@ -74,7 +74,7 @@ def _direction(panel: Axes, rows: Sequence[Row]) -> None:
 
 
 def _errors(panel: Axes, rows: Sequence[Row]) -> None:
-    shown = [(None if row.unbiased else row.bias, noise_of(row)) for row in rows if not row.flat]
+    shown = [(row.bias if row.biased else None, noise_of(row)) for row in rows if not row.flat]
     seen = [error for pair in shown for error in pair if error is not None and error > LEAST]
     low, high = 10 ** math.floor(math.log10(min([0.1, *seen]))), max([1.0, *seen]) * 2
     panel.set_xscale("log")
@@ -84,7 +84,7 @@ def _errors(panel: Axes, rows: Sequence[Row]) -> None:
         noise = noise_of(row)
         if row.flat or row.bias is None or noise is None:
             continue
-        found = not row.unbiased
+        found = row.biased
         if found:
             panel.plot(max(row.bias, low), y, "s", color=BAD, ms=7, label="bias" if _new(panel, "bias") else None)
         if noise > LEAST:

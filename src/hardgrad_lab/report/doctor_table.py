@@ -22,8 +22,8 @@ NUMERIC = range(1, len(HEADINGS) - 1)
 NONE = "-"
 LEGEND = (
     "cosine: of the expected gradient with the true one, and its standard error; below 0 a step goes uphill. "
-    "bias, noise: length of the error that stays (none: none was found) and of the error that averages out, in lengths "
-    "of the true gradient. "
+    "bias, noise: length of the error that stays (none: none was found; < 0.3: nor could one below have been) and of "
+    "the error that averages out, in lengths of the true gradient. "
     "progress: what a step along one gradient gains, of what a step along the truth does. "
     "time: of one gradient of the batch. f: evaluations of the function for it, a row."
 )
@@ -61,7 +61,7 @@ def tone_of(row: Row) -> Tone:
         return "uphill"
     if row.bias is None:
         return "unknown"
-    return "unbiased" if row.unbiased else "biased"
+    return "biased" if row.biased else "unbiased" if row.unbiased else "unknown"
 
 
 def noise_of(row: Row) -> float | None:
@@ -72,10 +72,12 @@ def noise_of(row: Row) -> float | None:
 
 
 def bias_of(row: Row) -> str:
-    """Return the relative bias, or that none was found."""
+    """Return the relative bias, that none was found, or below what none could have been."""
     if row.bias is None:
         return NONE
-    return "none" if row.unbiased else share(row.bias)
+    if row.biased or row.flat:
+        return share(row.bias)
+    return "none" if row.unbiased else f"< {share(row.smallest_bias)}"
 
 
 def share(value: float | None) -> str:
