@@ -6,6 +6,12 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
+from torch._C._functorch import (
+    TransformType,
+    get_interpreter_stack,
+    is_functorch_wrapped_tensor,
+    is_legacy_batchedtensor,
+)
 
 Function = TypeVar("Function", bound=Callable[..., int])
 
@@ -55,9 +61,9 @@ def exporting() -> bool:
 
 def differentiates() -> bool:
     """Whether one of the ``torch.func`` transforms that run is a derivative; for code run while torch traces, too."""
-    kinds = torch._C._functorch.TransformType
-    running = torch._C._functorch.get_interpreter_stack() or ()
-    return any(transform.key() in (kinds.Grad, kinds.Jvp) for transform in running)
+    kinds = (TransformType.Grad, TransformType.Jvp)
+    running = get_interpreter_stack() or ()
+    return any(transform.key() in kinds for transform in running)
 
 
 def holds_a_batch(tensor: torch.Tensor) -> bool:
@@ -65,8 +71,7 @@ def holds_a_batch(tensor: torch.Tensor) -> bool:
 
     A backward with ``is_grads_batched=True`` runs an older ``vmap``, which ``in_transform`` does not see.
     """
-    functorch = torch._C._functorch
-    return bool(functorch.is_legacy_batchedtensor(tensor) or functorch.is_functorch_wrapped_tensor(tensor))
+    return bool(is_legacy_batchedtensor(tensor) or is_functorch_wrapped_tensor(tensor))
 
 
 def runs_while_tracing(function: Function) -> Function:

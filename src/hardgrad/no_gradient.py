@@ -53,7 +53,7 @@ class _SilentUnderTransforms(torch.autograd.Function):
         _, x, ctx.layer, ctx.sentence = inputs
         ctx.shape, ctx.dtype, ctx.device = x.shape, x.dtype, x.device
 
-    backward = _Silent.backward
+    backward = _Silent.backward  # pyright: ignore[reportAssignmentType]
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
