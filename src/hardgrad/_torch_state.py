@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from typing import Any, Literal, ParamSpec, TypeVar, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import (
+    TransformType,
+    get_interpreter_stack,
+    get_unwrapped,
+    is_batchedtensor,
+    is_functorch_wrapped_tensor,
+    is_legacy_batchedtensor,
+)
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd.graph import get_gradient_edge
-
-Anything = TypeVar("Anything")
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 def compiling() -> bool:
@@ -82,9 +85,8 @@ def hides_requires_grad() -> bool:
 
 def derivatives_under_way() -> int:
     """Return how many ``torch.func`` transforms around this code differentiate it, each what the one inside gives."""
-    stack = torch._C._functorch.get_interpreter_stack() or []
-    kinds = (torch._C._functorch.TransformType.Grad, torch._C._functorch.TransformType.Jvp)
-    return sum(interpreter.key() in kinds for interpreter in stack)
+    kinds = (TransformType.Grad, TransformType.Jvp)
+    return sum(interpreter.key() in kinds for interpreter in get_interpreter_stack() or ())
 
 
 def differentiates() -> bool:
@@ -97,8 +99,7 @@ def holds_a_batch(tensor: torch.Tensor) -> bool:
 
     A backward with ``is_grads_batched=True`` runs an older ``vmap``, which ``in_transform`` does not see.
     """
-    functorch = torch._C._functorch
-    return bool(functorch.is_legacy_batchedtensor(tensor) or functorch.is_functorch_wrapped_tensor(tensor))
+    return bool(is_legacy_batchedtensor(tensor) or is_functorch_wrapped_tensor(tensor))
 
 
 def has_global_module_hooks() -> bool:
@@ -109,66 +110,6 @@ def has_global_module_hooks() -> bool:
 def is_compiled_module(module: nn.Module) -> bool:
     """Whether ``torch.compile(module)`` gave this module, or ``module.compile()`` was called."""
     return module._compiled_call_impl is not None or "_orig_mod" in module._modules
-
-
-# While torch.compile traces
-
-# torch.compiler's own decorators import torch._dynamo, which takes 2 s: too long for ``import hardgrad``. So what they
-# are for is noted here, and torch is told while it traces, when that is loaded anyway.
-_whole: list[type[torch.autograd.Function]] = []
-_outside: dict[Callable[..., Any], Callable[..., Any]] = {}
-
-
-def constant_in_graph(function: Anything) -> Anything:
-    """Let ``torch.compile`` call a function while it traces, and keep the answer: ``assume_constant_result``."""
-    marked: Any = function
-    marked._dynamo_marked_constant = True
-    return function
-
-
-def whole_in_graph(function: type[Anything]) -> type[Anything]:
-    """Let a compiled ``torch.func`` transform take an ``autograd.Function`` as it is; see ``prepare_transform``."""
-    marked: Any = function
-    _whole.append(marked)
-    return function
-
-
-def prepare_transform() -> None:
-    """To be called before the ``apply`` of a Function that is ``whole_in_graph``.
-
-    In a compiled ``torch.func`` transform Dynamo traces a Function's backward only if it believes that an argument
-    requires a gradient, which it does not of the transform's own input, and it does not trace one under ``vmap`` at all
-    (torch 2.13). Functions that are allowed in its graph whole work. Not for all graphs: torch keeps no compiled graph
-    with such a Function on disk.
-    """
-    if in_compiled_transform():
-        _allow_whole()
-
-
-@constant_in_graph
-def _allow_whole() -> bool:
-    for function in _whole:
-        torch.compiler.allow_in_graph(function)
-    return True
-
-
-def run_outside_graph(function: Callable[..., Anything], reason: str, *arguments: object) -> Anything:
-    """Call a function that ``torch.compile`` must not look into.
-
-    A graph that is traced breaks here, or with ``fullgraph`` says the reason. In eager code it is no different: after a
-    break elsewhere torch may run a function in eager code, and compile the functions that this calls.
-    """
-    if compiling() or "torch._dynamo" in sys.modules:
-        _disable_in_graph(function, reason)
-        return cast("Anything", _outside[function](*arguments))
-    return function(*arguments)
-
-
-@constant_in_graph
-def _disable_in_graph(function: Callable[..., Any], reason: str) -> bool:
-    if function not in _outside:
-        _outside[function] = torch.compiler.disable(function, reason=reason)
-    return True
 
 
 def hides_values(tensor: Tensor) -> bool:
@@ -184,32 +125,25 @@ def hides_values(tensor: Tensor) -> bool:
 
 
 def _batched(tensor: Tensor) -> bool:
-    functorch = torch._C._functorch
-    while functorch.is_functorch_wrapped_tensor(tensor):
-        if functorch.is_batchedtensor(tensor):
+    while is_functorch_wrapped_tensor(tensor):
+        if is_batchedtensor(tensor):
             return True
-        tensor = functorch.get_unwrapped(tensor)
+        tensor = get_unwrapped(tensor)
     return False
 
 
-@constant_in_graph
 def _in_vmap() -> bool:
     # torch.compile cannot trace a question about one tensor, but it runs the transforms around it.
-    vmap = torch._C._functorch.TransformType.Vmap
-    return any(each.key() == vmap for each in torch._C._functorch.get_interpreter_stack() or ())
+    return any(each.key() == TransformType.Vmap for each in get_interpreter_stack() or ())
+
+
+# What torch.compiler.assume_constant_result does, which would import the compiler with this library.
+vars(_in_vmap)["_dynamo_marked_constant"] = True
 
 
 def after_backward(call: Callable[[], None]) -> None:
     """Call when the backward that runs now is done, with all gradients where they belong."""
     torch.autograd.Variable._execution_engine.queue_callback(call)
-
-
-def outside_graphs(function: Callable[P, R]) -> Callable[P, R]:
-    """Return a function that a compiled graph breaks off for, and that runs in eager code with all it calls.
-
-    As ``torch.compiler.disable``, which would import the compiler with this library.
-    """
-    return cast(Callable[P, R], torch._compile._disable_dynamo(function))  # pyright: ignore[reportUnknownMemberType]
 
 
 def in_forward_mode() -> bool:

@@ -234,7 +234,7 @@ class Bridge(LendingLayer):
                 state = {name: part for name, part in state.items() if name not in _TRAINING_ALONE}
             else:
                 state["approximator"] = RemovedApproximator()
-        copied = memo[id(self)] = kind.__new__(kind)
+        copied = memo[id(self)] = object.__new__(kind)
         copied.__setstate__(copy.deepcopy(state, memo))
         return copied
 

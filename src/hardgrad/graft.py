@@ -37,7 +37,7 @@ class _GraftUnderTransforms(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
         ctx.path_dtype = inputs[1].dtype
 
-    backward = _Graft.backward
+    backward = _Graft.backward  # pyright: ignore[reportAssignmentType]
 
 
 def _overwritten(value: Tensor, path: Tensor) -> Tensor:

@@ -10,14 +10,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import (
-    compiling,
-    constant_in_graph,
-    differentiates,
-    in_forward_mode,
-    in_transform,
-    may_need_gradient,
-)
+from hardgrad._torch_state import compiling, differentiates, in_forward_mode, in_transform, may_need_gradient
+from hardgrad._tracing import constant_in_graph
 
 _told: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 _told_compiled: set[str] = set()
@@ -53,7 +47,7 @@ class _SilentUnderTransforms(torch.autograd.Function):
         _, x, ctx.layer, ctx.sentence = inputs
         ctx.shape, ctx.dtype, ctx.device = x.shape, x.dtype, x.device
 
-    backward = _Silent.backward
+    backward = _Silent.backward  # pyright: ignore[reportAssignmentType]
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -33,15 +33,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import (
-    compiling,
-    in_backward,
-    in_transform,
-    pass_reaches,
-    prepare_transform,
-    use_of_weight,
-    whole_in_graph,
-)
+from hardgrad._torch_state import compiling, in_backward, in_transform, pass_reaches, use_of_weight
+from hardgrad._tracing import prepare_transform, whole_in_graph
 
 
 class _Count:
@@ -233,7 +226,7 @@ class Penalties:
             self._items.append((module, penalty))
             if module not in self._names:
                 outermost = _outermost_call()
-                # Not asked whether it is true: a compiled module passes the question on to a len() that may not be there.
+                # Not asked whether it is true: a compiled module passes that on to a len() that may not be there.
                 self._name_all_below(module if outermost is None else outermost)
 
     def _name_all_below(self, root: nn.Module) -> None:

@@ -7,13 +7,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from hardgrad._torch_state import (
-    constant_in_graph,
-    derivatives_under_way,
-    hides_requires_grad,
-    in_compiled_transform,
-    in_transform,
-)
+from hardgrad._torch_state import derivatives_under_way, hides_requires_grad, in_compiled_transform, in_transform
+from hardgrad._tracing import constant_in_graph
 from hardgrad.graft import graft
 from hardgrad.montecarlo.discrete import Discrete
 from hardgrad.montecarlo.objective import Objective, evaluate, evaluate_differentiable

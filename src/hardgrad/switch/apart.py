@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import compiling, in_graph, in_transform, outside_graphs
+from hardgrad._torch_state import compiling, in_graph, in_transform
+from hardgrad._tracing import outside_graphs
 
 
 @torch.no_grad()

@@ -104,7 +104,9 @@ def leading(owner: str, key: Tensor, ranges: Router) -> torch.Size:
 def branch_number(owner: str, i: Any, branches: int) -> int:
     """Return the number of a branch, which may count from the end as in a list, or raise."""
     try:
-        return range(branches)[operator.index("" if isinstance(i, bool) else i)]
+        if isinstance(i, bool):
+            raise TypeError
+        return range(branches)[operator.index(i)]
     except (TypeError, IndexError):
         raise ValueError(f"{owner}: i must be a range, 0 .. {branches - 1}, got {i!r}") from None
 

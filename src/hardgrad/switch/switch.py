@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import compiling, in_graph, in_transform, outside_graphs
+from hardgrad._torch_state import compiling, in_graph, in_transform
+from hardgrad._tracing import outside_graphs
 from hardgrad.switch.banks.bank import Bank
 from hardgrad.switch.branches import one_a_range
 from hardgrad.switch.keys import branch_of, check_source, key_of, refuse_learning

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hardgrad._torch_state import compiling, whole_in_graph
+from hardgrad._torch_state import compiling
+from hardgrad._tracing import whole_in_graph
 
 
 @whole_in_graph

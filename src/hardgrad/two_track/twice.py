@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hardgrad._torch_state import compiling, constant_in_graph
+from hardgrad._torch_state import compiling
+from hardgrad._tracing import constant_in_graph
 from hardgrad.penalty import unheard
 from hardgrad.two_track.plain import is_repeatable, may_write, the_tensor
 
