@@ -574,7 +574,7 @@ def test_too_few_rows_and_no_tensor() -> None:
         hg.search_key({"a": torch.arange(30)}, torch.randn(30), torch.randn(30), max_ranges=2, lags=[1.5])
     with pytest.raises(ValueError, match=r"keys\['a'\] must have shape \(30,\).* got \(29,\)"):
         hg.search_key({"a": torch.arange(29)}, torch.randn(30), torch.randn(30), max_ranges=2)
-    with pytest.raises(TypeError, match="keys must be a tensor .* got list"):
+    with pytest.raises(TypeError, match=r"keys must be a tensor .* got list"):
         hg.search_key([1, 2], torch.randn(30), torch.randn(30), max_ranges=2)
     with pytest.raises(TypeError, match="generator must be a torch"):
         hg.search_ranges(torch.arange(30), torch.randn(30), torch.randn(30), max_ranges=2, generator=0)

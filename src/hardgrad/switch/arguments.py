@@ -16,8 +16,8 @@ from hardgrad.switch.routers.router import Router
 def whole(owner: str, name: str, value: Any, least: int, most: int = 2**62) -> int:
     """Return a whole number that is at least ``least``, or raise; 2.0 is one, True and 1.5 are not."""
     number: int | None = None
-    if isinstance(value, float) and value.is_integer():
-        number = int(value)
+    if isinstance(value, float):
+        number = int(value) if value.is_integer() else None
     elif not isinstance(value, bool):
         try:
             number = operator.index(value)
@@ -104,7 +104,9 @@ def leading(owner: str, key: Tensor, ranges: Router) -> torch.Size:
 def branch_number(owner: str, i: Any, branches: int) -> int:
     """Return the number of a branch, which may count from the end as in a list, or raise."""
     try:
-        return range(branches)[operator.index("" if isinstance(i, bool) else i)]
+        if isinstance(i, bool):
+            raise TypeError
+        return range(branches)[operator.index(i)]
     except (TypeError, IndexError):
         raise ValueError(f"{owner}: i must be a range, 0 .. {branches - 1}, got {i!r}") from None
 

@@ -87,7 +87,8 @@ def search_ranges(
             like the one before: longer than the signal's memory.
         candidates: quantiles of the key among which the first choice is exact; wide gaps of the key are added.
         ridge: penalty on each slope, as a share of its input's variance within the range.
-        bootstrap: number of resamples for ``intervals``, ``support`` and ``p_value``; 0 for none, 200 is usual, at most 100,000.
+        bootstrap: number of resamples for ``intervals``, ``support`` and ``p_value``; 0 for none, 200 is usual,
+            100,000 the most.
         outside: what ``found.ranges()`` does with a key outside of the data.
         generator: draws the rounds and the resamples. Default: torch's global seed.
 
@@ -227,8 +228,8 @@ def check_share(held_out: float) -> float:
         )
     if held_out < LEAST_HELD_OUT:
         raise ValueError(
-            f"search_ranges: held_out must be at least {LEAST_HELD_OUT}, since all rows are held out once, a share at a "
-            f"time, and each time is a search, got {held_out}"
+            f"search_ranges: held_out must be at least {LEAST_HELD_OUT}, since all rows are held out once, a share at "
+            f"a time, and each time is a search, got {held_out}"
         )
     return float(held_out)
 
