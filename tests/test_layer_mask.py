@@ -207,6 +207,36 @@ def test_one_graph_compiled_and_exported() -> None:
             torch.testing.assert_close(a, torch.zeros_like(a) if b is None else b)
 
 
+def test_under_autocast_a_layer_that_may_be_skipped_keeps_the_dtype_whoever_else_is_there() -> None:
+    layer = hg.LayerMask([nn.Linear(4, 4)], hg.Ranges(POINTS), [[1], [0], [1]])
+    x, key = torch.randn(4, 4), torch.tensor([-0.5, -0.5, 0.0, 0.7])
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed, alone = layer(x, key), layer(x[:2], key[:2])
+    assert mixed.dtype is alone.dtype is torch.float32
+    assert torch.equal(mixed[:2], alone)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(alone, layer.layers[0](x[:2]).float())
+
+
+def test_what_is_no_layer_or_condition_is_named() -> None:
+    ranges = hg.Ranges([-1, 0, 1])
+    for call, message in (
+        (lambda: hg.LayerMask(nn.Linear(1, 1), ranges), "layers must be torch.nn.Sequential or a list"),
+        (lambda: hg.LayerMask([torch.tanh], ranges), "layers must be modules, got builtin.* at position 0"),
+        (lambda: hg.LayerMask([nn.Tanh()], [0, 1]), "ranges must be a condition such as Ranges"),
+        (lambda: hg.LayerMask([nn.Tanh()], ranges, "ab"), r"mask must be \(ranges, layers\) = \(2, 1\) numbers"),
+        (lambda: hg.LayerMask([nn.Tanh()], ranges, dropout=True), "dropout must be probabilities, 0 to 1, got True"),
+        (lambda: hg.LayerMask([nn.Tanh()], ranges, generator=3), "generator must be a torch.Generator or None"),
+        (lambda: hg.LayerMask([nn.Tanh()], ranges, key="a"), "key must be a whole number"),
+        (lambda: hg.LayerMask([nn.Tanh()], ranges).branch(2), r"i must be a range, 0 \.\. 1, got 2"),
+        (lambda: hg.LayerMask([nn.Tanh()], ranges)([1.0], torch.zeros(1)), "x must be a tensor, got list"),
+        (lambda: hg.RecurrentSwitch(ranges, [1, 2], state="reset"), "branches must be modules, got int at position 0"),
+        (lambda: hg.RecurrentSwitch(ranges, nn.GRU(1, 1), state=None), "state must be one of"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=message):
+            call()
+
+
 def test_compiled_dropout_runs() -> None:
     layer = masked(None, dropout=[[0.5] * 4 + [0.0]] * 3)
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")

@@ -16,8 +16,8 @@ from hardgrad.switch.routers.router import Router
 def whole(owner: str, name: str, value: Any, least: int, most: int = 2**62) -> int:
     """Return a whole number that is at least ``least``, or raise; 2.0 is one, True and 1.5 are not."""
     number: int | None = None
-    if isinstance(value, float) and value.is_integer():
-        number = int(value)
+    if isinstance(value, float):
+        number = int(value) if value.is_integer() else None
     elif not isinstance(value, bool):
         try:
             number = operator.index(value)

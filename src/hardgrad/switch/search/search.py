@@ -228,8 +228,8 @@ def check_share(held_out: float) -> float:
         )
     if held_out < LEAST_HELD_OUT:
         raise ValueError(
-            f"search_ranges: held_out must be at least {LEAST_HELD_OUT}, since all rows are held out once, "
-            f"a share at a time, and each time is a search, got {held_out}"
+            f"search_ranges: held_out must be at least {LEAST_HELD_OUT}, since all rows are held out once, a share at "
+            f"a time, and each time is a search, got {held_out}"
         )
     return float(held_out)
 
