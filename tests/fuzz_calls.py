@@ -202,7 +202,11 @@ CALLS = [
     ),
     Call(_A.suggest, {"hard": _same(_H.sign), "example": _randn(ROWS, 3)}, slow=4),
     Call(hg.exact, _QF | {"max_states": _same(64)}),
-    Call(hg.score_function, _QF | {"baseline": _same("leave_one_out"), "context": _same(None)} | _DRAWS),
+    Call(
+        hg.score_function,
+        _QF | {"baseline": _same("leave_one_out"), "context": _same(None)} | _DRAWS,
+        aliases={"q": ("q", "f")},
+    ),
     Call(hg.disarm, _QF | _DRAWS),
     Call(hg.arms, _QF | _DRAWS),
     Call(hg.gumbel, {"q": _one_hot, "f": _same(_cost), "temperature": _same(0.5), "hard": _same(True)} | _DRAWS),
@@ -214,7 +218,9 @@ CALLS = [
     ),
     Call(hg.relax, _QF | {"control": lambda: nn.Linear(3, 1), "tied": _same(True)} | _DRAWS),
     Call(_MC.straight_through, _QF | _DRAWS),
-    Call(_MC.bridge, _QF | {"approximator": lambda: _A.elementwise(4), "weight": _same(1.0)} | _DRAWS),
+    Call(
+        _MC.bridge, _QF | {"approximator": lambda: _A.elementwise(4), "weight": _same(1.0)} | _DRAWS, named=("Bridge",)
+    ),
     Call(_MC.each, {"f": _same(_cost), "event_dims": _same(1)}),
     Call(_MC.Annealed, {"start": _same(1.0), "end": _same(0.5), "steps": _same(10)}),
     Call(_MC.MovingAverage, {"decay": _same(0.9)}),
@@ -355,6 +361,7 @@ CALLS = [
         },
         slow=20,
         named=("disarm",),
+        aliases={"inputs": ("inputs", "function")},
     ),
     Call(hg.doctor.candidates, {"function": _same(_cost), "inputs": _q, "noise": _same("auto")}, slow=4),
     Call(

@@ -35,8 +35,8 @@ def _says(error: Exception, call: Call, spoilt: dict[str, str]) -> bool:
 def _is_the_users_own(error: Exception) -> bool:
     """Whether the error comes from code that was given to us, such as a branch of the wrong width."""
     files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-    ours = max((i for i, name in enumerate(files) if "/hardgrad/" in name), default=len(files))
-    behind = files[ours + 1 : ours + 2]
+    ours = max((i for i, name in enumerate(files) if "/hardgrad/" in name), default=None)
+    behind = files if ours is None else files[ours + 1 : ours + 2]
     return any("/torch/nn/" in name or name.endswith("fuzz_calls.py") for name in behind)
 
 

@@ -75,7 +75,7 @@ def mlp(
 
     Source: the "batch" approximator of the program published with Ramapuram and Webb 2020 (arXiv 1905.03658).
     """
-    if not isinstance(hidden, Iterable):
+    if not isinstance(hidden, Iterable) or isinstance(hidden, Tensor):
         raise ValueError(f"mlp: hidden must list the widths of the hidden layers, got {hidden!r}; write [{hidden!r}]")
     hidden = list(hidden)
     sizes = [in_features, *hidden, out_features]

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from hardgrad import _check
+from hardgrad._torch_state import compiling
 from hardgrad.montecarlo.discrete import Discrete, discrete
 from hardgrad.montecarlo.lend import through
 from hardgrad.montecarlo.objective import Objective
@@ -78,11 +79,23 @@ def bridge(
     return through(f, b, path, d, "bridge")
 
 
+def _run(approximator: nn.Module, p: Tensor) -> tuple[Tensor, Tensor]:
+    try:
+        return two_tracks(approximator, p, p.detach().clone())
+    except RuntimeError as error:
+        if compiling() or type(error) is not RuntimeError:  # out of memory, a checkpoint's early stop
+            raise
+        raise RuntimeError(
+            f"bridge: approximator failed on probabilities of shape {tuple(p.shape)}: {error}; it must take what q "
+            "gives, as hardgrad.approximators.elementwise() does"
+        ) from error
+
+
 def _lend(d: Discrete, b: Tensor, approximator: nn.Module, weight: float) -> Tensor:
     """The approximator at the probabilities, carrying the penalty that teaches it."""
     weights = next((w for w in approximator.parameters() if w.is_floating_point()), d.probs)
     p = d.probs.to(weights.dtype, copy=True)  # an approximator may write into what it is given
-    lend, learn = two_tracks(approximator, p, p.detach().clone())
+    lend, learn = _run(approximator, p)
     if learn.shape != p.shape:
         raise ValueError(
             f"bridge: approximator must return the shape of the probabilities {tuple(p.shape)}, got "

@@ -123,7 +123,7 @@ def the_tensor(module: nn.Module, output: object) -> Tensor:
     """
     if not isinstance(output, Tensor):
         raise ValueError(
-            f"approximator must return one tensor, got {type(output).__name__} from {type(module).__name__}; wrap it "
-            "in a module that returns the tensor meant, a recurrent layer's first output say"
+            f"Bridge: approximator must return one tensor, got {type(output).__name__} from {type(module).__name__}; "
+            "wrap it in a module that returns the tensor meant, a recurrent layer's first output say"
         )
     return output

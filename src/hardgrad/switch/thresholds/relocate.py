@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hardgrad import _check
 from hardgrad.switch.checks import number, row_targets, some_rows
 from hardgrad.switch.switch import Switch
 from hardgrad.switch.thresholds.learnt import LearntRanges
@@ -92,6 +93,8 @@ def relocate(
         raise ValueError(f"relocate: switch must have LearntRanges, got {got}; build it on hardgrad.LearntRanges")
     if not number("relocate", "worth", worth, "2 asks for twice what a move costs") >= 1:
         raise ValueError(f"relocate: worth must be at least 1, got {worth}; 2 asks for twice what a move costs")
+    if optimizer is not None:
+        _check.instance("relocate", "optimizer", optimizer, torch.optim.Optimizer, "give the switch's own")
     _check_alike(switch)
     rows, key, index, shape = switch.routed(x, key)
     some_rows("relocate", rows)

@@ -52,6 +52,8 @@ def per_branch_mean(loss: Tensor, index: Tensor, branches: int | None = None, we
     index = index_of("per_branch_mean", index, branches)
     loss = one_loss_a_row("per_branch_mean", "loss", loss, index)
     branches = _occurring(index) if branches is None else branches
+    if index.numel() and not loss.numel():
+        raise ValueError(f"per_branch_mean: loss must have a number for each row, got shape {tuple(loss.shape)}")
     rows = loss.reshape(index.numel(), -1) if index.numel() else loss.reshape(0, 1)
     # In float64: a sum of many rows one by one in float32 stops growing at 2 ** 24 of them.
     wide = torch.float32 if rows.device.type == "mps" else torch.float64  # which Apple's devices lack
