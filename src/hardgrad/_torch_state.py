@@ -22,6 +22,12 @@ def in_graph() -> bool:
     return compiling() or torch._C._get_tracing_state() is not None or bool(torch.onnx.is_in_onnx_export())
 
 
+def leaves_process() -> bool:
+    """Whether torch builds a graph to be run elsewhere: an export, ONNX or a trace."""
+    exports = torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export()
+    return bool(exports) or torch._C._get_tracing_state() is not None
+
+
 def in_transform() -> bool:
     """Whether a ``torch.func`` transform runs: its tensors must not outlive it, and what it did not get stays."""
     return torch._C._are_functorch_transforms_active()
@@ -77,8 +83,10 @@ def _in_vmap() -> bool:
     return any(each.key() == vmap for each in torch._C._functorch.get_interpreter_stack() or ())
 
 
-# What torch.compiler.assume_constant_result does; calling that would import the compiler with this library.
-vars(_in_vmap)["_dynamo_marked_constant"] = True
+# What torch.compiler.assume_constant_result does; calling that would import the compiler with this library. Without it
+# the first question becomes an operation of the graph.
+for _question in (in_transform, _in_vmap):
+    vars(_question)["_dynamo_marked_constant"] = True
 
 
 def after_backward(call: Callable[[], None]) -> None:
