@@ -137,8 +137,10 @@ def _in_vmap() -> bool:
     return any(each.key() == TransformType.Vmap for each in get_interpreter_stack() or ())
 
 
-# What torch.compiler.assume_constant_result does, which would import the compiler with this library.
-vars(_in_vmap)["_dynamo_marked_constant"] = True
+# What torch.compiler.assume_constant_result does; calling that would import the compiler with this library. Without it
+# the first question becomes an operation of the graph.
+for _question in (in_transform, _in_vmap):
+    vars(_question)["_dynamo_marked_constant"] = True
 
 
 def after_backward(call: Callable[[], None]) -> None:

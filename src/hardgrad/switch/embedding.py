@@ -8,7 +8,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import compiling, hides_values, in_graph
+from hardgrad._torch_state import hides_values, in_graph
 from hardgrad.switch.checks import whole
 from hardgrad.switch.keys import branch_of, key_of
 from hardgrad.switch.routers.router import Router, count
@@ -119,7 +119,7 @@ class RangeEmbedding(Switch):
         if not in_graph():
             return y
         y = torch.where(index.unsqueeze(1) >= 0, y, torch.nan)
-        return self._marked(y, index) if compiling() else y
+        return self._marks.of(y, counts)
 
     def _as_switch(self, x: Tensor, key: Tensor) -> Tensor:
         rows, kind = _floating(torch.atleast_1d(x)).unsqueeze(-1), x.device.type

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import after_backward
-from hardgrad.switch.routers.router import count
+from hardgrad._torch_state import after_backward, exporting, in_transform
+
+# What one backward says of a gradient: the rows that each branch had, and which branch the gradient is of.
+Mark = tuple[Tensor, int]
 
 
 class Marks:
-    """Marks each gradient of a branch with the number of rows that the graphs it came from had for that branch.
+    """Marks the gradients of each branch with the number of rows that the graphs they came from had for that branch.
 
     A graph runs every branch and gives one without rows a gradient of zeros, which looks like that of a branch whose
     rows are all at a flat place. Counters cannot tell them apart: they see validation, too, and forgotten or repeated
     forwards. What a backward went through can: a leaf of ours is part of each graph, and its gradient is the number of
-    rows. The mark is put on the gradient itself, so that it lasts as long: ``zero_grad`` removes both.
+    rows. The mark is put on a gradient itself, so that it lasts as long: ``zero_grad`` removes both.
     """
 
     def __init__(self, branches: nn.ModuleList, device: torch.device) -> None:
@@ -28,27 +31,29 @@ class Marks:
             self.leaf = torch.zeros(len(branches), dtype=torch.float32, device=device, requires_grad=True)
         self.leaf.register_post_accumulate_grad_hook(self._got)
 
-    def on(self, y: Tensor, index: Tensor) -> Tensor:
-        """Return y, whose backward marks the gradients that it leads to."""
-        return self.of(y, count(index, len(self.branches)))
+    def wanted(self) -> bool:
+        """Whether a backward may follow that leads to gradients of this process."""
+        return torch.is_grad_enabled() and not in_transform() and not exporting()
 
     def of(self, y: Tensor, rows: Tensor) -> Tensor:
-        """The same by the number of rows that each branch had, int64 (branches,)."""
-        if not any(parameter.requires_grad for parameter in self.branches.parameters()):
-            return y
-        return cast(Tensor, _Mark.apply(y, self.leaf, rows))
+        """Return y, whose backward marks the gradients that it leads to; rows is int64 (branches,)."""
+        return cast(Tensor, Marked.apply(y, self.leaf, rows)) if self.wanted() and y.requires_grad else y
 
     def drop(self) -> None:
         """Set to None each gradient that came from graphs without a row for its branch alone."""
-        rows: dict[Tensor, list[float]] = {}
-        unvisited = []
-        for parameter in self.branches.parameters():
-            mark = _mark(parameter.grad)
-            for each, _ in mark:
-                rows[each] = rows.get(each) or each.tolist()
-            if mark and not any(rows[each][i] for each, i in mark):
-                unvisited.append(parameter)
-        for parameter in _without_a_number(unvisited):
+        read: dict[Tensor, list[float]] = {}
+        visited: set[nn.Parameter] = set()
+        unvisited: dict[nn.Parameter, None] = {}
+        for branch in self.branches:
+            held = [parameter for parameter in branch.parameters() if parameter.grad is not None]
+            marks = [mark for parameter in held for mark in _marks(parameter)]
+            for rows, _ in marks:
+                read[rows] = read.get(rows) or rows.tolist()
+            if any(read[rows][i] for rows, i in marks):
+                visited.update(held)
+            elif marks:
+                unvisited.update(dict.fromkeys(held))
+        for parameter in _without_a_number([each for each in unvisited if each not in visited]):
             parameter.grad = None
 
     def _got(self, leaf: Tensor) -> None:
@@ -57,9 +62,9 @@ class Marks:
 
     def _put(self, rows: Tensor) -> None:
         for i, branch in enumerate(self.branches):
-            for parameter in branch.parameters():
-                if parameter.grad is not None:
-                    setattr(parameter.grad, _NAME, [*_mark(parameter.grad), (rows, i)])
+            parameter = next((each for each in _parameters(branch) if each.grad is not None), None)
+            if parameter is not None:  # one gradient stands for all of its branch
+                setattr(parameter.grad, _NAME, [*_marks(parameter), (rows, i)])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.branches, self.leaf.device)
@@ -68,12 +73,21 @@ class Marks:
 _NAME = "_hardgrad_rows"
 
 
-def _mark(grad: Tensor | None) -> list[tuple[Tensor, int]]:
-    """For each backward that a gradient is of: the rows of all branches, and which branch it was."""
-    return cast(list[tuple[Tensor, int]], getattr(grad, _NAME, []))
+def _marks(parameter: nn.Parameter) -> list[Mark]:
+    return cast(list[Mark], getattr(parameter.grad, _NAME, []))
 
 
-def _without_a_number(parameters: list[nn.Parameter]) -> list[nn.Parameter]:
+def _parameters(branch: nn.Module) -> Iterator[nn.Parameter]:
+    """As ``branch.parameters()``, which takes longer to get to the first."""
+    for parameter in branch._parameters.values():
+        if parameter is not None:
+            yield parameter
+    for part in branch._modules.values():
+        if part is not None:
+            yield from _parameters(part)
+
+
+def _without_a_number(parameters: list[nn.Parameter]) -> Iterable[nn.Parameter]:
     """Which gradients hold zeros alone, or NaN of nothing.
 
     Eager code, another layer that shares the parameter or another process may have added to the zeros of a graph.
@@ -85,7 +99,7 @@ def _without_a_number(parameters: list[nn.Parameter]) -> list[nn.Parameter]:
     return [p for p, value in zip(parameters, values, strict=True) if not ((value != 0) & (value == value)).any()]
 
 
-class _Mark(torch.autograd.Function):
+class Marked(torch.autograd.Function):
     """The identity in y; the leaf gets the rows of each branch, whatever y's gradient is."""
 
     @staticmethod

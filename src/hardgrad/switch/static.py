@@ -5,27 +5,53 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from hardgrad.switch.marks import Marked, Marks
 from hardgrad.switch.outputs import one_dtype, one_shape, one_tensor
 
 Branches = Sequence[nn.Module] | nn.ModuleList
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
 
 
-def static(branches: Branches, rows: Tensor, index: Tensor) -> Tensor:
-    """Run every branch on its rows, maybe none: for a graph. A row of no branch becomes NaN."""
-    refuse_batch_statistics(branches)
-    places = [(index == i).nonzero()[:, 0] for i in range(len(branches))]
-    outputs = []
-    for i, (branch, mine) in enumerate(zip(branches, places, strict=True)):
-        with _state_kept(branch, unless=(index == i).any()):
-            outputs.append(one_tensor(i, branch(rows[mine]), mine.shape[0]))
-    y = _nowhere(outputs, rows.shape[0])
-    for mine, output in zip(places, outputs, strict=True):
-        y = y.index_put((mine,), output.to(y.dtype))
-    return y
+def static(branches: Branches, rows: Tensor, index: Tensor, counts: Tensor, marks: Marks | None) -> Tensor:
+    """Run every branch on its rows, maybe none: for a graph. A row of no branch becomes NaN.
+
+    Written in one piece: where torch.compile breaks the graph at the first size that follows from a value, this runs as
+    it is, and a function called from here would become a graph of its own.
+    """
+    y: Tensor | None = None
+    for i, branch in enumerate(branches):
+        mine = (index == i).nonzero()[:, 0]
+        kept = _buffers(branch) if branch.training else []
+        output: Tensor = branch(rows[mine])
+        if not isinstance(output, Tensor) or not output.ndim:
+            one_tensor(i, output, mine.shape[0])
+        torch._check(output.shape[0] == mine.shape[0], lambda: "Switch: branches must return one output for each row")
+        if kept:
+            _put_back(kept, unless=(index == i).any())
+        if y is None:
+            fill = math.nan if output.is_floating_point() or output.is_complex() else 0
+            y = output.new_full((rows.shape[0], *output.shape[1:]), fill)
+        elif output.shape[1:] != y.shape[1:]:
+            one_shape((0, i), (y, output))
+        if output.dtype != y.dtype:
+            dtype = one_dtype((y, output))
+            y, output = _wider(y, index, i, dtype), output.to(dtype)
+        y = y.index_put((mine,), output)
+    assert y is not None
+    return y if marks is None or not y.requires_grad else cast(Tensor, Marked.apply(y, marks.leaf, counts))
+
+
+def _wider(y: Tensor, index: Tensor, i: int, dtype: torch.dtype) -> Tensor:
+    """Return y in a wider dtype; what no branch before i filled is NaN if it can be."""
+    y = y.to(dtype)
+    if not (dtype.is_floating_point or dtype.is_complex):
+        return y
+    return torch.where(_beside((index < 0) | (index >= i), y), math.nan, y)
 
 
 def everywhere(branches: Branches, rows: Tensor, index: Tensor) -> Tensor:
@@ -48,9 +74,8 @@ def everywhere(branches: Branches, rows: Tensor, index: Tensor) -> Tensor:
 
 def batch_statistics(branch: nn.Module) -> bool:
     """Whether a branch has a layer that normalises by its batch now: one without rows would spoil its statistics."""
-    norms = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
     return any(
-        isinstance(part, norms) and part.training and (part.track_running_stats or isinstance(part, norms[0]))
+        isinstance(part, NORMS) and part.training and (part.track_running_stats or isinstance(part, NORMS[0]))
         for part in branch.modules()
     )
 
@@ -83,19 +108,30 @@ def evaluating(branch: nn.Module) -> Iterator[None]:
 @contextmanager
 def _state_kept(branch: nn.Module, unless: Tensor) -> Iterator[None]:
     """Put a branch's buffers back after it ran, unless it had rows: a power iteration or a counter must not move."""
-    kept = [
+    kept = _buffers(branch) if branch.training else []
+    yield
+    _put_back(kept, unless)
+
+
+Kept = list[tuple[nn.Module, str, Tensor, Tensor]]
+
+
+def _buffers(branch: nn.Module) -> Kept:
+    return [
         (module, name, buffer, buffer.clone())
-        for module in (branch.modules() if branch.training else ())
+        for module in branch.modules()
         for name, buffer in module.named_buffers(recurse=False)
     ]
-    yield
-    with torch.no_grad():
-        for module, name, buffer, before in kept:
-            now = getattr(module, name)
-            if now is buffer:
-                buffer.copy_(torch.where(unless, buffer, before))
-            elif now.shape == before.shape:
-                setattr(module, name, torch.where(unless, now, before))
+
+
+@torch.no_grad()
+def _put_back(kept: Kept, unless: Tensor) -> None:
+    for module, name, buffer, before in kept:
+        now = getattr(module, name)
+        if now is buffer:
+            buffer.copy_(torch.where(unless, buffer, before))
+        elif now.shape == before.shape:
+            setattr(module, name, torch.where(unless, now, before))
 
 
 def _nowhere(outputs: list[Tensor], rows: int) -> Tensor:

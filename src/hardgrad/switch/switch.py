@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import compiling, in_graph, in_transform
+from hardgrad._torch_state import compiling, exporting, in_graph
 from hardgrad._tracing import outside_graphs
 from hardgrad.switch.banks.bank import Bank
 from hardgrad.switch.branches import one_a_range
@@ -16,7 +16,7 @@ from hardgrad.switch.keys import branch_of, check_source, key_of, refuse_learnin
 from hardgrad.switch.marks import Marks
 from hardgrad.switch.normalise import Normalise
 from hardgrad.switch.routers.router import Router, one_of
-from hardgrad.switch.static import batch_statistics
+from hardgrad.switch.static import NORMS, batch_statistics
 from hardgrad.switch.thresholds.learnt import LearntRanges
 from hardgrad.switch.thresholds.lend import lend
 from hardgrad.switch.training import surgery
@@ -60,8 +60,9 @@ class Switch(nn.Module):
 
     Graphs:
         A compiled or exported graph cannot read which branches are visited: it runs all, each on its rows, maybe none,
-        and an unvisited one gets a gradient of zeros; see ``drop_unvisited_grads``. Under ``torch.func.vmap`` over keys
-        every branch runs on every row, and the values and gradients are those of a loop. Where no value can be read,
+        and an unvisited one gets a gradient of zeros; see ``drop_unvisited_grads``. Under ``vmap`` over keys, and where
+        ``torch.compile`` traces a transform of ``torch.func``, every branch runs on every row; values and gradients are
+        those of a loop, if branches do not mix the rows of a batch. Where no value can be read,
         a key that is NaN cannot raise: its row goes to no branch and its output is NaN (0 if outputs are integers). A
         branch that normalises by its batch in training (``BatchNorm``) makes ``torch.compile`` leave the switch in
         eager code, and is refused by the others.
@@ -105,6 +106,7 @@ class Switch(nn.Module):
         self.ranges = ranges
         self.branches = nn.ModuleList(one_a_range(ranges, branches, init))
         self.key = key
+        self._learns = any(isinstance(part, LearntRanges) for part in ranges.modules())
         none = normalise is False or (isinstance(normalise, Sequence) and not len(normalise))
         self.normalise = None if none else Normalise(ranges, normalise)
         self.bank = bank
@@ -116,18 +118,22 @@ class Switch(nn.Module):
         return self.branches[i]
 
     def forward(self, x: Tensor, key: Tensor | None = None) -> Tensor:
-        if compiling() and not torch.compiler.is_exporting() and any(map(batch_statistics, self.branches)):
+        if self._norms and compiling() and not exporting() and any(map(batch_statistics, self.branches)):
             return _in_eager_code(self, x, key)
-        return self._run(x, key)
-
-    def _run(self, x: Tensor, key: Tensor | None) -> Tensor:
         rows, key, index, shape = self.routed(x, key)
         own = self.scaled(rows, index)
-        y = run(self.branches, own, index, self.ranges, self._stacked(), key=key, owned=own is not rows)
-        if self.training and torch.is_grad_enabled() and self._learns():
-            y = lend(self, rows, key, index, y)
-        if compiling():
-            y = self._marked(y, index)
+        y = run(
+            self.branches,
+            own,
+            index,
+            self.ranges,
+            self._stacked(),
+            key=key,
+            marks=self._marks,
+            owned=own is not rows,
+        )
+        if self._learns and self.training and torch.is_grad_enabled():
+            y = self._lent(rows, key, index, y)
         return y.unflatten(0, shape) if len(shape) > 1 else y
 
     def routed(self, x: Tensor, key: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, torch.Size]:
@@ -182,16 +188,11 @@ class Switch(nn.Module):
         """
         self._marks.drop()
 
-    def _marked(self, y: Tensor, index: Tensor) -> Tensor:
-        trains = torch.is_grad_enabled() and not torch.compiler.is_exporting() and not in_transform()
-        return self._marks.on(y, index) if trains and (y.is_floating_point() or y.is_complex()) else y
-
-    def _learns(self) -> bool:
+    def _lent(self, rows: Tensor, key: Tensor, index: Tensor, y: Tensor) -> Tensor:
         if isinstance(self.ranges, LearntRanges):
-            return True
-        if any(isinstance(part, LearntRanges) for part in self.ranges.modules()):
-            refuse_learning(self, self.ranges)
-        return False
+            return lend(self, rows, key, index, y)
+        refuse_learning(self, self.ranges)  # such as a Grid of learnt ranges, which no gradient would reach
+        return y
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Switch:
         super()._apply(fn, recurse)
@@ -199,6 +200,7 @@ class Switch(nn.Module):
         return self
 
     def _mark_anew(self) -> None:
+        self._norms = any(isinstance(part, NORMS) for part in self.branches.modules())
         self._marks = Marks(self.branches, self.ranges.visits.device)
 
     def _stacked(self) -> Bank | None:
@@ -211,4 +213,4 @@ class Switch(nn.Module):
 
 @outside_graphs
 def _in_eager_code(switch: Switch, x: Tensor, key: Tensor | None) -> Tensor:
-    return switch._run(x, key)
+    return switch.forward(x, key)

@@ -8,11 +8,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import hides_values, in_graph, in_transform
+from hardgrad._torch_state import exporting, hides_values, in_compiled_transform, in_graph, in_transform
 from hardgrad.switch.banks.bank import Bank
+from hardgrad.switch.marks import Marks
 from hardgrad.switch.outputs import one_shape, one_tensor
 from hardgrad.switch.routers.router import Router, by_branch, count
-from hardgrad.switch.static import evaluating, everywhere, static
+from hardgrad.switch.static import evaluating, everywhere, refuse_batch_statistics, static
 
 Branches = Sequence[nn.Module] | nn.ModuleList
 
@@ -28,6 +29,7 @@ def run(
     bank: Bank | None = None,
     *,
     key: Tensor | None = None,
+    marks: Marks | None = None,
     owned: bool = False,
 ) -> Tensor:
     """Return each row's output, in the rows' order; branches without a row do not run.
@@ -39,14 +41,18 @@ def run(
         router: whose visits are counted.
         bank: the branches stacked, if they are.
         key: of each row, for what else the router counts.
+        marks: where a backward through a graph writes which branches had rows.
         owned: whether nobody else holds the memory of rows.
     """
-    if hides_values(index):
+    # Where torch.compile traces a torch.func transform, it cannot break the graph at a size that follows from values.
+    if hides_values(index) or in_compiled_transform():
         return everywhere(branches, rows, index)
     counts = count(index, len(branches))
     router.add_visits(counts, key)
     if in_graph():
-        return static(branches, rows, index)
+        if exporting():
+            refuse_batch_statistics(branches)
+        return static(branches, rows, index, counts, marks if marks is not None and marks.wanted() else None)
     sizes = counts.tolist()
     visited = [i for i, size in enumerate(sizes) if size]
     if not visited:

@@ -37,7 +37,8 @@ def lend(switch: Switch, rows: Tensor, key: Tensor, index: Tensor, y: Tensor) ->
         jump = served(switch, rows, row, other).to(y.dtype) - y[row]
         pull = jump.to(torch.promote_types(jump.dtype, torch.float32))
         pull = pull * weight.to(pull.dtype).reshape(-1, *[1] * (pull.ndim - 1))
-    return cast(Tensor, _Lend.apply(y, ranges.inner, row, edge, pull))
+    lent = _Lend if in_graph() else _LendForward
+    return cast(Tensor, lent.apply(y, ranges.inner, row, edge, pull))
 
 
 def _lend_everywhere(switch: Switch, rows: Tensor, key: Tensor, index: Tensor, y: Tensor) -> Tensor:
@@ -139,11 +140,25 @@ class _Lend(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, Tensor, Tensor], output: Tensor) -> None:
         ctx.save_for_backward(*inputs[2:])
+        ctx.save_for_forward(*inputs[2:])
         ctx.points = inputs[1].shape[0]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         row, edge, pull = ctx.saved_tensors
-        each = (grad[row].to(pull.dtype) * pull).flatten(1).sum(1) if pull.ndim > 1 else grad[row].to(pull.dtype) * pull
+        each = grad[row].to(pull.dtype) * pull
+        each = each.sum(tuple(range(1, pull.ndim))) if pull.ndim > 1 else each
         to_points = torch.zeros(ctx.points, dtype=torch.float64, device=grad.device)
         return grad, to_points.index_add(0, edge, each.double()), None, None, None
+
+
+class _LendForward(_Lend):
+    """With forward mode, which torch.compile does not trace."""
+
+    @staticmethod
+    def jvp(ctx: Any, y: Tensor, inner: Tensor | None, *_: None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        row, edge, pull = ctx.saved_tensors
+        if inner is None:
+            return y.clone()
+        each = pull * inner[edge].to(pull.dtype).reshape(-1, *[1] * (pull.ndim - 1))
+        return y.index_add(0, row, each.to(y.dtype))
