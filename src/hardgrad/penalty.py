@@ -45,22 +45,35 @@ class _Count:
         self._trained = False
         self._asked: set[nn.Parameter | None] = set()
 
-    def is_first(self, penalty: Any) -> bool:
-        """Whether the pass that runs is the first to bring this penalty where it goes; notes that it did."""
+    def is_first(self, everywhere: Any, penalty: Any) -> bool:
+        """Whether the pass that runs is the first to bring this penalty where it goes; notes that it did.
+
+        Args:
+            everywhere: a node that only a backward to all leaves reaches.
+            penalty: the penalty's node.
+        """
+        if pass_reaches(everywhere):
+            return self._trains_first()
         if not pass_reaches(penalty):
             return True  # nobody will see the answer
-        asked: set[nn.Parameter | None] = set()
-        for weight in self._module.parameters():
-            use = use_of_weight(weight)
-            if use == "trains":  # one is enough: this runs in every backward
-                first, self._trained = not self._trained, True
-                return first
-            if use == "asks":
-                asked.add(weight)
-        asked = asked or {None}  # what the penalty reaches is no weight of the module: its input, say
+        uses = {weight: use_of_weight(weight) for weight in self._module.parameters()}
+        if "trains" in uses.values():
+            return self._trains_first()
+        # None: what the penalty reaches is no weight of the module but its input, say.
+        asked: set[nn.Parameter | None] = {weight for weight, use in uses.items() if use == "asks"}
+        asked = asked or {None}
         first = self._asked.isdisjoint(asked)
         self._asked |= asked
         return first
+
+    def _trains_first(self) -> bool:
+        first, self._trained = not self._trained, True
+        return first
+
+
+# A leaf of every ride's graph that gets no gradient: only a backward to all leaves reaches it, which is told faster so
+# than from the weights.
+_EVERYWHERE = torch.zeros((), device="cpu", requires_grad=True)
 
 
 @whole_in_graph
@@ -70,22 +83,25 @@ class _Ride(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(path: Tensor, penalty: Tensor, count: _Count | None) -> Tensor:
+    def forward(path: Tensor, penalty: Tensor, everywhere: Tensor | None, count: _Count | None) -> Tensor:
         return path.view_as(path)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, _Count | None], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         # Nothing is saved for backward: an activation checkpoint counts what is saved, and its second run may come
         # after the scope of the first has closed.
         ctx.like = inputs[1].dtype, inputs[1].device
-        ctx.count = inputs[2]
+        ctx.count = inputs[3]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         dtype, device = ctx.like
         # Zero, not None: a hook that the user put on a weight or inside the network expects a tensor.
-        counts = ctx.count is None or ctx.count.is_first(ctx.next_functions[1][0])
-        return grad, torch.full((), float(counts), dtype=dtype, device=device), None
+        counts = True
+        if ctx.count is not None:
+            _, (penalty, _), (everywhere, _), *_ = ctx.next_functions
+            counts = ctx.count.is_first(everywhere, penalty)
+        return grad, torch.full((), float(counts), dtype=dtype, device=device), None, None
 
 
 class _Scope:
@@ -339,5 +355,6 @@ def settle(module: nn.Module, path: Tensor, penalty: Tensor) -> Tensor:
         return path
     prepare_transform()
     # What is traced or transformed has no memory from one backward to the next.
-    count = None if compiling() or in_transform() else _Count(module)
-    return cast(Tensor, _Ride.apply(path, penalty, count))
+    if compiling() or in_transform():
+        return cast(Tensor, _Ride.apply(path, penalty, None, None))
+    return cast(Tensor, _Ride.apply(path, penalty, _EVERYWHERE, _Count(module)))

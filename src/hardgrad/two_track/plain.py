@@ -32,12 +32,6 @@ _OWN = "hardgrad.approximators.networks"
 _OWN_SHAPES = ("Unsqueeze", "Squeeze", "Reshape", "Positions")
 
 
-def is_plain(module: nn.Module, *kinds: type[nn.Module]) -> bool:
-    """Whether calling the module is calling the forward that one of these very classes was born with."""
-    kind = type(module)
-    return kind in kinds and kind.forward is _KNOWN[kind] and not is_altered(module)
-
-
 def is_altered(module: nn.Module) -> bool:
     """Whether a call of the module is more, or something else, than the forward of its class."""
     return bool(
@@ -47,26 +41,26 @@ def is_altered(module: nn.Module) -> bool:
         or module._backward_hooks
         or module._backward_pre_hooks
         or is_compiled_module(module)
-        or has_global_module_hooks()
     )
-
-
-def is_own(module: nn.Module) -> bool:
-    """Whether the module is one of the project's own approximators' parts, as it was built."""
-    return type(module).__module__ == _OWN and not is_altered(module)
 
 
 def is_known(module: nn.Module) -> bool:
     """Whether the walk may go through a module and all inside it."""
+    return not has_global_module_hooks() and _is_known(module)
+
+
+def _is_known(module: nn.Module) -> bool:
     kind = type(module)
-    if kind is nn.Sequential:
-        return is_plain(module, kind) and all(is_known(child) for child in _children(module))
-    if kind is nn.Linear:
-        # Not a weight of a class of its own, such as a quantised one: it answers to more than a product.
-        return is_plain(module, kind) and type(module.weight) in (Tensor, nn.Parameter)
+    if is_altered(module) or getattr(module, "inplace", False):
+        return False
     if kind in _KNOWN:
-        return is_plain(module, kind) and not getattr(module, "inplace", False)
-    return kind.__name__ in _OWN_SHAPES and is_own(module)
+        if kind.forward is not _KNOWN[kind]:  # replaced for all
+            return False
+        if kind is nn.Sequential:
+            return all(_is_known(child) for child in _children(module))
+        # Not a weight of a class of its own, such as a quantised one: it answers to more than a product.
+        return kind is not nn.Linear or type(module.weight) in (Tensor, nn.Parameter)
+    return kind.__name__ in _OWN_SHAPES and kind.__module__ == _OWN
 
 
 def walk_known(module: nn.Module, lend: Tensor, learn: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,7 +95,8 @@ def may_write(module: nn.Module) -> bool:
 
 
 def _is_torchs_or_own(part: nn.Module) -> bool:
-    return type(part).__module__.startswith(("torch.nn.", _OWN)) and not is_altered(part)
+    known = type(part).__module__.startswith(("torch.nn.", _OWN))
+    return known and not (is_altered(part) or has_global_module_hooks())
 
 
 def is_repeatable(part: nn.Module) -> bool:

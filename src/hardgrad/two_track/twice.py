@@ -24,14 +24,30 @@ def two_runs(module: nn.Module, lend: Tensor, learn: Tensor) -> tuple[Tensor, Te
     """
     if may_write(module):
         lend, learn = lend.clone(), learn.clone()
-    frozen = {name: p.detach() for name, p in module.named_parameters()}
-    frozen |= {name: b.clone() for name, b in module.named_buffers()}
     draws = None if compiling() else _Draws(module, learn.device)
     with unheard():
-        lent = the_tensor(module, torch.func.functional_call(module, frozen, (lend,)))
+        lent = the_tensor(module, torch.func.functional_call(module, _stand_ins(module), (lend,), tie_weights=False))
     if draws is not None:
         draws.rewind()
     return lent, the_tensor(module, module(learn))
+
+
+def _stand_ins(module: nn.Module) -> dict[str, Tensor]:
+    """Frozen weights and copied buffers, one a place.
+
+    Not by ``named_parameters``: a weight that several modules share must be replaced in each, but a module that stands
+    in several places only once, or Dynamo puts the stand-in back in place of the weight (torch 2.13).
+    """
+    found: dict[str, Tensor] = {}
+    copies: dict[Tensor, Tensor] = {}
+    for prefix, part in module.named_modules():
+        dotted = f"{prefix}." if prefix else ""
+        found |= {dotted + name: p.detach() for name, p in part._parameters.items() if p is not None}
+        for name, buffer in part._buffers.items():
+            if buffer is not None:
+                copies.setdefault(buffer, buffer.clone())
+                found[dotted + name] = copies[buffer]
+    return found
 
 
 class _Draws:
