@@ -54,10 +54,12 @@ def per_branch_mean(loss: Tensor, index: Tensor, branches: int | None = None, we
     branches = _occurring(index) if branches is None else branches
     if index.numel() and not loss.numel():
         raise ValueError(f"per_branch_mean: loss must have a number for each row, got shape {tuple(loss.shape)}")
-    rows = loss.reshape(index.numel(), -1) if index.numel() else loss.reshape(0, 1)
-    # In float64: a sum of many rows one by one in float32 stops growing at 2 ** 24 of them.
-    wide = torch.float32 if rows.device.type == "mps" else torch.float64  # which Apple's devices lack
-    each, index = rows.to(wide).mean(1), index.reshape(-1)
+    each = loss.to(torch.promote_types(loss.dtype, torch.float32))
+    if each.ndim > index.ndim:
+        each = each.reshape(index.numel(), -1).mean(1) if index.numel() else each.reshape(0)
+    # In float64: a sum of many rows one by one in float32 stops growing at 2 ** 24 of them. Apple's devices lack it.
+    each = each.reshape(-1).to(each.dtype if each.device.type == "mps" else torch.float64)
+    index = index.reshape(-1)
     sums = each.new_zeros(branches).index_add(0, index, each)
     counts = each.new_zeros(branches).index_add(0, index, torch.ones_like(each))
     share = (counts > 0).to(each.dtype)
