@@ -93,7 +93,7 @@ def copies_at_once(subject: Subject, seed: int, generator: torch.Generator) -> i
     """
     smoothed = subject.smoothed
     before, noise = subject.rows_evaluated(), smoothed.noise(1, generator)
-    with Scripted(seed, smoothed.rows):
+    with Scripted(seed, smoothed.x.device, smoothed.rows):
         alone = subject.gradients(subject.fresh(), noise)[0]
     evaluations = max((subject.rows_evaluated() - before) // smoothed.rows, 1)
     most = LARGEST // max(smoothed.rows * _WIDTH, smoothed.x.numel() * evaluations)
@@ -131,11 +131,11 @@ def _among(
     noise[kept], moves[kept] = own[0], 0
     beside = Beside(stack, kept, moves, trial.factor, trial.shift * (1 + smoothed.scale))
     try:
-        with Scripted(seed, smoothed.rows, stack, kept) as script:
+        with Scripted(seed, smoothed.x.device, smoothed.rows, stack, kept) as script:
             found = subject.gradients(subject.fresh(), noise, beside)[0][kept]
         yield None if script.failed else found
         if script.shared:
-            with Scripted(seed, smoothed.rows, others=frozenset(script.shared)):
+            with Scripted(seed, smoothed.x.device, smoothed.rows, others=frozenset(script.shared)):
                 yield subject.gradients(subject.fresh(), own)[0][0]
     except Exception:  # the user's own code may be written for this batch alone, and raise anything
         yield None

@@ -59,7 +59,7 @@ class _Tried:
         self.smoothed, self.seed = smoothed, seed
 
     def alone(self, one: Tensor) -> Tensor:
-        with Scripted(self.seed, self.smoothed.rows):
+        with Scripted(self.seed, self.smoothed.x.device, self.smoothed.rows):
             return self.smoothed.values(one)
 
     def mixes_samples(self, b: Tensor) -> bool:
@@ -68,7 +68,7 @@ class _Tried:
             stack = b[1:].clone()
             stack[kept] = b[0]
             try:
-                with Scripted(self.seed, self.smoothed.rows, _STACK, kept):
+                with Scripted(self.seed, self.smoothed.x.device, self.smoothed.rows, _STACK, kept):
                     among = self.smoothed.values(stack)[kept]
             except Exception:  # of the function's own: written for one sample
                 return True

@@ -27,6 +27,7 @@ class Scripted(TorchDispatchMode):
 
     Args:
         seed: of the numbers.
+        device: whose random state is seeded beside the CPU's; the caller has put both aside.
         rows: of the batch.
         copies: how many of the batch are stacked.
         copy: which of them.
@@ -36,11 +37,13 @@ class Scripted(TorchDispatchMode):
         NotScriptedError: at a random operation of an unknown form.
     """
 
-    def __init__(self, seed: int, rows: int, copies: int = 1, copy: int = 0, others: frozenset[int] = _NONE) -> None:
+    def __init__(
+        self, seed: int, device: torch.device, rows: int, copies: int = 1, copy: int = 0, others: frozenset[int] = _NONE
+    ) -> None:
         mode: Any = super()  # torch gives it no types
         mode.__init__()
         self.seed, self.rows, self.copies, self.copy_ = seed, rows, copies, copy
-        self.others = others
+        self.device, self.others = device, others
         self.number = 0
         self.shared: set[int] = set()
         self.failed = False
@@ -53,7 +56,7 @@ class Scripted(TorchDispatchMode):
         if torch.Tag.nondeterministic_seeded not in func.tags:
             return func(*args, **kwargs)
         self.number += 1
-        _seed_all(self.seed + self.number + (_FAR if self.number in self.others else 0))
+        _seed_all(self.seed + self.number + (_FAR if self.number in self.others else 0), self.device)
         if self.copies == 1:
             return func(*args, **_without_generator(kwargs))
         own = [self._own(name, value) for name, value in zip(_names(func), args, strict=False)]
@@ -112,8 +115,8 @@ def _without_generator(kwargs: dict[str, Any]) -> dict[str, Any]:
     return {name: None if name == "generator" else value for name, value in kwargs.items()}
 
 
-def _seed_all(seed: int) -> None:
-    """Seed torch's global state, which the caller has put aside, and that of the device in use."""
+def _seed_all(seed: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():
-        torch.cuda.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
