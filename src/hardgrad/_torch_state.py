@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -50,9 +50,9 @@ def hides_requires_grad() -> bool:
 
 def derivatives_under_way() -> int:
     """Return how many ``torch.func`` transforms around this code differentiate it, each what the one inside gives."""
-    stack = torch._C._functorch.get_interpreter_stack() or []
-    kinds = (torch._C._functorch.TransformType.Grad, torch._C._functorch.TransformType.Jvp)
-    return sum(interpreter.key() in kinds for interpreter in stack)
+    functorch: Any = vars(torch._C)["_functorch"]
+    kinds = (functorch.TransformType.Grad, functorch.TransformType.Jvp)
+    return sum(transform.key() in kinds for transform in functorch.get_interpreter_stack() or ())
 
 
 def runs_while_tracing(function: Function) -> Function:
