@@ -66,10 +66,10 @@ def relaxed_at(
     if not tune:
         fixed = temperature.detach() if isinstance(temperature, Tensor) else temperature
         value, slope = value_and_gradient(lambda s: relaxed(s, fixed), z, dims, estimator)
-        return value.to(z.dtype), slope, None
+        return value.to(z.dtype, copy=True), slope, None  # f may write into what it returned
 
     def at(s: Tensor, t: Tensor) -> Tensor:
-        return evaluate_differentiable(lambda s: relaxed(s, t), s, dims, estimator).to(z.dtype)
+        return evaluate_differentiable(lambda s: relaxed(s, t), s, dims, estimator).to(z.dtype, copy=True)
 
     z = z.clamp(-1e30, 1e30)  # an outcome that cannot happen: minus infinity over the temperature has no derivative
     with unheard(), _twice_differentiable(estimator):

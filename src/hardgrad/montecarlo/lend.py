@@ -73,7 +73,9 @@ class _LendUnderTransforms(torch.autograd.Function):
         ctx.save_for_backward(inputs[1], inputs[2])
         ctx.estimator = inputs[3]
 
-    backward = _Lend.backward
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return _Lend.backward(ctx, grad)
 
 
 class _Once(torch.autograd.Function):
@@ -100,7 +102,9 @@ class _OnceUnderTransforms(torch.autograd.Function):
         ctx.save_for_backward(inputs[0])
         ctx.estimator = inputs[1]
 
-    backward = _Once.backward
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return _Once.backward(ctx, grad)
 
 
 class _Refuse(torch.autograd.Function):
