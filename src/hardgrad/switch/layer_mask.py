@@ -45,7 +45,8 @@ class LayerMask(nn.Module):
         dropout: in training, the probability that a row skips a layer that its range enables: one number, or (N, L).
             Drawn for each row and layer; outputs are not scaled, and ``eval()`` runs the mask alone.
         key: a function of x, or the number of a column of it, if ``forward`` is not given a key.
-        generator: source of the draws; torch's global one by default.
+        generator: source of the draws; torch's global one by default. An activation checkpoint cannot put back another
+            one, and raises.
 
     Shape:
         x: (B, ...), or (B, T, ...) for a key per time step. key: x's leading dimensions, with a ``Grid`` or ``If`` a

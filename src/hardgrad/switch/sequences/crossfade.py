@@ -75,7 +75,8 @@ class CrossFade(nn.Module):
     Raises:
         ValueError: for a switch of another type, a ``RecurrentSwitch`` whose state is not "per_branch", steps below
             zero, a key that does not match x, a state of another batch, or points that learn, in training.
-        RuntimeError: in a compiled or exported graph: the number of steps that fade depends on the keys.
+        RuntimeError: in an exported graph, in one that ``torch.compile`` must not break, and for keys that ``vmap``
+            holds: the number of steps that fade depends on the keys.
 
     Example:
         >>> import torch, hardgrad as hg

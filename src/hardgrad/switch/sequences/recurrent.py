@@ -62,7 +62,8 @@ class RecurrentSwitch(nn.Module):
         branches: one module, cloned for each range, or one for each range: ``nn.GRU``, ``nn.LSTM`` or ``nn.RNN`` with
             ``batch_first=True``, of any number of layers, or a module of your own whose ``forward(x (B, T, F), state)``
             returns y (B, T, H) and the state after the last step. Its state is a tensor, or a tuple of them, with the
-            batch in dimension 1; None must mean a state of zeros, and a sequence in two chunks the same as in one.
+            batch in dimension 1; None must mean a state of zeros, and a sequence in two chunks the same as in one. It
+            gets copies, which it may write to, and is called for pieces that may be as short as one step of one row.
         state: "shared", "per_branch" or "reset".
         key: a function of x, or the number of a column of it, if ``forward`` is not given a key.
         init: "independent" or "identical" initial weights of one module cloned, as for ``Switch``.
@@ -74,7 +75,8 @@ class RecurrentSwitch(nn.Module):
     Raises:
         ValueError: for branches that are not one a range, are bidirectional or not ``batch_first``; for "shared" with
             states of several shapes; for a key or a state that does not match x; for points that learn, in training.
-        RuntimeError: in a compiled or exported graph: the number of calls depends on the keys.
+        RuntimeError: in an exported graph, in one that ``torch.compile`` must not break, and for keys that ``vmap``
+            holds: the number of calls depends on the keys. Where a graph may break, the layer runs in eager code.
 
     Example:
         >>> import torch, hardgrad as hg
