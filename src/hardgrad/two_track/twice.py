@@ -75,8 +75,8 @@ def runs_alike(module: nn.Module, x: Tensor) -> bool:
     """Whether a second call computes what the first did; asked while a graph is traced."""
     if all(is_repeatable(part) for part in module.modules()):
         return True
-    batch = x.shape if x.ndim < 2 else (2, *x.shape[1:])
-    return _is_alike_on_trial(module, tuple(batch), x.dtype, x.device)
+    batch = x.shape if x.ndim < 2 else (2, *x.shape[1:])  # any batch, so that a graph for all sizes may stay one
+    return _is_alike_on_trial(module, tuple(len(range(n)) for n in batch), x.dtype, x.device)
 
 
 class _Listen(TorchDispatchMode):
