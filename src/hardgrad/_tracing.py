@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
 import torch
+from torch._compile import _disable_dynamo
 
 from hardgrad._torch_state import compiling, in_compiled_transform
 
@@ -79,4 +80,4 @@ def outside_graphs(function: Callable[P, R]) -> Callable[P, R]:
 
     As ``torch.compiler.disable``, which would import the compiler with this library.
     """
-    return cast(Callable[P, R], torch._compile._disable_dynamo(function))  # pyright: ignore[reportUnknownMemberType]
+    return cast(Callable[P, R], _disable_dynamo(function))
