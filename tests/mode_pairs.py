@@ -15,12 +15,12 @@ import sys
 import warnings
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import torch
 
-from mode_subjects import CONTROLS, SUBJECTS, Subject
+from mode_subjects import CONTROLS, SUBJECTS, Subject, representatives
 from modes import INDUCTOR, MODES, Found, Mode, difference, pairs, quiet, run, settings
 
 PAGE = Path(__file__).parent.parent / "docs" / "pass-matrix.md"
@@ -80,26 +80,39 @@ def _refused(subject: Subject, modes: tuple[Mode, ...], error: BaseException | N
     return Outcome("FAIL", first)
 
 
-def _of_subject(subject: Subject) -> tuple[str, dict[tuple[str, ...], Outcome]]:
+def tried(subject: Subject, whole: bool) -> list[tuple[Mode, ...]]:
+    """Return the pairs of a layer: a mode that builds a graph takes a second or more, so its pairs are for one layer of
+    each family, and for all with ``whole``.
+    """
+    graphs = whole or subject in representatives()
+    chosen = [modes for modes in pairs() if graphs or len(modes) == 1 or not any(map(_builds_a_graph, modes))]
+    return [*chosen, (INDUCTOR,)] if graphs else chosen
+
+
+def _builds_a_graph(mode: Mode) -> bool:
+    return mode.compiler is not None or mode.forward_only
+
+
+def _of_subject(subject: Subject, whole: bool = False) -> tuple[str, dict[tuple[str, ...], Outcome]]:
     torch.set_num_threads(1)
     logging.disable(logging.ERROR)
-    tried = [*pairs(), (INDUCTOR,)]
-    return subject.name, {tuple(m.name for m in modes): outcome(subject, modes) for modes in tried}
+    return subject.name, {tuple(m.name for m in modes): outcome(subject, modes) for modes in tried(subject, whole)}
 
 
-def product(subjects: list[Subject], jobs: int) -> dict[str, dict[tuple[str, ...], Outcome]]:
+def product(subjects: list[Subject], jobs: int, whole: bool) -> dict[str, dict[tuple[str, ...], Outcome]]:
     """Try every pair over the subjects, in some processes."""
     with multiprocessing.get_context("fork").Pool(jobs, maxtasksperchild=1) as pool:
         found = {}
-        for name, outcomes in pool.imap_unordered(_number, range(len(subjects)), chunksize=1):
+        by_cost = sorted(range(len(subjects)), key=lambda i: -len(tried(subjects[i], whole)))
+        for name, outcomes in pool.imap_unordered(partial(_number, whole=whole), by_cost, chunksize=1):
             found[name] = outcomes
             counts = {word: sum(o.word == word for o in outcomes.values()) for word in ("ok", "said", "torch", "FAIL")}
             print(f"{name}: {counts}", flush=True)
     return {subject.name: found[subject.name] for subject in subjects}
 
 
-def _number(i: int) -> tuple[str, dict[tuple[str, ...], Outcome]]:
-    return _of_subject(SUBJECTS[i])
+def _number(i: int, whole: bool) -> tuple[str, dict[tuple[str, ...], Outcome]]:
+    return _of_subject(SUBJECTS[i], whole)
 
 
 def section(found: dict[str, dict[tuple[str, ...], Outcome]]) -> str:
@@ -115,7 +128,7 @@ def section(found: dict[str, dict[tuple[str, ...], Outcome]]) -> str:
 def _cell(outcomes: list[Outcome]) -> str:
     words = [o.word for o in outcomes]
     parts = [f"{word} {words.count(word)}" for word in ("FAIL", "said") if word in words]
-    return ", ".join(parts) or "ok"
+    return ", ".join(parts) or ("ok" if words else "-")
 
 
 def _sentences(found: dict[str, dict[tuple[str, ...], Outcome]]) -> list[str]:
@@ -144,8 +157,9 @@ Every layer of the library in the middle of a small model, in every mode alone a
 be together. Modes are settings that change what is right (evaluation, dtypes, autocast, no rows, parameters frozen in
 part) and ways that must change nothing. Value, gradients, dtype, and which parameters have no gradient are those of
 plain eager code under the settings, or a sentence of ours is raised. A cell counts the pairs of its column: "ok" where
-all of them hold. Pairs that torch refuses for a layer of its own are left out. `python tests/mode_pairs.py` writes
-this; `tests/mode_subjects.py` has the layers, `tests/modes.py` the modes.
+all of them hold. Pairs that torch refuses for a layer of its own are left out. A mode that builds a graph (compilers,
+export, ONNX) meets the others in one layer of each family, and stands alone in the rest; `--whole` tries them all.
+`python tests/mode_pairs.py` writes this; `tests/mode_subjects.py` has the layers, `tests/modes.py` the modes.
 """
 
 
@@ -159,14 +173,15 @@ def main() -> int:
     """Run the product; the exit status says whether a pair failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--whole", action="store_true", help="pairs that build a graph for every layer, too")
     parser.add_argument("--only", help="part of a subject's name; then the page is left alone")
     options = parser.parse_args()
     chosen = [s for s in SUBJECTS if not options.only or options.only.lower() in s.name.lower()]
     if options.only:
-        found = dict(_of_subject(subject) for subject in chosen)
+        found = dict(_of_subject(subject, options.whole) for subject in chosen)
         print("\n".join(_sentences(found)))
     else:
-        found = product(chosen, options.jobs)
+        found = product(chosen, options.jobs, options.whole)
         write(found)
     failed = sum(o.word == "FAIL" for outcomes in found.values() for o in outcomes.values())
     passed = sum(len(outcomes) for outcomes in found.values()) - failed
