@@ -153,7 +153,8 @@ def test_a_nan_key_stays_nan_in_a_graph_and_trains_no_branch(kind: str) -> None:
         bad[:, 1] = torch.tensor([math.nan, 0.5, math.nan, 0.5, 0.5, 1.5])
     rest = [0, 1, 3, 4, 5]
     y = torch.compile(switch, backend="aot_eager", fullgraph=True)(x, bad)
-    assert y[2].isnan().all() and not y[rest].isnan().any()
+    assert y[2].isnan().all()
+    assert not y[rest].isnan().any()
     torch.testing.assert_close(y[rest], plain(x[rest], bad[rest]))
     y.nansum().backward()
     plain(x[rest], bad[rest]).sum().backward()
@@ -205,7 +206,9 @@ def test_single_ranges_learnt_ranges_and_nan_in_onnxruntime() -> None:
 
     def run(x: Tensor, keys: Tensor) -> list[Tensor]:
         names = [each.name for each in session.get_inputs()]
-        return [torch.from_numpy(y) for y in session.run(None, dict(zip(names, (x.numpy(), keys.numpy()), strict=True)))]
+        return [
+            torch.from_numpy(y) for y in session.run(None, dict(zip(names, (x.numpy(), keys.numpy()), strict=True)))
+        ]
 
     for n in (8, 3, 1):
         for got, expected in zip(run(x[:n], keys[:n]), model(x[:n], keys[:n]), strict=True):
@@ -229,7 +232,9 @@ class Kind(nn.Linear):
         return super().forward(x).to(self.ends)
 
 
-@pytest.mark.parametrize("kinds", [(torch.float32, torch.bfloat16), (torch.bfloat16, torch.float64), (torch.int64,) * 2])
+@pytest.mark.parametrize(
+    "kinds", [(torch.float32, torch.bfloat16), (torch.bfloat16, torch.float64), (torch.int64,) * 2]
+)
 @pytest.mark.parametrize("autocast", [False, True])
 def test_branches_of_several_dtypes_give_one_in_eager_code_and_in_a_graph(
     kinds: tuple[torch.dtype, torch.dtype], autocast: bool
@@ -264,7 +269,8 @@ def test_a_switch_built_without_memory_is_filled_from_a_checkpoint(kind: str, as
     expected = switch(x, key)
     with torch.device("meta"):
         late = MAKE[kind]().double()
-    assert repr(late) and late(x.to("meta"), key.to("meta")).shape == expected.shape
+    assert repr(late)
+    assert late(x.to("meta"), key.to("meta")).shape == expected.shape
     late = late if assign else late.to_empty(device="cpu")
     late.load_state_dict(switch.state_dict(), assign=assign)
     assert torch.equal(late(x, key), expected)
@@ -337,7 +343,8 @@ def test_a_batch_without_rows_moves_no_statistics_and_draws_nothing() -> None:
     switch = normed()
     before, random = copy.deepcopy(switch.state_dict()), torch.get_rng_state()
     y = switch(torch.randn(0, 2), torch.rand(0))
-    assert y.shape == (0, 3) and switch.branch(0)[1].training
+    assert y.shape == (0, 3)
+    assert switch.branch(0)[1].training
     assert torch.equal(torch.get_rng_state(), random)
     for name, value in switch.state_dict().items():
         assert torch.equal(value, before[name]), name
