@@ -144,7 +144,10 @@ def _warn_of_lost_weights(given: nn.Module, drawn: nn.Module, owner: str) -> Non
     # Each write counts a parameter's version up. A copy that was just drawn has those of its reset alone, so a module
     # whose parameter was written to more often was trained, loaded or set by hand.
     for (name, old), new in zip(given.named_parameters(), drawn.parameters(), strict=True):
-        if not old.is_inference() and not new.is_inference() and old._version > new._version:
+        lazy = nn.parameter.is_lazy(old) or nn.parameter.is_lazy(new)
+        if lazy or old.is_inference() or new.is_inference() or "parametrizations." in name:
+            continue  # of which no version is known, or one that a right_inverse made
+        if old._version > new._version:
             warnings.warn(
                 f"{owner}: the weights handed over are drawn anew for each range, though {name} was trained, loaded or "
                 'set since it was first drawn; keep them with init="identical", or say init="independent" if new ones '
