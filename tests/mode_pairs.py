@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from mode_subjects import CONTROLS, SUBJECTS, Subject, representatives
+from mode_subjects import SUBJECTS, Subject, control_of, representatives
 from modes import INDUCTOR, MODES, Found, Mode, difference, pairs, quiet, run, settings
 
 PAGE = Path(__file__).parent.parent / "docs" / "pass-matrix.md"
@@ -51,7 +51,7 @@ def outcome(subject: Subject, modes: tuple[Mode, ...]) -> Outcome:
             return _refused(subject, modes, error)
     if wrong is None:
         return Outcome("ok")
-    return Outcome("torch" if _torch_refuses(subject.time, modes) else "FAIL", wrong)
+    return Outcome("torch" if _torch_refuses(control_of(subject), modes) else "FAIL", wrong)
 
 
 @cache
@@ -60,8 +60,7 @@ def _right(subject: Subject, modes: tuple[Mode, ...]) -> Found:
 
 
 @cache
-def _torch_refuses(time: bool, modes: tuple[Mode, ...]) -> bool:
-    control = CONTROLS[time]
+def _torch_refuses(control: Subject, modes: tuple[Mode, ...]) -> bool:
     try:
         return difference(control, modes, run(control, modes), _right(control, settings(modes))) is not None
     except Exception:
@@ -70,7 +69,7 @@ def _torch_refuses(time: bool, modes: tuple[Mode, ...]) -> bool:
 
 def _refused(subject: Subject, modes: tuple[Mode, ...], error: BaseException | None) -> Outcome:
     first = f"{type(error).__name__}: {error}".replace("\n", " ")[:300]
-    if _torch_refuses(subject.time, modes):
+    if _torch_refuses(control_of(subject), modes):
         return Outcome("torch", first)
     while error is not None:
         said = _OURS.search(str(error))

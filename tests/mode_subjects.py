@@ -48,10 +48,18 @@ class Model(nn.Module):
 
 
 class Control(nn.Module):
-    """A layer of torch alone: what fails with it as well is not ours."""
+    """A layer of torch alone: what fails with it as well is not ours.
+
+    Args:
+        draws: whether it draws random numbers, too.
+    """
+
+    def __init__(self, draws: bool = False) -> None:
+        super().__init__()
+        self.draws = draws
 
     def forward(self, x: Tensor, *keys: Tensor) -> Tensor:
-        return torch.tanh(x)
+        return torch.tanh(x) * torch.rand(x.shape, dtype=x.dtype) if self.draws else torch.tanh(x)
 
 
 class Cost(nn.Module):
@@ -259,7 +267,13 @@ SUBJECTS = [
 ]
 
 CONTROL = Subject("torch alone", "control", Control)
-CONTROLS = {False: CONTROL, True: Subject("torch alone, in time", "control", Control, keys=_steps, time=True)}
+_NOISY = Subject("torch alone, with noise", "control", partial(Control, draws=True))
+_IN_TIME = Subject("torch alone, in time", "control", Control, keys=_steps, time=True)
+
+
+def control_of(subject: Subject) -> Subject:
+    """Return the layer of torch alone that has a subject's input, and draws if it does."""
+    return _IN_TIME if subject.time else _NOISY if subject.family == "Monte Carlo" else CONTROL
 
 
 def representatives() -> list[Subject]:

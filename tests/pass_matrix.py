@@ -29,6 +29,9 @@ What does not hold, and what you get instead:
   and is not in the bag. `use_reentrant=False` hands the penalty over.
 - **Compiled code** may be called inside `penalties()`, not open it; names need `penalties(model)` if the call of the
   model is compiled too; `fidelity()` then knows the error, not the norm of the gradient.
+- **A compiled layer in `eval()`** warns in its backward, as an eager one does, once for all layers that read alike; a
+  compiled `torch.func` derivative warns while it is traced. Exported programs say nothing.
+- **An exported hard function** that is not known to write nowhere carries one copy of its input.
 - **ONNX of the samplers** is tested where probabilities are 0 or 1, where a sample has one value; elsewhere a runtime
   draws its own noise.
 """
@@ -44,6 +47,8 @@ What does not hold, and what you get instead:
 
 - **Second derivatives** are right for `exact`, `score_function` and the soft `gumbel` (of its relaxed expectation);
   the others raise, naming `score_function`. The law asks for one or the other.
+- **A compiled `torch.func` derivative**: another derivative of what an estimator lent raises inside it; an ordinary
+  `backward()` through its result cannot be seen from inside, and gives NaN.
 - **A moving average inside an activation checkpoint** raises: the second run would compare each draw with an average
   that has seen it.
 - **torch's own checks**: `OneHotCategorical` validates its logits even with `validate_args=False` (torch 2.13), which

@@ -506,3 +506,23 @@ def test_two_models_that_use_one_name_keep_both() -> None:
         second(first(x))
     assert [name for name, _ in bag] == ["1", "1_1"]
     torch.testing.assert_close(sum(dict(bag).values()), bag.total())
+
+
+def test_a_penalty_does_not_outlive_its_transform() -> None:
+    torch.manual_seed(0)
+    layer = hg.Bridge(hg.hard.sign, hg.approximators.mlp(3, 3, hidden=(4,))).double()
+    x = torch.randn(2, 4, 3, dtype=torch.float64)
+    with hg.penalties() as bag:
+        torch.func.vmap(layer)(x)
+        for use in (bag.total, lambda: dict(bag)):
+            with pytest.raises(RuntimeError, match=r"penalties: .* torch.func transform .* open the scope inside"):
+                use()
+
+    def penalty(rows: Tensor) -> Tensor:
+        with hg.penalties() as inside:
+            layer(rows)
+            return inside.total()
+
+    found = torch.func.vmap(penalty)(x)
+    want = [10 / 4 * (layer.approximator(rows) - rows.sign()).square().sum() for rows in x]
+    torch.testing.assert_close(found, torch.stack(want))

@@ -14,6 +14,7 @@ from torch._C._functorch import (
     is_batchedtensor,
     is_functorch_wrapped_tensor,
     is_legacy_batchedtensor,
+    maybe_get_level,
 )
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd.graph import get_gradient_edge
@@ -100,6 +101,14 @@ def holds_a_batch(tensor: torch.Tensor) -> bool:
     A backward with ``is_grads_batched=True`` runs an older ``vmap``, which ``in_transform`` does not see.
     """
     return bool(is_legacy_batchedtensor(tensor) or is_functorch_wrapped_tensor(tensor))
+
+
+def has_outlived(tensor: Tensor) -> bool:
+    """Whether the ``torch.func`` transform that a tensor belongs to is over, so that nothing can be done with it."""
+    if compiling() or not is_functorch_wrapped_tensor(tensor):
+        return False
+    level = maybe_get_level(tensor)
+    return level == -1 or level > len(get_interpreter_stack() or ())
 
 
 def has_global_module_hooks() -> bool:

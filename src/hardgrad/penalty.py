@@ -33,7 +33,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import compiling, in_backward, in_transform, pass_reaches, use_of_weight
+from hardgrad._torch_state import compiling, has_outlived, in_backward, in_transform, pass_reaches, use_of_weight
 from hardgrad._tracing import prepare_transform, whole_in_graph
 
 
@@ -197,7 +197,7 @@ class Penalties:
 
         It is on the first one's device, and of the widest of their dtypes, single precision at least.
         """
-        penalties = [penalty for _, penalty in self._items]
+        penalties = [penalty for _, penalty in self._live()]
         if not penalties:
             return torch.zeros(())
         dtype = reduce(torch.promote_types, (penalty.dtype for penalty in penalties), torch.float32)
@@ -226,13 +226,22 @@ class Penalties:
     def _sums(self) -> dict[nn.Module | str, tuple[nn.Module, Tensor]]:
         """Each layer's penalty; the replicas of one layer, which ``nn.DataParallel`` makes, are one by their name."""
         sums: dict[nn.Module | str, tuple[nn.Module, Tensor]] = {}
-        for module, penalty in list(self._items):
+        for module, penalty in self._live():
             key = (self._names.get(module) or module) if getattr(module, "_is_replica", False) else module
             if key in sums:
                 module, before = sums[key]
                 penalty = before + penalty.to(before.device)
             sums[key] = module, penalty
         return sums
+
+    def _live(self) -> list[tuple[nn.Module, Tensor]]:
+        items = list(self._items)
+        if any(has_outlived(penalty) for _, penalty in items):
+            raise RuntimeError(
+                "penalties: a penalty belongs to the torch.func transform that its layer was called in, and that is "
+                "over; open the scope inside the transformed function, and add bag.total() to the loss there"
+            )
+        return items
 
     def _add(self, module: nn.Module, penalty: Tensor) -> None:
         if compiling():

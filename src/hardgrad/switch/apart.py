@@ -34,6 +34,12 @@ def shown(owner: str, name: str, module: nn.Module, x: Tensor, *more: Any) -> An
         return twin.eval()(x, *more)
 
 
+def of_no_rows(y: Tensor) -> Tensor:
+    """Return an output of no rows, marked so that ``backward()`` runs through it, where it can be."""
+    learns = may_require_grad() and (y.is_floating_point() or y.is_complex())
+    return y.requires_grad_() if learns else y
+
+
 def may_require_grad() -> bool:
     """Whether an output of no rows can be marked, so that ``backward()`` runs; ``torch.func`` marks its own."""
     return torch.is_grad_enabled() and not in_transform()

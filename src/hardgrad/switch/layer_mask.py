@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hardgrad._torch_state import compiling, hides_values, in_backward, in_graph, in_transform
-from hardgrad.switch.apart import eagerly, may_require_grad, shown
+from hardgrad.switch.apart import eagerly, may_require_grad, of_no_rows, shown
 from hardgrad.switch.arguments import branch_number, modules, router
 from hardgrad.switch.arguments import generator as random
 from hardgrad.switch.keys import branch_of, check_source, key_of, refuse_learning
@@ -246,7 +246,7 @@ class LayerMask(nn.Module):
         for number, layer in enumerate(self.layers):
             if not self._skippable[number]:
                 one = _checked(number, layer, one, shown("LayerMask", f"layer {number}", layer, one))
-        return one.new_zeros(0, *one.shape[1:]).requires_grad_(one.is_floating_point() and may_require_grad())
+        return of_no_rows(one.new_zeros(0, *one.shape[1:]))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LayerMask:
         kept = torch.tensor(self._mask, device="cpu") if self.mask.is_meta else self.mask

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hardgrad._torch_state import exporting, hides_values, in_compiled_transform, in_graph, in_transform
+from hardgrad.switch.apart import of_no_rows
 from hardgrad.switch.banks.bank import Bank
 from hardgrad.switch.marks import Marks
 from hardgrad.switch.outputs import one_shape, one_tensor
@@ -100,8 +101,7 @@ def _no_rows(branch: nn.Module, rows: Tensor) -> Tensor:
     # every branch alone, its statistics and random numbers too.
     with torch.no_grad(), evaluating(branch):
         y = one_tensor(0, branch(rows.clone()), 0)
-    learns = torch.is_grad_enabled() and not in_transform() and (y.is_floating_point() or y.is_complex())
-    return y.requires_grad_() if learns else y
+    return of_no_rows(y)
 
 
 def _reordered(rows: Tensor, order: Tensor, inverse: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, cast
 from torch import Tensor, nn
 
 from hardgrad._torch_state import in_graph
-from hardgrad.switch.apart import eagerly, may_require_grad, shown
+from hardgrad.switch.apart import eagerly, of_no_rows, shown
 from hardgrad.switch.arguments import branch_number, leading, modules, router
 from hardgrad.switch.branches import one_a_range
 from hardgrad.switch.keys import branch_of, check_source, key_of, refuse_learning
@@ -190,7 +190,7 @@ class RecurrentSwitch(nn.Module):
         else:
             like, _ = shown("RecurrentSwitch", "branch 0", branch, x.new_zeros(1, 1, x.shape[-1]), None)
             width = like.shape[-1]
-        return like.new_zeros(*index.shape, width).requires_grad_(may_require_grad()), state
+        return of_no_rows(like.new_zeros(*index.shape, width)), state
 
 
 def _check_branch(i: int, branch: nn.Module) -> None:
