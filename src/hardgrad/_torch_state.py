@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar, cast
 
 import torch
-from torch import Tensor
+import torch._C._functorch as _functorch
+from torch import Tensor, _compile
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -69,18 +70,17 @@ def hides_values(tensor: Tensor) -> bool:
 
 
 def _batched(tensor: Tensor) -> bool:
-    functorch = torch._C._functorch
-    while functorch.is_functorch_wrapped_tensor(tensor):
-        if functorch.is_batchedtensor(tensor):
+    while _functorch.is_functorch_wrapped_tensor(tensor):
+        if _functorch.is_batchedtensor(tensor):
             return True
-        tensor = functorch.get_unwrapped(tensor)
+        tensor = _functorch.get_unwrapped(tensor)
     return False
 
 
 def _in_vmap() -> bool:
     # torch.compile cannot trace a question about one tensor, but it runs the transforms around it.
-    vmap = torch._C._functorch.TransformType.Vmap
-    return any(each.key() == vmap for each in torch._C._functorch.get_interpreter_stack() or ())
+    vmap = _functorch.TransformType.Vmap
+    return any(each.key() == vmap for each in _functorch.get_interpreter_stack() or ())
 
 
 # What torch.compiler.assume_constant_result does; calling that would import the compiler with this library. Without it
@@ -99,4 +99,4 @@ def outside_graphs(function: Callable[P, R]) -> Callable[P, R]:
 
     As ``torch.compiler.disable``, which would import the compiler with this library.
     """
-    return cast(Callable[P, R], torch._compile._disable_dynamo(function))  # pyright: ignore[reportUnknownMemberType]
+    return cast(Callable[P, R], _compile._disable_dynamo(function))  # pyright: ignore[reportUnknownMemberType]
