@@ -20,13 +20,13 @@ def compiling() -> bool:
 
 def in_graph() -> bool:
     """Whether torch is building a graph of any kind, in which no value can be read back."""
-    return compiling() or torch._C._get_tracing_state() is not None or bool(torch.onnx.is_in_onnx_export())
+    # An export to ONNX is one of the two, too; asking it by name would cost more than all the rest.
+    return compiling() or torch._C._get_tracing_state() is not None
 
 
 def leaves_process() -> bool:
     """Whether torch builds a graph to be run elsewhere: an export, ONNX or a trace."""
-    exports = torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export()
-    return bool(exports) or torch._C._get_tracing_state() is not None
+    return torch.compiler.is_exporting() or torch._C._get_tracing_state() is not None
 
 
 def in_transform() -> bool:
