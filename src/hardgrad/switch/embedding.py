@@ -91,8 +91,7 @@ class RangeEmbedding(Switch):
         if maps is None:
             return self._as_switch(x, key)
         self.ranges.add_visits(counts, key)
-        weight, bias = (torch.stack(each) for each in zip(*maps, strict=True))
-        y = self._mapped(x, index, counts, weight.squeeze(-1), bias)
+        y = self._mapped(x, index, counts, *maps)
         return y.reshape(*x.shape, self.features)
 
     def scaled(self, rows: Tensor, index: Tensor) -> Tensor:
@@ -101,15 +100,16 @@ class RangeEmbedding(Switch):
     def _dtype(self) -> torch.dtype:
         return next((p.dtype for p in self.branches[0].parameters()), torch.get_default_dtype())
 
-    def _maps(self, counts: Tensor) -> list[tuple[Tensor, Tensor]] | None:
-        """Weight and bias of the visited ranges, of all in a graph, or None where a branch is more than its map."""
+    def _maps(self, counts: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Stack the maps of the visited ranges, of all in a graph; None where a branch is more than its map."""
         visited = range(len(self.branches)) if in_graph() else counts.nonzero()[:, 0].tolist()
-        branches = [self.branches[i] for i in visited]
+        branches = [cast(nn.Linear, self.branches[i]) for i in visited]
         if not all(map(_bare, branches)):
             return None
         # Stacked anew in every call: one parameter for all ranges would give those not visited a gradient of zero, and
         # momentum and weight decay would move them.
-        return [(cast(nn.Linear, each).weight, cast(nn.Linear, each).bias) for each in branches]
+        weight = torch.stack([each.weight for each in branches]).squeeze(-1)
+        return weight, torch.stack([each.bias for each in branches])
 
     def _mapped(self, x: Tensor, index: Tensor, counts: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         row = index if len(weight) == len(self.branches) else ((counts > 0).cumsum(0) - 1).index_select(0, index)

@@ -56,9 +56,9 @@ class Normalise(nn.Module):
                 raise ValueError(
                     f"Switch: normalise must be columns of x's last dimension, 0 to {width - 1}, got {column}"
                 )
-        chosen = torch.zeros(width, dtype=torch.bool, device=rows.device)
-        chosen[self.columns] = True
-        return torch.where(chosen, self._mapped(rows, index), rows)
+        chosen = torch.tensor(sorted({column % width for column in self.columns}), device=rows.device)
+        mapped = self._mapped(rows.index_select(-1, chosen), index)
+        return rows.to(mapped.dtype).index_copy(-1, chosen, mapped)
 
     def _mapped(self, rows: Tensor, index: Tensor) -> Tensor:
         shape = (-1, *[1] * (rows.ndim - 1))

@@ -8,12 +8,16 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+<<<<<<< HEAD
 from hardgrad._torch_state import exporting, hides_values, in_compiled_transform, in_graph, in_transform
 from hardgrad.switch.apart import of_no_rows
+=======
+from hardgrad._torch_state import hides_values, in_compiled_transform, in_transform, leaves_process
+>>>>>>> switch
 from hardgrad.switch.banks.bank import Bank
 from hardgrad.switch.marks import Marks
 from hardgrad.switch.outputs import one_shape, one_tensor
-from hardgrad.switch.routers.router import Router, by_branch, count
+from hardgrad.switch.routers.router import Router, by_branch, count, without_values
 from hardgrad.switch.static import evaluating, everywhere, refuse_batch_statistics, static
 
 Branches = Sequence[nn.Module] | nn.ModuleList
@@ -45,15 +49,17 @@ def run(
         marks: where a backward through a graph writes which branches had rows.
         owned: whether nobody else holds the memory of rows.
     """
-    # Where torch.compile traces a torch.func transform, it cannot break the graph at a size that follows from values.
-    if hides_values(index) or in_compiled_transform():
-        return everywhere(branches, rows, index)
-    counts = count(index, len(branches))
+    if without_values(index):
+        return _unread(branches, rows, index, router, key, marks)
+    counts = torch.bincount(index, minlength=len(branches))
     router.add_visits(counts, key)
+<<<<<<< HEAD
     if in_graph():
         if exporting():
             refuse_batch_statistics(branches)
         return static(branches, rows, index, counts, marks if marks is not None and marks.wanted() else None)
+=======
+>>>>>>> switch
     sizes = counts.tolist()
     visited = [i for i, size in enumerate(sizes) if size]
     if not visited:
@@ -62,6 +68,19 @@ def run(
         return _alone(visited[0], branches[visited[0]], rows, owned)
     together = None if bank is None else bank.run(rows, index, sizes, visited)
     return segments(branches, rows, index, sizes, visited) if together is None else together
+
+
+def _unread(
+    branches: Branches, rows: Tensor, index: Tensor, router: Router, key: Tensor | None, marks: Marks | None
+) -> Tensor:
+    # Where torch.compile traces a torch.func transform, it cannot break the graph at a size that follows from values.
+    if hides_values(index) or in_compiled_transform():
+        return everywhere(branches, rows, index)
+    counts = count(index, len(branches))
+    router.add_visits(counts, key)
+    if leaves_process():
+        refuse_batch_statistics(branches)
+    return static(branches, rows, index, counts, marks if marks is not None and marks.wanted() else None)
 
 
 def segments(branches: Branches, rows: Tensor, index: Tensor, sizes: list[int], visited: list[int]) -> Tensor:

@@ -55,6 +55,7 @@ class Grid(Router):
         self._cells = list(range(prod(shape))) if share is None else _shared(share, shape)
         super().__init__(len(set(self._cells)), keys=len(ranges))
         self._shape = shape
+        self._plain = self._cells == list(range(prod(shape)))
         self.axes = nn.ModuleList(ranges)
 
     @property
@@ -71,19 +72,26 @@ class Grid(Router):
         cell = places[0]
         for place, width in zip(places[1:], self._shape[1:], strict=True):
             cell = cell * width + place
-        table = torch.tensor(self._cells, dtype=torch.int64, device=cell.device)
         if not without_values(cell):
-            return table[cell]
+            return cell if self._plain else self._branch(cell)
         known = torch.stack(places).amin(0) >= 0
-        return torch.where(known, table[torch.where(known, cell, 0)], -1)
+        return torch.where(known, self._branch(torch.where(known, cell, 0)), -1)
+
+    def _branch(self, cell: Tensor) -> Tensor:
+        return torch.tensor(self._cells, dtype=torch.int64, device=cell.device)[cell]
 
     def add_visits(self, counts: Tensor, key: Tensor | None = None) -> None:
         super().add_visits(counts)
         if key is None or not counting():
             return
-        for i, axis in enumerate(self.axes):
-            axis, its = cast(Ranges, axis), key[..., i]
-            axis.add_visits(count(axis.index(its).reshape(-1), len(axis)), its)
+        for i, each in enumerate(self.axes):
+            axis, its = cast(Ranges, each), key[..., i]
+            others = [other for other in range(self.keys) if other != i]
+            if not self._plain:  # branches do not say which cells they were
+                mine = count(axis.index(its).reshape(-1), len(axis))
+            else:
+                mine = counts.reshape(self._shape).sum(others) if others else counts
+            axis.add_visits(mine, its)
 
     def label(self, i: int) -> str:
         axes = [[axis.label(j) for j in range(len(axis))] for axis in self.axes if isinstance(axis, Ranges)]

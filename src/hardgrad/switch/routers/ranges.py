@@ -107,7 +107,7 @@ class Ranges(Router):
     def add_visits(self, counts: Tensor, key: Tensor | None = None) -> None:
         super().add_visits(counts)
         if key is not None and counting():
-            self._add_outside(key.detach())
+            self._add_outside(key)
 
     def label(self, i: int) -> str:
         low, high = self.points[i], self.points[i + 1]
@@ -155,13 +155,14 @@ class Ranges(Router):
 
     def _add_outside(self, key: Tensor) -> None:
         if in_graph():
-            points, key = self._tensor_as(key), key.double()
+            points, key = self._tensor_as(key), key.detach().double()
             self.below += (key < points[0]).sum()
             self.above += (key > points[-1]).sum()
             return
         floats = self._points_as(key.dtype)
         first, last = floats[0], floats[-1]
-        few = key.reshape(-1).tolist() if key.numel() <= FEW else [float(end) for end in torch.aminmax(key)]
+        flat = key if key.ndim == 1 else key.reshape(-1)
+        few = flat.tolist() if len(flat) <= FEW else [float(end) for end in torch.aminmax(flat.detach())]
         if few and (min(few) < first or max(few) > last):
             self.below.add_((key < first).sum())
             self.above.add_((key > last).sum())
