@@ -36,6 +36,10 @@ def test_both_tracks_are_plain_autograds(name: str) -> None:
         ("BatchNorm1d", "eager", True),
         ("functional noise", "eager", False),
         ("data-dependent", "aot_eager", False),
+        ("backward hook", "eager", False),
+        ("PReLU", "eager", False),
+        ("unregistered weight", "eager", False),
+        ("bridge inside, conditioned", "eager", True),
     ],
 )
 def test_compiled_tracks_are_plain_autograds(name: str, backend: str, breaks: bool) -> None:

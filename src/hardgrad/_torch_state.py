@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
-<<<<<<< HEAD
 from torch import Tensor, nn
 from torch._C._functorch import (
     TransformType,
@@ -19,13 +18,6 @@ from torch._C._functorch import (
 )
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd.graph import get_gradient_edge
-=======
-import torch._C._functorch as _functorch
-from torch import Tensor, _compile
-
-P = ParamSpec("P")
-R = TypeVar("R")
->>>>>>> switch
 
 
 def compiling() -> bool:
@@ -39,7 +31,6 @@ def in_graph() -> bool:
     return compiling() or torch._C._get_tracing_state() is not None
 
 
-<<<<<<< HEAD
 def exporting() -> bool:
     """Whether this becomes a graph for another program, which may lack the less common of torch's operators."""
     return torch.compiler.is_exporting() or torch._C._get_tracing_state() is not None
@@ -49,11 +40,6 @@ def readable(x: Tensor) -> bool:
     """Whether code may look at the values of x: there are some, they are x's alone, and a look waits for no device."""
     hidden = in_graph() or in_transform() or isinstance(x, FakeTensor)
     return not hidden and x.device.type == "cpu"
-=======
-def leaves_process() -> bool:
-    """Whether torch builds a graph to be run elsewhere: an export, ONNX or a trace."""
-    return torch.compiler.is_exporting() or torch._C._get_tracing_state() is not None
->>>>>>> switch
 
 
 def in_transform() -> bool:
@@ -149,28 +135,16 @@ def hides_values(tensor: Tensor) -> bool:
 
 
 def _batched(tensor: Tensor) -> bool:
-<<<<<<< HEAD
     while is_functorch_wrapped_tensor(tensor):
         if is_batchedtensor(tensor):
             return True
         tensor = get_unwrapped(tensor)
-=======
-    while _functorch.is_functorch_wrapped_tensor(tensor):
-        if _functorch.is_batchedtensor(tensor):
-            return True
-        tensor = _functorch.get_unwrapped(tensor)
->>>>>>> switch
     return False
 
 
 def _in_vmap() -> bool:
     # torch.compile cannot trace a question about one tensor, but it runs the transforms around it.
-<<<<<<< HEAD
     return any(each.key() == TransformType.Vmap for each in get_interpreter_stack() or ())
-=======
-    vmap = _functorch.TransformType.Vmap
-    return any(each.key() == vmap for each in _functorch.get_interpreter_stack() or ())
->>>>>>> switch
 
 
 # What torch.compiler.assume_constant_result does; calling that would import the compiler with this library. Without it
@@ -188,13 +162,7 @@ def in_forward_mode() -> bool:
     """Whether forward mode differentiation runs (``torch.autograd.forward_ad``), which needs plain operations."""
     return torch.autograd.forward_ad._current_level >= 0
 
-<<<<<<< HEAD
 
 def may_need_gradient(x: torch.Tensor) -> bool:
     """Whether a derivative with respect to this tensor may be asked for, backward or forward."""
     return x.requires_grad or hides_requires_grad() or in_forward_mode()
-=======
-    As ``torch.compiler.disable``, which would import the compiler with this library.
-    """
-    return cast(Callable[P, R], _compile._disable_dynamo(function))  # pyright: ignore[reportUnknownMemberType]
->>>>>>> switch

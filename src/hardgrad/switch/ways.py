@@ -8,12 +8,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-<<<<<<< HEAD
-from hardgrad._torch_state import exporting, hides_values, in_compiled_transform, in_graph, in_transform
+from hardgrad._torch_state import exporting, hides_values, in_compiled_transform, in_transform
 from hardgrad.switch.apart import of_no_rows
-=======
-from hardgrad._torch_state import hides_values, in_compiled_transform, in_transform, leaves_process
->>>>>>> switch
 from hardgrad.switch.banks.bank import Bank
 from hardgrad.switch.marks import Marks
 from hardgrad.switch.outputs import one_shape, one_tensor
@@ -53,13 +49,6 @@ def run(
         return _unread(branches, rows, index, router, key, marks)
     counts = torch.bincount(index, minlength=len(branches))
     router.add_visits(counts, key)
-<<<<<<< HEAD
-    if in_graph():
-        if exporting():
-            refuse_batch_statistics(branches)
-        return static(branches, rows, index, counts, marks if marks is not None and marks.wanted() else None)
-=======
->>>>>>> switch
     sizes = counts.tolist()
     visited = [i for i, size in enumerate(sizes) if size]
     if not visited:
@@ -78,7 +67,7 @@ def _unread(
         return everywhere(branches, rows, index)
     counts = count(index, len(branches))
     router.add_visits(counts, key)
-    if leaves_process():
+    if exporting():
         refuse_batch_statistics(branches)
     return static(branches, rows, index, counts, marks if marks is not None and marks.wanted() else None)
 

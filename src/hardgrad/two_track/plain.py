@@ -27,6 +27,8 @@ _MASKS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 _KNOWN: dict[type[nn.Module], object] = {
     kind: kind.forward for kind in (nn.Linear, nn.Sequential, *_SHAPES, *_ACTIVATIONS, *_MASKS)
 }
+# Of torch's own: the first two draw in evaluation too, the last takes no stand-ins for its weights.
+_MAYBE_NOT = (nn.FractionalMaxPool2d, nn.FractionalMaxPool3d, nn.DataParallel)
 # Shapes of the project's own, by where they live: rooms of one level do not import each other.
 _OWN = "hardgrad.approximators.networks"
 _OWN_SHAPES = ("Unsqueeze", "Squeeze", "Reshape", "Positions")
@@ -101,7 +103,7 @@ def _is_torchs_or_own(part: nn.Module) -> bool:
 
 def is_repeatable(part: nn.Module) -> bool:
     """Whether a module by itself, without those inside it, is known to compute the same when called again."""
-    if not _is_torchs_or_own(part) or isinstance(part, (nn.FractionalMaxPool2d, nn.FractionalMaxPool3d)):
+    if not _is_torchs_or_own(part) or isinstance(part, _MAYBE_NOT):
         return False
     if not part.training:
         return True

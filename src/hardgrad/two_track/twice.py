@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from hardgrad._torch_state import compiling
 from hardgrad._tracing import constant_in_graph
-from hardgrad.penalty import unheard
+from hardgrad.penalty import penalties, unheard
 from hardgrad.two_track.plain import is_repeatable, may_write, the_tensor
 
 
@@ -91,18 +91,38 @@ class _Listen(TorchDispatchMode):
 
 @constant_in_graph
 def _is_alike_on_trial(module: nn.Module, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> bool:
-    """Try a copy of a module: no torch noise, no other noise, no attribute that a call replaces."""
+    """Try both calls on copies of a module, and see whether they are one network's."""
     devices = [] if device.type in ("cpu", "meta") else [device]
     try:
-        with torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"), unheard():
-            first, second, x = copy.deepcopy(module), copy.deepcopy(module), torch.randn(shape, device=device).to(dtype)
-            before = [dict(vars(part)) for part in first.modules()]
-            with torch.enable_grad(), cast(Any, _Listen)() as listen:
-                outputs = [trial(x.clone()).nan_to_num() for trial in (first, second)]
-            after = [vars(part) for part in first.modules()]
-            kept = all(
-                now[key] is value for now, then in zip(after, before, strict=True) for key, value in then.items()
-            )
-            return kept and not listen.heard and torch.equal(*outputs)
+        with torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"), torch.enable_grad():
+            x = torch.randn(shape, device=device).to(dtype).requires_grad_()
+            return _is_one_network(copy.deepcopy(module), copy.deepcopy(module), x)
     except Exception:  # whatever a user's module raises: it is run as it is then, once
         return False
+
+
+def _is_one_network(frozen: nn.Module, live: nn.Module, x: Tensor) -> bool:
+    """No noise, no attribute that a call replaces, no weight that stays live, no penalty inside that reaches x."""
+    before = [dict(vars(part)) for part in frozen.modules()]
+    with cast(Any, _Listen)() as listen:
+        with unheard():
+            lent = torch.func.functional_call(frozen, _stand_ins(frozen), (x.clone(),), tie_weights=False)
+        with penalties() as bag:
+            learnt = live(x.clone())
+    after = [vars(part) for part in frozen.modules()]
+    kept = all(now[key] is value for now, then in zip(after, before, strict=True) for key, value in then.items())
+    same = torch.equal(lent.nan_to_num(), learnt.nan_to_num())
+    return kept and same and not listen.heard and _leaves_of(lent) <= {x} and x not in _leaves_of(bag.total())
+
+
+def _leaves_of(output: Tensor) -> set[Tensor]:
+    """The leaves that a gradient of the output reaches."""
+    found: set[Tensor] = set()
+    seen, left = set(), [output.grad_fn]
+    while left:
+        node = left.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            left += [parent for parent, _ in node.next_functions]
+            found |= {leaf for leaf in [getattr(node, "variable", None)] if leaf is not None}
+    return found
