@@ -218,9 +218,7 @@ CALLS = [
     ),
     Call(hg.relax, _QF | {"control": lambda: nn.Linear(3, 1), "tied": _same(True)} | _DRAWS),
     Call(_MC.straight_through, _QF | _DRAWS),
-    Call(
-        _MC.bridge, _QF | {"approximator": lambda: _A.elementwise(4), "weight": _same(1.0)} | _DRAWS, named=("Bridge",)
-    ),
+    Call(_MC.bridge, _QF | {"approximator": lambda: _A.elementwise(4), "weight": _same(1.0)} | _DRAWS),
     Call(_MC.each, {"f": _same(_cost), "event_dims": _same(1)}),
     Call(_MC.Annealed, {"start": _same(1.0), "end": _same(0.5), "steps": _same(10)}),
     Call(_MC.MovingAverage, {"decay": _same(0.9)}),

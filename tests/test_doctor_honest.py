@@ -52,8 +52,8 @@ def test_a_bias_of_a_fifth_is_found_by_default() -> None:
     for n in range(6):
         row = hg.diagnose({"it": planted}, lambda b: f(b) - 3, q(), generator=seed(n))["it"]
         assert row.biased
-        assert row.bias == pytest.approx(0.2, abs=0.08)
-        assert row.draws > 1000
+        assert row.bias == pytest.approx(0.2, abs=4 * row.bias / row.bias_z)  # four standard errors
+        assert row.draws >= 1000
 
 
 def test_few_draws_say_what_they_could_not_see() -> None:

@@ -262,5 +262,5 @@ def test_a_module_that_may_run_once_alone_says_so_under_fullgraph(noisy: nn.Modu
 
 def test_an_approximator_that_returns_no_tensor_is_named() -> None:
     layer = hg.Bridge(hg.hard.sign, nn.LSTM(4, 4))
-    with pytest.raises(ValueError, match=r"approximator must return one tensor, got tuple from LSTM; wrap it"):
+    with pytest.raises(ValueError, match=r"approximator must return a tensor, got tuple from LSTM; wrap it"):
         layer(torch.randn(3, 4))

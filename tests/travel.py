@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 import hardgrad as hg
 
+ROOMS = {"approximators", "doctor", "hard", "montecarlo", "surrogate", "switch", "twins"}
 # What a call returns that is a number, a tensor or a scope: nothing that is kept.
 PASSING = {"Tensor", "float", "Iterator[Penalties]", "nn.Module", "dict[str, Candidate]"}
 
@@ -34,7 +35,7 @@ def public() -> Iterator[tuple[str, Any]]:
                 continue
             seen.add(id(thing))
             if isinstance(thing, types.ModuleType):
-                if hasattr(thing, "__path__") or name == "twins":
+                if name in ROOMS:
                     rooms.append((f"{path}.{name}", thing))
             elif callable(thing):
                 yield f"{path}.{name}", thing

@@ -20,7 +20,7 @@ from hardgrad.hard_layer import LendingLayer, check_callable, check_flag
 from hardgrad.penalty import is_heard, settle
 from hardgrad.strip import RemovedApproximator, strips
 from hardgrad.strip import strip as strip
-from hardgrad.two_track import two_tracks
+from hardgrad.two_track import NoTensorError, two_tracks
 from hardgrad.user_code import TensorFunction, private
 from hardgrad.user_code import name_of as name_of
 
@@ -136,6 +136,8 @@ class Bridge(LendingLayer):
     def _of_the_approximator(self, x: Tensor, run: Callable[[], Result]) -> Result:
         try:
             return run()
+        except NoTensorError as error:
+            raise ValueError(f"{self._label()}: the {error}") from None
         except RuntimeError as error:
             if compiling() or type(error) is not RuntimeError:  # out of memory, a checkpoint's early stop
                 raise

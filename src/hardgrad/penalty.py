@@ -119,23 +119,22 @@ class _Scopes:
     """The open scopes of all threads, in the order of opening."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._open: list[_Scope] = []
 
     @contextmanager
     def opened(self, bag: Penalties | None, muted: bool) -> Iterator[None]:
         scope = _Scope(bag, muted)
-        with self._lock:
+        with _adding:
             self._open.append(scope)
         try:
             yield
         finally:
-            with self._lock:
+            with _adding:
                 self._open.remove(scope)
             scope.is_open = False
 
     def given_to(self, thread: threading.Thread) -> tuple[_Scope, ...]:
-        with self._lock:
+        with _adding:
             return tuple(scope for scope in self._open if thread not in scope.strangers)
 
 
@@ -173,6 +172,9 @@ def _bag_for(module: nn.Module) -> Penalties | None:
     return bags[0] if bags else None
 
 
+_adding = threading.Lock()
+
+
 class Penalties:
     """The penalties of one ``penalties()`` scope, by module name.
 
@@ -187,7 +189,6 @@ class Penalties:
     def __init__(self, model: nn.Module | None = None) -> None:
         self._items: list[tuple[nn.Module, Tensor]] = []
         self._names: dict[nn.Module, str] = {}
-        self._lock = threading.Lock()
         self._model = model
         if model is not None:
             self._name_all_below(model)
@@ -247,7 +248,7 @@ class Penalties:
         if compiling():
             self._items.append((module, penalty))
             return
-        with self._lock:
+        with _adding:
             self._items.append((module, penalty))
             if module not in self._names:
                 outermost = _outermost_call()

@@ -45,7 +45,7 @@ def writes_nowhere(function: Callable[..., Any]) -> bool:
     if not isinstance(function, FunctionType):
         return isinstance(function, BuiltinFunctionType) and function in _TORCH
     # A function wrapped by functools.wraps bears the module of what it wraps.
-    return function.__module__.startswith(_OWN) and not hasattr(function, "__wrapped__")
+    return (function.__module__ or "").startswith(_OWN) and not hasattr(function, "__wrapped__")
 
 
 def private(function: Callable[..., Any], x: Tensor) -> Tensor:

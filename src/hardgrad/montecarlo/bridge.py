@@ -12,7 +12,7 @@ from hardgrad.montecarlo.discrete import Discrete, discrete
 from hardgrad.montecarlo.lend import through
 from hardgrad.montecarlo.objective import Objective
 from hardgrad.penalty import settle
-from hardgrad.two_track import two_tracks
+from hardgrad.two_track import NoTensorError, two_tracks
 
 
 def bridge(
@@ -82,6 +82,8 @@ def bridge(
 def _run(approximator: nn.Module, p: Tensor) -> tuple[Tensor, Tensor]:
     try:
         return two_tracks(approximator, p, p.detach().clone())
+    except NoTensorError as error:
+        raise ValueError(f"bridge: {error}") from None
     except RuntimeError as error:
         if compiling() or type(error) is not RuntimeError:  # out of memory, a checkpoint's early stop
             raise

@@ -112,15 +112,19 @@ def is_repeatable(part: nn.Module) -> bool:
     return not (is_noisy or (isinstance(noise, float) and noise > 0))
 
 
+class NoTensorError(ValueError):
+    """An approximator returned something else than one tensor; whoever asked for it adds a name."""
+
+
 def the_tensor(module: nn.Module, output: object) -> Tensor:
     """Return what an approximator gave.
 
     Raises:
-        ValueError: if it is no tensor.
+        NoTensorError: if it is no tensor.
     """
     if not isinstance(output, Tensor):
-        raise ValueError(
-            f"Bridge: approximator must return one tensor, got {type(output).__name__} from {type(module).__name__}; "
+        raise NoTensorError(
+            f"approximator must return a tensor, got {type(output).__name__} from {type(module).__name__}; "
             "wrap it in a module that returns the tensor meant, a recurrent layer's first output say"
         )
     return output
