@@ -104,6 +104,9 @@ class _Ride(torch.autograd.Function):
         return grad, torch.full((), float(counts), dtype=dtype, device=device), None, None
 
 
+_changing = threading.Lock()  # the scopes and what they hold; one for all, since a bag must travel and a lock cannot
+
+
 class _Scope:
     """What one thread opened: its bag or its silence, and which threads ran already."""
 
@@ -124,17 +127,17 @@ class _Scopes:
     @contextmanager
     def opened(self, bag: Penalties | None, muted: bool) -> Iterator[None]:
         scope = _Scope(bag, muted)
-        with _adding:
+        with _changing:
             self._open.append(scope)
         try:
             yield
         finally:
-            with _adding:
+            with _changing:
                 self._open.remove(scope)
             scope.is_open = False
 
     def given_to(self, thread: threading.Thread) -> tuple[_Scope, ...]:
-        with _adding:
+        with _changing:
             return tuple(scope for scope in self._open if thread not in scope.strangers)
 
 
@@ -170,9 +173,6 @@ def _bag_for(module: nn.Module) -> Penalties | None:
                 "started; say whose layer this is by penalties(model), or open a scope in this thread"
             )
     return bags[0] if bags else None
-
-
-_adding = threading.Lock()
 
 
 class Penalties:
@@ -248,7 +248,7 @@ class Penalties:
         if compiling():
             self._items.append((module, penalty))
             return
-        with _adding:
+        with _changing:
             self._items.append((module, penalty))
             if module not in self._names:
                 outermost = _outermost_call()
