@@ -35,7 +35,7 @@ def public() -> Iterator[tuple[str, Any]]:
                 continue
             seen.add(id(thing))
             if isinstance(thing, types.ModuleType):
-                if name in ROOMS:
+                if name in ROOMS and (hasattr(thing, "__path__") or name == "twins"):
                     rooms.append((f"{path}.{name}", thing))
             elif callable(thing):
                 yield f"{path}.{name}", thing
