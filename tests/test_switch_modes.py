@@ -378,3 +378,14 @@ def test_a_normalised_column_is_that_of_float64_rounded_once(dtype: torch.dtype)
     low, high = (torch.tensor(points, dtype=torch.float64)[index + i] for i in (0, 1))
     expected = ((x.double() - (low + high) / 2) / ((high - low) / 2)).to(dtype)
     assert torch.equal(layer(x[:, None], x)[:, 0], expected)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("kind", ["ranges", "learnt"])
+def test_a_trace_and_an_export_in_training_route(kind: str) -> None:
+    switch, (x, key) = made(kind, 8)
+    exported = torch.export.export(switch, (x, key)).module()
+    traced = torch.jit.trace(switch.eval(), (x, key), check_trace=False)
+    for other in (key, key.flip(0), torch.full_like(key, 0.5)):
+        torch.testing.assert_close(exported(x, other), switch(x, other))
+        torch.testing.assert_close(traced(x, other), switch(x, other))

@@ -22,8 +22,10 @@ def one_tensor(i: int, output: Any, rows: int) -> Tensor:
             f"Switch: branches must return one tensor, got {kinds} from branch {i}; wrap the branch in a module that "
             "returns the part you want"
         )
-    if output.ndim and in_graph():  # where the number of rows may be a symbol, which no `if` can ask for
-        torch._check(output.shape[0] == rows, lambda: "Switch: branches must return one output for each row")
+    if output.ndim and torch.jit.is_tracing():  # where a size is a tensor
+        return output
+    if output.ndim and in_graph():  # where it may be a symbol, which no `if` can ask for
+        torch._check(output.shape[0] == rows, lambda: "Switch: branches must return one output for a row")
     elif not output.ndim or output.shape[0] != rows:
         raise ValueError(
             f"Switch: branches must return one output for each row, got {tuple(output.shape)} for {rows} rows from "

@@ -30,7 +30,8 @@ def static(branches: Branches, rows: Tensor, index: Tensor, counts: Tensor, mark
         output: Tensor = branch(rows[mine])
         if not isinstance(output, Tensor) or not output.ndim:
             one_tensor(i, output, mine.shape[0])
-        torch._check(output.shape[0] == mine.shape[0], lambda: "Switch: branches must return one output for each row")
+        if not torch.jit.is_tracing():
+            torch._check(output.shape[0] == mine.shape[0], lambda: "Switch: branches must return one output for a row")
         if kept:
             _put_back(kept, unless=(index == i).any())
         if y is None:

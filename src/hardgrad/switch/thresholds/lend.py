@@ -122,7 +122,7 @@ def served(switch: Switch, rows: Tensor, row: Tensor, by: Tensor) -> Tensor:
             with evaluating(switch.branches[i]):
                 outputs.append(one_tensor(i, switch.branches[i](x[mine]), mine.shape[0]))
         one_shape(which, outputs)
-        y = outputs[0].new_zeros(len(x), *outputs[0].shape[1:], dtype=one_dtype(outputs))
+        y = outputs[0].new_zeros(x.shape[0], *outputs[0].shape[1:], dtype=one_dtype(outputs))
         for mine, output in zip(places, outputs, strict=True):
             y = y.index_put((mine,), output.to(y.dtype))
     return y
