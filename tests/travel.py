@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import hardgrad as hg
 
-ROOMS = {"approximators", "doctor", "hard", "montecarlo", "surrogate", "switch", "twins"}
+ROOMS = {"approximators", "doctor", "hard", "montecarlo", "search", "surrogate", "switch", "twins"}
 # What a call returns that is a number, a tensor or a scope: nothing that is kept.
 PASSING = {"Tensor", "float", "Iterator[Penalties]", "nn.Module", "dict[str, Candidate]"}
 

@@ -25,6 +25,11 @@ def compiling() -> bool:
     return torch.compiler.is_compiling()
 
 
+def tracing() -> bool:
+    """Whether ``torch.jit.trace`` records this code; there a size is a tensor."""
+    return not compiling() and torch._C._get_tracing_state() is not None
+
+
 def in_graph() -> bool:
     """Whether torch is building a graph of any kind, in which no value can be read back."""
     # An export to ONNX is one of the two, too; asking it by name would cost more than all the rest.

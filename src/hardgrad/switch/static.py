@@ -10,6 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from hardgrad._torch_state import tracing
 from hardgrad.switch.marks import Marked, Marks
 from hardgrad.switch.outputs import one_dtype, one_shape, one_tensor
 
@@ -30,7 +31,7 @@ def static(branches: Branches, rows: Tensor, index: Tensor, counts: Tensor, mark
         output: Tensor = branch(rows[mine])
         if not isinstance(output, Tensor) or not output.ndim:
             one_tensor(i, output, mine.shape[0])
-        if not torch.jit.is_tracing():
+        if not tracing():
             torch._check(output.shape[0] == mine.shape[0], lambda: "Switch: branches must return one output for a row")
         if kept:
             _put_back(kept, unless=(index == i).any())
