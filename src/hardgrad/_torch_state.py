@@ -21,12 +21,17 @@ def compiling() -> bool:
 def in_graph() -> bool:
     """Whether torch is building a graph of any kind, in which no value can be read back."""
     # An export to ONNX is one of the two, too; asking it by name would cost more than all the rest.
-    return compiling() or torch._C._get_tracing_state() is not None
+    return compiling() or tracing()
+
+
+def tracing() -> bool:
+    """Whether ``torch.jit.trace``, or the export to ONNX that is made of it, records this code; sizes are tensors."""
+    return torch._C._get_tracing_state() is not None
 
 
 def leaves_process() -> bool:
     """Whether torch builds a graph to be run elsewhere: an export, ONNX or a trace."""
-    return torch.compiler.is_exporting() or torch._C._get_tracing_state() is not None
+    return torch.compiler.is_exporting() or tracing()
 
 
 def in_transform() -> bool:

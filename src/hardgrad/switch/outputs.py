@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hardgrad._torch_state import in_graph
+from hardgrad._torch_state import in_graph, tracing
 
 
 def one_tensor(i: int, output: Any, rows: int) -> Tensor:
@@ -22,7 +22,7 @@ def one_tensor(i: int, output: Any, rows: int) -> Tensor:
             f"Switch: branches must return one tensor, got {kinds} from branch {i}; wrap the branch in a module that "
             "returns the part you want"
         )
-    if output.ndim and torch.jit.is_tracing():  # where a size is a tensor
+    if output.ndim and tracing():  # where a size is a tensor
         return output
     if output.ndim and in_graph():  # where it may be a symbol, which no `if` can ask for
         torch._check(output.shape[0] == rows, lambda: "Switch: branches must return one output for a row")

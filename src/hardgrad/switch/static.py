@@ -10,6 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from hardgrad._torch_state import tracing
 from hardgrad.switch.marks import Marked, Marks
 from hardgrad.switch.outputs import one_dtype, one_shape, one_tensor
 
@@ -24,13 +25,14 @@ def static(branches: Branches, rows: Tensor, index: Tensor, counts: Tensor, mark
     it is, and a function called from here would become a graph of its own.
     """
     y: Tensor | None = None
+    sized = not tracing()
     for i, branch in enumerate(branches):
         mine = (index == i).nonzero()[:, 0]
         kept = _buffers(branch) if branch.training else []
         output: Tensor = branch(rows[mine])
         if not isinstance(output, Tensor) or not output.ndim:
             one_tensor(i, output, mine.shape[0])
-        if not torch.jit.is_tracing():
+        if sized:
             torch._check(output.shape[0] == mine.shape[0], lambda: "Switch: branches must return one output for a row")
         if kept:
             _put_back(kept, unless=(index == i).any())
