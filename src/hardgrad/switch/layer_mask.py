@@ -15,8 +15,8 @@ from hardgrad.switch.arguments import generator as random
 from hardgrad.switch.keys import branch_of, check_source, key_of, refuse_learning
 from hardgrad.switch.marks import Marks
 from hardgrad.switch.routers.router import Router, count, without_values
-from hardgrad.switch.static import _beside, _harmless, _state_kept, batch_statistics
-from hardgrad.switch.ways import _begins_fresh
+from hardgrad.switch.static import batch_statistics, beside, harmless_rows, state_kept
+from hardgrad.switch.ways import begins_fresh
 
 STATISTICS = (
     "LayerMask: layer {} ({}) normalises by the statistics of its batch, which a graph and vmap cannot keep to its own "
@@ -162,7 +162,7 @@ class LayerMask(nn.Module):
             rows = self._marks.of(rows, runs.sum(0))
         # A key that is NaN cannot raise here: it leads nowhere, and nothing comes of its row.
         nothing = torch.nan if rows.is_floating_point() or rows.is_complex() else 0
-        return torch.where(_beside(index >= 0, rows), rows, nothing)
+        return torch.where(beside(index >= 0, rows), rows, nothing)
 
     def _runs(self, index: Tensor) -> Tensor:
         """Which row runs which layer, bool (B, L)."""
@@ -214,13 +214,13 @@ class LayerMask(nn.Module):
         """Run the layer on all rows, harmless ones in place of those that skip it: under vmap none can be picked."""
         if batch_statistics(self.layers[number]):
             raise RuntimeError(STATISTICS.format(number, type(self.layers[number]).__name__))
-        runs = _beside(runs, rows)
-        return torch.where(runs, self._same_shape(number, torch.where(runs, rows, _harmless(rows)), None), rows)
+        runs = beside(runs, rows)
+        return torch.where(runs, self._same_shape(number, torch.where(runs, rows, harmless_rows(rows)), None), rows)
 
     def _in_a_graph(self, number: int, rows: Tensor, given: Tensor | None) -> Tensor:
         """Run a layer on its rows, maybe none; what it keeps of a batch stays as it was if there are none."""
         some = torch.ones(rows.shape[:1], dtype=torch.int64, device=rows.device).sum() > 0
-        with _state_kept(self.layers[number], unless=some):
+        with state_kept(self.layers[number], unless=some):
             return self._same_shape(number, rows, given) if given is None else self._layer(number, rows, given)
 
     def _same_shape(self, number: int, rows: Tensor, given: Tensor | None) -> Tensor:
@@ -236,7 +236,7 @@ class LayerMask(nn.Module):
     def _layer(self, number: int, rows: Tensor, given: Tensor | None) -> Tensor:
         """Run a layer on rows; where they may be the caller's own memory, ``given``, on a copy if it may write."""
         layer = self.layers[number]
-        if given is not None and not _begins_fresh(layer) and _same_memory(rows, given):
+        if given is not None and not begins_fresh(layer) and _same_memory(rows, given):
             rows = rows.clone()
         return _checked(number, layer, rows, layer(rows))
 

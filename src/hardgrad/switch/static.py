@@ -53,7 +53,7 @@ def _wider(y: Tensor, index: Tensor, i: int, dtype: torch.dtype) -> Tensor:
     y = y.to(dtype)
     if not (dtype.is_floating_point or dtype.is_complex):
         return y
-    return torch.where(_beside((index < 0) | (index >= i), y), math.nan, y)
+    return torch.where(beside((index < 0) | (index >= i), y), math.nan, y)
 
 
 def everywhere(branches: Branches, rows: Tensor, index: Tensor) -> Tensor:
@@ -63,14 +63,14 @@ def everywhere(branches: Branches, rows: Tensor, index: Tensor) -> Tensor:
     (a logarithm of zero, say) can turn the gradient of zero that they get into NaN.
     """
     refuse_batch_statistics(branches)
-    harmless = _harmless(rows)
+    harmless = harmless_rows(rows)
     outputs = []
     for i, branch in enumerate(branches):
-        own = torch.where(_beside(index == i, rows), rows, harmless)
+        own = torch.where(beside(index == i, rows), rows, harmless)
         outputs.append(one_tensor(i, branch(own), rows.shape[0]))
     y = _nowhere(outputs, rows.shape[0])
     for i, output in enumerate(outputs):
-        y = torch.where(_beside(index == i, output), output.to(y.dtype), y)
+        y = torch.where(beside(index == i, output), output.to(y.dtype), y)
     return y
 
 
@@ -108,7 +108,7 @@ def evaluating(branch: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _state_kept(branch: nn.Module, unless: Tensor) -> Iterator[None]:
+def state_kept(branch: nn.Module, unless: Tensor) -> Iterator[None]:
     """Put a branch's buffers back after it ran, unless it had rows: a power iteration or a counter must not move."""
     kept = _buffers(branch) if branch.training else []
     yield
@@ -144,11 +144,12 @@ def _nowhere(outputs: list[Tensor], rows: int) -> Tensor:
     return outputs[0].new_full((rows, *outputs[0].shape[1:]), fill, dtype=dtype)
 
 
-def _beside(mine: Tensor, rows: Tensor) -> Tensor:
+def beside(mine: Tensor, rows: Tensor) -> Tensor:
+    """Return one number a row, with dimensions of size 1 behind, to stand beside the rows."""
     return mine.reshape(-1, *[1] * (rows.ndim - 1))
 
 
-def _harmless(rows: Tensor) -> Tensor:
+def harmless_rows(rows: Tensor) -> Tensor:
     """A row within the domain of nearly any function (root, logarithm, arcsine, logit), and not of one number."""
     shape = rows.shape[1:]
     if not rows.is_floating_point():

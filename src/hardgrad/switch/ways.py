@@ -90,10 +90,11 @@ def segments(branches: Branches, rows: Tensor, index: Tensor, sizes: list[int], 
 def _alone(i: int, branch: nn.Module, rows: Tensor, owned: bool) -> Tensor:
     """Run the one branch that all rows go to; on a copy, since it may write into them or hand them on."""
     n = len(rows)
-    return one_tensor(i, branch(rows if owned or _begins_fresh(branch) else rows.clone()), n)
+    return one_tensor(i, branch(rows if owned or begins_fresh(branch) else rows.clone()), n)
 
 
-def _begins_fresh(branch: nn.Module) -> bool:
+def begins_fresh(branch: nn.Module) -> bool:
+    """Whether a branch is known neither to write into its input nor to hand it back."""
     while not (branch._forward_pre_hooks or branch._forward_hooks or "forward" in branch.__dict__):
         if type(branch) is not nn.Sequential:
             return type(branch) in FRESH
