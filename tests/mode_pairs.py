@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from mode_subjects import SUBJECTS, Subject, control_of, representatives
-from modes import INDUCTOR, MODES, Found, Mode, difference, pairs, quiet, run, settings
+from modes import EXPLAINED, INDUCTOR, MODES, Found, Mode, difference, pairs, quiet, run, settings
 
 PAGE = Path(__file__).parent.parent / "docs" / "pass-matrix.md"
 HEADING = "\n## Pairs of modes\n"
@@ -51,6 +51,9 @@ def outcome(subject: Subject, modes: tuple[Mode, ...]) -> Outcome:
             return _refused(subject, modes, error)
     if wrong is None:
         return Outcome("ok")
+    explained = EXPLAINED.get(frozenset(m.name for m in modes))
+    if explained and subject.owned and wrong.startswith(subject.owned):
+        return Outcome("said", explained)
     return Outcome("torch" if _torch_refuses(control_of(subject), modes) else "FAIL", wrong)
 
 
@@ -152,13 +155,14 @@ def _joined(tried: list[str]) -> str:
 
 
 _INTRODUCTION = """
-Every layer of the library in the middle of a small model, in every mode alone and in every pair of modes that can
-be together. Modes are settings that change what is right (evaluation, dtypes, autocast, no rows, parameters frozen in
+Every layer of the library in the middle of a small model, in every mode alone and in every pair of modes that can be
+together. Modes are settings that change what is right (evaluation, dtypes, autocast, no rows, parameters frozen in
 part) and ways that must change nothing. Value, gradients, dtype, and which parameters have no gradient are those of
-plain eager code under the settings, or a sentence of ours is raised. A cell counts the pairs of its column: "ok" where
-all of them hold. Pairs that torch refuses for a layer of its own are left out. A mode that builds a graph (compilers,
-export, ONNX) meets the others in one layer of each family, and stands alone in the rest; `--whole` tries them all.
-`python tests/mode_pairs.py` writes this; `tests/mode_subjects.py` has the layers, `tests/modes.py` the modes.
+plain eager code under the settings, or a sentence of ours is raised, or stands in the docs. A cell counts the pairs of
+its column: "ok" where all of them hold. Pairs that torch refuses for a layer of its own are left out. A mode that
+builds a graph (compilers, export, ONNX) meets the others in one layer of each family, and stands alone in the rest;
+`--whole` tries them all. `python tests/mode_pairs.py` writes this; `tests/mode_subjects.py` has the layers,
+`tests/modes.py` the modes.
 """
 
 

@@ -324,12 +324,21 @@ _ONE_OF = (
     ("autocast", "ONNX"),
     ("vmap", "export", "ONNX"),
     ("thread", "func.grad"),  # a transform is its own thread's
-    # It builds its graph anew in each backward, and a penalty counts in each: see penalty.py.
-    ("checkpoint, reentrant", "two backwards"),
+    ("no rows", "export", "ONNX"),  # a program is made of an example that has some
     # A copy of the model, taken or loaded, does not know what was hooked or switched on.
     ("built on meta", "hooks", "writes into y", "graph breaks, aot", "frozen in part"),
     ("shared memory", "deepcopy", "torch.save whole", "built on meta"),
 )
+
+
+# What is not as in plain eager code, and is said where users look, by what it does to what.
+_COUNTS = "each backward counts the penalty anew, since nothing can tell it of the one before; take penalties()"
+EXPLAINED = {
+    frozenset(("checkpoint, reentrant", "two backwards")): f"penalties: in a reentrant checkpoint {_COUNTS}",
+    frozenset(("compile eager", "two backwards")): f"penalties: in compiled code {_COUNTS}",
+    frozenset(("compile aot", "two backwards")): f"penalties: in compiled code {_COUNTS}",
+    frozenset(("graph breaks, aot", "two backwards")): f"penalties: in compiled code {_COUNTS}",
+}
 
 
 def pairs(modes: list[Mode] | None = None) -> Iterator[tuple[Mode, ...]]:

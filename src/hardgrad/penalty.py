@@ -289,8 +289,10 @@ def penalties(model: nn.Module | None = None) -> Iterator[Penalties]:
     Without the scope each penalty trains its own network through the user's ``loss.backward()``. With it the user adds
     ``bag.total()`` to the loss, which is what fp16 loss scaling needs (a scaled loss must scale its penalties too), and
     may log each. Both train identically in fp32. Scopes nest; the innermost collects. Task and penalties share a graph:
-    one backward for both, or ``retain_graph=True`` in the first of two. Open the scope outside compiled code; what it
-    collects may come from inside. Threads started inside belong to it; those that ran before do not.
+    one backward for both, or ``retain_graph=True`` in the first of two. Without a scope the penalty of one forward
+    counts once, however many backwards there are; in compiled code and in a reentrant activation checkpoint, which
+    remember nothing, each backward counts it anew. Open the scope outside compiled code; what it collects may come from
+    inside. Threads started inside belong to it; those that ran before do not.
 
     Args:
         model: where to look module names up; needed only if the call of the model is itself inside compiled code, or
