@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 from mode_subjects import SUBJECTS, Subject, control_of, representatives
-from modes import EXPLAINED, INDUCTOR, MODES, Found, Mode, difference, pairs, quiet, run, settings
+from modes import BROKEN, EXPLAINED, INDUCTOR, MODES, Found, Mode, difference, pairs, quiet, run, settings
 
 PAGE = Path(__file__).parent.parent / "docs" / "pass-matrix.md"
 HEADING = "\n## Pairs of modes\n"
@@ -79,7 +79,8 @@ def _refused(subject: Subject, modes: tuple[Mode, ...], error: BaseException | N
         if said:
             return Outcome("said", said.group(0))
         error = error.__cause__ or error.__context__
-    return Outcome("FAIL", first)
+    broken = BROKEN.get((subject.family, frozenset(m.name for m in modes)))
+    return Outcome("said", f"{broken} (torch's own error)") if broken else Outcome("FAIL", first)
 
 
 def tried(subject: Subject, whole: bool) -> list[tuple[Mode, ...]]:

@@ -341,6 +341,20 @@ EXPLAINED = {
 }
 
 
+# What torch's compiler refuses with an error of its own where a layer breaks the graph: loud, and no sentence of ours.
+_BREAKS = (
+    "{}: torch.compile takes no torch.func derivative of a layer that breaks its graph; differentiate outside of it"
+)
+_TAKES_ONE = "{}: the backward of this compiled graph takes one gradient at a time; hand them over one by one"
+BROKEN = {
+    (family, frozenset(("func.grad", compiler))): _BREAKS.format(family)
+    for family in ("LayerMask", "CrossFade")
+    for compiler in ("compile eager", "compile aot", "graph breaks, aot")
+} | {
+    ("RangeEmbedding", frozenset(("batched gradients", "graph breaks, aot"))): _TAKES_ONE.format("RangeEmbedding"),
+}
+
+
 def pairs(modes: list[Mode] | None = None) -> Iterator[tuple[Mode, ...]]:
     """Every mode alone, then every pair that can be."""
     modes = MODES if modes is None else modes

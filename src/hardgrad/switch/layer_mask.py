@@ -60,6 +60,10 @@ class LayerMask(nn.Module):
         ValueError: for no layers, a mask or dropout of another shape or out of range, a key that does not match x, a
             layer that may be skipped and returns another shape than its input's, or points that learn, in training.
 
+    Note:
+        ``torch.compile`` takes no ``torch.func`` derivative of this layer: torch raises. Compile the model, and
+        differentiate outside of it.
+
     Example:
         >>> import torch, hardgrad as hg
         >>> layers = [torch.nn.Linear(3, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1)]
