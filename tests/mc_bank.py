@@ -15,7 +15,7 @@ KINDS: dict[str, Any] = {"Bernoulli": Bernoulli, "OneHotCategorical": OneHotCate
 
 
 @contextmanager
-def _unchecked() -> Iterator[None]:
+def unchecked() -> Iterator[None]:
     """OneHotCategorical checks its logits even if told not to (torch 2.13), in vain on "meta", in vmap, on no rows."""
     before = Distribution._validate_args
     Distribution.set_default_validate_args(False)
@@ -60,7 +60,7 @@ class Variable:
         return self.one.to(dtype).expand((*batch, *self.one.shape)).clone().requires_grad_()
 
     def distribution(self, parameter: Tensor, check: bool = True) -> Distribution:
-        with nullcontext() if check or torch.compiler.is_compiling() else _unchecked():
+        with nullcontext() if check or torch.compiler.is_compiling() else unchecked():
             base = KINDS[self.kind](**{self.given: parameter}, validate_args=check)
             return Independent(base, self.unit_dims, validate_args=check) if self.unit_dims else base
 

@@ -20,8 +20,9 @@ from pathlib import Path
 
 import torch
 
+from mc_bank import unchecked
 from mode_subjects import SUBJECTS, Subject, control_of, representatives
-from modes import BROKEN, EXPLAINED, INDUCTOR, MODES, Found, Mode, difference, pairs, quiet, run, settings
+from modes import BROKEN, EXPLAINED, INDUCTOR, MODES, Found, Mode, difference, pairs, run, settings
 
 PAGE = Path(__file__).parent.parent / "docs" / "pass-matrix.md"
 HEADING = "\n## Pairs of modes\n"
@@ -42,7 +43,7 @@ class Outcome:
 
 def outcome(subject: Subject, modes: tuple[Mode, ...]) -> Outcome:
     """Try a subject in these modes."""
-    with warnings.catch_warnings(), quiet():
+    with warnings.catch_warnings(), unchecked():
         warnings.simplefilter("ignore")
         try:
             found = run(subject, modes)

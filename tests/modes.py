@@ -10,14 +10,12 @@ import copy
 import io
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
 from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
@@ -402,17 +400,6 @@ def run(subject: Subject, modes: tuple[Mode, ...]) -> Found:
     if kind == "batched" or any(m.name == "vmap" for m in modes):
         found = {name: value for name, value in found.items() if not name.startswith(subject.owned or ("-",))}
     return {name: value if value is None else value.detach() for name, value in found.items()}
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without torch's checks of distributions, which fail under vmap, on meta and on no rows before we are asked."""
-    before = Distribution._validate_args
-    Distribution.set_default_validate_args(False)
-    try:
-        yield
-    finally:
-        Distribution.set_default_validate_args(before)
 
 
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.1}

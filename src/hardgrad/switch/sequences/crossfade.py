@@ -76,7 +76,8 @@ class CrossFade(nn.Module):
         ValueError: for a switch of another type, a ``RecurrentSwitch`` whose state is not "per_branch", steps below
             zero, a key that does not match x, a state of another batch, or points that learn, in training.
         RuntimeError: in an exported graph, in one that ``torch.compile`` must not break, and for keys that ``vmap``
-            holds: the number of steps that fade depends on the keys.
+            holds: the number of steps that fade depends on the keys. A ``torch.func`` derivative that is compiled fails
+            in torch: differentiate outside of compiled code.
 
     Example:
         >>> import torch, hardgrad as hg
