@@ -39,6 +39,7 @@ _DESCRIBED: dict[str, str] = {
 NAMES: tuple[str, ...] = tuple(_DESCRIBED)
 SOLVED: tuple[str, ...] = ("constant", "best-gain", "linear")
 TRAINED: tuple[str, ...] = tuple(name for name in NAMES if name not in SOLVED)
+WIDEST = 2.0**10  # times a branch's widths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,13 +142,18 @@ def size(make: Callable[[], nn.Module]) -> int:
 
 
 def fitting(make: Callable[[float], nn.Module], total: int) -> float:
-    """Return the factor on the widths at which ``make`` gives the number of parameters nearest to ``total``."""
+    """Return the factor on the widths at which ``make`` gives the number of parameters nearest to ``total``.
+
+    Where no width changes the number, as in a line, that is 1.
+    """
 
     def size_at(factor: float) -> int:
         return size(lambda: make(factor))
 
     low, high = 2.0**-10, 1.0
-    while size_at(high) <= total:
+    if size_at(WIDEST) == size_at(low):
+        return 1.0
+    while size_at(high) <= total and high < WIDEST:
         low, high = high, 2 * high
     for _ in range(30):  # whole widths below 10 ** 6 are far apart beside 2 ** -30
         middle = (low + high) / 2
