@@ -113,7 +113,7 @@ class Story:
         """Return the result in a sentence or two, whoever won."""
         ours = self.switch
         said = f"The switch's error on {'unseen' if self.unseen else 'its own'} rows is {ours.rmse:.4g} (RMSE)"
-        said += "." if ours.r2 is None else f"; it explains {ours.r2:.2%} of {self.target}'s variance."
+        said += f"; it {_explained(ours.r2, self.target)}." if ours.r2 is not None else "."
         if (rival := self.rival) is None:
             return said
         if rival.rmse > TIE * ours.rmse:
@@ -143,6 +143,13 @@ class Story:
             "environment": self.environment,
             "rows_sha256": self.source,
         }
+
+
+def _explained(r2: float, target: str) -> str:
+    """Return what a share of the variance says in words; below zero no percentage means anything."""
+    if r2 < 0:
+        return f"is worse than the mean of {target} would be"
+    return f"explains {r2:.2%} of {target}'s variance"
 
 
 def tell(fitted: Fitted, read: Table, target: str, noted: Sequence[str]) -> Story:

@@ -27,9 +27,9 @@ def rivals_of(architecture: Architecture, factory: Factory | None) -> list[str]:
     """Return the names of the rivals that a switch can be compared with."""
     made_by_name = factory is None and ":" not in architecture.branch
     # A branch of the user's own has no width to change: only one of its own size can be built.
-    trained = list(TRAINED) if made_by_name else ["plain-active"]
     if architecture.branch == "linear":  # one line is "linear", and no line has a width to give it more weights
-        trained = []
+        return list(SOLVED)
+    trained = list(TRAINED) if made_by_name else ["plain-active"]
     static = made_by_name and architecture.in_features == 1
     return [*trained, *(["table"] if static else []), *SOLVED]
 
