@@ -58,7 +58,7 @@ class Result:
 
     Args:
         status: done; failed; or stopped by a signal, to go on another time.
-        seconds: that it took here.
+        seconds: that it took: where it is done, over all its sittings, as its record says; else here.
         error: what went wrong, where it failed.
     """
 
@@ -91,11 +91,12 @@ def work(run: Run, setup: Setup, results: Path, console: Console) -> Result:
         checkpoint_every=setup.checkpoint_every,
     )
     try:
-        KINDS[run.experiment].reproduce(run, Data(folder=setup.data, download=setup.download), how, console)
+        data = Data(folder=setup.data, download=setup.download)
+        outcome = KINDS[run.experiment].reproduce(run, data, how, console)
     except Interrupted:
         return Result(status="stopped", seconds=time.monotonic() - began)
     except Exception as error:  # whatever an experiment raises, the plan goes on without it
         console.print_exception(width=LINE)
         message = str(error).strip() or type(error).__name__
         return Result(status="failed", seconds=time.monotonic() - began, error=message)
-    return Result(status="done", seconds=time.monotonic() - began)
+    return Result(status="done", seconds=outcome.record.seconds)

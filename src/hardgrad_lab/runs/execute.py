@@ -112,7 +112,7 @@ def execute(run: Run, begin: Callable[[torch.device], tuple[Training, Plan]], ho
         _warn_if_changed(resumed["machine"], machine, console)
 
     def save() -> None:
-        state = {**training.state_dict(), "started": started, "machine": machine}
+        state = {**training.state_dict(), "started": started, "machine": machine, "steps_in_all": plan.steps}
         first_decides(lambda: checkpoint.save(checkpoint_path, run, state))
 
     plan = replace(plan, checkpoint_every_s=how.checkpoint_every_s, checkpoint_every=how.checkpoint_every)
