@@ -17,7 +17,7 @@ from hardgrad_lab.plan.groups import Estimates, Group, groups_of
 from hardgrad_lab.plan.jobs import Queue, in_order
 from hardgrad_lab.plan.kinds import KINDS
 from hardgrad_lab.runs.experiment import Budget
-from hardgrad_lab.runs.options import OptionError, chosen
+from hardgrad_lab.runs.options import OWN_RUNS, OptionError, chosen
 from hardgrad_lab.runs.record import Run
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class PlanOptions:
     scratch: Path | None = None
     """With Ray, the folder of runs under way on every machine, by default a temporary one. In one that all machines
     share, a run goes on from its checkpoint when its machine dies; in others it begins anew."""
-    out: Path = Path("results")
+    out: Path = OWN_RUNS
     """Folder for all records: each experiment has a folder in it."""
     data: Path | None = None
     """Folder that holds the data sets; by default what HARDGRAD_DATA says. With Ray, on every machine."""

@@ -16,6 +16,7 @@ from rich.console import Console
 from hardgrad_lab.runs import checkpoint, spread
 from hardgrad_lab.runs.atomic import sweep
 from hardgrad_lab.runs.loop import Plan, Training, Watcher, train
+from hardgrad_lab.runs.options import OWN_RUNS
 from hardgrad_lab.runs.progress import watch
 from hardgrad_lab.runs.record import Record, RecordError, Run, describe_environment
 from hardgrad_lab.runs.together import first_decides, join
@@ -43,7 +44,7 @@ class How:
         tensorboard: write the curve to ``tensorboard`` in the folder of the records too.
     """
 
-    results: Path = Path("results")
+    results: Path = OWN_RUNS
     resume: bool = False
     force: bool = False
     threads: int = 1
