@@ -193,6 +193,7 @@ def _sum_up(lines: Lines, setup: Setup, arrived: Sequence[int], console: Console
     if lines.total > len(lines.left) + len(lines.failed):
         console.print(f"tables   hardgrad report --results {setup.out}", highlight=False, soft_wrap=True)
     if arrived:
-        console.print("stopped, and saved; the same command goes on from here", style="yellow", highlight=False)
+        saved = f"but {len(lines.unsaved)} runs could not be saved whole" if lines.unsaved else "and saved"
+        console.print(f"stopped, {saved}; the same command goes on from here", style="yellow", highlight=False)
         return 128 + arrived[0]
     return 1 if lines.failed else 0

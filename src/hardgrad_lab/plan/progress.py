@@ -35,6 +35,7 @@ class Lines:
         self.left = {run.name: run for run in runs}
         self.running: dict[str, float] = {}
         self.failed: dict[str, tuple[Run, str]] = {}
+        self.unsaved: dict[str, str] = {}
         self.total, self.estimates, self.at_a_time, self.console = len(runs), estimates, 1, console
         self.standings = standings or {}
         columns = (BarColumn(bar_width=12), MofNCompleteColumn(), TextColumn("{task.fields[now]}"))
@@ -61,7 +62,8 @@ class Lines:
             self.failed[run.name] = run, result.error
             self._say("failed", run, _first_line(result.error), "red")
         else:
-            self._say("stopped", run, "", "yellow")
+            self.unsaved |= {run.name: result.error} if result.error else {}
+            self._say("stopped", run, _first_line(result.error), "yellow")
         self.tick()
 
     def tick(self) -> None:

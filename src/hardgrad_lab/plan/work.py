@@ -59,7 +59,7 @@ class Result:
     Args:
         status: done; failed; or stopped by a signal, to go on another time.
         seconds: that it took: where it is done, over all its sittings, as its record says; else here.
-        error: what went wrong, where it failed.
+        error: what went wrong, where it failed; or why its last steps are not saved, where it was stopped.
     """
 
     status: Literal["done", "failed", "stopped"]
@@ -93,8 +93,9 @@ def work(run: Run, setup: Setup, results: Path, console: Console) -> Result:
     try:
         data = Data(folder=setup.data, download=setup.download)
         outcome = KINDS[run.experiment].reproduce(run, data, how, console)
-    except Interrupted:
-        return Result(status="stopped", seconds=time.monotonic() - began)
+    except Interrupted as stopped:
+        unsaved = str(getattr(stopped, "unsaved", ""))
+        return Result(status="stopped", seconds=time.monotonic() - began, error=unsaved)
     except Exception as error:  # whatever an experiment raises, the plan goes on without it
         console.print_exception(width=LINE)
         message = str(error).strip() or type(error).__name__
