@@ -246,6 +246,24 @@ def test_a_worker_that_dies_costs_no_more_than_its_time(tmp_path: Path) -> None:
     assert f"resuming {slow.name}" in log_of(slow, tmp_path).read_text()
 
 
+def test_a_worker_that_somebody_else_stops_saves_its_run_which_goes_on(tmp_path: Path) -> None:
+    run = figure3(0, 600)
+    workers = Workers(1, Setup(out=tmp_path, device="cpu", checkpoint_every=50, checkpoint_every_s=1e9), [])
+
+    stopped: list[int] = []
+
+    def stop(follower: Follower) -> None:
+        if state_of(run, tmp_path) == "begun" and not stopped:
+            workers.workers[0].process.terminate()  # once: a second one would not wait for the checkpoint
+            stopped.append(workers.workers[0].process.pid)
+
+    follower = Follower(stop)
+    workers.do(Queue([run]), follower, [])
+    assert [(result.status, again) for _, result, again in follower.results] == [("failed", True), ("done", False)]
+    assert follower.results[0][1].error == "its process was stopped from outside"
+    assert Record.load(run.record_path(folder_of(run, tmp_path))).metrics == uninterrupted(run, tmp_path / "whole")
+
+
 def test_a_job_that_always_crashes_its_worker_is_given_up_and_its_log_says_where_it_was(tmp_path: Path) -> None:
     deadly, other = figure3(0, 10**7), figure3(1)
     workers = Workers(1, Setup(out=tmp_path, device="cpu", checkpoint_every_s=0.1), [])
@@ -265,7 +283,7 @@ def test_a_job_that_always_crashes_its_worker_is_given_up_and_its_log_says_where
     assert "Fatal Python error: Segmentation fault" in log_of(deadly, tmp_path).read_text()
 
 
-def test_ctrl_c_saves_what_runs_and_the_same_command_goes_on(tmp_path: Path) -> None:
+def test_a_signal_saves_what_runs_and_the_same_command_goes_on(tmp_path: Path) -> None:
     words = ["reproduce", "all", "--budget", "paper", "--only", "figure3", "--out", str(tmp_path)]
     words += ["--device", "cpu", "--jobs", "1", "--checkpoint-seconds", "0.2"]
     run = jobs_of("paper", ["figure3"])[0]
@@ -276,9 +294,9 @@ def test_ctrl_c_saves_what_runs_and_the_same_command_goes_on(tmp_path: Path) -> 
         before = saved.stat().st_mtime_ns if already else 0
         while not (saved.exists() and saved.stat().st_mtime_ns > before) and process.poll() is None:
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM if already else signal.SIGINT)
         said, _ = process.communicate(timeout=60)
-        assert process.returncode == 130, said
+        assert process.returncode == (143 if already else 130), said
         assert f"stopped  {run.name}" in said
         assert "0 runs done now, 0 failed, 5 left" in said
         assert "stopped, and saved; the same command goes on from here" in said
@@ -298,6 +316,14 @@ def test_a_worker_left_alone_saves_its_run_and_ends(tmp_path: Path) -> None:
     _, line = workers.mailbox.get(timeout=60)
     assert worker.result(line).status == "stopped"
     assert worker.process.wait(timeout=30) in (0, -signal.SIGTERM)
+
+
+def test_nothing_in_a_plan_is_unknown_to_windows() -> None:
+    # Pipes cannot be selected on there, a signal to another process ends it unsaved, and there is no fork.
+    refused = r"selectors|select\.|send_signal|os\.kill|killpg|os\.fork|preexec_fn|/dev/|\bfcntl\b"
+    for path in sorted((ROOT / "src" / "hardgrad_lab" / "plan").glob("*.py")):
+        code = "".join(re.split(r'"""|#.*', path.read_text(encoding="utf-8"))[::2])
+        assert not (found := re.search(refused, code)), f"{path.name} has {found and found[0]}"
 
 
 def test_workers_take_the_devices_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

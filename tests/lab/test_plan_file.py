@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
 from hardgrad_lab import cli
 from hardgrad_lab.dab.sorting import configure
@@ -23,9 +24,10 @@ from hardgrad_lab.plan.file import PlanFileError, read
 from hardgrad_lab.plan.glance import Standing, glance
 from hardgrad_lab.plan.groups import Estimates, Group
 from hardgrad_lab.plan.jobs import folder_of, in_order, state_of
-from hardgrad_lab.plan.kinds import KINDS
+from hardgrad_lab.plan.kinds import KINDS, Data
 from hardgrad_lab.plan.worker import log_of
 from hardgrad_lab.runs import checkpoint
+from hardgrad_lab.runs.execute import How
 from hardgrad_lab.runs.record import Record, Run
 
 ROOT = Path(__file__).parents[2]
@@ -100,6 +102,12 @@ def test_an_option_that_is_a_list_itself_takes_a_list_of_lists(tmp_path: Path) -
     text = text.format(next(iter(KINDS["piecewise"].pairs("small")))[1]) + "options.hidden = "
     assert [run.config["hidden"] for run in runs_of(written(tmp_path, text + "[4, 4]"))] == [[4, 4]]
     assert [run.config["hidden"] for run in runs_of(written(tmp_path, text + "[[4], [8, 8]]"))] == [[4], [8, 8]]
+
+
+def test_the_guides_own_example_is_a_plan(tmp_path: Path) -> None:
+    guide = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```toml\n(.*?)```", guide, re.DOTALL)
+    assert len(runs_of(written(tmp_path, example))) == 12
 
 
 def test_the_projects_own_queue_can_be_read_and_holds_what_is_recorded() -> None:
@@ -252,7 +260,7 @@ def test_a_list_is_read_without_torch(tmp_path: Path) -> None:
 # --------------------------------------------------------------------------------------------- in several sittings
 
 
-SLOW = TINY.replace("[0]", "[0, 1]") + "options.steps = 1_200\n"
+SLOW = TINY.replace("[0]", "[0, 1]") + "options.steps = 800\n"
 
 
 def started(plan: Path, out: Path, **options: Any) -> subprocess.Popen[str]:
@@ -279,10 +287,11 @@ def alike(run: Run, one: Path, other: Path) -> bool:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the results of the slow plan, done in one sitting."""
-    folder = tmp_path_factory.mktemp("whole")
-    words = ["reproduce", "all", "--plan", str(written(folder, SLOW)), "--out", str(folder / "out"), "--jobs", "1"]
-    assert cli.main([*words, "--device", "cpu"]) == 0
-    return folder / "out"
+    out = tmp_path_factory.mktemp("whole")
+    for run in runs_of(written(out, SLOW)):
+        how = How(results=folder_of(run, out), device="cpu")
+        KINDS[run.experiment].reproduce(run, Data(), how, Console(quiet=True))
+    return out
 
 
 def test_a_plan_in_several_sittings_on_two_machines_is_the_plan_in_one(
@@ -298,7 +307,7 @@ def test_a_plan_in_several_sittings_on_two_machines_is_the_plan_in_one(
     assert said.endswith("stopped, and saved; the same command goes on from here\n")
     for run in runs:
         saved = run.checkpoint_path(folder_of(run, out))
-        assert 0 < checkpoint.load(saved, run)["steps"] < 1_200
+        assert 0 < checkpoint.load(saved, run)["steps"] < 800
         assert str(tmp_path).encode() not in saved.read_bytes(), "the folder may be moved"
     words = ["reproduce", "all", "--plan", str(plan), "--device", "cpu"]
     assert cli.main([*words, "--out", str(out), "--list"]) == 0
