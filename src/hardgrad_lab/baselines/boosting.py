@@ -10,7 +10,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # scikit-learn brings it
 
 Array = NDArray[np.float64]
-ROUND, MOST = 25, 500  # trees between two looks at the held-out rows, and in all
+ROUND, MOST = 50, 300  # trees between two looks at the held-out rows, and in all
 WITHOUT = 100  # trees where no rows are held out: scikit-learn's own number
 
 
@@ -52,6 +52,6 @@ def _grow(x: Array, y: Array, x_out: Array, y_out: Array, seed: int) -> tuple[Hi
         place = int(np.argmin(errors))
         if errors[place] < least:
             best, least = place + 1, errors[place]
-        if best <= trees - 2 * ROUND or model.n_iter_ < trees:
+        if best <= trees - ROUND or model.n_iter_ < trees:
             break
     return model, best

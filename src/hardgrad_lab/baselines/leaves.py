@@ -15,6 +15,7 @@ from hardgrad_lab.baselines.moments import ALPHAS, Array, Line, Moments
 
 MOST_LEAVES = 128
 VALUES = 4_000_000  # numbers that the scatters of all leaves may have: wide rows get fewer leaves
+ALIKE = 1.01  # errors of folds that differ by less than this factor are equal
 SIZES = tuple(2**k for k in range(8))  # of the trees that are tried
 
 
@@ -48,10 +49,10 @@ class RidgeTree:
             out = fold == number
             if out.any() and not out.all():
                 errors += _Grown(x[~out], y[~out], most, seed).errors(x[out], y[out], sizes)
-        # The first of equals: the smaller tree, the weaker ridge.
-        best = np.unravel_index(int(errors.argmin()), errors.shape)
-        self.alpha = ALPHAS[int(best[1])]
-        self._lines = self._grown.lines(sizes[int(best[0])], self.alpha)
+        size = int(errors.min(axis=1).argmin())
+        # The weakest ridge that is as good: rows beside a jump, which no fold places right, must not decide on it.
+        self.alpha = ALPHAS[int((errors[size] <= ALIKE * errors[size].min()).argmax())]
+        self._lines = self._grown.lines(sizes[size], self.alpha)
         self.leaves = len(self._lines)
 
     @property

@@ -13,7 +13,7 @@ from hardgrad_lab.baselines.boosting import Boosting
 from hardgrad_lab.baselines.knots import KnotTable
 from hardgrad_lab.baselines.leaves import RidgeTree
 from hardgrad_lab.baselines.ridge import FOLDS, RidgeLine, folds
-from hardgrad_lab.tabular.budget import rows_for
+from hardgrad_lab.tabular.budget import CHOOSING, rows_for
 from hardgrad_lab.tabular.design import Design, some
 from hardgrad_lab.tabular.rows import Array, Rows
 from hardgrad_lab.tabular.training import Task
@@ -142,7 +142,7 @@ def _ridge_tree(setting: Setting) -> SolvedRival:
 def _boosting(setting: Setting) -> SolvedRival:
     chosen, held_out = setting.rows("boosting"), setting.task.held_out
     rows, design = setting.task.rows, setting.design
-    aside = some(held_out, len(chosen), setting.seed)
+    aside = some(held_out, CHOOSING, setting.seed)
     x, x_out = design.take(rows, chosen), design.take(rows, aside)
     boosted = Boosting(x, setting.targets(chosen), (x_out, setting.targets(aside)), seed=setting.seed)
     how = "their number by the held-out rows" if len(aside) else "no rows being held out to choose their number"
