@@ -20,7 +20,7 @@ from sklearn.tree import DecisionTreeRegressor
 
 from hardgrad_lab import SwitchRegressor
 from hardgrad_lab.baselines.boosting import Boosting
-from hardgrad_lab.baselines.knots import KnotTable
+from hardgrad_lab.baselines.knots import KnotTable, _solve
 from hardgrad_lab.baselines.leaves import RidgeTree, _Grown
 from hardgrad_lab.baselines.moments import ALPHAS, Array, Moments
 from hardgrad_lab.baselines.ridge import RidgeLine, folds
@@ -140,11 +140,14 @@ def test_a_tree_of_lines_finds_planted_bands(random: Random) -> None:
 
 def test_each_leaf_holds_the_least_squares_of_its_rows(random: Random) -> None:
     x, y = random.normal(size=(500, 3)), random.normal(size=(500, 2))
-    grown = _Grown(x, y, 8, 0)
+    weight = random.uniform(0, 2, 500)
+    grown = _Grown(x, y, weight, 8, 0)
+    root = np.sqrt(weight)[:, None]
     leaf = grown.leaf(x, 8)
     for node, line in grown.lines(8, 0.0).items():
         mine = leaf == node
-        weights = np.linalg.lstsq(np.c_[x[mine], np.ones(mine.sum())], y[mine], rcond=None)[0]
+        design = np.c_[x[mine], np.ones(mine.sum())]
+        weights = np.linalg.lstsq(root[mine] * design, root[mine] * y[mine], rcond=None)[0]
         assert np.allclose(np.vstack([line.slopes, line.constant]), weights, rtol=0, atol=1e-6)
 
 
@@ -152,7 +155,7 @@ def test_each_leaf_holds_the_least_squares_of_its_rows(random: Random) -> None:
 def test_one_growth_holds_the_trees_of_every_size(random: Random, leaves: int) -> None:
     x, y = random.normal(size=(500, 3)), random.normal(size=(500, 2))
     small = DecisionTreeRegressor(max_leaf_nodes=leaves, min_samples_leaf=9, random_state=0).fit(x, y)
-    grown = _Grown(x, y, 16, 0)
+    grown = _Grown(x, y, np.ones(500), 16, 0)
     fresh = random.normal(size=(1000, 3))
     assert (grown.leaf(fresh, leaves) == small.apply(fresh)).all()
     assert sorted(grown.lines(leaves, 0.0)) == np.unique(small.apply(x)).tolist()
@@ -167,7 +170,8 @@ def test_the_tree_s_size_is_what_brute_force_over_the_folds_finds(random: Random
         for alpha in ALPHAS:
             error = 0.0
             for k in range(5):
-                grown = _Grown(x[fold != k], y[fold != k], 57, 0)  # 400 rows: at most 57 leaves of 7
+                seen = fold != k
+                grown = _Grown(x[seen], y[seen], np.ones(seen.sum()), 57, 0)  # 400 rows: at most 57 leaves of 7
                 lines, leaf = grown.lines(leaves, alpha), grown.leaf(x[fold == k], leaves)
                 for row, node in zip(np.flatnonzero(fold == k), leaf.tolist(), strict=True):
                     error += float(np.square(lines[node](x[row : row + 1]) - y[row]).sum())
@@ -182,7 +186,7 @@ def test_the_ridge_line_is_scikit_learn_s_and_needs_no_row_twice(random: Random)
     x = (x - x.mean(axis=0)) / x.std(axis=0)
     y = x[:, :2] + random.normal(size=(300, 2))
     fold = folds(300, ordered=True, seed=0)
-    line = RidgeLine([(x[i : i + 70], y[i : i + 70], fold[i : i + 70]) for i in range(0, 300, 70)])
+    line = RidgeLine([(x[i : i + 70], y[i : i + 70], fold[i : i + 70], None) for i in range(0, 300, 70)])
     assert fold.tolist() == sorted(fold.tolist())
     theirs = Ridge(alpha=line.alpha * 300).fit(x, y)
     assert np.allclose(line.predict(x), theirs.predict(x), atol=1e-9)
@@ -207,6 +211,24 @@ def test_moments_add_up_far_from_zero(random: Random) -> None:
     repeated = np.repeat(np.c_[x, y], weight.astype(int), axis=0)
     assert np.allclose(whole.scatter, np.cov(repeated.T, bias=True) * len(repeated), rtol=1e-6)
     assert np.allclose(whole.ridge(2, 0.0).slopes[:, 0], [3, -2], atol=1e-6)
+
+
+def test_a_row_that_weighs_three_is_three_rows(random: Random) -> None:
+    x, y, _ = bands(random, 200)
+    weight, fold = random.integers(1, 4, 200), folds(200, ordered=False, seed=0)
+    times = np.repeat(np.arange(200), weight)
+    share = weight.astype(np.float64)
+    line, repeated = RidgeLine([(x, y, fold, share)]), RidgeLine([(x[times], y[times], fold[times], None)])
+    assert np.allclose(line.predict(x), repeated.predict(x), atol=1e-9)
+    knots, key = np.linspace(-1, 1, 9), x[:, 0]
+    alone, many = _solve(knots, key, y, share), _solve(knots, key[times], y[times], np.ones(len(times)))
+    assert np.allclose(alone, many, atol=1e-9)
+    heavy = np.where(np.arange(200) < 100, 1.0, 0.0)
+    for made in (
+        RidgeTree(x, y, fold, seed=0, weight=heavy).predict(x),
+        Boosting(x, y, (x, y), seed=0, weights=(heavy, heavy)).predict(x),
+    ):
+        assert np.square(made - y)[:100].mean() < 0.25 * np.square(made - y)[100:].mean()
 
 
 def test_boosting_stops_where_the_held_out_rows_say(random: Random) -> None:
@@ -443,9 +465,13 @@ def test_a_rival_that_diverges_is_named_and_the_rest_stands(tmp_path: Path, monk
 def test_a_rival_beyond_the_budget_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget, "FREE", 0)
     monkeypatch.setattr(budget, "TIMES", 1)
+    monkeypatch.setattr(budget, "WIDEST", 1)
     fitted = a_job(tmp_path).run(resume=False)
-    assert [each.name for each in fitted.left_out] == ["plain-total", "condition-input"]
-    assert all("multiply-adds" in each.reason for each in fitted.left_out)
+    dear, wide = ["plain-total", "condition-input"], ["ridge-tree", "boosting", "ridge"]
+    assert [each.name for each in fitted.left_out] == [*dear, *wide]
+    assert all("multiply-adds" in each.reason for each in fitted.left_out[:2])
+    assert all("its rows would have 2 columns" in each.reason for each in fitted.left_out[2:])
+    assert [each.name for each in fitted.scores] == ["switch", "plain-active", "best-gain", "constant"]
 
 
 def test_a_linear_branch_is_compared_with_what_is_solved(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ from hardgrad_lab.tabular.tables import Table
 from hardgrad_lab.tabular.training import Training
 
 SWITCH = "switch"
+HUGE = 1e100  # deviations of the target: squares of errors beyond are not finite for long
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,6 +223,8 @@ class Job:
             training, outcome = train_rival(name, rival, switch, tell, state, predict)
         except DivergedError as error:
             return LeftOut(name=name, reason=f"it diverged ({error})")
+        if not np.abs(outcome.outputs).max(initial=0.0) < HUGE:  # NaN, too
+            return LeftOut(name=name, reason="it diverged: what it makes of the test rows is no sensible number")
         self._states[name] = training.state_dict()
         return outcome
 
