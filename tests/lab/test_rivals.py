@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 import os
 import signal
 import time
@@ -18,7 +20,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import Ridge
 from sklearn.tree import DecisionTreeRegressor
 
-from hardgrad_lab import SwitchRegressor
+from hardgrad_lab import SwitchRegressor, cli
 from hardgrad_lab.baselines.boosting import Boosting
 from hardgrad_lab.baselines.knots import KnotTable, _solve
 from hardgrad_lab.baselines.leaves import RidgeTree, _Grown
@@ -486,3 +488,29 @@ def test_a_gain_is_of_the_key_in_its_own_units(tmp_path: Path) -> None:
     errors = {each.name: each.rmse for each in fitted.scores}
     assert errors["best-gain"] < 1e-6, "targets are in single precision"
     assert errors["constant"] == pytest.approx(3 * float(k.std()), rel=0.3)
+
+
+def test_terminal_page_and_record_name_who_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a_job(tmp_path)  # writes data.csv
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(budget, "FREE", 0)
+    monkeypatch.setattr(budget, "TIMES", 1)
+    words = ["fit", "data.csv", "--target", "y", "--key", "k", "--points", "-1,0.25,1", "--hidden", "4"]
+    assert cli.main([*words, "--epochs", "2"]) == 0
+    record, page = json.loads(Path("model/model.json").read_text()), Path("model/report.html").read_text()
+    missing = [each["name"] for each in record["not_compared"]]
+    assert missing == ["plain-total", "condition-input"]
+    told = " ".join(capsys.readouterr().out.split())
+    for text in (told, html.unescape(page)):
+        assert "Not compared with plain-total and condition-input, so no rival is called the best." in text
+        assert "not compared with plain-total: its training would take" in text
+        assert "The best rival" not in text
+        assert "the best rival" not in text
+        assert "The best rival" not in text.replace("The best rival of", "")
+    (tree,) = (each for each in record["scores"] if each["name"] == "ridge-tree")
+    assert tree["described"].startswith("a tree of all inputs with a ridge line in each of its")
+    assert tree["described"] in html.unescape(page)
+    assert tree["margin"]["low"] < tree["margin"]["factor"] < tree["margin"]["high"]
