@@ -481,6 +481,12 @@ def test_a_linear_branch_is_compared_with_what_is_solved(tmp_path: Path) -> None
     assert [each.name for each in fitted.scores][1:] == ["ridge-tree", "boosting", "ridge", "best-gain", "constant"]
 
 
+def test_where_nothing_is_held_out_rivals_do_without(tmp_path: Path) -> None:
+    fitted = a_job(tmp_path, validation=0).run(resume=False)
+    (boosting,) = (each for each in fitted.scores if each.name == "boosting")
+    assert "100 trees of all inputs, no rows being held out to choose their number" in boosting.described
+
+
 def test_a_gain_is_of_the_key_in_its_own_units(tmp_path: Path) -> None:
     k = np.linspace(5, 9, 150)
     pd.DataFrame({"k": k, "b": 0 * k + np.arange(150) % 2, "y": 3 * k}).to_csv(tmp_path / "data.csv", index=False)

@@ -65,7 +65,7 @@ class Setting:
     def targets(self, rows: Tensor) -> Array:
         """Return the targets of rows, (n, T)."""
         target: Array = self.task.target[rows].double().cpu().numpy()
-        return target.reshape(len(target), -1)
+        return target if target.ndim == 2 else target[:, None]
 
     def folds(self, rows: Tensor) -> NDArray[np.int64]:
         """Return the fold of each of these rows."""
