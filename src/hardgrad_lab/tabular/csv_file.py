@@ -18,6 +18,10 @@ from hardgrad_lab.tabular.names import MOST_INPUTS, clean_names, without_nameles
 from hardgrad_lab.tabular.numerals import PLAIN, Ambiguous
 from hardgrad_lab.tabular.opened import LATIN, count_lines, opened
 
+# Of old, pandas rounded the last digit of some fractions wrongly unless told; now it does not, and warns of the word.
+_OLD = tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1)
+EXACTLY: dict[str, Any] = {"float_precision": "round_trip"} if _OLD else {}
+
 
 def read_csv(path: Path, names: Sequence[str] | None, dialect: Dialect, only: Collection[str] | None) -> Frame:
     """Read a file of text.
@@ -108,7 +112,7 @@ def _parsed(
 
 
 def _parse(path: Path, layout: Layout, dialect: Dialect, chosen: Sequence[int], as_text: bool) -> pd.DataFrame:
-    options: dict[str, Any] = {"dtype": str} if as_text else {"low_memory": False, "float_precision": "round_trip"}
+    options: dict[str, Any] = {"dtype": str} if as_text else {"low_memory": False, **EXACTLY}
     if len(chosen) < len(layout.names):
         options["usecols"] = [str(i) for i in chosen]
     else:
