@@ -59,8 +59,8 @@ def score_cells(story: Story) -> list[list[str]]:
             score.name,
             f"{score.rmse:.4g}",
             NO_FIGURE if score.r2 is None else f"{score.r2:.4f}",
-            f"{score.parameters:,}",
-            f"{score.active:,}",
+            f"{score.parameters:,}" if score.parameters else NO_FIGURE,
+            f"{score.active:,}" if score.active else NO_FIGURE,
             f"{score.updates:,}" if score.updates else NO_FIGURE,
             f"{score.seconds:.1f}",
         ]

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hardgrad_lab.report.fit_verdict import reasons, verdict
 from hardgrad_lab.runs.record import describe_environment
-from hardgrad_lab.tabular.scores import Score
+from hardgrad_lab.tabular.scores import LeftOut, Score
 
 if TYPE_CHECKING:
     from hardgrad_lab.tabular.estimator import SwitchRegressor
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 DOTS = 1500  # in a scatter plot: more only make the page heavy
 STRETCH = 400  # rows of the stretch of time that is drawn
-TIE = 1.02  # errors that differ by less than this factor are said to be equal
 FEW = 30  # training rows of a range that are too few to learn from
 
 
@@ -60,6 +60,7 @@ class Story:
         visits: training rows of each range.
         tested: test rows of each range.
         scores: the switch first.
+        left_out: rivals that it was not compared with.
         curve: of the training, epoch by epoch.
         best_epoch: whose weights were kept; 0 if the last.
         dots: test rows by key.
@@ -87,6 +88,7 @@ class Story:
     visits: Sequence[int]
     tested: Sequence[int]
     scores: Sequence[Score]
+    left_out: Sequence[LeftOut]
     curve: Sequence[dict[str, Any]]
     best_epoch: int
     dots: Dots
@@ -114,16 +116,7 @@ class Story:
         ours = self.switch
         said = f"The switch's error on {'unseen' if self.unseen else 'its own'} rows is {ours.rmse:.4g} (RMSE)"
         said += "." if ours.r2 is None else f"; it explains {ours.r2:.2%} of {self.target}'s variance."
-        if (rival := self.rival) is None:
-            return said
-        if rival.rmse > TIE * ours.rmse:
-            times = f" {rival.rmse / ours.rmse:.2f} times as much" if ours.rmse else ""
-            return f"{said} The best rival, {rival.name}, errs{times} ({rival.rmse:.4g})."
-        if ours.rmse > TIE * rival.rmse:
-            return f"{said} {rival.name} is better here ({rival.rmse:.4g})."
-        said += f" The best rival, {rival.name}, does as well ({rival.rmse:.4g})"
-        told = rival.name == "condition-input"  # which is given the ranges as an input
-        return f"{said}; it is told the ranges, too." if told else f"{said}: the ranges bring nothing here."
+        return f"{said} {verdict(self.scores, self.left_out)}".strip()
 
     def notes(self) -> dict[str, Any]:
         """Return what ``model.json`` adds of this."""
@@ -137,6 +130,7 @@ class Story:
                 )
             ],
             "scores": [asdict(score) for score in self.scores],
+            "not_compared": [asdict(each) for each in self.left_out],
             "warnings": list(self.warnings),
             "seed": self.seed,
             "seconds": self.seconds,
@@ -172,6 +166,7 @@ def tell(fitted: Fitted, read: Table, target: str, noted: Sequence[str]) -> Stor
         visits=model.visits_,
         tested=np.bincount(fitted.index[test], minlength=len(labels)).tolist(),
         scores=fitted.scores,
+        left_out=fitted.left_out,
         curve=model.curve_,
         best_epoch=model.best_epoch_,
         dots=_dots(fitted, read),
@@ -205,7 +200,7 @@ def _warnings(fitted: Fitted, labels: Sequence[str]) -> list[str]:
     ]
     if len(labels) == 1 and fitted.model.points is None:
         said.append("the search found one range: this key divides the rows into no parts that differ enough")
-    said += [f"{name} was left out of the comparison: it is far slower than the switch" for name in fitted.left_out]
+    said += reasons(fitted.left_out)
     if not fitted.unseen:
         said.append("no rows were set aside: all figures are of rows that the models were trained on")
     return said
