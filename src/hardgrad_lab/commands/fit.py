@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 from rich.console import Console
 
+from hardgrad_lab.commands.dialect_options import DialectOptions, names_in
 from hardgrad_lab.commands.machine import Stopped, at_least
 from hardgrad_lab.tabular.options import Device, Loss, Optimizer
 
 if TYPE_CHECKING:
-    from hardgrad_lab.tabular.estimator import SwitchRegressor
+    from hardgrad_lab.tabular.folder import Model
     from hardgrad_lab.tabular.job import Fitted, Job
     from hardgrad_lab.tabular.tables import Table
 
@@ -36,8 +37,11 @@ class TableOptions:
     """The columns that the branches see, with commas; by default every column of numbers but the target."""
     key_only: Annotated[bool, Flag] = False
     """The key decides, but is no input of the branches."""
-    columns: str | None = None
-    """Names for the columns of files without a header, with commas."""
+    categories: str | None = None
+    """Columns to take as categories whatever they hold, with commas: an input for each; or a branch for each, of the
+    key's."""
+    classify: Annotated[bool, Flag] = False
+    """Take the target's values as classes; words and true or false are in any case."""
     drop_missing: Annotated[bool, Flag] = False
     """Leave out rows that lack a value."""
 
@@ -118,6 +122,7 @@ def fit(
     *files: Path,
     target: str,
     table: Annotated[TableOptions | None, Parameter(name="*")] = None,
+    text: Annotated[DialectOptions | None, Parameter(name="*")] = None,
     ranges: Annotated[RangeOptions | None, Parameter(name="*")] = None,
     network: Annotated[NetworkOptions | None, Parameter(name="*")] = None,
     job: Annotated[JobOptions | None, Parameter(name="*")] = None,
@@ -132,6 +137,8 @@ def fit(
         The column to predict; for sounds, the target's files, with commas.
     table
         What is in the files.
+    text
+        How files of text are written.
     ranges
         Where the ranges are.
     network
@@ -147,32 +154,51 @@ def fit(
     console = Console()
     if _is_done(job, console):
         return 0
-    from hardgrad_lab.tabular.estimator import SwitchRegressor
-
-    read = read_files(files, target, table)
+    read = read_files(files, target, table, text or DialectOptions())
     for note in read.notes:
         console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
     if len(read) < FEWEST:
         raise ValueError(f"a fit needs at least {FEWEST} rows, got {len(read)}; give more")
-    model = SwitchRegressor(**options, key=read.key, key_only=table.key_only, random_state=job.seed)
+    model = model_for(read, options, key_only=table.key_only, seed=job.seed)
     _check_ranges(model, read, console)
     fitted, noted = _run(model, read, network, job, console)
     return _finish(fitted, read, target, noted, job, console)
 
 
-def read_files(files: Sequence[Path], target: str, options: TableOptions) -> Table:
+def read_files(files: Sequence[Path], target: str, options: TableOptions, text: DialectOptions) -> Table:
     """Return the table that the files make: pairs where the target is a file, columns where it is a name."""
-    from hardgrad_lab.tabular.tables import Columns, read_pairs, read_table
+    from hardgrad_lab.tabular.tables import Columns, Reading, read_pairs, read_table
 
     others = [Path(part) for part in target.split(",")]
     sounds = [path for path in files if path.suffix.lower() in SOUNDS]
     if sounds or (others[0].suffix and all(path.is_file() for path in others)):
-        for name in ("key", "inputs", "columns"):
-            if getattr(options, name) is not None:
-                raise ValueError(f"--{name} is for tables; a pair of files has one input, which is the key")
+        for name, value in (vars(options) | vars(text)).items():
+            if value not in (None, False):
+                raise ValueError(f"--{name.replace('_', '-')} is for tables; a pair of files has one input, which is the key")
         return read_pairs(files, others)
-    columns = Columns(target=target, key=options.key, inputs=_names(options.inputs))
-    return read_table(files, columns, _names(options.columns), drop_missing=options.drop_missing)
+    columns = Columns(target=target, key=options.key, inputs=names_in(options.inputs))
+    how = Reading(
+        dialect=text.dialect(),
+        categories=tuple(names_in(options.categories) or ()),
+        classify=options.classify,
+        key_only=options.key_only,
+    )
+    return read_table(files, columns, names_in(text.columns), drop_missing=options.drop_missing, how=how)
+
+
+def model_for(read: Table, options: dict[str, Any], *, key_only: bool, seed: int) -> Model:
+    """Return the estimator to fit: of classes where the target has them; a branch for each category of such a key."""
+    from hardgrad_lab.tabular.estimator import SwitchClassifier, SwitchRegressor
+
+    kind = SwitchClassifier if read.classes else SwitchRegressor
+    if categories := read.key_categories:
+        for name, given in (("points", options["points"] is not None), ("learn-points", options["learn_points"])):
+            if given:
+                raise ValueError(f"--{name} is for a key of numbers; {read.key} has a branch for each of its categories")
+        # The number of a category says nothing by itself: branches see it as one input for each category.
+        options = {**options, "points": [i - 0.5 for i in range(len(categories) + 1)]}
+        key_only = True
+    return kind(**options, key=read.key, key_only=key_only, random_state=seed)
 
 
 def _estimator_options(ranges: RangeOptions, network: NetworkOptions, job: JobOptions) -> dict[str, Any]:
@@ -217,9 +243,9 @@ def _is_done(job: JobOptions, console: Console) -> bool:
     return False
 
 
-def _check_ranges(model: SwitchRegressor, read: Table, console: Console) -> None:
+def _check_ranges(model: Model, read: Table, console: Console) -> None:
     """Raise for a range without a row; say how many rows are outside."""
-    if model.points is None:
+    if model.points is None or read.key_categories:
         return
     from hardgrad_lab.tabular.points import empty_ranges, outside_share
 
@@ -239,7 +265,7 @@ def _check_ranges(model: SwitchRegressor, read: Table, console: Console) -> None
 
 
 def _run(
-    model: SwitchRegressor, read: Table, network: NetworkOptions, job: JobOptions, console: Console
+    model: Model, read: Table, network: NetworkOptions, job: JobOptions, console: Console
 ) -> tuple[Fitted, list[str]]:
     import warnings
 
@@ -261,7 +287,7 @@ def _run(
     return fitted, [str(warning.message) for warning in caught if warning.category is UserWarning]
 
 
-def _job(model: SwitchRegressor, read: Table, job: JobOptions, progress: Any) -> Job:
+def _job(model: Model, read: Table, job: JobOptions, progress: Any) -> Job:
     from hardgrad_lab.tabular.job import Job
 
     return Job(
@@ -286,17 +312,13 @@ def _finish(fitted: Fitted, read: Table, target: str, noted: list[str], job: Job
 
     name = Path(target.split(",")[0]).stem if read.key == INPUT else target
     story = tell(fitted, read, name, noted)
-    description = describe(fitted.model, story.notes())
+    description = describe(fitted.model, story.notes() | read.facts)
     write_folder(
         job.out, description, weights_of(fitted.model), {REPORT: fit_page(story)}, force=job.force or job.resume
     )
     job.saved.unlink(missing_ok=True)
     show_fit(story, job.out, console)
     return 0
-
-
-def _names(listed: str | None) -> list[str] | None:
-    return None if listed is None else [name.strip() for name in listed.split(",")]
 
 
 def _numbers(option: str, listed: str, kind: type[float] | type[int]) -> list[Any]:

@@ -49,13 +49,17 @@ class Reading:
         dialect: of files of text.
         categories: columns to take as categories, whatever they hold.
         classify: take the target's values as classes.
+        key_only: the key decides, but is no input.
         known: the columns of a fitted model; None where they are to be decided.
+        inputs: of that model, by name, in order.
     """
 
     dialect: Dialect = field(default_factory=Dialect)
     categories: tuple[str, ...] = ()
     classify: bool = False
+    key_only: bool = False
     known: tuple[Column, ...] | None = None
+    inputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +99,9 @@ def choose(frames: Sequence[Frame], columns: Columns, how: Reading) -> tuple[Par
         raise FileFault(f"--inputs must not hold the target, got {columns.target!r} in both; take it out of one")
     key = _key(frames, columns, how, inputs)
     notes += _said(frames, [key, *inputs], target)
+    if key.kind == "category" and how.key_only:
+        # Of a key of numbers the estimator keeps the one column away; of categories there would be an input for each.
+        inputs = [column for column in inputs if column != key]
     return Parts(target=target, key=key, inputs=tuple(inputs)), notes
 
 
@@ -106,7 +113,7 @@ def check_there(frames: Sequence[Frame], columns: Columns, categories: Sequence[
     for frame in frames:
         for option, name in options:
             if name is not None and name not in (*frame.columns.columns, *frame.unread):
-                there = listed([n for n in (*frame.columns.columns, *frame.unread)], 20)
+                there = listed(list(frame.names), 20)
                 raise FileFault(f"{frame.path} has no column {name!r} ({option}); it has {there}")
             if name in frame.unread:
                 raise FileFault(f"{frame.path}: column {name!r} ({option}) holds {frame.unread[name]}; choose another")
@@ -269,7 +276,8 @@ def _said(frames: Sequence[Frame], inputs: Sequence[Column], target: Column | No
     for name, column in columns.items():
         if column.kind == "category":
             some = listed(list(column.categories), 8)
-            notes.append(f"{name} has {len(column.categories)} categories, an input for each: {some}")
+            role = "a branch for each" if column is inputs[0] else "an input for each"
+            notes.append(f"{name} has {len(column.categories)} categories, {role}: {some}")
     if names := [name for name in columns if any(rounded(frame, name) for frame in frames)]:
         notes.append(f"whole numbers beyond 2^53, whose last digits are lost: {listed(names, 20)}")
     if count > MOST_INPUTS:

@@ -14,7 +14,7 @@ from hardgrad_lab.tabular import numerals
 from hardgrad_lab.tabular.dialect import BLANKS, Dialect, Layout, find_layout
 from hardgrad_lab.tabular.fault import FileFault, line_of
 from hardgrad_lab.tabular.frame import Frame, find_ways, too_wide
-from hardgrad_lab.tabular.names import MOST_INPUTS, clean_names, without_nameless
+from hardgrad_lab.tabular.names import MOST_INPUTS, clean_names, named, without_nameless
 from hardgrad_lab.tabular.numerals import PLAIN, Ambiguous
 from hardgrad_lab.tabular.opened import LATIN, count_lines, opened
 
@@ -53,7 +53,7 @@ def read_csv(path: Path, names: Sequence[str] | None, dialect: Dialect, only: Co
     notes = [f"{path}: read with {', '.join(found)}"] if found else []
     kept, left = without_nameless(path, frame)
     return Frame(
-        path=path, columns=kept, begins=begins, names=tuple(there), ways=ways, certain=certain, notes=(*notes, *left)
+        path=path, columns=kept, begins=begins, names=named(there), ways=ways, certain=certain, notes=(*notes, *left)
     )
 
 

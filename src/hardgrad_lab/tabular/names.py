@@ -12,11 +12,12 @@ import pandas as pd
 from hardgrad_lab.tabular.fault import FileFault
 
 MOST_INPUTS = 1_000  # columns: the search for ranges takes 10 s with 40, and a table of more is mostly a mistake
+NAMELESS = "\0column "  # a name that no file can have
 INDEX = "__index_level_0__"  # how Parquet calls a pandas index that has no name
 
 
 def clean_names(path: Path, names: Sequence[object], line: int) -> list[str]:
-    """Return a file's column names without blanks around them; "" and ``#i`` stand for those without a name.
+    """Return a file's column names without blanks around them; those without a name get one by their number.
 
     Args:
         path: of the file.
@@ -39,7 +40,9 @@ def clean_names(path: Path, names: Sequence[object], line: int) -> list[str]:
     return [name or f"{NAMELESS}{number}" for number, name in enumerate(trimmed, 1)]
 
 
-NAMELESS = "\0column "  # a name that no file can have
+def named(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of ``clean_names`` that stand in the file."""
+    return tuple(name for name in names if not name.startswith(NAMELESS))
 
 
 def without_nameless(path: Path, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

@@ -40,6 +40,7 @@ class Table:
         notes: what the user should know.
         columns: of the user's, that the inputs are made of; the key's among them.
         names: of all columns that the files have.
+        facts: what ``model.json`` says of the files, such as what each column holds.
     """
 
     inputs: pd.DataFrame
@@ -53,6 +54,7 @@ class Table:
     notes: list[str] = field(default_factory=list)
     columns: tuple[Column, ...] = ()
     names: frozenset[str] = frozenset()
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -106,7 +108,7 @@ def read_table(
     file = np.repeat(np.arange(len(kept)), [int(keep.sum()) for keep in kept])
     begins = np.concatenate([[True], (np.diff(row) != 1) | (np.diff(file) != 0)])
     return Table(
-        inputs=whole.drop(columns=TARGETS, errors="ignore"),
+        inputs=whole[list(how.inputs)] if how.inputs else whole.drop(columns=TARGETS, errors="ignore"),
         target=_target_of(whole, parts.target),
         key=parts.key.name,
         groups=np.cumsum(begins) - 1,
@@ -115,6 +117,7 @@ def read_table(
         paths=list(paths),
         notes=[*notes, *said],
         columns=tuple(wanted.values()),
+        facts={"table": _facts(tuple(wanted.values()), parts.target, how)},
         names=frozenset(name for frame in frames for name in frame.names),
     )
 
@@ -183,6 +186,15 @@ def _common_length(path: Path, length: int, other: Path, other_length: int, rate
     if apart:
         notes.append(f"{path} and {other} differ by {apart:,} samples in length; the end of the longer is left out")
     return min(length, other_length)
+
+
+def _facts(columns: Sequence[Column], target: Column | None, how: Reading) -> dict[str, Any]:
+    """Return what a model must know to read other files like these."""
+    return {
+        "columns": [column.to_json() for column in columns],
+        "target": None if target is None else target.to_json(),
+        "missing": list(how.dialect.missing),
+    }
 
 
 def _only(columns: Columns) -> set[str] | None:

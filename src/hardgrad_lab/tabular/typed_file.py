@@ -17,7 +17,7 @@ from hardgrad_lab.tabular import numerals
 from hardgrad_lab.tabular.dialect import Dialect
 from hardgrad_lab.tabular.fault import FileFault, line_of
 from hardgrad_lab.tabular.frame import Frame, find_ways, too_wide
-from hardgrad_lab.tabular.names import MOST_INPUTS, clean_names, without_nameless
+from hardgrad_lab.tabular.names import MOST_INPUTS, clean_names, named, without_nameless
 
 _COMPUTE: Any = pc
 
@@ -86,7 +86,7 @@ def _frame(
             kept[name] = kept[name].where(~kept[name].isin(dialect.missing), None)
     ways, certain = find_ways(path, words, dialect, begins)
     return Frame(
-        path=path, columns=kept, begins=begins, names=tuple(there), ways=ways, certain=certain, unread=unread,
+        path=path, columns=kept, begins=begins, names=named(there), ways=ways, certain=certain, unread=unread,
         notes=(*notes, *left),
     )  # fmt: skip
 
