@@ -17,10 +17,10 @@ from hardgrad_lab.tabular.options import Device, Loss, Optimizer
 if TYPE_CHECKING:
     from hardgrad_lab.tabular.estimator import SwitchRegressor
     from hardgrad_lab.tabular.job import Fitted, Job
+    from hardgrad_lab.tabular.pairs import Pairing
     from hardgrad_lab.tabular.tables import Table
 
 app = App(name="fit", help="Fit a hard IF to a table or to a pair of sounds; write a model folder and a report.")
-SOUNDS = (".wav", ".flac", ".aif", ".aiff", ".ogg")
 FEWEST = 10  # rows: below that a tenth to test on is less than one
 Flag = Parameter(negative="")
 Listed = Parameter(allow_leading_hyphen=True)  # a list of numbers may begin with a minus sign
@@ -40,6 +40,30 @@ class TableOptions:
     """Names for the columns of files without a header, with commas."""
     drop_missing: Annotated[bool, Flag] = False
     """Leave out rows that lack a value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoundOptions:
+    """How pairs of sounds are read."""
+
+    channel: str = "each"
+    """Of sounds with several channels: each is a recording of its own; or left, right, a number from 1, or mid, their
+    mean."""
+    latency: Annotated[str, Listed] = "auto"
+    """Samples that the target comes late by, which are taken out; negative if early. auto finds them."""
+
+    def how(self, window: int) -> Pairing:
+        """Return the same for the reader."""
+        from hardgrad_lab.tabular.channels import check_channel
+        from hardgrad_lab.tabular.pairs import Pairing
+
+        check_channel(self.channel)
+        if self.latency == "auto":
+            return Pairing(channel=self.channel, window=window)
+        try:
+            return Pairing(channel=self.channel, latency=int(self.latency), window=window)
+        except ValueError:
+            raise ValueError(f"--latency must be auto or a whole number of samples, got {self.latency!r}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +142,7 @@ def fit(
     *files: Path,
     target: str,
     table: Annotated[TableOptions | None, Parameter(name="*")] = None,
+    sound: Annotated[SoundOptions | None, Parameter(name="*")] = None,
     ranges: Annotated[RangeOptions | None, Parameter(name="*")] = None,
     network: Annotated[NetworkOptions | None, Parameter(name="*")] = None,
     job: Annotated[JobOptions | None, Parameter(name="*")] = None,
@@ -132,6 +157,8 @@ def fit(
         The column to predict; for sounds, the target's files, with commas.
     table
         What is in the files.
+    sound
+        How pairs of sounds are read.
     ranges
         Where the ranges are.
     network
@@ -149,7 +176,7 @@ def fit(
         return 0
     from hardgrad_lab.tabular.estimator import SwitchRegressor
 
-    read = read_files(files, target, table)
+    read = read_files(files, target, table, sound or SoundOptions(), network.window)
     for note in read.notes:
         console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
     if len(read) < FEWEST:
@@ -160,17 +187,21 @@ def fit(
     return _finish(fitted, read, target, noted, job, console)
 
 
-def read_files(files: Sequence[Path], target: str, options: TableOptions) -> Table:
+def read_files(files: Sequence[Path], target: str, options: TableOptions, sound: SoundOptions, window: int) -> Table:
     """Return the table that the files make: pairs where the target is a file, columns where it is a name."""
-    from hardgrad_lab.tabular.tables import Columns, read_pairs, read_table
+    from hardgrad_lab.tabular.pairs import read_pairs
+    from hardgrad_lab.tabular.sounds import is_sound
+    from hardgrad_lab.tabular.tables import Columns, read_table
 
     others = [Path(part) for part in target.split(",")]
-    sounds = [path for path in files if path.suffix.lower() in SOUNDS]
-    if sounds or (others[0].suffix and all(path.is_file() for path in others)):
+    how = sound.how(window)
+    if any(map(is_sound, files)) or (others[0].suffix and all(path.is_file() for path in others)):
         for name in ("key", "inputs", "columns"):
             if getattr(options, name) is not None:
                 raise ValueError(f"--{name} is for tables; a pair of files has one input, which is the key")
-        return read_pairs(files, others)
+        return read_pairs(files, others, how)
+    if sound != SoundOptions():
+        raise ValueError("--channel and --latency are for pairs of sounds; a table has columns and rows")
     columns = Columns(target=target, key=options.key, inputs=_names(options.inputs))
     return read_table(files, columns, _names(options.columns), drop_missing=options.drop_missing)
 
@@ -286,7 +317,7 @@ def _finish(fitted: Fitted, read: Table, target: str, noted: list[str], job: Job
 
     name = Path(target.split(",")[0]).stem if read.key == INPUT else target
     story = tell(fitted, read, name, noted)
-    description = describe(fitted.model, story.notes())
+    description = describe(fitted.model, story.notes() | read.facts)
     write_folder(
         job.out, description, weights_of(fitted.model), {REPORT: fit_page(story)}, force=job.force or job.resume
     )

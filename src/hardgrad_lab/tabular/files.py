@@ -1,4 +1,4 @@
-"""Reading CSV, Parquet and sound files. Each fault is a FileFault: the file, the line or column, and the cure."""
+"""Reading CSV and Parquet files. Each fault is a FileFault: the file, the line or column, and the cure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import pandas as pd
 
 from hardgrad_lab.tabular.rows import Array
 
-SOUNDS = (".wav", ".flac", ".aif", ".aiff", ".ogg")
 PARQUETS = (".parquet", ".pq")
 DELIMITERS = (",", ";", "\t")
 
@@ -39,11 +38,6 @@ class Frame:
     def place(self, row: int) -> str:
         """Return where a row stands in the file."""
         return f"line {row + self.begins}" if self.begins else f"row {row + 1}"
-
-
-def is_sound(path: Path) -> bool:
-    """Return whether a path's name is a sound file's."""
-    return path.suffix.lower() in SOUNDS
 
 
 def read_frame(path: Path, names: list[str] | None) -> Frame:
@@ -160,25 +154,6 @@ def holds_numbers(frame: Frame, name: str) -> bool:
         return True
     converted: Any = pd.to_numeric(column, errors="coerce")
     return bool(converted.notna().any())
-
-
-def read_sound(path: Path) -> tuple[Array, int]:
-    """Return the samples (n,) of a sound file, the mean of its channels, and its sample rate in Hz.
-
-    Raises:
-        FileFault: if the file is not there or cannot be read.
-    """
-    import soundfile
-
-    if not path.is_file():
-        raise FileFault(f"{path} is not there")
-    try:
-        samples, rate = soundfile.read(path, dtype="float64", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise FileFault(f"{path} cannot be read as sound: {_line(error)}") from None
-    if not len(samples):
-        raise FileFault(f"{path} has no samples")
-    return samples.mean(axis=1), int(rate)
 
 
 def _is_number(field: str) -> bool:

@@ -1,4 +1,4 @@
-"""From files to what a model is fitted to: one table over all recordings, or pairs of files, input and target."""
+"""From files to what a model is fitted to: one table over all recordings."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hardgrad_lab.tabular.files import FileFault, Frame, holds_numbers, is_sound, numbers, read_frame, read_sound
+from hardgrad_lab.tabular.files import FileFault, Frame, holds_numbers, numbers, read_frame
 from hardgrad_lab.tabular.rows import Array
 
 INPUT, TARGET = "input", "target"  # the columns of a pair of files
-UNEVEN_S = 0.05  # seconds by which the sounds of a pair may differ in length
 SHOWN = 5  # rows that a message lists
 
 
@@ -48,6 +47,7 @@ class Table:
         paths: of the files.
         rate: samples a second of sounds; None for tables.
         notes: what the user should know.
+        facts: what ``model.json`` says of the files, such as the rate of sounds.
     """
 
     inputs: pd.DataFrame
@@ -59,6 +59,7 @@ class Table:
     paths: list[Path]
     rate: int | None = None
     notes: list[str] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -107,72 +108,6 @@ def read_table(paths: Sequence[Path], columns: Columns, names: list[str] | None,
         paths=list(paths),
         notes=notes,
     )
-
-
-def read_pairs(inputs: Sequence[Path], targets: Sequence[Path] | None) -> Table:
-    """Read sound files, or files of one column of numbers without a header; each input with its target beside it.
-
-    Args:
-        inputs: at least one.
-        targets: one for each input, or None.
-
-    Returns:
-        A table with the column ``input``, which is the key.
-
-    Raises:
-        FileFault: for files that cannot be read, or a pair of different sample rates or lengths.
-    """
-    if targets is not None and len(targets) != len(inputs):
-        raise FileFault(f"--target must name one file for each of {len(inputs)} inputs, got {len(targets)}")
-    heard = [_samples(path) for path in inputs]
-    wanted = [] if targets is None else [_samples(path) for path in targets]
-    rates = {path: rate for path, (_, rate) in zip([*inputs, *(targets or [])], [*heard, *wanted], strict=True)}
-    if len(set(rates.values())) > 1:
-        said = ", ".join(f"{path} {rate or 'no'} Hz" for path, rate in rates.items())
-        raise FileFault(f"all files must have one sample rate, got {said}; resample them first")
-    rate = heard[0][1]
-    notes: list[str] = []
-    lengths = [len(samples) for samples, _ in heard]
-    if targets is not None:
-        for i, (samples, _) in enumerate(wanted):
-            lengths[i] = _common_length(inputs[i], lengths[i], targets[i], len(samples), rate, notes)
-    x = np.concatenate([samples[:n] for (samples, _), n in zip(heard, lengths, strict=True)])
-    y = None if targets is None else np.concatenate([s[:n] for (s, _), n in zip(wanted, lengths, strict=True)])
-    file = np.repeat(np.arange(len(lengths)), lengths)
-    return Table(
-        inputs=pd.DataFrame({INPUT: x}),
-        target=y,
-        key=INPUT,
-        groups=file,
-        file=file,
-        row=np.concatenate([np.arange(n) for n in lengths]),
-        paths=list(inputs),
-        rate=rate or None,
-        notes=notes,
-    )
-
-
-def _samples(path: Path) -> tuple[Array, int]:
-    """Return samples and their rate; 0 for a file of one column, which has none."""
-    if is_sound(path):
-        return read_sound(path)
-    frame = read_frame(path, [INPUT])
-    values = numbers(frame, INPUT, "--target")
-    if len(missing := np.flatnonzero(~np.isfinite(values))):
-        raise FileFault(f"{path} has no number in {frame.place(int(missing[0]))}; fill it")
-    return values, 0
-
-
-def _common_length(path: Path, length: int, other: Path, other_length: int, rate: int, notes: list[str]) -> int:
-    apart = abs(length - other_length)
-    if apart > UNEVEN_S * rate:
-        raise FileFault(
-            f"{path} and {other} must be equally long, got {length:,} and {other_length:,} values; cut them so that "
-            "they begin and end together"
-        )
-    if apart:
-        notes.append(f"{path} and {other} differ by {apart:,} samples in length; the end of the longer is left out")
-    return min(length, other_length)
 
 
 def _settled(frames: Sequence[Frame], columns: Columns) -> tuple[Columns, list[str]]:
