@@ -18,10 +18,10 @@ from hardgrad_lab.tabular.options import Device, Loss, Optimizer
 if TYPE_CHECKING:
     from hardgrad_lab.tabular.folder import Model
     from hardgrad_lab.tabular.job import Fitted, Job
+    from hardgrad_lab.tabular.pairs import Pairing
     from hardgrad_lab.tabular.tables import Table
 
 app = App(name="fit", help="Fit a hard IF to a table or to a pair of sounds; write a model folder and a report.")
-SOUNDS = (".wav", ".flac", ".aif", ".aiff", ".ogg")
 FEWEST = 10  # rows: below that a tenth to test on is less than one
 Flag = Parameter(negative="")
 Listed = Parameter(allow_leading_hyphen=True)  # a list of numbers may begin with a minus sign
@@ -44,6 +44,30 @@ class TableOptions:
     """Take the target's values as classes; words and true or false are in any case."""
     drop_missing: Annotated[bool, Flag] = False
     """Leave out rows that lack a value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoundOptions:
+    """How pairs of sounds are read."""
+
+    channel: str = "each"
+    """Of sounds with several channels: each is a recording of its own; or left, right, a number from 1, or mid, their
+    mean."""
+    latency: Annotated[str, Listed] = "auto"
+    """Samples that the target comes late by, which are taken out; negative if early. auto finds them."""
+
+    def how(self, window: int) -> Pairing:
+        """Return the same for the reader."""
+        from hardgrad_lab.tabular.channels import check_channel
+        from hardgrad_lab.tabular.pairs import Pairing
+
+        check_channel(self.channel)
+        if self.latency == "auto":
+            return Pairing(channel=self.channel, window=window)
+        try:
+            return Pairing(channel=self.channel, latency=int(self.latency), window=window)
+        except ValueError:
+            raise ValueError(f"--latency must be auto or a whole number of samples, got {self.latency!r}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +147,7 @@ def fit(
     target: str,
     table: Annotated[TableOptions | None, Parameter(name="*")] = None,
     text: Annotated[DialectOptions | None, Parameter(name="*")] = None,
+    sound: Annotated[SoundOptions | None, Parameter(name="*")] = None,
     ranges: Annotated[RangeOptions | None, Parameter(name="*")] = None,
     network: Annotated[NetworkOptions | None, Parameter(name="*")] = None,
     job: Annotated[JobOptions | None, Parameter(name="*")] = None,
@@ -139,6 +164,8 @@ def fit(
         What is in the files.
     text
         How files of text are written.
+    sound
+        How pairs of sounds are read.
     ranges
         Where the ranges are.
     network
@@ -154,7 +181,7 @@ def fit(
     console = Console()
     if _is_done(job, console):
         return 0
-    read = read_files(files, target, table, text or DialectOptions())
+    read = read_files(files, target, table, text or DialectOptions(), sound or SoundOptions(), network.window)
     for note in read.notes:
         console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
     if len(read) < FEWEST:
@@ -165,17 +192,23 @@ def fit(
     return _finish(fitted, read, target, noted, job, console)
 
 
-def read_files(files: Sequence[Path], target: str, options: TableOptions, text: DialectOptions) -> Table:
+def read_files(
+    files: Sequence[Path], target: str, options: TableOptions, text: DialectOptions, sound: SoundOptions, window: int
+) -> Table:
     """Return the table that the files make: pairs where the target is a file, columns where it is a name."""
-    from hardgrad_lab.tabular.tables import Columns, Reading, read_pairs, read_table
+    from hardgrad_lab.tabular.pairs import read_pairs
+    from hardgrad_lab.tabular.sounds import is_sound
+    from hardgrad_lab.tabular.tables import Columns, Reading, read_table
 
     others = [Path(part) for part in target.split(",")]
-    sounds = [path for path in files if path.suffix.lower() in SOUNDS]
-    if sounds or (others[0].suffix and all(path.is_file() for path in others)):
-        for name, value in (vars(options) | vars(text)).items():
-            if value not in (None, False):
-                raise ValueError(f"--{name.replace('_', '-')} is for tables; a pair of files has one input, which is the key")
-        return read_pairs(files, others)
+    pairing = sound.how(window)
+    if any(map(is_sound, files)) or (others[0].suffix and all(path.is_file() for path in others)):
+        if given := [name for name, value in (vars(options) | vars(text)).items() if value not in (None, False)]:
+            option = given[0].replace("_", "-")
+            raise ValueError(f"--{option} is for tables; a pair of files has one input, which is the key")
+        return read_pairs(files, others, pairing)
+    if sound != SoundOptions():
+        raise ValueError("--channel and --latency are for pairs of sounds; a table has columns and rows")
     columns = Columns(target=target, key=options.key, inputs=names_in(options.inputs))
     how = Reading(
         dialect=text.dialect(),
@@ -194,7 +227,9 @@ def model_for(read: Table, options: dict[str, Any], *, key_only: bool, seed: int
     if categories := read.key_categories:
         for name, given in (("points", options["points"] is not None), ("learn-points", options["learn_points"])):
             if given:
-                raise ValueError(f"--{name} is for a key of numbers; {read.key} has a branch for each of its categories")
+                raise ValueError(
+                    f"--{name} is for a key of numbers; {read.key} has a branch for each of its categories"
+                )
         # The number of a category says nothing by itself: branches see it as one input for each category.
         options = {**options, "points": [i - 0.5 for i in range(len(categories) + 1)]}
         key_only = True

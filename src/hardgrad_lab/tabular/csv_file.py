@@ -57,9 +57,7 @@ def read_csv(path: Path, names: Sequence[str] | None, dialect: Dialect, only: Co
     )
 
 
-def _columns(
-    path: Path, layout: Layout, dialect: Dialect, chosen: Sequence[int]
-) -> tuple[pd.DataFrame, Layout, bool]:
+def _columns(path: Path, layout: Layout, dialect: Dialect, chosen: Sequence[int]) -> tuple[pd.DataFrame, Layout, bool]:
     """Return the rows, typed where all numbers are plain ones, else all as text; and which of both it is.
 
     A typed read is quick and small, so it comes first.

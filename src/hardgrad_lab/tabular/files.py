@@ -1,4 +1,4 @@
-"""Reading files: text, Parquet, Excel and sound. Each fault is a FileFault: the file, the line or column, and the cure."""
+"""Reading tables: text, Parquet, Excel. Each fault is a FileFault: the file, the line or column, and the cure."""
 
 from __future__ import annotations
 
@@ -8,22 +8,14 @@ from pathlib import Path
 from hardgrad_lab.tabular.columns import numbers
 from hardgrad_lab.tabular.dialect import Dialect, find_layout
 from hardgrad_lab.tabular.fault import FileFault
-from hardgrad_lab.tabular.fault import line_of as _line
 from hardgrad_lab.tabular.frame import Frame
 from hardgrad_lab.tabular.opened import unpacked_suffix
-from hardgrad_lab.tabular.rows import Array
 
-__all__ = ["PARQUETS", "SOUNDS", "FileFault", "Frame", "has_header", "is_sound", "numbers", "read_frame", "read_sound"]
+__all__ = ["PARQUETS", "FileFault", "Frame", "has_header", "numbers", "read_frame"]
 
-SOUNDS = (".wav", ".flac", ".aif", ".aiff", ".ogg")
 PARQUETS = (".parquet", ".pq")
 SHEETS = (".xlsx", ".xlsm")
 OTHERS = {".xls": "Excel's old files", ".ods": "OpenDocument's files", ".json": "JSON", ".feather": "Feather"}
-
-
-def is_sound(path: Path) -> bool:
-    """Return whether a path's name is a sound file's."""
-    return path.suffix.lower() in SOUNDS
 
 
 def read_frame(
@@ -71,22 +63,3 @@ def has_header(path: Path) -> bool:
     except FileFault as fault:
         return "has no header" not in str(fault)
     return True
-
-
-def read_sound(path: Path) -> tuple[Array, int]:
-    """Return the samples (n,) of a sound file, the mean of its channels, and its sample rate in Hz.
-
-    Raises:
-        FileFault: if the file is not there or cannot be read.
-    """
-    import soundfile
-
-    if not path.is_file():
-        raise FileFault(f"{path} is not there")
-    try:
-        samples, rate = soundfile.read(path, dtype="float64", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise FileFault(f"{path} cannot be read as sound: {_line(error)}") from None
-    if not len(samples):
-        raise FileFault(f"{path} has no samples")
-    return samples.mean(axis=1), int(rate)

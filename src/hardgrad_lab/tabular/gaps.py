@@ -13,7 +13,9 @@ SHOWN = 5  # rows that a message lists
 TARGETS = "\0target"  # the target's column among the inputs': a name that no file can have
 
 
-def without_gaps(frame: Frame, table: pd.DataFrame, target: str | None, drop: bool, notes: list[str]) -> NDArray[np.bool_]:
+def without_gaps(
+    frame: Frame, table: pd.DataFrame, target: str | None, drop: bool, notes: list[str]
+) -> NDArray[np.bool_]:
     """Return which rows have every value.
 
     Args:

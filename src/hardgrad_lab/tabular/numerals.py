@@ -90,9 +90,7 @@ def allowed(decimal: str | None, thousands: str | None) -> list[Numerals]:
     return [way for way in fits if thousands in (None, way.thousands)]
 
 
-def find(
-    columns: Mapping[str, pa.Array], ways: Sequence[Numerals], *, points: bool = True
-) -> tuple[Numerals, bool]:
+def find(columns: Mapping[str, pa.Array], ways: Sequence[Numerals], *, points: bool = True) -> tuple[Numerals, bool]:
     """Return how the numbers of a file are written, and whether any of them could not be written in another way.
 
     Args:

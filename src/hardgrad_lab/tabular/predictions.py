@@ -1,9 +1,9 @@
-"""Predictions as files: a table that says which range each row used, or a sound. Whole or absent."""
+"""Predictions as a table that says which range each row used. Whole or absent."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,28 +111,20 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     _write(path, buffer)
 
 
-def write_sound(path: Path, samples: Array, rate: int) -> None:
-    """Write samples as a sound file, by the path's suffix; WAV in 32-bit floats, so that nothing is clipped."""
-    import soundfile
-
-    kind = path.suffix.lower().lstrip(".")
-    kind = {"aif": "aiff"}.get(kind, kind).upper()
-    buffer = io.BytesIO()
-    subtype = "FLOAT" if kind in ("WAV", "AIFF") else None
-    soundfile.write(buffer, samples.astype(np.float32), rate, format=kind, subtype=subtype)
-    _write(path, buffer)
-
-
 def share_of_ranges(model: Model, read: Table, index: NDArray[np.int64]) -> Iterator[str]:
     """Yield one line for each range, its share of the rows; and one for keys outside all points."""
     ranges = model.ranges_
-    counts = np.bincount(index, minlength=len(ranges))
-    labels = labels_of(ranges, read.key_categories)
-    width = max(map(len, labels))
-    for i, count in enumerate(counts):
-        yield f"range {i}  {labels[i]:<{width}}  {count:>9,} rows  {count / len(index):>6.1%}"
     key = read.inputs[read.key].to_numpy()
     outside = int(((key < ranges.points[0]) | (key > ranges.points[-1])).sum())
+    return lines_of_ranges(model, np.bincount(index, minlength=len(ranges)).tolist(), outside)
+
+
+def lines_of_ranges(model: Model, counts: Sequence[int], outside: int) -> Iterator[str]:
+    """Yield one line for each range, its share of the rows; and one for keys outside all points."""
+    ranges = model.ranges_
+    width = max(len(ranges.label(i)) for i in range(len(ranges)))
+    for i, count in enumerate(counts):
+        yield f"range {i}  {ranges.label(i):<{width}}  {count:>9,} rows  {count / sum(counts):>6.1%}"
     if outside:
         low, high = ranges.points[0], ranges.points[-1]
         yield f"{outside:,} keys lie outside [{low:g}, {high:g}]; the nearest range took them"

@@ -1,4 +1,4 @@
-"""From files to what a model is fitted to: one table over all recordings, or pairs of files, input and target."""
+"""From files to what a model is fitted to: one table over all recordings."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 
 from hardgrad_lab.tabular.choose import Columns, Parts, Reading, check_there, choose
 from hardgrad_lab.tabular.columns import Column, codes, numbers, unseen, values
-from hardgrad_lab.tabular.files import FileFault, Frame, is_sound, read_frame, read_sound
+from hardgrad_lab.tabular.files import FileFault, Frame, read_frame
 from hardgrad_lab.tabular.gaps import TARGETS, without_gaps
 from hardgrad_lab.tabular.rows import Array
 
-__all__ = ["INPUT", "Columns", "FileFault", "Frame", "Reading", "Table", "read_pairs", "read_table"]
+__all__ = ["INPUT", "Columns", "FileFault", "Frame", "Reading", "Table", "read_table"]
 
 INPUT, TARGET = "input", "target"  # the columns of a pair of files
-UNEVEN_S = 0.05  # seconds by which the sounds of a pair may differ in length
 SHOWN = 5  # rows that a message lists
 
 
@@ -40,7 +39,7 @@ class Table:
         notes: what the user should know.
         columns: of the user's, that the inputs are made of; the key's among them.
         names: of all columns that the files have.
-        facts: what ``model.json`` says of the files, such as what each column holds.
+        facts: what ``model.json`` says of the files, such as what each column holds, or the rate of sounds.
     """
 
     inputs: pd.DataFrame
@@ -120,72 +119,6 @@ def read_table(
         facts={"table": _facts(tuple(wanted.values()), parts.target, how)},
         names=frozenset(name for frame in frames for name in frame.names),
     )
-
-
-def read_pairs(inputs: Sequence[Path], targets: Sequence[Path] | None) -> Table:
-    """Read sound files, or files of one column of numbers without a header; each input with its target beside it.
-
-    Args:
-        inputs: at least one.
-        targets: one for each input, or None.
-
-    Returns:
-        A table with the column ``input``, which is the key.
-
-    Raises:
-        FileFault: for files that cannot be read, or a pair of different sample rates or lengths.
-    """
-    if targets is not None and len(targets) != len(inputs):
-        raise FileFault(f"--target must name one file for each of {len(inputs)} inputs, got {len(targets)}")
-    heard = [_samples(path) for path in inputs]
-    wanted = [] if targets is None else [_samples(path) for path in targets]
-    rates = {path: rate for path, (_, rate) in zip([*inputs, *(targets or [])], [*heard, *wanted], strict=True)}
-    if len(set(rates.values())) > 1:
-        said = ", ".join(f"{path} {rate or 'no'} Hz" for path, rate in rates.items())
-        raise FileFault(f"all files must have one sample rate, got {said}; resample them first")
-    rate = heard[0][1]
-    notes: list[str] = []
-    lengths = [len(samples) for samples, _ in heard]
-    if targets is not None:
-        for i, (samples, _) in enumerate(wanted):
-            lengths[i] = _common_length(inputs[i], lengths[i], targets[i], len(samples), rate, notes)
-    x = np.concatenate([samples[:n] for (samples, _), n in zip(heard, lengths, strict=True)])
-    y = None if targets is None else np.concatenate([s[:n] for (s, _), n in zip(wanted, lengths, strict=True)])
-    file = np.repeat(np.arange(len(lengths)), lengths)
-    return Table(
-        inputs=pd.DataFrame({INPUT: x}),
-        target=y,
-        key=INPUT,
-        groups=file,
-        file=file,
-        row=np.concatenate([np.arange(n) for n in lengths]),
-        paths=list(inputs),
-        rate=rate or None,
-        notes=notes,
-    )
-
-
-def _samples(path: Path) -> tuple[Array, int]:
-    """Return samples and their rate; 0 for a file of one column, which has none."""
-    if is_sound(path):
-        return read_sound(path)
-    frame = read_frame(path, [INPUT])
-    values = numbers(frame, INPUT, "--target")
-    if len(missing := np.flatnonzero(~np.isfinite(values))):
-        raise FileFault(f"{path} has no number in {frame.place(int(missing[0]))}; fill it")
-    return values, 0
-
-
-def _common_length(path: Path, length: int, other: Path, other_length: int, rate: int, notes: list[str]) -> int:
-    apart = abs(length - other_length)
-    if apart > UNEVEN_S * rate:
-        raise FileFault(
-            f"{path} and {other} must be equally long, got {length:,} and {other_length:,} values; cut them so that "
-            "they begin and end together"
-        )
-    if apart:
-        notes.append(f"{path} and {other} differ by {apart:,} samples in length; the end of the longer is left out")
-    return min(length, other_length)
 
 
 def _facts(columns: Sequence[Column], target: Column | None, how: Reading) -> dict[str, Any]:
