@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hardgrad_lab.report.fit_sound import Sound, sound_of
+from hardgrad_lab.report.fit_words import Words, as_db, as_esr, esr_of, explained, range_labels, words
 from hardgrad_lab.runs.record import describe_environment
 from hardgrad_lab.tabular.scores import Score
 
@@ -71,6 +73,7 @@ class Story:
         seconds: that it took.
         environment: versions and machine.
         source: fingerprint of the rows.
+        sound: what there is to hear; None for a table.
     """
 
     target: str
@@ -98,6 +101,12 @@ class Story:
     seconds: float
     environment: dict[str, Any]
     source: str
+    sound: Sound | None = None
+
+    @property
+    def words(self) -> Words:
+        """Return what rows, the key and the target are called."""
+        return words(self.target, self.key, sound=self.sound is not None)
 
     @property
     def switch(self) -> Score:
@@ -112,8 +121,8 @@ class Story:
     def headline(self) -> str:
         """Return the result in a sentence or two, whoever won."""
         ours = self.switch
-        said = f"The switch's error on {'unseen' if self.unseen else 'its own'} rows is {ours.rmse:.4g} (RMSE)"
-        said += "." if ours.r2 is None else f"; it explains {ours.r2:.2%} of {self.target}'s variance."
+        said = f"The switch's error on {'unseen' if self.unseen else 'its own'} {self.words.rows} is {self._error()}"
+        said += "." if ours.r2 is None or self.sound else f"; {explained(ours.r2, self.target)}."
         if (rival := self.rival) is None:
             return said
         if rival.rmse > TIE * ours.rmse:
@@ -124,6 +133,13 @@ class Story:
         said += f" The best rival, {rival.name}, does as well ({rival.rmse:.4g})"
         told = rival.name == "condition-input"  # which is given the ranges as an input
         return f"{said}; it is told the ranges, too." if told else f"{said}: the ranges bring nothing here."
+
+    def _error(self) -> str:
+        ours = self.switch
+        if self.sound is None:
+            return f"{ours.rmse:.4g} (RMSE)"
+        esr = esr_of(ours.rmse, self.sound.power)
+        return f"{as_esr(esr)} of the energy of {self.target} (ESR; {as_db(esr)})"
 
     def notes(self) -> dict[str, Any]:
         """Return what ``model.json`` adds of this."""
@@ -156,7 +172,7 @@ def tell(fitted: Fitted, read: Table, target: str, noted: Sequence[str]) -> Stor
     """
     model, test = fitted.model, fitted.test
     ranges = model.ranges_
-    labels = [ranges.label(i) for i in range(len(ranges))]
+    labels = range_labels(ranges)
     return Story(
         target=target,
         key=read.key,
@@ -183,6 +199,7 @@ def tell(fitted: Fitted, read: Table, target: str, noted: Sequence[str]) -> Stor
         seconds=fitted.seconds,
         environment=describe_environment(fitted.machine),
         source=fitted.source,
+        sound=sound_of(fitted, read),
     )
 
 
