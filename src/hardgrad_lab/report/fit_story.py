@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hardgrad_lab.report.fit_sound import Sound, sound_of
 from hardgrad_lab.report.fit_verdict import reasons, verdict
+from hardgrad_lab.report.fit_words import Words, as_db, as_esr, esr_of, explained, range_labels, words
 from hardgrad_lab.runs.record import describe_environment
 from hardgrad_lab.tabular.scores import LeftOut, Score
 
@@ -72,6 +74,7 @@ class Story:
         seconds: that it took.
         environment: versions and machine.
         source: fingerprint of the rows.
+        sound: what there is to hear; None for a table.
     """
 
     target: str
@@ -100,6 +103,12 @@ class Story:
     seconds: float
     environment: dict[str, Any]
     source: str
+    sound: Sound | None = None
+
+    @property
+    def words(self) -> Words:
+        """Return what rows, the key and the target are called."""
+        return words(self.target, self.key, sound=self.sound is not None)
 
     @property
     def switch(self) -> Score:
@@ -114,9 +123,16 @@ class Story:
     def headline(self) -> str:
         """Return the result in a sentence or two, whoever won."""
         ours = self.switch
-        said = f"The switch's error on {'unseen' if self.unseen else 'its own'} rows is {ours.rmse:.4g} (RMSE)"
-        said += "." if ours.r2 is None else f"; it explains {ours.r2:.2%} of {self.target}'s variance."
+        said = f"The switch's error on {'unseen' if self.unseen else 'its own'} {self.words.rows} is {self._error()}"
+        said += "." if ours.r2 is None or self.sound else f"; {explained(ours.r2, self.target)}."
         return f"{said} {verdict(self.scores, self.left_out)}".strip()
+
+    def _error(self) -> str:
+        ours = self.switch
+        if self.sound is None:
+            return f"{ours.rmse:.4g} (RMSE)"
+        esr = esr_of(ours.rmse, self.sound.power)
+        return f"{as_esr(esr)} of the energy of {self.target} (ESR; {as_db(esr)})"
 
     def notes(self) -> dict[str, Any]:
         """Return what ``model.json`` adds of this."""
@@ -150,7 +166,7 @@ def tell(fitted: Fitted, read: Table, target: str, noted: Sequence[str]) -> Stor
     """
     model, test = fitted.model, fitted.test
     ranges = model.ranges_
-    labels = [ranges.label(i) for i in range(len(ranges))]
+    labels = range_labels(ranges)
     return Story(
         target=target,
         key=read.key,
@@ -178,6 +194,7 @@ def tell(fitted: Fitted, read: Table, target: str, noted: Sequence[str]) -> Stor
         seconds=fitted.seconds,
         environment=describe_environment(fitted.machine),
         source=fitted.source,
+        sound=sound_of(fitted, read),
     )
 
 

@@ -16,7 +16,6 @@ from hardgrad_lab.runs.atomic import write_atomically
 from hardgrad_lab.tabular.estimator import SwitchClassifier
 from hardgrad_lab.tabular.files import PARQUETS
 from hardgrad_lab.tabular.labels import labels_of
-from hardgrad_lab.tabular.rows import Array
 from hardgrad_lab.tabular.scores import r_squared, root_mean_square
 from hardgrad_lab.tabular.tables import Table
 
