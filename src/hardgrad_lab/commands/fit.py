@@ -323,9 +323,11 @@ def _run(
 
 
 def _job(model: Model, read: Table, job: JobOptions, progress: Any) -> Job:
+    from hardgrad_lab.tabular.class_job import ClassJob
     from hardgrad_lab.tabular.job import Job
 
-    return Job(
+    kind = ClassJob if read.classes else Job
+    return kind(
         model=model,
         table=read,
         seed=job.seed,
