@@ -146,7 +146,8 @@ def _target(frames: Sequence[Frame], columns: Columns, how: Reading, notes: list
     elif column.kind == "number":
         found = np.unique(np.concatenate([numbers(frame, name, "--target") for frame in frames]))
         found = found[np.isfinite(found)]
-        if 1 < len(found) <= FEW_VALUES and (found % 1 == 0).all():
+        rows = sum(len(frame.columns) for frame in frames)
+        if 1 < len(found) <= min(FEW_VALUES, rows // ROWS_EACH) and (found % 1 == 0).all():
             notes.append(f"{name} has {len(found)} different values, all whole, and is taken as a number; --classify "
                          "takes them as classes")  # fmt: skip
     return column

@@ -18,6 +18,7 @@ from hardgrad_lab.tabular.names import MOST_INPUTS, clean_names, named, without_
 from hardgrad_lab.tabular.numerals import PLAIN, Ambiguous
 from hardgrad_lab.tabular.opened import LATIN, count_lines, opened
 
+EUROPEAN = ";"  # between columns where commas are decimal points; there 1.234 may well be 1234, so it is asked for
 # Of old, pandas rounded the last digit of some fractions wrongly unless told; now it does not, and warns of the word.
 _OLD = tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1)
 EXACTLY: dict[str, Any] = {"float_precision": "round_trip"} if _OLD else {}
@@ -47,10 +48,12 @@ def read_csv(path: Path, names: Sequence[str] | None, dialect: Dialect, only: Co
     ways, certain = PLAIN, any(_has_fractions(column) for _, column in frame.items())
     if not plain:
         words = {name: numerals.texts(column) for name, column in frame.items()}
-        ways, certain = find_ways(path, words, dialect, begins, points=layout.delimiter == ",")
+        ways, certain = find_ways(path, words, dialect, begins, points=layout.delimiter != EUROPEAN)
         asked = (dialect.decimal, dialect.thousands) != (None, None)
         found += [ways.described()] if ways != PLAIN and not asked else []
     notes = [f"{path}: read with {', '.join(found)}"] if found else []
+    if plain and dialect.decimal is None and _may_be_groups(frame) and _all_groups(path, layout, dialect, chosen):
+        notes.append(f"{path}: all fractions have three digits, such as 1.234: if these are thousands, add --thousands .")
     kept, left = without_nameless(path, frame)
     return Frame(
         path=path, columns=kept, begins=begins, names=named(there), ways=ways, certain=certain, notes=(*notes, *left)
@@ -64,7 +67,7 @@ def _columns(path: Path, layout: Layout, dialect: Dialect, chosen: Sequence[int]
     """
     if dialect.decimal in (None, ".") and dialect.thousands is None:
         frame, layout = _parsed(path, layout, dialect, chosen, as_text=False)
-        doubtful = layout.delimiter != "," and dialect.decimal is None and _may_be_groups(frame)
+        doubtful = layout.delimiter == EUROPEAN and dialect.decimal is None and _may_be_groups(frame)
         if not doubtful and _all_plain(frame):
             return frame, layout, True
     frame, layout = _parsed(path, layout, dialect, chosen, as_text=True)
@@ -82,6 +85,16 @@ def _may_be_groups(frame: pd.DataFrame) -> bool:
         bool((part.abs() >= 1).all() and (part.abs() < 1000).all() and ((part * 1000).round(6) % 1 == 0).all())
         for part in parts
     )
+
+
+def _all_groups(path: Path, layout: Layout, dialect: Dialect, chosen: Sequence[int]) -> bool:
+    """Return whether every fraction is written as a number with a point between its thousands would be."""
+    frame, _ = _parsed(path, layout, dialect, chosen, as_text=True)
+    try:
+        numerals.find({n: numerals.texts(c) for n, c in frame.items()}, numerals.KNOWN, points=False)
+    except Ambiguous:
+        return True
+    return False
 
 
 def _parsed(

@@ -98,9 +98,9 @@ def _flat(kind: pa.DataType) -> bool:
 
 
 def _series(values: pa.ChunkedArray) -> pd.Series:
-    """Return a column as pandas has it: decimals as numbers, times of day as durations."""
+    """Return a column as pandas has it: every fraction in double precision, times of day as durations."""
     kind = values.type
-    if pa.types.is_decimal(kind):
+    if pa.types.is_decimal(kind) or pa.types.is_floating(kind):
         values = _COMPUTE.cast(values, pa.float64())
     elif pa.types.is_time(kind):
         values = _COMPUTE.cast(_COMPUTE.cast(values, pa.int64() if kind.bit_width == 64 else pa.int32()), pa.int64())
