@@ -15,7 +15,6 @@ from torch import nn
 
 import hardgrad as hg
 from hardgrad_lab import SwitchClassifier, SwitchRegressor, load_model, save_model
-from hardgrad_lab.baselines.build import fitting
 from hardgrad_lab.cli import main
 from hardgrad_lab.tabular import closed_form
 from hardgrad_lab.tabular.learn_points import sentence_of
@@ -292,10 +291,6 @@ def test_a_fit_that_diverges_ends_with_1_and_leaves_a_model(
 
 
 # --------------------------------------------------------------------------------------------------- rivals, folders
-
-
-def test_a_branch_without_a_width_has_a_factor_of_one() -> None:
-    assert fitting(lambda factor: nn.Linear(3, 1), 100) == 1
 
 
 def test_lines_are_compared_and_saved_with_several_targets(tmp_path: Path) -> None:
