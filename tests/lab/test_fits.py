@@ -219,6 +219,17 @@ def test_a_break_between_curves_is_found_where_it_is(seed: int) -> None:
         assert min(abs(point - wanted) for point in training.task.ranges.points) < 0.01
 
 
+def test_a_search_that_cannot_be_made_is_said() -> None:
+    x, y, _ = rows_of_three(7)
+    with pytest.warns(
+        UserWarning, match=r"no points were searched, and there is one range: a range needs at least 8 rows"
+    ):
+        SwitchRegressor(branch="linear").fit(x, y)
+    x[:, 0] = 3
+    with pytest.warns(UserWarning, match="no points were searched, .* key must have at least two different values"):
+        SwitchRegressor(epochs=1).fit(x, y)
+
+
 # ----------------------------------------------------------------------------------------------------- learnt points
 
 
