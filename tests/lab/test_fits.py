@@ -304,6 +304,18 @@ def test_a_fit_that_diverges_ends_with_1_and_leaves_a_model(
 # --------------------------------------------------------------------------------------------------- rivals, folders
 
 
+def test_a_search_that_was_not_allowed_enough_ranges_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    x, y = tariff(600)
+    pd.DataFrame({"k": x[:, 0], "y": y}).to_csv("t.csv", index=False)
+    words = ["fit", "t.csv", "--target", "y", "--key", "k", "--no-baselines", "--branch", "linear"]
+    for search, said in (("3", True), ("8", False)):
+        assert main([*words, "--search", search, "--out", f"m{search}"]) == 0
+        assert ("there may be more: try --search 6" in capsys.readouterr().out) == said
+
+
 def test_lines_are_compared_and_saved_with_several_targets(tmp_path: Path) -> None:
     x, y, weight = rows_of_three(100)
     model = SwitchRegressor([0, 0.4, 1], branch="linear").fit(x, y, sample_weight=weight)

@@ -234,8 +234,13 @@ def _warnings(fitted: Fitted, labels: Sequence[str]) -> list[str]:
         for i, count in enumerate(fitted.model.visits_)
         if 0 < count < FEW
     ]
-    if len(labels) == 1 and fitted.model.points is None:
+    if fitted.model.found_ is not None and len(labels) == 1 < fitted.model.search:
         said.append("the search found one range: this key divides the rows into no parts that differ enough")
+    if fitted.model.found_ is not None and len(labels) == fitted.model.search > 1:
+        said.append(
+            f"the search found as many ranges as it may, {len(labels)}; there may be more: try "
+            f"--search {2 * fitted.model.search}"
+        )
     said += reasons(fitted.left_out)
     if not fitted.unseen:
         said.append("no rows were set aside: all figures are of rows that the models were trained on")
