@@ -197,7 +197,7 @@ def test_a_perceptron_starts_as_the_best_line_of_its_range() -> None:
     x, y, weight = rows_of_three(300)
     for targets in (y, y[:, 0]):
         line = SwitchRegressor([0, 0.4, 1], branch="linear", validation=0).fit(x, targets, None, weight)
-        for hidden in ((5,), (6, 5, 8)):
+        for hidden in ((), (5,), (6, 5, 8)):
             start = SwitchRegressor([0, 0.4, 1], hidden=hidden, validation=0)
             begun = start.begin(x, targets, None, 0, weight)
             begun.recipe.__dict__["epochs"] = 0

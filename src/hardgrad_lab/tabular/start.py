@@ -26,7 +26,7 @@ def start_from_lines(switch: hg.Switch, task: Task) -> None:
     lines = least_squares(switch, task.rows, task.target, few, task.weight)
     for i, branch in enumerate(switch.branches):
         layers = [layer for layer in cast(nn.Sequential, branch) if isinstance(layer, nn.Linear)]
-        if len(layers) > 1 and min(layer.out_features for layer in layers[:-1]) > 2 * layers[-1].out_features:
+        if all(layer.out_features > 2 * layers[-1].out_features for layer in layers[:-1]):
             _carry(layers, lines, i)
 
 
@@ -40,8 +40,12 @@ def _carry(layers: list[nn.Linear], lines: Lines, i: int) -> None:
     slope, bias = lines.slope[i], lines.bias[i]
     two = torch.cat([slope, -slope])
     both = len(two)
-    first, *middle, last = layers
     with torch.no_grad():
+        if len(layers) == 1:  # no hidden layer: it is a line
+            layers[0].weight.copy_(slope)
+            layers[0].bias.copy_(bias)
+            return
+        first, *middle, last = layers
         _rows(first, both, two)
         for layer in middle:
             _rows(layer, both, torch.eye(both, layer.in_features))
