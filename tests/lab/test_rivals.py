@@ -37,6 +37,7 @@ from hardgrad_lab.tabular.job import Fitted, Job
 from hardgrad_lab.tabular.network import Architecture
 from hardgrad_lab.tabular.rows import Rows
 from hardgrad_lab.tabular.scores import LeftOut, Margin, Score, blocks_of, margin
+from hardgrad_lab.tabular.start import start_rival
 from hardgrad_lab.tabular.tables import Columns, read_table
 from hardgrad_lab.tabular.training import Training
 
@@ -340,20 +341,20 @@ OURS = score("switch", 1.0)
         ([], ""),
         (
             [score("ridge-tree", 1.5, 1.5), score("ridge", 9.0, 9.0)],
-            "The best rival, ridge-tree, errs 1.50 (1.36 to 1.65) times as much (1.5).",
+            "The best rival, ridge-tree, errs 1.50 (95%: 1.36 to 1.65) times as much (1.5).",
         ),
         (
             [score("boosting", 0.5, 0.5), score("ridge", 9.0, 9.0)],
-            "boosting is better here (0.5, 0.50 (0.45 to 0.55) times the switch's error).",
+            "boosting is better here (0.5, 0.50 (95%: 0.45 to 0.55) times the switch's error).",
         ),
         (
             [score("ridge-tree", 1.05, 1.05), score("plain-active", 1.08, 1.08)],
-            "The best rival, ridge-tree, does as well (1.05, 1.05 (0.95 to 1.16) times the switch's error). So does "
+            "The best rival, ridge-tree, does as well (1.05, 1.05 (95%: 0.95 to 1.16) times the switch's error). So does "
             "plain-active, which knows no ranges: they bring nothing here.",
         ),
         (
             [score("plain-active", 0.99, 0.99)],
-            "The best rival, plain-active, does as well (0.99, 0.99 (0.90 to 1.09) times the switch's error): the "
+            "The best rival, plain-active, does as well (0.99, 0.99 (95%: 0.90 to 1.09) times the switch's error): the "
             "ranges bring nothing here.",
         ),
         ([score("ridge", 500.0, 500.0)], "The best rival, ridge, errs 500, more than 100 times as much."),
@@ -436,6 +437,21 @@ def test_a_signal_between_rivals_that_are_solved_stops_there(
         a_job(tmp_path).run(resume=False)
     monkeypatch.undo()
     assert plain(a_job(tmp_path).run(resume=True)) == whole
+
+
+@pytest.mark.parametrize("name", compare.TRAINED)
+def test_rivals_begin_as_the_line_of_all_rows_as_branches_begin_as_theirs(tmp_path: Path, name: str) -> None:
+    job = a_job(tmp_path, hidden=(16, 16))
+    x, y = job.table.inputs, np.asarray(job.table.target)
+    switch = job.model.begin(x, y, None, 0)
+    rival = compare.build_rival(name, job.model.architecture_, job.model.architecture_.points, None)
+    start_rival(rival, switch.task)
+    rows, task = torch.arange(150), switch.task
+    with torch.no_grad():
+        got = job.model.target_scaling_.back(rival(*task.rows.take(rows)).double().numpy())[:, 0]
+    train = task.train.numpy()
+    design = np.c_[x.to_numpy(), np.ones(150)]
+    assert np.allclose(got, design @ np.linalg.lstsq(design[train], y[train], rcond=None)[0], atol=1e-4)
 
 
 def test_no_clock_decides_who_is_compared(tmp_path: Path, whole: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:

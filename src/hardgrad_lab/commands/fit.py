@@ -89,7 +89,7 @@ class JobOptions:
     test: float = 0.1
     """Share of the rows that the report measures on; nothing is trained on them."""
     baselines: bool = True
-    """Train rivals for as many updates, to compare with."""
+    """Compare with rivals: networks trained for as many updates; lines, trees and tables solved on the same rows."""
     seed: Annotated[int, at_least(0)] = 0
     """Of weights, of the order of rows and of which are set aside."""
     out: Path = Path("model")

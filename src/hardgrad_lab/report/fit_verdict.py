@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import groupby
 
-from hardgrad_lab.tabular.scores import LeftOut, Score
+from hardgrad_lab.tabular.scores import SURE, LeftOut, Score
 
 ROUNDING = 1e-5  # error over the target's deviation at which single precision ends: a factor of it says nothing
 VAST = 100  # a factor above which the errors are said instead
@@ -83,7 +83,7 @@ def _does_as_well(score: Score) -> bool:
 
 def _factor(score: Score) -> str:
     assert score.margin is not None
-    return f"{score.margin.factor:.2f} ({score.margin.low:.2f} to {score.margin.high:.2f})"
+    return f"{score.margin.factor:.2f} ({SURE:.0%}: {score.margin.low:.2f} to {score.margin.high:.2f})"
 
 
 def _at_rounding(score: Score) -> bool:
