@@ -349,8 +349,8 @@ OURS = score("switch", 1.0)
         ),
         (
             [score("ridge-tree", 1.05, 1.05), score("plain-active", 1.08, 1.08)],
-            "The best rival, ridge-tree, does as well (1.05, 1.05 (95%: 0.95 to 1.16) times the switch's error). So does "
-            "plain-active, which knows no ranges: they bring nothing here.",
+            "The best rival, ridge-tree, does as well (1.05, 1.05 (95%: 0.95 to 1.16) times the switch's error). So "
+            "does plain-active, which knows no ranges: they bring nothing here.",
         ),
         (
             [score("plain-active", 0.99, 0.99)],
