@@ -55,7 +55,9 @@ def read_csv(path: Path, names: Sequence[str] | None, dialect: Dialect, only: Co
         found += [ways.described()] if ways != PLAIN and not asked else []
     notes = [f"{path}: read with {', '.join(found)}"] if found else []
     if plain and dialect.decimal is None and _may_be_groups(frame) and _all_groups(path, layout, dialect, chosen):
-        notes.append(f"{path}: all fractions have three digits, such as 1.234: if these are thousands, add --thousands .")
+        notes.append(
+            f"{path}: all fractions have three digits, such as 1.234: if these are thousands, add --thousands ."
+        )
     kept, left = without_nameless(path, frame)
     return Frame(
         path=path, columns=kept, begins=begins, names=named(there), ways=ways, certain=certain, notes=(*notes, *left)

@@ -71,7 +71,7 @@ class Ambiguous(Exception):
 
 
 def texts(column: pd.Series) -> pa.Array:
-    """Return a column as trimmed text, null where there is no value; every kind of blank, minus and apostrophe as one."""
+    """Return a column as trimmed text, null where there is no value; blanks, minuses and apostrophes of one kind."""
     known = column.where(column.notna(), None)
     plain: Any = pa.array([None if v is None else str(v) for v in known] if column.dtype == object else known)
     if isinstance(plain, pa.ChunkedArray):
@@ -160,7 +160,10 @@ def _ways_of(values: pa.Array, ways: Sequence[Numerals]) -> list[Numerals] | Non
     counts: dict[Numerals, NDArray[np.bool_]] = {}
     for way in ways:
         # Ways that differ in signs that no value has are one, and a regular expression takes its time.
-        alike = way.decimal if way.decimal in known_signs else None, way.thousands if way.thousands in known_signs else None
+        alike = (
+            way.decimal if way.decimal in known_signs else None,
+            way.thousands if way.thousands in known_signs else None,
+        )
         if alike not in found:
             found[alike] = matches(values, way)
         counts[way] = found[alike]
