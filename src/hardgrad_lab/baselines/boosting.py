@@ -10,7 +10,8 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # scikit-learn brings it
 
 Array = NDArray[np.float64]
-ROUND, MOST = 25, 500  # trees between two looks at the held-out rows, and in all
+Weights = tuple[Array | None, Array | None]
+ROUND, MOST = 50, 300  # trees between two looks at the held-out rows, and in all
 WITHOUT = 100  # trees where no rows are held out: scikit-learn's own number
 
 
@@ -20,16 +21,20 @@ class Boosting:
     Args:
         x: (n, D). y: (n, T).
         held_out: further rows x and y, which choose the number of trees; may be none.
+        weights: (n,) what each row and each held-out row counts for; None where all count the same.
         seed: of scikit-learn's binning.
 
     Attributes:
         trees: of each target.
     """
 
-    def __init__(self, x: Array, y: Array, held_out: tuple[Array, Array], *, seed: int) -> None:
+    def __init__(
+        self, x: Array, y: Array, held_out: tuple[Array, Array], *, seed: int, weights: Weights = (None, None)
+    ) -> None:
+        out, out_y = held_out
         # On one thread its sums have one order: the same rows give the same trees, bit for bit.
         with threadpool_limits(1):
-            found = [_grow(x, y[:, t], held_out[0], held_out[1][:, t], seed) for t in range(y.shape[1])]
+            found = [_grow((x, y[:, t]), (out, out_y[:, t]), weights, seed) for t in range(y.shape[1])]
         self._models = [model for model, _ in found]
         self.trees = [count for _, count in found]
 
@@ -41,17 +46,21 @@ class Boosting:
         return np.stack(columns, axis=1)
 
 
-def _grow(x: Array, y: Array, x_out: Array, y_out: Array, seed: int) -> tuple[HistGradientBoostingRegressor, int]:
+def _grow(
+    rows: tuple[Array, Array], held_out: tuple[Array, Array], weights: Weights, seed: int
+) -> tuple[HistGradientBoostingRegressor, int]:
     model = HistGradientBoostingRegressor(early_stopping=False, warm_start=True, random_state=seed)
-    if not len(y_out):
-        return model.set_params(max_iter=WITHOUT).fit(x, y), WITHOUT
+    out, truth = held_out
+    if not len(truth):
+        return model.set_params(max_iter=WITHOUT).fit(*rows, sample_weight=weights[0]), WITHOUT
     best, least = 1, np.inf
     for trees in range(ROUND, MOST + 1, ROUND):
-        model.set_params(max_iter=trees).fit(x, y)
-        errors = [float(np.square(stage - y_out).mean()) for stage in model.staged_predict(x_out)]
+        model.set_params(max_iter=trees).fit(*rows, sample_weight=weights[0])
+        stages = model.staged_predict(out)
+        errors = [float(np.average(np.square(stage - truth), weights=weights[1])) for stage in stages]
         place = int(np.argmin(errors))
         if errors[place] < least:
             best, least = place + 1, errors[place]
-        if best <= trees - 2 * ROUND or model.n_iter_ < trees:
+        if best <= trees - ROUND:
             break
     return model, best

@@ -15,6 +15,7 @@ from hardgrad_lab.baselines.moments import ALPHAS, Array, Line, Moments
 
 MOST_LEAVES = 128
 VALUES = 4_000_000  # numbers that the scatters of all leaves may have: wide rows get fewer leaves
+ALIKE = 1.01  # errors of folds that differ by less than this factor are equal
 SIZES = tuple(2**k for k in range(8))  # of the trees that are tried
 
 
@@ -26,6 +27,7 @@ class RidgeTree:
         y: (n, T).
         fold: (n,) of each row.
         seed: of the order in which equal splits are looked at.
+        weight: (n,) what each row counts for; None where all count the same.
 
     Attributes:
         leaves: of the tree that was chosen. alpha: the strength that was chosen.
@@ -39,19 +41,21 @@ class RidgeTree:
         [[0.5], [3.5]]
     """
 
-    def __init__(self, x: Array, y: Array, fold: NDArray[np.int64], *, seed: int) -> None:
+    def __init__(self, x: Array, y: Array, fold: NDArray[np.int64], *, seed: int, weight: Array | None = None) -> None:
+        share = np.ones(len(x)) if weight is None else weight
         most = max(1, min(MOST_LEAVES, VALUES // (x.shape[1] + y.shape[1]) ** 2, len(x) // (2 * x.shape[1] + 3)))
-        self._grown = _Grown(x, y, most, seed)
+        self._grown = _Grown(x, y, share, most, seed)
         sizes = [size for size in SIZES if size <= most]
         errors = np.zeros((len(sizes), len(ALPHAS)))
         for number in np.unique(fold).tolist():
             out = fold == number
             if out.any() and not out.all():
-                errors += _Grown(x[~out], y[~out], most, seed).errors(x[out], y[out], sizes)
-        # The first of equals: the smaller tree, the weaker ridge.
-        best = np.unravel_index(int(errors.argmin()), errors.shape)
-        self.alpha = ALPHAS[int(best[1])]
-        self._lines = self._grown.lines(sizes[int(best[0])], self.alpha)
+                grown = _Grown(x[~out], y[~out], share[~out], most, seed)
+                errors += grown.errors(x[out], y[out], share[out], sizes)
+        size = int(errors.min(axis=1).argmin())
+        # The weakest ridge that is as good: rows beside a jump, which no fold places right, must not decide on it.
+        self.alpha = ALPHAS[int((errors[size] <= ALIKE * errors[size].min()).argmax())]
+        self._lines = self._grown.lines(sizes[size], self.alpha)
         self.leaves = len(self._lines)
 
     @property
@@ -75,16 +79,16 @@ class RidgeTree:
 class _Grown:
     """One growth, and the moments of every node."""
 
-    def __init__(self, x: Array, y: Array, most: int, seed: int) -> None:
+    def __init__(self, x: Array, y: Array, weight: Array, most: int, seed: int) -> None:
         least = min(2 * x.shape[1] + 3, max(1, len(x) // 2))
         self.inputs = x.shape[1]
         self.tree = DecisionTreeRegressor(max_leaf_nodes=max(2, most), min_samples_leaf=least, random_state=seed)
-        self.tree.fit(x, y)
+        self.tree.fit(x, y, sample_weight=weight)
         left, right = self.tree.tree_.children_left, self.tree.tree_.children_right
         self.parent = np.zeros(len(left), dtype=np.int64)
         inner = np.flatnonzero(left >= 0)
         self.parent[left[inner]] = self.parent[right[inner]] = inner
-        self.moments = self._of_nodes(x, y)
+        self.moments = self._of_nodes(x, y, weight)
         self._lines: dict[tuple[int, float], Line] = {}
 
     def leaf(self, x: Array, leaves: int) -> NDArray[np.int64]:
@@ -104,9 +108,9 @@ class _Grown:
                 self._lines[node, alpha] = self.moments[node].ridge(self.inputs, alpha)
         return {node: self._lines[node, alpha] for node in there}
 
-    def errors(self, x: Array, y: Array, sizes: list[int]) -> Array:
+    def errors(self, x: Array, y: Array, weight: Array, sizes: list[int]) -> Array:
         """Return the squared error on other rows, (sizes, strengths)."""
-        unseen = self._of_nodes(x, y)
+        unseen = self._of_nodes(x, y, weight)
         found = np.zeros((len(sizes), len(ALPHAS)))
         for i, size in enumerate(sizes):
             for j, alpha in enumerate(ALPHAS):
@@ -117,13 +121,13 @@ class _Grown:
         last, left = 2 * leaves - 2, int(self.tree.tree_.children_left[node])
         return node <= last and (left < 0 or left > last)
 
-    def _of_nodes(self, x: Array, y: Array) -> list[Moments]:
+    def _of_nodes(self, x: Array, y: Array, weight: Array) -> list[Moments]:
         """Return the moments of every node: of the grown tree's leaves from rows, then of each parent by adding."""
         at = self.tree.apply(x)
         order = np.argsort(at, kind="stable")
         cuts = np.searchsorted(at[order], np.arange(len(self.parent) + 1))
         rows = [order[cuts[node] : cuts[node + 1]] for node in range(len(self.parent))]
-        found = [Moments.of(x[mine], y[mine]) for mine in rows]
+        found = [Moments.of(x[mine], y[mine], weight[mine]) for mine in rows]
         for node in range(len(found) - 1, 0, -1):  # children come after their parents
             found[self.parent[node]] = found[self.parent[node]] + found[node]
         return found

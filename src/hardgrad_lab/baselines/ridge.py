@@ -22,20 +22,21 @@ class RidgeLine:
     """Ridge regression on standardised inputs; five folds choose among strengths.
 
     Args:
-        parts: chunks of rows x (n, D), y (n, T) and the fold of each row, (n,).
+        parts: chunks of rows x (n, D), y (n, T), the fold of each row (n,) and its weight (n,), or None.
 
     Attributes:
         line: of all rows. alpha: that was chosen.
     """
 
-    def __init__(self, parts: Iterable[tuple[Array, Array, NDArray[np.int64]]]) -> None:
+    def __init__(self, parts: Iterable[tuple[Array, Array, NDArray[np.int64], Array | None]]) -> None:
         found: dict[int, Moments] = {}
         inputs = 0
-        for x, y, fold in parts:
+        for x, y, fold, weight in parts:
             inputs = x.shape[1]
             for number in np.unique(fold).tolist():
-                mine = Moments.of(x[fold == number], y[fold == number])
-                found[number] = found[number] + mine if number in found else mine
+                mine = fold == number
+                part = Moments.of(x[mine], y[mine], None if weight is None else weight[mine])
+                found[number] = found[number] + part if number in found else part
         self.alpha = min(ALPHAS, key=lambda alpha: _unseen_error(found, inputs, alpha))
         self.line: Line = total(found.values()).ridge(inputs, self.alpha)
 

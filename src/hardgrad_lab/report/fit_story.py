@@ -120,7 +120,9 @@ class Story:
 
     @property
     def rival(self) -> Score | ClassScore | None:
-        """Return the best of the others."""
+        """Return the best of the others; none is called that while one is missing."""
+        if any(each.possible for each in self.left_out):
+            return None
         return min(self.scores[1:], key=lambda score: score.error, default=None)
 
     def headline(self) -> str:

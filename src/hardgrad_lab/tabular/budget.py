@@ -16,7 +16,8 @@ LEAST = 5_000  # rows that a solved rival gets however wide they are
 WIDEST = 2_000  # columns of a row that a line, or a tree of lines, is solved for
 # Numbers (rows times columns) that a solved rival may look at; a line's cost grows with the columns once more.
 NUMBERS = {"ridge-tree": 2_000_000, "boosting": 8_000_000, "table": 200_000}
-ROWS = 200_000  # that a rival which keeps its rows gets at most
+ROWS = {"ridge-tree": 200_000, "boosting": 100_000, "table": 200_000}  # at most, however narrow they are
+CHOOSING = 10_000  # held-out rows that choose a number of trees: each tree asks all of them
 LINE = 2 * 10**11  # multiply-adds of a line: rows times squared columns
 
 
@@ -48,7 +49,7 @@ def rows_for(name: str, rows: int, columns: int) -> int:
         return min(rows, max(LEAST, LINE // columns**2))
     if name not in NUMBERS:
         return rows
-    return min(rows, ROWS, max(LEAST, NUMBERS[name] // columns))
+    return min(rows, ROWS[name], max(LEAST, NUMBERS[name] // columns))
 
 
 def too_wide(name: str, columns: int) -> str | None:

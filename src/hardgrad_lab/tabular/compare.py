@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # scikit-learn brings it
 from torch import Tensor, nn
 
 from hardgrad_lab import baselines
@@ -127,12 +128,14 @@ def train_rival(
     return training, outcome
 
 
-def solve_rival(name: str, setting: Setting, predict: tuple[Rows, Tensor]) -> Outcome:
-    """Solve a rival, and return what it made of chosen rows."""
+def solve_rival(name: str, setting: Setting, predict: tuple[Rows, Tensor]) -> Outcome | LeftOut:
+    """Solve a rival, and return what it made of chosen rows; or why it was not solved."""
+    if reason := budget.too_wide(name, setting.design.columns):
+        return LeftOut(name=name, reason=reason)
     began = time.monotonic()
-    solved = solve(name, setting)
-    seconds = time.monotonic() - began
+    with threadpool_limits(1):  # one order of all sums, however many cores are free
+        solved = solve(name, setting)
+        seconds = time.monotonic() - began
+        outputs = solved.predict(*predict)
     counts = baselines.Counts(total=solved.parameters, active=solved.active)
-    return Outcome(
-        outputs=solved.predict(*predict), described=solved.described, counts=counts, updates=0, seconds=seconds
-    )
+    return Outcome(outputs=outputs, described=solved.described, counts=counts, updates=0, seconds=seconds)

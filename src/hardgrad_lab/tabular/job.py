@@ -42,6 +42,7 @@ from hardgrad_lab.tabular.training import Training
 
 SWITCH = "switch"
 Model = SwitchRegressor | SwitchClassifier
+HUGE = 1e100  # deviations of the target: squares of errors beyond are not finite for long
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +210,7 @@ class Job:
             zero=self.model.target_scaling_.to(np.zeros((1, 1)))[0],
             ordered=self.ordered,
             seed=self.seed,
+            weight=switch.task.weight,
         )
 
     def _train(self, name: str, switch: Training, predict: tuple[Rows, Tensor]) -> Outcome | LeftOut:
@@ -224,6 +226,10 @@ class Job:
             training, outcome = train_rival(name, rival, switch, tell, state, predict)
         except DivergedError as error:
             return LeftOut(name=name, reason=f"it diverged ({error})")
+        if training.diverged:
+            return LeftOut(name=name, reason=training.diverged)
+        if not np.abs(outcome.outputs).max(initial=0.0) < HUGE:  # NaN, too
+            return LeftOut(name=name, reason="it diverged: what it makes of the test rows is no sensible number")
         self._states[name] = training.state_dict()
         return outcome
 

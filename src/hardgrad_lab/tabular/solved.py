@@ -13,7 +13,7 @@ from hardgrad_lab.baselines.boosting import Boosting
 from hardgrad_lab.baselines.knots import KnotTable
 from hardgrad_lab.baselines.leaves import RidgeTree
 from hardgrad_lab.baselines.ridge import FOLDS, RidgeLine, folds
-from hardgrad_lab.tabular.budget import rows_for
+from hardgrad_lab.tabular.budget import CHOOSING, rows_for
 from hardgrad_lab.tabular.design import Design, some
 from hardgrad_lab.tabular.rows import Array, Rows
 from hardgrad_lab.tabular.training import Task
@@ -47,6 +47,7 @@ class Setting:
         zero: (T,) what a target of 0 is in the task's scale.
         ordered: whether rows follow each other in time.
         seed: of folds and of samples.
+        weight: of each row of the task, (n,); None where all count the same.
     """
 
     task: Task
@@ -54,6 +55,7 @@ class Setting:
     zero: Array
     ordered: bool
     seed: int
+    weight: Tensor | None = None
 
     def rows(self, name: str) -> Tensor:
         """Return the training rows that a rival of this name is solved on."""
@@ -63,11 +65,18 @@ class Setting:
     def targets(self, rows: Tensor) -> Array:
         """Return the targets of rows, (n, T)."""
         target: Array = self.task.target[rows].double().cpu().numpy()
-        return target.reshape(len(target), -1)
+        return target if target.ndim == 2 else target[:, None]
 
     def folds(self, rows: Tensor) -> NDArray[np.int64]:
         """Return the fold of each of these rows."""
         return folds(len(rows), ordered=self.ordered, seed=self.seed)
+
+    def weights(self, rows: Tensor) -> Array | None:
+        """Return what each of these rows counts for, (n,)."""
+        if self.weight is None:
+            return None
+        weight: Array = self.weight[rows].double().cpu().numpy()
+        return weight
 
     def of(self, rows: Tensor) -> str:
         """Return what to add to a description if not all rows were looked at."""
@@ -83,7 +92,8 @@ def solve(name: str, setting: Setting) -> SolvedRival:
 
 
 def _constant(setting: Setting) -> SolvedRival:
-    mean = setting.targets(setting.task.train).mean(axis=0)
+    train = setting.task.train
+    mean: Array = np.average(setting.targets(train), axis=0, weights=setting.weights(train))
     return SolvedRival(
         predict=lambda rows, chosen: np.repeat(mean[None], len(chosen), axis=0),
         described="the mean of the training targets",
@@ -93,9 +103,10 @@ def _constant(setting: Setting) -> SolvedRival:
 
 
 def _best_gain(setting: Setting) -> SolvedRival:
-    key = _key(setting.task.rows, setting.task.train)
-    y = setting.targets(setting.task.train) - setting.zero
-    gain = key @ y / max(float(key @ key), 1e-300)
+    train = setting.task.train
+    key, weight = _key(setting.task.rows, train), setting.weights(train)
+    weighed = key if weight is None else key * weight
+    gain = weighed @ (setting.targets(train) - setting.zero) / max(float(weighed @ key), 1e-300)
     return SolvedRival(
         predict=lambda rows, chosen: _key(rows, chosen)[:, None] * gain + setting.zero,
         described="the key times the best number (least squares on the training rows)",
@@ -106,13 +117,13 @@ def _best_gain(setting: Setting) -> SolvedRival:
 
 def _ridge(setting: Setting) -> SolvedRival:
     chosen = setting.rows("ridge")
-    fold, targets = setting.folds(chosen), setting.targets(chosen)
+    fold, targets, weight = setting.folds(chosen), setting.targets(chosen), setting.weights(chosen)
 
-    def parts() -> Iterator[tuple[Array, Array, NDArray[np.int64]]]:
+    def parts() -> Iterator[tuple[Array, Array, NDArray[np.int64], Array | None]]:
         begin = 0
         for x in setting.design.chunks(setting.task.rows, chosen):
             part = slice(begin, begin + len(x))
-            yield x, targets[part], fold[part]
+            yield x, targets[part], fold[part], None if weight is None else weight[part]
             begin += len(x)
 
     line = RidgeLine(parts())
@@ -127,7 +138,8 @@ def _ridge(setting: Setting) -> SolvedRival:
 def _ridge_tree(setting: Setting) -> SolvedRival:
     chosen = setting.rows("ridge-tree")
     x = setting.design.take(setting.task.rows, chosen)
-    tree = RidgeTree(x, setting.targets(chosen), setting.folds(chosen), seed=setting.seed)
+    folds, weight = setting.folds(chosen), setting.weights(chosen)
+    tree = RidgeTree(x, setting.targets(chosen), folds, seed=setting.seed, weight=weight)
     return SolvedRival(
         predict=lambda rows, chosen: _in_chunks(setting.design, tree.predict, rows, chosen),
         described=(
@@ -140,11 +152,13 @@ def _ridge_tree(setting: Setting) -> SolvedRival:
 
 
 def _boosting(setting: Setting) -> SolvedRival:
-    chosen, held_out = setting.rows("boosting"), setting.task.held_out
+    chosen = setting.rows("boosting")
     rows, design = setting.task.rows, setting.design
-    aside = some(held_out, len(chosen), setting.seed)
+    aside = some(setting.task.held_out, CHOOSING, setting.seed)
     x, x_out = design.take(rows, chosen), design.take(rows, aside)
-    boosted = Boosting(x, setting.targets(chosen), (x_out, setting.targets(aside)), seed=setting.seed)
+    weights = setting.weights(chosen), setting.weights(aside)
+    held_out = x_out, setting.targets(aside)
+    boosted = Boosting(x, setting.targets(chosen), held_out, seed=setting.seed, weights=weights)
     how = "their number by the held-out rows" if len(aside) else "no rows being held out to choose their number"
     trees = " and ".join(map(str, boosted.trees))
     return SolvedRival(
@@ -157,7 +171,8 @@ def _boosting(setting: Setting) -> SolvedRival:
 
 def _table(setting: Setting) -> SolvedRival:
     chosen = setting.rows("table")
-    table = KnotTable(_key(setting.task.rows, chosen), setting.targets(chosen), setting.folds(chosen))
+    folds, weight = setting.folds(chosen), setting.weights(chosen)
+    table = KnotTable(_key(setting.task.rows, chosen), setting.targets(chosen), folds, weight)
     return SolvedRival(
         predict=lambda rows, chosen: table.predict(_key(rows, chosen)),
         described=(

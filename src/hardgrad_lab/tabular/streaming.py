@@ -11,8 +11,8 @@ import pandas as pd
 import torch
 
 from hardgrad_lab.tabular.estimator import SwitchRegressor
+from hardgrad_lab.tabular.forward import forward, rows_at_once
 from hardgrad_lab.tabular.rows import Array
-from hardgrad_lab.tabular.training import forward, rows_at_once
 
 SUPPORT = 10  # samples of the lower rate that scipy's resampling filter reaches, either way
 
