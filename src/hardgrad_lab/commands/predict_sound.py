@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import soundfile
 
     from hardgrad_lab.tabular.estimator import SwitchRegressor
-    from hardgrad_lab.tabular.rows import Array
     from hardgrad_lab.tabular.options import TooLoud
+    from hardgrad_lab.tabular.rows import Array
     from hardgrad_lab.tabular.streaming import Tally
 
 BLOCK = 16_384  # samples read at a time

@@ -26,7 +26,7 @@ WIDE, NARROW, RESTS = 0.5, 0.05, 0.6
 PLACED = 10_000  # rows by which points are placed at the end of an epoch
 WARM_UP = 0.03  # share of the steps over which the learning rate rises
 CHUNK = 65_536  # values of rows x inputs x 16 that an evaluation holds at a time; bounds its memory
-MOST_ROWS = 16_384  # at a time: what hidden layers hold of them should fit a cache
+MOST_ROWS = 4_096  # at a time: what hidden layers hold of them should fit a cache
 LossOfRows = Callable[[Tensor, Tensor], Tensor]
 
 
