@@ -82,9 +82,10 @@ def what_came_before(fitted: Fitted, read: Table) -> list[str]:
     if not window.matters:
         return []
     seen = fitted.model.window
+    which, wanted = ("each", PAST) if seen == 1 else ("those seen", seen + PAST)
     return [
-        f"what came before matters: the {PAST - 1} rows before {'each' if seen == 1 else 'those seen'} would explain at "
-        f"least {window.certain:.0%} of the squared error; try --window {PAST if seen == 1 else seen + PAST}"
+        f"what came before matters: the {PAST - 1} rows before {which} would explain at least {window.certain:.0%} of "
+        f"the squared error; try --window {wanted}"
     ]
 
 

@@ -25,7 +25,7 @@ from hardgrad_lab.tabular.rows import Rows
 WIDE, NARROW, RESTS = 0.5, 0.05, 0.6
 PLACED = 10_000  # rows by which points are placed at the end of an epoch
 WARM_UP = 0.03  # share of the steps over which the learning rate rises
-CHUNK = 65_536  # values of rows x inputs x 16 that an evaluation holds at a time; bounds its memory
+CHUNK = 65_536  # values of rows x inputs x 2 that an evaluation holds at a time; bounds its memory
 MOST_ROWS = 4_096  # at a time: what hidden layers hold of them should fit a cache
 LossOfRows = Callable[[Tensor, Tensor], Tensor]
 
@@ -271,7 +271,7 @@ def forward(model: nn.Module, rows: Rows, chosen: Tensor) -> Tensor:
 
 def rows_at_once(inputs: int) -> int:
     """Return how many rows of so many inputs are evaluated at a time; sounds are streamed in the same steps."""
-    return min(MOST_ROWS, max(256, 16 * CHUNK // max(1, inputs)))
+    return min(MOST_ROWS, max(256, 2 * CHUNK // max(1, inputs)))
 
 
 class uncounted:
