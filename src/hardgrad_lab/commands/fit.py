@@ -345,10 +345,11 @@ def _finish(fitted: Fitted, read: Table, target: str, noted: list[str], job: Job
     from hardgrad_lab.report.fit import fit_page
     from hardgrad_lab.report.fit_story import tell
     from hardgrad_lab.tabular.folder import REPORT, describe, weights_of, write_folder
+    from hardgrad_lab.tabular.memory import what_came_before
     from hardgrad_lab.tabular.tables import INPUT
 
     name = Path(target.split(",")[0]).stem if read.key == INPUT else target
-    story = tell(fitted, read, name, noted)
+    story = tell(fitted, read, name, [*noted, *what_came_before(fitted, read)])
     description = describe(fitted.model, story.notes() | read.facts)
     write_folder(
         job.out, description, weights_of(fitted.model), {REPORT: fit_page(story)}, force=job.force or job.resume
