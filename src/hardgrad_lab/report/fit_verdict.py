@@ -6,7 +6,10 @@ import math
 from collections.abc import Sequence
 from itertools import groupby
 
+from hardgrad_lab.tabular.class_scores import ClassScore
 from hardgrad_lab.tabular.scores import SURE, LeftOut, Score
+
+Scored = Score | ClassScore
 
 ROUNDING = 1e-5  # error over the target's deviation at which single precision ends: a factor of it says nothing
 VAST = 100  # a factor above which the errors are said instead
@@ -14,7 +17,7 @@ WITHOUT_RANGES = ("plain-total", "plain-active", "ridge", "best-gain", "constant
 TOLD = "condition-input"  # is given the ranges as an input
 
 
-def verdict(scores: Sequence[Score], left_out: Sequence[LeftOut]) -> str:
+def verdict(scores: Sequence[Scored], left_out: Sequence[LeftOut]) -> str:
     """Return what to say of the rivals; empty where none was compared with.
 
     Args:
@@ -27,9 +30,9 @@ def verdict(scores: Sequence[Score], left_out: Sequence[LeftOut]) -> str:
         return _incomplete(ours, rivals, missing)
     if not rivals:
         return ""
-    best = min(rivals, key=lambda score: score.rmse)
+    best = min(rivals, key=lambda score: score.error)
     if best.margin is None:
-        return f"The best rival, {best.name}, errs {best.rmse:.4g}."
+        return f"The best rival, {best.name}, errs {best.error:.4g}."
     match best.margin.verdict:
         case "worse":
             return _won(ours, best)
@@ -45,30 +48,30 @@ def reasons(left_out: Sequence[LeftOut]) -> list[str]:
     return [f"not compared with {_listed([each.name for each in same])}: {reason}" for reason, same in kinds]
 
 
-def _incomplete(ours: Score, rivals: Sequence[Score], missing: Sequence[str]) -> str:
+def _incomplete(ours: Scored, rivals: Sequence[Scored], missing: Sequence[str]) -> str:
     """Say who is better for certain; of the others nothing is known while one is missing."""
     lost = [score for score in rivals if score.margin is not None and score.margin.verdict == "better"]
     said = f"Not compared with {_listed(missing)}, so no rival is called the best."
-    return f"{_lost(min(lost, key=lambda score: score.rmse))} {said}" if lost else said
+    return f"{_lost(min(lost, key=lambda score: score.error))} {said}" if lost else said
 
 
-def _won(ours: Score, best: Score) -> str:
+def _won(ours: Scored, best: Scored) -> str:
     assert best.margin is not None
     if _at_rounding(ours):
-        return f"The best rival, {best.name}, errs {best.rmse:.4g}; the switch's error is rounding."
+        return f"The best rival, {best.name}, errs {best.error:.4g}; the switch's error is rounding."
     if best.margin.factor > VAST:
-        return f"The best rival, {best.name}, errs {best.rmse:.4g}, more than {VAST} times as much."
-    return f"The best rival, {best.name}, errs {_factor(best)} times as much ({best.rmse:.4g})."
+        return f"The best rival, {best.name}, errs {best.error:.4g}, more than {VAST} times as much."
+    return f"The best rival, {best.name}, errs {_factor(best)} times as much ({best.error:.4g})."
 
 
-def _lost(best: Score) -> str:
+def _lost(best: Scored) -> str:
     assert best.margin is not None
     side = "" if best.margin.factor < 1 / VAST else f", {_factor(best)} times the switch's error"
-    return f"{best.name} is better here ({best.rmse:.4g}{side})."
+    return f"{best.name} is better here ({best.error:.4g}{side})."
 
 
-def _tied(best: Score, as_good: Sequence[str]) -> str:
-    said = f"The best rival, {best.name}, does as well ({best.rmse:.4g}, {_factor(best)} times the switch's error)"
+def _tied(best: Scored, as_good: Sequence[str]) -> str:
+    said = f"The best rival, {best.name}, does as well ({best.error:.4g}, {_factor(best)} times the switch's error)"
     plain = [name for name in as_good if name in WITHOUT_RANGES]
     if best.name in plain:
         return f"{said}: the ranges bring nothing here."
@@ -77,17 +80,19 @@ def _tied(best: Score, as_good: Sequence[str]) -> str:
     return f"{said}; it is given the ranges, too." if best.name == TOLD else f"{said}."
 
 
-def _does_as_well(score: Score) -> bool:
+def _does_as_well(score: Scored) -> bool:
     return score.margin is not None and score.margin.verdict != "worse"
 
 
-def _factor(score: Score) -> str:
+def _factor(score: Scored) -> str:
     assert score.margin is not None
     return f"{score.margin.factor:.2f} ({SURE:.0%}: {score.margin.low:.2f} to {score.margin.high:.2f})"
 
 
-def _at_rounding(score: Score) -> bool:
-    return score.rmse == 0 or (score.r2 is not None and math.sqrt(max(0.0, 1 - score.r2)) < ROUNDING)
+def _at_rounding(score: Scored) -> bool:
+    return score.error == 0 or (
+        isinstance(score, Score) and score.r2 is not None and math.sqrt(max(0.0, 1 - score.r2)) < ROUNDING
+    )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -8,18 +8,24 @@ from torch import Tensor, nn
 import hardgrad as hg
 from hardgrad_lab.tabular.rows import Rows
 
-CHUNK = 65_536  # values of rows x inputs x 16 that an evaluation holds at a time; bounds its memory
+CHUNK = 65_536  # values of rows x inputs x 2 that an evaluation holds at a time; bounds its memory
+MOST_ROWS = 4_096  # at a time: what hidden layers hold of them should fit a cache
 
 
 def forward(model: nn.Module, rows: Rows, chosen: Tensor) -> Tensor:
     """Return the model's outputs for chosen rows, (len(chosen), ...), in ``eval()`` and without counting visits."""
     training = model.training
     model.eval()
-    size = max(256, 16 * CHUNK // max(1, rows.window * rows.columns.shape[1]))
+    size = rows_at_once(rows.window * rows.columns.shape[1])
     with torch.no_grad(), uncounted(model):
         outputs = torch.cat([model(*rows.take(part)) for part in chosen.split(size)])
     model.train(training)
     return outputs
+
+
+def rows_at_once(inputs: int) -> int:
+    """Return how many rows of so many inputs are evaluated at a time; sounds are streamed in the same steps."""
+    return min(MOST_ROWS, max(256, 2 * CHUNK // max(1, inputs)))
 
 
 class uncounted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -22,6 +22,7 @@ from hardgrad_lab.runs.execute import choose_device
 from hardgrad_lab.runs.loop import DivergedError
 from hardgrad_lab.runs.record import Run
 from hardgrad_lab.runs.signals import Interrupted, stop_signals
+from hardgrad_lab.tabular.class_scores import ClassScore
 from hardgrad_lab.tabular.compare import (
     TRAINED,
     Outcome,
@@ -32,7 +33,7 @@ from hardgrad_lab.tabular.compare import (
     train_rival,
 )
 from hardgrad_lab.tabular.design import Design
-from hardgrad_lab.tabular.estimator import SwitchRegressor
+from hardgrad_lab.tabular.estimator import SwitchClassifier, SwitchRegressor
 from hardgrad_lab.tabular.rows import Array, Rows, first_rows, held_out
 from hardgrad_lab.tabular.scores import LeftOut, Score, blocks_of, margin, per_range, r_squared, root_mean_square
 from hardgrad_lab.tabular.solved import Setting
@@ -41,6 +42,7 @@ from hardgrad_lab.tabular.tables import Table
 from hardgrad_lab.tabular.training import Training
 
 SWITCH = "switch"
+Model = SwitchRegressor | SwitchClassifier
 HUGE = 1e100  # deviations of the target: squares of errors beyond are not finite for long
 
 
@@ -49,10 +51,10 @@ class Fitted:
     """What a job made.
 
     Args:
-        model: the fitted regressor.
+        model: the fitted estimator.
         scores: the switch first, then its rivals, on the test rows.
         test: the test rows, ascending.
-        predicted: (n,) the model's prediction of every row.
+        predicted: (n,) the model's prediction of every row, a number or the name of a class.
         index: (n,) the range of every row.
         left_out: rivals that it was not compared with, and why.
         seconds: in all sittings.
@@ -63,10 +65,10 @@ class Fitted:
         source: fingerprint of the table.
     """
 
-    model: SwitchRegressor
-    scores: list[Score]
+    model: Model
+    scores: Sequence[Score | ClassScore]
     test: NDArray[np.int64]
-    predicted: Array
+    predicted: NDArray[Any]
     index: NDArray[np.int64]
     left_out: list[LeftOut]
     seconds: float
@@ -82,7 +84,7 @@ class Job:
     """A fit under way.
 
     Args:
-        model: the regressor to fit, not fitted yet.
+        model: the estimator to fit, not fitted yet.
         table: with a target.
         seed: of everything.
         test_share: share of the rows set aside to measure on.
@@ -93,7 +95,7 @@ class Job:
         checkpoint_steps: between checkpoints, besides; 0 goes by the clock alone.
     """
 
-    model: SwitchRegressor
+    model: Model
     table: Table
     seed: int
     test_share: float

@@ -84,6 +84,11 @@ class Score:
     seconds: float
     margin: Margin | None = None
 
+    @property
+    def error(self) -> float:
+        """Return what models are ordered by."""
+        return self.rmse
+
 
 def root_mean_square(errors: Array) -> float:
     """Return the root of the mean squared error."""
