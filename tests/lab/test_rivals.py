@@ -16,12 +16,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.linear_model import Ridge
+from sklearn.metrics import log_loss
 from sklearn.tree import DecisionTreeRegressor
 
 from hardgrad_lab import SwitchRegressor, cli
-from hardgrad_lab.baselines.boosting import Boosting
+from hardgrad_lab.baselines.boosting import Boosting, ClassBoosting
 from hardgrad_lab.baselines.knots import KnotTable, _solve
 from hardgrad_lab.baselines.leaves import RidgeTree, _Grown
 from hardgrad_lab.baselines.moments import ALPHAS, Array, Moments
@@ -245,6 +246,18 @@ def test_boosting_stops_where_the_held_out_rows_say(random: Random) -> None:
     again = HistGradientBoostingRegressor(max_iter=trees, early_stopping=False, random_state=0).fit(x, y[:, 0])
     assert np.allclose(boosted.predict(out)[:, 0], again.predict(out), rtol=1e-12)
     assert Boosting(x, y, (out[:0], out_y[:0]), seed=0).trees == [100]
+
+
+def test_boosting_of_classes_stops_where_the_held_out_rows_say(random: Random) -> None:
+    (x, _, y), (out, _, out_y) = bands(random, 500), bands(random, 200)
+    y[random.random(500) < 0.2] = 2  # so that more rounds do not go on helping
+    boosted = ClassBoosting(x, y, (out, out_y), seed=0)
+    whole = HistGradientBoostingClassifier(max_iter=300, early_stopping=False, random_state=0).fit(x, y)
+    errors = [log_loss(out_y, stage, labels=[0, 1, 2]) for stage in whole.staged_predict_proba(out)]
+    assert errors[boosted.trees - 1] == pytest.approx(min(errors[: boosted.trees + 50]), rel=1e-12)
+    assert np.allclose(boosted.predict(out).sum(axis=1), 1)
+    lacking = ClassBoosting(x[y > 0], y[y > 0], (out, out_y), seed=0)
+    assert lacking.predict(out).shape == (200, 2), "class 0 is held out alone"
 
 
 def test_the_table_s_values_are_least_squares_and_its_knots_few(random: Random) -> None:
