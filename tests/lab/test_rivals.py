@@ -21,7 +21,7 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import log_loss
 from sklearn.tree import DecisionTreeRegressor
 
-from hardgrad_lab import SwitchRegressor, cli
+from hardgrad_lab import SwitchClassifier, SwitchRegressor, cli
 from hardgrad_lab.baselines.boosting import Boosting, ClassBoosting
 from hardgrad_lab.baselines.knots import KnotTable, _solve
 from hardgrad_lab.baselines.leaves import RidgeTree, _Grown
@@ -32,6 +32,7 @@ from hardgrad_lab.runs.loop import DivergedError
 from hardgrad_lab.runs.signals import Interrupted
 from hardgrad_lab.tabular import budget, compare
 from hardgrad_lab.tabular import job as job_module
+from hardgrad_lab.tabular.class_job import ClassJob
 from hardgrad_lab.tabular.compare import rivals_of
 from hardgrad_lab.tabular.design import Design, some
 from hardgrad_lab.tabular.job import Fitted, Job
@@ -399,16 +400,21 @@ def test_nothing_is_claimed_while_a_rival_is_missing() -> None:
 # ------------------------------------------------------------------------------------------------------ the whole job
 
 
-def a_job(folder: Path, *, tell: Callable[[str, Training], None] = lambda *_: None, **options: Any) -> Job:
+def a_job(
+    folder: Path, *, tell: Callable[[str, Training], None] = lambda *_: None, words: bool = False, **options: Any
+) -> Job:
     random = np.random.default_rng(0)
     path = folder / "data.csv"
     if not path.exists():
         k, b = random.uniform(-1, 1, 150), random.normal(size=150)
         pd.DataFrame({"k": k, "b": b, "y": np.where(k < 0.25, 3 * b + 1, -2 * b)}).to_csv(path, index=False)
     options = {"points": [-1, 0.25, 1], "hidden": (4,), "epochs": 2, **options}
-    model = SwitchRegressor(**options, key="k", random_state=0)
+    kind, made = (SwitchClassifier, ClassJob) if words else (SwitchRegressor, Job)
+    model = kind(**options, key="k", random_state=0)
     table = read_table([path], Columns(target="y", key="k", inputs=None), None, drop_missing=False)
-    return Job(
+    if words:
+        table = replace(table, target=np.where(np.asarray(table.target) > 0, "up", "down"))
+    return made(
         model=model, table=table, seed=0, test_share=0.1, compared=True, saved=folder / "c.pt", tell=tell,
         checkpoint_steps=1,
     )  # fmt: skip
@@ -436,6 +442,19 @@ def test_a_stopped_comparison_ends_in_the_same_table(tmp_path: Path, whole: list
     with pytest.raises(KeyboardInterrupt):
         a_job(tmp_path, tell=stop).run(resume=False)
     assert plain(a_job(tmp_path).run(resume=True)) == whole
+
+
+def test_a_stopped_comparison_of_classes_ends_in_the_same_table(tmp_path: Path) -> None:
+    def stop(name: str, training: Training) -> None:
+        if name == "plain-active" and training.steps == 3:
+            raise KeyboardInterrupt
+
+    whole = plain(a_job(tmp_path, words=True).run(resume=False))
+    assert [each.name for each in whole][1:] == [*compare.TRAINED, "boosting", "logistic", "shares"]
+    (tmp_path / "c.pt").unlink()
+    with pytest.raises(KeyboardInterrupt):
+        a_job(tmp_path, words=True, tell=stop).run(resume=False)
+    assert plain(a_job(tmp_path, words=True).run(resume=True)) == whole
 
 
 def test_a_signal_between_rivals_that_are_solved_stops_there(
