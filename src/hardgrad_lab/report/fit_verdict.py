@@ -13,7 +13,7 @@ Scored = Score | ClassScore
 
 ROUNDING = 1e-5  # error over the target's deviation at which single precision ends: a factor of it says nothing
 VAST = 100  # a factor above which the errors are said instead
-WITHOUT_RANGES = ("plain-total", "plain-active", "ridge", "best-gain", "constant")
+WITHOUT_RANGES = ("plain-total", "plain-active", "ridge", "logistic", "best-gain", "constant", "shares")
 TOLD = "condition-input"  # is given the ranges as an input
 
 
