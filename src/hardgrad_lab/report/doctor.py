@@ -108,7 +108,7 @@ def _content(found: Examination, name: str) -> Content:
             "about": found.about,
             "smoothed": diagnosis.about,
             "truth": about_truth(diagnosis),
-            "source": found.source,
+            "inputs": found.source,
             "advice": diagnosis.advice,
             "refused": [(line.name, line.refusal) for line in table if line.refusal],
         },
