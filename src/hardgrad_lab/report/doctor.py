@@ -14,9 +14,9 @@ from hardgrad_lab.report.page import Content, Drawing, as_markdown, write_page
 from hardgrad_lab.report.render import Link
 
 OVERVIEW = (
-    "Left: the direction of the average gradient (filled, two standard errors) and of one gradient (hollow); in the "
-    "shade a step makes the objective worse. Middle: the error that stays, bias, and the error that averages out, "
-    "noise, in lengths of the true gradient; no square where no bias was found. Right: the time of one gradient of the "
+    "First: the direction of the average gradient (filled, two standard errors) and of one gradient (hollow); in the "
+    "shade a step makes the objective worse. Second: the error that stays, bias, and the error that averages out, "
+    "noise, in lengths of the true gradient; no square where no bias was found. Third: the time of one gradient of the "
     "batch, and how often the function is evaluated for it."
 )
 INDEXED = (

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from matplotlib.axis import XAxis
@@ -41,7 +41,7 @@ def plain(values: Sequence[float]) -> list[str]:
 def _short(value: float) -> str:
     """Return a small number alone, such as 2e-4; what a table would print."""
     digits, _, power = f"{value:.3e}".partition("e")
-    return _signed(f"{float(digits):g}" + (f"e{int(power)}" if float(digits) else ""))
+    return _signed(f"{float(digits):g}") + (f"e{int(power)}" if float(digits) else "")
 
 
 def _signed(text: str) -> str:
