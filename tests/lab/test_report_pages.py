@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import re
 import shutil
 from collections.abc import Callable
@@ -171,11 +170,11 @@ def test_pages_of_the_doctor_lead_to_each_other(pages: dict[str, Path]) -> None:
         ("index.html", "up"), ("round.html", "prev"), ("step.html", "next"),
     ]  # fmt: skip
     index = pages["doctor's index"].read_text(encoding="utf-8")
-    assert re.findall(r'<td><a href="([^"]+)"', index) == ["round.html", "sort.html", "step.html"]
+    assert re.findall(r'<td[^>]*><a href="([^"]+)"', index) == ["round.html", "sort.html", "step.html"]
 
 
 def test_the_index_lists_what_is_there_and_the_doctor(pages: dict[str, Path]) -> None:
-    links = re.findall(r'<td><a href="([^"]+)"', pages["index"].read_text(encoding="utf-8"))
+    links = re.findall(r'<td[^>]*><a href="([^"]+)"', pages["index"].read_text(encoding="utf-8"))
     assert links == ["sorting.html", "toys.html", "waveshaper.html", "../doctor/report/index.html"]
 
 
@@ -222,12 +221,9 @@ def test_a_sound_can_be_heard_and_is_measured_as_musicians_do(pages: dict[str, P
     predicted = load_model(pages["fit of a sound"].parent).predict(pd.DataFrame({"input": dry}))
     assert np.abs(predicted[at : at + 50] - model[middle]).max() < 2**-14
     assert np.abs(model - box - error)[middle].max() < 2**-13
-    scores = json.loads((pages["fit of a sound"].parent / "model.json").read_text(encoding="utf-8"))["scores"]
-    r2, rmse = scores[0]["r2"], scores[0]["rmse"]
+    # All held-out samples are played, faded at ten ends: their energies are in the ratio that the page states.
     shown = float(re.search(r"is ([\d.]+) % of the energy of wet", text)[1]) / 100  # type: ignore[index]
-    # R squared is one less the error over the variance; ESR divides by the energy, which is variance and mean squared.
-    power = rmse**2 / shown
-    assert rmse**2 / (power - wet.mean() ** 2) == pytest.approx(1 - r2, rel=0.05)
+    assert (error**2).sum() / (box**2).sum() == pytest.approx(shown, rel=0.05)
     for said in ("training samples", "the box&#39;s output", "milliseconds after", "frequency, Hz"):
         assert said in text
     assert "rows fitted to" not in text
