@@ -21,14 +21,13 @@ from hardgrad_lab.report.doctor import write_examinations
 from hardgrad_lab.report.fit_words import as_db, as_esr, esr_of, explained, range_labels
 from hardgrad_lab.report.index import INDEX, index_reports
 from hardgrad_lab.report.lactose import report_lactose
-from hardgrad_lab.report.sorting import report_sorting
 from hardgrad_lab.report.toys import report_toys
 from hardgrad_lab.tabular.folder import load_model
 from lab.pages import Page, check_figures
 
 ROOT = Path(__file__).parents[2]
 RATE = 8000
-KINDS = ("fit of a table", "fit of a sound", "doctor", "doctor's index", "waveshaper", "toys", "sorting", "index")
+KINDS = ("fit of a table", "fit of a sound", "doctor", "doctor's index", "waveshaper", "toys", "index")
 
 
 def some(experiment: str, pattern: str, folder: Path) -> Path:
@@ -81,8 +80,8 @@ def reports(at: Path) -> dict[str, Path]:
     examined = write_examinations({name: found[name] for name in ("round", "sort", "step")}, at / "doctor" / "report")
     records = some("waveshaper", "*-s0-*.json", at / "records")
     shutil.copytree(ROOT / "results" / "waveshaper" / "curves", records / "waveshaper" / "curves")
-    some("toys", "*-s0-*.json", records)
-    some("sorting", "*-s0-*.json", records)
+    for toy in ("rebar", "gumbel-rao"):
+        some("toys", f"toys-{toy}-*-s0-*.json", records)
     out = at / "results" / "report"
     shutil.copytree(at / "doctor", at / "results" / "doctor")
     return {
@@ -90,7 +89,6 @@ def reports(at: Path) -> dict[str, Path]:
         "doctor's index": examined[-1],
         "waveshaper": report_lactose("waveshaper", records, out, source="rows of this machine").page,
         "toys": report_toys(records, out).page,
-        "sorting": report_sorting(records, out).page,
         "index": out / INDEX,
     }
 
@@ -175,7 +173,7 @@ def test_pages_of_the_doctor_lead_to_each_other(pages: dict[str, Path]) -> None:
 
 def test_the_index_lists_what_is_there_and_the_doctor(pages: dict[str, Path]) -> None:
     links = re.findall(r'<td[^>]*><a href="([^"]+)"', pages["index"].read_text(encoding="utf-8"))
-    assert links == ["sorting.html", "toys.html", "waveshaper.html", "../doctor/report/index.html"]
+    assert links == ["toys.html", "waveshaper.html", "../doctor/report/index.html"]
 
 
 def test_an_index_of_somebody_else_is_left_alone(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def _drawing(task: str, budget: str, groups: list[Group]) -> Drawing:
 
 def _levels(panel: Axes, task: str) -> list[float]:
     """Draw the published bounds as dotted lines, and return them."""
-    levels = []
+    levels: list[float] = []
     for (where, name), numbers in DENSITY.published.items():
         if where == task:
             level = numbers["best_bound"].value
