@@ -43,9 +43,7 @@ def run(arguments: list[str]) -> int:
         0 when all went well, 1 on an error, 128 plus the signal's number when a signal stopped it.
     """
     try:
-        return guarded(
-            lambda: build()(arguments, exit_on_error=False, print_error=False, result_action="return_value")
-        )
+        return guarded(lambda: build()(arguments, exit_on_error=False, print_error=False, result_action="return_value"))
     except reproduce.Stopped as stopped:
         if is_first():
             _say(f"{stopped}; continue with: {_again(arguments)}" if stopped.again else str(stopped))

@@ -28,6 +28,7 @@ def predict(
     columns: str | None = None,
     drop_missing: Annotated[bool, Flag] = False,
     force: Annotated[bool, Flag] = False,
+    trust: Annotated[bool, Flag] = False,
     threads: Annotated[int, at_least(1)] = 1,
 ) -> int:
     """Predict the target of every row, and say which range each row used.
@@ -47,6 +48,8 @@ def predict(
         Leave out rows that lack a value, in the predictions too.
     force
         Replace what is there.
+    trust
+        Import and run the code that the model names, if its branches are made by a ``module:factory``.
     threads
         CPU threads.
     """
@@ -59,7 +62,7 @@ def predict(
 
     torch.set_num_threads(threads)
     described = read_description(model)
-    fitted = model_from(model, described)
+    fitted = model_from(model, described, trust=trust)
     sounds = [is_sound(path) for path in files]
     if any(sounds) and (len(files) > 1 or not _hears(described)):
         raise ValueError(

@@ -21,7 +21,7 @@ from hardgrad_lab.runs.loop import Plan, Training, Watcher, train
 from hardgrad_lab.runs.progress import watch
 from hardgrad_lab.runs.record import Record, RecordError, Run, describe_environment
 from hardgrad_lab.runs.signals import Interrupted
-from hardgrad_lab.runs.space import explain, try_to_write
+from hardgrad_lab.runs.space import ask_for_room, explain, try_to_write
 from hardgrad_lab.runs.together import first_decides, join
 
 
@@ -165,7 +165,7 @@ def _make_sure_of_room(run: Run, how: How, state: dict[str, Any]) -> None:
     """Raise an ``OSError`` if a checkpoint cannot be written, or not beside an older one."""
     path = run.checkpoint_path(how.results)
     try_to_write(path, lambda file: torch.save(state, file), "this run")
-    try_to_write(run.record_path(how.results), lambda file: file.write(bytes(1)), "this run")
+    ask_for_room(run.record_path(how.results), 1, "this run")
 
 
 def _resume(training: Training, plan: Plan, state: dict[str, Any], path: Path) -> str:
@@ -243,8 +243,10 @@ def _finish(
             training.keep(training, how.results, run.name)
         record.save(run.record_path(how.results))
     except OSError as error:
-        kept = "nothing of it is saved" if saver.fault else f"{saver.path} holds it whole: --resume only writes"
-        raise OSError(f"the training is done, but what came of it could not be written: {explain(error)}; {kept}") from None
+        kept = "it is lost" if saver.fault else f"{saver.path} holds the run, so --resume only has to write"
+        raise OSError(
+            f"the training is done, but what came of it could not be written: {explain(error)}; {kept}"
+        ) from None
     return record
 
 

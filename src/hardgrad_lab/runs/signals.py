@@ -11,7 +11,6 @@ from typing import Any
 
 from hardgrad_lab.runs.spread import world
 
-
 # Windows never delivers SIGTERM; its way to ask a process to end, besides Ctrl-C, is Ctrl-Break.
 STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
 

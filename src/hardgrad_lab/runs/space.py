@@ -22,6 +22,7 @@ CURES = {
     errno.EACCES: "choose a folder that you may write to, or change its rights",
     errno.EPERM: "choose a folder that you may write to, or change its rights",
     errno.ENOTDIR: "a file stands where a folder should be; choose another place",
+    errno.EEXIST: "a file stands where a folder should be; choose another place",
     errno.EISDIR: "a folder stands there; choose another name",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.EMFILE: "raise the limit on open files (ulimit -n)",
@@ -113,7 +114,8 @@ def _compare(folder: Path, needed: int, what: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise RoomError(
-            f"{what} needs about {_in_words(needed)} in {folder}, which has {_in_words(free)} free; {CURES[errno.ENOSPC]}"
+            f"{what} needs about {_in_words(needed)} in {folder}, which has {_in_words(free)} free; "
+            f"{CURES[errno.ENOSPC]}"
         )
 
 
