@@ -207,17 +207,21 @@ def model_from(path: Path, said: Mapping[str, Any], *, trust: bool = False) -> M
     if not names_code(said["architecture"]["branch"]):
         check_weights(path / WEIGHTS, said)
     weights = read_weights(path / WEIGHTS, said)
+    model = _described(said)
+    network = build_switch(model.architecture_)
     try:
-        model = _built(said, weights)
-    except RuntimeError as error:  # of load_state_dict
+        network.load_state_dict(weights)
+        model.network_ = network.double().eval()
+        if tuple(model.ranges_.points) != model.points_:
+            raise ValueError("its points are others")
+    except (RuntimeError, ValueError) as error:
         line = " ".join(str(error).split())
         raise FolderError(f"{path / WEIGHTS} does not fit {DESCRIPTION} ({line}); {CURE}") from None
-    if tuple(model.ranges_.points) != model.points_:
-        raise FolderError(f"{path / WEIGHTS} does not fit {DESCRIPTION} (its points are others); {CURE}")
     return model
 
 
-def _built(said: Mapping[str, Any], weights: dict[str, torch.Tensor]) -> Model:
+def _described(said: Mapping[str, Any]) -> Model:
+    """Return the estimator without its network."""
     model = _KINDS[said["kind"]](**said["options"])
     if said["columns"] is not None:
         model.feature_names_in_ = np.array(said["columns"], dtype=object)
@@ -232,9 +236,6 @@ def _built(said: Mapping[str, Any], weights: dict[str, torch.Tensor]) -> Model:
         model.target_scaling_ = _scaling_from(said["target_scaling"])
     else:
         model.classes_ = np.array(said["classes"])
-    network = build_switch(model.architecture_)
-    network.load_state_dict(weights)
-    model.network_ = network.double().eval()
     model.found_ = None
     model.points_ = ends(said["points"])
     trained = said["training"]
