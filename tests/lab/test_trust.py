@@ -179,7 +179,7 @@ def test_a_terminal_shows_the_words_of_a_stranger_as_letters(capsys: pytest.Capt
 
 
 def test_no_picture_is_drawn_where_a_record_says(tmp_path: Path) -> None:
-    """Files of a report are named after tasks; a task of ``../..`` would be drawn two folders up."""
+    """Files of a report are named after what a record says: a budget of ``../..`` was drawn outside of its folder."""
     from hardgrad_lab.runs.execute import How
     from hardgrad_lab.toys import settings
     from hardgrad_lab.toys.run import reproduce
@@ -189,7 +189,7 @@ def test_no_picture_is_drawn_where_a_record_says(tmp_path: Path) -> None:
         toy = settings.configure("smoke", task, name, {})
         path = reproduce(toy, 0, How(results=Path("in/records")), Console(quiet=True)).path
         record = json.loads(path.read_text())
-        record["config"]["task"] = "arms, ../../../escaped"
+        record["config"]["budget"] = "../../../escaped"
         if number:
             path.write_text(json.dumps(record))
     show_report("toys", Path("in/records"), Path("in/report"), Console(quiet=True))

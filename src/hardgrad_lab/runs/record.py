@@ -130,7 +130,7 @@ class Record:
         numbers = [*self.metrics.values(), *(number for point in self.curve for number in point.values())]
         if not all(isinstance(number, float) or (isinstance(number, int) and abs(number) < MOST) for number in numbers):
             raise RecordError(f"{path}: metrics and curve must hold numbers only")
-        if not _are_names([self.experiment, self.config]):
+        if not are_names([self.experiment, self.config]):
             raise RecordError(f"{path}: experiment and config must hold no path: files are named after them")
 
 
@@ -147,13 +147,13 @@ _KINDS: dict[str, Any] = {
 }
 
 
-def _are_names(value: Any, depth: int = 0) -> bool:
+def are_names(value: Any, depth: int = 0) -> bool:
     """Return whether all words in a value of JSON can be part of a file's name."""
     if isinstance(value, str):
         return value.isprintable() and not set(value) & set("/\\")
     if isinstance(value, dict):
         value = [*value, *value.values()]
-    return depth < DEEP and all(_are_names(each, depth + 1) for each in value) if isinstance(value, list) else True
+    return depth < DEEP and all(are_names(each, depth + 1) for each in value) if isinstance(value, list) else True
 
 
 def config_hash(config: Mapping[str, Any]) -> str:

@@ -66,7 +66,7 @@ def ask_for_room(path: Path, size: int, what: str) -> None:
         for _ in range(-(-min(size, MOST) // BLOCK)):
             file.write(bytes(BLOCK))
 
-    try_to_write(path, write, what)
+    _try(path, write)
     _compare(path.parent, size, what)
 
 
@@ -82,6 +82,17 @@ def try_to_write(path: Path, write: Callable[[BinaryIO], None], what: str) -> in
         RoomError: if it could be written once but not beside an older one, as replacing it takes.
         OSError: if it could not be written; it names ``path``.
     """
+    size = _try(path, write)
+    _compare(path.parent, 2 * size, what)
+    return size
+
+
+def refuge(path: Path) -> Path:
+    """Return a new place for what cannot be written at ``path``: in the system's folder for temporary files."""
+    return Path(tempfile.mkdtemp(prefix="hardgrad-")) / path.name
+
+
+def _try(path: Path, write: Callable[[BinaryIO], None]) -> int:
     with suppress(FileNotFoundError):
         os.stat(path)  # a name too long, or below a file, is said of this name and not of the trial's
     trial = path.with_name(f"{prefix(path)}trial")
@@ -101,13 +112,7 @@ def try_to_write(path: Path, write: Callable[[BinaryIO], None], what: str) -> in
         raise OSError(error.errno, error.strerror, str(path)) from None
     finally:
         trial.unlink(missing_ok=True)
-    _compare(path.parent, 2 * size, what)
     return size
-
-
-def refuge(path: Path) -> Path:
-    """Return a new place for what cannot be written at ``path``: in the system's folder for temporary files."""
-    return Path(tempfile.mkdtemp(prefix="hardgrad-")) / path.name
 
 
 def _compare(folder: Path, needed: int, what: str) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import torch
 from safetensors.torch import save
 
 from hardgrad_lab.runs.aside import ALOFT, beside, prefix, strays
