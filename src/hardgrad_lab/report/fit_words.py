@@ -79,7 +79,7 @@ def as_db(esr: float | None) -> str:
     """Return a ratio of energies in decibels, such as ``-15.9 dB``."""
     if esr is None:
         return "-"
-    return f"{10 * math.log10(esr):.1f} dB" if esr else "-inf dB"
+    return f"{round(10 * math.log10(esr), 1) + 0:.1f} dB" if esr else "-inf dB"  # + 0: no -0.0
 
 
 def explained(r2: float, target: str) -> str:

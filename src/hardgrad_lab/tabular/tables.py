@@ -209,7 +209,7 @@ def _target_numbers(frame: Frame, target: Column) -> Array:
 def _target_of(whole: pd.DataFrame, target: Column | None) -> NDArray[Any] | None:
     if target is None:
         return None
-    found = whole[TARGETS].to_numpy(dtype=np.float64)
+    found: Array = whole[TARGETS].to_numpy(dtype=np.float64)
     if target.kind != "category":
         return found
     named: NDArray[Any] = np.array(["", *target.categories])
