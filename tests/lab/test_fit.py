@@ -199,7 +199,7 @@ def test_rows_without_a_value_are_left_out_on_request_and_windows_stop_there(
 def test_a_branch_of_ones_own_is_found_again_when_predicting() -> None:
     Path("mine_of_fit.py").write_text("import torch\n\ndef make(i, o):\n    return torch.nn.Linear(i, o)\n")
     assert run(*TABLE, "--branch", "mine_of_fit:make") == 0
-    assert run("predict", "model", "data.csv") == 0
+    assert run("predict", "model", "data.csv", "--trust") == 0
     names = [score["name"] for score in json.loads(Path("model/model.json").read_text())["scores"]]
     assert "plain-active" in names
     assert "plain-total" not in names, "a factory has no width to change"

@@ -106,7 +106,7 @@ def read_inputs(path: Path) -> Tensor:
 def _module(name: str, place: str, what: str) -> Any:
     here = str(Path.cwd())
     if here not in sys.path:
-        sys.path.insert(0, here)
+        sys.path.append(here)  # behind all others: a file there must not take the place of one that Python needs
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

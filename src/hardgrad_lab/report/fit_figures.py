@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from hardgrad_lab.report.figures import COLOURS, FAINT, INK, Drawn, legend, sized_figure
 from hardgrad_lab.report.fit_story import Dots, Story
@@ -119,6 +120,7 @@ def training(story: Story) -> Drawn:
     panels[0].legend(frameon=False, fontsize=9)
     for panel in panels:
         panel.set_xlabel("epoch")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         if _all_positive(panel):
             panel.set_yscale("log")
     return figure

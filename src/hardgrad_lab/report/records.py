@@ -75,7 +75,7 @@ def _is_no_run(path: Path) -> bool:
     """Return whether a file is a whole one of another of this program's formats, such as the doctor's."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     found = str(content.get("format", "")) if isinstance(content, dict) else ""
     return found.startswith("hardgrad-") and not found.startswith("hardgrad-record-")

@@ -13,6 +13,7 @@ from hardgrad_lab.tabular.rows import Array
 
 REACH_S = 0.5  # seconds that are looked through, either way
 LONGEST = 1 << 17  # samples of a stretch
+BRIEF = 1 << 14  # samples of a stretch in which clocks do not drift apart by much
 SHORTEST = 64  # samples of a recording in which a delay is looked for
 CANDIDATES = 6
 LOBE = 0.9  # of the best, what a lag beside it must explain to belong to it
@@ -155,9 +156,10 @@ def _by_thirds(pieces: Sequence[Piece], best: int) -> tuple[int, bool]:
     low, high = max(0, best + reach - width), best + reach + width + 1
     lags: list[int] = []
     for part in sorted({piece.part for piece in pieces}):
-        near = explained_at_all([piece for piece in pieces if piece.part == part])
+        near = explained_at_all([piece.begin(BRIEF) for piece in pieces if piece.part == part])
         lag = low + int(near[low:high].argmax()) - reach
-        differs = 1 - near[best + reach] > MUCH_BETTER * (1 - near[lag + reach])
+        ours, theirs = near[best + reach], near[lag + reach]
+        differs = 1 - ours > MUCH_BETTER * (1 - theirs) or theirs > MUCH_BETTER * ours
         lags.append(lag if differs else best)
     grown = lags[-1] - lags[0]
     if max(lags) - min(lags) <= AGREE:

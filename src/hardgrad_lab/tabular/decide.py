@@ -106,7 +106,9 @@ def decide_points(
             weight=None if weight is None else weight[train],
         )
     points = hg.Ranges(points).points
-    left = "predicts the mean of all rows" if estimator.branch in ("linear", "mlp") else "keeps its first, random weights"
+    left = (
+        "predicts the mean of all rows" if estimator.branch in ("linear", "mlp") else "keeps its first, random weights"
+    )
     for sentence in empty_ranges(points, key):
         warnings.warn(f"{sentence}. This range {left}", UserWarning, stacklevel=4)
     return points, found

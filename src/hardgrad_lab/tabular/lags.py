@@ -38,6 +38,11 @@ class Piece:
         begin = self.reach - lag
         return self.dry[begin : begin + len(self.wet)]
 
+    def begin(self, length: int) -> Piece:
+        """Return the beginning of the stretch, the same lags around it."""
+        m = min(length, len(self.wet))
+        return Piece(dry=self.dry[: m + 2 * self.reach], wet=self.wet[:m], reach=self.reach, part=self.part)
+
 
 def hats(samples: Array, knots: Array) -> Array:
     """Return the piecewise linear functions (n, K) that are one at one knot and zero at the others."""

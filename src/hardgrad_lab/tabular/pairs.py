@@ -167,8 +167,8 @@ def _latency(dry: Sound, wet: Sound, pairs: Sequence[tuple[Array, Array]], how: 
         )
     if found.drift:
         notes.append(
-            f"{wet.path} drifts against {dry.path}: its delay grows by {found.drift:,} samples from the first third to "
-            "the last, as with two clocks; record both on one device, or resample one"
+            f"{wet.path} seems to drift against {dry.path}: its delay grows by {found.drift:,} samples from the first "
+            "third to the last, as with two clocks; record both on one device, or resample one"
         )
     return late
 

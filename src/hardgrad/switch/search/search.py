@@ -125,9 +125,7 @@ def search_ranges(
     if weights is not None and bootstrap:
         raise ValueError(f"search_ranges: bootstrap must be 0 where rows have weights, got {bootstrap}; it draws rows")
     degree = whole("search_ranges", "degree", degree, 1, MOST_DEGREE)
-    rows, order = sorted_rows(
-        "search_ranges", key, inputs, targets, least_share, ridge, weights=weights, degree=degree
-    )
+    rows, order = sorted_rows("search_ranges", key, inputs, targets, least_share, ridge, weights=weights, degree=degree)
     group = groups_of(order, block, bootstrap)
     fold = folds_of(group, _held_out(held_out, rows, order), generator)
     run = policy_of(policy, candidates)
