@@ -16,7 +16,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,6 +26,15 @@ from typing import Any
 
 import torch
 
+import hardgrad_lab.commands.show_fit
+import hardgrad_lab.dab.sorting_run
+import hardgrad_lab.report.fit
+import hardgrad_lab.report.fit_story
+import hardgrad_lab.report.sorting
+import hardgrad_lab.tabular.estimator
+import hardgrad_lab.tabular.job  # noqa: F401
+from hardgrad_lab.cli import main as main_of_hardgrad
+
 CLOCKS = {"seconds", "started", "environment", "machine", "files"}  # what differs between two equal runs
 SORTING = "reproduce sorting --length 3 --samples 3200 --batch 32 --width 16 --test-rows 200 --curve-rows 100"
 COMMANDS = {
@@ -36,10 +44,33 @@ COMMANDS = {
 }
 
 
-def command(name: str, *, resume: bool) -> list[str]:
+def words(name: str, *, resume: bool) -> list[str]:
     """Return the words of a command; ``reproduce all`` goes on by itself."""
     more = ["--resume"] if resume and name != "all" else []
-    return [sys.executable, "-m", "hardgrad_lab.cli", *COMMANDS[name].split(), *more]
+    return [*COMMANDS[name].split(), *more]
+
+
+def start(asked: list[str], folder: Path) -> int:
+    """Start a command in a folder and return its process; what it says goes to ``said`` beside the folder.
+
+    A fork of this process, which has imported everything: so the kills fall into the work, not into the imports.
+    """
+    if process := os.fork():
+        return process
+    status = 1
+    try:
+        os.chdir(folder)
+        said = os.open(f"{folder}.said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(said, 1)
+        os.dup2(said, 2)
+        status = main_of_hardgrad(asked)
+    finally:
+        os._exit(status)
+
+
+def end(process: int) -> int:
+    """Wait for a process and return its exit status."""
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
 @contextmanager
@@ -52,28 +83,35 @@ def empty_folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        Path(f"{folder}.said").unlink(missing_ok=True)
 
 
 def whole(name: str) -> tuple[dict[str, Any], float]:
     """Return what an uninterrupted command leaves, and the seconds it took."""
     with empty_folder() as folder:
         began = time.monotonic()
-        subprocess.run(command(name, resume=False), cwd=folder, check=True, capture_output=True)
+        if status := end(start(words(name, resume=False), folder)):
+            raise RuntimeError(f"{name} ends with {status}: {said_in(folder)}")
         return left(folder), time.monotonic() - began
 
 
 def killed(name: str, moment: float) -> tuple[dict[str, Any], str]:
     """Return what a command leaves that was killed at a moment and went on, and what it had left when it was killed."""
     with empty_folder() as folder:
-        with subprocess.Popen(command(name, resume=False), cwd=folder, stdout=subprocess.DEVNULL) as process:
-            time.sleep(moment)
-            process.send_signal(signal.SIGKILL)
+        process = start(words(name, resume=False), folder)
+        time.sleep(moment)
+        os.kill(process, signal.SIGKILL)
+        end(process)
         there = {path.suffix for path in folder.rglob("*") if path.is_file()}
         stage = "checkpoint" if ".pt" in there else "done" if ".json" in there else "nothing"
-        again = subprocess.run(command(name, resume=True), cwd=folder, capture_output=True, text=True)
-        if again.returncode:
-            return {"error": f"{again.returncode}: {again.stderr}{again.stdout[-500:]}"}, stage
+        if status := end(start(words(name, resume=True), folder)):
+            return {"error": f"{status}: {said_in(folder)}"}, stage
         return left(folder), stage
+
+
+def said_in(folder: Path) -> str:
+    """Return the end of what a command said."""
+    return Path(f"{folder}.said").read_text()[-500:]
 
 
 def left(folder: Path) -> dict[str, Any]:
@@ -142,13 +180,14 @@ def trials(name: str, kills: int, seed: int, tell: Callable[[str], None]) -> dic
 
 def main() -> int:
     """Run the trials and write what came of them."""
-    words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("commands", nargs="+", choices=COMMANDS)
-    words.add_argument("--kills", type=int, default=100)
-    words.add_argument("--seed", type=int, default=0)
-    words.add_argument("--out", type=Path)
-    given = words.parse_args()
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("commands", nargs="+", choices=COMMANDS)
+    options.add_argument("--kills", type=int, default=100)
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--out", type=Path)
+    given = options.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
 
     def tell(line: str) -> None:
         print(line, flush=True)
