@@ -138,8 +138,8 @@ def _pairs(entry: Mapping[str, Any], planned: Sequence[tuple[str, str]]) -> list
     tasks, contestants = (_names(entry, name) for name in ("task", "contestant"))
     if not contestants:
         pairs = [pair for pair in planned if not tasks or pair[0] in tasks]
-        missing = [task for task in tasks if task not in {task for task, _ in pairs}]
-        require(not missing, "contestant", f"given, since this budget plans no {', '.join(missing)}", None)
+        missing = ", ".join(task for task in tasks if task not in {task for task, _ in pairs})
+        require(not missing, "contestant", f"given, as this budget plans none for {missing}", "none")
         return pairs
     return list(product(tasks or dict.fromkeys(task for task, _ in planned), contestants))
 
