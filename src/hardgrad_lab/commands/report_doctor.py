@@ -25,7 +25,7 @@ def report_doctor(*, results: Path = OWN_RUNS / "doctor", out: Path | None = Non
     from hardgrad_lab.doctor.bank import NAMES
     from hardgrad_lab.doctor.record import load_all
     from hardgrad_lab.doctor.watched import load_watched
-    from hardgrad_lab.report.doctor import write_examination
+    from hardgrad_lab.report.doctor import write_examinations
     from hardgrad_lab.report.doctor_guide import write_guide
     from hardgrad_lab.report.records import NoRecordsError
 
@@ -34,9 +34,8 @@ def report_doctor(*, results: Path = OWN_RUNS / "doctor", out: Path | None = Non
     if not found and not watched:
         raise NoRecordsError(f"no records of the doctor in {results}. Make some with: hardgrad doctor bank")
     folder = results / "report" if out is None else out
-    for name, examination in found.items():
-        pages = [path for kind, path in write_examination(examination, folder, name) if kind == "page"]
-        console.print(f"page     {pages[0]}", highlight=False, soft_wrap=True)
+    for page in write_examinations(found, folder):
+        console.print(f"page     {page}", highlight=False, soft_wrap=True)
     if guide is not None:
         for path in write_guide(guide, found, watched):
             console.print(f"written  {path}", highlight=False, soft_wrap=True)

@@ -9,15 +9,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from hardgrad_lab.report.fit import HEADINGS, RANGE_HEADINGS, range_cells, score_cells
+from hardgrad_lab.report.fit import range_cells, range_headings, score_cells, score_headings
 from hardgrad_lab.report.fit_story import Story
 
 
 def show_fit(story: Story, out: Path, console: Console) -> None:
     """Print the ranges, the comparison, the warnings and where everything is."""
-    console.print(_table(f"{story.target} by {story.key}", RANGE_HEADINGS, range_cells(story)))
+    console.print(_table(f"{story.target} by {story.key}", range_headings(story), range_cells(story)))
     if len(story.scores) > 1:
-        console.print(_table("against fair rivals", HEADINGS, score_cells(story)))
+        console.print(_table("against fair rivals", score_headings(story), score_cells(story)))
     console.print(story.headline(), highlight=False)
     for warning in story.warnings:
         console.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)

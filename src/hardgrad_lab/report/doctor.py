@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hardgrad_lab.doctor.record import Examination
 from hardgrad_lab.report import doctor_figures as figures
 from hardgrad_lab.report.doctor_table import HEADINGS, LEGEND, NUMERIC, about_truth, lines
+from hardgrad_lab.report.index import neighbours, write_index
 from hardgrad_lab.report.page import Content, Drawing, as_markdown, write_page
+from hardgrad_lab.report.render import Link
 
 OVERVIEW = (
     "Left: the direction of the average gradient (filled, two standard errors) and of one gradient (hollow); in the "
@@ -15,26 +19,66 @@ OVERVIEW = (
     "noise, in lengths of the true gradient; no square where no bias was found. Right: the time of one gradient of the "
     "batch, and how often the function is evaluated for it."
 )
+INDEXED = (
+    "Hard functions, and how well each estimator points where the true gradient of the function, blurred a little, "
+    "points. Use: what gains most for the next step. Uphill: a step along it makes things worse."
+)
 BUDGET = (
     "The cosine with the truth of an average of as many gradients as the time allows, from one gradient of the fastest "
     "estimator on. Where a line stays level, more time does not help: what is left is bias."
 )
 
 
-def write_examination(found: Examination, folder: Path, name: str = "doctor") -> list[tuple[str, Path]]:
+def write_examination(
+    found: Examination, folder: Path, name: str = "doctor", links: Sequence[Link] = ()
+) -> list[tuple[str, Path]]:
     """Write the report on one examination.
 
     Args:
         found: the examination.
         folder: to write into; made when missing.
         name: of the files.
+        links: to other pages.
 
     Returns:
         What was written, each with what it is.
     """
-    page = write_page(_content(found, name), folder / name, table_of(found))
+    page = write_page(replace(_content(found, name), links=links), folder / name, table_of(found))
     pictures = [("picture", path) for path in page["pictures"]]
     return [("table", page["markdown"]), *pictures, ("page", page["page"])]
+
+
+def write_examinations(found: Mapping[str, Examination], folder: Path) -> list[Path]:
+    """Write a page for each examination, linked to its neighbours, and an index over all.
+
+    Args:
+        found: the examinations, by the names of their files.
+        folder: to write into; made when missing.
+
+    Returns:
+        The pages, the index last.
+    """
+    names, titles = list(found), [each.title for each in found.values()]
+    pages = []
+    for i, (name, each) in enumerate(found.items()):
+        written = write_examination(each, folder, name, neighbours(names, titles, i))
+        pages += [path for kind, path in written if kind == "page"]
+    index = write_index(
+        folder,
+        "The doctor's examinations",
+        INDEXED,
+        headings=("function", "what is examined", "use", "points uphill"),
+        numeric=(),
+        rows=[_indexed(each) for each in found.values()],
+        hrefs=[f"{name}.html" for name in names],
+    )
+    return [*pages, *([] if index is None else [index])]
+
+
+def _indexed(found: Examination) -> list[str]:
+    advice = found.diagnosis.advice
+    uphill = [line.name for line in lines(found.diagnosis) if line.tone == "uphill"]
+    return [found.title, found.about, advice.partition(":")[0].removeprefix("use "), ", ".join(uphill) or "none"]
 
 
 def table_of(found: Examination) -> str:

@@ -11,20 +11,18 @@ import numpy as np
 from hardgrad_lab.doctor.record import Diagnosis, Row
 from hardgrad_lab.doctor.watched import Watched
 from hardgrad_lab.report.doctor_table import noise_of, tone_of
-from hardgrad_lab.report.figures import COLOURS, DASHES, INK, legend, sized_figure
+from hardgrad_lab.report.figures import COLOURS, DASHES, FAINT, FAINT_TEXT, INK, MARK_TEXT, Drawn, legend, sized_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 WIDE = 9.6  # inches; the page's width
-FAINT = "#8a8f94"  # readable on white and on near-black
 GOOD, BAD = COLOURS[0], COLOURS[1]
 EXACT = "exact"  # without noise or bias it would hide who is best among the rest, where outcomes are too many for it
 LEAST = 1e-3  # of the truth: an error that small is drawn at the edge
 
 
-def overview(diagnosis: Diagnosis) -> Figure:
+def overview(diagnosis: Diagnosis) -> Drawn:
     """Draw, for each candidate, its direction, its errors and its cost."""
     rows = [row for row in diagnosis.rows if row.error is None][::-1]
     figure, panels = sized_figure(WIDE, 1.3 + 0.27 * len(rows), 3)
@@ -41,7 +39,7 @@ def overview(diagnosis: Diagnosis) -> Figure:
         panel.set_axisbelow(True)
     for label, row in zip(panels[0].get_yticklabels(), rows, strict=True):
         if tone_of(row) == "uphill":
-            label.set_color(BAD)
+            label.set_color(MARK_TEXT)
             label.set_fontweight("bold")
     legend(figure, panels)
     return figure
@@ -52,16 +50,16 @@ def _direction(panel: Axes, rows: Sequence[Row]) -> None:
     left = min([-0.35, *(c - 0.12 for c in cosines)])
     panel.axvspan(left, 0, color=BAD, alpha=0.12, linewidth=0)
     panel.axvline(0, color=BAD, linewidth=1)
-    panel.text(left / 2, len(rows) - 0.45, "uphill", color=BAD, ha="center", va="bottom", fontsize=9)
+    panel.text(left / 2, len(rows) - 0.45, "uphill", color=MARK_TEXT, ha="center", va="bottom")
     for y, row in enumerate(rows):
         if row.flat:
-            panel.text(0.5, y, "no gradient", color=FAINT, ha="center", va="center", fontsize=9)
+            panel.text(0.5, y, "no gradient", color=FAINT_TEXT, ha="center", va="center")
             continue
         if row.cosine_of_one is not None:
             label = "one gradient" if "one gradient" not in panel.get_legend_handles_labels()[1] else None
             panel.plot(row.cosine_of_one, y, "o", mfc="none", mec=INK, ms=7, label=label)
         if row.cosine is None:
-            panel.text(0.5, y, "lost in its noise", color=FAINT, ha="center", va="center", fontsize=9)
+            panel.text(0.5, y, "lost in its noise", color=FAINT_TEXT, ha="center", va="center")
             continue
         colour = BAD if row.uphill else GOOD
         label = "average gradient" if "average gradient" not in panel.get_legend_handles_labels()[1] else None
@@ -92,7 +90,7 @@ def _errors(panel: Axes, rows: Sequence[Row]) -> None:
                 noise, y, "D", mfc="none", mec=GOOD, mew=1.6, ms=6, label="noise" if _new(panel, "noise") else None
             )
         elif not found:
-            panel.text(low * 1.15, y, "exact", color=FAINT, va="center", fontsize=9)
+            panel.text(low * 1.15, y, "exact", color=FAINT_TEXT, va="center")
     panel.set_xlabel("error / length of the truth")
 
 
@@ -108,11 +106,11 @@ def _cost(panel: Axes, rows: Sequence[Row]) -> None:
     panel.hlines(range(len(rows)), low, times, color=INK, linewidth=4, alpha=0.35)
     for y, (row, time) in enumerate(zip(rows, times, strict=True)):
         calls = "" if row.evaluations is None else f"{row.evaluations:.3g} f"
-        panel.text(time * 1.15, y, calls, va="center", fontsize=9)
+        panel.text(time * 1.15, y, calls, va="center")
     panel.set_xlabel("time of one gradient, us")
 
 
-def budget(diagnosis: Diagnosis) -> Figure:
+def budget(diagnosis: Diagnosis) -> Drawn:
     """Draw how well each candidate points when its gradients are averaged for as long as a given time."""
     usable = [row for row in diagnosis.rows if row.error is None and not row.flat and row.cosine is not None]
     figure, (panel,) = sized_figure(WIDE, 4.2)
@@ -120,7 +118,7 @@ def budget(diagnosis: Diagnosis) -> Figure:
     times = np.logspace(0, 4, 161)
     curves = {row.name: _over_time(row, times * fastest / (row.seconds or fastest)) for row in usable}
     for number, name in enumerate(best := _best_somewhere(curves)):
-        panel.plot(times, curves[name], color=COLOURS[0 if not number else (number + 1) % 6], linewidth=2.2,
+        panel.plot(times, curves[name], color=COLOURS[0 if not number else (number + 1) % len(COLOURS)], linewidth=2.2,
                    linestyle=DASHES[number % len(DASHES)], label=name, zorder=3)  # fmt: skip
     for row in (row for row in usable if row.name not in best):
         label = "points uphill" if row.uphill else "the others"
@@ -160,7 +158,7 @@ def _cosine_of_mean(row: Row, count: np.ndarray) -> np.ndarray:
     return (row.cosine or 0.0) * ratio / np.maximum(length, 1e-12)
 
 
-def watch(runs: Sequence[Watched]) -> Figure:
+def watch(runs: Sequence[Watched]) -> Drawn:
     """Draw how the gradients that bridges lend relate to the truth while their networks train."""
     figure, (direction, length, imitation) = sized_figure(WIDE, 3.0, 3)
     for number, run in enumerate(runs):

@@ -20,20 +20,21 @@ from hardgrad_lab.report.experiment_table import (
     shown,
     standings,
 )
-from hardgrad_lab.report.page import Content, Drawing, Page, provenance, write_page
+from hardgrad_lab.report.page import Content, Drawing, Page, provenance, write_report
 from hardgrad_lab.report.records import Found, Group, NoRecordsError, group_by_config, read_records
 from hardgrad_lab.report.section import FIGURE_ONLY, Section, as_markdown, is_bad
 from hardgrad_lab.runs.experiment import BUDGETS, Experiment
 from hardgrad_lab.runs.record import Record
 
 
-def report_experiment(experiment: Experiment, results: Path, out: Path) -> Page:
+def report_experiment(experiment: Experiment, results: Path, out: Path, source: str = "") -> Page:
     """Write the report on all records of an experiment under a folder.
 
     Args:
         experiment: what was run.
         results: folder of the records.
         out: folder to write into; made when missing.
+        source: whose rows these are, in a line; empty where there is nothing to tell apart.
 
     Returns:
         The table and the paths of what was written.
@@ -57,11 +58,12 @@ def report_experiment(experiment: Experiment, results: Path, out: Path) -> Page:
         legend=made.legend,
         drawn=made.drawn,
         warnings=[*found.warnings, *made.warnings],
+        source=source,
         runs=provenance(made.groups, "{task}, {contestant}, {budget}"),
         more={"section": made, "is_bad": is_bad},
     )
     columns = shown(experiment, made.cells)
-    return Page(**write_page(content, out / experiment.name, as_markdown(made)), shown=columns)
+    return Page(**write_report(content, out / experiment.name, as_markdown(made)), shown=columns)
 
 
 def section_of(experiment: Experiment, found: Found, results: Path, *, anchor: str, title: str) -> Section:

@@ -6,80 +6,56 @@ import hashlib
 import html
 import io
 import re
+import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from hardgrad_lab.report.layout import STYLE, Drawn, dress, grid_figure, legend, narrowed, new_figure, sized_figure
+from hardgrad_lab.report.palette import COLOURS, DASHES, FAINT, FAINT_TEXT, INK, MARK_TEXT, VARIABLES
 from hardgrad_lab.runs.atomic import write_atomically
 
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-
-# Distinct without hue alone being relied on (Okabe and Ito 2008), and readable on white and on near-black.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 4)))
-INK = "#010203"  # stands for the page's own text colour; no figure uses it otherwise
-_STYLE: dict[Any, Any] = {
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "hardgrad",
-    "axes.edgecolor": INK,
-    "axes.titlecolor": INK,
-    "axes.labelcolor": INK,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
+__all__ = [
+    "COLOURS",
+    "DASHES",
+    "FAINT",
+    "FAINT_TEXT",
+    "INK",
+    "MARK_TEXT",
+    "Drawn",
+    "Inline",
+    "compact_svg",
+    "grid_figure",
+    "inline",
+    "inline_svg",
+    "legend",
+    "new_figure",
+    "save_figure",
+    "sized_figure",
+]
+PX = 100  # of a wide page, for an inch of a figure: letters of one size in all of them
 
 
-def new_figure(panels: int) -> tuple[Figure, list[Axes]]:
-    """Return a figure with so many panels side by side, at most three in a row."""
-    columns = min(panels, 3)
-    lines = -(-panels // columns)
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(4.2 * columns + 0.4, 3.4 * lines), layout="constrained")
-        axes = figure.subplots(lines, columns, squeeze=False, sharey=True)
-    for empty in axes.flat[panels:]:
-        empty.set_axis_off()
-    return figure, list(axes.flat[:panels])
+@dataclass(frozen=True, kw_only=True)
+class Inline:
+    """A figure as it stands inside a page.
 
+    Args:
+        title: above it.
+        caption: below it.
+        wide: SVG for a screen.
+        narrow: SVG for a telephone.
+        width: px that the wide one fills at most.
+    """
 
-def grid_figure(lines: int, columns: int) -> tuple[Figure, list[list[Axes]]]:
-    """Return a figure of lines of panels; those of a line share what is upright, those of a column what is level."""
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(3.4 * columns + 0.4, 2.6 * lines + 0.3), layout="constrained")
-        axes = figure.subplots(lines, columns, squeeze=False, sharex="col", sharey="row")
-    return figure, [list(line) for line in axes]
-
-
-def sized_figure(width: float, height: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
-    """Return a figure of a size in inches, with so many panels side by side that share nothing."""
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        axes = figure.subplots(1, panels, squeeze=False)
-    return figure, list(axes.flat)
-
-
-def legend(figure: Figure, axes: list[Axes]) -> None:
-    """Put one legend for all panels below them, where it hides no line."""
-    found: dict[str, Artist] = {}
-    for panel in axes:
-        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
-    with mpl.rc_context(_STYLE):
-        # A letter of 9 points is about 0.065 inch wide, the line beside it 0.6 inch.
-        widest = 0.6 + 0.065 * max(map(len, found), default=0)
-        columns = max(1, min(len(found), int(figure.get_figwidth() / widest)))
-        figure.set_figheight(figure.get_figheight() + 0.21 * -(-len(found) // columns))
-        figure.legend(
-            list(found.values()), list(found), loc="outside lower center", ncols=columns, frameon=False, fontsize=9
-        )
+    title: str
+    caption: str
+    wide: str
+    narrow: str
+    width: int
 
 
 def save_figure(figure: Figure, path: Path) -> list[Path]:
@@ -93,7 +69,8 @@ def save_figure(figure: Figure, path: Path) -> list[Path]:
         The PNG's path and the SVG's.
     """
     png, svg = (path.with_name(f"{path.name}.{kind}") for kind in ("png", "svg"))  # a name may have dots of its own
-    with mpl.rc_context(_STYLE):
+    dress(figure)
+    with mpl.rc_context(STYLE):
         write_atomically(png, lambda file: figure.savefig(file, format="png", dpi=150, facecolor="white"))
         write_atomically(
             svg, lambda file: figure.savefig(file, format="svg", facecolor="white", metadata={"Date": None})
@@ -101,26 +78,45 @@ def save_figure(figure: Figure, path: Path) -> list[Path]:
     return [png, svg]
 
 
-def inline_svg(figure: Figure, title: str) -> str:
-    """Return a figure as SVG to stand inside an HTML page, in the page's own text colour.
+def inline(figure: Drawn, title: str, caption: str, *, named: str = "") -> Inline:
+    """Return a figure for a page, in a wide and a narrow form.
+
+    Args:
+        figure: what to draw.
+        title: above it.
+        caption: below it.
+        named: what screen readers say, unique on the page; the title by default.
+    """
+    name = named or title
+    return Inline(
+        title=title,
+        caption=caption,
+        wide=inline_svg(figure, name),
+        narrow=inline_svg(narrowed(figure), name, mark="narrow"),
+        width=round(PX * figure.get_figwidth()),
+    )
+
+
+def inline_svg(figure: Figure, title: str, *, mark: str = "") -> str:
+    """Return a figure as SVG to stand inside an HTML page, in the page's own colours.
 
     Args:
         figure: what to draw.
         title: said by screen readers.
+        mark: tells the forms of one figure apart.
 
     Returns:
         An ``<svg>`` element that refers to nothing outside itself.
     """
-    buffer = io.BytesIO()
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": title}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    text = buffer.getvalue().decode()
-    text = text[text.index("<svg") :]
+    text = _svg(figure, title, transparent=True)
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text)
     text = re.sub(r'(<svg\b[^>]*?)\swidth="[^"]*"\sheight="[^"]*"', r"\1", text, count=1)
     label = f'<svg role="img" aria-label="{html.escape(title)}"'
-    return _own_ids(text, title).replace(INK, "currentColor").replace("<svg", label, 1)
+    text = _own_ids(text, title + mark).replace("<svg", label, 1)
+    for colour, variable in VARIABLES.items():
+        text = text.replace(colour, variable)
+    return text
 
 
 def compact_svg(figure: Figure, title: str) -> str:
@@ -130,12 +126,20 @@ def compact_svg(figure: Figure, title: str) -> str:
         figure: what to draw.
         title: its identifiers are marked with.
     """
-    buffer = io.BytesIO()
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": title}):
-        figure.savefig(buffer, format="svg", facecolor="white", metadata={"Date": None})
-    text = buffer.getvalue().decode()
-    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = _svg(figure, title, facecolor="white")
+    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
     return re.sub(r">\s+<", "><", _own_ids(text, title)).replace(INK, "#1c2126") + "\n"
+
+
+def _svg(figure: Figure, title: str, **given: Any) -> str:
+    dress(figure)
+    buffer = io.BytesIO()
+    with mpl.rc_context({**STYLE, "svg.hashsalt": title}), warnings.catch_warnings():
+        # The letters are drawn by who reads the page; that this machine's font lacks some changes nothing.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, **given)
+    text = buffer.getvalue().decode()
+    return text[text.index("<svg") :]
 
 
 def _own_ids(svg: str, title: str) -> str:

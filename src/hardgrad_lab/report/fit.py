@@ -2,38 +2,57 @@
 
 from __future__ import annotations
 
-import jinja2
-
+from hardgrad_lab.report import fit_class_figures as of_classes
 from hardgrad_lab.report import fit_figures as figures
-from hardgrad_lab.report.figures import inline_svg
+from hardgrad_lab.report import fit_sound_figures as sounds
+from hardgrad_lab.report.figures import Drawn, Inline, inline
+from hardgrad_lab.report.fit_sound import players
 from hardgrad_lab.report.fit_story import Story
+from hardgrad_lab.report.fit_words import as_db, as_esr, esr_of
+from hardgrad_lab.report.render import render
+from hardgrad_lab.tabular.class_scores import ClassScore
+from hardgrad_lab.tabular.scores import Score
 
 HEADINGS = ("", "RMSE", "R²", "parameters", "active", "updates", "s")
+CLASS_HEADINGS = ("", "log loss", "right", *HEADINGS[3:])
+SOUND_HEADINGS = ("", "ESR", "dB", *HEADINGS[3:])
 RANGE_HEADINGS = ("range", "training rows", "test rows", "RMSE", "best rival")
 NO_FIGURE = "-"
-TRANSFER = "Every dot is a test row. The truth is grey; the prediction has the colour of the range that the row took."
-LINE = "Grey dots are test rows; the line is what the switch makes of the key, each range in its colour."
+TRANSFER = (
+    "Every dot is a test {row}. The truth is grey; the prediction has the colour of the range that the {row} took."
+)
+LINE = "Grey dots are test {row}s; the line is what the switch makes of the key, each range in its colour."
+AGREEMENT = (
+    "Left: on the line the prediction is right. Right: what it errs by, against the key; a pattern there is something "
+    "that the model has not learnt. Test {row}s."
+)
+CLASSES = "Every mark is a test {row}, beside its true class; a cross is one that the switch takes for another class."
+CONFUSION = "How many test {row}s of each class are taken for which; on the diagonal they are named right."
+FAR = "The loudest held-out stretch, and what the model errs by on the same scale."
+NEAR = "Where the box's output moves most. Dotted: what went in. Grey: the box. In colour: the model, range by range."
+SPECTRUM = "Of the loudest held-out stretch. Where the error comes near the box, the model does not follow it."
 
 
 def fit_page(story: Story) -> str:
     """Return the page, which refers to nothing outside itself."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("hardgrad_lab", "report"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.get_template("fit.html.jinja").render(
+    clips, heard = ([], "") if story.sound is None else players(story.sound, unseen=story.unseen)
+    return render(
+        "fit.html.jinja",
         title=f"{story.target} by {story.key}",
         story=story,
+        words=story.words,
         facts=facts(story),
         warnings=story.warnings,
         measure="Against fair rivals",
-        headings=HEADINGS,
+        headings=score_headings(story),
         numeric=range(1, len(HEADINGS)),
         rows=score_cells(story),
         described=[(score.name, score.described) for score in story.scores],
-        range_headings=RANGE_HEADINGS,
+        range_headings=range_headings(story),
         range_rows=range_cells(story),
-        colours=[figures.colour(i) for i in range(len(story.labels))],
         figures=_figures(story),
+        clips=clips,
+        heard=heard,
         runs=[_provenance(story)],
     )
 
@@ -41,15 +60,23 @@ def fit_page(story: Story) -> str:
 def facts(story: Story) -> list[tuple[str, str]]:
     """Return the figures at the top of the page."""
     fitted, chose, tested = story.rows
-    r2 = story.switch.r2
+    rows = story.words.rows
+    found = [] if (sound := _loudness(story, story.switch)) is None else [(sound[0], "ESR"), (sound[1], "ESR in dB")]
     return [
-        (f"{story.switch.rmse:.4g}", "RMSE on test rows"),
-        (NO_FIGURE if r2 is None else f"{r2:.4f}", "R²"),
-        (str(len(story.labels)), f"ranges of {story.key}"),
-        (f"{fitted + chose:,}", "rows fitted to"),
-        (f"{tested:,}", "rows set aside to test" if story.unseen else "the same rows to test"),
+        *found,
+        *_measures(story.switch, rows),
+        (str(len(story.labels)), f"ranges of {story.words.key}"),
+        (f"{fitted + chose:,}", f"{rows} fitted to"),
+        (f"{tested:,}", f"{rows} set aside to test" if story.unseen else f"the same {rows} to test"),
         (f"{story.switch.parameters:,}", "parameters"),
     ]
+
+
+def score_headings(story: Story) -> tuple[str, ...]:
+    """Return what stands above ``score_cells``."""
+    if story.classes:
+        return CLASS_HEADINGS
+    return HEADINGS if story.sound is None else SOUND_HEADINGS
 
 
 def score_cells(story: Story) -> list[list[str]]:
@@ -57,15 +84,40 @@ def score_cells(story: Story) -> list[list[str]]:
     return [
         [
             score.name,
-            f"{score.rmse:.4g}",
-            NO_FIGURE if score.r2 is None else f"{score.r2:.4f}",
-            f"{score.parameters:,}",
-            f"{score.active:,}",
+            *(_loudness(story, score) or (f"{score.error:.4g}", _share(score))),
+            f"{score.parameters:,}" if score.parameters else NO_FIGURE,
+            f"{score.active:,}" if score.active else NO_FIGURE,
             f"{score.updates:,}" if score.updates else NO_FIGURE,
             f"{score.seconds:.1f}",
         ]
-        for score in sorted(story.scores, key=lambda score: score.rmse)
+        for score in sorted(story.scores, key=lambda score: score.error)
     ]
+
+
+def _measures(score: Score | ClassScore, rows: str) -> list[tuple[str, str]]:
+    if isinstance(score, ClassScore):
+        return [(_share(score), f"of test {rows} named right"), (f"{score.log_loss:.4g}", "log loss")]
+    return [(f"{score.rmse:.4g}", f"RMSE on test {rows}"), (_share(score), "R²")]
+
+
+def _share(score: Score | ClassScore) -> str:
+    if isinstance(score, ClassScore):
+        return f"{score.accuracy:.2%}"
+    return NO_FIGURE if score.r2 is None else f"{score.r2:.4f}"
+
+
+def _loudness(story: Story, score: Score | ClassScore) -> tuple[str, str] | None:
+    """Return the error of a model in the energy of the sound, in per cent and decibels; None for a table."""
+    if story.sound is None or isinstance(score, ClassScore):
+        return None
+    esr = esr_of(score.rmse, story.sound.power)
+    return as_esr(esr), as_db(esr)
+
+
+def range_headings(story: Story) -> tuple[str, ...]:
+    """Return what stands above ``range_cells``."""
+    words = story.words
+    return tuple(heading.replace("rows", words.rows).replace("RMSE", words.measure) for heading in RANGE_HEADINGS)
 
 
 def range_cells(story: Story) -> list[list[str]]:
@@ -86,18 +138,40 @@ def range_cells(story: Story) -> list[list[str]]:
     ]
 
 
-def _figures(story: Story) -> list[dict[str, str]]:
-    drawn = [("Transfer curve", LINE if story.line is not None else TRANSFER, figures.transfer(story))]
-    if story.stretch is not None:
-        caption = "Test rows in order of time, where the target moves most."
-        drawn.append(("Truth and prediction over time", caption, figures.over_time(story, story.stretch)))
+def _figures(story: Story) -> list[Inline]:
+    drawn = _shapes(story)
     rival = "" if story.rival is None else f" The marks are {story.rival.name}, the best rival."
-    drawn.append(("Loss and visits by range", f"The switch's error on test rows.{rival}", figures.by_range(story)))
-    drawn.append(
-        ("Prediction against truth", "On the line the prediction is right. Test rows.", figures.agreement(story))
-    )
-    drawn.append(("Training", "Losses of targets brought to a deviation of one.", figures.training(story)))
-    return [{"title": title, "caption": caption, "svg": inline_svg(f, title)} for title, caption, f in drawn]
+    drawn.append(("Error and visits by range", f"The switch's error on test {{row}}s.{rival}", figures.by_range(story)))
+    if story.classes:
+        drawn.append(("Which class is taken for which", CONFUSION, of_classes.confusion(story)))
+    else:
+        drawn.append(("Prediction and error against truth", AGREEMENT, figures.agreement(story)))
+    if len(story.scores) > 1:
+        drawn.append(("The rivals", "", figures.rivals(story)))
+    caption = "" if story.classes else "Losses of targets brought to a deviation of one."
+    drawn.append(("Training", caption, figures.training(story)))
+    row = story.words.rows.removesuffix("s")
+    return [inline(figure, title, caption.format(row=row)) for title, caption, figure in drawn]
+
+
+def _shapes(story: Story) -> list[tuple[str, str, Drawn]]:
+    if story.classes:
+        return [("Classes by key", CLASSES, of_classes.by_key(story))]
+    transfer = ("Transfer curve", LINE if story.line is not None else TRANSFER, figures.transfer(story))
+    return [transfer, *_over_time(story)]
+
+
+def _over_time(story: Story) -> list[tuple[str, str, Drawn]]:
+    if (sound := story.sound) is not None:
+        return [
+            ("The wave from afar", FAR, sounds.wave(sound)),
+            ("The wave from near", NEAR, sounds.near(sound)),
+            ("Level over frequency", SPECTRUM, sounds.spectrum(sound)),
+        ]
+    if story.stretch is None:
+        return []
+    caption = "Test {row}s in order of time, where the target moves most."
+    return [("Truth and prediction over time", caption, figures.over_time(story, story.stretch))]
 
 
 def _provenance(story: Story) -> dict[str, str]:

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hardgrad_lab.report.figures import COLOURS, DASHES, legend, new_figure
+from hardgrad_lab.report.figures import COLOURS, DASHES, FAINT, Drawn, legend, new_figure
 from hardgrad_lab.report.lactose_table import SOLVED, middle
 from hardgrad_lab.report.records import Group
 from hardgrad_lab.runs.record import Record, Run
@@ -29,7 +28,7 @@ def by_task(groups: Sequence[Group]) -> dict[str, list[Group]]:
     return found
 
 
-def errors(groups: Sequence[Group], metric: str) -> Figure:
+def errors(groups: Sequence[Group], metric: str) -> Drawn:
     """Draw every seed's error, one panel a task, one line a contestant; upright lines need no training."""
     tasks = by_task(groups)
     names = list(dict.fromkeys(group.config["contestant"] for group in groups))[::-1]
@@ -73,7 +72,7 @@ def _name(record: Record) -> str:
     return Run(experiment=record.experiment, label=label, config=config, seed=record.seed).name
 
 
-def transfer(curves: Mapping[tuple[str, str], Arrays]) -> Figure | None:
+def transfer(curves: Mapping[tuple[str, str], Arrays]) -> Drawn | None:
     """Draw what models make of every key, and the truth, one panel a task."""
     static = {names: arrays for names, arrays in curves.items() if "truth" in arrays and names[1] in DRAWN}
     tasks = list(dict.fromkeys(task for task, _ in static))
@@ -83,7 +82,7 @@ def transfer(curves: Mapping[tuple[str, str], Arrays]) -> Figure | None:
     for panel, task in zip(axes, tasks, strict=True):
         mine = {name: arrays for (other, name), arrays in static.items() if other == task}
         truth = next(iter(mine.values()))
-        panel.plot(truth["true_key"], truth["truth"], ".", color="#8a929a", markersize=5, label="truth")
+        panel.plot(truth["true_key"], truth["truth"], ".", color=FAINT, markersize=5, label="truth")
         for name in (name for name in DRAWN if name in mine):
             style = DRAWN.index(name)
             colour, dashes = COLOURS[style % len(COLOURS)], DASHES[style % len(DASHES)]
@@ -96,7 +95,7 @@ def transfer(curves: Mapping[tuple[str, str], Arrays]) -> Figure | None:
     return figure
 
 
-def hearts(curves: Mapping[tuple[str, str], Arrays], rate: float) -> Figure | None:
+def hearts(curves: Mapping[tuple[str, str], Arrays], rate: float) -> Drawn | None:
     """Draw seconds of the unseen subject's heart, and what models make of them, one panel a task."""
     signals = {names: arrays for names, arrays in curves.items() if "unseen_truth" in arrays and names[1] in DRAWN}
     tasks = list(dict.fromkeys(task for task, _ in signals))
@@ -110,7 +109,7 @@ def hearts(curves: Mapping[tuple[str, str], Arrays], rate: float) -> Figure | No
         ):
             if name in ("truth", "switch", "plain-total"):
                 said = arrays["unseen_said"][: int(SHOWN_S * rate)]
-                colour = "#8a929a" if name == "truth" else COLOURS[0 if name == "switch" else 1]
+                colour = FAINT if name == "truth" else COLOURS[0 if name == "switch" else 1]
                 panel.plot(np.arange(len(said)) / rate, said, color=colour, lw=1.2, label=name, zorder=2 - place)
         panel.set_title(f"{task}, unseen subject")
         panel.set_xlabel("seconds")
@@ -119,7 +118,7 @@ def hearts(curves: Mapping[tuple[str, str], Arrays], rate: float) -> Figure | No
     return figure
 
 
-def ranges(groups: Sequence[Group], part: str) -> Figure | None:
+def ranges(groups: Sequence[Group], part: str) -> Drawn | None:
     """Draw each range's share of the error, median over seeds, one panel a task, one line a contestant."""
     mark = f"{part}_" if part else ""
     tasks = {
@@ -153,7 +152,7 @@ def ranges(groups: Sequence[Group], part: str) -> Figure | None:
     return figure
 
 
-def journeys(groups: Sequence[Group], truth: Mapping[str, Sequence[float]]) -> Figure | None:
+def journeys(groups: Sequence[Group], truth: Mapping[str, Sequence[float]]) -> Drawn | None:
     """Draw where learnt points were along the run, all seeds, and where they truly are."""
     tasks = by_task([group for group in groups if group.config["contestant"] == "switch-learnt-near"])
     if not tasks:

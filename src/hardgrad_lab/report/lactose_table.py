@@ -128,6 +128,21 @@ def _solved(experiment: str, groups: Sequence[Group], name: str, task: str) -> l
     return [task, name, *figures, *rest, str(group.n)]
 
 
+def by_contestant(groups: Sequence[Group]) -> tuple[tuple[str, ...], list[list[str]]]:
+    """Return the ESR of every contestant, a column for each task: headings and cells; of the small budget."""
+    small = [group for group in groups if describe(group) == "small"]
+    tasks = list(dict.fromkeys(group.config["task"] for group in small))
+    contestants = list(dict.fromkeys(group.config["contestant"] for group in small))
+    return ("contestant", *tasks), [[each, *(_error(small, task, each) for task in tasks)] for each in contestants]
+
+
+def _error(groups: Sequence[Group], task: str, contestant: str) -> str:
+    for group in groups:
+        if (group.config["task"], group.config["contestant"]) == (task, contestant):
+            return spread([record.metrics["esr"] for record in group.records])
+    return NO_FIGURE
+
+
 def spread(values: Sequence[float]) -> str:
     """Return the median, and the least and the greatest in brackets where they differ from it as printed."""
     low, mid, high = (_figure(value) for value in (min(values), statistics.median(values), max(values)))

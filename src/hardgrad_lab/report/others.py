@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from hardgrad_lab.report import lactose, published, toys
 from hardgrad_lab.report import toys_claims as said
-from hardgrad_lab.report.lactose_table import describe, ordered, spread
-from hardgrad_lab.report.records import Found, Group, group_by_config
+from hardgrad_lab.report.lactose_table import by_contestant, describe, ordered
+from hardgrad_lab.report.records import Found, group_by_config
 from hardgrad_lab.report.section import Section
 from hardgrad_lab.report.toys_table import by_task
 
@@ -26,27 +24,19 @@ def sections(found: Found) -> list[Section]:
 def _switches(name: str, title: str, found: Found) -> Section:
     records, warnings = found.of(name, lactose.fault)
     groups = [each for each in ordered(name, group_by_config(records)) if describe(each) == "small"]
-    tasks = list(dict.fromkeys(group.config["task"] for group in groups))
-    contestants = list(dict.fromkeys(group.config["contestant"] for group in groups))
+    headings, cells = by_contestant(groups)
     return Section(
         anchor=name,
         title=title,
         about="A switch, one network for each range of a number, beside its rivals of the same size.",
         command=f"report {name}",
-        headings=("contestant", *tasks),
-        numeric=tuple(range(1, 1 + len(tasks))),
-        cells=[[each, *(_error(groups, task, each) for task in tasks)] for each in contestants],
+        headings=headings,
+        numeric=tuple(range(1, len(headings))),
+        cells=cells,
         legend=ERRORS,
         warnings=warnings,
         groups=groups,
     )
-
-
-def _error(groups: Sequence[Group], task: str, contestant: str) -> str:
-    for group in groups:
-        if (group.config["task"], group.config["contestant"]) == (task, contestant):
-            return spread([record.metrics["esr"] for record in group.records])
-    return "-"
 
 
 def _published(found: Found) -> Section:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import jinja2
-
-from hardgrad_lab.report.figures import inline_svg, save_figure
+from hardgrad_lab.report.figures import Drawn, inline, save_figure
+from hardgrad_lab.report.index import index_reports, link_to_index
 from hardgrad_lab.report.records import Group
+from hardgrad_lab.report.render import Link, render
 from hardgrad_lab.runs.atomic import write_text
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +28,7 @@ class Drawing:
     name: str
     title: str
     caption: str
-    figure: Figure
+    figure: Drawn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +46,8 @@ class Content:
         drawn: the figures.
         warnings: one for each record that could not be read.
         runs: where the numbers come from, one line a run.
+        source: whose rows these are, in a line; empty where there is nothing to tell apart.
+        links: to other pages.
         more: what else the template asks for.
     """
 
@@ -62,6 +61,8 @@ class Content:
     drawn: Sequence[Drawing]
     warnings: list[str]
     runs: Sequence[Mapping[str, str]]
+    source: str = ""
+    links: Sequence[Link] = ()
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -108,7 +109,7 @@ def write_page(content: Content, path: Path, markdown: str) -> dict[str, Any]:
     pictures = [file for each in content.drawn for file in save_figure(each.figure, path.parent / each.name)]
     page, table = path.with_suffix(".html"), path.with_suffix(".md")
     write_text(page, _render(content))
-    write_text(table, markdown)
+    write_text(table, f"{content.source}\n\n{markdown}" if content.source else markdown)
     return {
         "title": f"{content.title}: {content.measure[0].lower()}{content.measure[1:]}",
         "headings": content.headings,
@@ -122,33 +123,28 @@ def write_page(content: Content, path: Path, markdown: str) -> dict[str, Any]:
     }
 
 
-def environment() -> jinja2.Environment:
-    """Return what renders the templates of the reports; a name that a template lacks is an error."""
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader("hardgrad_lab", "report"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
+def write_report(content: Content, path: Path, markdown: str) -> dict[str, Any]:
+    """Write one report of a folder of them, linked to the folder's index; as ``write_page`` otherwise."""
+    found = write_page(replace(content, links=link_to_index(path.parent)), path, markdown)
+    index_reports(path.parent, content.source)
+    return found
 
 
 def _render(content: Content) -> str:
-    figures = [
-        {"title": each.title, "caption": each.caption, "svg": inline_svg(each.figure, each.title)}
-        for each in content.drawn
-    ]
-    return (
-        environment()
-        .get_template(content.template)
-        .render(
-            title=content.title,
-            measure=content.measure,
-            headings=content.headings,
-            legend=content.legend,
-            numeric=content.numeric,
-            rows=content.cells,
-            figures=figures,
-            warnings=content.warnings,
-            runs=content.runs,
-            **content.more,
-        )
+    return render(
+        content.template,
+        title=content.title,
+        source=content.source,
+        links=content.links,
+        measure=content.measure,
+        headings=content.headings,
+        legend=content.legend,
+        numeric=content.numeric,
+        rows=content.cells,
+        figures=[inline(each.figure, each.title, each.caption) for each in content.drawn],
+        warnings=content.warnings,
+        runs=content.runs,
+        **content.more,
     )
 
 

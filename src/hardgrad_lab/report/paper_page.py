@@ -10,9 +10,11 @@ from typing import Any
 from hardgrad_lab.report import others, paper, section
 from hardgrad_lab.report.experiment_claims import LEGEND as CLAIMS
 from hardgrad_lab.report.experiment_table import LEGEND
-from hardgrad_lab.report.figures import compact_svg, inline_svg, save_figure
-from hardgrad_lab.report.page import as_markdown, environment
+from hardgrad_lab.report.figures import compact_svg, inline, save_figure
+from hardgrad_lab.report.index import index_reports, link_to_index
+from hardgrad_lab.report.page import as_markdown
 from hardgrad_lab.report.records import Group, NoRecordsError, read_records
+from hardgrad_lab.report.render import Link, render
 from hardgrad_lab.report.section import SUMMARY, Section, summary
 from hardgrad_lab.runs.atomic import write_text
 
@@ -55,13 +57,14 @@ class Written:
     guide: Sequence[Path]
 
 
-def report_paper(results: Path, out: Path, guide: Path | None = None) -> Written:
+def report_paper(results: Path, out: Path, guide: Path | None = None, source: str = "") -> Written:
     """Write the page of all experiments.
 
     Args:
         results: folder of the records.
         out: folder to write into; made when missing.
         guide: a Markdown file to write besides, with small pictures in ``pictures`` beside it.
+        source: whose rows these are, in a line; empty where there is nothing to tell apart.
 
     Raises:
         NoRecordsError: if there is not one readable record.
@@ -79,8 +82,9 @@ def report_paper(results: Path, out: Path, guide: Path | None = None) -> Written
         for each in ours
         for drawing in each.drawn
     }
-    write_text(page, _html(ours, rest, warnings))
+    write_text(page, _html(ours, rest, warnings, source=source, links=link_to_index(out)))
     write_text(markdown, _markdown(ours, rest, {key: files[1].name for key, files in pictures.items()}))
+    index_reports(out, source)
     return Written(
         sections=ours,
         warnings=warnings,
@@ -96,38 +100,34 @@ def _own(legend: str) -> str:
     return "" if legend == LEGEND else legend
 
 
-def _html(ours: Sequence[Section], rest: Sequence[Section], warnings: Sequence[str]) -> str:
+def _html(
+    ours: Sequence[Section], rest: Sequence[Section], warnings: Sequence[str], *, source: str, links: Sequence[Link]
+) -> str:
     drawn = {
         each.anchor: [
-            {
-                "title": drawing.title,
-                "caption": drawing.caption,
-                "svg": inline_svg(drawing.figure, f"{each.title}: {drawing.title}"),
-                "width": round(100 * drawing.figure.get_figwidth()),  # letters of one size on a wide screen
-            }
+            inline(drawing.figure, drawing.title, drawing.caption, named=f"{each.title}: {drawing.title}")
             for drawing in each.drawn
         ]
         for each in ours
     }
-    return (
-        environment()
-        .get_template("paper.html.jinja")
-        .render(
-            title=TITLE,
-            introduction=INTRODUCTION,
-            counted=COUNTED,
-            legends=LEGENDS,
-            sections=ours,
-            others=rest,
-            drawn=drawn,
-            warnings=warnings,
-            summary_headings=SUMMARY,
-            summaries=[(each.anchor, summary(each)) for each in ours],
-            origin_headings=ORIGIN,
-            origin_numeric=ORIGIN_NUMERIC,
-            origins=origins((*ours, *rest)),
-            is_bad=section.is_bad,
-        )
+    return render(
+        "paper.html.jinja",
+        title=TITLE,
+        source=source,
+        links=links,
+        introduction=INTRODUCTION,
+        counted=COUNTED,
+        legends=LEGENDS,
+        sections=ours,
+        others=rest,
+        drawn=drawn,
+        warnings=warnings,
+        summary_headings=SUMMARY,
+        summaries=[(each.anchor, summary(each)) for each in ours],
+        origin_headings=ORIGIN,
+        origin_numeric=ORIGIN_NUMERIC,
+        origins=origins((*ours, *rest)),
+        is_bad=section.is_bad,
     )
 
 

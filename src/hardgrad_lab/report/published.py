@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hardgrad_lab.lactose.published_settings import VARIANTS
 from hardgrad_lab.report.lactose_table import middle, spread
-from hardgrad_lab.report.page import Content, Page, as_markdown, provenance, write_page
+from hardgrad_lab.report.page import Content, Page, as_markdown, provenance, write_report
 from hardgrad_lab.report.records import Group, NoRecordsError, find_records, group_by_config
 from hardgrad_lab.runs.record import Record
 
@@ -27,12 +27,13 @@ INTRODUCTION = (
 NEEDED = ("esr_train", "esr_later", "esr_unseen", "filed", "constant_branches", "rows_per_s", "said_per_s")
 
 
-def report_published(results: Path, out: Path) -> Page:
+def report_published(results: Path, out: Path, source: str = "") -> Page:
     """Write the report on all records of the published program under a folder.
 
     Args:
         results: folder of the records.
         out: folder to write into; made when missing.
+        source: whose rows these are, in a line; empty where there is nothing to tell apart.
 
     Raises:
         NoRecordsError: if there is not one readable record.
@@ -53,10 +54,11 @@ def report_published(results: Path, out: Path) -> Page:
         legend=LEGEND,
         drawn=[],
         warnings=warnings,
+        source=source,
         runs=provenance(groups, "{variant}, {passes} passes"),
-        more={"introduction": INTRODUCTION, "fairness": "", "sounds": []},
+        more={"introduction": INTRODUCTION, "details": [], "glance": None, "sounds": []},
     )
-    return Page(**write_page(content, out / "published", as_markdown(HEADINGS, NUMERIC, table, LEGEND)))
+    return Page(**write_report(content, out / "published", as_markdown(HEADINGS, NUMERIC, table, LEGEND)))
 
 
 def ordered(groups: Sequence[Group]) -> list[Group]:

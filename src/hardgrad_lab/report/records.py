@@ -11,7 +11,6 @@ from typing import Any
 
 from hardgrad_lab.runs.record import Record, RecordError, config_hash
 
-
 SOURCE = "SOURCE"  # a file of one line in a folder of records that are not the user's own
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hardgrad_lab.dab.sorting import SYSTEMS
-from hardgrad_lab.report.page import Content, Drawing, Page, provenance, write_page
+from hardgrad_lab.report.page import Content, Drawing, Page, provenance, write_report
 from hardgrad_lab.report.records import NoRecordsError, find_records, group_by_config
 from hardgrad_lab.report.sorting_figures import curves, ponders
 from hardgrad_lab.report.sorting_table import HEADINGS, LEGEND, NUMERIC, Row, as_markdown, rows
@@ -32,12 +32,13 @@ class Report(Page):
     rows: list[Row]
 
 
-def report_sorting(results: Path, out: Path) -> Report:
+def report_sorting(results: Path, out: Path, source: str = "") -> Report:
     """Write the report on all sorting records under a folder.
 
     Args:
         results: folder of the records.
         out: folder to write into; made when missing.
+        source: whose rows these are, in a line; empty where there is nothing to tell apart.
 
     Returns:
         The table and the paths of what was written.
@@ -66,9 +67,10 @@ def report_sorting(results: Path, out: Path) -> Report:
         legend=LEGEND,
         drawn=drawn,
         warnings=warnings,
+        source=source,
         runs=provenance(groups, "{system}, T={length}, {setting}"),
     )
-    page = write_page(content, out / "sorting", as_markdown(table))
+    page = write_report(content, out / "sorting", as_markdown(table))
     return Report(rows=table, **page)
 
 

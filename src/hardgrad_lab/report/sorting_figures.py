@@ -6,15 +6,14 @@ import statistics
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from hardgrad_lab.dab.sorting import PUBLISHED, SYSTEMS
-from hardgrad_lab.report.figures import COLOURS, DASHES, legend, new_figure
+from hardgrad_lab.report.figures import COLOURS, DASHES, Drawn, legend, new_figure
 from hardgrad_lab.report.records import Group
 from hardgrad_lab.report.sorting_table import describe_setting
 
 
-def curves(groups: Sequence[Group]) -> Figure:
+def curves(groups: Sequence[Group]) -> Drawn:
     """Draw test accuracy against training samples, one panel a length, one line a run that did not ponder."""
     groups = [group for group in groups if not group.config["ponder"]] or groups
     lengths = sorted({group.config["length"] for group in groups})
@@ -55,7 +54,7 @@ def _curve_panel(panel: Axes, length: int, groups: Sequence[Group], variants: di
     panel.set_ylim(-3, 103)
 
 
-def ponders(groups: Sequence[Group]) -> Figure | None:
+def ponders(groups: Sequence[Group]) -> Drawn | None:
     """Draw the best test accuracy against ponder steps, mean and spread, as figure 6; None where nothing pondered."""
     pondering = {group.config["length"] for group in groups if group.config["ponder"]}
     if not pondering:

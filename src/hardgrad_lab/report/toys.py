@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from hardgrad_lab.report import toys_claims as claims
-from hardgrad_lab.report.page import Content, Drawing, Page, as_markdown, provenance, write_page
+from hardgrad_lab.report.figures import Drawn
+from hardgrad_lab.report.page import Content, Drawing, Page, as_markdown, provenance, write_report
 from hardgrad_lab.report.records import NoRecordsError, find_records, group_by_config
 from hardgrad_lab.report.toys_figures import BIASED, COINS, UNBIASED, along, over_inner, over_probability, over_simplex
 from hardgrad_lab.report.toys_table import HEADINGS, LEGEND, NUMERIC, Named, by_task, cells, ordered
@@ -26,12 +25,13 @@ _BEST = "probability of the better outcome"
 _LOG = "log variance of the gradient"
 
 
-def report_toys(results: Path, out: Path) -> Page:
+def report_toys(results: Path, out: Path, source: str = "") -> Page:
     """Write the report on all records of the toys under a folder.
 
     Args:
         results: folder of the records.
         out: folder to write into; made when missing.
+        source: whose rows these are, in a line; empty where there is nothing to tell apart.
 
     Returns:
         The table and the paths of what was written.
@@ -56,11 +56,12 @@ def report_toys(results: Path, out: Path) -> Page:
         legend=LEGEND,
         drawn=_drawn(tasks),
         warnings=warnings,
+        source=source,
         runs=provenance(groups, "{task}, {contestant}, {budget}"),
         more={"introduction": INTRODUCTION, "claims": judged, "claim_headings": claims.HEADINGS},
     )
     said = as_markdown(claims.HEADINGS, (), judged, "")
-    return Page(**write_page(content, out / "toys", said + as_markdown(HEADINGS, NUMERIC, table, LEGEND)))
+    return Page(**write_report(content, out / "toys", said + as_markdown(HEADINGS, NUMERIC, table, LEGEND)))
 
 
 def _drawn(tasks: Mapping[str, Named]) -> list[Drawing]:
@@ -92,7 +93,7 @@ def _surveys(tasks: Mapping[str, Named]) -> list[Drawing | None]:
     return drawings
 
 
-def _drawing(name: str, title: str, caption: str, figure: Figure | None) -> Drawing | None:
+def _drawing(name: str, title: str, caption: str, figure: Drawn | None) -> Drawing | None:
     return None if figure is None else Drawing(name=name, title=title, caption=caption, figure=figure)
 
 

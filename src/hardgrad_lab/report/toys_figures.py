@@ -6,9 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib.figure import Figure
-
-from hardgrad_lab.report.figures import COLOURS, DASHES, INK, legend, new_figure
+from hardgrad_lab.report.figures import COLOURS, DASHES, FAINT, INK, Drawn, legend, new_figure
 from hardgrad_lab.report.toys_claims import gains
 from hardgrad_lab.report.toys_table import Named
 from hardgrad_lab.toys.settings import SURVEYED_INNER, SURVEYED_SAMPLES, SURVEYED_TEMPERATURES
@@ -24,7 +22,7 @@ BIASED = (
 COINS = ("exact", "score", "score-loo", "reinmax", "straight-through", "gumbel-hard", "gumbel-rao")
 
 
-def along(tasks: Mapping[str, Named], names: Sequence[str], metric: str, title: str) -> Figure | None:
+def along(tasks: Mapping[str, Named], names: Sequence[str], metric: str, title: str) -> Drawn | None:
     """Draw a metric against steps, mean over seeds, one panel a toy, one line an estimator; None where none was run."""
     drawn = [name for name in names if metric == "best" or name != "exact"]  # the truth does not vary
     shown = {task: {name: groups[name] for name in drawn if name in groups} for task, groups in tasks.items()}
@@ -45,7 +43,7 @@ def along(tasks: Mapping[str, Named], names: Sequence[str], metric: str, title: 
     return figure
 
 
-def over_probability(groups: Named) -> Figure | None:
+def over_probability(groups: Named) -> Drawn | None:
     """Draw the variance against the surveyed probability, one panel a number of draws, one line an estimator."""
     kinds = ("score-loo", "disarm", "arms")
     counts = [n for n in SURVEYED_SAMPLES if any(f"{kind}-{n}" in groups for kind in kinds)]
@@ -66,7 +64,7 @@ def over_probability(groups: Named) -> Figure | None:
     return figure
 
 
-def over_simplex(groups: Named) -> Figure | None:
+def over_simplex(groups: Named) -> Drawn | None:
     """Draw what Gumbel-Rao saves at every surveyed point of the simplex, one panel a temperature."""
     most = max(SURVEYED_INNER)
     shown = [t for t in SURVEYED_TEMPERATURES if {f"gumbel-hard-{t}", f"gumbel-rao-{most}-{t}"} <= groups.keys()]
@@ -79,7 +77,17 @@ def over_simplex(groups: Named) -> Figure | None:
     for panel, t in zip(axes, shown, strict=True):
         across = [point["p1"] + point["p2"] / 2 for point, _ in saved[t]]  # corners: left, right, top
         up = [point["p2"] * 3**0.5 / 2 for point, _ in saved[t]]
-        dots = panel.scatter(across, up, c=[gain for _, gain in saved[t]], cmap="viridis", vmin=0, vmax=top, s=110)
+        dots = panel.scatter(
+            across,
+            up,
+            c=[gain for _, gain in saved[t]],
+            cmap="viridis",
+            vmin=0,
+            vmax=top,
+            s=110,
+            edgecolors=FAINT,
+            linewidths=0.5,
+        )
         panel.set_title(f"temperature {t}")
         panel.set_aspect("equal")
         panel.set_axis_off()
@@ -88,7 +96,7 @@ def over_simplex(groups: Named) -> Figure | None:
     return figure
 
 
-def over_inner(groups: Named) -> Figure | None:
+def over_inner(groups: Named) -> Drawn | None:
     """Draw the mean variance over the simplex against the inner draws, one line a temperature."""
     shown = [t for t in SURVEYED_TEMPERATURES if all(f"gumbel-rao-{k}-{t}" in groups for k in SURVEYED_INNER)]
     if not shown:
