@@ -99,7 +99,7 @@ def _checked(entry: Mapping[str, Any]) -> Group:
     name = typed("experiment", str, entry.get("experiment", ""))
     require(name in KINDS, "experiment", f"one of {', '.join(KINDS)}", name)
     minutes = typed("core_minutes", float, entry.get("core_minutes", 0))
-    require(0 < minutes < float("inf"), "core_minutes", "the minutes that one run should take on one core", minutes)
+    require(minutes > 0, "core_minutes", "the minutes that one run should take on one core", minutes)
     priority = typed("priority", int, entry.get("priority", 1))
     require(priority >= 0, "priority", "a whole number from 0, and 1 is done before 2", priority)
     seeds, configs = _seeds(entry), _configs(entry, KINDS[name])
