@@ -57,7 +57,7 @@ def test_a_table_in_a_model_and_a_report_out_and_predictions_from_it(capsys: pyt
     assert run(*TABLE) == 0
     out = capsys.readouterr().out
     assert re.search(r"switch +epoch +1/2 +loss [\d.]+ +held out [\d.]+ +\d+ s left", out)
-    assert re.search(r"\[-1, 0\.25\) +\d+ +\d+ +[\d.]+", out)
+    assert re.search(r"\[-1, 0\.25\) and below +\d+ +\d+ +[\d.]+", out)
     for name in ("plain-total", "plain-active", "condition-input", "constant", "best-gain", "linear"):
         assert name in out
     assert sorted(os.listdir("model")) == ["model.json", "report.html", "weights.safetensors"]
