@@ -153,6 +153,12 @@ def test_a_branch_of_ones_own_is_scaled_and_modulated() -> None:
         build("film", 3, 1, ranges=POINTS, branch=lambda i, f: nn.Bilinear(i, i, max(1, round(4 * f))))
 
 
+@pytest.mark.parametrize("name", ["plain-total", "condition-input"])
+def test_a_branch_without_widths_is_refused_and_not_searched_for_ever(name: str) -> None:
+    with pytest.raises(ValueError, match=r"branch must have widths that can be changed .* any width; compare with"):
+        build(name, 3, 1, ranges=POINTS, branch=lambda i, factor: nn.Linear(i, 1))
+
+
 def test_the_ranges_given_are_not_counted_on() -> None:
     ranges = hg.Ranges(POINTS)
     x, key, _ = rows()

@@ -7,4 +7,5 @@ from hardgrad_lab.baselines.build import Counts as Counts
 from hardgrad_lab.baselines.build import build as build
 from hardgrad_lab.baselines.build import counts as counts
 from hardgrad_lab.baselines.build import describe as describe
+from hardgrad_lab.baselines.build import size as size
 from hardgrad_lab.baselines.solved import Solved as Solved

@@ -94,7 +94,8 @@ def build(
         A module with ``forward(x, key)``: x (B, in_features), key (B,) to (B, out_features).
 
     Raises:
-        ValueError: for an unknown name or activation, or columns outside x.
+        ValueError: for an unknown name or activation, columns outside x, or a branch without widths where the size is
+            to be chosen.
 
     Example:
         >>> import torch
@@ -141,13 +142,22 @@ def size(make: Callable[[], nn.Module]) -> int:
 
 
 def fitting(make: Callable[[float], nn.Module], total: int) -> float:
-    """Return the factor on the widths at which ``make`` gives the number of parameters nearest to ``total``."""
+    """Return the factor on the widths at which ``make`` gives the number of parameters nearest to ``total``.
+
+    Raises:
+        ValueError: if the number does not grow with the widths.
+    """
 
     def size_at(factor: float) -> int:
         return size(lambda: make(factor))
 
     low, high = 2.0**-10, 1.0
     while size_at(high) <= total:
+        if size_at(2 * high) <= size_at(high):
+            raise ValueError(
+                f"branch must have widths that can be changed for a rival of {total:,} parameters, got one of "
+                f"{size_at(high):,} at any width; compare with plain-active instead"
+            )
         low, high = high, 2 * high
     for _ in range(30):  # whole widths below 10 ** 6 are far apart beside 2 ** -30
         middle = (low + high) / 2

@@ -10,6 +10,7 @@ from cyclopts import App, Parameter, validators
 from rich.console import Console
 
 from hardgrad_lab.commands.machine import at_least
+from hardgrad_lab.runs.options import OWN_RUNS
 
 if TYPE_CHECKING:
     from hardgrad_lab.doctor.case import Case
@@ -165,7 +166,7 @@ class BankOptions:
     """Of everything."""
     threads: Annotated[int, at_least(1)] = 1
     """CPU threads."""
-    out: Path = Path("results/doctor")
+    out: Path = OWN_RUNS / "doctor"
     """Folder for the records; the pages go to report/ in it."""
 
 

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 from rich.console import Console
 
+from hardgrad_lab.commands.dialect_options import DialectOptions, names_in
 from hardgrad_lab.commands.machine import Stopped, at_least
 from hardgrad_lab.tabular.options import Device, Loss, Optimizer
 
 if TYPE_CHECKING:
-    from hardgrad_lab.tabular.estimator import SwitchRegressor
+    from hardgrad_lab.tabular.folder import Model
     from hardgrad_lab.tabular.job import Fitted, Job
+    from hardgrad_lab.tabular.pairs import Pairing
     from hardgrad_lab.tabular.tables import Table
 
 app = App(name="fit", help="Fit a hard IF to a table or to a pair of sounds; write a model folder and a report.")
-SOUNDS = (".wav", ".flac", ".aif", ".aiff", ".ogg")
 FEWEST = 10  # rows: below that a tenth to test on is less than one
 Flag = Parameter(negative="")
 Listed = Parameter(allow_leading_hyphen=True)  # a list of numbers may begin with a minus sign
@@ -36,10 +37,37 @@ class TableOptions:
     """The columns that the branches see, with commas; by default every column of numbers but the target."""
     key_only: Annotated[bool, Flag] = False
     """The key decides, but is no input of the branches."""
-    columns: str | None = None
-    """Names for the columns of files without a header, with commas."""
+    categories: str | None = None
+    """Columns to take as categories whatever they hold, with commas: an input for each; or a branch for each, of the
+    key's."""
+    classify: Annotated[bool, Flag] = False
+    """Take the target's values as classes; words and true or false are in any case."""
     drop_missing: Annotated[bool, Flag] = False
     """Leave out rows that lack a value."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoundOptions:
+    """How pairs of sounds are read."""
+
+    channel: str = "each"
+    """Of sounds with several channels: each is a recording of its own; or left, right, a number from 1, or mid, their
+    mean."""
+    latency: Annotated[str, Listed] = "auto"
+    """Samples that the target comes late by, which are taken out; negative if early. auto finds them."""
+
+    def how(self, window: int) -> Pairing:
+        """Return the same for the reader."""
+        from hardgrad_lab.tabular.channels import check_channel
+        from hardgrad_lab.tabular.pairs import Pairing
+
+        check_channel(self.channel)
+        if self.latency == "auto":
+            return Pairing(channel=self.channel, window=window)
+        try:
+            return Pairing(channel=self.channel, latency=int(self.latency), window=window)
+        except ValueError:
+            raise ValueError(f"--latency must be auto or a whole number of samples, got {self.latency!r}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +146,8 @@ def fit(
     *files: Path,
     target: str,
     table: Annotated[TableOptions | None, Parameter(name="*")] = None,
+    text: Annotated[DialectOptions | None, Parameter(name="*")] = None,
+    sound: Annotated[SoundOptions | None, Parameter(name="*")] = None,
     ranges: Annotated[RangeOptions | None, Parameter(name="*")] = None,
     network: Annotated[NetworkOptions | None, Parameter(name="*")] = None,
     job: Annotated[JobOptions | None, Parameter(name="*")] = None,
@@ -132,6 +162,10 @@ def fit(
         The column to predict; for sounds, the target's files, with commas.
     table
         What is in the files.
+    text
+        How files of text are written.
+    sound
+        How pairs of sounds are read.
     ranges
         Where the ranges are.
     network
@@ -147,32 +181,59 @@ def fit(
     console = Console()
     if _is_done(job, console):
         return 0
-    from hardgrad_lab.tabular.estimator import SwitchRegressor
-
-    read = read_files(files, target, table)
+    read = read_files(files, target, table, text or DialectOptions(), sound or SoundOptions(), network.window)
     for note in read.notes:
         console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
     if len(read) < FEWEST:
         raise ValueError(f"a fit needs at least {FEWEST} rows, got {len(read)}; give more")
-    model = SwitchRegressor(**options, key=read.key, key_only=table.key_only, random_state=job.seed)
+    model = model_for(read, options, key_only=table.key_only, seed=job.seed)
     _check_ranges(model, read, console)
     fitted, noted = _run(model, read, network, job, console)
     return _finish(fitted, read, target, noted, job, console)
 
 
-def read_files(files: Sequence[Path], target: str, options: TableOptions) -> Table:
+def read_files(
+    files: Sequence[Path], target: str, options: TableOptions, text: DialectOptions, sound: SoundOptions, window: int
+) -> Table:
     """Return the table that the files make: pairs where the target is a file, columns where it is a name."""
-    from hardgrad_lab.tabular.tables import Columns, read_pairs, read_table
+    from hardgrad_lab.tabular.pairs import read_pairs
+    from hardgrad_lab.tabular.sounds import is_sound
+    from hardgrad_lab.tabular.tables import Columns, Reading, read_table
 
     others = [Path(part) for part in target.split(",")]
-    sounds = [path for path in files if path.suffix.lower() in SOUNDS]
-    if sounds or (others[0].suffix and all(path.is_file() for path in others)):
-        for name in ("key", "inputs", "columns"):
-            if getattr(options, name) is not None:
-                raise ValueError(f"--{name} is for tables; a pair of files has one input, which is the key")
-        return read_pairs(files, others)
-    columns = Columns(target=target, key=options.key, inputs=_names(options.inputs))
-    return read_table(files, columns, _names(options.columns), drop_missing=options.drop_missing)
+    pairing = sound.how(window)
+    if any(map(is_sound, files)) or (others[0].suffix and all(path.is_file() for path in others)):
+        if given := [name for name, value in (vars(options) | vars(text)).items() if value not in (None, False)]:
+            option = given[0].replace("_", "-")
+            raise ValueError(f"--{option} is for tables; a pair of files has one input, which is the key")
+        return read_pairs(files, others, pairing)
+    if sound != SoundOptions():
+        raise ValueError("--channel and --latency are for pairs of sounds; a table has columns and rows")
+    columns = Columns(target=target, key=options.key, inputs=names_in(options.inputs))
+    how = Reading(
+        dialect=text.dialect(),
+        categories=tuple(names_in(options.categories) or ()),
+        classify=options.classify,
+        key_only=options.key_only,
+    )
+    return read_table(files, columns, names_in(text.columns), drop_missing=options.drop_missing, how=how)
+
+
+def model_for(read: Table, options: dict[str, Any], *, key_only: bool, seed: int) -> Model:
+    """Return the estimator to fit: of classes where the target has them; a branch for each category of such a key."""
+    from hardgrad_lab.tabular.estimator import SwitchClassifier, SwitchRegressor
+
+    kind = SwitchClassifier if read.classes else SwitchRegressor
+    if categories := read.key_categories:
+        for name, given in (("points", options["points"] is not None), ("learn-points", options["learn_points"])):
+            if given:
+                raise ValueError(
+                    f"--{name} is for a key of numbers; {read.key} has a branch for each of its categories"
+                )
+        # The number of a category says nothing by itself: branches see it as one input for each category.
+        options = {**options, "points": [i - 0.5 for i in range(len(categories) + 1)]}
+        key_only = True
+    return kind(**options, key=read.key, key_only=key_only, random_state=seed)
 
 
 def _estimator_options(ranges: RangeOptions, network: NetworkOptions, job: JobOptions) -> dict[str, Any]:
@@ -217,9 +278,9 @@ def _is_done(job: JobOptions, console: Console) -> bool:
     return False
 
 
-def _check_ranges(model: SwitchRegressor, read: Table, console: Console) -> None:
+def _check_ranges(model: Model, read: Table, console: Console) -> None:
     """Raise for a range without a row; say how many rows are outside."""
-    if model.points is None:
+    if model.points is None or read.key_categories:
         return
     from hardgrad_lab.tabular.points import empty_ranges, outside_share
 
@@ -239,7 +300,7 @@ def _check_ranges(model: SwitchRegressor, read: Table, console: Console) -> None
 
 
 def _run(
-    model: SwitchRegressor, read: Table, network: NetworkOptions, job: JobOptions, console: Console
+    model: Model, read: Table, network: NetworkOptions, job: JobOptions, console: Console
 ) -> tuple[Fitted, list[str]]:
     import warnings
 
@@ -261,10 +322,12 @@ def _run(
     return fitted, [str(warning.message) for warning in caught if warning.category is UserWarning]
 
 
-def _job(model: SwitchRegressor, read: Table, job: JobOptions, progress: Any) -> Job:
+def _job(model: Model, read: Table, job: JobOptions, progress: Any) -> Job:
+    from hardgrad_lab.tabular.class_job import ClassJob
     from hardgrad_lab.tabular.job import Job
 
-    return Job(
+    kind = ClassJob if read.classes else Job
+    return kind(
         model=model,
         table=read,
         seed=job.seed,
@@ -286,17 +349,13 @@ def _finish(fitted: Fitted, read: Table, target: str, noted: list[str], job: Job
 
     name = Path(target.split(",")[0]).stem if read.key == INPUT else target
     story = tell(fitted, read, name, noted)
-    description = describe(fitted.model, story.notes())
+    description = describe(fitted.model, story.notes() | read.facts)
     write_folder(
         job.out, description, weights_of(fitted.model), {REPORT: fit_page(story)}, force=job.force or job.resume
     )
     job.saved.unlink(missing_ok=True)
     show_fit(story, job.out, console)
     return 0
-
-
-def _names(listed: str | None) -> list[str] | None:
-    return None if listed is None else [name.strip() for name in listed.split(",")]
 
 
 def _numbers(option: str, listed: str, kind: type[float] | type[int]) -> list[Any]:

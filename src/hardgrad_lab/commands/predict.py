@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 from rich.console import Console
 
+from hardgrad_lab.commands.dialect_options import DialectOptions, names_in
 from hardgrad_lab.commands.machine import at_least
+from hardgrad_lab.tabular.options import TooLoud
 
 if TYPE_CHECKING:
     from hardgrad_lab.tabular.folder import Model
@@ -25,8 +27,10 @@ def predict(
     /,
     *files: Path,
     out: Path | None = None,
-    columns: str | None = None,
+    text: Annotated[DialectOptions | None, Parameter(name="*")] = None,
     drop_missing: Annotated[bool, Flag] = False,
+    resample: Annotated[bool, Flag] = False,
+    too_loud: TooLoud = "float",
     force: Annotated[bool, Flag] = False,
     threads: Annotated[int, at_least(1)] = 1,
 ) -> int:
@@ -41,10 +45,15 @@ def predict(
     out
         What to write: .csv or .parquet for tables, a sound file for a sound. By default ``predictions.csv``, or
         ``predictions.wav``.
-    columns
-        Names for the columns of files without a header, with commas.
+    text
+        How files of text are written.
     drop_missing
         Leave out rows that lack a value, in the predictions too.
+    resample
+        Bring a sound of another sample rate to the model's, and the prediction back.
+    too_loud
+        What becomes of samples above full scale in FLAC and OGG, which end there: float writes a WAV in floats
+        instead, clip cuts them off, scale makes the whole quieter.
     force
         Replace what is there.
     threads
@@ -54,8 +63,8 @@ def predict(
         raise ValueError("predict needs at least one file: hardgrad predict model data.csv")
     import torch
 
-    from hardgrad_lab.tabular.files import is_sound
     from hardgrad_lab.tabular.folder import model_from, read_description
+    from hardgrad_lab.tabular.sounds import is_sound
 
     torch.set_num_threads(threads)
     described = read_description(model)
@@ -67,8 +76,15 @@ def predict(
         )
     out = out or Path("predictions.wav" if sounds[0] else "predictions.csv")
     _check_out(out, sound=sounds[0], force=force)
-    read = _read(files, described, columns, drop_missing=drop_missing, sound=sounds[0])
     console = Console()
+    if sounds[0]:
+        from hardgrad_lab.commands.predict_sound import predict_sound
+
+        predict_sound(fitted, described, files[0], out, console, resample=resample, too_loud=too_loud)
+        return 0
+    if resample or too_loud != "float":
+        raise ValueError("--resample and --too-loud are for sounds; a table has neither rate nor full scale")
+    read = _read(files, described, text or DialectOptions(), drop_missing=drop_missing)
     for note in read.notes:
         console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
     _write(fitted, read, out, str(described.get("target", "target")), console)
@@ -81,24 +97,27 @@ def _hears(described: dict[str, Any]) -> bool:
     return bool(described["columns"] == [INPUT])
 
 
-def _read(
-    files: Sequence[Path], described: dict[str, Any], columns: str | None, *, drop_missing: bool, sound: bool
-) -> Table:
+def _read(files: Sequence[Path], described: dict[str, Any], text: DialectOptions, *, drop_missing: bool) -> Table:
     from hardgrad_lab.tabular.files import has_header
-    from hardgrad_lab.tabular.tables import Columns, read_pairs, read_table
+    from hardgrad_lab.tabular.pairs import read_pairs
+    from hardgrad_lab.tabular.settings import settings_of
+    from hardgrad_lab.tabular.tables import Columns, Reading, read_table
 
-    if sound or (_hears(described) and columns is None and not has_header(files[0])):
+    if _hears(described) and text.columns is None and not has_header(files[0]):
         return read_pairs(files, None)
-    names = described["columns"]
-    wanted = Columns(target=None, key=names[described["key"]], inputs=names)
-    listed = None if columns is None else [name.strip() for name in columns.split(",")]
-    return read_table(files, wanted, listed, drop_missing=drop_missing)
+    settings = settings_of(described)
+    names = [column.name for column in settings.columns]
+    wanted = Columns(target=None if settings.target is None else settings.target.name, key=settings.key, inputs=names)
+    known = settings.columns if settings.target is None else (*settings.columns, settings.target)
+    how = Reading(dialect=text.dialect(settings.missing), known=known, inputs=settings.inputs)
+    return read_table(files, wanted, names_in(text.columns), drop_missing=drop_missing, how=how)
 
 
 def _check_out(out: Path, *, sound: bool, force: bool) -> None:
-    from hardgrad_lab.tabular.files import PARQUETS, SOUNDS
+    from hardgrad_lab.tabular.files import PARQUETS
+    from hardgrad_lab.tabular.sound_out import WRITTEN
 
-    allowed = SOUNDS if sound else (".csv", *PARQUETS)
+    allowed = tuple(WRITTEN) if sound else (".csv", *PARQUETS)
     if out.suffix.lower() not in allowed:
         raise ValueError(f"--out must end in {', '.join(allowed)} here, got {str(out)!r}")
     if out.exists() and not force:
@@ -106,15 +125,20 @@ def _check_out(out: Path, *, sound: bool, force: bool) -> None:
 
 
 def _write(fitted: Model, read: Table, out: Path, target: str, console: Console) -> None:
-    from hardgrad_lab.tabular.predictions import prediction_table, share_of_ranges, write_sound, write_table
+    from hardgrad_lab.tabular.estimator import SwitchClassifier
+    from hardgrad_lab.tabular.predictions import prediction_table, score_line, share_of_ranges, write_table
 
     groups = read.groups if len(read.paths) > 1 or fitted.window > 1 else None
-    predicted = fitted.predict(read.inputs, groups)
+    classes = fitted.classes_ if isinstance(fitted, SwitchClassifier) else None
+    ask = fitted.predict_proba if isinstance(fitted, SwitchClassifier) else fitted.predict
+    predicted = ask(read.inputs, groups)
     index = fitted.route(read.inputs)
-    if read.rate is not None:
-        write_sound(out, predicted, read.rate)
-    else:
-        write_table(out, prediction_table(fitted, read, predicted, index, target))
+    table, notes = prediction_table(fitted, read, predicted, index, target)
+    write_table(out, table)
+    for note in notes:
+        console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
     for line in share_of_ranges(fitted, read, index):
-        console.print(line, highlight=False, soft_wrap=True)
-    console.print(f"{len(read):,} predictions of {target}: {out}", highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if scored := score_line(read, predicted, classes, target):
+        console.print(scored, highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{len(read):,} predictions of {target}: {out}", highlight=False, markup=False, soft_wrap=True)

@@ -66,6 +66,7 @@ def show_report(experiment: str, results: Path, out: Path, console: Console) -> 
         table.add_row(*(cells[number] for number in columns))
     console.print(table)
     console.print(made.legend, style="dim", highlight=False)
+    _say_whose(results, console)
     if len(columns) < len(made.headings):
         rest = [made.headings[number] for number in range(len(made.headings) - 1) if number not in columns]
         console.print(f"In the files besides: {', '.join(rest)}.", style="dim", highlight=False)
@@ -102,10 +103,17 @@ def show_all(results: Path, out: Path, guide: Path | None, console: Console) -> 
         table.add_row(*summary(section))
     console.print(table)
     console.print(COUNTED, style="dim", highlight=False)
+    _say_whose(results, console)
     for path in (made.markdown, *made.guide, made.page):
         console.print(f"written  {path}", highlight=False, soft_wrap=True)
     console.print(f"pictures {len(made.pictures)} in {out}", highlight=False, soft_wrap=True)
     return 0
+
+
+def _say_whose(results: Path, console: Console) -> None:
+    from hardgrad_lab.report.records import whose
+
+    console.print(f"Rows: {whose(results)}.", style="dim", highlight=False, soft_wrap=True)
 
 
 def _writer(experiment: str) -> Callable[[Path, Path], Page]:

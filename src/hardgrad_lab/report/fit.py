@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hardgrad_lab.report import fit_class_figures as of_classes
 from hardgrad_lab.report import fit_figures as figures
 from hardgrad_lab.report import fit_sound_figures as sounds
 from hardgrad_lab.report.figures import Drawn, Inline, inline
@@ -9,9 +10,11 @@ from hardgrad_lab.report.fit_sound import players
 from hardgrad_lab.report.fit_story import Story
 from hardgrad_lab.report.fit_words import as_db, as_esr, esr_of
 from hardgrad_lab.report.render import render
+from hardgrad_lab.tabular.class_scores import ClassScore
 from hardgrad_lab.tabular.scores import Score
 
 HEADINGS = ("", "RMSE", "R²", "parameters", "active", "updates", "s")
+CLASS_HEADINGS = ("", "log loss", "right", *HEADINGS[3:])
 SOUND_HEADINGS = ("", "ESR", "dB", *HEADINGS[3:])
 RANGE_HEADINGS = ("range", "training rows", "test rows", "RMSE", "best rival")
 NO_FIGURE = "-"
@@ -23,6 +26,8 @@ AGREEMENT = (
     "First: on the line the prediction is right. Second: what it errs by, against the key; a pattern there is "
     "something that the model has not learnt. Test {row}s."
 )
+CLASSES = "Every mark is a test {row}, beside its true class; a cross is one that the switch takes for another class."
+CONFUSION = "How many test {row}s of each class are taken for which; on the diagonal they are named right."
 FAR = "The sound that is played above, and what the model errs by on the same scale. Dashed: where stretches meet."
 NEAR = "Where the box's output moves most. Dotted: what went in. Grey: the box. In colour: the model, range by range."
 SPECTRUM = "Mean over the held-out stretches. Where the error comes near the box, the model does not follow it."
@@ -60,8 +65,7 @@ def facts(story: Story) -> list[tuple[str, str]]:
     found = [] if sound is None else [(sound[0], "ESR: error energy in the sound's"), (sound[1], "the same in dB")]
     return [
         *found,
-        *([] if sound else [(f"{story.switch.rmse:.4g}", f"RMSE on test {rows}")]),
-        (_r2(story.switch), "R²"),
+        *_measures(story.switch, rows)[1 if sound else 0 :],
         (str(len(story.labels)), f"ranges of {story.words.key}"),
         (f"{fitted + chose:,}", f"{rows} fitted to"),
         (f"{tested:,}", f"{rows} set aside to test" if story.unseen else f"the same {rows} to test"),
@@ -71,6 +75,8 @@ def facts(story: Story) -> list[tuple[str, str]]:
 
 def score_headings(story: Story) -> tuple[str, ...]:
     """Return what stands above ``score_cells``."""
+    if story.classes:
+        return CLASS_HEADINGS
     return HEADINGS if story.sound is None else SOUND_HEADINGS
 
 
@@ -79,23 +85,31 @@ def score_cells(story: Story) -> list[list[str]]:
     return [
         [
             score.name,
-            *(_loudness(story, score) or (f"{score.rmse:.4g}", _r2(score))),
-            f"{score.parameters:,}",
-            f"{score.active:,}",
+            *(_loudness(story, score) or (f"{score.error:.4g}", _share(score))),
+            f"{score.parameters:,}" if score.parameters else NO_FIGURE,
+            f"{score.active:,}" if score.active else NO_FIGURE,
             f"{score.updates:,}" if score.updates else NO_FIGURE,
             f"{score.seconds:.1f}",
         ]
-        for score in sorted(story.scores, key=lambda score: score.rmse)
+        for score in sorted(story.scores, key=lambda score: score.error)
     ]
 
 
-def _r2(score: Score) -> str:
+def _measures(score: Score | ClassScore, rows: str) -> list[tuple[str, str]]:
+    if isinstance(score, ClassScore):
+        return [(_share(score), f"of test {rows} named right"), (f"{score.log_loss:.4g}", "log loss")]
+    return [(f"{score.rmse:.4g}", f"RMSE on test {rows}"), (_share(score), "R²")]
+
+
+def _share(score: Score | ClassScore) -> str:
+    if isinstance(score, ClassScore):
+        return f"{score.accuracy:.2%}"
     return NO_FIGURE if score.r2 is None else f"{score.r2:.4f}"
 
 
-def _loudness(story: Story, score: Score) -> tuple[str, str] | None:
+def _loudness(story: Story, score: Score | ClassScore) -> tuple[str, str] | None:
     """Return the error of a model in the energy of the sound, in per cent and decibels; None for a table."""
-    if story.sound is None:
+    if story.sound is None or isinstance(score, ClassScore):
         return None
     esr = esr_of(score.rmse, story.sound.power)
     return as_esr(esr), as_db(esr)
@@ -103,7 +117,8 @@ def _loudness(story: Story, score: Score) -> tuple[str, str] | None:
 
 def range_headings(story: Story) -> tuple[str, ...]:
     """Return what stands above ``range_cells``."""
-    return tuple(heading.replace("rows", story.words.rows) for heading in RANGE_HEADINGS)
+    words = story.words
+    return tuple(heading.replace("rows", words.rows).replace("RMSE", words.measure) for heading in RANGE_HEADINGS)
 
 
 def range_cells(story: Story) -> list[list[str]]:
@@ -125,16 +140,26 @@ def range_cells(story: Story) -> list[list[str]]:
 
 
 def _figures(story: Story) -> list[Inline]:
-    drawn = [("Transfer curve", LINE if story.line is not None else TRANSFER, figures.transfer(story))]
-    drawn += _over_time(story)
+    drawn = _shapes(story)
     rival = "" if story.rival is None else f" The marks are {story.rival.name}, the best rival."
     drawn.append(("Loss and visits by range", f"The switch's error on test {{row}}s.{rival}", figures.by_range(story)))
-    drawn.append(("Prediction against truth", AGREEMENT, figures.agreement(story)))
+    if story.classes:
+        drawn.append(("Which class is taken for which", CONFUSION, of_classes.confusion(story)))
+    else:
+        drawn.append(("Prediction against truth", AGREEMENT, figures.agreement(story)))
     if len(story.scores) > 1:
         drawn.append(("The rivals", "", figures.rivals(story)))
-    drawn.append(("Training", "Losses of targets brought to a deviation of one.", figures.training(story)))
+    caption = "" if story.classes else "Losses of targets brought to a deviation of one."
+    drawn.append(("Training", caption, figures.training(story)))
     row = story.words.rows.removesuffix("s")
     return [inline(figure, title, caption.format(row=row)) for title, caption, figure in drawn]
+
+
+def _shapes(story: Story) -> list[tuple[str, str, Drawn]]:
+    if story.classes:
+        return [("Classes by key", CLASSES, of_classes.by_key(story))]
+    transfer = ("Transfer curve", LINE if story.line is not None else TRANSFER, figures.transfer(story))
+    return [transfer, *_over_time(story)]
 
 
 def _over_time(story: Story) -> list[tuple[str, str, Drawn]]:

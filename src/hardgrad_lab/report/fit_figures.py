@@ -54,7 +54,7 @@ def by_range(story: Story) -> Drawn:
         marks = [(rmse, i) for i, rmse in enumerate(rival.ranges) if rmse is not None]
         panels[0].plot(*zip(*marks, strict=True), "|", color=INK, markersize=12, markeredgewidth=2, label=rival.name)
         legend(figure, [panels[0]])
-    panels[0].set_xlabel(f"RMSE on test {story.words.rows}")
+    panels[0].set_xlabel(f"{story.words.measure} on test {story.words.rows}")
     _bars(panels[1], story.visits, None)
     panels[1].set_xlabel(f"training {story.words.rows}")
     for panel in panels:
@@ -116,7 +116,7 @@ def training(story: Story) -> Drawn:
             values = [np.nan if point["ranges"][i] is None else point["ranges"][i] for point in story.curve]
             panels[1].plot(epochs, values, color=colour_of(i), linestyle=dashes_of(i), linewidth=1.4)
         panels[1].set_ylabel("held-out loss by range")
-    panels[0].set_ylabel("loss, in squared deviations")
+    panels[0].set_ylabel(story.words.loss)
     panels[0].legend(frameon=False, fontsize=9)
     for panel in panels:
         panel.set_xlabel("epoch")
@@ -151,12 +151,12 @@ def _edges(panel: Axes, story: Story) -> None:
 def rivals(story: Story) -> Drawn:
     """Draw the error of the switch and of everything it is compared with, the best on top."""
     figure, (panel,) = sized_figure(WIDE * 0.7, 0.9 + 0.3 * len(story.scores))
-    scores = sorted(story.scores, key=lambda score: -score.rmse)
+    scores = sorted(story.scores, key=lambda score: -score.error)
     shades = [COLOURS[0] if score is story.switch else FAINT for score in scores]
-    panel.barh([score.name for score in scores], [score.rmse for score in scores], color=shades, height=0.65)
+    panel.barh([score.name for score in scores], [score.error for score in scores], color=shades, height=0.65)
     for height, score in enumerate(scores):
-        panel.text(score.rmse, height, f" {score.rmse:.3g}", va="center")
-    panel.set_xlabel(f"RMSE on test {story.words.rows}")
+        panel.text(score.error, height, f" {score.error:.3g}", va="center")
+    panel.set_xlabel(f"{story.words.measure} on test {story.words.rows}")
     panel.margins(x=0.15)
     return figure
 

@@ -10,19 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardgrad_lab.report.fit_sound import Sound, sound_of
+from hardgrad_lab.report.fit_verdict import reasons, verdict
 from hardgrad_lab.report.fit_words import Words, as_db, as_esr, esr_of, explained, range_labels, words
 from hardgrad_lab.runs.record import describe_environment
-from hardgrad_lab.tabular.scores import Score
+from hardgrad_lab.tabular.class_scores import ClassScore
+from hardgrad_lab.tabular.estimator import SwitchClassifier
+from hardgrad_lab.tabular.scores import LeftOut, Score
 
 if TYPE_CHECKING:
-    from hardgrad_lab.tabular.estimator import SwitchRegressor
-    from hardgrad_lab.tabular.job import Fitted
+    from hardgrad_lab.tabular.job import Fitted, Model
     from hardgrad_lab.tabular.tables import Table
 
 Array = NDArray[np.float64]
 DOTS = 1500  # in a scatter plot: more only make the page heavy
 STRETCH = 400  # rows of the stretch of time that is drawn
-TIE = 1.02  # errors that differ by less than this factor are said to be equal
 FEW = 30  # training rows of a range that are too few to learn from
 
 
@@ -62,6 +63,7 @@ class Story:
         visits: training rows of each range.
         tested: test rows of each range.
         scores: the switch first.
+        left_out: rivals that it was not compared with.
         curve: of the training, epoch by epoch.
         best_epoch: whose weights were kept; 0 if the last.
         dots: test rows by key.
@@ -74,6 +76,7 @@ class Story:
         environment: versions and machine.
         source: fingerprint of the rows.
         sound: what there is to hear; None for a table.
+        classes: that were told apart; none for a target of numbers. Dots have their numbers.
     """
 
     target: str
@@ -89,7 +92,8 @@ class Story:
     origin: str
     visits: Sequence[int]
     tested: Sequence[int]
-    scores: Sequence[Score]
+    scores: Sequence[Score | ClassScore]
+    left_out: Sequence[LeftOut]
     curve: Sequence[dict[str, Any]]
     best_epoch: int
     dots: Dots
@@ -102,40 +106,45 @@ class Story:
     environment: dict[str, Any]
     source: str
     sound: Sound | None = None
+    classes: Sequence[str] = ()
 
     @property
     def words(self) -> Words:
         """Return what rows, the key and the target are called."""
-        return words(self.target, self.key, sound=self.sound is not None)
+        return words(self.target, self.key, sound=self.sound is not None, classes=bool(self.classes))
 
     @property
-    def switch(self) -> Score:
+    def switch(self) -> Score | ClassScore:
         """Return the switch's own score."""
         return self.scores[0]
 
     @property
-    def rival(self) -> Score | None:
-        """Return the best of the others."""
-        return min(self.scores[1:], key=lambda score: score.rmse, default=None)
+    def rival(self) -> Score | ClassScore | None:
+        """Return the best of the others; none is called that while one is missing."""
+        if any(each.possible for each in self.left_out):
+            return None
+        return min(self.scores[1:], key=lambda score: score.error, default=None)
 
     def headline(self) -> str:
         """Return the result in a sentence or two, whoever won."""
         ours = self.switch
+        if isinstance(ours, ClassScore):
+            return f"{self._class_headline(ours)} {verdict(self.scores, self.left_out)}".strip()
         said = f"The switch's error on {'unseen' if self.unseen else 'its own'} {self.words.rows} is {self._error()}"
         said += "." if ours.r2 is None or self.sound else f"; {explained(ours.r2, self.target)}."
-        if (rival := self.rival) is None:
-            return said
-        if rival.rmse > TIE * ours.rmse:
-            times = f" {rival.rmse / ours.rmse:.2f} times as much" if ours.rmse else ""
-            return f"{said} The best rival, {rival.name}, errs{times} ({rival.rmse:.4g})."
-        if ours.rmse > TIE * rival.rmse:
-            return f"{said} {rival.name} is better here ({rival.rmse:.4g})."
-        said += f" The best rival, {rival.name}, does as well ({rival.rmse:.4g})"
-        told = rival.name == "condition-input"  # which is given the ranges as an input
-        return f"{said}; it is told the ranges, too." if told else f"{said}: the ranges bring nothing here."
+        return f"{said} {verdict(self.scores, self.left_out)}".strip()
+
+    def _class_headline(self, ours: ClassScore) -> str:
+        said = f"The switch names the right {self.target} in {ours.accuracy:.2%} of {'unseen' if self.unseen else 'its own'}"
+        said += f" rows (log loss {ours.log_loss:.4g})"
+        shares = next((score for score in self.scores if score.name == "shares"), None)
+        if not isinstance(shares, ClassScore):
+            return f"{said}."
+        return f"{said}; to say the commonest class every time is right in {shares.accuracy:.2%}."
 
     def _error(self) -> str:
         ours = self.switch
+        assert isinstance(ours, Score)
         if self.sound is None:
             return f"{ours.rmse:.4g} (RMSE)"
         esr = esr_of(ours.rmse, self.sound.power)
@@ -143,16 +152,18 @@ class Story:
 
     def notes(self) -> dict[str, Any]:
         """Return what ``model.json`` adds of this."""
+        measure = "log_loss" if self.classes else "rmse"
         return {
             "target": self.target,
             "files": list(self.files),
             "ranges": [
-                {"label": label, "training_rows": trained, "test_rows": tested, "rmse": rmse}
-                for label, trained, tested, rmse in zip(
+                {"label": label, "training_rows": trained, "test_rows": tested, measure: error}
+                for label, trained, tested, error in zip(
                     self.labels, self.visits, self.tested, self.switch.ranges, strict=True
                 )
             ],
             "scores": [asdict(score) for score in self.scores],
+            "not_compared": [asdict(each) for each in self.left_out],
             "warnings": list(self.warnings),
             "seed": self.seed,
             "seconds": self.seconds,
@@ -172,7 +183,8 @@ def tell(fitted: Fitted, read: Table, target: str, noted: Sequence[str]) -> Stor
     """
     model, test = fitted.model, fitted.test
     ranges = model.ranges_
-    labels = range_labels(ranges)
+    labels = range_labels(ranges, read.key_categories)
+    classes = [str(name) for name in model.classes_] if isinstance(model, SwitchClassifier) else []
     return Story(
         target=target,
         key=read.key,
@@ -184,15 +196,16 @@ def tell(fitted: Fitted, read: Table, target: str, noted: Sequence[str]) -> Stor
         branch=_branch(model),
         labels=labels,
         points=model.points_,
-        origin=_origin(model),
+        origin=f"one for each category of {read.key}" if read.key_categories else _origin(model),
         visits=model.visits_,
         tested=np.bincount(fitted.index[test], minlength=len(labels)).tolist(),
         scores=fitted.scores,
+        left_out=fitted.left_out,
         curve=model.curve_,
         best_epoch=model.best_epoch_,
-        dots=_dots(fitted, read),
-        line=_line(fitted, read),
-        stretch=_stretch(fitted, read),
+        dots=_class_dots(fitted, read, classes) if classes else _dots(fitted, read),
+        line=None if classes else _line(fitted, read),
+        stretch=None if classes else _stretch(fitted, read),
         clock="seconds" if read.rate else "row",
         warnings=[*read.notes, *noted, *_warnings(fitted, labels)],
         seed=fitted.seed,
@@ -200,16 +213,17 @@ def tell(fitted: Fitted, read: Table, target: str, noted: Sequence[str]) -> Stor
         environment=describe_environment(fitted.machine),
         source=fitted.source,
         sound=sound_of(fitted, read),
+        classes=classes,
     )
 
 
-def _branch(model: SwitchRegressor) -> str:
+def _branch(model: Model) -> str:
     made = model.architecture_
     widths = " ".join(map(str, made.hidden))
     return made.branch if made.branch == "linear" or ":" in made.branch else f"{made.branch} {widths}"
 
 
-def _origin(model: SwitchRegressor) -> str:
+def _origin(model: Model) -> str:
     given = "given" if model.points is not None else f"found by a search for at most {model.search} ranges"
     return f"{given}, then learnt" if model.learn_points else given
 
@@ -222,7 +236,7 @@ def _warnings(fitted: Fitted, labels: Sequence[str]) -> list[str]:
     ]
     if len(labels) == 1 and fitted.model.points is None:
         said.append("the search found one range: this key divides the rows into no parts that differ enough")
-    said += [f"{name} was left out of the comparison: it is far slower than the switch" for name in fitted.left_out]
+    said += reasons(fitted.left_out)
     if not fitted.unseen:
         said.append("no rows were set aside: all figures are of rows that the models were trained on")
     return said
@@ -237,6 +251,16 @@ def _dots(fitted: Fitted, read: Table) -> Dots:
     key = read.inputs[read.key].to_numpy()
     assert read.target is not None
     return Dots(x=key[rows], truth=read.target[rows], predicted=fitted.predicted[rows], index=fitted.index[rows])
+
+
+def _class_dots(fitted: Fitted, read: Table, classes: Sequence[str]) -> Dots:
+    """Return test rows with the numbers of their classes; -1 for one that no row that was fitted to has."""
+    rows = _pick(fitted.test, DOTS)
+    numbers = {name: float(number) for number, name in enumerate(classes)}
+    assert read.target is not None
+    truth, predicted = ([numbers.get(str(v), -1.0) for v in part[rows]] for part in (read.target, fitted.predicted))
+    key = read.inputs[read.key].to_numpy()[rows]
+    return Dots(x=key, truth=np.array(truth), predicted=np.array(predicted), index=fitted.index[rows])
 
 
 def _line(fitted: Fitted, read: Table) -> Dots | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,12 +17,16 @@ class Words:
         truth: the values to predict.
         target: the column, or the file, of these.
         key: what decides.
+        measure: by which models are ordered.
+        loss: what a training makes small.
     """
 
     rows: str
     truth: str
     target: str
     key: str
+    measure: str = "RMSE"
+    loss: str = "loss, in squared deviations"
 
 
 class Labelled(Protocol):
@@ -33,15 +38,21 @@ class Labelled(Protocol):
     def __len__(self) -> int: ...
 
 
-def words(target: str, key: str, *, sound: bool) -> Words:
-    """Return the words for a table, or for a sound."""
+def words(target: str, key: str, *, sound: bool, classes: bool = False) -> Words:
+    """Return the words for a table, of numbers or of classes, or for a sound."""
     if sound:
         return Words(rows="samples", truth="the box's output", target=f"{target}, the box's output", key="input")
+    if classes:
+        return Words(
+            rows="rows", truth="truth", target=target, key=key, measure="log loss", loss="cross-entropy, in nats"
+        )
     return Words(rows="rows", truth="truth", target=target, key=key)
 
 
-def range_labels(ranges: Labelled) -> list[str]:
-    """Return the names of ranges; those at the ends say that they take what lies beyond, too."""
+def range_labels(ranges: Labelled, categories: Sequence[str] = ()) -> list[str]:
+    """Return the names of ranges: of categories where the key has them; those at the ends take what lies beyond, too."""
+    if categories:
+        return list(categories)
     last = len(ranges) - 1
     labels = [ranges.label(i) for i in range(last + 1)]
     if not last:

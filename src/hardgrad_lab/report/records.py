@@ -11,6 +11,8 @@ from typing import Any
 
 from hardgrad_lab.runs.record import Record, RecordError, config_hash
 
+SOURCE = "SOURCE"  # a file of one line in a folder of records that are not the user's own
+
 
 class NoRecordsError(ValueError):
     """There is nothing to report on; the message says which command makes records."""
@@ -59,6 +61,14 @@ def read_records(results: Path) -> Found:
         except RecordError as error:
             warnings += [] if _is_no_run(path) else [f"skipped: {error}"]
     return Found(records=records, warnings=warnings)
+
+
+def whose(results: Path) -> str:
+    """Return whose rows a folder holds: what its file ``SOURCE`` says, or that they are the user's own."""
+    for folder in (results, *results.parents):
+        if (folder / SOURCE).is_file():
+            return f"{(folder / SOURCE).read_text(encoding='utf-8').strip()} ({results})"
+    return f"your own runs ({results})"
 
 
 def _is_no_run(path: Path) -> bool:

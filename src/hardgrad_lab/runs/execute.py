@@ -16,6 +16,7 @@ from rich.console import Console
 from hardgrad_lab.runs import checkpoint, spread
 from hardgrad_lab.runs.atomic import sweep
 from hardgrad_lab.runs.loop import Plan, Training, Watcher, train
+from hardgrad_lab.runs.options import OWN_RUNS
 from hardgrad_lab.runs.progress import watch
 from hardgrad_lab.runs.record import Record, RecordError, Run, describe_environment
 from hardgrad_lab.runs.together import first_decides, join
@@ -43,7 +44,7 @@ class How:
         tensorboard: write the curve to ``tensorboard`` in the folder of the records too.
     """
 
-    results: Path = Path("results")
+    results: Path = OWN_RUNS
     resume: bool = False
     force: bool = False
     threads: int = 1
@@ -112,7 +113,7 @@ def execute(run: Run, begin: Callable[[torch.device], tuple[Training, Plan]], ho
         _warn_if_changed(resumed["machine"], machine, console)
 
     def save() -> None:
-        state = {**training.state_dict(), "started": started, "machine": machine}
+        state = {**training.state_dict(), "started": started, "machine": machine, "steps_in_all": plan.steps}
         first_decides(lambda: checkpoint.save(checkpoint_path, run, state))
 
     plan = replace(plan, checkpoint_every_s=how.checkpoint_every_s, checkpoint_every=how.checkpoint_every)

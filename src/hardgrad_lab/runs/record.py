@@ -67,7 +67,8 @@ class Record:
         metrics: the final figures, by name.
         curve: points over the run, each with ``samples``, ``seconds``, ``loss``, ``penalty`` and ``accuracy``.
         samples: training samples seen.
-        seconds: wall-clock seconds of training and evaluation, over all its parts if it was resumed.
+        seconds: wall-clock seconds of training and evaluation, over all its parts if it was resumed, without those in
+            which the process was stopped.
         started: when it began, ISO 8601 in UTC.
         environment: versions, device, threads, commit.
     """

@@ -34,11 +34,17 @@ def check_parameters(estimator: Any) -> None:
         raise ValueError(f"lr must be a number greater than 0, got {estimator.lr!r}")
     if not 0 <= estimator.validation < 1:
         raise ValueError(f"validation must be a share from 0 to below 1, got {estimator.validation!r}")
+    if estimator.learn_points and not estimator.validation:
+        raise ValueError(
+            "validation must be above 0 where points are learnt, got 0: a point moves only if that pays on held-out rows"
+        )
 
 
 def rows_and_targets(estimator: Any, X: ArrayLike, y: ArrayLike, *, numeric: bool) -> tuple[Array, NDArray[Any]]:
     """Return what scikit-learn makes of rows and targets, and let the estimator remember the columns."""
-    checked: Any = validate_data(estimator, X, y, dtype=np.float64, y_numeric=numeric)  # pyright: ignore  # scikit-learn has no types
+    checked: Any = validate_data(  # pyright: ignore  # scikit-learn has no types
+        estimator, X, y, dtype=np.float64, y_numeric=numeric, multi_output=numeric
+    )
     return checked[0], checked[1]
 
 
@@ -57,6 +63,26 @@ def check_groups(groups: ArrayLike | None, n: int) -> NDArray[np.generic] | None
     if labels.shape != (n,):
         raise ValueError(f"groups must be one label for each of {n} rows, got shape {labels.shape}")
     return labels
+
+
+def check_weights(sample_weight: ArrayLike | None, n: int) -> Array | None:
+    """Return weights of rows as an array, or raise a ValueError if they are not one number from 0 up for each row."""
+    if sample_weight is None:
+        return None
+    weight = np.asarray(sample_weight, dtype=np.float64)
+    if weight.ndim == 0:
+        weight = np.full(n, float(weight))
+    if weight.shape != (n,):
+        raise ValueError(f"sample_weight must be one number for each of {n} rows, got shape {weight.shape}")
+    wrong = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
+    if len(wrong):
+        raise ValueError(
+            f"sample_weight must be 0 or more and finite, got {weight[wrong[0]]:g} in row {wrong[0]} and in "
+            f"{len(wrong) - 1} more rows; 0 leaves a row out"
+        )
+    if not weight.any():
+        raise ValueError(f"sample_weight must not be zero for all rows, got 0 for all {n}; there is nothing to fit to")
+    return weight
 
 
 def _whole(name: str, value: object, otherwise: str = "") -> None:

@@ -14,21 +14,35 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor
 
 from hardgrad_lab import baselines
 from hardgrad_lab.runs import checkpoint
 from hardgrad_lab.runs.execute import choose_device
+from hardgrad_lab.runs.loop import DivergedError
 from hardgrad_lab.runs.record import Run
 from hardgrad_lab.runs.signals import Interrupted, stop_signals
-from hardgrad_lab.tabular.compare import TooSlow, build_rival, rivals_of, solve, train_rival
-from hardgrad_lab.tabular.estimator import SwitchRegressor
-from hardgrad_lab.tabular.rows import Array, first_rows, held_out
-from hardgrad_lab.tabular.scores import Score, per_range, r_squared, root_mean_square
+from hardgrad_lab.tabular.class_scores import ClassScore
+from hardgrad_lab.tabular.compare import (
+    TRAINED,
+    Outcome,
+    build_rival,
+    refused,
+    rivals_of,
+    solve_rival,
+    train_rival,
+)
+from hardgrad_lab.tabular.design import Design
+from hardgrad_lab.tabular.estimator import SwitchClassifier, SwitchRegressor
+from hardgrad_lab.tabular.rows import Array, Rows, first_rows, held_out
+from hardgrad_lab.tabular.scores import LeftOut, Score, blocks_of, margin, per_range, r_squared, root_mean_square
+from hardgrad_lab.tabular.solved import Setting
 from hardgrad_lab.tabular.tables import Table
-from hardgrad_lab.tabular.training import Training, forward
+from hardgrad_lab.tabular.training import Training
 
 SWITCH = "switch"
+HUGE = 1e100  # deviations of the target: squares of errors beyond are not finite for long
+Model = SwitchRegressor | SwitchClassifier
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +50,12 @@ class Fitted:
     """What a job made.
 
     Args:
-        model: the fitted regressor.
+        model: the fitted estimator.
         scores: the switch first, then its rivals, on the test rows.
         test: the test rows, ascending.
-        predicted: (n,) the model's prediction of every row.
+        predicted: (n,) the model's prediction of every row, a number or the name of a class.
         index: (n,) the range of every row.
-        left_out: rivals that were too slow.
+        left_out: rivals that it was not compared with, and why.
         seconds: in all sittings.
         unseen: whether the test rows were set aside; if none were, they are the rows fitted to.
         ordered: whether rows follow each other in time.
@@ -50,12 +64,12 @@ class Fitted:
         source: fingerprint of the table.
     """
 
-    model: SwitchRegressor
-    scores: list[Score]
+    model: Model
+    scores: Sequence[Score | ClassScore]
     test: NDArray[np.int64]
-    predicted: Array
+    predicted: NDArray[Any]
     index: NDArray[np.int64]
-    left_out: list[str]
+    left_out: list[LeftOut]
     seconds: float
     unseen: bool
     ordered: bool
@@ -69,7 +83,7 @@ class Job:
     """A fit under way.
 
     Args:
-        model: the regressor to fit, not fitted yet.
+        model: the estimator to fit, not fitted yet.
         table: with a target.
         seed: of everything.
         test_share: share of the rows set aside to measure on.
@@ -80,7 +94,7 @@ class Job:
         checkpoint_steps: between checkpoints, besides; 0 goes by the clock alone.
     """
 
-    model: SwitchRegressor
+    model: Model
     table: Table
     seed: int
     test_share: float
@@ -158,72 +172,109 @@ class Job:
         self._states[SWITCH] = training.state_dict()
         return training
 
-    def _measure(self, switch: Training, test: NDArray[np.int64]) -> tuple[list[Score], list[str]]:
+    def _measure(self, switch: Training, test: NDArray[np.int64]) -> tuple[list[Score], list[LeftOut]]:
         # All rows, also those fitted to: the windows of the test rows reach back into them.
         groups = self.table.groups if self.ordered else None
         rows = self.model.as_rows(self.table.inputs, groups)
         self._predicted = self.model.predict(self.table.inputs, groups)
-        count = baselines.counts(self.model.network_)
-        scores = [self._score(SWITCH, self._predicted, test, count, switch.steps, switch.seconds)]
-        left_out: list[str] = []
-        for number, name in enumerate(self._rivals()):
-            torch.manual_seed(self.seed + 1 + number)
-            rival = build_rival(name, self.model.architecture_, self.model.points_, None)
-            try:
-                steps, seconds = self._settle(name, rival, switch)
-            except TooSlow:
-                left_out.append(name)
-                continue
-            outputs = forward(rival.cpu().double(), rows, torch.from_numpy(test))
-            predicted = self.model.target_scaling_.back(outputs.numpy())[:, 0]
-            everywhere = np.zeros(len(self.table))
-            everywhere[test] = predicted
-            scores.append(self._score(name, everywhere, test, baselines.counts(rival), steps, seconds))
-        return scores, left_out
+        own = Outcome(
+            outputs=self.model.target_scaling_.to(self._predicted[test, None]),
+            described=baselines.describe(SWITCH),
+            counts=baselines.counts(self.model.network_),
+            updates=switch.steps,
+            seconds=switch.seconds,
+        )
+        outcomes, left_out = self._rivals(switch, (rows, torch.from_numpy(test)))
+        measured = partial(self._score, test=test, ours=self._errors(own, test), rivals=len(outcomes))
+        return [measured(SWITCH, own), *(measured(name, outcome) for name, outcome in outcomes.items())], left_out
 
-    def _rivals(self) -> Sequence[str]:
-        return rivals_of(self.model.architecture_, None) if self.compared else []
+    def _rivals(self, switch: Training, predict: tuple[Rows, Tensor]) -> tuple[dict[str, Outcome], list[LeftOut]]:
+        """Return what each rival made of the test rows; and those that are left out."""
+        outcomes: dict[str, Outcome] = {}
+        names, left_out = rivals_of(self.model.architecture_, None) if self.compared else ([], [])
+        setting = self._setting(switch)
+        for name in names:
+            made = self._train(name, switch, predict) if name in TRAINED else solve_rival(name, setting, predict)
+            if isinstance(made, Outcome):
+                outcomes[name] = made
+            else:
+                left_out.append(made)
+            self._stop_if_asked()
+        return outcomes, left_out
 
-    def _settle(self, name: str, rival: nn.Module, switch: Training) -> tuple[int, float]:
-        """Solve or train a rival; return its updates and seconds."""
-        began = time.monotonic()
-        if isinstance(rival, baselines.Solved):
-            solve(rival, switch.task)
-            return 0, time.monotonic() - began
-        rival = rival.to(switch.task.rows.key.device)
-        training = train_rival(rival, switch, partial(self._after_step, name), self._states.get(name))
+    def _setting(self, switch: Training) -> Setting:
+        keyed = self.model.key_ not in self.model.inputs_
+        return Setting(
+            task=switch.task,
+            design=Design.of(switch.task.rows, switch.task.train, keyed=keyed),
+            zero=self.model.target_scaling_.to(np.zeros((1, 1)))[0],
+            ordered=self.ordered,
+            seed=self.seed,
+            weight=switch.task.weight,
+        )
+
+    def _train(self, name: str, switch: Training, predict: tuple[Rows, Tensor]) -> Outcome | LeftOut:
+        """Train a rival, or say why not."""
+        made = self.model.architecture_
+        torch.manual_seed(self.seed + 1 + TRAINED.index(name))
+        rival = build_rival(name, made, self.model.points_, None)
+        branch = baselines.counts(self.model.network_).active
+        if reason := refused(baselines.counts(rival), made, switch, branch):
+            return LeftOut(name=name, reason=reason)
+        try:
+            tell, state = partial(self._after_step, name), self._states.get(name)
+            training, outcome = train_rival(name, rival, switch, tell, state, predict)
+        except DivergedError as error:
+            return LeftOut(name=name, reason=f"it diverged ({error})")
+        if training.diverged:
+            return LeftOut(name=name, reason=training.diverged)
+        if not np.abs(outcome.outputs).max(initial=0.0) < HUGE:  # NaN, too
+            return LeftOut(name=name, reason="it diverged: what it makes of the test rows is no sensible number")
         self._states[name] = training.state_dict()
-        return training.steps, training.seconds
+        return outcome
 
-    def _score(
-        self, name: str, predicted: Array, test: NDArray[np.int64], count: baselines.Counts, steps: int, seconds: float
-    ) -> Score:
+    def _errors(self, outcome: Outcome, test: NDArray[np.int64]) -> Array:
+        """Return the errors on the test rows, (n,), in the target's units."""
+        assert self.table.target is not None
+        return self.table.target[test] - self.model.target_scaling_.back(outcome.outputs)[:, 0]
+
+    def _score(self, name: str, outcome: Outcome, *, test: NDArray[np.int64], ours: Array, rivals: int) -> Score:
         assert self.table.target is not None
         truth, ranges = self.table.target[test], self.model.ranges_
         index = ranges.index(torch.from_numpy(self.table.inputs[self.table.key].to_numpy()[test])).numpy()
-        errors = truth - predicted[test]
+        errors = self._errors(outcome, test)
+        blocks = blocks_of(test, ordered=self.ordered, window=self.model.window)
         return Score(
             name=name,
-            described=baselines.describe(name),
+            described=outcome.described,
             rmse=root_mean_square(errors),
-            r2=r_squared(truth, predicted[test]),
+            r2=r_squared(truth, truth - errors),
             ranges=per_range(errors, index, len(ranges)),
-            parameters=count.total,
-            active=count.active,
-            updates=steps,
-            seconds=seconds,
+            parameters=outcome.counts.total,
+            active=outcome.counts.active,
+            updates=outcome.updates,
+            seconds=outcome.seconds,
+            margin=None if name == SWITCH else margin(ours, errors, blocks, rivals),
         )
 
     def _after_step(self, name: str, training: Training) -> None:
         self.tell(name, training)
         due = self.checkpoint_steps and training.steps % self.checkpoint_steps == 0
         if due or self._signals or time.monotonic() - self._written >= self.checkpoint_seconds:
-            states = {**self._states, name: training.state_dict()}
-            state = {"states": states, "seconds": self._passed(), "started": self._started}
-            checkpoint.save(self.saved, self._identity(), state)
-            self._written = time.monotonic()
+            self._save({**self._states, name: training.state_dict()})
         if self._signals:
             raise Interrupted(self._signals[0])
+
+    def _stop_if_asked(self) -> None:
+        """Stop between rivals: one that is solved has no steps to stop at."""
+        if self._signals:
+            self._save(self._states)
+            raise Interrupted(self._signals[0])
+
+    def _save(self, states: dict[str, Any]) -> None:
+        state = {"states": states, "seconds": self._passed(), "started": self._started}
+        checkpoint.save(self.saved, self._identity(), state)
+        self._written = time.monotonic()
 
     def _passed(self) -> float:
         return self._seconds + time.monotonic() - self._began

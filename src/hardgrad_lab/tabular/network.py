@@ -11,6 +11,7 @@ from torch import nn
 
 import hardgrad as hg
 from hardgrad_lab.tabular.branches import Factory, load_factory, make_branch
+from hardgrad_lab.tabular.made import call_factory, check_made
 
 FINE = 1e-4  # half a range over its distance from zero below which float32 is too coarse to train in
 
@@ -50,7 +51,9 @@ class Architecture:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Return the precision to train in: double where a range is too narrow for its distance from zero."""
+        """Return the precision to train in: double for lines, and where a range is narrow for its distance from 0."""
+        if self.branch == "linear":
+            return torch.float64  # they are solved, which single precision would spoil
         if self.raw is None:
             return torch.float32
         fine = min((b - a) / 2 / max(abs(a), abs(b)) for a, b in pairwise(self.points))
@@ -72,6 +75,8 @@ def build_switch(architecture: Architecture, factory: Factory | None = None) -> 
     make = branch_maker(made, factory)
     # One call a range: a factory's parts need no reset_parameters then.
     branches = [make(made.in_features, 1.0) for _ in range(len(ranges))]
+    if factory is not None or ":" in made.branch:
+        check_made(branches, made.in_features, made.out_features, made.dtype)
     # Stacked, the branches of 16 ranges take half the time; recurrent ones and a factory's cannot be stacked.
     bank = factory is None and made.branch in ("mlp", "linear")
     return hg.Switch(ranges, branches, normalise=[] if made.raw is None else [made.raw], bank=bank).to(made.dtype)
@@ -83,7 +88,7 @@ def branch_maker(architecture: Architecture, factory: Factory | None) -> Callabl
     if factory is None and ":" in made.branch:
         factory = load_factory(made.branch)
     if factory is not None:
-        return lambda inputs, _: _checked(factory(inputs, made.out_features))
+        return lambda inputs, _: call_factory(factory, inputs, made.out_features)
 
     def make(inputs: int, factor: float) -> nn.Module:
         hidden = _widths(made.hidden, factor)
@@ -96,9 +101,3 @@ def branch_maker(architecture: Architecture, factory: Factory | None) -> Callabl
 
 def _widths(hidden: Sequence[int], factor: float) -> list[int]:
     return [max(1, round(factor * width)) for width in hidden]
-
-
-def _checked(branch: object) -> nn.Module:
-    if not isinstance(branch, nn.Module):
-        raise ValueError(f"branch must make a torch.nn.Module, got {type(branch).__name__} from the factory")
-    return branch

@@ -12,3 +12,4 @@ Device = Literal["auto", "cpu", "cuda"]
 BRANCHES: tuple[str, ...] = get_args(Branch)
 LOSSES: tuple[str, ...] = get_args(Loss)
 OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
+TooLoud = Literal["float", "clip", "scale"]

@@ -32,9 +32,17 @@ def spread_points(key: Array, ranges: int) -> list[float]:
 
 
 def search_points(
-    key: Array, inputs: Array, target: Array, ranges: int, *, block: int, seed: int
+    key: Array,
+    inputs: Array,
+    target: Array,
+    ranges: int,
+    *,
+    block: int,
+    seed: int,
+    degree: int = 1,
+    weight: Array | None = None,
 ) -> tuple[list[float], hg.FoundRanges | None]:
-    """Return the points between which different linear models explain the target, and how they were found.
+    """Return the points between which different models explain the target, and how they were found.
 
     Args:
         key: (n,).
@@ -43,6 +51,8 @@ def search_points(
         ranges: how many at most.
         block: consecutive rows that are held out together.
         seed: of the search.
+        degree: of the models along the key; 1 for branches that are lines.
+        weight: (n,), above 0, what each row counts for.
 
     Returns:
         Points that span all keys; one range where more are of no use, or the rows are too few to tell.
@@ -60,6 +70,8 @@ def search_points(
             max_ranges=ranges,
             least_share=LEAST_SHARE,
             block=block,
+            degree=degree,
+            weights=None if weight is None else torch.from_numpy(weight[chosen]),
             generator=torch.Generator().manual_seed(seed),
         )
     except ValueError:  # a key that never varies, or fewer rows than a range needs: there is nothing to search

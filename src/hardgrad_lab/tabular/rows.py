@@ -29,12 +29,13 @@ class Scaling:
     scale: Array
 
     @classmethod
-    def of(cls, columns: Array) -> Scaling:
-        """Return the scaling of columns (n, F)."""
-        scale = columns.std(axis=0)
+    def of(cls, columns: Array, weight: Array | None = None) -> Scaling:
+        """Return the scaling of columns (n, F), whose rows may have weights (n,)."""
+        mean = np.average(columns, axis=0, weights=weight)
+        scale = np.sqrt(np.average(np.square(columns - mean), axis=0, weights=weight))
         # A constant column may show a rounding error as its spread.
         flat = scale <= 1e-12 * np.maximum(np.abs(columns).max(axis=0, initial=0.0), 1e-300)
-        return cls(columns.mean(axis=0), np.where(flat, 1.0, scale))
+        return cls(mean, np.where(flat, 1.0, scale))
 
     def to(self, columns: Array) -> Array:
         """Return scaled columns."""

@@ -1,4 +1,4 @@
-"""From files to what a model is fitted to: one table over all recordings, or pairs of files, input and target."""
+"""From files to what a model is fitted to: one table over all recordings."""
 
 from __future__ import annotations
 
@@ -11,27 +11,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hardgrad_lab.tabular.files import FileFault, Frame, holds_numbers, is_sound, numbers, read_frame, read_sound
+from hardgrad_lab.tabular.choose import Columns, Parts, Reading, check_there, choose
+from hardgrad_lab.tabular.columns import Column, codes, numbers, unseen, values
+from hardgrad_lab.tabular.files import FileFault, Frame, read_frame
+from hardgrad_lab.tabular.gaps import TARGETS, without_gaps
 from hardgrad_lab.tabular.rows import Array
 
+__all__ = ["INPUT", "Columns", "FileFault", "Frame", "Reading", "Table", "read_table"]
+
 INPUT, TARGET = "input", "target"  # the columns of a pair of files
-UNEVEN_S = 0.05  # seconds by which the sounds of a pair may differ in length
 SHOWN = 5  # rows that a message lists
-
-
-@dataclass(frozen=True, kw_only=True)
-class Columns:
-    """Which columns play which part.
-
-    Args:
-        target: what to predict; None where only inputs are wanted.
-        key: what decides; None takes the only input there is.
-        inputs: what the branches see, or None for every column of numbers but the target.
-    """
-
-    target: str | None
-    key: str | None
-    inputs: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +29,7 @@ class Table:
 
     Args:
         inputs: (n, F) numbers; it always holds the key, too.
-        target: (n,), or None.
+        target: (n,) numbers, or names of classes, or None; where a model predicts, NaN and "" for what is not known.
         key: the column that decides.
         groups: (n,) a number for each stretch of rows without a gap; windows stay within one.
         file: (n,) which file a row came from.
@@ -48,10 +37,13 @@ class Table:
         paths: of the files.
         rate: samples a second of sounds; None for tables.
         notes: what the user should know.
+        columns: of the user's, that the inputs are made of; the key's among them.
+        names: of all columns that the files have.
+        facts: what ``model.json`` says of the files, such as what each column holds, or the rate of sounds.
     """
 
     inputs: pd.DataFrame
-    target: Array | None
+    target: NDArray[Any] | None
     key: str
     groups: NDArray[np.int64]
     file: NDArray[np.int64]
@@ -59,19 +51,40 @@ class Table:
     paths: list[Path]
     rate: int | None = None
     notes: list[str] = field(default_factory=list)
+    columns: tuple[Column, ...] = ()
+    names: frozenset[str] = frozenset()
+    facts: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.groups)
 
+    @property
+    def classes(self) -> bool:
+        """Return whether the target's values are names of classes."""
+        return self.target is not None and self.target.dtype.kind == "U"
 
-def read_table(paths: Sequence[Path], columns: Columns, names: list[str] | None, *, drop_missing: bool) -> Table:
-    """Read CSV or Parquet files as recordings of one table.
+    @property
+    def key_categories(self) -> tuple[str, ...]:
+        """Return what the key's numbers stand for, where it is a column of categories; else nothing."""
+        return next((column.categories for column in self.columns if column.name == self.key), ())
+
+
+def read_table(
+    paths: Sequence[Path],
+    columns: Columns,
+    names: list[str] | None,
+    *,
+    drop_missing: bool,
+    how: Reading | None = None,
+) -> Table:
+    """Read files of text, Parquet or Excel files as recordings of one table.
 
     Args:
         paths: at least one.
         columns: which play which part.
         names: of the columns of files without a header; None where they have one.
         drop_missing: leave out rows that lack a value; a recording is cut in two there.
+        how: what else the user says of the files, and the columns of a fitted model.
 
     Returns:
         The table.
@@ -79,152 +92,124 @@ def read_table(paths: Sequence[Path], columns: Columns, names: list[str] | None,
     Raises:
         FileFault: for a file that cannot be read, a missing column, text among numbers, or rows without a value.
     """
-    frames = [read_frame(path, names) for path in paths]
-    columns, notes = _settled(frames, columns)
-    assert columns.key is not None
-    assert columns.inputs is not None
-    seen = list(columns.inputs) if columns.key in columns.inputs else [*columns.inputs, columns.key]
-    wanted = seen if columns.target is None else [*seen, columns.target]
-    parts = [pd.DataFrame({name: numbers(frame, name, _option(columns, name)) for name in wanted}) for frame in frames]
-    kept = [_without_gaps(frame, part, drop_missing) for frame, part in zip(frames, parts, strict=True)]
-    for frame, keep in zip(frames, kept, strict=True):
-        if dropped := int((~keep).sum()):
-            notes.append(f"{frame.path}: left out {dropped:,} of {len(keep):,} rows, which lack a value")
-        if not keep.any():
-            raise FileFault(f"{frame.path} has no row that has all of {', '.join(wanted)}")
-    whole: Any = pd.concat([part[keep] for part, keep in zip(parts, kept, strict=True)], ignore_index=True)
+    how = how or Reading()
+    frames = [read_frame(path, names, how.dialect, _only(columns)) for path in paths]
+    notes = [note for frame in frames for note in frame.notes]
+    _check_alike(frames)
+    parts, said = choose(frames, columns, how) if how.known is None else _known(frames, columns, how.known)
+    wanted = {column.name: column for column in (*parts.inputs, parts.key)}
+    tables = [_numbers(frame, parts, columns) for frame in frames]
+    needed = tables if how.known is None else [table.drop(columns=TARGETS, errors="ignore") for table in tables]
+    pairs = zip(frames, needed, strict=True)
+    kept = [without_gaps(frame, table, columns.target, drop_missing, notes) for frame, table in pairs]
+    whole: Any = pd.concat([part[keep] for part, keep in zip(tables, kept, strict=True)], ignore_index=True)
     row = np.concatenate([np.flatnonzero(keep) for keep in kept])
     file = np.repeat(np.arange(len(kept)), [int(keep.sum()) for keep in kept])
     begins = np.concatenate([[True], (np.diff(row) != 1) | (np.diff(file) != 0)])
-    target = None if columns.target is None else whole[columns.target].to_numpy(dtype=np.float64)
     return Table(
-        inputs=whole[seen],
-        target=target,
-        key=columns.key,
+        inputs=whole[list(how.inputs)] if how.inputs else whole.drop(columns=TARGETS, errors="ignore"),
+        target=_target_of(whole, parts.target),
+        key=parts.key.name,
         groups=np.cumsum(begins) - 1,
         file=file,
         row=row,
         paths=list(paths),
-        notes=notes,
+        notes=[*notes, *said],
+        columns=tuple(wanted.values()),
+        facts={"table": _facts(tuple(wanted.values()), parts.target, how)},
+        names=frozenset(name for frame in frames for name in frame.names),
     )
 
 
-def read_pairs(inputs: Sequence[Path], targets: Sequence[Path] | None) -> Table:
-    """Read sound files, or files of one column of numbers without a header; each input with its target beside it.
-
-    Args:
-        inputs: at least one.
-        targets: one for each input, or None.
-
-    Returns:
-        A table with the column ``input``, which is the key.
-
-    Raises:
-        FileFault: for files that cannot be read, or a pair of different sample rates or lengths.
-    """
-    if targets is not None and len(targets) != len(inputs):
-        raise FileFault(f"--target must name one file for each of {len(inputs)} inputs, got {len(targets)}")
-    heard = [_samples(path) for path in inputs]
-    wanted = [] if targets is None else [_samples(path) for path in targets]
-    rates = {path: rate for path, (_, rate) in zip([*inputs, *(targets or [])], [*heard, *wanted], strict=True)}
-    if len(set(rates.values())) > 1:
-        said = ", ".join(f"{path} {rate or 'no'} Hz" for path, rate in rates.items())
-        raise FileFault(f"all files must have one sample rate, got {said}; resample them first")
-    rate = heard[0][1]
-    notes: list[str] = []
-    lengths = [len(samples) for samples, _ in heard]
-    if targets is not None:
-        for i, (samples, _) in enumerate(wanted):
-            lengths[i] = _common_length(inputs[i], lengths[i], targets[i], len(samples), rate, notes)
-    x = np.concatenate([samples[:n] for (samples, _), n in zip(heard, lengths, strict=True)])
-    y = None if targets is None else np.concatenate([s[:n] for (s, _), n in zip(wanted, lengths, strict=True)])
-    file = np.repeat(np.arange(len(lengths)), lengths)
-    return Table(
-        inputs=pd.DataFrame({INPUT: x}),
-        target=y,
-        key=INPUT,
-        groups=file,
-        file=file,
-        row=np.concatenate([np.arange(n) for n in lengths]),
-        paths=list(inputs),
-        rate=rate or None,
-        notes=notes,
-    )
+def _facts(columns: Sequence[Column], target: Column | None, how: Reading) -> dict[str, Any]:
+    """Return what a model must know to read other files like these."""
+    return {
+        "columns": [column.to_json() for column in columns],
+        "target": None if target is None else target.to_json(),
+        "missing": list(how.dialect.missing),
+    }
 
 
-def _samples(path: Path) -> tuple[Array, int]:
-    """Return samples and their rate; 0 for a file of one column, which has none."""
-    if is_sound(path):
-        return read_sound(path)
-    frame = read_frame(path, [INPUT])
-    values = numbers(frame, INPUT, "--target")
-    if len(missing := np.flatnonzero(~np.isfinite(values))):
-        raise FileFault(f"{path} has no number in {frame.place(int(missing[0]))}; fill it")
-    return values, 0
+def _only(columns: Columns) -> set[str] | None:
+    """Return the columns to read; None where the user left the choice open."""
+    if columns.inputs is None:
+        return None
+    return {name for name in (columns.target, columns.key, *columns.inputs) if name is not None}
 
 
-def _common_length(path: Path, length: int, other: Path, other_length: int, rate: int, notes: list[str]) -> int:
-    apart = abs(length - other_length)
-    if apart > UNEVEN_S * rate:
-        raise FileFault(
-            f"{path} and {other} must be equally long, got {length:,} and {other_length:,} values; cut them so that "
-            "they begin and end together"
-        )
-    if apart:
-        notes.append(f"{path} and {other} differ by {apart:,} samples in length; the end of the longer is left out")
-    return min(length, other_length)
-
-
-def _settled(frames: Sequence[Frame], columns: Columns) -> tuple[Columns, list[str]]:
-    """Return the columns with key and inputs decided, each there in every file, and notes on what was left out."""
-    first, notes = frames[0], []
-    there = list(first.columns.columns)
-    inputs = list(columns.inputs) if columns.inputs is not None else None
+def _check_alike(frames: Sequence[Frame]) -> None:
+    """Raise a FileFault where one file writes decimal commas and another decimal points."""
+    sure: dict[str, Frame] = {}
     for frame in frames:
-        for name in [columns.target, columns.key, *(inputs or [])]:
-            if name is not None and name not in frame.columns.columns:
-                raise FileFault(_missing(frame, name, columns))
-    if inputs is None:
-        others = [name for name in there if name != columns.target]
-        inputs = [name for name in others if any(holds_numbers(f, name) for f in frames if name in f.columns)]
-        if left := [name for name in others if name not in inputs]:
-            notes.append(f"left out, as they hold text: {', '.join(left)}")
-        for frame in frames:
-            if lacking := [name for name in inputs if name not in frame.columns.columns]:
-                raise FileFault(_missing(frame, lacking[0], columns))
-    if columns.target in inputs:
-        raise FileFault(f"--inputs must not hold the target, got {columns.target!r} in both; take it out of one")
-    key = columns.key
-    if key is None:
-        if len(inputs) != 1:
-            raise FileFault(f"--key must name the column that decides; {first.path} has {', '.join(inputs) or 'none'}")
-        key = inputs[0]
-    if key == columns.target:
-        raise FileFault(f"--key must not be the target, got {key!r} for both; the target is not known when predicting")
-    return Columns(target=columns.target, key=key, inputs=inputs), notes
-
-
-def _missing(frame: Frame, name: str, columns: Columns) -> str:
-    there = ", ".join(map(str, frame.columns.columns))
-    return f"{frame.path} has no column {name!r} ({_option(columns, name)}); it has {there}"
-
-
-def _option(columns: Columns, name: str) -> str:
-    if name == columns.target:
-        return "--target"
-    return "--key" if name == columns.key else "--inputs"
-
-
-def _without_gaps(frame: Frame, part: pd.DataFrame, drop_missing: bool) -> NDArray[np.bool_]:
-    """Return which rows have every value, or raise a FileFault that lists those that have not."""
-    missing = ~np.isfinite(part.to_numpy())
-    rows = np.flatnonzero(missing.any(axis=1))
-    if len(rows) and not drop_missing:
-        names = np.array(part.columns)
-        listed = [f"{frame.place(int(row))} ({', '.join(names[missing[row]])})" for row in rows[:SHOWN]]
-        more = f" and {len(rows) - SHOWN:,} more" if len(rows) > SHOWN else ""
+        if frame.certain:
+            sure.setdefault(frame.ways.decimal, frame)
+    if len(sure) > 1:
         raise FileFault(
-            f"{frame.path}: {len(rows):,} of {len(part):,} rows lack a value: {', '.join(listed)}{more}; fill them, "
-            "or leave them out with --drop-missing"
+            f"{sure[','].path} has commas as decimal points and {sure['.'].path} has points; write them alike, or "
+            "save one of them as Parquet"
         )
-    return np.asarray(~missing.any(axis=1))
+
+
+def _known(frames: Sequence[Frame], columns: Columns, known: Sequence[Column]) -> tuple[Parts, list[str]]:
+    """Return the columns of a fitted model; the target where every file has it and it can be compared."""
+    by_name = {column.name: column for column in known}
+    key = str(columns.key)
+    inputs = tuple(column for column in known if column.name != columns.target)
+    check_there(frames, Columns(target=None, key=key, inputs=[column.name for column in inputs]))
+    notes, target = [], by_name.get(str(columns.target))
+    if target is not None and any(target.name not in frame.columns for frame in frames):
+        target = None
+    for frame in frames:
+        notes += _unseen_notes(frame, inputs, key)
+    return Parts(target=target, key=by_name[key], inputs=inputs), notes
+
+
+def _unseen_notes(frame: Frame, inputs: Sequence[Column], key: str) -> list[str]:
+    """Return lines on values that are no category of the model's; raise a FileFault where the key has them."""
+    notes = []
+    for column in inputs:
+        new = unseen(frame, column) if column.kind == "category" else {}
+        if not new:
+            continue
+        rows = sum(len(places) for places in new.values())
+        shown = ", ".join(f"{value!r} in {frame.place(places[0])}" for value, places in list(new.items())[:SHOWN])
+        if column.name == key:
+            raise FileFault(
+                f"{frame.path}: column {key!r}, the key, has values in {rows:,} rows that the model knows no branch "
+                f"for: {shown}; it knows {', '.join(column.categories)}: leave these rows out"
+            )
+        notes.append(f"{frame.path}: {rows:,} rows have a value of {column.name} that was not there in the fit, and "
+                     f"is taken as none of its categories: {shown}")  # fmt: skip
+    return notes
+
+
+def _numbers(frame: Frame, parts: Parts, columns: Columns) -> pd.DataFrame:
+    """Return one file's inputs, the key, and last the target, as numbers."""
+    options = {columns.key: "--key"}
+    found = [values(frame, column, options.get(column.name, "--inputs")) for column in parts.inputs]
+    if parts.key.kind == "category":
+        found.append(pd.DataFrame({parts.key.name: codes(frame, parts.key)}))
+    elif parts.key not in parts.inputs:
+        found.append(values(frame, parts.key, "--key"))
+    if parts.target is not None:
+        found.append(pd.DataFrame({TARGETS: _target_numbers(frame, parts.target)}))
+    whole = pd.concat(found, axis=1)
+    if twice := [str(name) for name in whole.columns[whole.columns.duplicated()]]:
+        raise FileFault(f"{frame.path}: column {twice[0]!r} has the name of a category's input; rename it")
+    return whole
+
+
+def _target_numbers(frame: Frame, target: Column) -> Array:
+    if target.kind == "category":
+        return codes(frame, target)
+    return numbers(frame, target.name, "--target", target.kind)
+
+
+def _target_of(whole: pd.DataFrame, target: Column | None) -> NDArray[Any] | None:
+    if target is None:
+        return None
+    found = whole[TARGETS].to_numpy(dtype=np.float64)
+    if target.kind != "category":
+        return found
+    named = np.array(["", *target.categories])
+    return named[np.where(np.isfinite(found), found + 1, 0).astype(np.int64)]

@@ -11,76 +11,23 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 import hardgrad as hg
-from hardgrad_lab.runs.loop import DivergedError
-from hardgrad_lab.tabular.rows import Rows
+from hardgrad_lab.tabular.forward import forward as forward
+from hardgrad_lab.tabular.forward import uncounted
+from hardgrad_lab.tabular.learn_points import move_points
+from hardgrad_lab.tabular.schedule import learning_rate, optimizer_of, window_of
+from hardgrad_lab.tabular.task import Recipe as Recipe
+from hardgrad_lab.tabular.task import Task as Task
 
-# Learnt points move far at first and little at last; then they rest, and the branches settle.
-WIDE, NARROW, RESTS = 0.5, 0.05, 0.6
-PLACED = 10_000  # rows by which points are placed at the end of an epoch
-WARM_UP = 0.03  # share of the steps over which the learning rate rises
-CHUNK = 65_536  # values of rows x inputs x 16 that an evaluation holds at a time; bounds its memory
-LossOfRows = Callable[[Tensor, Tensor], Tensor]
-
-
-def squared(output: Tensor, target: Tensor) -> Tensor:
-    """Return the squared error of each row, (B,), of output (B, 1) and target (B,)."""
-    return (output[:, 0] - target).square()
-
-
-def cross_entropy(output: Tensor, target: Tensor) -> Tensor:
-    """Return the cross-entropy of each row, (B,), of logits (B, C) and class numbers (B,)."""
-    return F.cross_entropy(output, target, reduction="none")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How to train.
-
-    Args:
-        epochs: passes over the training rows.
-        batch_size: rows of a step.
-        optimizer: adam, adamw, sgd (with momentum 0.9) or rmsprop.
-        lr: the peak of the learning rate, which rises at first and then falls to zero as a cosine.
-        loss: "mean" over the rows of a batch, or "per_branch_mean", the mean of the ranges' means.
-        patience: epochs without a better held-out loss after which training ends.
-        seed: of weights and of the order of rows.
-    """
-
-    epochs: int
-    batch_size: int
-    optimizer: str
-    lr: float
-    loss: str
-    patience: int
-    seed: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """What to learn from.
-
-    Args:
-        rows: inputs and keys.
-        target: (n,), scaled numbers or class numbers.
-        train: rows to learn from.
-        held_out: rows that choose the best weights; may be none.
-        ranges: of the key.
-        loss_of_rows: (output, target) to (B,).
-    """
-
-    rows: Rows
-    target: Tensor
-    train: Tensor
-    held_out: Tensor
-    ranges: hg.Ranges
-    loss_of_rows: LossOfRows
+HOPELESS = 1e6  # times a constant's loss: no learning rate that falls brings that back
+WORSE = 10.0  # times a constant's loss, at the end
+SAFE = 5e-3  # a learning rate that seldom diverges
 
 
 class Watcher(Protocol):
@@ -110,9 +57,10 @@ class Training:
     best: dict[str, Tensor] | None = None
     best_loss: float = math.inf
     best_epoch: int = 0
+    diverged: str = ""
 
     def __post_init__(self) -> None:
-        self.optimizer = _optimizer(self.model, self.recipe)
+        self.optimizer = optimizer_of(self.model, self.recipe)
         self._sum = torch.zeros((), dtype=torch.float64, device=self.task.rows.key.device)
         self._order: tuple[int, Tensor] | None = None
 
@@ -136,20 +84,19 @@ class Training:
         """Return whether all epochs are done, or patience is at its end."""
         at_border = self.steps % self.steps_an_epoch == 0
         tired = at_border and bool(len(self.task.held_out)) and self.epoch - self.best_epoch > self.recipe.patience
-        return self.steps >= self.all_steps or tired
+        return self.steps >= self.all_steps or tired or bool(self.diverged)
 
     def run(self, watcher: Watcher | None = None, after_step: Callable[[], None] | None = None) -> None:
-        """Train to the end from wherever it stands, and take the best weights.
+        """Train to the end from wherever it stands, and take the best weights; ``diverged`` says if it had to stop.
 
         Args:
             watcher: told after every step.
             after_step: called after every step; may raise to stop the training, which can go on later.
-
-        Raises:
-            DivergedError: if the loss is no finite number at the end of an epoch.
         """
         began = time.monotonic() - self.seconds
         self.model.train()
+        if self.steps == 0:
+            self._remember(self._measured()["held_out"] if len(self.task.held_out) else math.inf)
         while not self.done:
             self._step()
             self.seconds = time.monotonic() - began
@@ -159,8 +106,10 @@ class Training:
                 watcher.step(self)
             if after_step is not None:
                 after_step()
-        if self.best is not None:
-            self.model.load_state_dict(self.best)
+        self._judge_the_end()
+        if self.best is not None and (len(self.task.held_out) or self.diverged):
+            with uncounted(self.model):  # visits are those of the whole training
+                self.model.load_state_dict(self.best)
         self.model.eval()
 
     def average(self) -> float:
@@ -196,7 +145,7 @@ class Training:
         rows = self._batch()
         x, key = self.task.rows.take(rows)
         losses = self.task.loss_of_rows(self.model(x, key), self.task.target[rows])
-        loss = losses.mean() if self.recipe.loss == "mean" else hg.per_branch_mean(losses, self.task.ranges.index(key))
+        loss = self._average(losses, rows, key)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.steps, self.all_steps, self.recipe.lr)
         self.optimizer.zero_grad(set_to_none=True)
@@ -217,16 +166,42 @@ class Training:
     def _end_epoch(self) -> None:
         average = float(self._sum) / self.steps_an_epoch
         self._sum.zero_()
-        if not math.isfinite(average):
-            raise DivergedError(self.steps * self.recipe.batch_size, {"loss": average})
+        if not average < HOPELESS * self._constant:
+            self._say_diverged(average)
+            return
         self._place_points()
         point: dict[str, Any] = {"epoch": self.epoch, "seconds": self.seconds, "loss": average}
         if len(self.task.held_out):
             point |= self._measured()
-            if point["held_out"] < self.best_loss:
-                self.best_loss, self.best_epoch = point["held_out"], self.epoch
-                self.best = copy.deepcopy(self.model.state_dict())
+        if (judged := point.get("held_out", average)) < self.best_loss:
+            self._remember(judged)
         self.curve.append(point)
+
+    def _remember(self, loss: float) -> None:
+        state = self.model.state_dict()
+        if all(bool(tensor.isfinite().all()) for tensor in state.values() if tensor.is_floating_point()):
+            self.best_loss, self.best_epoch = loss, self.epoch
+            self.best = copy.deepcopy(state)
+
+    def _judge_the_end(self) -> None:
+        last = self.curve[-1]["loss"] if self.curve else 0.0
+        if not self.diverged and last > WORSE * self._constant:
+            self._say_diverged(last)
+        if not len(self.task.held_out) and not self.diverged:
+            self.best_epoch = 0  # the last weights are kept
+
+    def _say_diverged(self, loss: float) -> None:
+        lr = self.recipe.lr
+        smaller = SAFE if lr > SAFE else lr / 10
+        self.diverged = (
+            f"the training diverged at step {self.steps} (lr {lr:g}): its loss is {loss:.3g}, that of a constant "
+            f"{self._constant:.3g}; kept are the best weights before that, of epoch {self.best_epoch}; try a smaller "
+            f"lr, such as {smaller:g}"
+        )
+
+    @cached_property
+    def _constant(self) -> float:
+        return max(0.1, self.task.constant_loss())  # a target that never varies has none
 
     def _place_points(self) -> None:
         """Put learnt points where the branches, as they are, serve the rows best.
@@ -237,75 +212,23 @@ class Training:
         window = window_of(self.steps / self.all_steps)
         if window is None or not isinstance(self.task.ranges, hg.LearntRanges) or not isinstance(self.model, hg.Switch):
             return
-        count = min(PLACED, len(self.task.train))
-        rows = self.task.train[torch.linspace(0, len(self.task.train) - 1, count).long().to(self.task.train.device)]
-        x, key = self.task.rows.take(rows)
-        hg.switch.refine(self.model, x, key, self.task.target[rows], self.task.loss_of_rows, window=window)
+        move_points(self.model, self.task, window)
+
+    def _average(self, losses: Tensor, rows: Tensor, key: Tensor) -> Tensor:
+        return self.task.average(losses, rows, self.task.ranges.index(key), self.recipe.loss)
 
     def _measured(self) -> dict[str, Any]:
         rows, ranges = self.task.held_out, self.task.ranges
-        losses = self.losses(rows).double()
-        index = ranges.index(self.task.rows.key[rows])
-        sums = torch.zeros(len(ranges), dtype=torch.float64, device=losses.device).index_add(0, index, losses)
-        counts = torch.bincount(index, minlength=len(ranges))
-        means = (sums / counts).tolist()
-        weighed = hg.per_branch_mean(losses, index) if self.recipe.loss == "per_branch_mean" else losses.mean()
+        losses, key = self.losses(rows).double(), self.task.rows.key[rows]
+        index = ranges.index(key)
+        weight = torch.ones_like(losses) if self.task.weight is None else self.task.weight[rows].double()
+        zeros = torch.zeros(len(ranges), dtype=torch.float64, device=losses.device)
+        means = (zeros.index_add(0, index, losses * weight) / zeros.index_add(0, index, weight)).tolist()
+        # Weights are 1 on average over the rows trained on, not over these.
+        scale = 1.0 if self.recipe.loss == "per_branch_mean" else float(weight.mean())
+        held_out = float(self._average(losses, rows, key)) / scale
         # A range without a held-out row has no loss, which plain JSON says as null.
-        return {"held_out": float(weighed), "ranges": [mean if math.isfinite(mean) else None for mean in means]}
+        return {"held_out": held_out, "ranges": [mean if math.isfinite(mean) else None for mean in means]}
 
 
-_PLAIN = ("steps", "seconds", "curve", "best", "best_loss", "best_epoch")
-
-
-def forward(model: nn.Module, rows: Rows, chosen: Tensor) -> Tensor:
-    """Return the model's outputs for chosen rows, (len(chosen), ...), in ``eval()`` and without counting visits."""
-    training = model.training
-    model.eval()
-    size = max(256, 16 * CHUNK // max(1, rows.window * rows.columns.shape[1]))
-    with torch.no_grad(), uncounted(model):
-        outputs = torch.cat([model(*rows.take(part)) for part in chosen.split(size)])
-    model.train(training)
-    return outputs
-
-
-class uncounted:
-    """Within this scope a model's counters of visits stay as they were."""
-
-    def __init__(self, model: nn.Module) -> None:
-        names = ("visits", "below", "above")
-        routers = [module for module in model.modules() if isinstance(module, hg.Ranges)]
-        self._counters = [getattr(router, name) for router in routers for name in names]
-
-    def __enter__(self) -> None:
-        self._before = [counter.clone() for counter in self._counters]
-
-    def __exit__(self, *_: object) -> None:
-        for counter, before in zip(self._counters, self._before, strict=True):
-            counter.copy_(before)
-
-
-def learning_rate(step: int, steps: int, peak: float) -> float:
-    """Return the learning rate of a step: a linear rise, then half a cosine down to zero."""
-    rise = max(1, round(WARM_UP * steps))
-    if step < rise:
-        return peak * (step + 1) / rise
-    return peak * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise))) / 2
-
-
-def window_of(share: float) -> float | None:
-    """Return how far learnt points may move when this share of the steps is done, None where they rest."""
-    return None if share >= RESTS else WIDE * (NARROW / WIDE) ** (share / RESTS)
-
-
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    # Learnt points are placed, not descended to: they have no gradient, and no optimiser moves what has none.
-    parameters = list(model.parameters())
-    match recipe.optimizer:
-        case "adam":
-            return torch.optim.Adam(parameters, lr=recipe.lr, fused=True)
-        case "adamw":
-            return torch.optim.AdamW(parameters, lr=recipe.lr, fused=True)
-        case "sgd":
-            return torch.optim.SGD(parameters, lr=recipe.lr, momentum=0.9)
-        case _:
-            return torch.optim.RMSprop(parameters, lr=recipe.lr)
+_PLAIN = ("steps", "seconds", "curve", "best", "best_loss", "best_epoch", "diverged")

@@ -93,7 +93,7 @@ def unseen(rows: Rows, part: Rows, path: Path, held: Tensor) -> dict[int, Tensor
     for ranges, cuts in path.items():
         points = torch.tensor([part.point(cut) for cut in cuts], dtype=torch.float64)
         y_hat = fit_ranges(part, cuts).predict(x, torch.bucketize(key, points, right=True))
-        losses[ranges] = (y_hat - y).square().mean(1)
+        losses[ranges] = (y_hat - y).square().mean(1) * rows.weight[held]
     return losses
 
 
@@ -123,10 +123,10 @@ def smooth_losses(rows: Rows, degree: int, fold: Tensor) -> Tensor:
     x = (powers[:, :, None] * ones[:, None]).flatten(1)[:, 1:]
     losses = torch.full_like(rows.key, torch.nan)
     for learn, held in _rounds(fold):
-        z = torch.cat([x, rows.z[:, rows.d :]], 1)[learn]
-        mean = z.mean(0)
-        scatter = (z - mean).T @ (z - mean)
-        model = fit(Moments(mean.new_full((1,), len(learn)), mean[None], scatter[None]), x.shape[1], rows.ridge)
+        z, weight = torch.cat([x, rows.z[:, rows.d :]], 1)[learn], rows.weight[learn, None]
+        mean = (z * weight).sum(0) / weight.sum()
+        scatter = ((z - mean) * weight).T @ (z - mean)
+        model = fit(Moments(weight.sum()[None], mean[None], scatter[None]), x.shape[1], rows.ridge)
         y_hat = model.predict(x[held], torch.zeros_like(held))
-        losses[held] = (y_hat - rows.z[held, rows.d :]).square().mean(1)
+        losses[held] = (y_hat - rows.z[held, rows.d :]).square().mean(1) * rows.weight[held]
     return losses

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ParamSpec, TypeVar
 
@@ -41,7 +41,9 @@ class Rows:
     Args:
         key: (n,), sorted.
         z: (n, d + o), inputs and targets side by side, each column with mean 0 and variance 1 over all rows given.
-        d: how many columns of ``z`` are inputs.
+        weight: (n,), above 0, 1 on average.
+        d: how many columns of ``z`` are inputs, powers of the key included.
+        given: how many of them the user gave; they come first.
         centre, scale: (d + o,), what was subtracted and divided by.
         least: the fewest rows that a range may have.
         ridge: share of each input's variance within a range that is added to it.
@@ -50,7 +52,9 @@ class Rows:
 
     key: Tensor
     z: Tensor
+    weight: Tensor
     d: int
+    given: int
     centre: Tensor
     scale: Tensor
     least: int
@@ -67,7 +71,7 @@ class Rows:
 
     @cached_property
     def sums(self) -> Sums:
-        return Sums(self.z)
+        return Sums(self.z, self.weight)
 
     @cached_property
     def places(self) -> Tensor:
@@ -87,14 +91,12 @@ class Rows:
     def take(self, chosen: Tensor, least_share: float) -> Rows:
         """Return some rows, by increasing positions among the sorted rows, repeats allowed."""
         least = least_rows(len(chosen), least_share, self.d)
-        key, z = self.key[chosen], self.z[chosen]
-        return Rows(key, z, self.d, self.centre, self.scale, least, self.ridge, self.cast)
+        return replace(self, key=self.key[chosen], z=self.z[chosen], weight=self.weight[chosen], least=least)
 
     @cached_property
     def along(self) -> Tensor:
         """The keys mapped to [-1, 1], whatever their unit, (n,)."""
-        key = self.key / unit_of(self.key)
-        return 2 * ((key - key[0]) / (key[-1] - key[0])) - 1
+        return _along(self.key)
 
     def point(self, cut: int) -> float:
         """Return the number halfway between the keys beside a cut, or nearer the upper where rounding eats the half."""
@@ -115,7 +117,12 @@ class Rows:
     def raw(self) -> tuple[Tensor, Tensor]:
         """Return inputs and targets in the user's units."""
         raw = self.z * self.scale + self.centre
-        return raw[:, : self.d], raw[:, self.d :]
+        return raw[:, : self.given], raw[:, self.d :]
+
+
+def _along(key: Tensor) -> Tensor:
+    key = key / unit_of(key)
+    return 2 * ((key - key[0]) / (key[-1] - key[0])) - 1
 
 
 def least_rows(n: int, least_share: float, d: int) -> int:
@@ -125,10 +132,19 @@ def least_rows(n: int, least_share: float, d: int) -> int:
 
 
 def sorted_rows(
-    owner: str, key: Tensor, inputs: Tensor, targets: Tensor, least_share: float, ridge: float
+    owner: str,
+    key: Tensor,
+    inputs: Tensor,
+    targets: Tensor,
+    least_share: float,
+    ridge: float,
+    *,
+    weights: Tensor | None = None,
+    degree: int = 1,
 ) -> tuple[Rows, Tensor]:
     """Check what the user gave and return the rows with the order that sorts them, or raise a ValueError."""
     key, x, y = _columns(owner, key, inputs, targets)
+    weight = _weights(owner, weights, len(key))
     numbers = key.double()
     low, high = torch.aminmax(numbers)
     if low == high:
@@ -141,30 +157,37 @@ def sorted_rows(
         raise ValueError(f"{owner}: least_share must lie in (0, 0.5], got {least_share}")
     if not (ridge >= 1e-10 and math.isfinite(ridge)):
         raise ValueError(f"{owner}: ridge must be at least 1e-10, got {ridge}; a finite number, 1e-6 by default")
-    least = least_rows(len(key), least_share, x.shape[1])
+    d = x.shape[1] + (degree if degree > 1 else 0)
+    least = least_rows(len(key), least_share, d)
     if least > len(key):
         raise ValueError(
-            f"{owner}: a range needs at least {least} rows, twice the {x.shape[1] + 1} coefficients of its linear "
+            f"{owner}: a range needs at least {least} rows, twice the {d + 1} coefficients of its linear "
             f"model, got {len(key)} rows in all; give more rows or fewer inputs"
         )
     order = numbers.argsort(stable=True)
-    z, centre, scale = standardised(torch.cat([x, y], 1)[order])
-    return Rows(numbers[order], z, x.shape[1], centre, scale, least, ridge, key.dtype), order
+    along, weight = _along(numbers[order]), weight[order]
+    # Legendre's polynomials, which are far apart from each other where powers are not.
+    powers = [torch.special.legendre_polynomial_p(along, k) for k in range(1, degree + 1) if degree > 1]
+    z, centre, scale = standardised(torch.cat([x[order], *(p[:, None] for p in powers), y[order]], 1), weight)
+    return Rows(numbers[order], z, weight, d, x.shape[1], centre, scale, least, ridge, key.dtype), order
 
 
-def standardised(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def standardised(z: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Return columns (n, p), float64, with mean 0 and variance 1, what was subtracted, and what was divided by.
+
+    Weights (n,) are 1 on average.
 
     They are first divided by a power of two near their greatest number, which rounds nothing: squares of numbers beyond
     1e154 overflow, and below 1e-162 they are zero.
     """
     unit = unit_of(z)
     z = z / unit
-    centre = z.mean(0)
+    shares = 1 if weight is None else weight[:, None]
+    centre = (z * shares).mean(0)
     z = z - centre
-    rest = z.mean(0)  # the mean of numbers far from zero is itself rounded
+    rest = (z * shares).mean(0)  # the mean of numbers far from zero is itself rounded
     z, centre = z - rest, centre + rest
-    scale = z.square().mean(0).sqrt()
+    scale = (z.square() * shares).mean(0).sqrt()
     # A column that varies by a few roundings of its values is constant: it stays as it is, near 0.
     scale = torch.where(scale > 8 * torch.finfo(z.dtype).eps * centre.abs(), scale, 1.0)
     return z / scale, centre * unit, scale * unit
@@ -187,6 +210,24 @@ def _columns(owner: str, key: Tensor, inputs: Tensor, targets: Tensor) -> tuple[
         raise ValueError(f"{owner}: key must have shape (B,), one number a row, got {tuple(key.shape)}")
     _table(owner, "key", key, len(key))
     return key.detach().cpu(), _table(owner, "inputs", inputs, len(key)), _table(owner, "targets", targets, len(key))
+
+
+def _weights(owner: str, weights: Tensor | None, n: int) -> Tensor:
+    """Return weights that are 1 on average, or raise a ValueError."""
+    if weights is None:
+        return torch.ones(n, dtype=torch.float64)
+    if tensor(owner, "weights", weights).shape != (n,):
+        raise ValueError(f"{owner}: weights must have shape ({n},), one for each row, got {tuple(weights.shape)}")
+    weight = weights.detach().cpu().double()
+    wrong = ~((weight > 0) & weight.isfinite())
+    if bool(wrong.any()):
+        row = int(wrong.nonzero()[0, 0])
+        raise ValueError(
+            f"{owner}: weights must be above 0 and finite, got {float(weight[row]):g} in row {row}; leave out rows "
+            "that weigh nothing"
+        )
+    weight = weight / weight.max()  # the sum of large ones overflows
+    return weight / weight.mean()
 
 
 def _table(owner: str, name: str, values: Tensor, n: int) -> Tensor:

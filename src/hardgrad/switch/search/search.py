@@ -37,6 +37,7 @@ POLICIES: dict[str, Callable[[int], Policy]] = {
 }
 LEAST_HELD_OUT = 0.001
 MOST_RESAMPLES = 100_000  # each is a search of its own
+MOST_DEGREE = 8  # of the key: beyond that a range's polynomial follows the noise at its ends
 SMOOTH = 256  # columns of the smooth model at most: its fit costs their square
 
 
@@ -54,6 +55,8 @@ def search_ranges(
     block: int = 1,
     candidates: int = 64,
     ridge: float = 1e-6,
+    degree: int = 1,
+    weights: Tensor | None = None,
     bootstrap: int = 0,
     outside: Literal["nearest", "error"] = "nearest",
     generator: torch.Generator | None = None,
@@ -87,6 +90,10 @@ def search_ranges(
             like the one before: longer than the signal's memory.
         candidates: quantiles of the key among which the first choice is exact; wide gaps of the key are added.
         ridge: penalty on each slope, as a share of its input's variance within the range.
+        degree: the models of a range are polynomials of the key up to this degree, and linear in the other inputs. 1:
+            linear, for linear branches. 3 for branches that bend: a range that bends inside is then one range, and the
+            breaks are sought where a curve ends, not where a line is too straight for it; 1 to 8.
+        weights: (B,), above 0: a row of weight 2 counts as two rows, except that it is one of the ``least_share``.
         bootstrap: number of resamples for ``intervals``, ``support`` and ``p_value``; 0 for none, 200 is usual,
             100,000 the most.
         outside: what ``found.ranges()`` does with a key outside of the data.
@@ -115,7 +122,12 @@ def search_ranges(
     max_ranges, block, candidates, bootstrap = _check(
         max_ranges, criterion, block, candidates, bootstrap, outside, generator
     )
-    rows, order = sorted_rows("search_ranges", key, inputs, targets, least_share, ridge)
+    if weights is not None and bootstrap:
+        raise ValueError(f"search_ranges: bootstrap must be 0 where rows have weights, got {bootstrap}; it draws rows")
+    degree = whole("search_ranges", "degree", degree, 1, MOST_DEGREE)
+    rows, order = sorted_rows(
+        "search_ranges", key, inputs, targets, least_share, ridge, weights=weights, degree=degree
+    )
     group = groups_of(order, block, bootstrap)
     fold = folds_of(group, _held_out(held_out, rows, order), generator)
     run = policy_of(policy, candidates)
@@ -150,11 +162,20 @@ def search_ranges(
 
 
 @on_the_cpu
-def proxy_loss(key: Tensor, inputs: Tensor, targets: Tensor, points: Sequence[float], *, ridge: float = 1e-6) -> float:
+def proxy_loss(
+    key: Tensor,
+    inputs: Tensor,
+    targets: Tensor,
+    points: Sequence[float],
+    *,
+    ridge: float = 1e-6,
+    degree: int = 1,
+    weights: Tensor | None = None,
+) -> float:
     """Return what linear models of given ranges lose, for a search of your own.
 
     Args:
-        key, inputs, targets, ridge: as ``search_ranges``.
+        key, inputs, targets, ridge, degree, weights: as ``search_ranges``.
         points: inner points; ranges without rows lose nothing.
 
     Returns:
@@ -174,7 +195,8 @@ def proxy_loss(key: Tensor, inputs: Tensor, targets: Tensor, points: Sequence[fl
         numbers = [real("proxy_loss", "points", point) for point in points]
     except (TypeError, ValueError):
         raise ValueError(f"proxy_loss: points must be numbers, and none of them NaN, got {points!r}") from None
-    rows, _ = sorted_rows("proxy_loss", key, inputs, targets, 1e-9, ridge)
+    degree = whole("proxy_loss", "degree", degree, 1, MOST_DEGREE)
+    rows, _ = sorted_rows("proxy_loss", key, inputs, targets, 1e-9, ridge, weights=weights, degree=degree)
     cuts = sorted({rows.cut(point) for point in numbers} - {0, rows.n})
     return loss_of(rows, cuts) / (rows.n * rows.outputs)
 
@@ -278,16 +300,13 @@ def _scores(rows: Rows, cuts: list[int]) -> tuple[RangeScore, ...]:
     moments = rows.sums.between(edges[:-1], edges[1:])
     spread = moments.scatter[:, rows.d :, rows.d :].diagonal(dim1=1, dim2=2).sum(1)
     losses, x, y = fit_ranges(rows, cuts).loss, rows.z[:, : rows.d], rows.z[:, rows.d :]
-    one = (fit_ranges(rows, []).predict(x, torch.zeros(rows.n, dtype=torch.int64)) - y).square().mean(1)
+    one = (fit_ranges(rows, []).predict(x, torch.zeros(rows.n, dtype=torch.int64)) - y).square().mean(1) * rows.weight
     found = []
     for i, (low, high) in enumerate(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)):
-        size = high - low
-        r2 = float(1 - losses[i] / spread[i]) if spread[i] > 1e-12 * size else float("nan")
-        found.append(
-            RangeScore(
-                _label(rows, cuts, i), size, float(losses[i]) / (size * rows.outputs), float(one[low:high].mean()), r2
-            )
-        )
+        weight = float(moments.size[i])
+        r2 = float(1 - losses[i] / spread[i]) if spread[i] > 1e-12 * weight else float("nan")
+        loss = float(losses[i]) / (weight * rows.outputs)
+        found.append(RangeScore(_label(rows, cuts, i), high - low, loss, float(one[low:high].sum()) / weight, r2))
     return tuple(found)
 
 

@@ -1,4 +1,4 @@
-"""Sums of rows between any two positions, without touching most of the rows again.
+"""Sums of rows between any two positions, without touching most of the rows again; rows may have weights.
 
 Sums are kept as sizes, means and scatter about the mean, and joined by adding the scatter between the means, so that
 nothing large is ever subtracted from anything large: with raw second moments a narrow range far from zero would be all
@@ -16,7 +16,7 @@ CELLS = 256  # so many equal cells are summed once; a cell's own sums take p^2 n
 
 
 class Moments(NamedTuple):
-    """Sums of sets of rows with p columns: size (..., S), mean (..., S, p), scatter about it (..., S, p, p)."""
+    """Sums of sets of rows with p columns: size or weight (..., S), mean (..., S, p), scatter about it (..., S, p, p)."""
 
     size: Tensor
     mean: Tensor
@@ -28,13 +28,15 @@ class Sums:
 
     Args:
         z: (n, p) float64.
+        weight: (n,), above 0; 1 by default.
     """
 
-    def __init__(self, z: Tensor) -> None:
+    def __init__(self, z: Tensor, weight: Tensor | None = None) -> None:
         self.z = z
+        self.weight = z.new_ones(len(z)) if weight is None else weight
         self.length = max(1, -(-len(z) // CELLS))
         start = torch.arange(0, len(z), self.length)
-        self.cells = _raw(z, start, (start + self.length).clamp(max=len(z)))
+        self.cells = _raw(z, self.weight, start, (start + self.length).clamp(max=len(z)))
 
     def between(self, start: Tensor, end: Tensor) -> Moments:
         """Return the moments of rows start .. end - 1, (S,) each; a set may be empty."""
@@ -51,19 +53,20 @@ class Sums:
         short = raw[1] - raw[0] <= self.length // 8  # padded apart from the long ones
         parts, owners = [Moments(*(each[cell] for each in self.cells))], [inner]
         for group in (raw[:, short], raw[:, ~short]):
-            parts.append(_raw(self.z, group[0], group[1]))
+            parts.append(_raw(self.z, self.weight, group[0], group[1]))
             owners.append(group[2])
         return _joined(Moments(*map(torch.cat, zip(*parts, strict=True))), torch.cat(owners), len(start))
 
 
-def _raw(z: Tensor, start: Tensor, end: Tensor) -> Moments:
+def _raw(z: Tensor, weight: Tensor, start: Tensor, end: Tensor) -> Moments:
     size = end - start
     row = torch.arange(int(size.max()) if len(size) else 0)
-    present = (row < size[:, None])[:, :, None]
-    padded = z[(start[:, None] + row).clamp_(max=len(z) - 1)]
-    mean = (padded * present).sum(1) / size[:, None]
-    centred = (padded - mean[:, None]) * present
-    return Moments(size.to(z.dtype), mean, centred.mT @ centred)
+    at = (start[:, None] + row).clamp_(max=len(z) - 1)
+    present = ((row < size[:, None]) * weight[at])[:, :, None]
+    total = present.sum((1, 2))
+    mean = (z[at] * present).sum(1) / total[:, None]
+    centred = z[at] - mean[:, None]
+    return Moments(total, mean, (centred * present).mT @ centred)
 
 
 def _joined(parts: Moments, owner: Tensor, sets: int) -> Moments:

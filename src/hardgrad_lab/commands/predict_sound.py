@@ -1,0 +1,116 @@
+"""``hardgrad predict`` of a sound: a sound of as many channels, rate and length out, in memory of a few blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+if TYPE_CHECKING:
+    import soundfile
+
+    from hardgrad_lab.tabular.estimator import SwitchRegressor
+    from hardgrad_lab.tabular.options import TooLoud
+    from hardgrad_lab.tabular.rows import Array
+    from hardgrad_lab.tabular.streaming import Tally
+
+BLOCK = 16_384  # samples read at a time
+
+
+def predict_sound(
+    fitted: SwitchRegressor,
+    described: dict[str, Any],
+    source: Path,
+    out: Path,
+    console: Console,
+    *,
+    resample: bool,
+    too_loud: TooLoud,
+) -> None:
+    """Write the prediction of a sound, channel by channel, and say what was done."""
+    from hardgrad_lab.tabular.files import FileFault
+    from hardgrad_lab.tabular.predictions import lines_of_ranges
+    from hardgrad_lab.tabular.sound_out import Form, check_form, write_sound
+    from hardgrad_lab.tabular.sounds import header_notes, opened
+    from hardgrad_lab.tabular.streaming import Tally
+
+    if out.exists() and out.samefile(source):
+        raise FileFault(f"--out must not be the sound that is read, got {out}; choose another")
+    tally = Tally()
+    with opened(source) as file:
+        form = Form(rate=int(file.samplerate), channels=int(file.channels), frames=int(file.frames))
+        check_form(out, form)
+        notes = [*header_notes(source, file), *_notes(described, source, form.rate, resample)]
+        for note in notes:
+            _say(note, console, style="yellow")
+        blocks = _predicted(fitted, described, source, file, tally)
+        try:
+            written, fault = write_sound(out, blocks, form, too_loud), None
+        except FileFault as error:
+            written, fault = [], error
+    if tally.visits:
+        for line in lines_of_ranges(fitted, tally.visits, tally.outside):
+            _say(line, console)
+    for note in written:
+        _say(note, console, style="yellow")
+    if fault is not None:
+        raise fault
+    channels = "" if form.channels == 1 else f" in each of {form.channels} channels"
+    _say(f"{form.frames:,} predictions of {described.get('target', 'target')}{channels}: {out}", console)
+
+
+def _predicted(
+    fitted: SwitchRegressor, described: dict[str, Any], source: Path, file: soundfile.SoundFile, tally: Tally
+) -> Iterator[Array]:
+    from hardgrad_lab.tabular.sounds import blocks_of
+    from hardgrad_lab.tabular.streaming import first_samples, predict_stream, resampled
+
+    rate, own = _rate(described), int(file.samplerate)
+    blocks = blocks_of(source, file, BLOCK)
+    if rate in (None, own):
+        return predict_stream(fitted, blocks, tally)
+    assert rate is not None
+    predicted = predict_stream(fitted, resampled(blocks, own, rate), tally)
+    return first_samples(resampled(predicted, rate, own), file.frames)
+
+
+def _notes(described: dict[str, Any], source: Path, own: int, resample: bool) -> Iterator[str]:
+    """Yield what should be known before; raise a FileFault if the rates differ and nothing is to be done about it."""
+    from hardgrad_lab.tabular.files import FileFault
+
+    rate = _rate(described)
+    if rate is None:
+        yield (
+            f"the model does not say for which sample rate it was fitted; {source} has {own:,} Hz, and the prediction "
+            "is right only if that is the same"
+        )
+    elif rate != own and not resample:
+        raise FileFault(
+            f"{source} must have the model's sample rate, {rate:,} Hz, got {own:,} Hz; add --resample, or resample it: "
+            f"ffmpeg -i {source.name} -ar {rate} {source.stem}-{rate}.wav"
+        )
+    elif rate != own:
+        lost = f"; what it has above {rate // 2:,} Hz is lost" if own > rate else ""
+        yield f"{source} is resampled from {own:,} to {rate:,} Hz, and the prediction back{lost}"
+    latency = described.get("latency")
+    if isinstance(latency, list) and any(latency):
+        listed = ", ".join(str(late) for late in latency)
+        yield (
+            f"the recordings fitted to came {listed} samples late, which was taken out: the prediction is not late, it "
+            "begins with the input"
+        )
+
+
+def _rate(described: dict[str, Any]) -> int | None:
+    from hardgrad_lab.tabular.files import FileFault
+
+    rate = described.get("rate")
+    if rate is None or (isinstance(rate, int) and not isinstance(rate, bool) and rate > 0):
+        return rate
+    raise FileFault(f"model.json must have a sample rate in Hz, above 0, as rate, got {rate!r}; fit the model again")
+
+
+def _say(line: str, console: Console, style: str | None = None) -> None:
+    console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
