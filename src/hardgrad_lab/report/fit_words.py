@@ -50,7 +50,7 @@ def words(target: str, key: str, *, sound: bool, classes: bool = False) -> Words
 
 
 def range_labels(ranges: Labelled, categories: Sequence[str] = ()) -> list[str]:
-    """Return the names of ranges: of categories where the key has them; those at the ends take what lies beyond, too."""
+    """Return the names of ranges, or of the key's categories; those at the ends take what lies beyond, too."""
     if categories:
         return list(categories)
     last = len(ranges) - 1
