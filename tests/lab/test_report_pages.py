@@ -58,7 +58,7 @@ def a_sound() -> tuple[np.ndarray, np.ndarray]:
     """Return a second and a half of noise that swells, and the same bent."""
     time = np.arange(int(1.5 * RATE)) / RATE
     dry = np.random.default_rng(1).uniform(-0.9, 0.9, len(time)) * (0.3 + 0.6 * np.sin(6 * time) ** 2)
-    return dry, np.where(dry < 0, -dry, 0.5 * dry)
+    return dry, np.where(dry < 0, 0.5 * np.tanh(-3 * dry), 0.2 * np.cos(9 * dry))
 
 
 @pytest.fixture(scope="session")
@@ -257,6 +257,7 @@ def test_clips_are_short_and_never_clipped() -> None:
         (lambda: explained(0.9993, "y"), "it explains 99.93% of y's variance"),
         (lambda: explained(-0.189, "y"), "that is worse than saying the mean of y every time (R² -0.189)"),
         (lambda: as_esr(esr_of(0.1, 0.5)), "2 %"),
+        (lambda: as_esr(1e-9), "below 0.001 %"),
         (lambda: as_db(esr_of(0.1, 0.1)), "-10.0 dB"),
         (lambda: as_db(esr_of(0.1, 0.0)), "-"),
     ],
