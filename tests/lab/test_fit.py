@@ -57,7 +57,7 @@ def test_a_table_in_a_model_and_a_report_out_and_predictions_from_it(capsys: pyt
     assert run(*TABLE) == 0
     out = capsys.readouterr().out
     assert re.search(r"switch +epoch +1/2 +loss [\d.e-]+ +held out [\d.e-]+ +\d+ s left", out)
-    assert re.search(r"\[-1, 0\.25\) +\d+ +\d+ +[\d.]+", out)
+    assert re.search(r"\[-1, 0\.25\) and below +\d+ +\d+ +[\d.]+", out)
     trained, solved = ["plain-total", "plain-active", "condition-input"], ["ridge-tree", "boosting", "ridge"]
     for name in (*trained, *solved, "constant", "best-gain"):
         assert name in out
