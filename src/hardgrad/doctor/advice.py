@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hardgrad.doctor.diagnosis import SEEN, Row, Truth
+from hardgrad.doctor.diagnosis import Truth
+from hardgrad.doctor.row import SEEN, Row
 
 # Candidates whose progress differs by less than this are told apart by their cost instead.
 _AS_GOOD = 0.9
