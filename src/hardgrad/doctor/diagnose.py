@@ -132,10 +132,8 @@ def diagnose(
         budget = budget or _budget(smoothed, mixing)
         _expect(pace, smoothed, enumerable(asked, truth), budget, draws or DRAWS, warm_up, repeats.seconds)
         reference = find_truth(asked, truth, budget, master, pace)
-        exam = Exam(smoothed, own, Shared(own, function), reference, draws, warm_up, master, pace)
+        exam = Exam(smoothed, own, Shared(own, function), reference, draws, warm_up, master, pace, repeats)
         turns = take_turns(candidates, exam)
-        if not turns.stopped:
-            repeats.ask_again()
         rows, seen = rows_of(candidates, exam, turns), _truth(reference)
         pace.end()
     once = turns.cost.function_seconds if turns.cost else max(repeats.seconds, smoothed.call_time.seconds(1))

@@ -36,7 +36,7 @@ class Guarded:
         self, function: Candidate, rows: int | None = None, name: str = "function", who: str = "diagnose"
     ) -> None:
         self._function, self._rows, self._name, self._who = function, rows, name, who
-        self.where = "at the inputs"
+        self.where = ""  # such as "while the truth was sought"
         self.failures = 0
 
     def __call__(self, x: Tensor) -> Any:
@@ -54,8 +54,10 @@ class Guarded:
             raise FunctionError(self._sentence(x, error)) from error
 
     def _sentence(self, x: Tensor, error: BaseException) -> str:
+        where, row = f" {self.where}" if self.where else "", self._first(x)
+        size = "" if row or not self._rows or len(x) == self._rows else " (it must take any number of rows)"
         return (
-            f"{self._who}: {self._name} raises {self.where}, for x of shape {tuple(x.shape)}{self._first(x)}: "
+            f"{self._who}: {self._name} raises{where}, for x of shape {tuple(x.shape)}{size}{row}: "
             f"{type(error).__name__}: {error}"
         )
 

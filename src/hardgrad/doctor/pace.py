@@ -27,12 +27,17 @@ class Progress(NamedTuple):
     total: int
     seconds_left: float | None
 
+    @property
+    def left(self) -> str:
+        """What is left as people say it, such as "about 12 minutes"; empty before there is a guess."""
+        return "" if self.seconds_left is None else f"about {_duration(self.seconds_left)}"
+
     def __str__(self) -> str:
-        left = "" if self.seconds_left is None else f", about {duration(self.seconds_left)} left"
+        left = f", {self.left} left" if self.left else ""
         return f"{self.name}: {self.done:.1f} of {self.total} turns done{left}"
 
 
-def duration(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     """Return a time as people say it: 40 seconds, 12 minutes, 3.5 hours."""
     for size, unit in ((3600, "hours"), (60, "minutes")):
         if seconds >= 1.5 * size:

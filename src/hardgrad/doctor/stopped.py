@@ -13,6 +13,8 @@ class Stopped(KeyboardInterrupt):
         measured: how many candidates were.
     """
 
+    reason = "it was stopped by hand"  # in ``Diagnosis.stopped``
+
     def __init__(self, diagnosis: Diagnosis, measured: int) -> None:
         super().__init__(
             f"stopped after {measured} of {len(diagnosis.rows)} candidates were measured; .diagnosis has them"

@@ -96,8 +96,9 @@ class Subject:
         with seeded(seed, self.smoothed.x.device) as generator:
             for step in range(steps):
                 pace.reached(0.0)
-                if optimizer and pace.affordable(1.0) < end:
-                    pace.cuts.append(f"{self.name}: learnt for {step} of {steps} steps")
+                if pace.affordable(1.0) < end:
+                    if optimizer:
+                        pace.cuts.append(f"{self.name}: learnt for {step} of {steps} steps")
                     break
                 noise = self.smoothed.noise(copies, generator)
                 with torch.enable_grad(), penalties() as bag:

@@ -34,7 +34,7 @@ KINDS_OF_TRUTH = ("auto", "enumeration", "finite difference", "long run")
 GROUPS = 20  # independent parts of every measurement, from which its standard error follows
 MOST_STATES = 4096
 _PILOT = 2000  # evaluations of each row by which the two ways are compared
-_PILOT_SHARE = 0.1  # of the time that the truth has, for each of the two
+_PILOT_SHARE = 0.1  # of the time that the truth has, for each part of a pilot
 _NOTHING = 1e-12  # of the largest value: the rounding of an enumeration in double precision, and more
 _ENOUGH = 0.01  # relative standard error at which the run stops
 
@@ -143,7 +143,7 @@ def _less_noisy(smoothed: Smoothed, budget: int, master: int, pace: Pace) -> Tru
     """Which of the two sampling ways has the smaller standard error at equal cost."""
     if _samples_for("finite difference", smoothed, budget) < 1:
         return "long run"  # too many coordinates to move one by one
-    trial = int(min(2 * _PILOT, _affordable(smoothed, pace, _PILOT_SHARE)))
+    trial = int(min(2 * _PILOT, _affordable("finite difference", smoothed, pace, _PILOT_SHARE)))
     if _samples_for("finite difference", smoothed, trial) < 1:
         return "long run"  # no time to try
     pilot: list[tuple[float, TruthKind]] = []
@@ -162,7 +162,7 @@ _WAYS: tuple[TruthKind, TruthKind] = ("long run", "finite difference")
 def _sampled(smoothed: Smoothed, kind: TruthKind, budget: int, seed: int, pace: Pace) -> Reference:
     """Run one way until it is precise enough or the budget or the time is spent, doubling as it goes; once at least."""
     start = pace.now()
-    found = _part(smoothed, kind, int(min(_PILOT, budget, _affordable(smoothed, pace))), seed, None)
+    found = _part(smoothed, kind, int(min(_PILOT, budget, _affordable(kind, smoothed, pace))), seed, None)
     seconds_each, rounds = (pace.now() - start) / found.evaluations, 0
     while not _is_enough(found):
         pace.reached(found.evaluations / budget)
@@ -190,10 +190,10 @@ def _together(found: Reference, more: Reference) -> Reference:
     return Reference(found.kind, groups, False, found.evaluations + more.evaluations)
 
 
-def _affordable(smoothed: Smoothed, pace: Pace, share: float = 1.0) -> float:
+def _affordable(kind: TruthKind, smoothed: Smoothed, pace: Pace, share: float = 1.0) -> float:
     """How many evaluations of each row fit into a share of the time for the truth, one part of all groups."""
-    taken = smoothed.call_time
-    return pace.affordable(taken.each, share, GROUPS * taken.call)
+    taken, calls = smoothed.call_time, GROUPS * (2 * len(FIVE_POINTS) if kind == "finite difference" else 1)
+    return pace.affordable(taken.each, share, calls * taken.call)
 
 
 def _is_enough(found: Reference) -> bool:

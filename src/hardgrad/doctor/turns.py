@@ -17,8 +17,10 @@ from hardgrad.doctor.measure import Draws, draw
 from hardgrad.doctor.pace import Pace
 from hardgrad.doctor.power import Rounding, draws_wanted
 from hardgrad.doctor.randomness import seed_of
+from hardgrad.doctor.repeats import Repeats
 from hardgrad.doctor.row import Row
 from hardgrad.doctor.smoothed import Smoothed
+from hardgrad.doctor.stopped import Stopped
 from hardgrad.doctor.subject import Subject
 from hardgrad.doctor.truth import Reference
 
@@ -39,6 +41,7 @@ class Exam(NamedTuple):
         warm_up: steps.
         master: the diagnosis's seed.
         pace: the clock.
+        repeats: whether the function is the same at every call.
     """
 
     smoothed: Smoothed
@@ -49,6 +52,7 @@ class Exam(NamedTuple):
     warm_up: int
     master: int
     pace: Pace
+    repeats: Repeats
 
 
 class Examined(NamedTuple):
@@ -91,7 +95,7 @@ def take_turns(candidates: Mapping[str, Candidate], exam: Exam) -> Turns:
     except KeyboardInterrupt:
         if not turns.measured:
             raise
-        turns.stopped, turns.by_hand = "it was stopped by hand", True
+        turns.stopped, turns.by_hand = Stopped.reason, True
     return turns
 
 
@@ -102,15 +106,25 @@ def _all(candidates: Mapping[str, Candidate], exam: Exam, turns: Turns) -> None:
         failures = exam.function.failures
         turns.found[name] = _examined(name, candidate, exam)
         if exam.function.failures > failures:
-            exam.function.where = "at the inputs"
+            exam.function.where = "from then on"
             # A refusal of what this candidate handed over, or of everything from now on?
             if broken := _broken(exam.smoothed):
                 turns.stopped = f"the function answers no more: {broken}"
                 return
+    _time(exam, turns)
+
+
+def _time(exam: Exam, turns: Turns) -> None:
+    """Find what each costs, and whether the function is still what it was."""
     exam.pace.begin()
     exam.function.where = "while it was timed"
     subjects = [one.subject for one in turns.found.values() if isinstance(one, Examined)]
     turns.cost = costs(exam.smoothed, subjects, seed_of(exam.master, "cost"), exam.pace)
+    exam.function.where = "after all was measured"
+    try:
+        exam.repeats.ask_again()
+    except ValueError as error:  # all is measured: let it not be lost
+        turns.stopped = f"the function answers no more: {str(error).removeprefix('diagnose: ')}"
 
 
 def _broken(smoothed: Smoothed) -> str:
@@ -164,13 +178,18 @@ def rows_of(candidates: Mapping[str, Candidate], exam: Exam, turns: Turns) -> tu
     """Return a row for each candidate, those that were not examined among them."""
     left = f"not examined: {turns.stopped}"
     return tuple(
-        _finite(_row(name, candidate, turns.found.get(name, left), turns.cost, exam.truth))
+        _finite(_row(name, candidate, turns.found.get(name, left), _cost(name, turns), exam.truth))
         for name, candidate in candidates.items()
     )
 
 
-def _row(name: str, candidate: Candidate, one: Examined | str, cost: Costs | None, truth: Reference) -> Row:
-    own: Cost | str = Cost(None, None, None, None) if cost is None else cost.of.get(name, "")
+def _cost(name: str, turns: Turns) -> Cost | str:
+    own = Cost(None, None, None, None) if turns.cost is None else turns.cost.of.get(name, "")
+    # What was measured before the function broke stays.
+    return Cost(None, None, None, None) if turns.stopped and isinstance(own, str) else own
+
+
+def _row(name: str, candidate: Candidate, one: Examined | str, own: Cost | str, truth: Reference) -> Row:
     if isinstance(one, str) or isinstance(own, str):
         return Row(name, _kind(candidate), error=one if isinstance(one, str) else str(own))
     subject, drawn = one
