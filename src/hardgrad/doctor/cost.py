@@ -17,6 +17,7 @@ from hardgrad.doctor.subject import Subject
 
 _TURNS = 5
 _LONG_SECONDS = 10.0  # of one turn of all: then fewer turns are taken
+_SHORTEST = 1e-5  # seconds of a call that is worth repeating for
 _LEAST_SECONDS = 2e-3  # of one turn, by repetition: far above what reading the clock takes
 
 
@@ -119,7 +120,7 @@ def _in_turns(runs: list[_Run], noises: list[Tensor], device: torch.device, pace
     for run in runs:
         run(noises[-1])  # the first call of all may be a long one
     turns = [[_timed(run, noises[0], 1, device) for run in runs]]
-    repeats = [max(int(_LEAST_SECONDS / max(taken, 1e-6)), 1) for taken in turns[0]]
+    repeats = [max(int(_LEAST_SECONDS / max(taken, _SHORTEST)), 1) for taken in turns[0]]
     of_all = sum(max(taken, _LEAST_SECONDS) for taken in turns[0])
     left = min(_LONG_SECONDS / of_all, pace.affordable(of_all), _TURNS)
     for number in range(int(left)):

@@ -75,7 +75,7 @@ class Pace:
         names: of the candidates; the truth comes before them, the cost after.
         tell: called with a ``Progress``.
         limit: seconds that it may take; None for no limit. Each turn gets its share of what is left.
-        clock: seconds that only go on.
+        clock: seconds that only go on; by default the machine's.
     """
 
     def __init__(
@@ -83,13 +83,13 @@ class Pace:
         names: Sequence[str] = (),
         tell: Tell | None = None,
         limit: float | None = None,
-        clock: Callable[[], float] = time.perf_counter,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self.names = [TRUTH, *names, COST]
         self.limit = limit
         self.cuts: list[str] = []  # what the limit left out, in words
-        self._tell, self._clock = tell, clock
-        self._start = self._begun = clock()
+        self._tell, self._clock = tell, clock or time.perf_counter
+        self._start = self._begun = self._clock()
         self._turn, self._deadline = -1, math.inf
         self._expected: list[float | None] = [None] * len(self.names)
         self._taken: list[float] = []

@@ -109,8 +109,11 @@ def doctor(
 
     torch.set_num_threads(how.threads)
     console = Console(file=sys.stdout)  # now: what the function prints goes elsewhere
-    with counted() as printed:
-        found = _wanted(function, what, how, console)
+    try:
+        with counted() as printed:
+            found = _wanted(function, what, how, console)
+    except KeyboardInterrupt:
+        return _nothing(function)
     if printed.lines:
         console.print(f"note: {printed}", markup=False, highlight=False, soft_wrap=True)
     _write(found, how.out, console)
@@ -135,6 +138,12 @@ def _write(found: Examination, out: Path, console: Console) -> None:
     console.print(f"{'record':<8} {out / 'doctor.json'}", highlight=False, soft_wrap=True)
     for kind, path in write_examination(found, out):
         console.print(f"{kind:<8} {path}", highlight=False, soft_wrap=True)
+
+
+def _nothing(function: str) -> int:
+    text = f"hardgrad: {function} was stopped by SIGINT before any candidate was measured; nothing is kept"
+    Console(stderr=True).print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+    return 130
 
 
 def _status(found: Examination, out: Path) -> int:
