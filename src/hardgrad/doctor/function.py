@@ -37,7 +37,6 @@ class Guarded:
     ) -> None:
         self._function, self._rows, self._name, self._who = function, rows, name, who
         self.where = ""  # such as "while the truth was sought"
-        self.failures = 0
 
     def __call__(self, x: Tensor) -> Any:
         """Return what the function returns.
@@ -50,7 +49,6 @@ class Guarded:
         except NotScriptedError:
             raise
         except (Exception, SystemExit) as error:  # of the user's code, hence of any kind
-            self.failures += 1
             raise FunctionError(self._sentence(x, error)) from error
 
     def _sentence(self, x: Tensor, error: BaseException) -> str:

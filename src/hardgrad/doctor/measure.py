@@ -93,12 +93,13 @@ def _round(subject: Subject, n: int, reference: Tensor, seed: int, pace: Pace, p
     tally, (before, whole) = _Tally(subject.smoothed.x, reference, n), place
     with seeded(seed, subject.smoothed.x.device) as generator:
         while tally.count < n:
-            pace.reached((before + tally.count) / whole)
-            # A copy for each chunk: a running average, say, stands where the caller left it.
-            noise = subject.smoothed.noise(min(subject.at_once, n // GROUPS, n - tally.count), generator)
-            gradient, bag = subject.gradients(subject.fresh(), noise)
-            _check_finite(gradient.flatten(1), subject.name)
-            tally.take(gradient.flatten(1).double(), len(bag) > 0)
+            noise = subject.smoothed.noise(min(subject.at_once, n - tally.count), generator)
+            for some in noise.split(n // GROUPS):
+                pace.reached((before + tally.count) / whole)
+                # A copy for each chunk: a running average, say, stands where the caller left it.
+                gradient, bag = subject.gradients(subject.fresh(), some)
+                _check_finite(gradient.flatten(1), subject.name)
+                tally.take(gradient.flatten(1).double(), len(bag) > 0)
     return tally.draws()
 
 

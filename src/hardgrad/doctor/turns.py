@@ -103,9 +103,8 @@ def _all(candidates: Mapping[str, Candidate], exam: Exam, turns: Turns) -> None:
     for name, candidate in candidates.items():
         exam.pace.begin()
         exam.function.where = f"in the turn of {name}"
-        failures = exam.function.failures
         turns.found[name] = _examined(name, candidate, exam)
-        if exam.function.failures > failures:
+        if isinstance(turns.found[name], str):
             exam.function.where = "from then on"
             # A refusal of what this candidate handed over, or of everything from now on?
             if broken := _broken(exam.smoothed):

@@ -148,14 +148,14 @@ def _nothing(function: str) -> int:
 
 def _status(found: Examination, out: Path) -> int:
     """Say what broke it off, if something did; 130 where that was Ctrl-C, as shells have it."""
-    import hardgrad as hg
+    from hardgrad_lab.doctor.record import BY_HAND
 
     stopped = found.diagnosis.stopped
     if stopped is None:
         return 0
     text = f"hardgrad: not all was measured: {stopped}; what was is in {out / 'doctor.json'}"
     Console(stderr=True).print(text, style="red", markup=False, highlight=False, soft_wrap=True)
-    return 130 if stopped == hg.doctor.Stopped.reason else 1
+    return 130 if stopped == BY_HAND else 1
 
 
 def _case(function: str, what: WhatOptions, how: HowOptions) -> Case:
@@ -192,12 +192,12 @@ def _examined(case: Case, given: dict[str, object], asked: Asked, console: Conso
 @contextmanager
 def _in_words(case: Case) -> Iterator[None]:
     """Say what the doctor refuses, and what the user's function raises, as of the function that was named."""
-    import hardgrad as hg
     from hardgrad_lab.doctor.load import said
+    from hardgrad_lab.doctor.record import FunctionError
 
     try:
         yield
-    except hg.doctor.FunctionError as error:
+    except FunctionError as error:
         what = said(error).partition(": ")[2]
         if what.startswith("function "):
             what = case.title + what.removeprefix("function")

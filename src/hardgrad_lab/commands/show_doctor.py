@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-import hardgrad as hg
 from hardgrad_lab.doctor.record import Examination
+from hardgrad_lab.doctor.record import Progress as Now
 from hardgrad_lab.report.doctor_table import HEADINGS, NUMERIC, Line, Tone, about_truth, lines
 
 STYLES: dict[Tone, str] = {
@@ -48,7 +48,7 @@ class Turns:
         self.task = self.bar.add_task("", total=None, left="")
         self.name = ""
 
-    def __call__(self, now: hg.doctor.Progress) -> None:
+    def __call__(self, now: Now) -> None:
         """Say whose turn it is, and how long it will take."""
         left = f"{now.left} left" if now.left else ""
         self.bar.update(self.task, completed=now.done, total=now.total, description=f"{now.name[:34]:<34}", left=left)
@@ -61,7 +61,7 @@ class Turns:
             late = f", {left}" if (now.seconds_left or 0.0) > LONG_SECONDS else ""
             self._say(f"{self.title}: {now.name}{late}")
 
-    def _warn(self, now: hg.doctor.Progress) -> None:
+    def _warn(self, now: Now) -> None:
         """Say before the start that it will take long, and what makes it shorter."""
         if self.limit is None and now.seconds_left is not None and now.seconds_left > LONG_SECONDS:
             short = max(round(now.seconds_left / SHORTER, -1), 10.0)

@@ -55,10 +55,8 @@ def on_device(x: Tensor, device: str) -> Tensor:
     try:
         return x.to(device)
     except (RuntimeError, AssertionError) as error:  # torch has both for a device that is not there
-        first = str(error).splitlines()[0]
-        raise ValueError(
-            f"--device must name a device of this machine, cpu or cuda, got {device!r} ({first})"
-        ) from None
+        why = str(error).splitlines()[0]
+        raise ValueError(f"--device must name a device of this machine, such as cpu, got {device!r} ({why})") from None
 
 
 def case_of(given: Given) -> Case:

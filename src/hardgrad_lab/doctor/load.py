@@ -141,6 +141,8 @@ def _file(path: str, place: str, what: str) -> Any:
     file = Path(path).resolve()
     if not file.is_file():
         raise ValueError(f"{what} {place}: there is no file {path}")
+    if known := [one for one in list(sys.modules.values()) if getattr(one, "__file__", None) == str(file)]:
+        return known[0]  # its function and its objective share what the file keeps
     _find_beside(file.parent)
     name = file.stem if file.stem not in sys.modules else f"{file.stem}_of_{file.parent.name}"
     spec = importlib.util.spec_from_file_location(name, file)
