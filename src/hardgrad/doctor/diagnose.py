@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Literal
 
@@ -11,7 +10,6 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from hardgrad.bridge import name_of
-from hardgrad.doctor.advice import advise, warnings_of, warnings_of_mixing
 from hardgrad.doctor.arguments import (
     check_callable,
     check_generator,
@@ -22,19 +20,19 @@ from hardgrad.doctor.arguments import (
     device_of,
     named,
 )
-from hardgrad.doctor.compare import is_resolved
+from hardgrad.doctor.conclude import conclude, truth_of
 from hardgrad.doctor.copies import Candidate, Shared, private_copy
-from hardgrad.doctor.diagnosis import Diagnosis, Truth
+from hardgrad.doctor.diagnosis import Diagnosis
 from hardgrad.doctor.function import Guarded
 from hardgrad.doctor.mixing import APART, Mixing, for_truth, mixing_of
 from hardgrad.doctor.pace import Pace, Tell
 from hardgrad.doctor.randomness import master_seed, seed_of, seeded
-from hardgrad.doctor.repeats import CHANGES, Repeats, words_of
+from hardgrad.doctor.repeats import Repeats
 from hardgrad.doctor.smoothed import Smoothed
 from hardgrad.doctor.smoothing import smooth
 from hardgrad.doctor.stopped import Stopped
-from hardgrad.doctor.truth import GROUPS, Reference, enumerable, find_truth
-from hardgrad.doctor.turns import DRAWS, SHOWN, Exam, Turns, rows_of, take_turns
+from hardgrad.doctor.truth import GROUPS, enumerable, find_truth
+from hardgrad.doctor.turns import DRAWS, Exam, rows_of, take_turns
 from hardgrad.montecarlo.objective import Objective
 
 _NUMBERS = 2**27  # that pass through the function for the truth, unless told otherwise: seconds of a sort on one core
@@ -134,32 +132,9 @@ def diagnose(
         reference = find_truth(asked, truth, budget, master, pace)
         exam = Exam(smoothed, own, Shared(own, function), reference, draws, warm_up, master, pace, repeats)
         turns = take_turns(candidates, exam)
-        rows, seen = rows_of(candidates, exam, turns), _truth(reference)
+        rows, seen = rows_of(candidates, exam, turns), truth_of(reference)
         pace.end()
-    once = turns.cost.function_seconds if turns.cost else max(repeats.seconds, smoothed.call_time.seconds(1))
-    found = Diagnosis(
-        rows=rows,
-        truth=seen,
-        warnings=(
-            *_of_turns(turns, pace),
-            *words_of(repeats.kind, repeats.rows, repeats.asked),
-            *(warnings_of_mixing(*mixing) if repeats.kind != "state" else ()),  # which looks like mixing
-            *warnings_of(rows, seen, warm_up),
-        ),
-        advice=advise(rows, seen, once) + (f" {CHANGES}" if repeats.kind == "state" else ""),
-        about=smoothed.about,
-        function=name_of(function),
-        noise=smoothed.noise_kind,
-        sigma=smoothed.sigma if isinstance(smoothed.sigma, float) else None,
-        shape=tuple(smoothed.x.shape),
-        device=str(smoothed.x.device),
-        draws=-(-(draws or DRAWS) // GROUPS) * GROUPS,
-        warm_up=warm_up,
-        function_seconds=once,
-        repeats=repeats.kind,
-        stopped=turns.stopped,
-        clock="wall",
-    )
+    found = conclude(name_of(function), exam, turns, mixing, rows, seen)
     if turns.by_hand:
         raise Stopped(found, turns.measured)
     return found
@@ -178,18 +153,6 @@ def _expect(pace: Pace, smoothed: Smoothed, states: int, budget: int, draws: int
     pace.expect(
         taken.seconds(states) if states else taken.seconds(budget, pieces), candidate, 9 * len(pace.names) * seconds
     )
-
-
-def _of_turns(turns: Turns, pace: Pace) -> list[str]:
-    """Return what is missing, and why."""
-    found = []
-    if turns.stopped:
-        found.append(f"this diagnosis is not whole, {turns.measured} candidates were measured: {turns.stopped}")
-    if pace.cuts:
-        found.append(
-            f"the limit of {pace.limit:g} s cut short {'; '.join(pace.cuts)}; the standard errors are as wide as that"
-        )
-    return found
 
 
 def _checked(
@@ -243,20 +206,3 @@ def _smoothed(
     judge = None if objective is None else Guarded(objective, name="objective")
     with seeded(seed_of(master, "smoothing"), device_of(inputs)):
         return smooth(function, inputs, judge, noise, sigma, generator)
-
-
-def _truth(reference: Reference) -> Truth:
-    found = Truth(
-        kind=reference.kind,
-        norm=math.sqrt(max(reference.squared_norm, 0.0)),
-        standard_error=math.sqrt(float(reference.variance.sum())),
-        evaluations=reference.evaluations,
-        resolved=is_resolved(reference),
-        gradient=tuple(reference.gradient.flatten()[:SHOWN].tolist()),
-    )
-    if not all(map(math.isfinite, (found.norm, found.standard_error, *found.gradient))):
-        raise ValueError(
-            "diagnose: the values of function must leave room for their squares, got a true gradient beyond double "
-            "precision; scale the objective down"
-        )
-    return found
