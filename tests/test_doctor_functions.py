@@ -118,9 +118,24 @@ def test_a_limit_in_seconds_is_kept_and_said(clock: Clock, row: float, cut: bool
     assert max(row.bias_z for row in found.rows) < 4.5
 
 
-def test_a_limit_that_is_spent_leaves_candidates_out_by_name(clock: Clock) -> None:
-    found = quick(clock.waits(lambda x: x.round(), 1.0), seconds=5)
-    assert "not examined: the limit of 5 s was spent before its turn" in found["other"].error
+def test_a_limit_leaves_candidates_out_by_name(clock: Clock) -> None:
+    """A candidate takes 25 calls at least, of 0.2 s each; the truth of eight outcomes takes one."""
+    given = {"it": hg.score_function, "other": hg.score_function}
+    found = hg.diagnose(given, clock.waits(f, 0.2), q(), seconds=15)
+    assert found["it"].error is None
+    assert re.fullmatch(
+        r"not examined: of the limit of 15 s its turn found \d\.\d s left, and the fewest gradients take 5.0 s",
+        found["other"].error,
+    )
+    assert clock.now < 18
+
+
+def test_a_limit_too_short_for_anything_is_refused(clock: Clock) -> None:
+    """Twenty calls for the truth and 25 for a candidate."""
+    with pytest.raises(
+        ValueError, match="and one candidate, about 45 where function takes 1 for the batch"
+    ):
+        quick(clock.waits(lambda x: x.round(), 1.0), seconds=5)
 
 
 def test_progress_goes_on_and_knows_what_is_left(clock: Clock) -> None:
@@ -167,7 +182,7 @@ def test_turns_share_what_is_left_of_the_limit() -> None:
     pace.begin()  # the first candidate, 1 of 2.2 of what is left
     assert pace.affordable(1.0) == pytest.approx(30 / 2.2)
     now[0] = 32.0
-    assert pace.spent
+    assert pace.left == 0
     assert pace.affordable(1.0) == 0
 
 
@@ -235,6 +250,26 @@ def test_a_function_that_does_not_repeat_itself_is_said(function: Hard, kind: st
     assert ("the function draws random numbers" in words) == (kind == "random")
     assert "mixes" not in words or kind == "random"
     assert hg.Diagnosis.from_json(found.to_json()) == found
+
+
+class Remembering(nn.Module):
+    """It mixes what it was given last into what it returns, as a network does that keeps its hidden state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("last", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = (x + self.last).round()
+        self.last = x.detach().abs().max()
+        return y
+
+
+def test_a_module_with_a_state_is_said_and_the_users_own_is_left_alone() -> None:
+    module = Remembering()
+    found = quick(module)
+    assert found.repeats == "state"
+    assert module.last == 0
 
 
 def test_an_objective_that_keeps_a_state_is_said() -> None:

@@ -32,7 +32,7 @@ from hardgrad.doctor.smoothed import Smoothed
 from hardgrad.doctor.smoothing import smooth
 from hardgrad.doctor.stopped import Stopped
 from hardgrad.doctor.truth import GROUPS, enumerable, find_truth
-from hardgrad.doctor.turns import DRAWS, Exam, rows_of, take_turns
+from hardgrad.doctor.turns import DRAWS, LEAST, Exam, rows_of, take_turns
 from hardgrad.montecarlo.objective import Objective
 
 _NUMBERS = 2**27  # that pass through the function for the truth, unless told otherwise: seconds of a sort on one core
@@ -129,6 +129,7 @@ def diagnose(
         asked, own.where = for_truth(smoothed, mixing), "while the truth was sought"
         budget = budget or _budget(smoothed, mixing)
         _expect(pace, smoothed, enumerable(asked, truth), budget, draws or DRAWS, warm_up, repeats.seconds)
+        _check_limit(seconds, smoothed, enumerable(asked, truth), repeats.seconds)
         reference = find_truth(asked, truth, budget, master, pace)
         exam = Exam(smoothed, own, Shared(own, function), reference, draws, warm_up, master, pace, repeats)
         turns = take_turns(candidates, exam)
@@ -142,6 +143,18 @@ def diagnose(
 
 def _rows_of(inputs: Tensor | Distribution) -> int | None:
     return len(inputs) if isinstance(inputs, Tensor) and inputs.ndim else None
+
+
+def _check_limit(seconds: float | None, smoothed: Smoothed, states: int, once: float) -> None:
+    """Raise ValueError if a limit leaves no room for the least truth and one candidate."""
+    taken = smoothed.call_time
+    sampled = taken.seconds(2 * GROUPS, GROUPS)
+    least = (min(taken.seconds(states), sampled) if states else sampled) + LEAST * once
+    if seconds is not None and seconds < least:
+        raise ValueError(
+            f"diagnose: seconds must leave room for the least truth and one candidate, about {least:.2g} where "
+            f"function takes {once:.2g} for the batch, got {seconds:g}; give it more, or fewer rows"
+        )
 
 
 def _expect(pace: Pace, smoothed: Smoothed, states: int, budget: int, draws: int, warm_up: int, seconds: float) -> None:

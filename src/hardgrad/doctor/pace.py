@@ -99,9 +99,9 @@ class Pace:
         return self.limit is not None
 
     @property
-    def spent(self) -> bool:
-        """Whether nothing is left of the limit."""
-        return self.limit is not None and self._clock() - self._start >= self.limit
+    def left(self) -> float:
+        """Seconds that are left of the limit; infinity without one."""
+        return math.inf if self.limit is None else max(self.limit - (self._clock() - self._start), 0.0)
 
     def expect(self, truth: float, candidate: float, cost: float) -> None:
         """Say how many seconds each turn is going to take, as far as can be known."""
@@ -114,7 +114,7 @@ class Pace:
             self._taken.append(now - self._begun)
         self._turn, self._begun = self._turn + 1, now
         weights = self._weights()[self._turn :]
-        self._deadline = now + self._left_of_limit() * weights[0] / sum(weights) if weights else math.inf
+        self._deadline = now + self.left * weights[0] / sum(weights) if weights else math.inf
         self.reached(0.0)
 
     def reached(self, share: float) -> None:
@@ -144,14 +144,11 @@ class Pace:
         candidates = len(self.names) - 2
         return [max(candidates / 2, 1.0), *[1.0] * candidates, 0.1 * max(candidates, 1)]
 
-    def _left_of_limit(self) -> float:
-        return math.inf if self.limit is None else max(self.limit - (self._clock() - self._start), 0.0)
-
     def _seconds_left(self, share: float) -> float | None:
         seconds = [self._running(share), *self._later()]
         if any(one is None for one in seconds):
             return None
-        return min(sum(one for one in seconds if one is not None), self._left_of_limit())
+        return min(sum(one for one in seconds if one is not None), self.left)
 
     def _running(self, share: float) -> float | None:
         expected, elapsed = self._expected[self._turn], self._clock() - self._begun

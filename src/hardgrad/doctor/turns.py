@@ -26,6 +26,7 @@ from hardgrad.doctor.truth import Reference
 
 DRAWS = 1000  # of each candidate, unless told otherwise
 SHOWN = 1024  # coordinates of gradients that a diagnosis keeps for a picture
+LEAST = 25  # evaluations that the fewest gradients of a candidate take, and the trials before them
 _CHEAP_SECONDS = 60.0  # that draws beyond those of the default may take
 
 
@@ -142,8 +143,11 @@ def _broken(smoothed: Smoothed) -> str:
 
 def _examined(name: str, candidate: Candidate, exam: Exam) -> Examined | str:
     """A candidate and what it gave, or why it gave nothing."""
-    if exam.pace.spent:
-        return f"not examined: the limit of {exam.pace.limit:g} s was spent before its turn"
+    if exam.pace.left < (least := LEAST * exam.repeats.seconds):
+        return (
+            f"not examined: of the limit of {exam.pace.limit:g} s its turn found {exam.pace.left:.1f} s left, and the "
+            f"fewest gradients take {least:.1f} s"
+        )
     try:
         subject = Subject(name, candidate, exam.smoothed, exam.shared)
         trial = seed_of(exam.master, f"trials of {name}")
