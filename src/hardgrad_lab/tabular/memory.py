@@ -111,7 +111,7 @@ def gain(error: Array, now: Array, before: Array) -> Gain:
     folds = np.array_split(np.arange(len(error)), FOLDS)
     less = np.array(_left(error, both[:, : now.shape[1]], folds))
     more = np.array(_left(error, both, folds))
-    # Held against the whole error, not what the row leaves of it: of a coarse curve's error a tone's past knows a little.
+    # Held against the whole error, not what the row leaves of it: a tone's past knows a little of a coarse curve's.
     whole = np.array([float(np.square(error[fold] - error.mean()).sum()) for fold in folds])
     less = min(less, whole, key=np.sum)  # curves of the row that do harm are left away
     share = (less - more).sum() / whole.sum()
