@@ -49,7 +49,7 @@ def predict_sound(
         notes = [*header_notes(source, file), *_notes(described, source, form.rate, resample)]
         for note in notes:
             _say(note, console, style="yellow")
-        blocks = _predicted(fitted, described, source, file, tally)
+        blocks = _shown(_predicted(fitted, described, source, file, tally), form.frames, console)
         try:
             written, fault = write_sound(out, blocks, form, too_loud), None
         except FileFault as error:
@@ -78,6 +78,17 @@ def _predicted(
     assert rate is not None
     predicted = predict_stream(fitted, resampled(blocks, own, rate), tally)
     return first_samples(resampled(predicted, rate, own), file.frames)
+
+
+def _shown(blocks: Iterator[Array], frames: int, console: Console) -> Iterator[Array]:
+    """Yield blocks; in a terminal a bar shows how many samples are done and the time that is left."""
+    from rich.progress import Progress
+
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("predicting", total=frames)
+        for block in blocks:
+            yield block
+            progress.advance(task, len(block))
 
 
 def _notes(described: dict[str, Any], source: Path, own: int, resample: bool) -> Iterator[str]:
