@@ -147,7 +147,7 @@ def test_a_pair_of_sounds_in_and_a_sound_out() -> None:
     assert run("predict", "folded", "dry.wav", "--out", "again.wav") == 0
     heard, again = soundfile.read("again.wav")
     assert again == rate
-    assert np.abs(heard - np.where(x < 0, -x, 0.5 * x)).max() < 0.02
+    assert np.abs(heard - np.where(x < 0, -x, 0.5 * x)[:, None]).max() < 0.02
     assert "Truth and prediction over time" in Path("folded/report.html").read_text()
 
 
