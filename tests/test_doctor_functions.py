@@ -132,9 +132,7 @@ def test_a_limit_leaves_candidates_out_by_name(clock: Clock) -> None:
 
 def test_a_limit_too_short_for_anything_is_refused(clock: Clock) -> None:
     """Twenty calls for the truth and 25 for a candidate."""
-    with pytest.raises(
-        ValueError, match="and one candidate, about 45 where function takes 1 for the batch"
-    ):
+    with pytest.raises(ValueError, match="and one candidate, about 45 where function takes 1 for the batch"):
         quick(clock.waits(lambda x: x.round(), 1.0), seconds=5)
 
 

@@ -142,6 +142,7 @@ def test_a_state_is_said_in_the_table_the_record_and_the_advice(capsys: pytest.C
         ("Sized", [], "is the class Sized, which cannot be made without arguments"),
         ("absent", [], "machines has no 'absent'; it has Rounds, Sized, Tools, counts"),
         ("rounds", ["--seconds", "0"], "Must be > 0"),
+        ("rounds", ["--out", "tools/machines.py/in"], "machines.py is a file); name another"),
         ("rounds", ["--device", "nowhere"], "--device must name a device of this machine, such as cpu"),
     ],
 )

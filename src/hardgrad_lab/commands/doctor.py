@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -104,6 +105,7 @@ def doctor(
     what, how = what or WhatOptions(), how or HowOptions()
     if (what.shape is None) == (what.inputs is None):
         raise ValueError("doctor needs either --shape 8,32, to draw inputs, or --inputs file.npy, to read them")
+    _check_out(how.out)
     import torch
 
     from hardgrad_lab.doctor.printed import counted
@@ -119,6 +121,14 @@ def doctor(
         console.print(f"note: {printed}", markup=False, highlight=False, soft_wrap=True)
     _write(found, how.out, console)
     return _status(found, how.out)
+
+
+def _check_out(out: Path) -> None:
+    """Raise ValueError, before hours of measuring, where nothing could be written at the end."""
+    there = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        why = "cannot be written to" if there.is_dir() else "is a file"
+        raise ValueError(f"--out must be a folder that can be written to, got {out} ({there} {why}); name another")
 
 
 def _wanted(function: str, what: WhatOptions, how: HowOptions, console: Console) -> Examination:
