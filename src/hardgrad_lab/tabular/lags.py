@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,15 +89,16 @@ def _moments(piece: Piece) -> Array:
     """Return the sums of x, |x|, x^2, x|x|, xy and |x|y over each place of the target along the input."""
     import scipy.fft
 
+    fft: Any = scipy.fft  # whose stubs do not say that arrays come out
     x, a, m = piece.dry, np.abs(piece.dry), len(piece.wet)
-    size = scipy.fft.next_fast_len(len(x), real=True)
-    wet = np.conj(scipy.fft.rfft(piece.wet, size))
+    size = fft.next_fast_len(len(x), real=True)
+    wet = np.conj(fft.rfft(piece.wet, size))
     sums = []
     for column in (x, a, x * x, x * a):
         running = np.concatenate([[0.0], np.cumsum(column)])
         sums.append(running[m:] - running[:-m])
     for column in (x, a):
-        sums.append(scipy.fft.irfft(scipy.fft.rfft(column, size) * wet, size)[: len(x) - m + 1])
+        sums.append(fft.irfft(fft.rfft(column, size) * wet, size)[: len(x) - m + 1])
     return np.array(sums)
 
 
@@ -104,14 +106,15 @@ def whitened(pieces: Sequence[Piece]) -> Array:
     """Return the correlation by lag, (2 reach + 1,), of sounds whose spectra are made flat: sharp where noise is."""
     import scipy.fft
 
+    fft: Any = scipy.fft  # whose stubs do not say that arrays come out
     reach = pieces[0].reach
     total = np.zeros(2 * reach + 1)
     for piece in pieces:
-        size = scipy.fft.next_fast_len(len(piece.dry), real=True)
-        dry = scipy.fft.rfft(piece.dry - piece.dry.mean(), size)
-        cross = dry * np.conj(scipy.fft.rfft(piece.wet - piece.wet.mean(), size))
+        size = fft.next_fast_len(len(piece.dry), real=True)
+        dry = fft.rfft(piece.dry - piece.dry.mean(), size)
+        cross = dry * np.conj(fft.rfft(piece.wet - piece.wet.mean(), size))
         flat = np.abs(cross)
-        found = scipy.fft.irfft(cross / (flat + FLOOR * flat.mean()), size)[: 2 * reach + 1]
+        found = fft.irfft(cross / (flat + FLOOR * flat.mean()), size)[: 2 * reach + 1]
         total += np.abs(found[::-1])
     return total
 

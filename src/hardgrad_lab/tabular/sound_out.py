@@ -150,7 +150,8 @@ def _scaled(path: Path, gain: float) -> Iterator[Array]:
     import soundfile
 
     with soundfile.SoundFile(path) as file:
-        for block in file.blocks(STEP, dtype="float64", always_2d=True):
+        blocks: Any = file.blocks(STEP, dtype="float64", always_2d=True)
+        for block in blocks:
             yield np.clip(block * gain, -1, 1)
 
 

@@ -64,7 +64,7 @@ def read_sound(path: Path) -> Sound:
     """
     with opened(path) as file:
         with _reading(path):
-            samples: Array = file.read(dtype="float64", always_2d=True)
+            samples: Any = file.read(dtype="float64", always_2d=True)
         if len(samples) < file.frames:
             raise FileFault(_cut(path, f"{len(samples):,} of {file.frames:,} samples can be read"))
         check_numbers(path, samples, 0)
@@ -111,7 +111,7 @@ def blocks_of(path: Path, file: soundfile.SoundFile, size: int) -> Iterator[Arra
     read = 0
     while read < file.frames:
         with _reading(path):
-            block: Array = file.read(size, dtype="float64", always_2d=True)
+            block: Any = file.read(size, dtype="float64", always_2d=True)
         if not len(block):
             raise FileFault(_cut(path, f"{read:,} of {file.frames:,} samples can be read"))
         check_numbers(path, block, read)
