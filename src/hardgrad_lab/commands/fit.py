@@ -83,7 +83,7 @@ class RangeOptions:
     search: Annotated[int, at_least(1)] = 8
     """Find the points: at most so many ranges. Used where there are no points."""
     learn_points: Annotated[bool, Flag] = False
-    """Let the inner points move while training, from the given or the found ones."""
+    """Let the inner points move, from the given or the found ones, where that pays on held-out rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,8 @@ class NetworkOptions:
     """What each range has, and how it is trained."""
 
     branch: str = "mlp"
-    """mlp, linear, gru, lstm, conv, or module:factory, a function of (in_features, out_features)."""
+    """mlp, linear (solved by least squares, no training), gru, lstm, conv, or module:factory, a function of
+    (in_features, out_features)."""
     hidden: str = "32,32"
     """Widths of a branch's hidden layers, with commas."""
     window: Annotated[int, at_least(1)] = 1
@@ -192,6 +193,8 @@ def fit(
         _make_room(options, job)
 
         def read() -> Table:
+            for note in _without_say(network, ranges):
+                console.print(note, style="yellow", highlight=False, soft_wrap=True)
             return read_files(files, target, table, text or DialectOptions(), sound or SoundOptions(), network.window)
 
         return _fit(read, target, options, table.key_only, network, job, console)
@@ -287,6 +290,17 @@ def _estimator_options(ranges: RangeOptions, network: NetworkOptions, job: JobOp
         "patience": network.patience,
         "device": job.device,
     }
+
+
+def _without_say(network: NetworkOptions, ranges: RangeOptions) -> list[str]:
+    """Return a sentence on options of training that were given for lines, which are not trained."""
+    if network.branch != "linear":
+        return []
+    names = ["optimizer", "lr", "epochs", "batch_size", "patience", *([] if ranges.learn_points else ["validation"])]
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(network, name) != getattr(NetworkOptions, name)]
+    if not given:
+        return []
+    return [f"{', '.join(given)} had no say: a linear branch is solved by least squares, not trained"]
 
 
 def _is_done(job: JobOptions, console: Console) -> bool:
@@ -423,6 +437,8 @@ def _finish(fitted: Fitted, read: Table, target: str, noted: list[str], job: Job
         ) from None
     job.saved.unlink(missing_ok=True)
     show_fit(story, job.out, console)
+    if fitted.model.diverged_:
+        raise ArithmeticError(f"{fitted.model.diverged_}; {job.out} has these weights")
     return 0
 
 
