@@ -486,16 +486,24 @@ def test_rivals_begin_as_the_line_of_all_rows_as_branches_begin_as_theirs(tmp_pa
     assert np.allclose(got, design @ np.linalg.lstsq(design[train], y[train], rcond=None)[0], atol=1e-4)
 
 
-def test_no_clock_decides_who_is_compared(tmp_path: Path, whole: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 0.0
+def test_no_clock_decides_who_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine crawls as soon as the first rival is trained: once a reason to drop them all after 20 steps."""
+    now, step = 0.0, 0.001
 
     def crawling() -> float:
         nonlocal now
-        now += 1000.0  # between any two looks at the clock
+        now += step  # between any two looks at the clock
         return now
 
+    def crawl(name: str, training: Training) -> None:
+        nonlocal step
+        step = 0.001 if name == "switch" else 1000.0
+
+    idle = plain(a_job(tmp_path, epochs=8).run(resume=False))
     monkeypatch.setattr(time, "monotonic", crawling)
-    assert plain(a_job(tmp_path, epochs=2).run(resume=False)) == whole
+    crowded = a_job(tmp_path, epochs=8, tell=crawl).run(resume=False)
+    assert max(each.updates for each in crowded.scores) > 20
+    assert plain(crowded) == idle
 
 
 def test_a_rival_that_diverges_is_named_and_the_rest_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

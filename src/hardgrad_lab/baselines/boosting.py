@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # s
 Array = NDArray[np.float64]
 Weights = tuple[Array | None, Array | None]
 ROUND, MOST = 50, 300  # trees between two looks at the held-out rows, and in all
+OPTIONS: dict[str, Any] = {"early_stopping": False, "warm_start": True}  # we stop, on rows of our choice
 LEAST = 1e-15  # a probability below counts as this much
 WITHOUT = 100  # trees where no rows are held out: scikit-learn's own number
 
@@ -40,7 +41,7 @@ class Boosting:
         # On one thread its sums have one order: the same rows give the same trees, bit for bit.
         with threadpool_limits(1):
             for t in range(y.shape[1]):
-                model = HistGradientBoostingRegressor(early_stopping=False, warm_start=True, random_state=seed)
+                model = HistGradientBoostingRegressor(**OPTIONS, random_state=seed)
                 stages, losses = partial(_stages, model, out), partial(_squared, truth[:, t])
                 self.trees.append(_grow(model, partial(model.fit, x, y[:, t]), stages, losses, weights, len(out)))
                 self._models.append(model)
@@ -79,7 +80,7 @@ class ClassBoosting:
         known = np.unique(y)
         place = np.where(np.isin(truth, known), np.searchsorted(known, truth), -1)
         with threadpool_limits(1):
-            self._model = HistGradientBoostingClassifier(early_stopping=False, warm_start=True, random_state=seed)
+            self._model = HistGradientBoostingClassifier(**OPTIONS, random_state=seed)
             stages, losses = partial(_stages, self._model, out), partial(_log_loss, place)
             self.trees = _grow(self._model, partial(self._model.fit, x, y), stages, losses, weights, len(out))
 

@@ -34,8 +34,8 @@ class Design:
         few = train[torch.linspace(0, len(train) - 1, min(SCALED, len(train))).long().to(train.device)]
         parts = [_raw(rows, part, keyed) for part in few.split(_size(rows))]
         count = sum(len(part) for part in parts)
-        mean = sum(part.sum(axis=0) for part in parts) / count
-        spread = np.sqrt(sum(np.square(part - mean).sum(axis=0) for part in parts) / count)
+        mean: Array = np.sum([part.sum(axis=0) for part in parts], axis=0) / count
+        spread: Array = np.sqrt(np.sum([np.square(part - mean).sum(axis=0) for part in parts], axis=0) / count)
         flat = spread <= 1e-12 * np.maximum(np.abs(mean), 1e-300)
         return cls(keyed, Scaling(mean, np.where(flat, 1.0, spread)))
 

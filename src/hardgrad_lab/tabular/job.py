@@ -35,7 +35,7 @@ from hardgrad_lab.tabular.compare import (
 )
 from hardgrad_lab.tabular.design import Design
 from hardgrad_lab.tabular.estimator import SwitchClassifier, SwitchRegressor
-from hardgrad_lab.tabular.rows import Array, Rows, first_rows, held_out
+from hardgrad_lab.tabular.rows import Array, Rows, Scaling, first_rows, held_out
 from hardgrad_lab.tabular.scores import LeftOut, Score, blocks_of, margin, per_range, r_squared, root_mean_square
 from hardgrad_lab.tabular.solved import Setting
 from hardgrad_lab.tabular.start import start_rival
@@ -185,7 +185,7 @@ class Job:
         rows = self.model.as_rows(self.table.inputs, groups)
         self._predicted = self.model.predict(self.table.inputs, groups)
         own = Outcome(
-            outputs=self.model.target_scaling_.to(self._predicted[test, None]),
+            outputs=self._target_scaling.to(self._predicted[test, None]),
             described=baselines.describe(SWITCH),
             counts=baselines.counts(self.model.network_),
             updates=switch.steps,
@@ -214,7 +214,7 @@ class Job:
         return Setting(
             task=switch.task,
             design=Design.of(switch.task.rows, switch.task.train, keyed=keyed),
-            zero=self.model.target_scaling_.to(np.zeros((1, 1)))[0],
+            zero=self._target_scaling.to(np.zeros((1, 1)))[0],
             ordered=self.ordered,
             seed=self.seed,
             weight=switch.task.weight,
@@ -242,10 +242,15 @@ class Job:
         self._states[name] = training.state_dict()
         return outcome
 
+    @property
+    def _target_scaling(self) -> Scaling:
+        assert isinstance(self.model, SwitchRegressor)
+        return self.model.target_scaling_
+
     def _errors(self, outcome: Outcome, test: NDArray[np.int64]) -> Array:
         """Return the errors on the test rows, (n,), in the target's units."""
         assert self.table.target is not None
-        return self.table.target[test] - self.model.target_scaling_.back(outcome.outputs)[:, 0]
+        return self.table.target[test] - self._target_scaling.back(outcome.outputs)[:, 0]
 
     def _score(self, name: str, outcome: Outcome, *, test: NDArray[np.int64], ours: Array, rivals: int) -> Score:
         assert self.table.target is not None
