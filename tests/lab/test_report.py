@@ -16,7 +16,7 @@ from hardgrad_lab.dab.sorting import configure
 from hardgrad_lab.report.records import NoRecordsError, find_records, group_by_config
 from hardgrad_lab.report.sorting import Report, report_sorting
 from hardgrad_lab.runs.record import Record
-from lab.pages import Page
+from lab.pages import Page, check_figures
 
 ROOT = Path(__file__).parents[2]
 
@@ -82,9 +82,9 @@ def test_markdown_holds_the_same_table(made: Report) -> None:
 def test_the_page_is_self_contained(made: Report) -> None:
     text = made.page.read_text(encoding="utf-8")
     page = Page(text)
-    assert all(link.startswith("#") for link in page.links), page.links
-    assert page.links, "the curves refer to their own clip paths or markers"
-    assert {link[1:] for link in page.links} <= set(page.ids)
+    page.check(made.page.parent)
+    assert check_figures(text) == 2
+    assert any(link.startswith("#") for link in page.links), "the curves refer to their own clip paths or markers"
     assert not re.search(r"https?:|//[a-z]|@import|<script|<link|<img|file:", text)
     assert all(reference.startswith("#") for reference in re.findall(r"url\(([^)]*)\)", text))
     assert "<svg" in text
@@ -119,7 +119,7 @@ def test_figure_six_is_drawn_once_something_pondered(tmp_path: Path) -> None:
     assert [path.name for path in made.pictures][2:] == ["sorting-ponder.png", "sorting-ponder.svg"]
     assert "ponder steps" in made.pictures[3].read_text(encoding="utf-8")
     page = Page(made.page.read_text(encoding="utf-8"))
-    assert page.text.count("<svg") == 2
+    assert check_figures(page.text) == 4
     assert len(page.ids) == len(set(page.ids)), "two figures must not share an id"
     assert [row.setting for row in made.rows] == ["fast", "fast, ponder 2"]
 

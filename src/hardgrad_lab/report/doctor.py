@@ -14,9 +14,9 @@ from hardgrad_lab.report.page import Content, Drawing, as_markdown, write_page
 from hardgrad_lab.report.render import Link
 
 OVERVIEW = (
-    "Left: the direction of the average gradient (filled, two standard errors) and of one gradient (hollow); in the "
-    "shade a step makes the objective worse. Middle: the error that stays, bias, and the error that averages out, "
-    "noise, in lengths of the true gradient; no square where no bias was found. Right: the time of one gradient of the "
+    "First: the direction of the average gradient (filled, two standard errors) and of one gradient (hollow); in the "
+    "shade a step makes the objective worse. Second: the error that stays, bias, and the error that averages out, "
+    "noise, in lengths of the true gradient; no square where no bias was found. Third: the time of one gradient of the "
     "batch, and how often the function is evaluated for it."
 )
 INDEXED = (
@@ -89,10 +89,10 @@ def table_of(found: Examination) -> str:
 def _content(found: Examination, name: str) -> Content:
     diagnosis = found.diagnosis
     table = lines(diagnosis)
-    drawn = [
-        Drawing(name=name, title="At a glance", caption=OVERVIEW, figure=figures.overview(diagnosis)),
-        Drawing(name=f"{name}-budget", title="For your time", caption=BUDGET, figure=figures.budget(diagnosis)),
-    ]
+    drawn = [Drawing(name=name, title="At a glance", caption=OVERVIEW, figure=figures.overview(diagnosis))]
+    if any(row.seconds for row in diagnosis.rows):  # nothing is timed where it was stopped before
+        budget = Drawing(name=f"{name}-budget", title="For your time", caption=BUDGET, figure=figures.budget(diagnosis))
+        drawn.append(budget)
     return Content(
         template="doctor.html.jinja",
         title=found.title,
@@ -108,7 +108,7 @@ def _content(found: Examination, name: str) -> Content:
             "about": found.about,
             "smoothed": diagnosis.about,
             "truth": about_truth(diagnosis),
-            "source": found.source,
+            "inputs": found.source,
             "advice": diagnosis.advice,
             "refused": [(line.name, line.refusal) for line in table if line.refusal],
         },

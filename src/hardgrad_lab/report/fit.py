@@ -23,14 +23,14 @@ TRANSFER = (
 )
 LINE = "Grey dots are test {row}s; the line is what the switch makes of the key, each range in its colour."
 AGREEMENT = (
-    "Left: on the line the prediction is right. Right: what it errs by, against the key; a pattern there is something "
-    "that the model has not learnt. Test {row}s."
+    "First: on the line the prediction is right. Second: what it errs by, against the key; a pattern there is "
+    "something that the model has not learnt. Test {row}s."
 )
 CLASSES = "Every mark is a test {row}, beside its true class; a cross is one that the switch takes for another class."
 CONFUSION = "How many test {row}s of each class are taken for which; on the diagonal they are named right."
-FAR = "The loudest held-out stretch, and what the model errs by on the same scale."
+FAR = "The sound that is played above, and what the model errs by on the same scale. Dashed: where stretches meet."
 NEAR = "Where the box's output moves most. Dotted: what went in. Grey: the box. In colour: the model, range by range."
-SPECTRUM = "Of the loudest held-out stretch. Where the error comes near the box, the model does not follow it."
+SPECTRUM = "Mean over the held-out stretches. Where the error comes near the box, the model does not follow it."
 
 
 def fit_page(story: Story) -> str:
@@ -61,10 +61,11 @@ def facts(story: Story) -> list[tuple[str, str]]:
     """Return the figures at the top of the page."""
     fitted, chose, tested = story.rows
     rows = story.words.rows
-    found = [] if (sound := _loudness(story, story.switch)) is None else [(sound[0], "ESR"), (sound[1], "ESR in dB")]
+    sound = _loudness(story, story.switch)
+    found = [] if sound is None else [(sound[0], "ESR: error energy in the sound's"), (sound[1], "the same in dB")]
     return [
         *found,
-        *_measures(story.switch, rows),
+        *_measures(story.switch, rows)[1 if sound else 0 :],
         (str(len(story.labels)), f"ranges of {story.words.key}"),
         (f"{fitted + chose:,}", f"{rows} fitted to"),
         (f"{tested:,}", f"{rows} set aside to test" if story.unseen else f"the same {rows} to test"),
@@ -141,11 +142,11 @@ def range_cells(story: Story) -> list[list[str]]:
 def _figures(story: Story) -> list[Inline]:
     drawn = _shapes(story)
     rival = "" if story.rival is None else f" The marks are {story.rival.name}, the best rival."
-    drawn.append(("Error and visits by range", f"The switch's error on test {{row}}s.{rival}", figures.by_range(story)))
+    drawn.append(("Loss and visits by range", f"The switch's error on test {{row}}s.{rival}", figures.by_range(story)))
     if story.classes:
         drawn.append(("Which class is taken for which", CONFUSION, of_classes.confusion(story)))
     else:
-        drawn.append(("Prediction and error against truth", AGREEMENT, figures.agreement(story)))
+        drawn.append(("Prediction against truth", AGREEMENT, figures.agreement(story)))
     if len(story.scores) > 1:
         drawn.append(("The rivals", "", figures.rivals(story)))
     caption = "" if story.classes else "Losses of targets brought to a deviation of one."
@@ -164,8 +165,8 @@ def _shapes(story: Story) -> list[tuple[str, str, Drawn]]:
 def _over_time(story: Story) -> list[tuple[str, str, Drawn]]:
     if (sound := story.sound) is not None:
         return [
-            ("The wave from afar", FAR, sounds.wave(sound)),
-            ("The wave from near", NEAR, sounds.near(sound)),
+            ("All of it, and the error", FAR, sounds.wave(sound)),
+            ("Truth and prediction over time", NEAR, sounds.near(sound)),
             ("Level over frequency", SPECTRUM, sounds.spectrum(sound)),
         ]
     if story.stretch is None:

@@ -135,8 +135,9 @@ class Story:
         return f"{said} {verdict(self.scores, self.left_out)}".strip()
 
     def _class_headline(self, ours: ClassScore) -> str:
-        said = f"The switch names the right {self.target} in {ours.accuracy:.2%} of {'unseen' if self.unseen else 'its own'}"
-        said += f" rows (log loss {ours.log_loss:.4g})"
+        whose = "unseen" if self.unseen else "its own"
+        said = f"The switch names the right {self.target} in {ours.accuracy:.2%} of {whose} rows"
+        said += f" (log loss {ours.log_loss:.4g})"
         shares = next((score for score in self.scores if score.name == "shares"), None)
         if not isinstance(shares, ClassScore):
             return f"{said}."

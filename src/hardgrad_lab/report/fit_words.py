@@ -50,7 +50,7 @@ def words(target: str, key: str, *, sound: bool, classes: bool = False) -> Words
 
 
 def range_labels(ranges: Labelled, categories: Sequence[str] = ()) -> list[str]:
-    """Return the names of ranges: of categories where the key has them; those at the ends take what lies beyond, too."""
+    """Return the names of ranges, or of the key's categories; ranges at the ends take what lies beyond, too."""
     if categories:
         return list(categories)
     last = len(ranges) - 1
@@ -79,7 +79,7 @@ def as_db(esr: float | None) -> str:
     """Return a ratio of energies in decibels, such as ``-15.9 dB``."""
     if esr is None:
         return "-"
-    return f"{10 * math.log10(esr):.1f} dB" if esr else "-inf dB"
+    return f"{round(10 * math.log10(esr), 1) + 0:.1f} dB" if esr else "-inf dB"  # + 0: no -0.0
 
 
 def explained(r2: float, target: str) -> str:

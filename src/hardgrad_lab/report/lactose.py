@@ -32,10 +32,10 @@ INTRODUCTIONS = {
         "020 is unseen and never trained on. Filters, scaling, windows and ranges are those of the published program."
     ),
     "waveshaper": (
-        "A distortion box bends a sound differently where it is loud than where it is quiet: its curve has breaks. Here "
-        "models learn such curves from real guitars and drums, and are tested on other recordings. A switch has one "
-        "small network for each piece between two breaks; its rivals are single networks of the same size. The error is "
-        "the ESR, the energy of what is wrong in the energy of the sound: 0.01 is one per cent."
+        "A distortion box bends a sound differently where it is loud than where it is quiet: its curve has breaks. "
+        "Here models learn such curves from real guitars and drums, and are tested on other recordings. A switch has "
+        "one small network for each piece between two breaks; its rivals are single networks of the same size. The "
+        "error is the ESR, the energy of what is wrong in the energy of the sound: 0.01 is one per cent."
     ),
 }
 DETAILS = {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.spines import Spine
 from matplotlib.text import Text
 
 from hardgrad_lab.report.palette import INK
@@ -115,6 +116,11 @@ def dress(figure: Figure) -> None:
     for axes in figure.axes:
         write_out(axes.xaxis)
         write_out(axes.yaxis)
+        axes.tick_params(which="both", color=INK)
+    for spine in figure.findobj(Spine):
+        assert isinstance(spine, Spine)
+        if to_hex(spine.get_edgecolor()) == "#000000":
+            spine.set_edgecolor(INK)
     for text in figure.findobj(Text):
         assert isinstance(text, Text)
         text.set_parse_math(False)
@@ -138,19 +144,22 @@ def narrowed(figure: Drawn) -> Drawn:
         for number, panel in enumerate(copy.panels):
             panel.set_subplotspec(places[number])
             panel.tick_params(labelleft=True, labelbottom=True)
-            _label_alone(panel)
+            _label_alone(panel, heights[number])
     if copy.named:
         legend(copy, copy.named, wrap=40)
     return copy
 
 
-def _label_alone(panel: Axes) -> None:
-    """Give a panel the labels that it shared with its neighbours."""
+def _label_alone(panel: Axes, height: float) -> None:
+    """Give a panel the labels that it shared with its neighbours, on lines that its edges do not cut."""
     rows, columns = panel.get_shared_y_axes().get_siblings(panel), panel.get_shared_x_axes().get_siblings(panel)
     if not panel.get_ylabel():
         panel.set_ylabel(next((each.get_ylabel() for each in rows if each.get_ylabel()), ""))
     if not panel.get_xlabel():
         panel.set_xlabel(next((each.get_xlabel() for each in columns if each.get_xlabel()), ""))
+    names = max((len(each.get_text()) for each in panel.get_yticklabels()), default=0)
+    panel.set_xlabel(textwrap.fill(panel.get_xlabel(), 44 - min(names, 26)))
+    panel.set_ylabel(textwrap.fill(panel.get_ylabel(), int(10 * height)))
 
 
 def _height(panel: Axes, whole: float, width: float) -> float:

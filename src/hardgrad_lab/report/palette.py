@@ -12,7 +12,7 @@ LIGHT_PAGE, DARK_PAGE = "#fdfdfb", "#15181b"
 # with protanopia, deuteranopia or tritanopia (Machado, Oliveira and Fernandes 2009). The first two are those of Okabe
 # and Ito 2008; the others were searched for under these conditions.
 COLOURS = ("#0072b2", "#d55e00", "#00a35a", "#c37aa1", "#933710", "#4817ff", "#64075c", "#5a5a5a")
-DARK = ("#4da4ff", "#ff7a33", "#1fe08a", "#f5cdf0", "#9b522c", "#763ffb", "#7e5888", "#92a68a")
+DARK = ("#4da4ff", "#ff7a33", "#1fe08a", "#f5cdf0", "#a8623c", "#763ffb", "#a37fb0", "#92a68a")
 DASHES = ("-", "--", "-.", ":", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 4)))
 HATCHES = ("", "///", "...", "xxx")  # one for each time round the colours
 

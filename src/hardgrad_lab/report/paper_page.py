@@ -120,7 +120,7 @@ def _html(
         legends=LEGENDS,
         sections=ours,
         others=rest,
-        drawn=drawn,
+        pictures=drawn,
         warnings=warnings,
         summary_headings=SUMMARY,
         summaries=[(each.anchor, summary(each)) for each in ours],

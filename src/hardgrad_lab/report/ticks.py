@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from matplotlib.axis import XAxis
@@ -31,7 +32,7 @@ def plain(values: Sequence[float]) -> list[str]:
         return [_short(value) for value in values]
     unit, name = next(((unit, name) for least, unit, name in UNITS if biggest >= least), (1.0, ""))
     scaled = [value / unit for value in values]
-    gaps = [abs(b - a) for a, b in zip(scaled, scaled[1:], strict=False) if b != a]
+    gaps = [abs(b - a) for a, b in pairwise(scaled) if b != a]
     near = 1e-3 * min(gaps, default=biggest / unit)
     decimals = next((d for d in range(13) if all(abs(round(value, d) - value) <= near for value in scaled)), 13)
     return [_signed(f"{value:.{decimals}f}") + (name if value else "") for value in scaled]
@@ -40,7 +41,7 @@ def plain(values: Sequence[float]) -> list[str]:
 def _short(value: float) -> str:
     """Return a small number alone, such as 2e-4; what a table would print."""
     digits, _, power = f"{value:.3e}".partition("e")
-    return _signed(f"{float(digits):g}" + (f"e{int(power)}" if float(digits) else ""))
+    return _signed(f"{float(digits):g}") + (f"e{int(power)}" if float(digits) else "")
 
 
 def _signed(text: str) -> str:

@@ -12,7 +12,7 @@ from hardgrad_lab.report.page import Drawing
 from hardgrad_lab.report.records import Group
 
 CAPTION = (
-    "Left: what has to be carried along rows and columns to sort them. Middle: the same as a share of the worst order; "
+    "First: what has to be carried along rows and columns to sort them. Second: the same as a share of the worst; "
     "the dotted line is random order. In program the penalty trains the approximator alone, in text the layers before "
     "too."
 )

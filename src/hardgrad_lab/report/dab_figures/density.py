@@ -50,7 +50,7 @@ def _drawing(task: str, budget: str, groups: list[Group]) -> Drawing:
         name=f"density-{task}",
         title=f"{task}: the bound along the run",
         caption=f"Budget {budget}, mean over seeds. Dotted: the best bounds that the paper reports, DAB's after "
-        f"{_epochs(task)} epochs. Lines may leave the left panel below."
+        f"{_epochs(task)} epochs. Lines may leave the first panel below."
         if levels
         else f"Budget {budget}, mean over seeds; the paper has no numbers for this task.",
         figure=figure,
@@ -59,13 +59,15 @@ def _drawing(task: str, budget: str, groups: list[Group]) -> Drawing:
 
 def _levels(panel: Axes, task: str) -> list[float]:
     """Draw the published bounds as dotted lines, and return them."""
-    levels = []
+    levels: list[float] = []
     for (where, name), numbers in DENSITY.published.items():
         if where == task:
             level = numbers["best_bound"].value
             panel.axhline(level, color=INK, linewidth=0.9, linestyle=":")
             place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom", "size": 8}
-            text = panel.annotate(f"{name}, published", (0.99, level), annotation_clip=True, color=INK, **place)
+            # Side by side, since the levels of two may be closer than a line of letters is high.
+            at = (0.99 - 0.4 * (len(levels) % 2), level)
+            text = panel.annotate(f"{name}, published", at, annotation_clip=True, color=INK, **place)
             text.set_in_layout(False)  # a level outside the panel must not shrink it
             levels.append(level)
     return levels
