@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from io import StringIO
@@ -28,11 +29,12 @@ from hardgrad_lab.plan.jobs import DEATHS, Queue, folder_of, in_order, state_of
 from hardgrad_lab.plan.kinds import KINDS, Data, rebuilt
 from hardgrad_lab.plan.processes import Workers
 from hardgrad_lab.plan.progress import Lines
-from hardgrad_lab.plan.work import Result, Setup
+from hardgrad_lab.plan.work import Result, Setup, work
 from hardgrad_lab.plan.worker import log_of
 from hardgrad_lab.runs import checkpoint
 from hardgrad_lab.runs.execute import How
 from hardgrad_lab.runs.experiment import Budget
+from hardgrad_lab.runs.lock import locked
 from hardgrad_lab.runs.record import Record, Run
 from hardgrad_lab.toys.settings import Toy
 
@@ -262,6 +264,21 @@ def test_a_worker_that_somebody_else_stops_saves_its_run_which_goes_on(tmp_path:
     assert [(result.status, again) for _, result, again in follower.results] == [("failed", True), ("done", False)]
     assert follower.results[0][1].error == "its process was stopped from outside"
     assert Record.load(run.record_path(folder_of(run, tmp_path))).metrics == uninterrupted(run, tmp_path / "whole")
+
+
+def test_a_job_that_another_process_is_at_waits_until_that_is_done(tmp_path: Path) -> None:
+    run, held, console = figure3(0), threading.Event(), Console(record=True, quiet=True)
+    folder = folder_of(run, tmp_path)
+
+    def hold() -> None:  # as the workers of a plan that was killed do until they have saved
+        with locked(run.checkpoint_path(folder), "this run", "wait"):
+            held.set()
+            time.sleep(0.5)
+
+    threading.Thread(target=hold, daemon=True).start()
+    assert held.wait(timeout=30)
+    assert work(run, Setup(out=tmp_path, device="cpu"), folder, console).status == "done"
+    assert state_of(run, tmp_path) == "done"
 
 
 def test_a_plan_that_ends_in_an_error_lets_its_workers_save_what_they_do(tmp_path: Path) -> None:

@@ -290,6 +290,15 @@ def test_a_glance_needs_no_torch_and_runs_nothing_that_a_file_names(tmp_path: Pa
     assert glance(tmp_path / "none.pt") is None
 
 
+def test_the_process_of_a_plan_needs_no_torch() -> None:
+    modules = "plan.file, plan.listing, plan.processes, plan.progress, plan.work, runs.signals, commands.all"
+    imports = "; ".join(f"import hardgrad_lab.{name}" for name in modules.split(", "))
+    program = f"import sys; {imports}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0, (
+        "it would start late and hold memory for hours"
+    )
+
+
 def test_a_list_is_read_without_torch(tmp_path: Path) -> None:
     words = ["reproduce", "all", "--plan", str(written(tmp_path, TINY)), "--list", "--out", str(tmp_path / "out")]
     program = (

@@ -132,12 +132,47 @@ def _groups(plan: PlanOptions) -> Sequence[Group]:
 
 
 def _do(missing: Sequence[Run], estimates: Estimates, plan: PlanOptions, each: EachOptions, console: Console) -> int:
-    from hardgrad_lab.plan.listing import standings
-    from hardgrad_lab.plan.progress import Lines
-    from hardgrad_lab.plan.work import Setup
     from hardgrad_lab.runs.signals import stop_signals
 
-    setup = Setup(
+    try:
+        with stop_signals() as arrived:
+            return _follow(missing, estimates, plan, each, arrived, console)
+    except KeyboardInterrupt:  # a second Ctrl-C
+        console.print("stopped at once: what is under way saves itself and ends; the same command goes on from there")
+        return 130
+
+
+def _follow(
+    missing: Sequence[Run],
+    estimates: Estimates,
+    plan: PlanOptions,
+    each: EachOptions,
+    arrived: Sequence[int],
+    console: Console,
+) -> int:
+    from hardgrad_lab.plan.listing import standings
+    from hardgrad_lab.plan.progress import Lines
+
+    setup = _setup(plan, each)
+    lines = Lines(missing, estimates, console, standings(missing, plan.out))
+    with lines.progress:
+        if plan.engine == "ray":
+            from hardgrad_lab.plan.cluster import do
+
+            do(Queue(missing), setup, lines, arrived, plan.scratch)
+        else:
+            from hardgrad_lab.plan.processes import Workers
+
+            devices = _devices(each.device)
+            jobs = plan.jobs or len(devices) or max(1, _cores() // each.threads)
+            Workers(jobs, setup, devices).do(Queue(missing), lines, arrived)
+    return _sum_up(lines, setup, arrived, console)
+
+
+def _setup(plan: PlanOptions, each: EachOptions) -> Setup:
+    from hardgrad_lab.plan.work import Setup
+
+    return Setup(
         out=plan.out,
         data=plan.data,
         download=plan.download,
@@ -147,23 +182,6 @@ def _do(missing: Sequence[Run], estimates: Estimates, plan: PlanOptions, each: E
         bf16=each.bf16,
         checkpoint_every_s=each.checkpoint_seconds,
     )
-    devices = _devices(each.device) if plan.engine == "processes" else []
-    jobs = plan.jobs or len(devices) or max(1, _cores() // each.threads)
-    lines = Lines(missing, estimates, console, standings(missing, plan.out))
-    try:
-        with lines.progress, stop_signals() as arrived:
-            if plan.engine == "ray":
-                from hardgrad_lab.plan.cluster import do
-
-                do(Queue(missing), setup, lines, arrived, plan.scratch)
-            else:
-                from hardgrad_lab.plan.processes import Workers
-
-                Workers(jobs, setup, devices).do(Queue(missing), lines, arrived)
-    except KeyboardInterrupt:  # a second Ctrl-C
-        console.print("stopped at once: what is under way saves itself and ends; the same command goes on from there")
-        return 130
-    return _sum_up(lines, setup, arrived, console)
 
 
 def _cores() -> int:

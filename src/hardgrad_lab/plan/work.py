@@ -5,14 +5,18 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
 from hardgrad_lab.plan.kinds import KINDS, Data
 from hardgrad_lab.runs.record import Run
 
+if TYPE_CHECKING:
+    from hardgrad_lab.runs.execute import How, Outcome
+
 LINE = 120  # columns of a log
+PATIENCE_S = 60.0  # for another process to leave a job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,13 +95,26 @@ def work(run: Run, setup: Setup, results: Path, console: Console) -> Result:
         checkpoint_every=setup.checkpoint_every,
     )
     try:
-        data = Data(folder=setup.data, download=setup.download)
-        outcome = KINDS[run.experiment].reproduce(run, data, how, console)
+        outcome = _patiently(run, Data(folder=setup.data, download=setup.download), how, console)
     except Interrupted as stopped:
-        unsaved = str(getattr(stopped, "unsaved", ""))
-        return Result(status="stopped", seconds=time.monotonic() - began, error=unsaved)
+        return Result(status="stopped", seconds=time.monotonic() - began, error=stopped.unsaved)
     except Exception as error:  # whatever an experiment raises, the plan goes on without it
         console.print_exception(width=LINE)
         message = str(error).strip() or type(error).__name__
         return Result(status="failed", seconds=time.monotonic() - began, error=message)
     return Result(status="done", seconds=outcome.record.seconds)
+
+
+def _patiently(run: Run, data: Data, how: How, console: Console) -> Outcome:
+    """Do the job once nobody else is at it: workers of a plan that was killed are, until they have saved it."""
+    from hardgrad_lab.runs.lock import InUseError
+
+    ends = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return KINDS[run.experiment].reproduce(run, data, how, console)
+        except InUseError as error:
+            if time.monotonic() > ends:
+                raise
+            console.print(f"{error}; waiting", style="yellow", markup=False, highlight=False, soft_wrap=True)
+            time.sleep(1.0)

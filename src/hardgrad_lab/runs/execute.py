@@ -172,7 +172,7 @@ def _make_sure_of_room(run: Run, how: How, state: dict[str, Any]) -> None:
 def _resume(training: Training, plan: Plan, state: dict[str, Any], path: Path) -> str:
     """Let the training become what the state says, and return when it began."""
     with checkpoint.fitting(path):
-        checkpoint.check_alike(path, {**training.plain_state(), "started": "", "machine": {}, "steps_in_all": 0}, state)
+        checkpoint.check_alike(path, {**training.plain_state(), "started": "", "machine": {}}, state)
         training.load_state_dict(state)
         if not (isinstance(training.steps, int) and 0 <= training.steps <= plan.steps):
             raise TypeError(f"steps are {training.steps!r} of {plan.steps}")

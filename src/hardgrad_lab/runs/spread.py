@@ -1,25 +1,35 @@
 """Where this process stands in a run that several share, each with a part of every batch.
 
-``torchrun`` starts the processes; outside it there is one, which stands for all, and nothing here costs anything.
+``torchrun`` starts the processes; outside it there is one, which stands for all, and nothing here costs anything: torch
+is not even imported, for a process that trains nothing itself.
 """
 
 from __future__ import annotations
 
 import hashlib
+import sys
+from typing import TYPE_CHECKING
 
-import torch
-import torch.distributed
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def world() -> int:
     """Return how many processes share the run; 1 outside ``torchrun``."""
-    return torch.distributed.get_world_size() if _is_shared() else 1
+    if not _is_shared():
+        return 1
+    from torch import distributed
+
+    return distributed.get_world_size()
 
 
 def rank() -> int:
     """Return the number of this process among them, from 0."""
-    return torch.distributed.get_rank() if _is_shared() else 0
+    if not _is_shared():
+        return 0
+    from torch import distributed
+
+    return distributed.get_rank()
 
 
 def share(batch: int) -> int:
@@ -64,4 +74,5 @@ def own_seed(seed: int) -> int:
 
 
 def _is_shared() -> bool:
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
+    distributed = sys.modules.get("torch.distributed")  # whoever shares a run has imported it
+    return distributed is not None and bool(distributed.is_available() and distributed.is_initialized())
