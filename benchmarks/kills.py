@@ -163,7 +163,8 @@ def trials(name: str, kills: int, seed: int, tell: Callable[[str], None]) -> dic
     """Kill a command so many times, and return how often it came out the same."""
     draw = random.Random(f"{name} {seed}")
     expected, seconds = whole(name)
-    same, stages, faults = 0, dict.fromkeys(("nothing", "checkpoint", "done"), 0), []
+    same, faults = 0, []
+    stages: dict[str, int] = {"nothing": 0, "checkpoint": 0, "done": 0}
     for number in range(kills):
         moment = draw.uniform(0, seconds)
         found, stage = killed(name, moment)

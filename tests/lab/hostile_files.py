@@ -77,8 +77,14 @@ VALUES: list[Any] = [
 
 def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Return the places of all values in a value of JSON."""
-    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [at, *(place for name, each in inside for place in places(each, (*at, name)))]
+    found = [at]
+    if isinstance(value, dict):
+        for name in value:
+            found += places(value[name], (*at, name))
+    elif isinstance(value, list):
+        for number in range(len(value)):
+            found += places(value[number], (*at, number))
+    return found
 
 
 def mutant(draw: random.Random, whole: bytes) -> bytes:

@@ -220,7 +220,7 @@ def test_less_free_than_a_run_needs_is_said_in_bytes(monkeypatch: pytest.MonkeyP
     with pytest.raises(space.RoomError, match=r"this fit needs about 5\.0 MB in \., which has 3\.0 MB free; free some"):
         space.ask_for_room(Path("m"), 5_000_000, "this fit")
     with pytest.raises(space.RoomError, match=r"needs about 4\.0 MB"):  # an old and a new checkpoint at a time
-        space.try_to_write(Path("m"), lambda file: file.write(bytes(2_000_000)) and None, "this fit")
+        space.try_to_write(Path("m"), lambda file: file.writelines([bytes(2_000_000)]), "this fit")
     assert os.listdir() == ["data.csv"]
 
 

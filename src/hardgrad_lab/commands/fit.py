@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,6 +12,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from hardgrad_lab.commands.dialect_options import DialectOptions, names_in
+from hardgrad_lab.commands.fit_place import Place
 from hardgrad_lab.commands.machine import at_least, stopped
 from hardgrad_lab.tabular.options import Device, Loss, Optimizer
 
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from hardgrad_lab.tabular.tables import Table
 
 app = App(name="fit", help="Fit a hard IF to a table or to a pair of sounds; write a model folder and a report.")
-INPUTS = 16  # columns that the room for a fit is reckoned with, before any file is read
-REPORT_BYTES = 4_000_000  # of a report, with room to spare
 FEWEST = 10  # rows: below that a tenth to test on is less than one
 Flag = Parameter(negative="")
 Listed = Parameter(allow_leading_hyphen=True)  # a list of numbers may begin with a minus sign
@@ -184,13 +181,14 @@ def fit(
         raise ValueError("fit needs at least one file: hardgrad fit data.csv --target y --key x")
     options = _estimator_options(ranges, network, job)
     console = Console()
-    if _is_done(job, console):
+    place = Place(out=job.out, saved=job.saved, resume=job.resume, force=job.force)
+    if place.is_done(console):
         return 0
-    with _alone(job, console):
-        if _is_done(job, console):  # another process may have ended it meanwhile
+    with place.alone(console):
+        if place.is_done(console):  # another process may have ended it meanwhile
             return 0
-        _check_out(job)
-        _make_room(options, job)
+        place.check()
+        place.ask_for_room(options)
 
         def read() -> Table:
             for note in _without_say(network, ranges):
@@ -301,55 +299,6 @@ def _without_say(network: NetworkOptions, ranges: RangeOptions) -> list[str]:
     if not given:
         return []
     return [f"{', '.join(given)} had no say: a linear branch is solved by least squares, not trained"]
-
-
-def _is_done(job: JobOptions, console: Console) -> bool:
-    """Return whether the model that a fit is to be continued to is there already."""
-    done = job.resume and not job.saved.exists() and (job.out / "model.json").is_file()
-    if done:
-        console.print(f"this fit is done already, nothing was trained: {job.out}", highlight=False, soft_wrap=True)
-    return done
-
-
-def _check_out(job: JobOptions) -> None:
-    """Raise if something is in the way."""
-    begun = job.saved.exists()
-    if begun and not (job.resume or job.force):
-        raise ValueError(
-            f"this fit was begun before and not finished ({job.saved}); add --resume to continue it, or --force to "
-            "start again"
-        )
-    from hardgrad_lab.tabular.folder import check_free
-
-    check_free(job.out, force=job.force or (job.resume and begun))
-
-
-@contextmanager
-def _alone(job: JobOptions, console: Console) -> Iterator[None]:
-    """Keep other fits from this ``--out``, and sweep away what killed ones left there."""
-    from hardgrad_lab.runs.atomic import sweep
-    from hardgrad_lab.runs.lock import locked
-    from hardgrad_lab.tabular.folder import sweep_folder
-
-    with locked(job.out, f"--out {job.out}", "choose another --out") as before:
-        if before is not None:
-            said = f"{before} was fitting this model and is gone; this process takes over"
-            console.print(said, style="yellow", markup=False, highlight=False, soft_wrap=True)
-        sweep(job.saved, alone=True)
-        sweep_folder(job.out, alone=True)
-        yield
-
-
-def _make_room(options: dict[str, Any], job: JobOptions) -> None:
-    """Raise an ``OSError`` now if the model or its checkpoint cannot be written when they are there."""
-    from hardgrad_lab.runs.space import ask_for_room
-
-    widths = [options["window"] * INPUTS, *options["hidden"], 1]
-    weights = sum(a * b for a, b in pairwise(widths)) * options["search"]
-    # A checkpoint has weights, the optimiser's two averages and the best weights, of the switch and its rivals.
-    size = REPORT_BYTES + 4 * weights * 4 * 4
-    ask_for_room(job.saved, size, "this fit")
-    ask_for_room(job.out, 1, "this fit")
 
 
 def _check_ranges(model: Model, read: Table, console: Console) -> None:

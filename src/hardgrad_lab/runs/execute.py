@@ -16,13 +16,14 @@ from rich.console import Console
 
 from hardgrad_lab.runs import checkpoint, spread
 from hardgrad_lab.runs.atomic import sweep
+from hardgrad_lab.runs.finish import finish
 from hardgrad_lab.runs.lock import locked
 from hardgrad_lab.runs.loop import Plan, Training, Watcher, train
 from hardgrad_lab.runs.options import OWN_RUNS
 from hardgrad_lab.runs.progress import watch
-from hardgrad_lab.runs.record import Record, RecordError, Run, describe_environment
+from hardgrad_lab.runs.record import Record, RecordError, Run
 from hardgrad_lab.runs.signals import Interrupted
-from hardgrad_lab.runs.space import ask_for_room, explain, try_to_write
+from hardgrad_lab.runs.space import ask_for_room, try_to_write
 from hardgrad_lab.runs.together import first_decides, join
 
 
@@ -159,7 +160,7 @@ def _train(
             train(training, plan, save, watcher, compiled=how.compiled, bf16=how.bf16)
         except Interrupted as stopped:
             raise Interrupted(stopped.number, saver.fault) from None
-    return first_decides(lambda: _finish(run, training, how, started, machine, saver))
+    return first_decides(lambda: finish(run, training, how.results, saver, started=started, machine=machine))
 
 
 def _make_sure_of_room(run: Run, how: How, state: dict[str, Any]) -> None:
@@ -232,48 +233,6 @@ def _board(run: Run, training: Training, how: How) -> list[Watcher]:
     from hardgrad_lab.runs.board import Board
 
     return [Board(how.results / "tensorboard" / run.name, training.steps)]
-
-
-def _finish(
-    run: Run, training: Training, how: How, started: str, machine: dict[str, Any], saver: checkpoint.Saver
-) -> Record:
-    rows = {"rows": training.rows} if training.rows else {}
-    record = _record(run, training, started, {**describe_environment(machine), **rows})
-    try:
-        if training.keep is not None:
-            training.keep(training, how.results, run.name)
-        record.save(run.record_path(how.results))
-    except OSError as error:
-        kept = "it is lost" if saver.fault else f"{saver.path} holds the run, so --resume only has to write"
-        raise OSError(
-            f"the training is done, but what came of it could not be written: {explain(error)}; {kept}"
-        ) from None
-    return record
-
-
-def _record(run: Run, training: Training, started: str, environment: dict[str, object]) -> Record:
-    curve = [{name: value for name, value in point.items() if "@" not in name} for point in training.curve]
-    metrics = {name: value for name, value in curve[-1].items() if name not in ("samples", "seconds")}
-    if "accuracy" in metrics:
-        metrics["best_accuracy"] = max(point["accuracy"] for point in curve)
-    metrics["parameters"] = sum(parameter.numel() for parameter in training.model.parameters())
-    return Record(
-        experiment=run.experiment,
-        config=run.config,
-        seed=run.seed,
-        metrics=metrics,
-        curve=_alike(curve),
-        samples=training.samples,
-        seconds=training.seconds,
-        started=started,
-        environment=environment,
-    )
-
-
-def _alike(curve: list[dict[str, float]]) -> list[dict[str, float]]:
-    """Return the curve without what the last point alone has: that is in the metrics."""
-    everywhere = set.intersection(*(set(point) for point in curve))
-    return [{name: value for name, value in point.items() if name in everywhere} for point in curve]
 
 
 def describe_machine(device: torch.device, how: How) -> dict[str, Any]:

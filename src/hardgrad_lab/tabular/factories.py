@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from importlib.machinery import BuiltinImporter, FrozenImporter, PathFinder
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -63,10 +63,9 @@ def load_factory(place: str) -> Factory:
 
     def make(in_features: int, out_features: int) -> nn.Module:
         try:
-            made: nn.Module = factory(in_features, out_features)
+            return cast(nn.Module, factory(in_features, out_features))
         except (Exception, SystemExit) as error:
             raise ValueError(f"branch {place!r} fails for ({in_features}, {out_features}): {_said(error)}") from error
-        return made
 
     return make
 
