@@ -149,7 +149,7 @@ def fit(
         _make_room(options, job)
 
         def read() -> Table:
-            return read_files(files, target, table, text or DialectOptions(), sound or SoundOptions(), network.window)
+            return read_files(files, target, table, text, sound, network.window)
 
         return _fit(read, target, options, table.key_only, network, job, console)
 

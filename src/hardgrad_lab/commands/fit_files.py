@@ -64,9 +64,15 @@ class SoundOptions:
 
 
 def read_files(
-    files: Sequence[Path], target: str, options: TableOptions, text: DialectOptions, sound: SoundOptions, window: int
+    files: Sequence[Path],
+    target: str,
+    options: TableOptions,
+    text: DialectOptions | None = None,
+    sound: SoundOptions | None = None,
+    window: int = 1,
 ) -> Table:
     """Return the table that the files make: pairs where the target is a file, columns where it is a name."""
+    text, sound = text or DialectOptions(), sound or SoundOptions()
     from hardgrad_lab.tabular.pairs import read_pairs
     from hardgrad_lab.tabular.sounds import is_sound
     from hardgrad_lab.tabular.tables import Columns, Reading, read_table
