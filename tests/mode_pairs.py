@@ -84,12 +84,26 @@ def _refused(subject: Subject, modes: tuple[Mode, ...], error: BaseException | N
     return Outcome("said", f"{broken} (torch's own error)") if broken else Outcome("FAIL", first)
 
 
-def tried(subject: Subject, whole: bool) -> list[tuple[Mode, ...]]:
-    """Return the pairs of a layer: a mode that builds a graph takes a second or more, so its pairs are for one layer of
-    each family, and for all with ``whole``.
+@dataclass(frozen=True)
+class Extent:
+    """How much of the product to try: a mode that builds a graph takes a second or more.
+
+    Args:
+        whole: its pairs for every layer, not for one of each family alone.
+        part: of how many parts of its pairs, and which one; (1, 0) is all of them.
     """
-    graphs = whole or subject in representatives()
-    chosen = [modes for modes in pairs() if graphs or len(modes) == 1 or not any(map(_builds_a_graph, modes))]
+
+    whole: bool = False
+    part: tuple[int, int] = (1, 0)
+
+
+def tried(subject: Subject, extent: Extent) -> list[tuple[Mode, ...]]:
+    """Return the modes and pairs of a layer."""
+    graphs = extent.whole or subject in representatives()
+    parts, mine = extent.part
+    slow = [modes for modes in pairs() if len(modes) > 1 and any(map(_builds_a_graph, modes))]
+    left_out = [modes for number, modes in enumerate(slow) if not graphs or number % parts != mine]
+    chosen = [modes for modes in pairs() if modes not in left_out]
     return [*chosen, (INDUCTOR,)] if graphs else chosen
 
 
@@ -97,26 +111,26 @@ def _builds_a_graph(mode: Mode) -> bool:
     return mode.compiler is not None or mode.forward_only
 
 
-def _of_subject(subject: Subject, whole: bool = False) -> tuple[str, dict[tuple[str, ...], Outcome]]:
+def _of_subject(subject: Subject, extent: Extent) -> tuple[str, dict[tuple[str, ...], Outcome]]:
     torch.set_num_threads(1)
     logging.disable(logging.ERROR)
-    return subject.name, {tuple(m.name for m in modes): outcome(subject, modes) for modes in tried(subject, whole)}
+    return subject.name, {tuple(m.name for m in modes): outcome(subject, modes) for modes in tried(subject, extent)}
 
 
-def product(subjects: list[Subject], jobs: int, whole: bool) -> dict[str, dict[tuple[str, ...], Outcome]]:
+def product(subjects: list[Subject], jobs: int, extent: Extent) -> dict[str, dict[tuple[str, ...], Outcome]]:
     """Try every pair over the subjects, in some processes."""
     with multiprocessing.get_context("fork").Pool(jobs, maxtasksperchild=1) as pool:
         found = {}
-        by_cost = sorted(range(len(subjects)), key=lambda i: -len(tried(subjects[i], whole)))
-        for name, outcomes in pool.imap_unordered(partial(_number, whole=whole), by_cost, chunksize=1):
+        by_cost = sorted(range(len(subjects)), key=lambda i: -len(tried(subjects[i], extent)))
+        for name, outcomes in pool.imap_unordered(partial(_number, extent=extent), by_cost, chunksize=1):
             found[name] = outcomes
             counts = {word: sum(o.word == word for o in outcomes.values()) for word in ("ok", "said", "torch", "FAIL")}
             print(f"{name}: {counts}", flush=True)
     return {subject.name: found[subject.name] for subject in subjects}
 
 
-def _number(i: int, whole: bool) -> tuple[str, dict[tuple[str, ...], Outcome]]:
-    return _of_subject(SUBJECTS[i], whole)
+def _number(i: int, extent: Extent) -> tuple[str, dict[tuple[str, ...], Outcome]]:
+    return _of_subject(SUBJECTS[i], extent)
 
 
 def section(found: dict[str, dict[tuple[str, ...], Outcome]]) -> str:
@@ -174,20 +188,33 @@ def write(found: dict[str, dict[tuple[str, ...], Outcome]]) -> None:
     PAGE.write_text(before + section(found))
 
 
+def _part(text: str) -> tuple[int, int]:
+    mine, parts = map(int, text.split("/"))
+    return parts, mine % parts
+
+
 def main() -> int:
     """Run the product; the exit status says whether a pair failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--whole", action="store_true", help="pairs that build a graph for every layer, too")
     parser.add_argument("--only", help="part of a subject's name; then the page is left alone")
+    parser.add_argument(
+        "--part", type=_part, default=(1, 0), metavar="I/N",
+        help="of the pairs that build a graph every N-th, from the I-th on (counted from 0); then the page is left alone",
+    )  # fmt: skip
     options = parser.parse_args()
+    extent = Extent(options.whole, options.part)
     chosen = [s for s in SUBJECTS if not options.only or options.only.lower() in s.name.lower()]
     if options.only:
-        found = dict(_of_subject(subject, options.whole) for subject in chosen)
+        found = dict(_of_subject(subject, extent) for subject in chosen)
         print("\n".join(_sentences(found)))
     else:
-        found = product(chosen, options.jobs, options.whole)
-        write(found)
+        found = product(chosen, options.jobs, extent)
+        if options.part == (1, 0):
+            write(found)
+        else:
+            print("\n".join(line for line in _sentences(found) if "FAIL" in line))
     failed = sum(o.word == "FAIL" for outcomes in found.values() for o in outcomes.values())
     passed = sum(len(outcomes) for outcomes in found.values()) - failed
     print(f"{passed} passed, {failed} failed")

@@ -63,11 +63,11 @@ def test_reproduce_trains_then_finds_it_done(capsys: pytest.CaptureFixture[str])
     first = capsys.readouterr().out
     assert "25.0%  samples 160" in first
     assert re.search(r"100\.0%  samples 640  loss \d+\.\d+  penalty \d+\.\d+  accuracy \d+\.\d+%", first)
-    assert re.search(r"record +results/sorting-signum-dense-t3-fast-s0-\w{8}\.json\n", first)
-    assert "picture  results/report/sorting.png\n" in first
-    assert "page     results/report/sorting.html\n" in first
-    assert Path("results/report/sorting.html").exists()
-    assert Path("results/report/sorting.png").exists()
+    assert re.search(r"record +runs/sorting-signum-dense-t3-fast-s0-\w{8}\.json\n", first)
+    assert "picture  runs/report/sorting.png\n" in first
+    assert "page     runs/report/sorting.html\n" in first
+    assert Path("runs/report/sorting.html").exists()
+    assert Path("runs/report/sorting.png").exists()
 
     assert cli.main(words) == 0
     second = capsys.readouterr().out
@@ -112,7 +112,7 @@ def test_a_wrong_option_is_named_with_what_is_allowed(
     captured = capsys.readouterr()
     assert re.search(message, captured.err)
     assert "Traceback" not in captured.err
-    assert not Path("results").exists()
+    assert not Path("runs").exists()
 
 
 def test_a_wrong_command_is_said(capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,7 +129,7 @@ def test_the_exit_status_reaches_the_shell() -> None:
 
 def test_a_report_without_records_says_how_to_make_some(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["report", "sorting"]) == 1
-    assert "no records of sorting in results. Make one with: hardgrad reproduce sorting" in capsys.readouterr().err
+    assert "no records of sorting in runs. Make one with: hardgrad reproduce sorting" in capsys.readouterr().err
 
 
 def test_the_report_goes_where_it_is_told_and_names_damaged_files(capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,7 +155,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) 
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    checkpoint = next(Path("results/checkpoints").glob("*.pt"))
+    checkpoint = next(Path("runs/checkpoints").glob("*.pt"))
     said = " ".join(errors.split())
     assert said == (
         f"hardgrad: stopped by SIGINT; the run is saved in {checkpoint}; continue with: "
@@ -168,8 +168,8 @@ def test_ctrl_c_saves_and_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) 
 def test_a_damaged_checkpoint_is_said_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["reproduce", "sorting", "--length", "3", *SMALL]
     assert cli.main(words) == 0
-    next(Path("results").glob("*.json")).unlink()
-    checkpoint = next(Path("results/checkpoints").glob("*.pt"))
+    next(Path("runs").glob("*.json")).unlink()
+    checkpoint = next(Path("runs/checkpoints").glob("*.pt"))
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     capsys.readouterr()
     assert cli.main([*words, "--resume"]) == 1

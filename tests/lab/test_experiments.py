@@ -172,7 +172,7 @@ def test_an_unknown_word_or_value_is_refused_before_anything_runs(
     for words, message in wrong.items():
         assert run(["reproduce", experiment.name, *words.split()]) == 1
         assert re.search(message, capsys.readouterr().err), words
-    assert not Path("results").exists()
+    assert not Path("runs").exists()
 
 
 @every

@@ -570,15 +570,15 @@ def test_reproduce_trains_once_and_reports(
     command = ["reproduce", experiment, "--budget", "smoke", "--seeds", "1", "--data", str(made_data), *words.split()]
     assert cli.main(command) == 0
     first = capsys.readouterr().out
-    assert len(re.findall(rf"record +results/{experiment}-\S+-s0-\w{{8}}\.json", first)) == records
-    assert re.search(rf"page +results/report/{experiment}\.html", first)
+    assert len(re.findall(rf"record +runs/{experiment}-\S+-s0-\w{{8}}\.json", first)) == records
+    assert re.search(rf"page +runs/report/{experiment}\.html", first)
     assert "constant" in first, "what needs no training stands beside"
     assert cli.main(command) == 0
     assert capsys.readouterr().out.count("done already, nothing was trained") == records
-    page = Path(f"results/report/{experiment}.html").read_text(encoding="utf-8")
+    page = Path(f"runs/report/{experiment}.html").read_text(encoding="utf-8")
     assert not re.search(r"https?:|@import|<script|<link|<img|file:", page)
     assert page.count("data:audio/wav;base64,") == (6 if experiment == "waveshaper" else 0)
-    assert Path(f"results/report/{experiment}.md").read_text(encoding="utf-8").startswith("| ")
+    assert Path(f"runs/report/{experiment}.md").read_text(encoding="utf-8").startswith("| ")
 
 
 @pytest.mark.usefixtures("in_an_empty_folder")
@@ -598,7 +598,7 @@ def test_a_wrong_option_is_named(words: str, message: str, capsys: pytest.Captur
     captured = capsys.readouterr()
     assert re.search(message, captured.err.replace("\n", ""))
     assert "Traceback" not in captured.err
-    assert not list(Path("results").glob("*.json"))
+    assert not list(Path("runs").glob("*.json"))
 
 
 @pytest.mark.usefixtures("in_an_empty_folder")

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import StringIO
 from pathlib import Path
 
@@ -23,14 +23,16 @@ from hardgrad_lab.dab.experiments import EXPERIMENTS
 from hardgrad_lab.dab.figure3 import FIGURE3
 from hardgrad_lab.lactose import published_settings, settings
 from hardgrad_lab.plan import processes
-from hardgrad_lab.plan.jobs import DEATHS, Queue, folder_of, jobs_of, state_of
+from hardgrad_lab.plan.groups import Estimates, Group, groups_of
+from hardgrad_lab.plan.jobs import DEATHS, Queue, folder_of, in_order, state_of
 from hardgrad_lab.plan.kinds import KINDS, Data, rebuilt
 from hardgrad_lab.plan.processes import Workers
-from hardgrad_lab.plan.progress import Lines, Times
+from hardgrad_lab.plan.progress import Lines
 from hardgrad_lab.plan.work import Result, Setup
 from hardgrad_lab.plan.worker import log_of
 from hardgrad_lab.runs import checkpoint
 from hardgrad_lab.runs.execute import How
+from hardgrad_lab.runs.experiment import Budget
 from hardgrad_lab.runs.record import Record, Run
 from hardgrad_lab.toys.settings import Toy
 
@@ -42,6 +44,10 @@ QUIET = Console(quiet=True)
 def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
     monkeypatch.setenv("COLUMNS", "200")
+
+
+def jobs_of(budget: Budget, only: Sequence[str] = (), seeds: int = 0) -> list[Run]:
+    return in_order(groups_of(budget, only, seeds), by_seed=True)
 
 
 def figure3(seed: int = 0, steps: int = 60) -> Run:
@@ -138,15 +144,14 @@ def test_a_job_whose_machine_dies_is_next_and_its_tries_are_not_used_up() -> Non
     assert not queue.again(first, machine_died=True)
 
 
-def test_the_time_left_follows_from_the_jobs_that_are_done(tmp_path: Path) -> None:
-    runs = [figure3(seed) for seed in range(5)]
-    times = Times([], tmp_path)
-    assert times.of(runs) is None
+def test_the_time_left_follows_from_the_jobs_that_are_done() -> None:
+    runs, other = [figure3(seed) for seed in range(5)], jobs_of("smoke", ["toys"])[0]
+    times = Estimates([Group(title="figure3", runs=runs), Group(title="toys", runs=[other])])
+    assert times.of(runs[2]) is None
     times.add(runs[0], 10.0)
     times.add(runs[1], 20.0)
-    assert times.of(runs[2:]) == 45.0
-    other = jobs_of("smoke", ["toys"])[0]
-    assert times.of([other]) == 15.0
+    assert [times.of(run) for run in runs[2:]] == [15.0] * 3
+    assert times.of(other) == 15.0
     console = Console(record=True, width=150)
     lines = Lines(runs, times, console)
     for run in runs[1:3]:
@@ -241,6 +246,40 @@ def test_a_worker_that_dies_costs_no_more_than_its_time(tmp_path: Path) -> None:
     assert f"resuming {slow.name}" in log_of(slow, tmp_path).read_text()
 
 
+def test_a_worker_that_somebody_else_stops_saves_its_run_which_goes_on(tmp_path: Path) -> None:
+    run = figure3(0, 600)
+    workers = Workers(1, Setup(out=tmp_path, device="cpu", checkpoint_every=50, checkpoint_every_s=1e9), [])
+
+    stopped: list[int] = []
+
+    def stop(follower: Follower) -> None:
+        if state_of(run, tmp_path) == "begun" and not stopped:
+            workers.workers[0].process.terminate()  # once: a second one would not wait for the checkpoint
+            stopped.append(workers.workers[0].process.pid)
+
+    follower = Follower(stop)
+    workers.do(Queue([run]), follower, [])
+    assert [(result.status, again) for _, result, again in follower.results] == [("failed", True), ("done", False)]
+    assert follower.results[0][1].error == "its process was stopped from outside"
+    assert Record.load(run.record_path(folder_of(run, tmp_path))).metrics == uninterrupted(run, tmp_path / "whole")
+
+
+def test_a_plan_that_ends_in_an_error_lets_its_workers_save_what_they_do(tmp_path: Path) -> None:
+    run = figure3(0, 10**7)
+    workers = Workers(1, Setup(out=tmp_path, device="cpu", checkpoint_every_s=0.2), [])
+    processes: list[subprocess.Popen[str]] = []
+
+    def fail(follower: Follower) -> None:
+        if state_of(run, tmp_path) == "begun":
+            processes.append(workers.workers[0].process)
+            raise KeyboardInterrupt  # a second Ctrl-C, or an output that nobody reads any more
+
+    with pytest.raises(KeyboardInterrupt):
+        workers.do(Queue([run]), Follower(fail), [])
+    assert processes[0].wait(timeout=60) == 0, "neither killed nor left to train on"
+    assert checkpoint.load(run.checkpoint_path(folder_of(run, tmp_path)), run)["steps"] > 0
+
+
 def test_a_job_that_always_crashes_its_worker_is_given_up_and_its_log_says_where_it_was(tmp_path: Path) -> None:
     deadly, other = figure3(0, 10**7), figure3(1)
     workers = Workers(1, Setup(out=tmp_path, device="cpu", checkpoint_every_s=0.1), [])
@@ -260,7 +299,7 @@ def test_a_job_that_always_crashes_its_worker_is_given_up_and_its_log_says_where
     assert "Fatal Python error: Segmentation fault" in log_of(deadly, tmp_path).read_text()
 
 
-def test_ctrl_c_saves_what_runs_and_the_same_command_goes_on(tmp_path: Path) -> None:
+def test_a_signal_saves_what_runs_and_the_same_command_goes_on(tmp_path: Path) -> None:
     words = ["reproduce", "all", "--budget", "paper", "--only", "figure3", "--out", str(tmp_path)]
     words += ["--device", "cpu", "--jobs", "1", "--checkpoint-seconds", "0.2"]
     run = jobs_of("paper", ["figure3"])[0]
@@ -271,9 +310,9 @@ def test_ctrl_c_saves_what_runs_and_the_same_command_goes_on(tmp_path: Path) -> 
         before = saved.stat().st_mtime_ns if already else 0
         while not (saved.exists() and saved.stat().st_mtime_ns > before) and process.poll() is None:
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM if already else signal.SIGINT)
         said, _ = process.communicate(timeout=60)
-        assert process.returncode == 130, said
+        assert process.returncode == (143 if already else 130), said
         assert f"stopped  {run.name}" in said
         assert "0 runs done now, 0 failed, 5 left" in said
         assert "stopped, and saved; the same command goes on from here" in said
@@ -289,12 +328,18 @@ def test_a_worker_left_alone_saves_its_run_and_ends(tmp_path: Path) -> None:
     worker.give(run, workers.setup)
     while state_of(run, tmp_path) != "begun":
         time.sleep(0.05)
-    assert worker.process.stdin is not None
-    worker.process.stdin.close()  # as when the plan's own process is killed
-    assert worker.answer().status == "stopped"
+    worker.stop()  # closes the pipe, as the death of the plan's own process does
+    _, line = workers.mailbox.get(timeout=60)
+    assert worker.result(line).status == "stopped"
     assert worker.process.wait(timeout=30) in (0, -signal.SIGTERM)
-    worker.answers.close()
-    workers.selector.close()
+
+
+def test_nothing_in_a_plan_is_unknown_to_windows() -> None:
+    # Pipes cannot be selected on there, a signal to another process ends it unsaved, and there is no fork.
+    refused = r"selectors|select\.|send_signal|os\.kill|killpg|os\.fork|preexec_fn|/dev/|\bfcntl\b"
+    for path in sorted((ROOT / "src" / "hardgrad_lab" / "plan").glob("*.py")):
+        code = "".join(re.split(r'"""|#.*', path.read_text(encoding="utf-8"))[::2])
+        assert not (found := re.search(refused, code)), f"{path.name} has {found and found[0]}"
 
 
 def test_workers_take_the_devices_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,10 +353,9 @@ def test_workers_take_the_devices_in_turn(tmp_path: Path, monkeypatch: pytest.Mo
             self.stdin, self.stdout = None, StringIO()
 
     monkeypatch.setattr(processes.subprocess, "Popen", Process)
-    monkeypatch.setattr(processes.selectors, "DefaultSelector", lambda: type("None", (), {"register": print})())
     workers = Workers(3, Setup(out=tmp_path), ["0", "1"])
     for place in range(3):
-        workers._start(place).answers.close()
+        workers._start(place)
     assert seen == ["0", "1", "0"]
 
 

@@ -27,7 +27,16 @@ from lab.pages import Page, check_figures
 
 ROOT = Path(__file__).parents[2]
 RATE = 8000
-KINDS = ("fit of a table", "fit of a sound", "doctor", "doctor's index", "waveshaper", "toys", "index")
+KINDS = (
+    "fit of a table",
+    "fit of a sound",
+    "fit of classes",
+    "doctor",
+    "doctor's index",
+    "waveshaper",
+    "toys",
+    "index",
+)
 
 
 def some(experiment: str, pattern: str, folder: Path) -> Path:
@@ -49,7 +58,7 @@ def a_sound() -> tuple[np.ndarray, np.ndarray]:
     """Return a second and a half of noise that swells, and the same bent."""
     time = np.arange(int(1.5 * RATE)) / RATE
     dry = np.random.default_rng(1).uniform(-0.9, 0.9, len(time)) * (0.3 + 0.6 * np.sin(6 * time) ** 2)
-    return dry, np.where(dry < 0, -dry, 0.5 * dry)
+    return dry, np.where(dry < 0, 0.5 * np.tanh(-3 * dry), 0.2 * np.cos(9 * dry))
 
 
 @pytest.fixture(scope="session")
@@ -65,11 +74,16 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         soundfile.write(at / f"{name}.wav", samples, RATE, subtype="FLOAT")
     sound = ["fit", str(at / "dry.wav"), "--target", str(at / "wet.wav"), "--points=-1,0,1", *quick]
     assert cli.main([*sound, "--no-baselines", "--out", str(at / "sound")]) == 0
+    words = a_table().assign(kind=np.random.default_rng(2).choice(["a", "b", "c"], 300))
+    words.assign(answer=np.where(words["$k_{"] < 0.5, "no", words["kind"])).to_csv(at / "words.csv", index=False)
+    classes = ["fit", str(at / "words.csv"), "--target", "answer", "--key", "kind", *quick]
+    assert cli.main([*classes, "--no-baselines", "--out", str(at / "classes")]) == 0
     with pytest.MonkeyPatch.context() as patch:  # the files of figures are tested elsewhere
         patch.setattr("hardgrad_lab.report.page.save_figure", lambda figure, path: [])
         return {
             "fit of a table": at / "table" / "report.html",
             "fit of a sound": at / "sound" / "report.html",
+            "fit of classes": at / "classes" / "report.html",
             **reports(at),
         }
 
@@ -112,6 +126,7 @@ def test_a_page_with_figures_has_some(pages: dict[str, Path]) -> None:
     counts = {kind: check_figures(path.read_text(encoding="utf-8")) // 2 for kind, path in pages.items()}
     assert counts["fit of a table"] == 5
     assert counts["fit of a sound"] == 7
+    assert counts["fit of classes"] == 4
     assert counts["doctor"] == 2
     assert counts["waveshaper"] >= 3
     assert counts["toys"] >= 5
@@ -242,6 +257,7 @@ def test_clips_are_short_and_never_clipped() -> None:
         (lambda: explained(0.9993, "y"), "it explains 99.93% of y's variance"),
         (lambda: explained(-0.189, "y"), "that is worse than saying the mean of y every time (R² -0.189)"),
         (lambda: as_esr(esr_of(0.1, 0.5)), "2 %"),
+        (lambda: as_esr(1e-9), "below 0.001 %"),
         (lambda: as_db(esr_of(0.1, 0.1)), "-10.0 dB"),
         (lambda: as_db(esr_of(0.1, 0.0)), "-"),
     ],

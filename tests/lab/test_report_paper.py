@@ -164,7 +164,7 @@ def test_the_committed_page_holds_the_numbers_on_record(tmp_path: Path, monkeypa
     monkeypatch.setattr(reports, "draw", lambda *_: ([], []))
     made = report_paper(ROOT / "results", tmp_path)
     page = ROOT / "docs" / "reproduction.md"
-    again = "write it again with: hardgrad report all --guide docs/reproduction.md"
+    again = "write it again with: hardgrad report all --results results --guide docs/reproduction.md"
     assert tables(page) == tables(made.markdown), again
     shown = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
     assert shown

@@ -18,9 +18,9 @@ from scipy import signal
 from hardgrad_lab import cli
 from hardgrad_lab.tabular import sound_out, sounds
 from hardgrad_lab.tabular.alignment import find_delay
-from hardgrad_lab.tabular.estimator import SwitchRegressor
+from hardgrad_lab.tabular.estimator import SwitchClassifier, SwitchRegressor
 from hardgrad_lab.tabular.files import FileFault
-from hardgrad_lab.tabular.folder import load_model
+from hardgrad_lab.tabular.folder import load_model, save_model
 from hardgrad_lab.tabular.pairs import Pairing, read_pairs
 from hardgrad_lab.tabular.sound_out import Form, write_sound
 from hardgrad_lab.tabular.streaming import Tally, overlapping, predict_stream, resampled
@@ -363,12 +363,12 @@ def test_a_stream_is_resampled_as_the_whole(rate: int, wanted: int) -> None:
 
 
 @pytest.fixture
-def folded(capsys: pytest.CaptureFixture[str]) -> None:
-    x = noise(3000)
-    write("dry.wav", x)
-    write("wet.wav", 2 * fold(x))
-    assert run("fit", "dry.wav", *FIT, "--lr", "0.05", "--latency", "0") == 0
-    capsys.readouterr()
+def folded() -> None:
+    x = pd.DataFrame({"input": noise(3000)})
+    model = SwitchRegressor([-1, 0, 1], branch="linear", lr=0.05, epochs=4, random_state=0)
+    model.fit(x, 2 * fold(x["input"].to_numpy()))
+    save_model(model, "model", {"rate": RATE, "channels": [1], "latency": [0], "target": "wet"})
+    write("dry.wav", noise(3000))
 
 
 @pytest.mark.usefixtures("folded")
@@ -469,6 +469,15 @@ def test_a_prediction_that_fails_leaves_nothing() -> None:
         with pytest.raises(FileFault, match="the end"):
             write_sound(Path(name), broken(), Form(rate=RATE, channels=1, frames=8), "clip")
     assert list(Path().iterdir()) == []
+
+
+def test_a_classifier_makes_no_sound(capsys: pytest.CaptureFixture[str]) -> None:
+    x = noise(200)
+    table = pd.DataFrame({"input": x})
+    save_model(SwitchClassifier([-1, 0, 1], branch="linear", epochs=1).fit(table, x > 0.2), "words")
+    write("dry.wav", x)
+    assert run("predict", "words", "dry.wav") == 1
+    assert "the model must predict numbers to make a sound of dry.wav, got one that predicts classes" in said(capsys)
 
 
 def test_options_of_sounds_are_refused_for_tables(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -195,3 +196,20 @@ def test_no_picture_is_drawn_where_a_record_says(tmp_path: Path) -> None:
     show_report("toys", Path("in/records"), Path("in/report"), Console(quiet=True))
     assert list(tmp_path.rglob("*escaped*")) == []
     assert {path.name for path in tmp_path.iterdir()} == {"in"}
+
+
+@pytest.mark.parametrize("value", [[], {}, None, [[1]]])
+def test_a_record_of_another_shape_is_a_line_in_the_report_or_its_end(value: Any, tmp_path: Path) -> None:
+    from hardgrad_lab.dab.sorting import configure
+    from hardgrad_lab.dab.sorting_run import reproduce
+    from hardgrad_lab.runs.execute import How
+
+    small = {"samples": 64, "batch": 32, "width": 8, "test_rows": 20, "curve_rows": 10, "evaluations": 2}
+    config = configure("fast", "signum-dense", 3, small)
+    path = reproduce(config, 0, How(results=tmp_path / "r"), Console(quiet=True)).path
+    for name in ("setting", "system", "lr", "length"):
+        record = json.loads(path.read_text())
+        record["config"][name] = value
+        path.with_name("other.json").write_text(json.dumps(record))
+        with contextlib.suppress(ValueError):
+            show_report("sorting", tmp_path / "r", tmp_path / "out", Console(quiet=True))

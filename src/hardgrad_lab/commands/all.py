@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from hardgrad_lab.commands.machine import as_option, at_least
-from hardgrad_lab.plan.jobs import Queue, folder_of, jobs_of, state_of
+from hardgrad_lab.plan.groups import Estimates, Group, groups_of
+from hardgrad_lab.plan.jobs import Queue, in_order
+from hardgrad_lab.plan.kinds import KINDS
 from hardgrad_lab.runs.experiment import Budget
-from hardgrad_lab.runs.options import OptionError
+from hardgrad_lab.runs.options import OWN_RUNS, OptionError, chosen
 from hardgrad_lab.runs.record import Run
 
 if TYPE_CHECKING:
@@ -32,14 +31,17 @@ Flag = Parameter(negative="")
 class PlanOptions:
     """What to run, and where."""
 
-    budget: Budget = "small"
-    """Smoke takes seconds a run, small minutes to an hour on two cores, paper what the papers took."""
+    plan: Path | None = None
+    """A TOML file of runs, with their seeds, options and priorities, in place of a budget; see docs/experiments.md."""
+    budget: Budget | None = None
+    """Smoke takes seconds a run, small minutes to an hour on two cores, paper what the papers took; by default small.
+    A plan file says it for each of its entries."""
     only: Annotated[tuple[str, ...], Parameter(negative="", consume_multiple=True)] = ()
     """Only these experiments; by default all."""
     seeds: Annotated[int, at_least(0)] = 0
     """How many seeds of each configuration; 0 takes as many as each experiment's budget plans."""
     list: Annotated[bool, Flag] = False
-    """Print the runs, and which are done, and do nothing."""
+    """Print which runs are done, under way and left, and in how many hours, and do nothing."""
     jobs: Annotated[int, at_least(0)] = 0
     """Runs at a time on this machine; 0 takes one for each CUDA device, or core where there is none."""
     engine: Literal["processes", "ray"] = "processes"
@@ -47,7 +49,7 @@ class PlanOptions:
     scratch: Path | None = None
     """With Ray, the folder of runs under way on every machine, by default a temporary one. In one that all machines
     share, a run goes on from its checkpoint when its machine dies; in others it begins anew."""
-    out: Path = Path("results")
+    out: Path = OWN_RUNS
     """Folder for all records: each experiment has a folder in it."""
     data: Path | None = None
     """Folder that holds the data sets; by default what HARDGRAD_DATA says. With Ray, on every machine."""
@@ -76,7 +78,9 @@ def everything(
     plan: Annotated[PlanOptions | None, Parameter(name="*")] = None,
     each: Annotated[EachOptions | None, Parameter(name="*")] = None,
 ) -> int:
-    """Do every run of a budget that is not recorded yet, the first seed of everything first.
+    """Do every run of a budget, or of a plan file, that is not recorded yet.
+
+    A budget's runs are done with the first seed of everything first, those of a plan file by priority.
 
     A run that fails is tried once more at the end, and the others go on. Ctrl-C stops all runs once they are saved; the
     same command goes on from there.
@@ -93,38 +97,43 @@ def everything(
         raise ValueError(
             "torchrun shares one run; for many runs, start hardgrad without it, with --jobs or --engine ray"
         )
-    try:
-        runs = jobs_of(plan.budget, plan.only, plan.seeds)
-    except OptionError as error:
-        raise as_option(error) from None
+    groups = _groups(plan)
     if plan.list:
-        return _list(runs, plan.out, console)
-    missing = [run for run in runs if state_of(run, plan.out) != "done"]
-    known = [run for run in runs if state_of(run, plan.out) == "done"]
-    console.print(f"{len(runs)} runs, {len(known)} of them done before", highlight=False)
+        from hardgrad_lab.plan.listing import show
+
+        show(groups, plan.out, plan.jobs or max(1, _cores() // each.threads), console)
+        return 0
+    from hardgrad_lab.plan.listing import estimates_of
+
+    estimates, runs = estimates_of(groups, plan.out), in_order(groups, by_seed=plan.plan is None)
+    missing = [run for run in runs if run.name not in estimates.done]
+    console.print(f"{len(runs)} runs, {len(runs) - len(missing)} of them done before", highlight=False)
     if not missing:
         return 0
-    return _do(missing, known, plan, each, console)
+    return _do(missing, estimates, plan, each, console)
 
 
-def _list(runs: Sequence[Run], out: Path, console: Console) -> int:
-    states = [state_of(run, out) for run in runs]
-    for run, state in zip(runs, states, strict=True):
-        style = {"done": "green", "begun": "yellow", "missing": None}[state]
-        path = folder_of(run, out) / run.name
-        console.print(f"{state:<8} {path}", style=style, highlight=False, markup=False, soft_wrap=True)
-    table = Table(box=box.SIMPLE_HEAD, padding=0)
-    for heading in ("experiment", "done", "begun", "missing"):
-        table.add_column(heading, justify="left" if heading == "experiment" else "right")
-    for name in dict.fromkeys(run.experiment for run in runs):
-        counts = Counter(state for run, state in zip(runs, states, strict=True) if run.experiment == name)
-        table.add_row(name, *(str(counts[state]) for state in ("done", "begun", "missing")))
-    console.print(table)
-    return 0
+def _groups(plan: PlanOptions) -> Sequence[Group]:
+    try:
+        if plan.plan is None:
+            return groups_of(plan.budget or "small", plan.only, plan.seeds)
+        from hardgrad_lab.plan.file import read
+
+        if plan.budget or plan.seeds:
+            given = "--budget" if plan.budget else "--seeds"
+            raise ValueError(f"{given} must be left out with --plan: each entry of {plan.plan} says its own")
+        only = chosen("only", plan.only, KINDS)
+        groups = [group for group in read(plan.plan) if group.runs[0].experiment in only]
+    except OptionError as error:
+        raise as_option(error) from None
+    if not groups:
+        raise ValueError(f"--only must name experiments of {plan.plan}, got {', '.join(plan.only)}, which has none")
+    return groups
 
 
-def _do(missing: Sequence[Run], known: Sequence[Run], plan: PlanOptions, each: EachOptions, console: Console) -> int:
-    from hardgrad_lab.plan.progress import Lines, Times
+def _do(missing: Sequence[Run], estimates: Estimates, plan: PlanOptions, each: EachOptions, console: Console) -> int:
+    from hardgrad_lab.plan.listing import standings
+    from hardgrad_lab.plan.progress import Lines
     from hardgrad_lab.plan.work import Setup
     from hardgrad_lab.runs.signals import stop_signals
 
@@ -140,16 +149,20 @@ def _do(missing: Sequence[Run], known: Sequence[Run], plan: PlanOptions, each: E
     )
     devices = _devices(each.device) if plan.engine == "processes" else []
     jobs = plan.jobs or len(devices) or max(1, _cores() // each.threads)
-    lines = Lines(missing, Times(known, plan.out), console)
-    with lines.progress, stop_signals() as arrived:
-        if plan.engine == "ray":
-            from hardgrad_lab.plan.cluster import do
+    lines = Lines(missing, estimates, console, standings(missing, plan.out))
+    try:
+        with lines.progress, stop_signals() as arrived:
+            if plan.engine == "ray":
+                from hardgrad_lab.plan.cluster import do
 
-            do(Queue(missing), setup, lines, arrived, plan.scratch)
-        else:
-            from hardgrad_lab.plan.processes import Workers
+                do(Queue(missing), setup, lines, arrived, plan.scratch)
+            else:
+                from hardgrad_lab.plan.processes import Workers
 
-            Workers(jobs, setup, devices).do(Queue(missing), lines, arrived)
+                Workers(jobs, setup, devices).do(Queue(missing), lines, arrived)
+    except KeyboardInterrupt:  # a second Ctrl-C
+        console.print("stopped at once: what is under way saves itself and ends; the same command goes on from there")
+        return 130
     return _sum_up(lines, setup, arrived, console)
 
 
@@ -184,6 +197,7 @@ def _sum_up(lines: Lines, setup: Setup, arrived: Sequence[int], console: Console
     if lines.total > len(lines.left) + len(lines.failed):
         console.print(f"tables   hardgrad report --results {setup.out}", highlight=False, soft_wrap=True)
     if arrived:
-        console.print("stopped, and saved; the same command goes on from here", style="yellow", highlight=False)
+        saved = f"but {len(lines.unsaved)} runs could not be saved whole" if lines.unsaved else "and saved"
+        console.print(f"stopped, {saved}; the same command goes on from here", style="yellow", highlight=False)
         return 128 + arrived[0]
     return 1 if lines.failed else 0

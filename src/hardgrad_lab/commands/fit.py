@@ -40,7 +40,7 @@ class RangeOptions:
     search: Annotated[int, at_least(1)] = 8
     """Find the points: at most so many ranges. Used where there are no points."""
     learn_points: Annotated[bool, Flag] = False
-    """Let the inner points move while training, from the given or the found ones."""
+    """Let the inner points move, from the given or the found ones, where that pays on held-out rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,8 @@ class NetworkOptions:
     """What each range has, and how it is trained."""
 
     branch: str = "mlp"
-    """mlp, linear, gru, lstm, conv, or module:factory, a function of (in_features, out_features)."""
+    """mlp, linear (solved by least squares, no training), gru, lstm, conv, or module:factory, a function of
+    (in_features, out_features)."""
     hidden: str = "32,32"
     """Widths of a branch's hidden layers, with commas."""
     window: Annotated[int, at_least(1)] = 1
@@ -78,7 +79,7 @@ class JobOptions:
     test: float = 0.1
     """Share of the rows that the report measures on; nothing is trained on them."""
     baselines: bool = True
-    """Train rivals for as many updates, to compare with."""
+    """Compare with rivals: networks trained for as many updates; lines, trees and tables solved on the same rows."""
     seed: Annotated[int, at_least(0)] = 0
     """Of weights, of the order of rows and of which are set aside."""
     out: Path = Path("model")
@@ -149,6 +150,8 @@ def fit(
         _make_room(options, job)
 
         def read() -> Table:
+            for note in _without_say(network, ranges):
+                console.print(note, style="yellow", highlight=False, soft_wrap=True)
             return read_files(files, target, table, text, sound, network.window)
 
         return _fit(read, target, options, table.key_only, network, job, console)
@@ -200,6 +203,17 @@ def _estimator_options(ranges: RangeOptions, network: NetworkOptions, job: JobOp
         "patience": network.patience,
         "device": job.device,
     }
+
+
+def _without_say(network: NetworkOptions, ranges: RangeOptions) -> list[str]:
+    """Return a sentence on options of training that were given for lines, which are not trained."""
+    if network.branch != "linear":
+        return []
+    names = ["optimizer", "lr", "epochs", "batch_size", "patience", *([] if ranges.learn_points else ["validation"])]
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(network, name) != getattr(NetworkOptions, name)]
+    if not given:
+        return []
+    return [f"{', '.join(given)} had no say: a linear branch is solved by least squares, not trained"]
 
 
 def _is_done(job: JobOptions, console: Console) -> bool:
@@ -336,6 +350,8 @@ def _finish(fitted: Fitted, read: Table, target: str, noted: list[str], job: Job
         ) from None
     job.saved.unlink(missing_ok=True)
     show_fit(story, job.out, console)
+    if fitted.model.diverged_:
+        raise ArithmeticError(f"{fitted.model.diverged_}; {job.out} has these weights")
     return 0
 
 

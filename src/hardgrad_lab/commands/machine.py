@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter, validators
 from rich.console import Console
 
-from hardgrad_lab.runs.options import OptionError
+from hardgrad_lab.runs.options import OWN_RUNS, OptionError
 from hardgrad_lab.runs.record import Run
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def at_least(least: float) -> Parameter:
 class MachineOptions:
     """How to run."""
 
-    out: Path = Path("results")
+    out: Path = OWN_RUNS
     """Folder for records, checkpoints and the report."""
     resume: Annotated[bool, Parameter(negative="")] = False
     """Continue a run that was stopped, bit for bit."""

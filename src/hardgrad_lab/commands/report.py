@@ -10,12 +10,13 @@ from rich.console import Console
 
 from hardgrad_lab.commands.report_doctor import report_doctor
 from hardgrad_lab.commands.show import EXPERIMENTS, show_all, show_report
+from hardgrad_lab.runs.options import OWN_RUNS
 
 app = App(name="report", help="Make tables, figures and a page from records; nothing is trained. Without a name: all.")
 
 
 def _command(experiment: str) -> Callable[..., int]:
-    def report(*, results: Path = Path("results"), out: Path | None = None) -> int:
+    def report(*, results: Path = OWN_RUNS, out: Path | None = None) -> int:
         return show_report(experiment, results, results / "report" if out is None else out, Console())
 
     report.__doc__ = f"""{EXPERIMENTS[experiment]}
@@ -23,7 +24,7 @@ def _command(experiment: str) -> Callable[..., int]:
     Parameters
     ----------
     results
-        Folder of the records.
+        Folder of the records: by default your own; `results` where the project is checked out has the committed ones.
     out
         Folder for the report; by default ``report`` in the folder of the records.
     """
@@ -31,13 +32,13 @@ def _command(experiment: str) -> Callable[..., int]:
 
 
 @app.default
-def everything(*, results: Path = Path("results"), out: Path | None = None, guide: Path | None = None) -> int:
+def everything(*, results: Path = OWN_RUNS, out: Path | None = None, guide: Path | None = None) -> int:
     """Put all of the paper on bridges on one page, beside ours, and the other published experiments below it.
 
     Parameters
     ----------
     results
-        Folder of the records.
+        Folder of the records: by default your own; `results` where the project is checked out has the committed ones.
     out
         Folder for the report; by default ``report`` in the folder of the records.
     guide

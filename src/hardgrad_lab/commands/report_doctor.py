@@ -6,8 +6,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from hardgrad_lab.runs.options import OWN_RUNS
 
-def report_doctor(*, results: Path = Path("results/doctor"), out: Path | None = None, guide: Path | None = None) -> int:
+
+def report_doctor(*, results: Path = OWN_RUNS / "doctor", out: Path | None = None, guide: Path | None = None) -> int:
     """Write a page for each examined function, and the tables and pictures of a guide.
 
     Parameters

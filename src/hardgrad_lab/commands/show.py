@@ -49,7 +49,10 @@ def show_report(experiment: str, results: Path, out: Path, console: Console) -> 
     """
     if not is_first():
         return 0
-    made = _writer(experiment)(results, out)
+    from hardgrad_lab.report.records import reporting
+
+    with reporting(results):
+        made = _writer(experiment)(results, out)
     for warning in made.warnings:
         console.print(warning, style="yellow", markup=False, soft_wrap=True)
     table = Table(title=made.title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
@@ -66,6 +69,7 @@ def show_report(experiment: str, results: Path, out: Path, console: Console) -> 
         table.add_row(*(cells[number] for number in columns))
     console.print(table)
     console.print(made.legend, style="dim", highlight=False)
+    _say_whose(results, console)
     if len(columns) < len(made.headings):
         rest = [made.headings[number] for number in range(len(made.headings) - 1) if number not in columns]
         console.print(f"In the files besides: {', '.join(rest)}.", style="dim", highlight=False)
@@ -90,9 +94,11 @@ def show_all(results: Path, out: Path, guide: Path | None, console: Console) -> 
         NoRecordsError: if there is nothing to report on.
     """
     from hardgrad_lab.report.paper_page import COUNTED, report_paper
+    from hardgrad_lab.report.records import reporting
     from hardgrad_lab.report.section import SUMMARY, summary
 
-    made = report_paper(results, out, guide)
+    with reporting(results):
+        made = report_paper(results, out, guide)
     for warning in made.warnings:
         console.print(warning, style="yellow", markup=False, soft_wrap=True)
     table = Table(title="The paper, part by part", title_justify="left", box=box.SIMPLE_HEAD, padding=0)
@@ -102,10 +108,17 @@ def show_all(results: Path, out: Path, guide: Path | None, console: Console) -> 
         table.add_row(*summary(section))
     console.print(table)
     console.print(COUNTED, style="dim", highlight=False)
+    _say_whose(results, console)
     for path in (made.markdown, *made.guide, made.page):
         console.print(f"written  {path}", highlight=False, soft_wrap=True)
     console.print(f"pictures {len(made.pictures)} in {out}", highlight=False, soft_wrap=True)
     return 0
+
+
+def _say_whose(results: Path, console: Console) -> None:
+    from hardgrad_lab.report.records import whose
+
+    console.print(f"Rows: {whose(results)}.", style="dim", highlight=False, soft_wrap=True)
 
 
 def _writer(experiment: str) -> Callable[[Path, Path], Page]:

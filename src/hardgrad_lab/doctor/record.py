@@ -15,6 +15,9 @@ from hardgrad_lab.runs.record import RecordError, are_names
 FORMAT = "hardgrad-doctor-1"
 Diagnosis: TypeAlias = hg.Diagnosis  # what reports read of a record
 Row: TypeAlias = hg.doctor.Row
+Progress: TypeAlias = hg.doctor.Progress  # and what a command hears of one
+FunctionError: TypeAlias = hg.doctor.FunctionError
+BY_HAND = hg.doctor.Stopped.reason
 
 
 @dataclass(frozen=True, kw_only=True)

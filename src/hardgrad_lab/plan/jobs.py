@@ -8,9 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from hardgrad_lab.plan.kinds import KINDS
-from hardgrad_lab.runs.experiment import Budget
-from hardgrad_lab.runs.options import chosen
+from hardgrad_lab.plan.groups import Group
 from hardgrad_lab.runs.record import Record, RecordError, Run
 
 State = Literal["done", "begun", "missing"]
@@ -18,26 +16,15 @@ TRIES = 2  # of a job that fails, or that takes its process down
 DEATHS = 10  # of machines under a job, none of which need be its fault
 
 
-def jobs_of(budget: Budget, only: Iterable[str] = (), seeds: int = 0) -> list[Run]:
-    """Return the runs that a budget makes, the first seed of everything first.
+def in_order(groups: Iterable[Group], *, by_seed: bool) -> list[Run]:
+    """Return the runs of a plan in the order in which they are done.
 
     Args:
-        budget: smoke, small or paper.
-        only: names of experiments; none takes all.
-        seeds: of each configuration, from 0; 0 takes as many as the experiment's budget has.
-
-    Raises:
-        OptionError: if a name is unknown.
+        groups: of the plan.
+        by_seed: the first seed of everything before the second of anything, instead of group after group.
     """
-    kinds = {name: KINDS[name] for name in chosen("only", only, KINDS)}
-    most = seeds or max(kind.seeds[budget] for kind in kinds.values())
-    return [
-        run
-        for seed in range(most)
-        for kind in kinds.values()
-        if seed < (seeds or kind.seeds[budget])
-        for run in kind.runs(budget, seed)
-    ]
+    runs = [run for group in groups for run in group.runs]
+    return sorted(runs, key=lambda run: run.seed) if by_seed else runs
 
 
 def folder_of(run: Run, out: Path) -> Path:
@@ -45,16 +32,21 @@ def folder_of(run: Run, out: Path) -> Path:
     return out / run.experiment
 
 
-def state_of(run: Run, out: Path) -> State:
-    """Return whether the run is recorded, has a checkpoint, or has neither.
+def record_of(run: Run, out: Path) -> Record | None:
+    """Return the record of a run; None where there is none that can be read.
 
-    A record that cannot be read is none: the run is then tried, and fails with words on what is wrong with the file.
+    A damaged record is none: the run is then tried, and fails with words on what is wrong with the file.
     """
-    folder = folder_of(run, out)
     with suppress(RecordError):
-        Record.load(run.record_path(folder))
+        return Record.load(run.record_path(folder_of(run, out)))
+    return None
+
+
+def state_of(run: Run, out: Path) -> State:
+    """Return whether the run is recorded, has a checkpoint, or has neither."""
+    if record_of(run, out) is not None:
         return "done"
-    return "begun" if run.checkpoint_path(folder).exists() else "missing"
+    return "begun" if run.checkpoint_path(folder_of(run, out)).exists() else "missing"
 
 
 class Queue:

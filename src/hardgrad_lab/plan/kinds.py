@@ -6,18 +6,22 @@ imports torch: a plan is listed at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from functools import partial
 from importlib import import_module
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 from rich.console import Console
 
 from hardgrad_lab.dab import sorting
 from hardgrad_lab.dab.experiments import EXPERIMENTS
 from hardgrad_lab.lactose import published_settings, settings
+from hardgrad_lab.plan.values import is_tuple
 from hardgrad_lab.runs.experiment import Budget, Experiment
+from hardgrad_lab.runs.options import require
 from hardgrad_lab.runs.record import Run
 from hardgrad_lab.toys import settings as toys
 
@@ -39,6 +43,7 @@ class Data:
 
 
 Reproduce = Callable[[Run, Data, "How", Console], "Outcome"]
+Pair = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,14 +51,33 @@ class Kind:
     """One experiment.
 
     Args:
-        runs: the runs that a budget makes with one seed.
+        config: the dataclass of its configurations.
+        pairs: the tasks and contestants that a budget plans.
+        configure: makes a configuration of a budget, a task, a contestant and values in place of the preset's.
+        identify: gives the run of a configuration with a seed.
         seeds: how many seeds a budget takes where the user does not say.
         reproduce: brings a run to its end.
     """
 
-    runs: Callable[[Budget, int], Iterable[Run]]
+    config: type[Any]
+    pairs: Callable[[Budget], Iterable[Pair]]
+    configure: Callable[[Budget, str, str, Mapping[str, Any]], Any]
+    identify: Callable[[Any, int], Run]
     seeds: dict[Budget, int]
     reproduce: Reproduce
+
+    def runs(self, budget: Budget, seed: int) -> list[Run]:
+        """Return the runs that a budget makes with one seed."""
+        configs = (self.configure(budget, task, contestant, {}) for task, contestant in self.pairs(budget))
+        return [self.identify(config, seed) for config in configs]
+
+    def options(self) -> list[str]:
+        """Return the names of the values that a user may change."""
+        return [each.name for each in fields(self.config) if each.name not in _NAMES]
+
+
+# What names a configuration, in one experiment or another; the rest are its values.
+_NAMES = ("experiment", "budget", "setting", "task", "length", "contestant", "system", "variant")
 
 
 def rebuilt(kind: type[Any], values: dict[str, Any]) -> Any:
@@ -64,19 +88,19 @@ def rebuilt(kind: type[Any], values: dict[str, Any]) -> Any:
         values: by field; JSON has lists where a configuration has tuples.
     """
     hints = get_type_hints(kind)
-    return kind(**{name: tuple(value) if _is_tuple(hints[name]) else value for name, value in values.items()})
+    return kind(**{name: tuple(value) if is_tuple(hints[name]) else value for name, value in values.items()})
 
 
-def _is_tuple(hint: Any) -> bool:
-    return hint is tuple or get_origin(hint) is tuple or any(_is_tuple(each) for each in get_args(hint))
+def _own(config: Any, seed: int) -> Run:
+    """Return the run of a configuration that knows how to name itself."""
+    run: Run = config.run(seed)
+    return run
 
 
 def _described(experiment: Experiment) -> Kind:
-    def runs(budget: Budget, seed: int) -> Iterable[Run]:
-        for task in experiment.planned_tasks(budget):
-            for name in experiment.contestants:
-                if (task, name) not in experiment.without:
-                    yield experiment.run(experiment.configure(budget, task, name, {}), seed)
+    def pairs(budget: Budget) -> Iterable[Pair]:
+        every = product(experiment.planned_tasks(budget), experiment.contestants)
+        return [pair for pair in every if pair not in experiment.without]
 
     def reproduce(run: Run, data: Data, how: How, console: Console) -> Outcome:
         from hardgrad_lab.data.root import Root
@@ -86,18 +110,31 @@ def _described(experiment: Experiment) -> Kind:
         outcome: Outcome = import_module(experiment.program).reproduce(run, config, run.seed, root, how, console)
         return outcome
 
-    return Kind(runs=runs, seeds=dict(experiment.seeds), reproduce=reproduce)
+    return Kind(
+        config=experiment.config,
+        pairs=pairs,
+        configure=experiment.configure,
+        identify=experiment.run,
+        seeds=dict(experiment.seeds),
+        reproduce=reproduce,
+    )
 
 
 _LENGTHS: dict[Budget, tuple[int, ...]] = {"smoke": (5,), "small": (5, 10), "paper": (5, 10, 15)}
 
 
-def _sorting_runs(budget: Budget, seed: int) -> Iterable[Run]:
-    setting, given = sorting.BUDGETS[budget]
-    for length in _LENGTHS[budget]:
-        for system in sorting.SYSTEMS:
-            if budget != "small" or length == 5 or system == "signum-dense":
-                yield sorting.configure(setting, system, length, given).run(seed)
+def _sorting_pairs(budget: Budget) -> Iterable[Pair]:
+    """Return lengths and systems; at small, 10 numbers are for the bridge alone."""
+    for length, system in product(_LENGTHS[budget], sorting.SYSTEMS):
+        if budget != "small" or length == 5 or system == "signum-dense":
+            yield str(length), system
+
+
+def _sorting_config(budget: Budget, length: str, system: str, given: Mapping[str, Any]) -> sorting.Sorting:
+    require(length.isdecimal(), "task", "a whole number, how many numbers to sort", length)
+    require(system in sorting.SYSTEMS, "contestant", f"one of {', '.join(sorting.SYSTEMS)}", system)
+    setting, usual = sorting.BUDGETS[budget]
+    return sorting.configure(setting, cast(sorting.System, system), int(length), {**usual, **given})
 
 
 def _sorting(run: Run, data: Data, how: How, console: Console) -> Outcome:
@@ -108,34 +145,34 @@ def _sorting(run: Run, data: Data, how: How, console: Console) -> Outcome:
 
 
 def _lactose(name: settings.Experiment) -> Kind:
-    def runs(budget: Budget, seed: int) -> Iterable[Run]:
-        for task in settings.TASKS[name]:
-            for contestant in settings.CONTESTANTS[name]:
-                yield settings.configure(name, budget, task, contestant, {}).run(seed)
-
     def reproduce(run: Run, data: Data, how: How, console: Console) -> Outcome:
         from hardgrad_lab.lactose import fit
 
         return fit.reproduce(rebuilt(settings.Setup, run.config), run.seed, data.folder, how, console)
 
-    return Kind(runs=runs, seeds={"smoke": 1, "small": 5, "paper": 5}, reproduce=reproduce)
+    return Kind(
+        config=settings.Setup,
+        pairs=lambda budget: product(settings.TASKS[name], settings.CONTESTANTS[name]),
+        configure=partial(settings.configure, name),
+        identify=_own,
+        seeds={"smoke": 1, "small": 5, "paper": 5},
+        reproduce=reproduce,
+    )
 
 
-def _published_runs(budget: Budget, seed: int) -> Iterable[Run]:
-    for variant in published_settings.VARIANTS:
-        yield published_settings.configure(budget, variant, {}).run(seed)
+def _published_config(
+    budget: Budget, task: str, variant: str, given: Mapping[str, Any]
+) -> published_settings.Published:
+    require(task == "published", "task", "published, its only one", task)
+    known = published_settings.VARIANTS
+    require(variant in known, "contestant", f"one of {', '.join(known)}", variant)
+    return published_settings.configure(budget, variant, given)
 
 
 def _published(run: Run, data: Data, how: How, console: Console) -> Outcome:
     from hardgrad_lab.lactose.published_run import reproduce
 
     return reproduce(rebuilt(published_settings.Published, run.config), run.seed, data.folder, how, console)
-
-
-def _toys_runs(budget: Budget, seed: int) -> Iterable[Run]:
-    for task in toys.TASKS:
-        for contestant in toys.CONTESTANTS[task]:
-            yield toys.configure(budget, task, contestant, {}).run(seed)
 
 
 def _toys(run: Run, data: Data, how: How, console: Console) -> Outcome:
@@ -146,9 +183,30 @@ def _toys(run: Run, data: Data, how: How, console: Console) -> Outcome:
 
 
 KINDS: dict[str, Kind] = {
-    "sorting": Kind(runs=_sorting_runs, seeds={"smoke": 1, "small": 3, "paper": 5}, reproduce=_sorting),
+    "sorting": Kind(
+        config=sorting.Sorting,
+        pairs=_sorting_pairs,
+        configure=_sorting_config,
+        identify=_own,
+        seeds={"smoke": 1, "small": 3, "paper": 5},
+        reproduce=_sorting,
+    ),
     **{name: _described(experiment) for name, experiment in EXPERIMENTS.items()},
     **{name: _lactose(name) for name in settings.EXPERIMENTS},
-    "published": Kind(runs=_published_runs, seeds={"smoke": 1, "small": 3, "paper": 3}, reproduce=_published),
-    "toys": Kind(runs=_toys_runs, seeds={"smoke": 1, "small": 1, "paper": 1}, reproduce=_toys),
+    "published": Kind(
+        config=published_settings.Published,
+        pairs=lambda budget: product(["published"], published_settings.VARIANTS),
+        configure=_published_config,
+        identify=_own,
+        seeds={"smoke": 1, "small": 3, "paper": 3},
+        reproduce=_published,
+    ),
+    "toys": Kind(
+        config=toys.Toy,
+        pairs=lambda budget: [(task, name) for task in toys.TASKS for name in toys.CONTESTANTS[task]],
+        configure=toys.configure,
+        identify=_own,
+        seeds={"smoke": 1, "small": 1, "paper": 1},
+        reproduce=_toys,
+    ),
 }

@@ -1,20 +1,23 @@
 """The plain engine: worker processes on this machine, each doing one job at a time.
 
 A worker that dies, of whatever cause, takes its job's time with it and nothing else: another one takes its place, and
-the job waits to be tried again. Nothing needs to be installed or set up for it.
+the job waits to be tried again. Nothing needs to be installed or set up for it. All that passes between the processes
+goes through pipes, a wish to stop too: what holds on Linux holds on macOS and on Windows, where a signal would kill.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import selectors
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from queue import Empty
+from queue import Queue as Mailbox
 from typing import IO, Protocol
 
 from hardgrad_lab.plan.jobs import Queue
@@ -65,18 +68,29 @@ class Worker:
         assert self.process.stdin is not None
         question = {"run": asdict(run), "setup": setup.as_json()}
         self.run = run
-        with suppress(BrokenPipeError):  # it died while it waited; reading its answer will say so
+        with suppress(OSError):  # it died while it waited; reading its answer will say so
             self.process.stdin.write(json.dumps(question) + "\n")
             self.process.stdin.flush()
 
-    def answer(self) -> Result:
-        """Return what came of its job; a death is a failure."""
-        line = self.answers.readline()
+    def stop(self) -> None:
+        """Ask it to save its job and to end, as it does when nobody is left to give it another."""
+        assert self.process.stdin is not None
+        with suppress(OSError):
+            self.process.stdin.close()
+
+    def result(self, line: str) -> Result:
+        """Return what came of its job by its answer; a death is a failure."""
         try:
             return Result(**json.loads(line))
         except ValueError:
             code = self.process.wait()
             return Result(status="failed", seconds=0.0, error=f"its process died of {_cause(code)}")
+
+    def dismiss(self) -> None:
+        """End it at once, whatever it does."""
+        self.process.kill()
+        self.process.wait()
+        self.stop()
 
 
 class Workers:
@@ -90,7 +104,7 @@ class Workers:
 
     def __init__(self, number: int, setup: Setup, devices: Sequence[str]) -> None:
         self.number, self.setup, self.devices = number, setup, devices
-        self.selector = selectors.DefaultSelector()
+        self.mailbox: Mailbox[tuple[Worker, str]] = Mailbox()
         self.workers: dict[int, Worker] = {}
 
     def do(self, queue: Queue, follower: Follower, stop: Sequence[int]) -> None:
@@ -99,23 +113,22 @@ class Workers:
         Args:
             queue: of jobs; it is emptied.
             follower: told of every job.
-            stop: holds a signal once one arrived: jobs under way are then stopped as by that signal, and no other
-                begins.
+            stop: holds a signal once one arrived: jobs under way are then saved and stopped, and no other begins.
         """
-        told = False
+        stopping = False
         try:
-            while queue or self._busy():
+            while self._busy() or (queue and not stop):
                 while queue and not stop and (place := self._free()) is not None:
                     run = queue.take()
                     self.workers[place].give(run, self.setup)
                     follower.started(run)
-                if stop and not told:
-                    self._tell_all(signal.SIGTERM)
-                    told = True
-                if stop and not self._busy():
-                    return
-                for key, _ in self.selector.select(TICK_S):
-                    self._end(key.data, queue, follower, bool(stop))
+                if stop and not stopping:
+                    for worker in self._busy():
+                        worker.stop()
+                    stopping = True
+                with suppress(Empty):
+                    worker, line = self.mailbox.get(timeout=TICK_S)
+                    self._end(worker, line, queue, follower, bool(stop))
                 follower.tick()
         finally:
             self._close()
@@ -143,42 +156,44 @@ class Workers:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            start_new_session=True,  # a Ctrl-C of the terminal is for this process, which passes it on
+            # A Ctrl-C of the terminal is for this process, which passes it on.
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same on Windows
         )
         worker = Worker(process, place)
-        self.selector.register(worker.answers, selectors.EVENT_READ, worker)
+        threading.Thread(target=self._listen, args=(worker,), daemon=True).start()
         return worker
 
-    def _end(self, worker: Worker, queue: Queue, follower: Follower, stopping: bool) -> None:
+    def _listen(self, worker: Worker) -> None:
+        """Bring a worker's answers to the mailbox; its end is an empty one. Pipes cannot be selected on everywhere."""
+        with worker.answers as answers:
+            for line in answers:
+                self.mailbox.put((worker, line))
+        self.mailbox.put((worker, ""))
+
+    def _end(self, worker: Worker, line: str, queue: Queue, follower: Follower, stopping: bool) -> None:
+        if self.workers.get(worker.number) is not worker:
+            return  # the end of one that was dismissed
         run, worker.run = worker.run, None
-        result = worker.answer()
-        if worker.process.poll() is not None or result.status == "stopped":
-            self._dismiss(worker)
+        result = worker.result(line) if line or run else Result(status="stopped", seconds=0.0)
+        if not line or result.status == "stopped":
+            del self.workers[worker.number]
+            worker.dismiss()
         if run is None:
             return
-        if stopping and result.status == "failed":  # a job that has no checkpoint dies of the signal
+        if stopping and result.status == "failed":  # a job that has no checkpoint dies of the wish
             result = Result(status="stopped", seconds=result.seconds)
+        if result.status == "stopped" and not stopping:  # by somebody else
+            result = Result(status="failed", seconds=result.seconds, error="its process was stopped from outside")
         follower.ended(run, result, result.status == "failed" and queue.again(run))
 
-    def _dismiss(self, worker: Worker) -> None:
-        self.selector.unregister(worker.answers)
-        del self.workers[worker.number]
-        worker.process.kill()
-        worker.process.wait()
-        for pipe in (worker.process.stdin, worker.process.stdout):
-            with suppress(BrokenPipeError):  # a job was handed to a worker that had died
-                if pipe is not None:
-                    pipe.close()
-
-    def _tell_all(self, number: int) -> None:
-        for worker in self._busy():
-            worker.process.send_signal(number)
-
     def _close(self) -> None:
+        """Let go of all workers: those that do nothing end at once, others save their job first, by themselves."""
         for worker in list(self.workers.values()):
-            self._dismiss(worker)
-        self.selector.close()
+            (worker.dismiss if worker.run is None else worker.stop)()
+        self.workers.clear()
 
 
 def _cause(code: int) -> str:
-    return signal.Signals(-code).name if code < 0 else f"exit status {code}"
+    known = {-number.value: number.name for number in signal.Signals}
+    return known.get(code, f"exit status {code}")

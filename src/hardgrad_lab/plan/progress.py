@@ -2,47 +2,17 @@
 
 from __future__ import annotations
 
-import statistics
 import time
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from hardgrad_lab.plan.jobs import folder_of
+from hardgrad_lab.plan.glance import Standing
+from hardgrad_lab.plan.groups import Estimates
 from hardgrad_lab.plan.work import Result
-from hardgrad_lab.runs.record import Record, RecordError, Run
-
-
-class Times:
-    """How long jobs take, from those that are done.
-
-    Args:
-        done: runs that were recorded before.
-        out: the folder of all records.
-    """
-
-    def __init__(self, done: Sequence[Run], out: Path) -> None:
-        self.seconds: defaultdict[str, list[float]] = defaultdict(list)
-        for run in done:
-            try:
-                self.add(run, Record.load(run.record_path(folder_of(run, out))).seconds)
-            except RecordError:
-                continue  # whoever needs that record will say so
-
-    def add(self, run: Run, seconds: float) -> None:
-        """Count a job that took so long."""
-        self.seconds[run.experiment].append(seconds)
-
-    def of(self, runs: Sequence[Run]) -> float | None:
-        """Return what so many jobs may take one after another, in seconds; None where no job is done yet."""
-        every = [seconds for known in self.seconds.values() for seconds in known]
-        if not every:
-            return None
-        return sum(statistics.fmean(self.seconds.get(run.experiment) or every) for run in runs)
+from hardgrad_lab.runs.record import Run
 
 
 class Lines:
@@ -50,15 +20,24 @@ class Lines:
 
     Args:
         runs: that are to be done.
-        times: of those that were done before.
+        estimates: of what they should take.
         console: where to print.
+        standings: by name, where those stand that were begun before.
     """
 
-    def __init__(self, runs: Sequence[Run], times: Times, console: Console) -> None:
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        estimates: Estimates,
+        console: Console,
+        standings: Mapping[str, Standing] | None = None,
+    ) -> None:
         self.left = {run.name: run for run in runs}
         self.running: dict[str, float] = {}
         self.failed: dict[str, tuple[Run, str]] = {}
-        self.total, self.times, self.at_a_time, self.console = len(runs), times, 1, console
+        self.unsaved: dict[str, str] = {}
+        self.total, self.estimates, self.at_a_time, self.console = len(runs), estimates, 1, console
+        self.standings = standings or {}
         columns = (BarColumn(bar_width=12), MofNCompleteColumn(), TextColumn("{task.fields[now]}"))
         self.progress = Progress(*columns, console=console, disable=not console.is_terminal)
         self.bar = self.progress.add_task("", total=self.total, now="")
@@ -73,7 +52,7 @@ class Lines:
         """Say what came of it."""
         self.running.pop(run.name, None)
         if result.status == "done":
-            self.times.add(run, result.seconds)
+            self.estimates.add(run, result.seconds)
             self.left.pop(run.name)
             self._say("done", run, f"{result.seconds:.0f} s, {self._to_go()}", None)
         elif again:
@@ -83,7 +62,8 @@ class Lines:
             self.failed[run.name] = run, result.error
             self._say("failed", run, _first_line(result.error), "red")
         else:
-            self._say("stopped", run, "", "yellow")
+            self.unsaved |= {run.name: result.error} if result.error else {}
+            self._say("stopped", run, _first_line(result.error), "yellow")
         self.tick()
 
     def tick(self) -> None:
@@ -92,12 +72,20 @@ class Lines:
         self.progress.update(self.bar, completed=self.total - len(self.left), now=now)
 
     def _to_go(self) -> str:
-        seconds = self.times.of(list(self.left.values()))
-        if seconds is None:
+        each = [self._seconds(run) for run in self.left.values()]
+        known = [seconds for seconds in each if seconds is not None]
+        if len(known) < len(each):
             return "time left unknown"
-        for name, since in self.running.items():
-            seconds -= min(time.monotonic() - since, self.times.of([self.left[name]]) or 0.0)
-        return f"{timedelta(seconds=round(seconds / max(min(self.at_a_time, len(self.left)), 1)))} left"
+        return f"{timedelta(seconds=round(sum(known) / max(min(self.at_a_time, len(self.left)), 1)))} left"
+
+    def _seconds(self, run: Run) -> float | None:
+        """Return what is left of a run."""
+        seconds, standing = self.estimates.of(run), self.standings.get(run.name)
+        if standing is not None:
+            seconds = standing.left(seconds)
+        if seconds is None or run.name not in self.running:
+            return seconds
+        return max(seconds - (time.monotonic() - self.running[run.name]), 0.0)
 
     def _say(self, what: str, run: Run, more: str, style: str | None) -> None:
         count = f"{self.total - len(self.left)}/{self.total}"

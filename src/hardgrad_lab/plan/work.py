@@ -58,8 +58,8 @@ class Result:
 
     Args:
         status: done; failed; or stopped by a signal, to go on another time.
-        seconds: that it took here.
-        error: what went wrong, where it failed.
+        seconds: that it took: where it is done, over all its sittings, as its record says; else here.
+        error: what went wrong, where it failed; or why its last steps are not saved, where it was stopped.
     """
 
     status: Literal["done", "failed", "stopped"]
@@ -91,11 +91,13 @@ def work(run: Run, setup: Setup, results: Path, console: Console) -> Result:
         checkpoint_every=setup.checkpoint_every,
     )
     try:
-        KINDS[run.experiment].reproduce(run, Data(folder=setup.data, download=setup.download), how, console)
-    except Interrupted:
-        return Result(status="stopped", seconds=time.monotonic() - began)
+        data = Data(folder=setup.data, download=setup.download)
+        outcome = KINDS[run.experiment].reproduce(run, data, how, console)
+    except Interrupted as stopped:
+        unsaved = str(getattr(stopped, "unsaved", ""))
+        return Result(status="stopped", seconds=time.monotonic() - began, error=unsaved)
     except Exception as error:  # whatever an experiment raises, the plan goes on without it
         console.print_exception(width=LINE)
         message = str(error).strip() or type(error).__name__
         return Result(status="failed", seconds=time.monotonic() - began, error=message)
-    return Result(status="done", seconds=time.monotonic() - began)
+    return Result(status="done", seconds=outcome.record.seconds)

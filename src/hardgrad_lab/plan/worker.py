@@ -1,7 +1,8 @@
 """A process that does jobs, one at a time: ``python -m hardgrad_lab.plan.worker``, started by ``processes``.
 
 It reads one job a line, as JSON, and answers with one line each. What a job prints goes to its log, and so does what
-the interpreter says when it crashes. When the other end is gone, the job under way is stopped as by SIGTERM.
+the interpreter says when it crashes. When the other end is closed, by a plan that stops or by its death, the job under
+way is saved and stopped, as by SIGTERM.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def _listen(questions: TextIO, asked: SimpleQueue[str]) -> None:
     for line in questions:
         asked.put(line)
     asked.put("")
-    os.kill(os.getpid(), signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)  # os.kill would end the process at once on Windows
 
 
 def _logged(run: Run, setup: Setup) -> Result:

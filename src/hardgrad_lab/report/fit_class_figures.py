@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hardgrad_lab.report.figures import INK, Drawn, legend, sized_figure
-from hardgrad_lab.report.fit_figures import NAMED, WIDE
+from hardgrad_lab.report.fit_figures import NAMED, WIDE, name_key
 from hardgrad_lab.report.fit_story import Story
 from hardgrad_lab.report.palette import FAINT, colour_of
 
@@ -29,9 +29,7 @@ def by_key(story: Story) -> Drawn:
         if low < point < high:
             panel.axvline(point, color=FAINT, linewidth=0.7, linestyle=(0, (3, 3)), zorder=0)
     panel.set_xlim(low, high)
-    panel.set_xlabel(f"{story.key} (key)")
-    if "category" in story.origin:
-        panel.set_xticks(range(len(story.labels)), story.labels)
+    name_key(panel, story)
     panel.set_yticks(range(len(story.classes)), story.classes)
     legend(figure, [panel])
     return figure

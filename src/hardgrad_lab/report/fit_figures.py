@@ -37,7 +37,7 @@ def transfer(story: Story) -> Drawn:
             shown.x[mine], shown.predicted[mine], color=colour_of(i), markersize=4, label=name, zorder=3, **style
         )
     _edges(panel, story)
-    panel.set_xlabel(f"{story.words.key} (key)")
+    name_key(panel, story)
     panel.set_ylabel(story.words.target)
     legend(figure, [panel])
     return figure
@@ -90,7 +90,7 @@ def agreement(story: Story) -> Drawn:
         errors.plot(dots.x[mine], dots.predicted[mine] - dots.truth[mine], _marker(i), **style)
     panel.set_xlabel(story.words.target if story.sound else f"{story.target}, truth")
     panel.set_ylabel(f"{story.target}, predicted")
-    errors.set_xlabel(f"{story.words.key} (key)")
+    name_key(errors, story)
     errors.set_ylabel(f"{story.target}, predicted less {'the box' if story.sound else 'truth'}")
     return figure
 
@@ -138,6 +138,13 @@ def over_time(story: Story, dots: Dots) -> Drawn:
     panel.set_ylabel(story.target)
     legend(figure, [panel])
     return figure
+
+
+def name_key(panel: Axes, story: Story) -> None:
+    """Say what the level axis is; where the key is words, each in its place."""
+    panel.set_xlabel(f"{story.words.key} (key)")
+    if "category" in story.origin and len(story.labels) <= NAMED:
+        panel.set_xticks(range(len(story.labels)), story.labels, rotation=90 if sum(map(len, story.labels)) > 40 else 0)
 
 
 def _edges(panel: Axes, story: Story) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hardgrad_lab.runs.record import Record, RecordError, config_hash
+
+SOURCE = "SOURCE"  # a file of one line in a folder of records that are not the user's own
 
 
 class NoRecordsError(ValueError):
@@ -39,11 +42,37 @@ class Found:
         for path, record in self.records:
             if record.experiment != experiment:
                 continue
-            if (lacking := fault(record)) is None:
+            if (lacking := _fault(record, fault)) is None:
                 records.append(record)
             else:
                 warnings.append(f"skipped: {path} {lacking}")
         return records, warnings
+
+
+def _fault(record: Record, fault: Callable[[Record], str | None]) -> str | None:
+    try:
+        return fault(record)
+    except (TypeError, KeyError, AttributeError, IndexError) as error:
+        return f"holds what no run writes ({type(error).__name__}: {error})"
+
+
+@contextmanager
+def reporting(results: Path) -> Iterator[None]:
+    """Say of what goes wrong in drawing a report that a record is at fault: a damaged one can be of any shape.
+
+    Args:
+        results: folder of the records.
+
+    Raises:
+        ValueError: in place of what was raised.
+    """
+    try:
+        yield
+    except (TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
+        raise ValueError(
+            f"a record in {results} holds what no run writes ({type(error).__name__}: {error}), and no report can be "
+            "made of it; take out those that are not of this program"
+        ) from error
 
 
 def read_records(results: Path) -> Found:
@@ -59,6 +88,14 @@ def read_records(results: Path) -> Found:
         except RecordError as error:
             warnings += [] if _is_no_run(path) else [f"skipped: {error}"]
     return Found(records=records, warnings=warnings)
+
+
+def whose(results: Path) -> str:
+    """Return whose rows a folder holds: what its file ``SOURCE`` says, or that they are the user's own."""
+    for folder in (results, *results.parents):
+        if (folder / SOURCE).is_file():
+            return f"{(folder / SOURCE).read_text(encoding='utf-8').strip()} ({results})"
+    return f"your own runs ({results})"
 
 
 def _is_no_run(path: Path) -> bool:

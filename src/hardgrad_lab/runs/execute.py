@@ -18,6 +18,7 @@ from hardgrad_lab.runs import checkpoint, spread
 from hardgrad_lab.runs.atomic import sweep
 from hardgrad_lab.runs.lock import locked
 from hardgrad_lab.runs.loop import Plan, Training, Watcher, train
+from hardgrad_lab.runs.options import OWN_RUNS
 from hardgrad_lab.runs.progress import watch
 from hardgrad_lab.runs.record import Record, RecordError, Run, describe_environment
 from hardgrad_lab.runs.signals import Interrupted
@@ -47,7 +48,7 @@ class How:
         tensorboard: write the curve to ``tensorboard`` in the folder of the records too.
     """
 
-    results: Path = Path("results")
+    results: Path = OWN_RUNS
     resume: bool = False
     force: bool = False
     threads: int = 1
@@ -144,7 +145,7 @@ def _train(
     saver = checkpoint.Saver(path, run, lambda said: _say(console, said))
 
     def state() -> dict[str, Any]:
-        return {**training.state_dict(), "started": started, "machine": machine}
+        return {**training.state_dict(), "started": started, "machine": machine, "steps_in_all": plan.steps}
 
     def save() -> None:
         found = state()  # of all processes, which must be asked together
@@ -171,7 +172,7 @@ def _make_sure_of_room(run: Run, how: How, state: dict[str, Any]) -> None:
 def _resume(training: Training, plan: Plan, state: dict[str, Any], path: Path) -> str:
     """Let the training become what the state says, and return when it began."""
     with checkpoint.fitting(path):
-        checkpoint.check_alike(path, {**training.plain_state(), "started": "", "machine": {}}, state)
+        checkpoint.check_alike(path, {**training.plain_state(), "started": "", "machine": {}, "steps_in_all": 0}, state)
         training.load_state_dict(state)
         if not (isinstance(training.steps, int) and 0 <= training.steps <= plan.steps):
             raise TypeError(f"steps are {training.steps!r} of {plan.steps}")

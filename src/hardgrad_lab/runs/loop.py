@@ -21,6 +21,7 @@ from hardgrad_lab.runs import spread
 from hardgrad_lab.runs.signals import Interrupted, stop_signals
 from hardgrad_lab.runs.step import Loss as Loss
 from hardgrad_lab.runs.step import as_asked
+from hardgrad_lab.runs.stopwatch import Stopwatch
 from hardgrad_lab.runs.together import Agreement, gather, mean
 
 
@@ -234,13 +235,13 @@ def train(
         DivergedError: if the loss is no finite number at an evaluation.
     """
     loss = as_asked(training.loss, training.model, compiled=compiled, bf16=bf16)
-    began, saved = time.monotonic() - training.seconds, time.monotonic()
+    watch, saved = Stopwatch(training.seconds), time.monotonic()
     agreement = Agreement()
     training.model.train()
     with stop_signals() as arrived:
         while training.steps < plan.steps:
             training.step(loss, plan.clip)
-            training.seconds = time.monotonic() - began
+            training.seconds = watch.read()
             watcher.step(training)
             if training.steps % plan.evaluate_every == 0 or training.steps == plan.steps:
                 training.add_point(last=training.steps == plan.steps)

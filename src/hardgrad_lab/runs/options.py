@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
+
+OWN_RUNS = Path("runs")  # never results/, which holds the project's evidence that pages and tests are held to
 
 
 class OptionError(ValueError):

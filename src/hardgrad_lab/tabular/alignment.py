@@ -27,7 +27,7 @@ AGREE = 4  # samples by which thirds of a recording may differ
 REMEMBERS = 0.6  # of the error of a curve, what a filter must leave less than where there is a memory
 EXACT = 1e-3  # of the variance, what a curve may leave without being looked into
 GUARD = 12  # samples that are left before the first that a device with a memory may need
-DRIFTS = 1000e-6  # the most that two clocks are taken to differ by
+DRIFTS = 200e-6  # the most that two clocks are taken to differ by
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ def find_delay(pairs: Sequence[tuple[Array, Array]], rate: int) -> Delay:
     left, blocks = errors[best]
     rivals = [lag for lag in ranked if not _beside(total, best + reach, lag + reach)]
     certain = left < 1 - LEAST and all(_is_worse(errors[lag], (left, blocks)) for lag in rivals)
-    drift, agreed = _by_thirds(pieces, best)
+    drift, agreed = _by_thirds(pieces, best, len(pairs[0][1]))
     inverted = _is_inverted(pieces, best)
     if not (certain and agreed):
         return Delay(candidates=tuple(ranked), error=left, inverted=certain and inverted)
@@ -149,10 +149,10 @@ def _is_worse(other: tuple[float, Array], best: tuple[float, Array]) -> bool:
     return much and bool((other[1] > best[1])[loud].mean() >= NEARLY_ALL)
 
 
-def _by_thirds(pieces: Sequence[Piece], best: int) -> tuple[int, bool]:
+def _by_thirds(pieces: Sequence[Piece], best: int, n: int) -> tuple[int, bool]:
     """Return by how much the delay grows over the recording, and whether its thirds agree on one, or on a drift."""
     reach = pieces[0].reach
-    width = AGREE + round(DRIFTS * 3 * len(pieces[0].wet))
+    width = AGREE + round(DRIFTS * n)
     low, high = max(0, best + reach - width), best + reach + width + 1
     lags: list[int] = []
     for part in sorted({piece.part for piece in pieces}):

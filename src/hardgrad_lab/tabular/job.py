@@ -38,6 +38,7 @@ from hardgrad_lab.tabular.estimator import SwitchClassifier, SwitchRegressor
 from hardgrad_lab.tabular.rows import Array, Rows, first_rows, held_out
 from hardgrad_lab.tabular.scores import LeftOut, Score, blocks_of, margin, per_range, r_squared, root_mean_square
 from hardgrad_lab.tabular.solved import Setting
+from hardgrad_lab.tabular.start import start_rival
 from hardgrad_lab.tabular.tables import Table
 from hardgrad_lab.tabular.training import Training
 
@@ -227,6 +228,8 @@ class Job:
         branch = baselines.counts(self.model.network_).active
         if reason := refused(baselines.counts(rival), made, switch, branch):
             return LeftOut(name=name, reason=reason)
+        if made.branch == "mlp" and switch.task.target.is_floating_point():
+            start_rival(rival, switch.task)  # as the switch's branches do
         try:
             tell, state = partial(self._after_step, name), self._states.get(name)
             training, outcome = train_rival(name, rival, switch, tell, state, predict)

@@ -21,7 +21,7 @@ LEVELS_S = (0.003, 0.01, 0.03, 0.1, 0.3)  # seconds over which a level is taken
 LEVELS = (32, 128, 512, 2048)  # rows of the same where there is no rate
 FEWEST, MOST = 400, 20_000  # test rows looked at
 FOLDS = 10
-KNOTS = 24  # of the curve by which the row itself may explain its error
+KNOTS = 64  # of the curve by which the row itself may explain its error
 RIDGE = 1e-3
 SIGNIFICANT = 3.0  # standard errors
 WORTH = 0.05  # of the squared error, that must be explained for certain to be said
@@ -111,9 +111,12 @@ def gain(error: Array, now: Array, before: Array) -> Gain:
     folds = np.array_split(np.arange(len(error)), FOLDS)
     less = np.array(_left(error, both[:, : now.shape[1]], folds))
     more = np.array(_left(error, both, folds))
-    share = 1 - more.sum() / less.sum()
+    # Held against the whole error, not what the row leaves of it: a tone's past knows a little of a coarse curve's.
+    whole = np.array([float(np.square(error[fold] - error.mean()).sum()) for fold in folds])
+    less = min(less, whole, key=np.sum)  # curves of the row that do harm are left away
+    share = (less - more).sum() / whole.sum()
     # The spread over what is left when a fold is left out.
-    without = 1 - (more.sum() - more) / (less.sum() - less)
+    without = ((less - more).sum() - (less - more)) / (whole.sum() - whole)
     spread = np.sqrt((FOLDS - 1) / FOLDS * np.square(without - without.mean()).sum())
     return Gain(share=float(share), error=float(spread))
 
