@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hardgrad_lab.tabular.fault import FileFault, counted
+from hardgrad_lab.tabular.fault import FileFault, NoHeader, counted
 from hardgrad_lab.tabular.opened import LATIN, check_encoding, decode_head, find_encoding, read_head
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -170,7 +170,7 @@ def _check_names(
     if names is None and fields and all(looks_like_number(field) for field in fields):
         shown = first if len(first) <= 60 else first[:57] + "..."
         letters = ",".join("abcdefghijklmnopqrstuvwxyz"[: len(fields)])
-        raise FileFault(
+        raise NoHeader(
             f"{path} has no header: its first line is {shown!r}; name its {counted(len(fields), 'column')} with "
             f"--columns {letters}"
         )
