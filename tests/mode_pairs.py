@@ -201,7 +201,7 @@ def main() -> int:
     parser.add_argument("--only", help="part of a subject's name; then the page is left alone")
     parser.add_argument(
         "--part", type=_part, default=(1, 0), metavar="I/N",
-        help="of the pairs that build a graph every N-th, from the I-th on (counted from 0); then the page is left alone",
+        help="of the pairs that build a graph every N-th, from the I-th on, counted from 0; the page is left alone",
     )  # fmt: skip
     options = parser.parse_args()
     extent = Extent(options.whole, options.part)

@@ -301,6 +301,30 @@ def test_a_table_too_wide_is_refused_before_it_is_read(kind: str, monkeypatch: p
     assert read(f"t.{kind}", key="c0", target="c1", inputs=["c2"]).inputs.shape == (5, 2)
 
 
+def test_a_flag_or_nothing_and_dates_in_an_unknown_order_are_left_out_and_said() -> None:
+    rows = [f"{i},{'set' if i % 3 else ''},{i % 9 + 1}/{i % 7 + 1}/2024,{i}" for i in range(12)]
+    Path("t.csv").write_text("x,flag,day,y\n" + "\n".join(rows) + "\n")
+    found = read("t.csv")
+    assert list(found.inputs.columns) == ["x"]
+    assert found.notes == [
+        "left out, as they have one value in all rows that have any: flag (set)",
+        "left out, as they may hold dates in an order that cannot be known (only 2024-12-31 can be read): "
+        "day (1/1/2024)",
+    ]
+
+
+def test_a_file_without_a_header_has_its_delimiter_found_by_its_numbers() -> None:
+    Path("t.csv").write_text("0,5;2\n1,5;3\n2,5;7\n")
+    found = read_table([Path("t.csv")], Columns(target="y", key="x"), ["x", "y"], drop_missing=False)
+    assert found.inputs["x"].tolist() == [0.5, 1.5, 2.5]
+
+
+def test_digits_that_are_lost_are_said() -> None:
+    for large in ("99999999999999999999999", "9007199254740993", "18446744073709551615"):
+        Path("t.csv").write_text(f"x,y\n{large},1\n3,2\n")
+        assert "whole numbers beyond 2^53, whose last digits are lost: x" in read("t.csv").notes
+
+
 # ------------------------------------------------------------------------------------------------ what columns hold
 
 

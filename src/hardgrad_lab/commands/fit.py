@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import App, Parameter
 from rich.console import Console
 
-from hardgrad_lab.commands.dialect_options import DialectOptions, names_in
+from hardgrad_lab.commands.dialect_options import DialectOptions
+from hardgrad_lab.commands.fit_files import SoundOptions, TableOptions, model_for, read_files
 from hardgrad_lab.commands.fit_place import Place
 from hardgrad_lab.commands.machine import at_least, stopped
 from hardgrad_lab.tabular.options import Device, Loss, Optimizer
@@ -19,56 +20,12 @@ from hardgrad_lab.tabular.options import Device, Loss, Optimizer
 if TYPE_CHECKING:
     from hardgrad_lab.tabular.folder import Model
     from hardgrad_lab.tabular.job import Fitted, Job
-    from hardgrad_lab.tabular.pairs import Pairing
     from hardgrad_lab.tabular.tables import Table
 
 app = App(name="fit", help="Fit a hard IF to a table or to a pair of sounds; write a model folder and a report.")
 FEWEST = 10  # rows: below that a tenth to test on is less than one
 Flag = Parameter(negative="")
 Listed = Parameter(allow_leading_hyphen=True)  # a list of numbers may begin with a minus sign
-
-
-@dataclass(frozen=True, kw_only=True)
-class TableOptions:
-    """What is in the files."""
-
-    key: str | None = None
-    """The column that decides; not needed where there is one input."""
-    inputs: str | None = None
-    """The columns that the branches see, with commas; by default every column of numbers but the target."""
-    key_only: Annotated[bool, Flag] = False
-    """The key decides, but is no input of the branches."""
-    categories: str | None = None
-    """Columns to take as categories whatever they hold, with commas: an input for each; or a branch for each, of the
-    key's."""
-    classify: Annotated[bool, Flag] = False
-    """Take the target's values as classes; words and true or false are in any case."""
-    drop_missing: Annotated[bool, Flag] = False
-    """Leave out rows that lack a value."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SoundOptions:
-    """How pairs of sounds are read."""
-
-    channel: str = "each"
-    """Of sounds with several channels: each is a recording of its own; or left, right, a number from 1, or mid, their
-    mean."""
-    latency: Annotated[str, Listed] = "auto"
-    """Samples that the target comes late by, which are taken out; negative if early. auto finds them."""
-
-    def how(self, window: int) -> Pairing:
-        """Return the same for the reader."""
-        from hardgrad_lab.tabular.channels import check_channel
-        from hardgrad_lab.tabular.pairs import Pairing
-
-        check_channel(self.channel)
-        if self.latency == "auto":
-            return Pairing(channel=self.channel, window=window)
-        try:
-            return Pairing(channel=self.channel, latency=int(self.latency), window=window)
-        except ValueError:
-            raise ValueError(f"--latency must be auto or a whole number of samples, got {self.latency!r}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +150,7 @@ def fit(
         def read() -> Table:
             for note in _without_say(network, ranges):
                 console.print(note, style="yellow", highlight=False, soft_wrap=True)
-            return read_files(files, target, table, text or DialectOptions(), sound or SoundOptions(), network.window)
+            return read_files(files, target, table, text, sound, network.window)
 
         return _fit(read, target, options, table.key_only, network, job, console)
 
@@ -219,50 +176,6 @@ def _fit(
 
     with stop_signals():  # a signal now would cost a finished fit, and writing it takes a second
         return _finish(fitted, read, target, noted, job, console)
-
-
-def read_files(
-    files: Sequence[Path], target: str, options: TableOptions, text: DialectOptions, sound: SoundOptions, window: int
-) -> Table:
-    """Return the table that the files make: pairs where the target is a file, columns where it is a name."""
-    from hardgrad_lab.tabular.pairs import read_pairs
-    from hardgrad_lab.tabular.sounds import is_sound
-    from hardgrad_lab.tabular.tables import Columns, Reading, read_table
-
-    others = [Path(part) for part in target.split(",")]
-    pairing = sound.how(window)
-    if any(map(is_sound, files)) or (others[0].suffix and all(path.is_file() for path in others)):
-        if given := [name for name, value in (vars(options) | vars(text)).items() if value not in (None, False)]:
-            option = given[0].replace("_", "-")
-            raise ValueError(f"--{option} is for tables; a pair of files has one input, which is the key")
-        return read_pairs(files, others, pairing)
-    if sound != SoundOptions():
-        raise ValueError("--channel and --latency are for pairs of sounds; a table has columns and rows")
-    columns = Columns(target=target, key=options.key, inputs=names_in(options.inputs))
-    how = Reading(
-        dialect=text.dialect(),
-        categories=tuple(names_in(options.categories) or ()),
-        classify=options.classify,
-        key_only=options.key_only,
-    )
-    return read_table(files, columns, names_in(text.columns), drop_missing=options.drop_missing, how=how)
-
-
-def model_for(read: Table, options: dict[str, Any], *, key_only: bool, seed: int) -> Model:
-    """Return the estimator to fit: of classes where the target has them; a branch for each category of such a key."""
-    from hardgrad_lab.tabular.estimator import SwitchClassifier, SwitchRegressor
-
-    kind = SwitchClassifier if read.classes else SwitchRegressor
-    if categories := read.key_categories:
-        for name, given in (("points", options["points"] is not None), ("learn-points", options["learn_points"])):
-            if given:
-                raise ValueError(
-                    f"--{name} is for a key of numbers; {read.key} has a branch for each of its categories"
-                )
-        # The number of a category says nothing by itself: branches see it as one input for each category.
-        options = {**options, "points": [i - 0.5 for i in range(len(categories) + 1)]}
-        key_only = True
-    return kind(**options, key=read.key, key_only=key_only, random_state=seed)
 
 
 def _estimator_options(ranges: RangeOptions, network: NetworkOptions, job: JobOptions) -> dict[str, Any]:

@@ -56,8 +56,8 @@ def join(device: torch.device) -> torch.device:
 
 
 def _leave() -> None:
-    # Whatever still holds the group, a distributed model in a circle of references say, keeps its threads alive past its
-    # end, and a process that ends with them aborts: 1 time in 25 without the collection, 4 in 20 with a model kept.
+    # Whatever still holds the group, a distributed model in a circle of references say, keeps its threads alive past
+    # its end, and a process that ends with them aborts: 1 time in 25 without the collection, 4 in 20 with a model kept.
     gc.collect()
     dist.destroy_process_group()
 

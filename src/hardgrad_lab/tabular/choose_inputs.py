@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from hardgrad_lab.tabular.asked import Columns, Reading
 from hardgrad_lab.tabular.columns import MOST_CATEGORIES, ROWS_EACH, Column, categories_of, kind_of
+from hardgrad_lab.tabular.dates import maybe_dates
 from hardgrad_lab.tabular.fault import FileFault, listed
 from hardgrad_lab.tabular.frame import Frame
 
@@ -56,13 +57,21 @@ def _unfit(
     """Return why a column that nobody named is no input, and what it holds; None if it is one."""
     if column is None:
         return "they have no value in any row", ""
-    if column.kind == "category" and name not in how.categories and not is_key and too_many(frames, column):
+    asked = is_key or name in how.categories
+    if column.kind == "category" and not asked and maybe_dates([frame.columns[name] for frame in frames]):
+        return "they may hold dates in an order that cannot be known (only 2024-12-31 can be read)", column.categories[
+            0
+        ]
+    if column.kind == "category" and not asked and too_many(frames, column):
         count = len(column.categories)
         return "they hold text with many different values (--categories takes it as categories)", f"{count:,}"
     if is_key:
         return None
     values = {str(value) for frame in frames for value in frame.columns[name].dropna().unique()[:2]}
-    return ("they have one value in all rows", str(min(values))) if len(values) == 1 else None
+    if len(values) != 1:
+        return None
+    gaps = any(bool(frame.columns[name].isna().any()) for frame in frames)
+    return f"they have one value in all rows{' that have any' if gaps else ''}", str(min(values))
 
 
 def too_many(frames: Sequence[Frame], column: Column) -> bool:

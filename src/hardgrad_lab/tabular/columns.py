@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hardgrad_lab.tabular import dates, numerals
-from hardgrad_lab.tabular.fault import FileFault, listed
+from hardgrad_lab.tabular.fault import FileFault
 from hardgrad_lab.tabular.frame import Frame
 from hardgrad_lab.tabular.rows import Array
 
@@ -152,6 +152,8 @@ def unseen(frame: Frame, column: Column) -> dict[str, list[int]]:
 def rounded(frame: Frame, name: str) -> bool:
     """Return whether a column holds whole numbers beyond those that float64 has all of."""
     column = frame.columns[name]
+    if _typed(frame, name) == "text":
+        column = pd.Series(numerals.parse(numerals.texts(column), frame.ways))
     if pd.api.types.is_integer_dtype(column):
         return bool((column.abs() > EXACT).any() or (column == np.iinfo(np.int64).min).any())
     if column.dtype.kind == "f":
@@ -232,4 +234,6 @@ def _cure(frame: Frame, name: str, value: str, option: str, some: bool) -> str:
             return said
     if not some:
         return f"choose another column for {option}"
-    return f"mend it, leave the line out, or, if it stands for a missing value, add --missing {listed([value])}"
+    if len(value.split()) > 1 or "," in value:
+        return "mend it, or leave the line out"
+    return f"mend it, leave the line out, or, if it stands for a missing value, add --missing {value}"

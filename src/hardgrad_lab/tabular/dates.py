@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,12 +19,19 @@ DAY = pd.Timedelta(days=1)
 # Year, month, day: every other order of the three can be read in two ways.
 _CLOCK = r"[0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]+)?)?( ?(Z|UTC|[+-][0-9]{2}:?[0-9]{2}))?"
 _DATE = rf"^[0-9]{{4}}[-/][0-9]{{2}}[-/][0-9]{{2}}([T ]{_CLOCK})?$"
+_OTHER_ORDER = rf"[0-9]{{1,2}}[-/.][0-9]{{1,2}}[-/.][0-9]{{2,4}}([T ]{_CLOCK})?"
 _DURATION = r"^-?[0-9]+ days?( [+-]?[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?)?$|^P[0-9DTHMS.]+$"
 
 
 def all_dates(words: pa.Array) -> bool:
     """Return whether all text is dates, year first, of days that there are."""
     return _all(words, _DATE) and not np.isnan(days_of_text(words.drop_null())).any()
+
+
+def maybe_dates(columns: Sequence[pd.Series]) -> bool:
+    """Return whether text is dates with day or month first, which cannot be told apart."""
+    words = [str(word) for column in columns for word in column.dropna().unique()]
+    return bool(words) and all(re.fullmatch(_OTHER_ORDER, word.strip()) for word in words)
 
 
 def all_durations(words: pa.Array) -> bool:

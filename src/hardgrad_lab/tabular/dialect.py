@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hardgrad_lab.tabular.fault import FileFault, counted
+from hardgrad_lab.tabular.fault import FileFault, NoHeader, counted
 from hardgrad_lab.tabular.opened import LATIN, check_encoding, decode_head, find_encoding, read_head
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -140,14 +140,17 @@ def _rows(path: Path, lines: Sequence[str], delimiter: str) -> list[list[str]]:
 def _delimiter(lines: Sequence[str]) -> str:
     """Return what parts the columns: what is in the header, and in each line as often."""
     filled = [line for line in lines if line.strip()]
-    counts = {sign: [len(row) for row in _rows(Path(), filled, sign)] for sign in DELIMITERS}
+    rows = {sign: _rows(Path(), filled, sign) for sign in DELIMITERS}
+    counts = {sign: [len(row) for row in rows[sign]] for sign in DELIMITERS}
     there = [sign for sign in DELIMITERS if counts[sign] and counts[sign][0] > 1]
     if not there:
         return _without_delimiter(filled)
 
-    def alike(sign: str) -> tuple[float, int]:
+    def alike(sign: str) -> tuple[float, float, int]:
         widths = counts[sign]
-        return sum(width == widths[0] for width in widths) / len(widths), widths[0]
+        fields = [field for row in rows[sign] for field in row]
+        fitting = sum(map(looks_like_number, fields)) / len(fields)  # 0,5;2 is two numbers, not 0 and 5;2
+        return sum(width == widths[0] for width in widths) / len(widths), fitting, widths[0]
 
     return max(there, key=alike)
 
@@ -167,7 +170,7 @@ def _check_names(
     if names is None and fields and all(looks_like_number(field) for field in fields):
         shown = first if len(first) <= 60 else first[:57] + "..."
         letters = ",".join("abcdefghijklmnopqrstuvwxyz"[: len(fields)])
-        raise FileFault(
+        raise NoHeader(
             f"{path} has no header: its first line is {shown!r}; name its {counted(len(fields), 'column')} with "
             f"--columns {letters}"
         )

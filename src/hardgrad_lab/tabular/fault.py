@@ -7,6 +7,10 @@ class FileFault(ValueError):
     """A file that cannot serve; the message names it, the fault and what to do."""
 
 
+class NoHeader(FileFault):
+    """A file of text whose first line is a list of numbers, not of names."""
+
+
 def line_of(error: BaseException) -> str:
     """Return the first line of what another library says, without its own preface."""
     lines = str(error).strip().splitlines()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hardgrad_lab.tabular.columns import numbers
 from hardgrad_lab.tabular.dialect import Dialect, find_layout
-from hardgrad_lab.tabular.fault import FileFault
+from hardgrad_lab.tabular.fault import FileFault, NoHeader
 from hardgrad_lab.tabular.frame import Frame
 from hardgrad_lab.tabular.opened import unpacked_suffix
 
@@ -60,6 +60,8 @@ def has_header(path: Path) -> bool:
         return True
     try:
         find_layout(path, Dialect(), None)
-    except FileFault as fault:
-        return "has no header" not in str(fault)
+    except NoHeader:
+        return False
+    except FileFault:
+        return True  # it cannot be read at all, which is said when it is
     return True
