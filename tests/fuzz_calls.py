@@ -356,6 +356,7 @@ CALLS = [
             "inputs": _q,
             "draws": _same(20),
             "generator": _seeded,
+            "seconds": _same(60.0),
         },
         slow=20,
         named=("disarm",),

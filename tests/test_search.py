@@ -589,3 +589,69 @@ def test_too_few_rows_and_no_tensor() -> None:
         wide(torch.rand(30), torch.rand(30, 1), torch.rand(30, 1), 2)
     with pytest.raises(ValueError, match="keys must be at least one, got none"):
         hg.search_key({}, torch.randn(30), torch.randn(30), max_ranges=2)
+
+
+# Branches that bend, and rows that weigh
+
+
+def test_a_polynomial_of_the_key_takes_a_curve_for_one_range_and_places_its_end() -> None:
+    x = uniform(1500, seeded(30))
+    y = torch.where(x < 0.2, x**3 - x, 2 * x**2) + 0.02 * normal(1500, g=seeded(31))
+    found = hg.search_ranges(x, x, y, max_ranges=8, degree=3, generator=seeded(0))
+    assert found.points[1:-1] == pytest.approx((0.2,), abs=0.01)
+    assert len(hg.search_ranges(x, x, y, max_ranges=8, generator=seeded(0))) > 3
+    # A model of degree 3 leaves nothing of a cubic.
+    assert hg.switch.proxy_loss(x, x, x**3, [], degree=3) < 1e-9 < hg.switch.proxy_loss(x, x, x**3, [])
+
+
+@pytest.mark.parametrize("kind", NOTHING)
+def test_polynomials_find_one_range_where_there_is_nothing_to_find(kind: str) -> None:
+    # Five seeds of six kinds; of these 30 none finds a second range.
+    for seed in range(5):
+        g = seeded(seed)
+        key = uniform(400, g)
+        x = torch.cat([key[:, None], normal(400, 2, g=g)], 1)
+        assert len(hg.search_ranges(key, x, NOTHING[kind](key, x, g), max_ranges=4, degree=3, generator=g)) == 1
+
+
+@pytest.mark.parametrize("degree", [1, 3])
+def test_a_row_of_weight_two_is_there_twice(degree: int) -> None:
+    key, x, y = planted(200, 2, 32, outputs=2)
+    times = torch.randint(1, 4, (200,), generator=seeded(33)).double()
+    points = [-0.3, 0.25]
+    again = [each.repeat_interleave(times.long(), 0) for each in (key, x, y)]
+    repeated = hg.switch.proxy_loss(*again, points, degree=degree)
+    weighted = hg.switch.proxy_loss(key, x, y, points, degree=degree, weights=times)
+    assert weighted == pytest.approx(repeated, rel=1e-9)
+    assert weighted != pytest.approx(hg.switch.proxy_loss(key, x, y, points, degree=degree), rel=1e-3)
+    assert hg.switch.proxy_loss(key, x, y, points, weights=1e300 * times) == pytest.approx(
+        hg.switch.proxy_loss(key, x, y, points, weights=times), rel=1e-9
+    )
+
+
+def test_rows_that_weigh_little_do_not_move_points() -> None:
+    key, x, y = planted(1000, 2, 34, edges=(0.1,))
+    other = torch.rand(1000, generator=seeded(35)) < 0.3
+    spoilt = torch.where(other, torch.where(key < -0.4, 9.0, -9.0), y)  # a louder break at -0.4 in a third of the rows
+    weights = torch.where(other, 1e-9, 1.0)
+    found = hg.search_ranges(key, x, spoilt, max_ranges=4, weights=weights, generator=seeded(0))
+    assert found.points[1:-1] == pytest.approx((0.1,), abs=0.01)
+    assert found.scores[0].loss < 0.1
+    alone = hg.search_ranges(key[~other], x[~other], y[~other], max_ranges=4, generator=seeded(0))
+    assert [score.loss for score in found.scores] == pytest.approx([score.loss for score in alone.scores], rel=1e-4)
+    assert len(hg.search_ranges(key, x, spoilt, max_ranges=4, generator=seeded(0))) > 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"degree": 0}, "degree must be a whole number, at least 1, got 0|degree must be at least 1, got 0"),
+        ({"degree": 9}, "degree must be at most 8"),
+        ({"weights": torch.ones(99)}, r"weights must have shape \(100,\), one for each row, got \(99,\)"),
+        ({"weights": torch.zeros(100)}, "weights must be above 0 and finite, got 0 in row 0; leave out rows"),
+        ({"weights": torch.ones(100), "bootstrap": 5}, "bootstrap must be 0 where rows have weights, got 5"),
+    ],
+)
+def test_wrong_degrees_and_weights_are_named(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        hg.search_ranges(torch.arange(100), torch.randn(100), torch.randn(100), max_ranges=2, **options)

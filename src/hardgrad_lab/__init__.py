@@ -5,10 +5,10 @@ Importing this package imports neither torch nor matplotlib, so that ``hardgrad 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # importing typing would be most of the time until the command answers a Ctrl-C
 if TYPE_CHECKING:
+    from typing import Any
+
     from hardgrad_lab.tabular.estimator import SwitchClassifier as SwitchClassifier
     from hardgrad_lab.tabular.estimator import SwitchRegressor as SwitchRegressor
     from hardgrad_lab.tabular.folder import load_model as load_model
@@ -25,6 +25,8 @@ _LIVES_IN = {
 def __getattr__(name: str) -> Any:
     if name not in _LIVES_IN:
         raise AttributeError(f"module 'hardgrad_lab' has no attribute {name!r}")
+    from importlib import import_module
+
     return getattr(import_module(_LIVES_IN[name]), name)
 
 

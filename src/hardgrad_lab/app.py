@@ -5,18 +5,25 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from importlib import metadata
 
 from cyclopts import App, CycloptsError
 from rich.console import Console
 
 from hardgrad_lab.commands import bench, doctor, fit, predict, report, reproduce
-from hardgrad_lab.commands.machine import is_first
+from hardgrad_lab.commands.machine import explain, is_first
 
 
 def build() -> App:
     """Return the whole command line."""
-    app = App(name="hardgrad", help="Hard things inside PyTorch networks, trained end to end.", version=_version)
+    app = App(
+        name="hardgrad",
+        help="Hard things inside PyTorch networks, trained end to end.",
+        version=_version,
+        suppress_keyboard_interrupt=False,  # cyclopts would end with the right status and not a word
+    )
     app.command(fit.app)
     app.command(predict.app)
     app.command(reproduce.app)
@@ -35,23 +42,38 @@ def run(arguments: list[str]) -> int:
     Returns:
         0 when all went well, 1 on an error, 128 plus the signal's number when a signal stopped it.
     """
-    errors = Console(stderr=True)
     try:
-        result = build()(arguments, exit_on_error=False, print_error=False, result_action="return_value")
-    except CycloptsError as error:
-        _say(errors, str(error))
-        return 1
-    except KeyboardInterrupt:
-        _say(errors, "stopped by SIGINT before there was anything to save")
-        return 130
+        return guarded(lambda: build()(arguments, exit_on_error=False, print_error=False, result_action="return_value"))
     except reproduce.Stopped as stopped:
         if is_first():
-            _say(errors, f"{stopped}; continue with: {_again(arguments)}")
+            _say(f"{stopped}; continue with: {_again(arguments)}" if stopped.again else str(stopped))
         return stopped.status
-    except (ValueError, ArithmeticError, OSError) as error:
-        _say(errors, str(error))
+
+
+def guarded(work: Callable[[], object]) -> int:
+    """Do a command's work and turn a user's mistake, a damaged file or a full disk into a line and a status.
+
+    Args:
+        work: what the command does; what it returns is the status, if it is a number.
+    """
+    try:
+        result = work()
+    except BrokenPipeError:  # whoever read the output, such as head, has seen enough
+        _forget_output()
+        return 0
+    except (CycloptsError, ValueError, ArithmeticError, OSError) as error:
+        _say(explain(error))
+        return 1
+    except MemoryError:
+        _say("there is not enough memory for this; take fewer rows, or a machine with more")
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _forget_output() -> None:
+    """Let nothing be said at the end of what can no longer be written."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _again(arguments: list[str]) -> str:
@@ -62,8 +84,8 @@ def _again(arguments: list[str]) -> str:
     return f"hardgrad {shlex.join([*words, '--resume'])}"
 
 
-def _say(console: Console, message: str) -> None:
-    console.print(f"hardgrad: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+def _say(message: str) -> None:
+    Console(stderr=True).print(f"hardgrad: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 def _version() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 import warnings
@@ -20,6 +21,7 @@ from hardgrad_lab.plan.work import Result, Setup
 from hardgrad_lab.plan.worker import log_of
 from hardgrad_lab.runs.execute import How
 from hardgrad_lab.runs.record import Record, Run
+from hardgrad_lab.runs.signals import Interrupted
 
 STORE = 80 * 2**20  # bytes; the least that Ray takes is 75 MiB
 # A machine that says nothing for a second is dead; by default Ray waits for ten times as long.
@@ -68,10 +70,26 @@ def figure3(seed: int) -> Run:
     return FIGURE3.run(FIGURE3.configure("smoke", "signum", "elu-dense", {"steps": 2_000}), seed)
 
 
+def begin(run: Run, out: Path) -> None:
+    """Stop a run in this process once it has a checkpoint."""
+    how = How(results=folder_of(run, out), device="cpu", checkpoint_every=100, checkpoint_every_s=1e9)
+
+    def stop() -> None:
+        while state_of(run, out) == "missing":
+            time.sleep(0.01)
+        signal.raise_signal(signal.SIGINT)
+
+    threading.Thread(target=stop, daemon=True).start()
+    with pytest.raises(Interrupted):
+        KINDS[run.experiment].reproduce(run, Data(), how, Console(quiet=True))
+
+
 def test_all_jobs_end_with_records_though_a_machine_dies(cluster: Any, tmp_path: Path) -> None:
     machines = [cluster.add_node(num_cpus=1, object_store_memory=STORE) for _ in range(2)]
     runs, scratch = [figure3(seed) for seed in range(3)], tmp_path / "shared by all machines"
     setup = Setup(out=tmp_path / "out", device="cpu", checkpoint_every=200, checkpoint_every_s=1e9)
+
+    begin(runs[2], setup.out)
 
     def kill_one() -> None:
         while len(list(scratch.glob("*/checkpoints/*.pt"))) < 2:  # until both have something to lose
@@ -88,9 +106,11 @@ def test_all_jobs_end_with_records_though_a_machine_dies(cluster: Any, tmp_path:
     assert len(follower.begun) == 4
     (lost,) = (run for run in runs if run.name == died[0])
     assert f"resuming {lost.name}" in log_of(lost, setup.out).read_text(), "from its checkpoint, on the other machine"
+    assert f"resuming {runs[2].name}" in log_of(runs[2], setup.out).read_text(), "from what the driver had of it"
     how = How(results=tmp_path / "whole", device="cpu")
-    whole = KINDS["figure3"].reproduce(lost, Data(), how, Console(quiet=True)).record
-    assert Record.load(lost.record_path(folder_of(lost, setup.out))).metrics == whole.metrics
+    for run in {lost.name: lost, runs[2].name: runs[2]}.values():
+        whole = KINDS["figure3"].reproduce(run, Data(), how, Console(quiet=True)).record
+        assert Record.load(run.record_path(folder_of(run, setup.out))).metrics == whole.metrics
     assert (folder_of(lost, setup.out) / "curves" / f"{lost.name}.npz").exists()
 
 

@@ -201,7 +201,7 @@ def test_bernoulli_samples_of_an_objective() -> None:
         ),
         (
             ["their_module:one_size_only", "--shape", "8,3", "--draws", "40"],
-            "one_size_only raises while it is examined",
+            "one_size_only raises, for x of shape (1, 3) (it must take any number of rows): RuntimeError",
         ),
         (["their_module:one_size_only", "--shape", "4,3"], "RuntimeError: shape '[8, 3]' is invalid"),
         (["their_module:lengths", "--shape", "4,3", "--noise", "gumbel"], "needs the one-hot vector"),

@@ -264,6 +264,22 @@ def test_a_worker_that_somebody_else_stops_saves_its_run_which_goes_on(tmp_path:
     assert Record.load(run.record_path(folder_of(run, tmp_path))).metrics == uninterrupted(run, tmp_path / "whole")
 
 
+def test_a_plan_that_ends_in_an_error_lets_its_workers_save_what_they_do(tmp_path: Path) -> None:
+    run = figure3(0, 10**7)
+    workers = Workers(1, Setup(out=tmp_path, device="cpu", checkpoint_every_s=0.2), [])
+    processes: list[subprocess.Popen[str]] = []
+
+    def fail(follower: Follower) -> None:
+        if state_of(run, tmp_path) == "begun":
+            processes.append(workers.workers[0].process)
+            raise KeyboardInterrupt  # a second Ctrl-C, or an output that nobody reads any more
+
+    with pytest.raises(KeyboardInterrupt):
+        workers.do(Queue([run]), Follower(fail), [])
+    assert processes[0].wait(timeout=60) == 0, "neither killed nor left to train on"
+    assert checkpoint.load(run.checkpoint_path(folder_of(run, tmp_path)), run)["steps"] > 0
+
+
 def test_a_job_that_always_crashes_its_worker_is_given_up_and_its_log_says_where_it_was(tmp_path: Path) -> None:
     deadly, other = figure3(0, 10**7), figure3(1)
     workers = Workers(1, Setup(out=tmp_path, device="cpu", checkpoint_every_s=0.1), [])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import random
 import re
 import shutil
 import signal
@@ -138,7 +139,9 @@ def test_the_projects_own_queue_can_be_read_and_holds_what_is_recorded() -> None
         ("[0]", "[true]", r"seeds must be .*, got \[True\]"),
         ("seeds = [0]\n", "", "seeds must be .*, got None"),
         ("core_minutes = 1", "core_minutes = 0", "core_minutes must be the minutes that one run should take"),
-        ("core_minutes = 1", "core_minutes = nan", "core_minutes must be the minutes that one run should take"),
+        ("core_minutes = 1", "core_minutes = nan", "core_minutes must be a finite number, got nan"),
+        ("core_minutes = 1", f"core_minutes = 1{'0' * 400}", "core_minutes must be a finite number, got 10"),
+        ("core_minutes = 1", "core_minutes = 1\noptions.lr = inf", "lr must be a finite number, got inf"),
         ("core_minutes = 1", "core_minutes = '1'", "core_minutes must be a number, got '1'"),
         ("core_minutes = 1", "core_minuts = 1", "core_minuts must be one of experiment, task, .*, got 1"),
         ("core_minutes = 1", "core_minutes = 1\npriority = 1.5", "priority must be a whole number, got 1.5"),
@@ -183,6 +186,45 @@ def test_a_file_that_is_no_plan_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(PlanFileError, match="cannot be read: No such file"):
         read(tmp_path / "other.toml")
     assert len(runs_of(written(tmp_path, "\ufeff" + TINY))) == 1, "as some editors write it"
+
+
+def test_spoilt_plans_are_read_or_refused_in_a_sentence(tmp_path: Path) -> None:
+    guide = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    whole = re.findall(r"```toml\n(.*?)```", guide, re.DOTALL)[0].splitlines()
+    spoilt = [
+        "1e400",
+        "-1",
+        "nan",
+        "''",
+        "true",
+        "[]",
+        "[[]]",
+        "{a = 1}",
+        "1979-05-27",
+        "['5', '-5']",
+        "99999999999999",
+    ]
+    dice, refused = random.Random(19), []
+    for _ in range(150):
+        lines = list(whole)
+        place = dice.randrange(len(lines))
+        lines[place] = dice.choice(
+            ["", "#" + lines[place][::-1], lines[place].split("=")[0] + "= " + dice.choice(spoilt)]
+        )
+        try:
+            read(written(tmp_path, "\n".join(lines)))
+        except PlanFileError as error:
+            refused.append(str(error))
+    assert len(refused) > 75
+    assert all("plan.toml" in said and "\n" not in said for said in refused)
+
+
+def test_a_list_that_makes_too_many_runs_is_refused_before_it_makes_them(tmp_path: Path) -> None:
+    text = TINY + "".join(f"options.{name} = {list(range(3, 503))}\n" for name in ("steps", "width", "batch", "points"))
+    with pytest.raises(PlanFileError, match=r"options must be lists that make at most 100,000 .*, got 62500000000"):
+        read(written(tmp_path, text))
+    with pytest.raises(PlanFileError, match=r"seeds must be so few that an entry has at most 100,000 runs"):
+        read(written(tmp_path, TINY.replace("[0]", str(list(range(100_001))))))
 
 
 def test_a_run_that_two_entries_make_is_a_mistake(tmp_path: Path) -> None:

@@ -16,12 +16,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.linear_model import Ridge
+from sklearn.metrics import log_loss
 from sklearn.tree import DecisionTreeRegressor
 
-from hardgrad_lab import SwitchRegressor, cli
-from hardgrad_lab.baselines.boosting import Boosting
+from hardgrad_lab import SwitchClassifier, SwitchRegressor, cli
+from hardgrad_lab.baselines.boosting import Boosting, ClassBoosting
 from hardgrad_lab.baselines.knots import KnotTable, _solve
 from hardgrad_lab.baselines.leaves import RidgeTree, _Grown
 from hardgrad_lab.baselines.moments import ALPHAS, Array, Moments
@@ -31,12 +32,14 @@ from hardgrad_lab.runs.loop import DivergedError
 from hardgrad_lab.runs.signals import Interrupted
 from hardgrad_lab.tabular import budget, compare
 from hardgrad_lab.tabular import job as job_module
+from hardgrad_lab.tabular.class_job import ClassJob
 from hardgrad_lab.tabular.compare import rivals_of
 from hardgrad_lab.tabular.design import Design, some
 from hardgrad_lab.tabular.job import Fitted, Job
 from hardgrad_lab.tabular.network import Architecture
 from hardgrad_lab.tabular.rows import Rows
 from hardgrad_lab.tabular.scores import LeftOut, Margin, Score, blocks_of, margin
+from hardgrad_lab.tabular.start import start_rival
 from hardgrad_lab.tabular.tables import Columns, read_table
 from hardgrad_lab.tabular.training import Training
 
@@ -246,6 +249,18 @@ def test_boosting_stops_where_the_held_out_rows_say(random: Random) -> None:
     assert Boosting(x, y, (out[:0], out_y[:0]), seed=0).trees == [100]
 
 
+def test_boosting_of_classes_stops_where_the_held_out_rows_say(random: Random) -> None:
+    (x, _, y), (out, _, out_y) = bands(random, 500), bands(random, 200)
+    y[random.random(500) < 0.2] = 2  # so that more rounds do not go on helping
+    boosted = ClassBoosting(x, y, (out, out_y), seed=0)
+    whole = HistGradientBoostingClassifier(max_iter=300, early_stopping=False, random_state=0).fit(x, y)
+    errors = [log_loss(out_y, stage, labels=[0, 1, 2]) for stage in whole.staged_predict_proba(out)]
+    assert errors[boosted.trees - 1] == pytest.approx(min(errors[: boosted.trees + 50]), rel=1e-12)
+    assert np.allclose(boosted.predict(out).sum(axis=1), 1)
+    lacking = ClassBoosting(x[y > 0], y[y > 0], (out, out_y), seed=0)
+    assert lacking.predict(out).shape == (200, 2), "class 0 is held out alone"
+
+
 def test_the_table_s_values_are_least_squares_and_its_knots_few(random: Random) -> None:
     key = random.uniform(0, 4, 2000)
     y = np.interp(key, [0, 1, 4], [0, 3, -3])[:, None] + 0.3 * random.normal(size=(2000, 1))
@@ -340,20 +355,20 @@ OURS = score("switch", 1.0)
         ([], ""),
         (
             [score("ridge-tree", 1.5, 1.5), score("ridge", 9.0, 9.0)],
-            "The best rival, ridge-tree, errs 1.50 (1.36 to 1.65) times as much (1.5).",
+            "The best rival, ridge-tree, errs 1.50 (95%: 1.36 to 1.65) times as much (1.5).",
         ),
         (
             [score("boosting", 0.5, 0.5), score("ridge", 9.0, 9.0)],
-            "boosting is better here (0.5, 0.50 (0.45 to 0.55) times the switch's error).",
+            "boosting is better here (0.5, 0.50 (95%: 0.45 to 0.55) times the switch's error).",
         ),
         (
             [score("ridge-tree", 1.05, 1.05), score("plain-active", 1.08, 1.08)],
-            "The best rival, ridge-tree, does as well (1.05, 1.05 (0.95 to 1.16) times the switch's error). So does "
-            "plain-active, which knows no ranges: they bring nothing here.",
+            "The best rival, ridge-tree, does as well (1.05, 1.05 (95%: 0.95 to 1.16) times the switch's error). So "
+            "does plain-active, which knows no ranges: they bring nothing here.",
         ),
         (
             [score("plain-active", 0.99, 0.99)],
-            "The best rival, plain-active, does as well (0.99, 0.99 (0.90 to 1.09) times the switch's error): the "
+            "The best rival, plain-active, does as well (0.99, 0.99 (95%: 0.90 to 1.09) times the switch's error): the "
             "ranges bring nothing here.",
         ),
         ([score("ridge", 500.0, 500.0)], "The best rival, ridge, errs 500, more than 100 times as much."),
@@ -385,16 +400,21 @@ def test_nothing_is_claimed_while_a_rival_is_missing() -> None:
 # ------------------------------------------------------------------------------------------------------ the whole job
 
 
-def a_job(folder: Path, *, tell: Callable[[str, Training], None] = lambda *_: None, **options: Any) -> Job:
+def a_job(
+    folder: Path, *, tell: Callable[[str, Training], None] = lambda *_: None, words: bool = False, **options: Any
+) -> Job:
     random = np.random.default_rng(0)
     path = folder / "data.csv"
     if not path.exists():
         k, b = random.uniform(-1, 1, 150), random.normal(size=150)
         pd.DataFrame({"k": k, "b": b, "y": np.where(k < 0.25, 3 * b + 1, -2 * b)}).to_csv(path, index=False)
     options = {"points": [-1, 0.25, 1], "hidden": (4,), "epochs": 2, **options}
-    model = SwitchRegressor(**options, key="k", random_state=0)
+    kind, made = (SwitchClassifier, ClassJob) if words else (SwitchRegressor, Job)
+    model = kind(**options, key="k", random_state=0)
     table = read_table([path], Columns(target="y", key="k", inputs=None), None, drop_missing=False)
-    return Job(
+    if words:
+        table = replace(table, target=np.where(np.asarray(table.target) > 0, "up", "down"))
+    return made(
         model=model, table=table, seed=0, test_share=0.1, compared=True, saved=folder / "c.pt", tell=tell,
         checkpoint_steps=1,
     )  # fmt: skip
@@ -424,6 +444,19 @@ def test_a_stopped_comparison_ends_in_the_same_table(tmp_path: Path, whole: list
     assert plain(a_job(tmp_path).run(resume=True)) == whole
 
 
+def test_a_stopped_comparison_of_classes_ends_in_the_same_table(tmp_path: Path) -> None:
+    def stop(name: str, training: Training) -> None:
+        if name == "plain-active" and training.steps == 3:
+            raise KeyboardInterrupt
+
+    whole = plain(a_job(tmp_path, words=True).run(resume=False))
+    assert [each.name for each in whole][1:] == [*compare.TRAINED, "boosting", "logistic", "shares"]
+    (tmp_path / "c.pt").unlink()
+    with pytest.raises(KeyboardInterrupt):
+        a_job(tmp_path, words=True, tell=stop).run(resume=False)
+    assert plain(a_job(tmp_path, words=True).run(resume=True)) == whole
+
+
 def test_a_signal_between_rivals_that_are_solved_stops_there(
     tmp_path: Path, whole: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -436,6 +469,21 @@ def test_a_signal_between_rivals_that_are_solved_stops_there(
         a_job(tmp_path).run(resume=False)
     monkeypatch.undo()
     assert plain(a_job(tmp_path).run(resume=True)) == whole
+
+
+@pytest.mark.parametrize("name", compare.TRAINED)
+def test_rivals_begin_as_the_line_of_all_rows_as_branches_begin_as_theirs(tmp_path: Path, name: str) -> None:
+    job = a_job(tmp_path, hidden=(16, 16))
+    x, y = job.table.inputs, np.asarray(job.table.target)
+    switch = job.model.begin(x, y, None, 0)
+    rival = compare.build_rival(name, job.model.architecture_, job.model.architecture_.points, None)
+    start_rival(rival, switch.task)
+    rows, task = torch.arange(150), switch.task
+    with torch.no_grad():
+        got = job.model.target_scaling_.back(rival(*task.rows.take(rows)).double().numpy())[:, 0]
+    train = task.train.numpy()
+    design = np.c_[x.to_numpy(), np.ones(150)]
+    assert np.allclose(got, design @ np.linalg.lstsq(design[train], y[train], rcond=None)[0], atol=1e-4)
 
 
 def test_no_clock_decides_who_is_compared(tmp_path: Path, whole: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import bz2
 import decimal
 import gzip
-import itertools
 import lzma
 import zipfile
 from collections.abc import Callable, Iterable
@@ -21,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hardgrad_lab.tabular.dialect import Dialect
-from hardgrad_lab.tabular.files import FileFault, read_frame
+from hardgrad_lab.tabular.files import FileFault
 from hardgrad_lab.tabular.tables import Columns, Reading, Table, read_table
 
 VALUES = [-1234567.5, 0.25, 12.0, -0.001, 98765.4321, 1000.0, 7.0, -42.5, 3141592.653589793, 2.0]
@@ -165,7 +164,7 @@ def test_a_letter_outside_utf8_far_down_is_read_as_latin() -> None:
     ],
 )
 def test_an_option_that_cannot_be_is_named(options: dict[str, str], message: str) -> None:
-    with pytest.raises(ValueError, match=".") as caught:
+    with pytest.raises(ValueError, match="--") as caught:
         Dialect(**options)
     assert message in str(caught.value)
 
@@ -179,7 +178,7 @@ def signs(value: float) -> Iterable[str]:
     yield f"{value:.0f}"
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     values=st.lists(st.floats(-1e7, 1e7), min_size=2, max_size=6),
     style=st.integers(0, 2),
@@ -198,15 +197,14 @@ def test_numbers_come_back_or_are_refused_but_never_become_others(
         words.append(("-" if word.startswith("-") else "") + grouped + (way[0] + fraction if fraction else ""))
     Path("t.csv").write_text(table({"x": words, "y": [str(i) for i in range(len(words))]}, delimiter), encoding="utf-8")
     try:
-        frame = read_frame(Path("t.csv"), None)
-        found = read("t.csv", inputs=["x"]).inputs["x"].tolist()
+        table_read = read("t.csv", inputs=["x"])
     except FileFault as error:
         assert "thousands" in str(error) or "two ways" in str(error)  # noqa: PT017
         return
     wanted = [float(word) for word in plain]
-    if found != wanted:
+    if table_read.inputs["x"].tolist() != wanted:
         # 1.234 alone is a fraction, unless semicolons make it doubtful; but that is said.
-        assert any("if these are thousands, add --thousands ." in note for note in frame.notes)
+        assert any("if these are thousands, add --thousands ." in note for note in table_read.notes)
 
 
 # --------------------------------------------------------------------------------------------------------- refused
@@ -215,8 +213,8 @@ def test_numbers_come_back_or_are_refused_but_never_become_others(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("x,y\n3521.5,1\n7,2\n\"1,5\",3\n0.5,4\n", "column 'x', line 4: '1,5' is no number; if commas are decimal points"),
-        ("x;y\n1,234;5\n6;7\n", "t.csv: column 'x', line 2: '1,234' may be a fraction or have thousands; say --decimal"),
+        ("x,y\n3521.5,1\n7,2\n\"1,5\",3\n0.5,4\n", "column 'x', line 4: '1,5' is no number; if commas are decimal"),
+        ("x;y\n1,234;5\n6;7\n", "t.csv: column 'x', line 2: '1,234' may be a fraction or have thousands; say --de"),
         ("x;y\n1.234;5\n567;7\n", "t.csv: column 'x', line 2: '1.234' may be a fraction or have thousands; say --dec"),
         ("x;y;z\n0,25;5;0.5\n6,5;7;1.5\n", "column 'z', line 2: '0.5' and column 'x', line 2: '0,25' write numbers"),
         ("x,y\n1,2\n-,3\n4,5\n", "column 'x', line 3: '-' is no number; mend it, leave the line out, or, if it stands"),
@@ -225,12 +223,12 @@ def test_numbers_come_back_or_are_refused_but_never_become_others(
         ("x,y\n1,2\n\"1,234.50\",3\n", None),
         ("x,y\n1,2\n1.5.2024,3\n4,5\n", "column 'x', line 3: '1.5.2024' is no number"),
         ("x,y\n1,2\n12 %,3\n4,5\n", "column 'x', line 3: '12 %' is no number"),
-        ("x,y\n1,2\ninf,3\n4,5\n", "t.csv: 1 of 3 rows have a value that is not finite: line 3 (x); fill them, or leave"),
+        ("x,y\n1,2\ninf,3\n4,5\n", "t.csv: 1 of 3 rows have a value that is not finite: line 3 (x); fill them"),
         ("x,y\n1,2\n,3\ninf,\n", "t.csv: 2 of 3 rows lack a value: line 3 (x), line 4 (y, x not finite); fill them"),
         ("x,x,y\n1,2,3\n", "t.csv: line 1: columns 1 and 2 are both named 'x'"),
         ("x,x ,y\n1,2,3\n", "t.csv: line 1: columns 1 and 2 are both named 'x' (blanks around a name do not count)"),
-        ("x,y\n0,5,0,25\n1,5,2,25\n", "the header names 2 columns, and the line below has 4; name them all, or say what"),
-        ("x,y\n1,2\n0,5,0,25\n", "t.csv cannot be read as CSV: Expected 2 fields in line 3, saw 4; if commas are decimal"),
+        ("x,y\n0,5,0,25\n1,5,2,25\n", "the header names 2 columns, and the line below has 4; name them all, or"),
+        ("x,y\n1,2\n0,5,0,25\n", "t.csv cannot be read as CSV: Expected 2 fields in line 3, saw 4; if commas"),
         ("x,y\n\"1,2\n3,4\n", "t.csv cannot be read as CSV"),
         ("1;2\n3;4\n", "t.csv has no header: its first line is '1;2'; name its 2 columns with --columns a,b"),
         ("0,5;2\n3;4\n", "t.csv has no header: its first line is '0,5;2'; name its 2 columns with --columns a,b"),
@@ -256,7 +254,7 @@ def test_the_cure_of_a_refusal_cures() -> None:
     assert found.notes == ["t.csv: left out 2 of 3 rows, which lack a value: x 2"]
 
 
-# ------------------------------------------------------------------------------------------- names, and what is left out
+# ------------------------------------------------------------------------------------------ names, and what is left out
 
 
 def test_an_index_that_pandas_wrote_is_left_out_and_said() -> None:
@@ -490,3 +488,36 @@ def test_an_excel_file_is_read_or_the_command_that_makes_it_readable_is_said(mon
     Path("t.xlsx").write_bytes(b"no matter what")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert "t.xlsx: Excel files need openpyxl; install it with: pip install 'hardgrad[excel]'" in fault("t.xlsx")
+
+
+class Book:
+    """What pandas hands over of an Excel file: the cells as they are, whatever the first row means."""
+
+    sheet_names = ("Jan", "Feb")
+
+    def __init__(self, path: Path, engine: str) -> None:
+        assert engine == "openpyxl"
+
+    def __enter__(self) -> Book:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def parse(self, sheet: str, **_: object) -> pd.DataFrame:
+        days = [pd.Timestamp("2024-01-01"), pd.Timestamp("2024-01-02"), None]
+        return pd.DataFrame({0: ["x ", 1.5, 2, 3], 1: ["day", *days], 2: [None, 5, 6, 7], 3: ["y", 1, 2, 4.0]})
+
+
+def test_the_first_sheet_of_an_excel_file_is_read_and_the_others_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    Path("t.xlsx").touch()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(pd, "ExcelFile", Book)
+    assert "t.xlsx: 1 of 3 rows lack a value: line 4 (day); fill them" in fault("t.xlsx")
+    found = read("t.xlsx", drop=True)
+    assert found.inputs.to_dict("list") == {"x": [1.5, 2.0], "day": [19723.0, 19724.0]}
+    assert found.notes[:2] == [
+        "t.xlsx: read its first sheet, 'Jan', of 2",
+        "t.xlsx: left out column 3, which has no name and counts the rows",
+    ]

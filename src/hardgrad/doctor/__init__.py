@@ -3,7 +3,10 @@
 from hardgrad.doctor.candidates import candidates as candidates
 from hardgrad.doctor.diagnose import diagnose as diagnose
 from hardgrad.doctor.diagnosis import Diagnosis as Diagnosis
-from hardgrad.doctor.diagnosis import Row as Row
 from hardgrad.doctor.diagnosis import Truth as Truth
+from hardgrad.doctor.function import FunctionError as FunctionError
+from hardgrad.doctor.pace import Progress as Progress
+from hardgrad.doctor.row import Row as Row
+from hardgrad.doctor.stopped import Stopped as Stopped
 from hardgrad.doctor.watch import Sighting as Sighting
 from hardgrad.doctor.watch import Watch as Watch

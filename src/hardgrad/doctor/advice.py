@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from hardgrad.doctor.diagnosis import SEEN, Row, Truth
+from hardgrad.doctor.diagnosis import Truth
+from hardgrad.doctor.row import SEEN, Row
 
 # Candidates whose progress differs by less than this are told apart by their cost instead.
 _AS_GOOD = 0.9
@@ -94,7 +95,7 @@ def advise(rows: tuple[Row, ...], truth: Truth, function_seconds: float) -> str:
         return "none of these: each refused, was flat or pointed uphill; hardgrad.score_function is never biased."
     most = max(row.progress or 0 for row in usable)
     best = min((row for row in usable if (row.progress or 0) >= _AS_GOOD * most), key=_seconds)
-    words = [f"use {best.name}: {_gain(best)} ({_quality(best)}), in {_cost(best, function_seconds)}."]
+    words = [f"use {best.name}: {_gain(best)} ({_quality(best)}){_cost(best, function_seconds)}."]
     unbiased = [row for row in usable if row.unbiased]
     if all(row.biased for row in usable):
         words.append("Every one of the candidates is biased here.")
@@ -107,7 +108,7 @@ def advise(rows: tuple[Row, ...], truth: Truth, function_seconds: float) -> str:
         )
     cheap = max(usable, key=lambda row: (row.progress or 0) / max(_seconds(row), 1e-9))
     if cheap is not best and _seconds(cheap) < _seconds(best) / 2:
-        words.append(f"If time counts, {cheap.name}: {_gain(cheap)}, in {_cost(cheap, function_seconds)}.")
+        words.append(f"If time counts, {cheap.name}: {_gain(cheap)}{_cost(cheap, function_seconds)}.")
     return " ".join(words)
 
 
@@ -133,4 +134,6 @@ def _bias(row: Row) -> str:
 
 
 def _cost(row: Row, function_seconds: float) -> str:
-    return f"the time of {_seconds(row) / max(function_seconds, 1e-9):.2g} evaluations of the function"
+    if row.seconds is None:  # it was stopped before it was timed
+        return ""
+    return f", in the time of {row.seconds / max(function_seconds, 1e-9):.2g} evaluations of the function"

@@ -31,6 +31,20 @@ def check_sigma(who: str, sigma: object) -> None:
         raise ValueError(f"{who}: sigma must be above 0 and finite, got {sigma!r}; None takes half the inputs' spread")
 
 
+def check_seconds(who: str, seconds: object) -> None:
+    """Raise ValueError if this is neither None nor a length of time."""
+    if seconds is not None and (
+        isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf
+    ):
+        raise ValueError(f"{who}: seconds must be above 0 and finite, got {seconds!r}; None takes as long as it takes")
+
+
+def check_progress(who: str, progress: object) -> None:
+    """Raise ValueError if this is neither None nor something that can be called."""
+    if progress is not None and not callable(progress):
+        raise ValueError(f"{who}: progress must be callable or None, got {type(progress).__name__}; print will do")
+
+
 def check_noise(who: str, noise: object) -> None:
     """Raise ValueError if this is no kind of noise."""
     if not isinstance(noise, str) or noise not in ("auto", *NOISES):
@@ -52,6 +66,10 @@ def check_callable(who: str, name: str, value: object) -> None:
     """Raise ValueError if this cannot be called."""
     if not callable(value):
         raise ValueError(f"{who}: {name} must be callable, got {type(value).__name__}; hand over the function itself")
+    if isinstance(value, type) and issubclass(value, torch.nn.Module):
+        raise ValueError(
+            f"{who}: {name} must be a module, got the class {value.__name__}; make one: {value.__name__}()"
+        )
 
 
 def check_place(who: str, inputs: Tensor | Distribution) -> None:

@@ -12,6 +12,8 @@ from hardgrad import approximators, montecarlo
 from hardgrad.bridge import Bridge
 from hardgrad.doctor.arguments import check_batch, check_callable, check_noise, check_place
 from hardgrad.doctor.copies import Candidate
+from hardgrad.doctor.domain import check_outputs
+from hardgrad.doctor.function import Guarded
 from hardgrad.doctor.recognise import Hard, recognise
 from hardgrad.montecarlo.discrete import Discrete, discrete
 from hardgrad.montecarlo.exact import count_outcomes
@@ -53,7 +55,7 @@ def candidates(function: Candidate, inputs: Tensor | Distribution, *, noise: str
     check_batch("candidates", inputs)
     x = inputs.detach()
     hard = _carrying(function, x)
-    seen = recognise(hard, x, torch.Generator().manual_seed(0)).noise if noise == "auto" else noise
+    seen = recognise(_guarded(hard, x), x, torch.Generator().manual_seed(0)).noise if noise == "auto" else noise
     found = _layers(hard, x, seen)
     if seen == "gumbel":
         return found | _estimators(Independent(OneHotCategorical(logits=x), x.ndim - 2))
@@ -73,7 +75,7 @@ def _layers(hard: Hard, x: Tensor, noise: str) -> dict[str, Candidate]:
     if same_shape and noise == "gumbel":
         found["straight_through, softmax"] = straight_through(hard, partial(torch.softmax, dim=-1))
     if x.ndim > 1:
-        found["bridge"] = Bridge(hard, approximators.suggest(hard, x))
+        found["bridge"] = Bridge(hard, approximators.suggest(_guarded(hard, x), x))
     return found
 
 
@@ -134,7 +136,13 @@ def _scalar_network(d: Discrete) -> nn.Module:
 def _carrying(function: Hard, x: Tensor) -> Hard:
     """The function itself where its outputs can carry a gradient, and are not class numbers, say; else with a cast."""
     with torch.no_grad():
-        return function if function(x.clone()).is_floating_point() else partial(_cast, function)
+        y = _guarded(function, x)(given := x.clone())
+    check_outputs(y, given, "candidates")
+    return function if y.is_floating_point() else partial(_cast, function)
+
+
+def _guarded(function: Hard, x: Tensor) -> Guarded:
+    return Guarded(function, len(x), who="candidates")
 
 
 def _cast(function: Hard, x: Tensor) -> Tensor:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from hardgrad.doctor.pace import Pace
 from hardgrad.doctor.randomness import seeded
 from hardgrad.doctor.smoothed import Smoothed
 from hardgrad.doctor.subject import Subject
 
 _TURNS = 5
+_LONG_SECONDS = 10.0  # of one turn of all: then fewer turns are taken
+_SHORTEST = 1e-5  # seconds of a call that is worth repeating for
 _LEAST_SECONDS = 2e-3  # of one turn, by repetition: far above what reading the clock takes
 
 
@@ -22,7 +26,8 @@ class Cost:
     """The cost of one gradient of the batch.
 
     Args:
-        seconds: of the processor on a CPU, of the clock on another device; the median over turns.
+        seconds: of the clock, since a function may wait for another program; the least of some turns, since a busy
+            machine only adds.
         bytes_kept: tensors that autograd keeps for the backward pass, weights and inputs not counted; None where the
             function runs a ``torch.func`` transform, which forbids to look.
         peak_bytes: most memory used at once, on CUDA; None elsewhere.
@@ -30,42 +35,50 @@ class Cost:
             a name that could be watched.
     """
 
-    seconds: float
+    seconds: float | None
     bytes_kept: int | None
     peak_bytes: int | None
     evaluations: float | None
 
 
-def costs(subjects: list[Subject], seed: int) -> dict[str, Cost | str]:
-    """Return the cost of each candidate; their turns alternate, so that all of them meet the same machine.
+class Costs(NamedTuple):
+    """What gradients cost beside the function.
 
-    For one that raises, which it may do at its second call first, what it said.
+    Args:
+        of: each candidate; for one that raises, which it may do at its second call first, what it said.
+        function_seconds: of one evaluation of the function on the batch, without gradient.
     """
-    if not subjects:
-        return {}
-    device = subjects[0].smoothed.x.device
+
+    of: dict[str, Cost | str]
+    function_seconds: float
+
+
+def costs(smoothed: Smoothed, subjects: list[Subject], seed: int, pace: Pace) -> Costs:
+    """Return the cost of each candidate and of the function; they take turns, so that all meet the same machine."""
+    device = smoothed.x.device
     with seeded(seed, device) as generator:
-        noise = subjects[0].smoothed.noise(1, generator)
-        runs = {subject.name: _Run(_one_gradient(subject, noise)) for subject in subjects}
-        seconds = _in_turns(dict(runs), device)
-        return {
-            subject.name: _cost(subject, seconds[subject.name], runs[subject.name], noise, device)
-            for subject in subjects
+        noises = [smoothed.noise(1, generator) for _ in range(_TURNS + 2)]
+        runs = [_Run(_evaluation(smoothed)), *(_Run(_one_gradient(subject)) for subject in subjects)]
+        once, *seconds = _in_turns(runs, noises, device, pace)
+        found = {
+            subject.name: _cost(subject, taken, run, noises[0], device)
+            for subject, taken, run in zip(subjects, seconds, runs[1:], strict=True)
         }
+    return Costs(found, smoothed.call_time.seconds(1) if runs[0].error else once)
 
 
 class _Run:
     """A call that is repeated until it raises, and remembers what."""
 
-    def __init__(self, call: Callable[[], object]) -> None:
+    def __init__(self, call: Callable[[Tensor], object]) -> None:
         self.call = call
         self.error: str | None = None
 
-    def __call__(self) -> None:
+    def __call__(self, noise: Tensor) -> None:
         if self.error is not None:
             return
         try:
-            self.call()
+            self.call(noise)
         except Exception as error:  # of the user's code, hence of any kind
             self.error = error_text(error)
 
@@ -78,48 +91,53 @@ def error_text(error: Exception) -> str:
 def _cost(subject: Subject, seconds: float, run: _Run, noise: Tensor, device: torch.device) -> Cost | str:
     if run.error is None:
         try:
-            return Cost(seconds, _bytes_kept(subject, noise), _peak(run, device), _evaluations(subject, noise))
+            peak = _peak(lambda: run(noise), device)
+            return Cost(seconds, _bytes_kept(subject, noise), peak, _evaluations(subject, noise))
         except Exception as error:  # as above
             return error_text(error)
     return run.error
 
 
-def seconds_of_function(smoothed: Smoothed, seed: int) -> float:
-    """Return the time of one evaluation of the function on the batch, without gradient."""
-    with seeded(seed, smoothed.x.device) as generator, torch.no_grad():
-        b = smoothed.sample(smoothed.x + smoothed.noise(1, generator))
-        return _in_turns({"": lambda: smoothed.values(b)}, smoothed.x.device)[""]
+def _evaluation(smoothed: Smoothed) -> Callable[[Tensor], object]:
+    """The function itself, even where the truth knows what it returns without asking."""
+
+    @torch.no_grad()
+    def once(noise: Tensor) -> Tensor:
+        if smoothed.hard is not None:
+            return smoothed.outputs(smoothed.hard((smoothed.x + noise).squeeze(0)))
+        return smoothed.values(smoothed.sample(smoothed.x + noise))
+
+    return once
 
 
-def _one_gradient(subject: Subject, noise: Tensor) -> Callable[[], object]:
+def _one_gradient(subject: Subject) -> Callable[[Tensor], object]:
     run = subject.fresh()
-    return lambda: subject.gradients(run, noise)
+    return lambda noise: subject.gradients(run, noise)
 
 
-def _in_turns(runs: dict[str, Callable[[], object]], device: torch.device) -> dict[str, float]:
-    repeats = {name: _repeats(run, device) for name, run in runs.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(_TURNS):
-        for name, run in runs.items():
-            seconds[name].append(_timed(run, repeats[name], device))
-    return {name: sorted(turns)[_TURNS // 2] for name, turns in seconds.items()}
+def _in_turns(runs: list[_Run], noises: list[Tensor], device: torch.device, pace: Pace) -> list[float]:
+    """Seconds of each run; every turn has noise of its own, so that what remembers its last answer gains nothing."""
+    for run in runs:
+        run(noises[-1])  # the first call of all may be a long one
+    turns = [[_timed(run, noises[0], 1, device) for run in runs]]
+    repeats = [max(int(_LEAST_SECONDS / max(taken, _SHORTEST)), 1) for taken in turns[0]]
+    of_all = sum(max(taken, _LEAST_SECONDS) for taken in turns[0])
+    left = min(_LONG_SECONDS / of_all, pace.affordable(of_all), _TURNS)
+    for number in range(int(left)):
+        pace.reached(number / _TURNS)
+        turns.append([_timed(run, noises[number + 1], n, device) for run, n in zip(runs, repeats, strict=True)])
+    return [min(seconds) for seconds in zip(*turns, strict=True)]
 
 
-def _timed(run: Callable[[], object], repeats: int, device: torch.device) -> float:
-    clock = time.process_time if device.type == "cpu" else time.perf_counter
+def _timed(run: _Run, noise: Tensor, repeats: int, device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    start = clock()
+    start = time.perf_counter()
     for _ in range(repeats):
-        run()
+        run(noise)
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return (clock() - start) / repeats
-
-
-def _repeats(run: Callable[[], object], device: torch.device) -> int:
-    run()
-    return max(int(_LEAST_SECONDS / max(_timed(run, 1, device), 1e-6)), 1)
+    return (time.perf_counter() - start) / repeats
 
 
 def _bytes_kept(subject: Subject, noise: Tensor) -> int | None:

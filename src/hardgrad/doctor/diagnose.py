@@ -2,41 +2,41 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
 from hardgrad.bridge import name_of
-from hardgrad.doctor.advice import advise, warnings_of, warnings_of_mixing
-from hardgrad.doctor.arguments import check_callable, check_generator, check_place, check_whole, device_of, named
-from hardgrad.doctor.compare import compare, is_resolved
-from hardgrad.doctor.copies import Candidate, Shared, private_copy, required_arguments
-from hardgrad.doctor.cost import Cost, costs, error_text, seconds_of_function
-from hardgrad.doctor.diagnosis import Diagnosis, Row, Truth
-from hardgrad.doctor.measure import Draws, draw
+from hardgrad.doctor.arguments import (
+    check_callable,
+    check_generator,
+    check_place,
+    check_progress,
+    check_seconds,
+    check_whole,
+    device_of,
+    named,
+)
+from hardgrad.doctor.conclude import conclude, truth_of
+from hardgrad.doctor.copies import Candidate, Shared, private_copy
+from hardgrad.doctor.diagnosis import Diagnosis
+from hardgrad.doctor.function import Guarded
 from hardgrad.doctor.mixing import APART, Mixing, for_truth, mixing_of
-from hardgrad.doctor.power import Rounding, draws_wanted
+from hardgrad.doctor.pace import Pace, Tell
 from hardgrad.doctor.randomness import master_seed, seed_of, seeded
+from hardgrad.doctor.repeats import Repeats
 from hardgrad.doctor.smoothed import Smoothed
 from hardgrad.doctor.smoothing import smooth
-from hardgrad.doctor.subject import Subject
-from hardgrad.doctor.truth import GROUPS, Reference, find_truth
+from hardgrad.doctor.stopped import Stopped
+from hardgrad.doctor.truth import GROUPS, enumerable, find_truth
+from hardgrad.doctor.turns import DRAWS, LEAST, Exam, rows_of, take_turns
 from hardgrad.montecarlo.objective import Objective
 
 _NUMBERS = 2**27  # that pass through the function for the truth, unless told otherwise: seconds of a sort on one core
-_DRAWS = 1000  # of each candidate, unless told otherwise
 _APIECE = 20_000  # evaluations for a truth that has to be asked for one sample at a time
-_SHOWN = 1024  # coordinates of gradients that a diagnosis keeps for a picture
-
-
-class _Examined(NamedTuple):
-    subject: Subject
-    draws: Draws
 
 
 def diagnose(
@@ -52,6 +52,8 @@ def diagnose(
     budget: int | None = None,
     warm_up: int = 0,
     generator: torch.Generator | None = None,
+    seconds: float | None = None,
+    progress: Tell | None = None,
 ) -> Diagnosis:
     r"""Return how far the gradients of some candidates are from the true one, on a function of yours.
 
@@ -63,7 +65,8 @@ def diagnose(
     and logistic for a threshold at 0, so that Monte Carlo estimators of discrete distributions stand beside layers. For
     an objective f of a distribution q it is :math:`\mathbb{E}_{b \sim q}[f(b)]`, as a function of q's logits.
 
-    Candidates run on copies; modules, ``.grad`` fields and torch's random state are left as they were. Each is judged
+    Candidates run on copies; modules, ``.grad`` fields and the random states of torch, NumPy and Python
+    are left as they were. Each is judged
     on the very batch it is given: many copies of the batch go through it at once only where trials show that no copy
     feels the others; one that shares among rows (a mean as baseline, a normalisation) runs on one batch at a time. So
     does the function for the truth, if it mixes its samples or rows.
@@ -91,12 +94,19 @@ def diagnose(
             the inputs have more than 640 numbers, and at most 20000 where it takes one sample at a time.
         warm_up: steps for which candidates that learn are trained first, on their penalties, by Adam at 0.003.
         generator: its next number seeds everything; torch's global state by default, which is not moved on.
+        seconds: what it may take, roughly, above 0: a third for the truth, the rest for the candidates alike. What did
+            not fit is said; standard errors are those of what did.
+        progress: called with a ``Progress`` as it goes on, name, turns done, turns in all and seconds left; ``print``
+            will do.
 
     Returns:
-        A ``Diagnosis``: ``print`` shows the table, the warnings and the advice.
+        A ``Diagnosis``: ``print`` shows the table, the warnings and the advice. It says so where the function gives
+        other outputs for the same input, and where the function broke before all candidates were measured.
 
     Raises:
-        ValueError: if an argument is out of range. A candidate that raises is a row with its error instead.
+        ValueError: if an argument is out of range, or the function raises, or returns what is not finite. A candidate
+            that raises is a row with its error instead.
+        Stopped: a KeyboardInterrupt after at least one candidate was measured; its ``diagnosis`` has those.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -109,40 +119,53 @@ def diagnose(
     """
     with torch.inference_mode(False):
         candidates = _checked(estimators, function, inputs, objective, draws, budget, warm_up, generator)
-        master = master_seed(generator)
-        own = _own(function)
+        check_seconds("diagnose", seconds)
+        check_progress("diagnose", progress)
+        master, pace = master_seed(generator), Pace(list(candidates), progress, seconds)
+        own = Guarded(_own(function), _rows_of(inputs))
         smoothed = _smoothed(own, inputs, objective, noise, sigma, master)
-        mixing = mixing_of(smoothed, seed_of(master, "mixing"))
-        reference = find_truth(for_truth(smoothed, mixing), truth, budget or _budget(smoothed, mixing), master)
-        exam = _Exam(smoothed, Shared(own, function), reference, draws, warm_up, master)
-        rows = _rows(candidates, exam)
-        seen, once = _truth(reference), seconds_of_function(smoothed, seed_of(master, "cost"))
-    return Diagnosis(
-        rows=rows,
-        truth=seen,
-        warnings=warnings_of_mixing(*mixing) + warnings_of(rows, seen, warm_up),
-        advice=advise(rows, seen, once),
-        about=smoothed.about,
-        function=name_of(function),
-        noise=smoothed.noise_kind,
-        sigma=smoothed.sigma if isinstance(smoothed.sigma, float) else None,
-        shape=tuple(smoothed.x.shape),
-        device=str(smoothed.x.device),
-        draws=-(-(draws or _DRAWS) // GROUPS) * GROUPS,
-        warm_up=warm_up,
-        function_seconds=once,
+        repeats = Repeats(smoothed, seed_of(master, "repeats"))
+        mixing = APART if repeats.kind == "state" else mixing_of(smoothed, seed_of(master, "mixing"))
+        asked, own.where = for_truth(smoothed, mixing), "while the truth was sought"
+        budget = budget or _budget(smoothed, mixing)
+        _expect(pace, smoothed, enumerable(asked, truth), budget, draws or DRAWS, warm_up, repeats.seconds)
+        _check_limit(seconds, smoothed, enumerable(asked, truth), repeats.seconds)
+        reference = find_truth(asked, truth, budget, master, pace)
+        exam = Exam(smoothed, own, Shared(own, function), reference, draws, warm_up, master, pace, repeats)
+        turns = take_turns(candidates, exam)
+        rows, seen = rows_of(candidates, exam, turns), truth_of(reference)
+        pace.end()
+    found = conclude(name_of(function), exam, turns, mixing, rows, seen)
+    if turns.by_hand:
+        raise Stopped(found, turns.measured)
+    return found
+
+
+def _rows_of(inputs: Tensor | Distribution) -> int | None:
+    return len(inputs) if isinstance(inputs, Tensor) and inputs.ndim else None
+
+
+def _check_limit(seconds: float | None, smoothed: Smoothed, states: int, once: float) -> None:
+    """Raise ValueError if a limit leaves no room for the least truth and one candidate."""
+    taken = smoothed.call_time
+    sampled = taken.seconds(2 * GROUPS, GROUPS)
+    least = (min(taken.seconds(states), sampled) if states else sampled) + LEAST * once
+    if seconds is not None and seconds < least:
+        raise ValueError(
+            f"diagnose: seconds must leave room for the least truth and one candidate, about {least:.2g} where "
+            f"function takes {once:.2g} for the batch, got {seconds:g}; give it more, or fewer rows"
+        )
+
+
+def _expect(pace: Pace, smoothed: Smoothed, states: int, budget: int, draws: int, warm_up: int, seconds: float) -> None:
+    """Tell the clock what can be known of the seconds before us."""
+    taken, copies = smoothed.call_time, -(-128 // smoothed.rows)
+    pieces, trials = 10 * GROUPS, 25  # calls for a sampled truth; evaluations that try a candidate's copies
+    calls = GROUPS + trials + warm_up
+    candidate = max(taken.seconds(draws + trials + copies * warm_up, calls), calls * seconds)
+    pace.expect(
+        taken.seconds(states) if states else taken.seconds(budget, pieces), candidate, 9 * len(pace.names) * seconds
     )
-
-
-class _Exam(NamedTuple):
-    """What is the same for all candidates."""
-
-    smoothed: Smoothed
-    shared: Shared
-    truth: Reference
-    draws: int | None
-    warm_up: int
-    master: int
 
 
 def _checked(
@@ -169,13 +192,6 @@ def _checked(
     return candidates
 
 
-def _rows(candidates: Mapping[str, Candidate], exam: _Exam) -> tuple[Row, ...]:
-    found = {name: _examined(name, candidate, exam) for name, candidate in candidates.items()}
-    subjects = [one.subject for one in found.values() if isinstance(one, _Examined)]
-    cost = costs(subjects, seed_of(exam.master, "cost"))
-    return tuple(_row(name, candidates[name], one, cost.get(name, ""), exam.truth) for name, one in found.items())
-
-
 def _own(function: Candidate) -> Candidate:
     try:
         return private_copy(function)
@@ -200,63 +216,6 @@ def _smoothed(
     master: int,
 ) -> Smoothed:
     generator = torch.Generator().manual_seed(seed_of(master, "probe"))
+    judge = None if objective is None else Guarded(objective, name="objective")
     with seeded(seed_of(master, "smoothing"), device_of(inputs)):
-        return smooth(function, inputs, objective, noise, sigma, generator)
-
-
-def _examined(name: str, candidate: Candidate, exam: _Exam) -> _Examined | str:
-    """A candidate and what it gave, or why it gave nothing."""
-    try:
-        subject = Subject(name, candidate, exam.smoothed, exam.shared)
-        trial = seed_of(exam.master, f"trials of {name}")
-        subject.try_copies(trial)
-        if exam.warm_up:
-            subject.warm_up(exam.warm_up, seed_of(exam.master, f"warm-up of {name}"))
-            subject.try_copies(trial)  # once more: what it has learnt may be to look at the other rows
-        return _Examined(subject, _drawn(subject, exam))
-    except Exception as error:  # of the user's code, hence of any kind; the others are still to be examined
-        return error_text(error)
-
-
-def _drawn(subject: Subject, exam: _Exam) -> Draws:
-    """As many gradients as were asked for, or as it takes to see a bias."""
-    seed = seed_of(exam.master, f"draws of {subject.name}")
-    found = draw(subject, exam.draws or _DRAWS, exam.truth.gradient, seed)
-    if exam.draws is not None:
-        return found
-    more = draws_wanted(found, exam.truth, subject.at_once, Rounding.of(exam.smoothed))
-    return found.and_more(draw(subject, more, exam.truth.gradient, seed_of(seed, "more"))) if more else found
-
-
-def _row(name: str, candidate: Candidate, one: _Examined | str, cost: Cost | str, truth: Reference) -> Row:
-    if isinstance(one, str) or isinstance(cost, str):
-        return Row(name, _kind(candidate), error=one if isinstance(one, str) else str(cost))
-    subject, drawn = one
-    found = compare(drawn, truth, subject.smoothed.rows, Rounding.of(subject.smoothed))
-    return Row(
-        name=name,
-        kind="layer" if subject.is_layer else "estimator",
-        variance=drawn.variance,
-        cosine_of_one=drawn.cosine_of_one,
-        zeros=drawn.zeros,
-        draws=drawn.count,
-        learns=drawn.learns,
-        mean=tuple(drawn.mean.flatten()[:_SHOWN].tolist()),
-        **asdict(found),
-        **asdict(cost),
-    )
-
-
-def _kind(candidate: Candidate) -> str:
-    return "layer" if required_arguments(candidate) == 1 else "estimator"
-
-
-def _truth(reference: Reference) -> Truth:
-    return Truth(
-        kind=reference.kind,
-        norm=math.sqrt(max(reference.squared_norm, 0.0)),
-        standard_error=math.sqrt(float(reference.variance.sum())),
-        evaluations=reference.evaluations,
-        resolved=is_resolved(reference),
-        gradient=tuple(reference.gradient.flatten()[:_SHOWN].tolist()),
-    )
+        return smooth(function, inputs, judge, noise, sigma, generator)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hardgrad.doctor.randomness import seeded
+from hardgrad.doctor.pace import Pace
+from hardgrad.doctor.randomness import seed_of, seeded
 from hardgrad.doctor.subject import Subject
 from hardgrad.doctor.truth import GROUPS
 
@@ -57,8 +58,7 @@ class Draws:
         return 1 - float(self.moved.mean()) / self.count
 
 
-@torch.no_grad()
-def draw(subject: Subject, count: int, reference: Tensor, seed: int) -> Draws:
+def draw(subject: Subject, count: int, reference: Tensor, seed: int, pace: Pace | None = None) -> Draws:
     """Take gradients and return what is kept of them.
 
     Args:
@@ -66,19 +66,40 @@ def draw(subject: Subject, count: int, reference: Tensor, seed: int) -> Draws:
         count: how many, rounded up to a multiple of ``GROUPS``, so that all groups weigh the same.
         reference: the truth, shape of x.
         seed: of all randomness.
+        pace: the clock; where it has a limit, there are as many gradients as fit, doubling as they go.
 
     Raises:
         ValueError: if a gradient holds NaN or infinity; and whatever the candidate raises.
     """
-    n = -(-count // GROUPS) * GROUPS
-    tally = _Tally(subject.smoothed.x, reference, n)
+    pace, n = pace or Pace(), -(-count // GROUPS) * GROUPS
+    if not pace.limited:
+        return _round(subject, n, reference, seed, pace, (0, n))
+    start, rounds = pace.now(), 0
+    found = _round(subject, GROUPS, reference, seed, pace, (0, n))
+    while found.count < n:
+        seconds_each = (pace.now() - start) / found.count
+        fits = min(found.count, n - found.count, pace.affordable(seconds_each))
+        if fits < GROUPS:
+            break
+        rounds += 1
+        size = int(fits) // GROUPS * GROUPS
+        found = found.and_more(_round(subject, size, reference, seed_of(seed, str(rounds)), pace, (found.count, n)))
+    return found
+
+
+@torch.no_grad()
+def _round(subject: Subject, n: int, reference: Tensor, seed: int, pace: Pace, place: tuple[int, int]) -> Draws:
+    """Take n gradients, a group at a time, so that one who waits sees them come."""
+    tally, (before, whole) = _Tally(subject.smoothed.x, reference, n), place
     with seeded(seed, subject.smoothed.x.device) as generator:
         while tally.count < n:
-            # A copy for each chunk: a running average, say, stands where the caller left it.
             noise = subject.smoothed.noise(min(subject.at_once, n - tally.count), generator)
-            gradient, bag = subject.gradients(subject.fresh(), noise)
-            _check_finite(gradient.flatten(1), subject.name)
-            tally.take(gradient.flatten(1).double(), len(bag) > 0)
+            for some in noise.split(n // GROUPS):
+                pace.reached((before + tally.count) / whole)
+                # A copy for each chunk: a running average, say, stands where the caller left it.
+                gradient, bag = subject.gradients(subject.fresh(), some)
+                _check_finite(gradient.flatten(1), subject.name)
+                tally.take(gradient.flatten(1).double(), len(bag) > 0)
     return tally.draws()
 
 

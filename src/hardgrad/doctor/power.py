@@ -14,8 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hardgrad.doctor.diagnosis import SEEN, SIGNIFICANT
 from hardgrad.doctor.measure import Draws
+from hardgrad.doctor.row import SEEN, SIGNIFICANT
 from hardgrad.doctor.smoothed import Smoothed
 from hardgrad.doctor.truth import Reference
 

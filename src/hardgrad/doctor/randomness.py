@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,13 +32,30 @@ def seed_of(master: int, purpose: str) -> int:
 def seeded(seed: int, device: torch.device) -> Iterator[torch.Generator]:
     """Run with torch's global state set by ``seed`` on the CPU and the device, and give it back afterwards.
 
+    So are those of Python and of NumPy: a user's function may draw from them.
+
     Yields:
         A generator of the device, for draws of the doctor's own.
     """
     # Not torch.manual_seed: it would also seed, and leave seeded, devices that no tensor is on.
     cuda = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda):
+    with torch.random.fork_rng(devices=cuda), _others_seeded(seed):
         torch.default_generator.manual_seed(seed)
         if cuda:
             torch.cuda.manual_seed(seed)
         yield torch.Generator(device).manual_seed(seed + 1)
+
+
+@contextmanager
+def _others_seeded(seed: int) -> Iterator[None]:
+    state, numpy = random.getstate(), sys.modules.get("numpy.random")  # only where somebody has imported it
+    numbers = None if numpy is None else numpy.get_state()
+    random.seed(seed)
+    if numpy is not None:
+        numpy.seed(seed % 2**32)
+    try:
+        yield
+    finally:
+        random.setstate(state)
+        if numpy is not None:
+            numpy.set_state(numbers)

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from hardgrad._torch_state import in_transform
+from hardgrad.doctor.pace import CallTime
 from hardgrad.doctor.recognise import Hard
 from hardgrad.montecarlo.noise import gumbel_of
 from hardgrad.montecarlo.objective import Objective
@@ -30,9 +31,10 @@ NOISES = ("gaussian", "logistic", "gumbel")
 
 @dataclass
 class Count:
-    """How many rows estimators asked the objective for."""
+    """How many rows estimators asked the objective for, and at how many its value was no finite number."""
 
     rows: int = 0
+    bad: int = 0
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Smoothed:
         scale: largest magnitude of ``f`` at the inputs and around them.
         rounding: relative, of one operation at the precision that candidates compute in.
         count: of rows that ``values`` was asked for.
+        call_time: of ``f``.
     """
 
     x: Tensor
@@ -76,6 +79,7 @@ class Smoothed:
     scale: float = 1.0
     rounding: float = torch.finfo(torch.float32).eps
     count: Count = field(default_factory=Count)
+    call_time: CallTime = field(default_factory=CallTime)
 
     @property
     def rows(self) -> int:
@@ -116,7 +120,7 @@ class Smoothed:
         given = given[0] if self.bare and len(given) == 1 else given
         value = _checked(self.f(given), given, len(self.event_shape), "function")
         if check:
-            _check_finite(value)
+            _check_finite(value, self.count)
         return value.reshape(shape)
 
     def outputs(self, y: Tensor) -> Tensor:
@@ -148,11 +152,13 @@ def _checked(value: object, given: Tensor, event_ndim: int, name: str) -> Tensor
     return value if value.is_floating_point() else value.to(torch.float32)
 
 
-def _check_finite(value: Tensor) -> None:
+def _check_finite(value: Tensor, count: Count) -> None:
     if in_transform() or bool(value.isfinite().all()):
         return
     bad = int((~value.isfinite()).sum())
+    count.bad += bad
     raise ValueError(
-        f"diagnose: function must return finite numbers, got NaN or infinity for {bad} of {value.numel()} samples; let "
-        "it return a large finite number there, or keep it to inputs of its domain"
+        f"diagnose: function must return finite numbers, got NaN or infinity for {bad} of {value.numel()} samples "
+        f"({count.bad / count.rows:.2g} of all so far): their average is no number, and has no gradient; let it return "
+        "a large finite number there, clamp its input to its domain, or take a smaller sigma if only noise leads out"
     )

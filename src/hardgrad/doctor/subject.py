@@ -7,6 +7,7 @@ from torch import Tensor
 
 from hardgrad.doctor.apart import Beside, copies_at_once
 from hardgrad.doctor.copies import Candidate, Shared, private_copy, required_arguments
+from hardgrad.doctor.pace import Pace
 from hardgrad.doctor.randomness import seed_of, seeded
 from hardgrad.doctor.smoothed import Smoothed
 from hardgrad.penalty import Penalties, penalties
@@ -14,6 +15,7 @@ from hardgrad.penalty import Penalties, penalties
 # Adam's rate in warm_up: three times its usual one, as these networks are small and the steps are few.
 _RATE = 3e-3
 _ROWS_A_STEP = 128
+_SHARE_OF_WARM_UP = 0.5  # of a candidate's time, where there is a limit
 
 
 class Subject:
@@ -86,12 +88,18 @@ class Subject:
         gradient = torch.zeros_like(x) if found is None else found
         return gradient.view(n, *self.smoothed.x.shape), bag
 
-    def warm_up(self, steps: int, seed: int) -> None:
+    def warm_up(self, steps: int, seed: int, pace: Pace) -> None:
         """Let a copy learn from its penalties for some steps, and be the candidate from then on."""
+        end = pace.affordable(1.0, 1 - _SHARE_OF_WARM_UP)  # seconds that must be left
         run, copies = self.fresh(), min(-(-_ROWS_A_STEP // self.smoothed.rows), self.at_once)
         optimizer: torch.optim.Optimizer | None = None
         with seeded(seed, self.smoothed.x.device) as generator:
-            for _ in range(steps):
+            for step in range(steps):
+                pace.reached(0.0)
+                if pace.affordable(1.0) < end:
+                    if optimizer:
+                        pace.cuts.append(f"{self.name}: learnt for {step} of {steps} steps")
+                    break
                 noise = self.smoothed.noise(copies, generator)
                 with torch.enable_grad(), penalties() as bag:
                     x = self.smoothed.copies(copies).requires_grad_()

@@ -14,12 +14,14 @@ The last two are tried for a little, and the one with the smaller standard error
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from hardgrad.doctor.function import FunctionError
+from hardgrad.doctor.pace import Pace
 from hardgrad.doctor.randomness import seed_of, seeded
 from hardgrad.doctor.sampled import FIVE_POINTS, difference, score
 from hardgrad.doctor.smoothed import LARGEST, Smoothed
@@ -32,6 +34,7 @@ KINDS_OF_TRUTH = ("auto", "enumeration", "finite difference", "long run")
 GROUPS = 20  # independent parts of every measurement, from which its standard error follows
 MOST_STATES = 4096
 _PILOT = 2000  # evaluations of each row by which the two ways are compared
+_PILOT_SHARE = 0.1  # of the time that the truth has, for each part of a pilot
 _NOTHING = 1e-12  # of the largest value: the rounding of an enumeration in double precision, and more
 _ENOUGH = 0.01  # relative standard error at which the run stops
 
@@ -46,12 +49,14 @@ class Reference:
             where it is exact.
         exact: whether it has no noise.
         evaluations: of the function, of each row.
+        stopped: what the function raised before the truth was as sharp as asked for; None if it did not.
     """
 
     kind: TruthKind
     groups: Tensor
     exact: bool
     evaluations: int
+    stopped: str | None = None
 
     @property
     def gradient(self) -> Tensor:
@@ -68,7 +73,7 @@ class Reference:
         return float(self.gradient.square().sum() - self.variance.sum())
 
 
-def find_truth(smoothed: Smoothed, wanted: str, budget: int, master: int) -> Reference:
+def find_truth(smoothed: Smoothed, wanted: str, budget: int, master: int, pace: Pace | None = None) -> Reference:
     """Return the truth of a smoothed objective.
 
     Args:
@@ -76,36 +81,42 @@ def find_truth(smoothed: Smoothed, wanted: str, budget: int, master: int) -> Ref
         wanted: "auto", or one of the three ways.
         budget: the most evaluations of the function for each row.
         master: the diagnosis's seed.
+        pace: the clock, which may leave less than the budget.
 
     Raises:
         ValueError: if the way asked for is not open.
     """
+    pace, seed = pace or Pace(), seed_of(master, "truth")
+    pace.begin()
     if wanted not in KINDS_OF_TRUTH:
         raise ValueError(
             f"diagnose: truth must be one of {', '.join(map(repr, KINDS_OF_TRUTH))}, got {wanted!r}; 'auto' fits any"
         )
-    states = _states(smoothed)
+    states = enumerable(smoothed, wanted)
     if wanted == "enumeration" and not states:
         raise ValueError(
             "diagnose: truth='enumeration' needs a discrete distribution; use 'finite difference' or 'long run'"
         )
-    few = 0 < states <= MOST_STATES and states * smoothed.x.numel() <= 8 * LARGEST
-    if wanted == "enumeration" or (wanted == "auto" and few):
+    if wanted == "enumeration" or 0 < states <= pace.affordable(smoothed.call_time.each):
         return _enumerated(smoothed, states)
     if wanted == "finite difference":
-        return _sampled(smoothed, "finite difference", budget, seed_of(master, "truth"))
+        return _sampled(smoothed, "finite difference", budget, seed, pace)
     if wanted == "long run":
-        return _sampled(smoothed, "long run", budget, seed_of(master, "truth"))
-    return _sampled(smoothed, _less_noisy(smoothed, budget, master), budget, seed_of(master, "truth"))
+        return _sampled(smoothed, "long run", budget, seed, pace)
+    return _sampled(smoothed, _less_noisy(smoothed, budget, master, pace), budget, seed, pace)
 
 
-def _states(smoothed: Smoothed) -> int:
-    """How many joint outcomes a row has, 0 if that is not a question."""
+def enumerable(smoothed: Smoothed, wanted: str) -> int:
+    """Return how many joint outcomes of a row to go through; 0 for none, or for too many unless they are asked for."""
     q = smoothed.distribution(smoothed.x)
     base = q
     while isinstance(base, torch.distributions.Independent):
         base = base.base_dist
-    return count_outcomes(discrete(q, "diagnose")) if type(base) in KINDS.values() else 0
+    if wanted not in ("auto", "enumeration") or type(base) not in KINDS.values():
+        return 0
+    states = count_outcomes(discrete(q, "diagnose"))
+    few = states <= MOST_STATES and states * smoothed.x.numel() <= 8 * LARGEST
+    return states if few or wanted == "enumeration" else 0
 
 
 def _enumerated(smoothed: Smoothed, states: int) -> Reference:
@@ -128,13 +139,16 @@ def _enumerated(smoothed: Smoothed, states: int) -> Reference:
     return Reference("enumeration", gradient.expand(GROUPS, *gradient.shape), True, states)
 
 
-def _less_noisy(smoothed: Smoothed, budget: int, master: int) -> TruthKind:
+def _less_noisy(smoothed: Smoothed, budget: int, master: int, pace: Pace) -> TruthKind:
     """Which of the two sampling ways has the smaller standard error at equal cost."""
     if _samples_for("finite difference", smoothed, budget) < 1:
         return "long run"  # too many coordinates to move one by one
+    trial = int(min(2 * _PILOT, _affordable("finite difference", smoothed, pace, _PILOT_SHARE)))
+    if _samples_for("finite difference", smoothed, trial) < 1:
+        return "long run"  # no time to try
     pilot: list[tuple[float, TruthKind]] = []
     for kind in _WAYS:
-        one = _sampled(smoothed, kind, 2 * _PILOT, seed_of(master, f"pilot of {kind}"))
+        one = _sampled(smoothed, kind, trial, seed_of(master, f"pilot of {kind}"), Pace())
         # All zeros is no precision: what happens rarely has not happened yet.
         noise = float(one.variance.sum()) if bool(one.groups.any()) else math.inf
         pilot.append((noise * one.evaluations, kind))
@@ -145,21 +159,41 @@ _LEAST = {"finite difference": 1, "long run": 2}  # samples of one group: leave-
 _WAYS: tuple[TruthKind, TruthKind] = ("long run", "finite difference")
 
 
-def _sampled(smoothed: Smoothed, kind: TruthKind, budget: int, seed: int) -> Reference:
-    """Run one way until it is precise enough or the budget is spent, doubling as it goes; once at the least."""
-    found = _part(smoothed, kind, min(_PILOT, budget), seed, None)
-    rounds = 0
+def _sampled(smoothed: Smoothed, kind: TruthKind, budget: int, seed: int, pace: Pace) -> Reference:
+    """Run one way until it is precise enough or the budget or the time is spent, doubling as it goes; once at least."""
+    start = pace.now()
+    found = _part(smoothed, kind, int(min(_PILOT, budget, _affordable(kind, smoothed, pace))), seed, None)
+    seconds_each, rounds = (pace.now() - start) / found.evaluations, 0
     while not _is_enough(found):
-        left = min(found.evaluations, budget - found.evaluations)
+        pace.reached(found.evaluations / budget)
+        wanted = min(found.evaluations, budget - found.evaluations)
+        left = int(min(wanted, pace.affordable(seconds_each)))
         if _samples_for(kind, smoothed, left) < _LEAST[kind]:
+            if left < wanted:
+                pace.cuts.append(f"the truth: {found.evaluations:,} of {budget:,} evaluations a row")
             break
         rounds += 1
-        more = _part(smoothed, kind, left, seed_of(seed, str(rounds)), found)
-        # By their cost, not their variance: a part that happened to miss a rare event would weigh too much.
-        share = found.evaluations / (found.evaluations + more.evaluations)
-        groups = share * found.groups + (1 - share) * more.groups
-        found = Reference(kind, groups, False, found.evaluations + more.evaluations)
+        start = pace.now()
+        try:
+            more = _part(smoothed, kind, left, seed_of(seed, str(rounds)), found)
+        except FunctionError as error:  # what there is, is a truth; how sharp, its standard error says
+            return replace(found, stopped=str(error))
+        seconds_each = (pace.now() - start) / more.evaluations
+        found = _together(found, more)
     return found
+
+
+def _together(found: Reference, more: Reference) -> Reference:
+    # By their cost, not their variance: a part that happened to miss a rare event would weigh too much.
+    share = found.evaluations / (found.evaluations + more.evaluations)
+    groups = share * found.groups + (1 - share) * more.groups
+    return Reference(found.kind, groups, False, found.evaluations + more.evaluations)
+
+
+def _affordable(kind: TruthKind, smoothed: Smoothed, pace: Pace, share: float = 1.0) -> float:
+    """How many evaluations of each row fit into a share of the time for the truth, one part of all groups."""
+    taken, calls = smoothed.call_time, GROUPS * (2 * len(FIVE_POINTS) if kind == "finite difference" else 1)
+    return pace.affordable(taken.each, share, calls * taken.call)
 
 
 def _is_enough(found: Reference) -> bool:

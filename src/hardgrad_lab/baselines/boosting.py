@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # scikit-learn brings it
 
 Array = NDArray[np.float64]
 Weights = tuple[Array | None, Array | None]
 ROUND, MOST = 50, 300  # trees between two looks at the held-out rows, and in all
+LEAST = 1e-15  # a probability below counts as this much
 WITHOUT = 100  # trees where no rows are held out: scikit-learn's own number
 
 
@@ -31,12 +35,15 @@ class Boosting:
     def __init__(
         self, x: Array, y: Array, held_out: tuple[Array, Array], *, seed: int, weights: Weights = (None, None)
     ) -> None:
-        out, out_y = held_out
+        out, truth = held_out
+        self._models, self.trees = [], []
         # On one thread its sums have one order: the same rows give the same trees, bit for bit.
         with threadpool_limits(1):
-            found = [_grow((x, y[:, t]), (out, out_y[:, t]), weights, seed) for t in range(y.shape[1])]
-        self._models = [model for model, _ in found]
-        self.trees = [count for _, count in found]
+            for t in range(y.shape[1]):
+                model = HistGradientBoostingRegressor(early_stopping=False, warm_start=True, random_state=seed)
+                stages, losses = partial(_stages, model, out), partial(_squared, truth[:, t])
+                self.trees.append(_grow(model, partial(model.fit, x, y[:, t]), stages, losses, weights, len(out)))
+                self._models.append(model)
 
     def predict(self, x: Array) -> Array:
         """Return (n, T) for x (n, D)."""
@@ -46,21 +53,81 @@ class Boosting:
         return np.stack(columns, axis=1)
 
 
+class ClassBoosting:
+    """A boosted ensemble for classes, which are numbers from 0; the rounds with the least held-out log loss are kept.
+
+    Args:
+        x: (n, D). y: (n,), at least two classes.
+        held_out: further rows x and y, which choose the number of rounds; may be none.
+        weights: as of ``Boosting``.
+        seed: likewise.
+
+    Attributes:
+        trees: rounds, of a tree for each class.
+    """
+
+    def __init__(
+        self,
+        x: Array,
+        y: NDArray[np.int64],
+        held_out: tuple[Array, NDArray[np.int64]],
+        *,
+        seed: int,
+        weights: Weights = (None, None),
+    ) -> None:
+        out, truth = held_out
+        known = np.unique(y)
+        place = np.where(np.isin(truth, known), np.searchsorted(known, truth), -1)
+        with threadpool_limits(1):
+            self._model = HistGradientBoostingClassifier(early_stopping=False, warm_start=True, random_state=seed)
+            stages, losses = partial(_stages, self._model, out), partial(_log_loss, place)
+            self.trees = _grow(self._model, partial(self._model.fit, x, y), stages, losses, weights, len(out))
+
+    def predict(self, x: Array) -> Array:
+        """Return the probabilities of the classes that y has, (n, C), for x (n, D)."""
+        with threadpool_limits(1):
+            shares: Array = next(islice(self._model.staged_predict_proba(x), self.trees - 1, None))
+        return shares
+
+
 def _grow(
-    rows: tuple[Array, Array], held_out: tuple[Array, Array], weights: Weights, seed: int
-) -> tuple[HistGradientBoostingRegressor, int]:
-    model = HistGradientBoostingRegressor(early_stopping=False, warm_start=True, random_state=seed)
-    out, truth = held_out
-    if not len(truth):
-        return model.set_params(max_iter=WITHOUT).fit(*rows, sample_weight=weights[0]), WITHOUT
+    model: Any,
+    fit: Callable[..., Any],
+    stages: Callable[[], Iterator[Array]],
+    losses: Callable[[Array], Array],
+    weights: Weights,
+    held_out: int,
+) -> int:
+    """Grow a model round by round until the held-out rows have had enough; return the best number of rounds."""
+    if not held_out:
+        model.set_params(max_iter=WITHOUT)
+        fit(sample_weight=weights[0])
+        return WITHOUT
     best, least = 1, np.inf
     for trees in range(ROUND, MOST + 1, ROUND):
-        model.set_params(max_iter=trees).fit(*rows, sample_weight=weights[0])
-        stages = model.staged_predict(out)
-        errors = [float(np.average(np.square(stage - truth), weights=weights[1])) for stage in stages]
+        model.set_params(max_iter=trees)
+        fit(sample_weight=weights[0])
+        errors = [float(np.average(losses(stage), weights=weights[1])) for stage in stages()]
         place = int(np.argmin(errors))
         if errors[place] < least:
             best, least = place + 1, errors[place]
         if best <= trees - ROUND:
             break
-    return model, best
+    return best
+
+
+def _stages(model: Any, x: Array) -> Iterator[Array]:
+    """Yield what the model makes of rows after each round."""
+    found: Iterator[Array] = getattr(model, "staged_predict_proba", model.staged_predict)(x)
+    return found
+
+
+def _squared(truth: Array, stage: Array) -> Array:
+    loss: Array = np.square(stage - truth)
+    return loss
+
+
+def _log_loss(truth: NDArray[np.int64], stage: Array) -> Array:
+    shares = np.where(truth >= 0, stage[np.arange(len(truth)), truth], 0.0)
+    loss: Array = -np.log(np.maximum(shares, LEAST))
+    return loss

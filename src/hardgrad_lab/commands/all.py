@@ -150,15 +150,19 @@ def _do(missing: Sequence[Run], estimates: Estimates, plan: PlanOptions, each: E
     devices = _devices(each.device) if plan.engine == "processes" else []
     jobs = plan.jobs or len(devices) or max(1, _cores() // each.threads)
     lines = Lines(missing, estimates, console, standings(missing, plan.out))
-    with lines.progress, stop_signals() as arrived:
-        if plan.engine == "ray":
-            from hardgrad_lab.plan.cluster import do
+    try:
+        with lines.progress, stop_signals() as arrived:
+            if plan.engine == "ray":
+                from hardgrad_lab.plan.cluster import do
 
-            do(Queue(missing), setup, lines, arrived, plan.scratch)
-        else:
-            from hardgrad_lab.plan.processes import Workers
+                do(Queue(missing), setup, lines, arrived, plan.scratch)
+            else:
+                from hardgrad_lab.plan.processes import Workers
 
-            Workers(jobs, setup, devices).do(Queue(missing), lines, arrived)
+                Workers(jobs, setup, devices).do(Queue(missing), lines, arrived)
+    except KeyboardInterrupt:  # a second Ctrl-C
+        console.print("stopped at once: what is under way saves itself and ends; the same command goes on from there")
+        return 130
     return _sum_up(lines, setup, arrived, console)
 
 

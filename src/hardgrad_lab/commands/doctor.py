@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -31,6 +34,8 @@ class WhatOptions:
     """Real inputs instead: a .npy or .pt file of one tensor, the batch first."""
     dtype: Literal["float32", "float64", "float16", "bfloat16"] | None = None
     """Of the inputs; by default that of the file, or float32."""
+    device: str = "cpu"
+    """Where the inputs are, and so the function runs: cpu, cuda, cuda:1."""
     objective: str | None = None
     """module:name of a function (n, B, *out) -> (n, B) that judges the outputs; by default a distance."""
     distribution: Literal["bernoulli", "one-hot"] | None = None
@@ -47,12 +52,14 @@ class HowOptions:
     """What smooths a hard function; auto knows an argmax and a threshold at 0."""
     sigma: Annotated[float | None, Parameter(validator=validators.Number(gt=0))] = None
     """Scale of the noise; by default half the spread of the inputs."""
-    draws: Annotated[int, at_least(FEWEST)] = 1000
-    """Gradients to take of each estimator."""
+    draws: Annotated[int | None, at_least(FEWEST)] = None
+    """Gradients to take of each estimator; by default 1000, and more where that is cheap and shows a bias."""
+    seconds: Annotated[float | None, Parameter(validator=validators.Number(gt=0))] = None
+    """How long it may take: what does not fit is left out, which is said. By default as long as it takes."""
     truth: Literal["auto", "enumeration", "finite difference", "long run"] = "auto"
     """Where the true gradient comes from."""
-    budget: Annotated[int, at_least(1)] = 200_000
-    """The most evaluations of the function, for each row, to spend on the truth."""
+    budget: Annotated[int | None, at_least(1)] = None
+    """The most evaluations of the function, for each row, to spend on the truth; by default 200000, fewer if large."""
     warm_up: Annotated[int, at_least(0)] = 200
     """Steps that estimators which learn train for first."""
     seed: Annotated[int, at_least(0)] = 0
@@ -66,7 +73,14 @@ class HowOptions:
         """Return the same for the examination."""
         from hardgrad_lab.doctor.examine import Asked
 
-        return Asked(noise=self.noise, sigma=self.sigma, draws=self.draws, truth=self.truth, seed=self.seed)
+        return Asked(
+            noise=self.noise,
+            sigma=self.sigma,
+            draws=self.draws,
+            truth=self.truth,
+            seed=self.seed,
+            seconds=self.seconds,
+        )
 
 
 @app.default
@@ -81,7 +95,7 @@ def doctor(
     Parameters
     ----------
     function
-        mypackage.mymodule:my_function, a callable (B, ...) -> (B, ...).
+        mypackage.mymodule:my_function or path/to/file.py:my_function, a callable (B, ...) -> (B, ...).
     what
         What is examined.
     how
@@ -92,26 +106,61 @@ def doctor(
         raise ValueError("doctor needs either --shape 8,32, to draw inputs, or --inputs file.npy, to read them")
     import torch
 
-    from hardgrad_lab.doctor.examine import chosen, every_candidate
+    from hardgrad_lab.doctor.printed import counted
 
     torch.set_num_threads(how.threads)
-    console = Console()
+    console = Console(file=sys.stdout)  # now: what the function prints goes elsewhere
+    try:
+        with counted() as printed:
+            found = _wanted(function, what, how, console)
+    except KeyboardInterrupt:
+        return _nothing(function)
+    if printed.lines:
+        console.print(f"note: {printed}", markup=False, highlight=False, soft_wrap=True)
+    _write(found, how.out, console)
+    return _status(found, how.out)
+
+
+def _wanted(function: str, what: WhatOptions, how: HowOptions, console: Console) -> Examination:
+    from hardgrad_lab.doctor.examine import chosen, every_candidate
+
     case = _case(function, what, how)
-    given = chosen(how.estimators, every_candidate(case, how.noise, how.seed))
-    found = _examined(case, given, how.asked(), console)
+    with _in_words(case):
+        given = chosen(how.estimators, every_candidate(case, how.noise, how.seed))
+    return _examined(case, given, how.asked(), console)
+
+
+def _write(found: Examination, out: Path, console: Console) -> None:
     from hardgrad_lab.commands.show_doctor import show_doctor
     from hardgrad_lab.report.doctor import write_examination
 
-    found.save(how.out / "doctor.json")
+    found.save(out / "doctor.json")
     show_doctor(found, console)
-    console.print(f"{'record':<8} {how.out / 'doctor.json'}", highlight=False, soft_wrap=True)
-    for kind, path in write_examination(found, how.out):
+    console.print(f"{'record':<8} {out / 'doctor.json'}", highlight=False, soft_wrap=True)
+    for kind, path in write_examination(found, out):
         console.print(f"{kind:<8} {path}", highlight=False, soft_wrap=True)
-    return 0
+
+
+def _nothing(function: str) -> int:
+    text = f"hardgrad: {function} was stopped by SIGINT before any candidate was measured; nothing is kept"
+    Console(stderr=True).print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+    return 130
+
+
+def _status(found: Examination, out: Path) -> int:
+    """Say what broke it off, if something did; 130 where that was Ctrl-C, as shells have it."""
+    from hardgrad_lab.doctor.record import BY_HAND
+
+    stopped = found.diagnosis.stopped
+    if stopped is None:
+        return 0
+    text = f"hardgrad: not all was measured: {stopped}; what was is in {out / 'doctor.json'}"
+    Console(stderr=True).print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+    return 130 if stopped == BY_HAND else 1
 
 
 def _case(function: str, what: WhatOptions, how: HowOptions) -> Case:
-    from hardgrad_lab.doctor.ask import DTYPES, Given, case_of, drawn, place_of, read_shape
+    from hardgrad_lab.doctor.ask import DTYPES, Given, case_of, drawn, on_device, place_of, read_shape
     from hardgrad_lab.doctor.load import read_inputs
 
     if what.inputs is not None:
@@ -119,6 +168,7 @@ def _case(function: str, what: WhatOptions, how: HowOptions) -> Case:
         x = x if what.dtype is None else x.to(DTYPES[what.dtype])
     else:
         x, source = drawn(read_shape(what.shape or ""), what.dtype or "float32", how.seed), "drawn, standard normal"
+    x = on_device(x, what.device)
     return case_of(
         Given(
             function=function,
@@ -135,15 +185,28 @@ def _case(function: str, what: WhatOptions, how: HowOptions) -> Case:
 def _examined(case: Case, given: dict[str, object], asked: Asked, console: Console) -> Examination:
     from hardgrad_lab.commands.show_doctor import Turns
     from hardgrad_lab.doctor.examine import examine
-    from hardgrad_lab.doctor.load import said
 
-    with Turns(console, case.title, list(given)) as turns:
-        try:
-            return examine(case, given, asked, turns)
-        except ValueError as error:
-            raise ValueError(str(error).removeprefix("diagnose: ")) from error
-        except Exception as error:  # the user's function, at a batch of another size say
-            raise ValueError(f"{case.title} raises while it is examined: {said(error)}") from error
+    with Turns(console, case.title, asked.seconds) as turns, _in_words(case):
+        return examine(case, given, asked, turns)
+
+
+@contextmanager
+def _in_words(case: Case) -> Iterator[None]:
+    """Say what the doctor refuses, and what the user's function raises, as of the function that was named."""
+    from hardgrad_lab.doctor.load import said
+    from hardgrad_lab.doctor.record import FunctionError
+
+    try:
+        yield
+    except FunctionError as error:
+        what = said(error).partition(": ")[2]
+        if what.startswith("function "):
+            what = case.title + what.removeprefix("function")
+        raise ValueError(what) from error
+    except ValueError as error:
+        raise ValueError(str(error).removeprefix("diagnose: ").removeprefix("candidates: ")) from error
+    except Exception as error:  # the user's function, at a batch of another size say
+        raise ValueError(f"{case.title} raises while it is examined: {said(error)}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,8 +217,8 @@ class BankOptions:
     """Entries by name, with commas; all by default."""
     data: Path | None = None
     """Folder of the data sets, for digits of MNIST; by default what HARDGRAD_DATA says, and drawn pictures without."""
-    draws: Annotated[int, at_least(FEWEST)] = 1000
-    """Gradients to take of each estimator."""
+    draws: Annotated[int | None, at_least(FEWEST)] = None
+    """Gradients to take of each estimator; by default 1000, and more where that is cheap and shows a bias."""
     warm_up: Annotated[int | None, at_least(0)] = None
     """Steps that estimators which learn train for first; by default the entry's own."""
     budget: Annotated[int | None, at_least(1)] = None

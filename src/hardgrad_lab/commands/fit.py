@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,7 +14,7 @@ from cyclopts import App, Parameter
 from rich.console import Console
 
 from hardgrad_lab.commands.dialect_options import DialectOptions, names_in
-from hardgrad_lab.commands.machine import Stopped, at_least
+from hardgrad_lab.commands.machine import at_least, stopped
 from hardgrad_lab.tabular.options import Device, Loss, Optimizer
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from hardgrad_lab.tabular.tables import Table
 
 app = App(name="fit", help="Fit a hard IF to a table or to a pair of sounds; write a model folder and a report.")
+INPUTS = 16  # columns that the room for a fit is reckoned with, before any file is read
+REPORT_BYTES = 4_000_000  # of a report, with room to spare
 FEWEST = 10  # rows: below that a tenth to test on is less than one
 Flag = Parameter(negative="")
 Listed = Parameter(allow_leading_hyphen=True)  # a list of numbers may begin with a minus sign
@@ -79,7 +83,7 @@ class RangeOptions:
     search: Annotated[int, at_least(1)] = 8
     """Find the points: at most so many ranges. Used where there are no points."""
     learn_points: Annotated[bool, Flag] = False
-    """Let the inner points move while training, from the given or the found ones."""
+    """Let the inner points move, from the given or the found ones, where that pays on held-out rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +91,8 @@ class NetworkOptions:
     """What each range has, and how it is trained."""
 
     branch: str = "mlp"
-    """mlp, linear, gru, lstm, conv, or module:factory, a function of (in_features, out_features)."""
+    """mlp, linear (solved by least squares, no training), gru, lstm, conv, or module:factory, a function of
+    (in_features, out_features)."""
     hidden: str = "32,32"
     """Widths of a branch's hidden layers, with commas."""
     window: Annotated[int, at_least(1)] = 1
@@ -117,7 +122,7 @@ class JobOptions:
     test: float = 0.1
     """Share of the rows that the report measures on; nothing is trained on them."""
     baselines: bool = True
-    """Train rivals for as many updates, to compare with."""
+    """Compare with rivals: networks trained for as many updates; lines, trees and tables solved on the same rows."""
     seed: Annotated[int, at_least(0)] = 0
     """Of weights, of the order of rows and of which are set aside."""
     out: Path = Path("model")
@@ -181,15 +186,41 @@ def fit(
     console = Console()
     if _is_done(job, console):
         return 0
-    read = read_files(files, target, table, text or DialectOptions(), sound or SoundOptions(), network.window)
+    with _alone(job, console):
+        if _is_done(job, console):  # another process may have ended it meanwhile
+            return 0
+        _check_out(job)
+        _make_room(options, job)
+
+        def read() -> Table:
+            for note in _without_say(network, ranges):
+                console.print(note, style="yellow", highlight=False, soft_wrap=True)
+            return read_files(files, target, table, text or DialectOptions(), sound or SoundOptions(), network.window)
+
+        return _fit(read, target, options, table.key_only, network, job, console)
+
+
+def _fit(
+    read_them: Callable[[], Table],
+    target: str,
+    options: dict[str, Any],
+    key_only: bool,
+    network: NetworkOptions,
+    job: JobOptions,
+    console: Console,
+) -> int:
+    read = read_them()
     for note in read.notes:
         console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
     if len(read) < FEWEST:
         raise ValueError(f"a fit needs at least {FEWEST} rows, got {len(read)}; give more")
-    model = model_for(read, options, key_only=table.key_only, seed=job.seed)
+    model = model_for(read, options, key_only=key_only, seed=job.seed)
     _check_ranges(model, read, console)
     fitted, noted = _run(model, read, network, job, console)
-    return _finish(fitted, read, target, noted, job, console)
+    from hardgrad_lab.runs.signals import stop_signals
+
+    with stop_signals():  # a signal now would cost a finished fit, and writing it takes a second
+        return _finish(fitted, read, target, noted, job, console)
 
 
 def read_files(
@@ -261,21 +292,64 @@ def _estimator_options(ranges: RangeOptions, network: NetworkOptions, job: JobOp
     }
 
 
+def _without_say(network: NetworkOptions, ranges: RangeOptions) -> list[str]:
+    """Return a sentence on options of training that were given for lines, which are not trained."""
+    if network.branch != "linear":
+        return []
+    names = ["optimizer", "lr", "epochs", "batch_size", "patience", *([] if ranges.learn_points else ["validation"])]
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(network, name) != getattr(NetworkOptions, name)]
+    if not given:
+        return []
+    return [f"{', '.join(given)} had no say: a linear branch is solved by least squares, not trained"]
+
+
 def _is_done(job: JobOptions, console: Console) -> bool:
-    """Return whether there is nothing to do; raise if something is in the way."""
+    """Return whether the model that a fit is to be continued to is there already."""
+    done = job.resume and not job.saved.exists() and (job.out / "model.json").is_file()
+    if done:
+        console.print(f"this fit is done already, nothing was trained: {job.out}", highlight=False, soft_wrap=True)
+    return done
+
+
+def _check_out(job: JobOptions) -> None:
+    """Raise if something is in the way."""
     begun = job.saved.exists()
     if begun and not (job.resume or job.force):
         raise ValueError(
             f"this fit was begun before and not finished ({job.saved}); add --resume to continue it, or --force to "
             "start again"
         )
-    if job.resume and not begun and (job.out / "model.json").is_file():
-        console.print(f"this fit is done already, nothing was trained: {job.out}", highlight=False, soft_wrap=True)
-        return True
     from hardgrad_lab.tabular.folder import check_free
 
     check_free(job.out, force=job.force or (job.resume and begun))
-    return False
+
+
+@contextmanager
+def _alone(job: JobOptions, console: Console) -> Iterator[None]:
+    """Keep other fits from this ``--out``, and sweep away what killed ones left there."""
+    from hardgrad_lab.runs.atomic import sweep
+    from hardgrad_lab.runs.lock import locked
+    from hardgrad_lab.tabular.folder import sweep_folder
+
+    with locked(job.out, f"--out {job.out}", "choose another --out") as before:
+        if before is not None:
+            said = f"{before} was fitting this model and is gone; this process takes over"
+            console.print(said, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        sweep(job.saved, alone=True)
+        sweep_folder(job.out, alone=True)
+        yield
+
+
+def _make_room(options: dict[str, Any], job: JobOptions) -> None:
+    """Raise an ``OSError`` now if the model or its checkpoint cannot be written when they are there."""
+    from hardgrad_lab.runs.space import ask_for_room
+
+    widths = [options["window"] * INPUTS, *options["hidden"], 1]
+    weights = sum(a * b for a, b in pairwise(widths)) * options["search"]
+    # A checkpoint has weights, the optimiser's two averages and the best weights, of the switch and its rivals.
+    size = REPORT_BYTES + 4 * weights * 4 * 4
+    ask_for_room(job.saved, size, "this fit")
+    ask_for_room(job.out, 1, "this fit")
 
 
 def _check_ranges(model: Model, read: Table, console: Console) -> None:
@@ -306,19 +380,17 @@ def _run(
 
     import torch
 
-    from hardgrad_lab.runs.atomic import sweep
     from hardgrad_lab.runs.signals import Interrupted
     from hardgrad_lab.tabular.progress import FitProgress
 
     torch.set_num_threads(job.threads)
-    sweep(job.saved)
     with FitProgress(console) as progress, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         work = _job(model, read, job, progress)
         try:
             fitted = work.run(resume=job.resume and job.saved.exists())
         except Interrupted as error:
-            raise Stopped(f"{error}; the fit is saved in {job.saved}", 128 + error.number) from None
+            raise stopped(error, "the fit", job.saved) from None
     return fitted, [str(warning.message) for warning in caught if warning.category is UserWarning]
 
 
@@ -335,6 +407,7 @@ def _job(model: Model, read: Table, job: JobOptions, progress: Any) -> Job:
         compared=job.baselines,
         saved=job.saved,
         tell=progress,
+        warn=lambda said: progress.console.print(said, style="yellow", markup=False, highlight=False, soft_wrap=True),
         checkpoint_seconds=job.checkpoint_seconds,
         checkpoint_steps=job.checkpoint_steps,
     )
@@ -344,17 +417,28 @@ def _finish(fitted: Fitted, read: Table, target: str, noted: list[str], job: Job
     from hardgrad_lab.commands.show_fit import show_fit
     from hardgrad_lab.report.fit import fit_page
     from hardgrad_lab.report.fit_story import tell
+    from hardgrad_lab.runs.space import explain, refuge
     from hardgrad_lab.tabular.folder import REPORT, describe, weights_of, write_folder
+    from hardgrad_lab.tabular.memory import what_came_before
     from hardgrad_lab.tabular.tables import INPUT
 
     name = Path(target.split(",")[0]).stem if read.key == INPUT else target
-    story = tell(fitted, read, name, noted)
+    before = [] if read.classes else what_came_before(fitted, read)
+    story = tell(fitted, read, name, [*noted, *before])
     description = describe(fitted.model, story.notes() | read.facts)
-    write_folder(
-        job.out, description, weights_of(fitted.model), {REPORT: fit_page(story)}, force=job.force or job.resume
-    )
+    weights, pages = weights_of(fitted.model), {REPORT: fit_page(story)}
+    try:
+        write_folder(job.out, description, weights, pages, force=job.force or job.resume)
+    except OSError as error:
+        other = refuge(job.out)
+        write_folder(other, description, weights, pages, force=False)
+        raise OSError(
+            f"the model is in {other}, since it could not be written where it belongs: {explain(error)}"
+        ) from None
     job.saved.unlink(missing_ok=True)
     show_fit(story, job.out, console)
+    if fitted.model.diverged_:
+        raise ArithmeticError(f"{fitted.model.diverged_}; {job.out} has these weights")
     return 0
 
 

@@ -16,6 +16,7 @@ from hardgrad_lab.runs.record import Run
 
 if TYPE_CHECKING:
     from hardgrad_lab.runs.execute import How, Outcome
+    from hardgrad_lab.runs.signals import Interrupted
 
 
 class Stopped(Exception):
@@ -24,11 +25,12 @@ class Stopped(Exception):
     Args:
         message: what was saved where.
         status: the exit status.
+        again: whether the same command with ``--resume`` goes on from there.
     """
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, status: int, *, again: bool = True) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.again = status, again
 
 
 def at_least(least: float) -> Parameter:
@@ -79,6 +81,15 @@ class MachineOptions:
         )
 
 
+def explain(error: Exception) -> str:
+    """Return an error as one line that a terminal shows as it is: an error's words may come from a stranger's file."""
+    from hardgrad_lab.runs.space import explain as of_system
+
+    said = of_system(error) if isinstance(error, OSError) else str(error)
+    line = " ".join(said.split()) or type(error).__name__
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in line)
+
+
 def is_first() -> bool:
     """Return whether this is the first process of a shared run, or the only one; imports no torch to find out."""
     return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"
@@ -91,8 +102,23 @@ def run_or_stop(run: Run, how: How, reproduce: Callable[[], Outcome]) -> Outcome
     try:
         return reproduce()
     except Interrupted as error:
-        path = run.checkpoint_path(how.results)
-        raise Stopped(f"{error}; the run is saved in {path}", 128 + error.number) from None
+        raise stopped(error, "the run", run.checkpoint_path(how.results)) from None
+
+
+def stopped(error: Interrupted, what: str, path: Path) -> Stopped:
+    """Return the end of a run that a signal stopped, with what is saved of it, in words.
+
+    Args:
+        error: the signal.
+        what: was stopped, such as ``the run``.
+        path: of its checkpoint.
+    """
+    status = 128 + error.number
+    if not error.unsaved:
+        return Stopped(f"{error}; {what} is saved in {path}", status)
+    if path.exists():
+        return Stopped(f"{error}; its last steps could not be saved ({error.unsaved}), {path} is older", status)
+    return Stopped(f"{error}; {what} could not be saved: {error.unsaved}", status, again=False)
 
 
 def say(outcome: Outcome, console: Console) -> None:

@@ -32,6 +32,7 @@ def predict(
     resample: Annotated[bool, Flag] = False,
     too_loud: TooLoud = "float",
     force: Annotated[bool, Flag] = False,
+    trust: Annotated[bool, Flag] = False,
     threads: Annotated[int, at_least(1)] = 1,
 ) -> int:
     """Predict the target of every row, and say which range each row used.
@@ -56,6 +57,8 @@ def predict(
         instead, clip cuts them off, scale makes the whole quieter.
     force
         Replace what is there.
+    trust
+        Import and run the code that the model names, if its branches are made by a ``module:factory``.
     threads
         CPU threads.
     """
@@ -68,7 +71,7 @@ def predict(
 
     torch.set_num_threads(threads)
     described = read_description(model)
-    fitted = model_from(model, described)
+    fitted = model_from(model, described, trust=trust)
     sounds = [is_sound(path) for path in files]
     if any(sounds) and (len(files) > 1 or not _hears(described)):
         raise ValueError(

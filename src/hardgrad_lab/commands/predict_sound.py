@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import soundfile
 
     from hardgrad_lab.tabular.estimator import SwitchRegressor
+    from hardgrad_lab.tabular.folder import Model
     from hardgrad_lab.tabular.options import TooLoud
     from hardgrad_lab.tabular.rows import Array
     from hardgrad_lab.tabular.streaming import Tally
@@ -20,7 +21,7 @@ BLOCK = 16_384  # samples read at a time
 
 
 def predict_sound(
-    fitted: SwitchRegressor,
+    fitted: Model,
     described: dict[str, Any],
     source: Path,
     out: Path,
@@ -30,12 +31,15 @@ def predict_sound(
     too_loud: TooLoud,
 ) -> None:
     """Write the prediction of a sound, channel by channel, and say what was done."""
+    from hardgrad_lab.tabular.estimator import SwitchRegressor
     from hardgrad_lab.tabular.files import FileFault
     from hardgrad_lab.tabular.predictions import lines_of_ranges
     from hardgrad_lab.tabular.sound_out import Form, check_form, write_sound
     from hardgrad_lab.tabular.sounds import header_notes, opened
     from hardgrad_lab.tabular.streaming import Tally
 
+    if not isinstance(fitted, SwitchRegressor):
+        raise FileFault(f"the model must predict numbers to make a sound of {source}, got one that predicts classes")
     if out.exists() and out.samefile(source):
         raise FileFault(f"--out must not be the sound that is read, got {out}; choose another")
     tally = Tally()
@@ -45,7 +49,7 @@ def predict_sound(
         notes = [*header_notes(source, file), *_notes(described, source, form.rate, resample)]
         for note in notes:
             _say(note, console, style="yellow")
-        blocks = _predicted(fitted, described, source, file, tally)
+        blocks = _shown(_predicted(fitted, described, source, file, tally), form.frames, console)
         try:
             written, fault = write_sound(out, blocks, form, too_loud), None
         except FileFault as error:
@@ -74,6 +78,17 @@ def _predicted(
     assert rate is not None
     predicted = predict_stream(fitted, resampled(blocks, own, rate), tally)
     return first_samples(resampled(predicted, rate, own), file.frames)
+
+
+def _shown(blocks: Iterator[Array], frames: int, console: Console) -> Iterator[Array]:
+    """Yield blocks; in a terminal a bar shows how many samples are done and the time that is left."""
+    from rich.progress import Progress
+
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("predicting", total=frames)
+        for block in blocks:
+            yield block
+            progress.advance(task, len(block))
 
 
 def _notes(described: dict[str, Any], source: Path, own: int, resample: bool) -> Iterator[str]:

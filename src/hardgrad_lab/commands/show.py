@@ -49,7 +49,10 @@ def show_report(experiment: str, results: Path, out: Path, console: Console) -> 
     """
     if not is_first():
         return 0
-    made = _writer(experiment)(results, out)
+    from hardgrad_lab.report.records import reporting
+
+    with reporting(results):
+        made = _writer(experiment)(results, out)
     for warning in made.warnings:
         console.print(warning, style="yellow", markup=False, soft_wrap=True)
     table = Table(title=made.title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
@@ -91,9 +94,11 @@ def show_all(results: Path, out: Path, guide: Path | None, console: Console) -> 
         NoRecordsError: if there is nothing to report on.
     """
     from hardgrad_lab.report.paper_page import COUNTED, report_paper
+    from hardgrad_lab.report.records import reporting
     from hardgrad_lab.report.section import SUMMARY, summary
 
-    made = report_paper(results, out, guide)
+    with reporting(results):
+        made = report_paper(results, out, guide)
     for warning in made.warnings:
         console.print(warning, style="yellow", markup=False, soft_wrap=True)
     table = Table(title="The paper, part by part", title_justify="left", box=box.SIMPLE_HEAD, padding=0)

@@ -6,10 +6,11 @@ from types import TracebackType
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from hardgrad_lab.doctor.record import Examination
+from hardgrad_lab.doctor.record import Progress as Now
 from hardgrad_lab.report.doctor_table import HEADINGS, NUMERIC, Line, Tone, about_truth, lines
 
 STYLES: dict[Tone, str] = {
@@ -22,28 +23,55 @@ STYLES: dict[Tone, str] = {
 }
 
 
+LONG_SECONDS = 60.0  # from which one who waits wants to know
+SHORTER = 6  # times, of the limit that is offered to those who do not want to wait
+
+
 class Turns:
     """Show how far an examination is: a bar on a terminal, a line for each turn elsewhere.
 
     Args:
         console: where to show it.
         title: of what is examined.
-        names: of the candidates; before them comes the truth, after them the cost.
+        limit: seconds that it may take, or None.
     """
 
-    def __init__(self, console: Console, title: str, names: list[str]) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn())
+    def __init__(self, console: Console, title: str, limit: float | None) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(20),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+        )
         self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-        self.console, self.title = console, title
-        self.task = self.bar.add_task("", total=len(names) + 2)
-        self.turns = 0
+        self.console, self.title, self.limit = console, title, limit
+        self.task = self.bar.add_task("", total=None, left="")
+        self.name = ""
 
-    def __call__(self, name: str) -> None:
-        """Say whose turn it is."""
-        self.bar.update(self.task, completed=self.turns, description=f"{name[:34]:<34}")
-        self.turns += 1
+    def __call__(self, now: Now) -> None:
+        """Say whose turn it is, and how long it will take."""
+        left = f"{now.left} left" if now.left else ""
+        self.bar.update(self.task, completed=now.done, total=now.total, description=f"{now.name[:34]:<34}", left=left)
+        if now.name == self.name or now.done == now.total:
+            return
+        if not self.name:
+            self._warn(now)
+        self.name = now.name
         if not self.console.is_terminal:
-            self.console.print(f"{self.title}: {name}", markup=False, highlight=False, soft_wrap=True)
+            late = f", {left}" if (now.seconds_left or 0.0) > LONG_SECONDS else ""
+            self._say(f"{self.title}: {now.name}{late}")
+
+    def _warn(self, now: Now) -> None:
+        """Say before the start that it will take long, and what makes it shorter."""
+        if self.limit is None and now.seconds_left is not None and now.seconds_left > LONG_SECONDS:
+            short = max(round(now.seconds_left / SHORTER, -1), 10.0)
+            self._say(
+                f"this takes {now.left}; --seconds {short:.0f} ends it in a {SHORTER}th of that, with fewer draws and "
+                "wider standard errors"
+            )
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def __enter__(self) -> Turns:
         self.bar.start()

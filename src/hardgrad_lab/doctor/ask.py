@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Distribution, Independent, OneHotCategorical
 
 from hardgrad_lab.doctor.case import Case, seeded
-from hardgrad_lab.doctor.load import FUNCTION, load, said, try_once
+from hardgrad_lab.doctor.load import FUNCTION, instance, load, said, try_once
 
 Kind = Literal["bernoulli", "one-hot"]
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -29,7 +29,7 @@ class Given:
         objective: ``module:name`` of what the outputs are judged by, or None.
         distribution: of samples that the function judges, with the inputs as logits; None for a hard function.
         warm_up: steps that candidates which learn train for.
-        budget: evaluations of each row to spend on the truth.
+        budget: evaluations of each row to spend on the truth; None for what the library takes.
     """
 
     function: str
@@ -38,12 +38,25 @@ class Given:
     objective: str | None
     distribution: Kind | None
     warm_up: int
-    budget: int
+    budget: int | None
 
 
 def drawn(shape: tuple[int, ...], dtype: str, seed: int) -> Tensor:
     """Return a batch of standard normal numbers."""
     return torch.randn(shape, generator=seeded(seed), dtype=torch.float64).to(DTYPES[dtype])
+
+
+def on_device(x: Tensor, device: str) -> Tensor:
+    """Return inputs on a device.
+
+    Raises:
+        ValueError: if there is none of that name here.
+    """
+    try:
+        return x.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch has both for a device that is not there
+        why = str(error).splitlines()[0]
+        raise ValueError(f"--device must name a device of this machine, such as cpu, got {device!r} ({why})") from None
 
 
 def case_of(given: Given) -> Case:
@@ -53,7 +66,7 @@ def case_of(given: Given) -> Case:
         ValueError: if something cannot be found, fails, or returns what it must not.
     """
     what = FUNCTION if given.distribution is None else "the objective"
-    function = load(given.function, what)
+    function = instance(load(given.function, what), f"{what} {given.function}")
     if given.distribution is not None:
         if given.objective is not None:
             raise ValueError("--objective is for a hard function; with --distribution the function is the objective")
@@ -64,7 +77,7 @@ def case_of(given: Given) -> Case:
     objective = None
     judged = "half the squared distance to the outputs of another row"
     if given.objective is not None:
-        objective, judged = load(given.objective, "--objective"), given.objective
+        objective, judged = instance(load(given.objective, "--objective"), "--objective"), given.objective
         y = y if y.is_floating_point() else y.to(given.inputs.dtype)
         _try_objective(objective, torch.stack([y, y]), torch.Size([len(y)]), given.objective)
     return _case(given, function, given.inputs, objective, f"{given.function}, its outputs judged by {judged}.")

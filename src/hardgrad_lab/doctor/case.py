@@ -24,7 +24,7 @@ class Case:
         objective: of the hard function's output, ``(*, B, *out) -> (*, B)``; None for a distribution.
         source: where the data comes from.
         warm_up: steps that a learnt estimator trains for before it is measured.
-        budget: the most evaluations of each row to spend on the truth.
+        budget: the most evaluations of each row to spend on the truth; None for what the library takes.
         extra: candidates beside the default ones.
     """
 
@@ -36,7 +36,7 @@ class Case:
     objective: Callable[[Tensor], Tensor] | None = None
     source: str = "drawn"
     warm_up: int = 500
-    budget: int = 200_000
+    budget: int | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
 

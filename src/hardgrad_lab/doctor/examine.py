@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 import torch
-from torch import nn
 
 import hardgrad as hg
 from hardgrad_lab.doctor.case import Case
-from hardgrad_lab.doctor.load import load
+from hardgrad_lab.doctor.load import instance, load
 from hardgrad_lab.doctor.record import Examination
 from hardgrad_lab.runs.record import describe_environment
 
@@ -28,16 +27,18 @@ class Asked:
     Args:
         noise: what smooths a hard function.
         sigma: scale of the noise; None for half the inputs' spread.
-        draws: gradients of each candidate.
+        draws: gradients of each candidate; None for 1000 or more, as the library has it.
         truth: how to find it.
         seed: of everything.
+        seconds: that it may take; None for as many as it takes.
     """
 
     noise: Noise = "auto"
     sigma: float | None = None
-    draws: int = 1000
+    draws: int | None = None
     truth: Truth = "auto"
     seed: int = 0
+    seconds: float | None = None
 
 
 def every_candidate(case: Case, noise: str = "auto", seed: int = 0) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def chosen(names: str | None, every: Mapping[str, Any]) -> dict[str, Any]:
     for name in (word.strip() for word in names.split(",")):
         variants = {each: every[each] for each in every if each.split(",")[0] == name}
         if ":" in name:
-            found[name] = _instance(load(name, "--estimators"), name)
+            found[name] = instance(load(name, "--estimators"), name)
         elif variants:
             found |= variants
         else:
@@ -69,60 +70,39 @@ def chosen(names: str | None, every: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _instance(found: Any, name: str) -> Any:
-    """A module's class is what users name first; one that needs no arguments is made."""
-    if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        return found
-    try:
-        return found()
-    except TypeError as error:
-        raise ValueError(f"--estimators: {name} is a class that needs arguments ({error}); name an instance") from None
-
-
-class Told(dict[str, Any]):
-    """Candidates that say whose turn it is, as the doctor goes through them.
-
-    Args:
-        given: the candidates.
-        tell: called with a name when its turn begins.
-    """
-
-    def __init__(self, given: Mapping[str, Any], tell: Callable[[str], None]) -> None:
-        super().__init__(given)
-        self.tell = tell
-
-    def items(self) -> Iterator[tuple[str, Any]]:  # type: ignore[override]  # an iterator is all that is asked for
-        """Yield names and candidates."""
-        for name, candidate in super().items():
-            self.tell(name)
-            yield name, candidate
-        self.tell("cost")
-
-
-def examine(case: Case, given: Mapping[str, Any], asked: Asked, tell: Callable[[str], None]) -> Examination:
-    """Return what the doctor found.
+def examine(
+    case: Case, given: Mapping[str, Any], asked: Asked, progress: Callable[[hg.doctor.Progress], None] | None = None
+) -> Examination:
+    """Return what the doctor found, also if it was stopped by hand after some of the candidates.
 
     Args:
         case: the function, where it is looked at, and what its output is judged by.
         given: the candidates, by name.
         asked: how to examine.
-        tell: called with whose turn it is.
+        progress: called as it goes on.
+
+    Raises:
+        KeyboardInterrupt: if it was stopped before any candidate was measured.
     """
     started, clock = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
-    tell("truth")
-    found = hg.diagnose(
-        Told(given, tell),
-        case.function,
-        case.inputs,
-        objective=case.objective,
-        noise=asked.noise,
-        sigma=asked.sigma,
-        draws=asked.draws,
-        truth=asked.truth,
-        budget=case.budget,
-        warm_up=case.warm_up,
-        generator=torch.Generator().manual_seed(asked.seed),
-    )
+    try:
+        found = hg.diagnose(
+            given,
+            case.function,
+            case.inputs,
+            objective=case.objective,
+            noise=asked.noise,
+            sigma=asked.sigma,
+            draws=asked.draws,
+            truth=asked.truth,
+            budget=case.budget,
+            warm_up=case.warm_up,
+            generator=torch.Generator().manual_seed(asked.seed),
+            seconds=asked.seconds,
+            progress=progress,
+        )
+    except hg.doctor.Stopped as stopped:
+        found = stopped.diagnosis
     return Examination(
         name=case.name,
         title=case.title,
@@ -136,6 +116,7 @@ def examine(case: Case, given: Mapping[str, Any], asked: Asked, tell: Callable[[
             "seed": asked.seed,
             "warm_up": case.warm_up,
             "budget": case.budget,
+            "seconds": asked.seconds,
             "dtype": str(getattr(case.inputs, "dtype", torch.get_default_dtype())).removeprefix("torch."),
         },
         diagnosis=found,

@@ -10,11 +10,14 @@ from typing import Any, TypeAlias
 
 import hardgrad as hg
 from hardgrad_lab.runs.atomic import write_text
-from hardgrad_lab.runs.record import RecordError
+from hardgrad_lab.runs.record import RecordError, are_names
 
 FORMAT = "hardgrad-doctor-1"
 Diagnosis: TypeAlias = hg.Diagnosis  # what reports read of a record
 Row: TypeAlias = hg.doctor.Row
+Progress: TypeAlias = hg.doctor.Progress  # and what a command hears of one
+FunctionError: TypeAlias = hg.doctor.FunctionError
+BY_HAND = hg.doctor.Stopped.reason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +61,12 @@ class Examination:
         """
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise RecordError(f"{path} is not readable JSON ({error})") from None
         if not isinstance(found, dict) or found.pop("format", None) != FORMAT:
             raise RecordError(f"{path} is not a record of the doctor (it lacks format {FORMAT!r})")
+        if not are_names(found.get("name")):
+            raise RecordError(f"{path}: name must hold no path, got {found['name']!r}: files are named after it")
         try:
             return cls(**{**found, "diagnosis": Diagnosis.from_json(json.dumps(found["diagnosis"]))})
         except (KeyError, TypeError, ValueError) as error:

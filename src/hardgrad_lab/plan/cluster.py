@@ -2,8 +2,8 @@
 
 The machines need this package, the data and nothing else in common. A task works in a folder of its own machine and
 returns the bytes of the record and of what was kept beside it, which the driver writes into its own folder; a job whose
-machine dies waits to be done on another. A checkpoint stays where it was written. So a job begins anew on another
-machine, unless the scratch folder is one that all of them share: then it goes on from its checkpoint there.
+machine dies waits to be done on another. What was begun in the driver's folder goes along, and is continued. What a
+machine begins stays there: its job begins anew on another, unless the scratch folder is one that all of them share.
 """
 
 from __future__ import annotations
@@ -98,23 +98,40 @@ def _slots(ray: Any, setup: Setup) -> int:
 def _submit(ray: Any, run: Run, setup: Setup, scratch: Path | None) -> Any:
     # Retries are the queue's, which tells a job that crashes from a machine that dies.
     task = ray.remote(_task).options(name=run.name, max_retries=0, **_needs(ray, setup))
-    return task.remote(asdict(run), setup.as_json(), None if scratch is None else str(scratch.absolute()))
+    begun = run.checkpoint_path(folder_of(run, setup.out))
+    saved = begun.read_bytes() if begun.exists() else None
+    return task.remote(asdict(run), setup.as_json(), None if scratch is None else str(scratch.absolute()), saved)
 
 
-def _task(values: dict[str, Any], setup: dict[str, Any], scratch: str | None) -> dict[str, Any]:
-    """Do a job on whatever machine this is; return what came of it, its log, and its files by path."""
+def _task(values: dict[str, Any], setup: dict[str, Any], scratch: str | None, saved: bytes | None) -> dict[str, Any]:
+    """Do a job on whatever machine this is; return what came of it, its log, and its files by path.
+
+    Args:
+        values: of the run.
+        setup: how.
+        scratch: folder of jobs under way; None takes a temporary one.
+        saved: the driver's checkpoint of this run, for a machine that has none.
+    """
     run = Run(**values)
-    folder = Path(scratch or Path(tempfile.gettempdir()) / "hardgrad-plan") / run.name
-    log = folder / "log.txt"
+    folder = Path(scratch or _own_scratch()) / run.name
+    log, checkpoint = folder / "log.txt", run.checkpoint_path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    if saved is not None and not checkpoint.exists():
+        _write(run, {checkpoint.relative_to(folder).as_posix(): saved}, folder)
     with log.open("a", encoding="utf-8") as file:
         result = work(run, Setup.from_json(setup), folder, Console(file=file, width=LINE))
     files: dict[str, bytes] = {}
     if result.status == "done":
-        run.checkpoint_path(folder).unlink(missing_ok=True)  # large, and of no more use; its record stays
+        checkpoint.unlink(missing_ok=True)  # large, and of no more use; its record stays
         made = [path for path in sorted(folder.rglob("*")) if path.is_file() and path != log]
         files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in made}
     return {"result": asdict(result), "log": log.read_text(encoding="utf-8"), "files": files}
+
+
+def _own_scratch() -> Path:
+    """Return a temporary folder of this user's: others of the same machine may have a cluster, too."""
+    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
+    return Path(tempfile.gettempdir()) / f"hardgrad-plan-{user}"
 
 
 def _end(ray: Any, reference: Any, run: Run, setup: Setup, queue: Queue, follower: Follower, stopping: bool) -> None:
@@ -138,7 +155,7 @@ def _end(ray: Any, reference: Any, run: Run, setup: Setup, queue: Queue, followe
 
 
 def _write(run: Run, files: dict[str, bytes], folder: Path) -> None:
-    """Write a job's files, the record last: where it is, all is."""
+    """Write files of a job, the record last: where it is, all is."""
     record = run.record_path(folder).name
     for name in sorted(files, key=lambda name: name == record):
         content = files[name]

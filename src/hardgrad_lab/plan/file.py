@@ -21,18 +21,20 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from hardgrad_lab.plan.groups import Group
 from hardgrad_lab.plan.kinds import KINDS, Kind
 from hardgrad_lab.plan.values import choices, typed
-from hardgrad_lab.runs.experiment import BUDGETS
+from hardgrad_lab.runs.experiment import BUDGETS, Budget
 from hardgrad_lab.runs.options import OptionError, require
 from hardgrad_lab.runs.record import Run
 
+MOST = 100_000  # runs of an entry: more are a slip, and would fill the memory
 KEYS = (
     "experiment", "task", "contestant", "budget", "seeds", "priority", "core_minutes", "about", "options",
 )  # fmt: skip
@@ -97,11 +99,12 @@ def _checked(entry: Mapping[str, Any]) -> Group:
     name = typed("experiment", str, entry.get("experiment", ""))
     require(name in KINDS, "experiment", f"one of {', '.join(KINDS)}", name)
     minutes = typed("core_minutes", float, entry.get("core_minutes", 0))
-    require(0 < minutes < float("inf"), "core_minutes", "the minutes that one run should take on one core", minutes)
+    require(minutes > 0, "core_minutes", "the minutes that one run should take on one core", minutes)
     priority = typed("priority", int, entry.get("priority", 1))
     require(priority >= 0, "priority", "a whole number from 0, and 1 is done before 2", priority)
-    configs = list(_configs(entry, KINDS[name]))
-    runs = [KINDS[name].identify(config, seed) for seed in _seeds(entry) for config in configs]
+    seeds, configs = _seeds(entry), _configs(entry, KINDS[name])
+    require(len(seeds) * len(configs) <= MOST, "seeds", f"so few that an entry has at most {MOST:,} runs", len(seeds))
+    runs = [KINDS[name].identify(config, seed) for seed in seeds for config in configs]
     title = typed("about", str, entry.get("about", ""))
     return Group(title=title or _title(entry), runs=runs, priority=priority, core_minutes=minutes)
 
@@ -119,18 +122,25 @@ def _seeds(entry: Mapping[str, Any]) -> list[int]:
     return list(seeds or [])
 
 
-def _configs(entry: Mapping[str, Any], kind: Kind) -> Iterator[Any]:
+def _configs(entry: Mapping[str, Any], kind: Kind) -> list[Any]:
     budget = typed("budget", str, entry.get("budget", "small"))
     require(budget in BUDGETS, "budget", f"one of {', '.join(BUDGETS)}", budget)
     pairs = _pairs(entry, list(kind.pairs(budget)))
     options = _options(entry.get("options", {}), kind)
-    for (task, contestant), values in product(pairs, product(*options.values())):
-        given = dict(zip(options, values, strict=True))
-        config = kind.configure(budget, task, contestant, given)
-        for name, value in given.items():
-            own = getattr(config, name)
-            require(own == value, name, f"left out or {own!r}, which is {contestant}'s own", value)
-        yield config
+    count = len(pairs) * prod(len(values) for values in options.values())
+    require(count <= MOST, "options", f"lists that make at most {MOST:,} combinations", count)
+    return [
+        _config(kind, budget, task, contestant, dict(zip(options, values, strict=True)))
+        for (task, contestant), values in product(pairs, product(*options.values()))
+    ]
+
+
+def _config(kind: Kind, budget: Budget, task: str, contestant: str, given: Mapping[str, Any]) -> Any:
+    config = kind.configure(budget, task, contestant, given)
+    for name, value in given.items():
+        own = getattr(config, name)
+        require(own == value, name, f"left out or {own!r}, which is {contestant}'s own", value)
+    return config
 
 
 def _pairs(entry: Mapping[str, Any], planned: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -138,8 +148,8 @@ def _pairs(entry: Mapping[str, Any], planned: Sequence[tuple[str, str]]) -> list
     tasks, contestants = (_names(entry, name) for name in ("task", "contestant"))
     if not contestants:
         pairs = [pair for pair in planned if not tasks or pair[0] in tasks]
-        missing = [task for task in tasks if task not in {task for task, _ in pairs}]
-        require(not missing, "contestant", f"given, since this budget plans no {', '.join(missing)}", None)
+        missing = ", ".join(task for task in tasks if task not in {task for task, _ in pairs})
+        require(not missing, "contestant", f"given, as this budget plans none for {missing}", "none")
         return pairs
     return list(product(tasks or dict.fromkeys(task for task, _ in planned), contestants))
 

@@ -77,7 +77,7 @@ class Kind:
 
 
 # What names a configuration, in one experiment or another; the rest are its values.
-_NAMES = ("experiment", "budget", "setting", "task", "length", "contestant", "variant")
+_NAMES = ("experiment", "budget", "setting", "task", "length", "contestant", "system", "variant")
 
 
 def rebuilt(kind: type[Any], values: dict[str, Any]) -> Any:

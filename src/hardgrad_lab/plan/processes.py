@@ -188,8 +188,9 @@ class Workers:
         follower.ended(run, result, result.status == "failed" and queue.again(run))
 
     def _close(self) -> None:
+        """Let go of all workers: those that do nothing end at once, others save their job first, by themselves."""
         for worker in list(self.workers.values()):
-            worker.dismiss()
+            (worker.dismiss if worker.run is None else worker.stop)()
         self.workers.clear()
 
 

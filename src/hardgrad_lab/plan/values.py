@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -34,7 +35,10 @@ def typed(name: str, hint: Any, value: Any) -> Any:
     require(hint in _WORDS, name, "left to the command line: a plan file cannot say it", value)
     right = isinstance(value, int | float if hint is float else hint) and (hint is bool or not isinstance(value, bool))
     require(right, name, _WORDS[hint], value)
-    return float(value) if hint is float else value
+    if hint is not float:
+        return value
+    require(abs(value) <= sys.float_info.max, name, "a finite number", value)
+    return float(value)
 
 
 def is_tuple(hint: Any) -> bool:

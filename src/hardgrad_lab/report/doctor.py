@@ -89,10 +89,10 @@ def table_of(found: Examination) -> str:
 def _content(found: Examination, name: str) -> Content:
     diagnosis = found.diagnosis
     table = lines(diagnosis)
-    drawn = [
-        Drawing(name=name, title="At a glance", caption=OVERVIEW, figure=figures.overview(diagnosis)),
-        Drawing(name=f"{name}-budget", title="For your time", caption=BUDGET, figure=figures.budget(diagnosis)),
-    ]
+    drawn = [Drawing(name=name, title="At a glance", caption=OVERVIEW, figure=figures.overview(diagnosis))]
+    if any(row.seconds for row in diagnosis.rows):  # nothing is timed where it was stopped before
+        budget = Drawing(name=f"{name}-budget", title="For your time", caption=BUDGET, figure=figures.budget(diagnosis))
+        drawn.append(budget)
     return Content(
         template="doctor.html.jinja",
         title=found.title,

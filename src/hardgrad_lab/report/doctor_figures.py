@@ -101,8 +101,13 @@ def _new(panel: Axes, label: str) -> bool:
 def _cost(panel: Axes, rows: Sequence[Row]) -> None:
     times = [1e6 * (row.seconds or math.nan) for row in rows]
     panel.set_xscale("log")
-    low = 10 ** math.floor(math.log10(np.nanmin(times) / 1.5))
-    panel.set_xlim(low, np.nanmax(times) * 6)
+    known = [time for time in times if math.isfinite(time)]
+    if not known:  # stopped before anything was timed, or all refused
+        panel.text(0.5, 0.5, "not timed", transform=panel.transAxes, color=FAINT, ha="center", va="center", fontsize=9)
+        panel.set_xticks([])
+        return
+    low = 10 ** math.floor(math.log10(min(known) / 1.5))
+    panel.set_xlim(low, max(known) * 6)
     panel.hlines(range(len(rows)), low, times, color=INK, linewidth=4, alpha=0.35)
     for y, (row, time) in enumerate(zip(rows, times, strict=True)):
         calls = "" if row.evaluations is None else f"{row.evaluations:.3g} f"

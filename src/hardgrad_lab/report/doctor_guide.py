@@ -224,6 +224,11 @@ def _origin(found: Records) -> str:
     return (
         f"{len(found)} functions, {', '.join(map(str, draws))} gradients of each estimator; "
         f"torch {versions.get('torch')}, {one.environment.get('device')}, {one.environment.get('threads')} thread; "
-        f"pictures: {', '.join(sources) or 'none'}. Times are processor times of that machine, mostly torch's own "
-        "overhead: where your function is slow, count evaluations instead."
+        f"pictures: {', '.join(sources) or 'none'}. Times are {_clocks(found)} of that machine, mostly "
+        "torch's own overhead: where your function is slow, count evaluations instead."
     )
+
+
+def _clocks(found: Records) -> str:
+    clocks = {case.diagnosis.clock for case in found.values()}
+    return " and ".join({"processor": "processor times", "wall": "times by the clock"}[name] for name in sorted(clocks))

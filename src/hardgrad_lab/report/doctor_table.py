@@ -142,4 +142,7 @@ def about_truth(diagnosis: Diagnosis) -> str:
         if truth.norm
         else ""
     )
-    return f"truth by {truth.kind}{known} ({truth.evaluations:,} evaluations a row), {diagnosis.draws:,} draws of each"
+    same = "" if diagnosis.repeats != "state" else ", if the function were the same at every call, which it is not"
+    draws = sorted({row.draws for row in diagnosis.rows if row.error is None} or {diagnosis.draws})
+    counted = f"{draws[0]:,}" if len(draws) == 1 else f"{draws[0]:,} to {draws[-1]:,}"
+    return f"truth by {truth.kind}{known}{same} ({truth.evaluations:,} evaluations a row), {counted} draws of each"

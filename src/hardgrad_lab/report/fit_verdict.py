@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from hardgrad_lab.tabular.class_scores import ClassScore
-from hardgrad_lab.tabular.scores import LeftOut, Score
+from hardgrad_lab.tabular.scores import SURE, LeftOut, Score
 
 Scored = Score | ClassScore
 
 ROUNDING = 1e-5  # error over the target's deviation at which single precision ends: a factor of it says nothing
 VAST = 100  # a factor above which the errors are said instead
-WITHOUT_RANGES = ("plain-total", "plain-active", "ridge", "best-gain", "constant")
+WITHOUT_RANGES = ("plain-total", "plain-active", "ridge", "logistic", "best-gain", "constant", "shares")
 TOLD = "condition-input"  # is given the ranges as an input
 
 
@@ -86,7 +86,7 @@ def _does_as_well(score: Scored) -> bool:
 
 def _factor(score: Scored) -> str:
     assert score.margin is not None
-    return f"{score.margin.factor:.2f} ({score.margin.low:.2f} to {score.margin.high:.2f})"
+    return f"{score.margin.factor:.2f} ({SURE:.0%}: {score.margin.low:.2f} to {score.margin.high:.2f})"
 
 
 def _at_rounding(score: Scored) -> bool:

@@ -50,7 +50,7 @@ def words(target: str, key: str, *, sound: bool, classes: bool = False) -> Words
 
 
 def range_labels(ranges: Labelled, categories: Sequence[str] = ()) -> list[str]:
-    """Return the names of ranges, or of the key's categories; those at the ends take what lies beyond, too."""
+    """Return the names of ranges, or of the key's categories; ranges at the ends take what lies beyond, too."""
     if categories:
         return list(categories)
     last = len(ranges) - 1
@@ -72,9 +72,7 @@ def esr_of(rmse: float, power: float) -> float | None:
 
 def as_esr(esr: float | None) -> str:
     """Return a ratio of energies in per cent, such as ``2.6 %``."""
-    if esr is None:
-        return "-"
-    return f"{100 * esr:.3g} %" if esr >= 1e-5 or not esr else "below 0.001 %"
+    return "-" if esr is None else f"{100 * esr:.3g} %"
 
 
 def as_db(esr: float | None) -> str:

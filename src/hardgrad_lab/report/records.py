@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,11 +42,37 @@ class Found:
         for path, record in self.records:
             if record.experiment != experiment:
                 continue
-            if (lacking := fault(record)) is None:
+            if (lacking := _fault(record, fault)) is None:
                 records.append(record)
             else:
                 warnings.append(f"skipped: {path} {lacking}")
         return records, warnings
+
+
+def _fault(record: Record, fault: Callable[[Record], str | None]) -> str | None:
+    try:
+        return fault(record)
+    except (TypeError, KeyError, AttributeError, IndexError) as error:
+        return f"holds what no run writes ({type(error).__name__}: {error})"
+
+
+@contextmanager
+def reporting(results: Path) -> Iterator[None]:
+    """Say of what goes wrong in drawing a report that a record is at fault: a damaged one can be of any shape.
+
+    Args:
+        results: folder of the records.
+
+    Raises:
+        ValueError: in place of what was raised.
+    """
+    try:
+        yield
+    except (TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
+        raise ValueError(
+            f"a record in {results} holds what no run writes ({type(error).__name__}: {error}), and no report can be "
+            "made of it; take out those that are not of this program"
+        ) from error
 
 
 def read_records(results: Path) -> Found:
@@ -75,7 +102,7 @@ def _is_no_run(path: Path) -> bool:
     """Return whether a file is a whole one of another of this program's formats, such as the doctor's."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     found = str(content.get("format", "")) if isinstance(content, dict) else ""
     return found.startswith("hardgrad-") and not found.startswith("hardgrad-record-")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,10 +16,13 @@ from rich.console import Console
 
 from hardgrad_lab.runs import checkpoint, spread
 from hardgrad_lab.runs.atomic import sweep
+from hardgrad_lab.runs.lock import locked
 from hardgrad_lab.runs.loop import Plan, Training, Watcher, train
 from hardgrad_lab.runs.options import OWN_RUNS
 from hardgrad_lab.runs.progress import watch
 from hardgrad_lab.runs.record import Record, RecordError, Run, describe_environment
+from hardgrad_lab.runs.signals import Interrupted
+from hardgrad_lab.runs.space import ask_for_room, explain, try_to_write
 from hardgrad_lab.runs.together import first_decides, join
 
 
@@ -86,6 +90,8 @@ def execute(run: Run, begin: Callable[[torch.device], tuple[Training, Plan]], ho
         The record and whether it was there before.
 
     Raises:
+        InUseError: if another process is at this run.
+        OSError: if there is no room for the record and two checkpoints; said before anything is trained.
         UnfinishedError: if a checkpoint is there and neither ``resume`` nor ``force`` is set.
         CheckpointError: if the checkpoint to resume from is damaged or belongs to another run.
         RecordError: if the run's record is there but damaged.
@@ -94,12 +100,38 @@ def execute(run: Run, begin: Callable[[torch.device], tuple[Training, Plan]], ho
     """
     device = join(choose_device(how.device))
     console = console if spread.rank() == 0 else Console(quiet=True)
-    record_path, checkpoint_path = run.record_path(how.results), run.checkpoint_path(how.results)
-    done = first_decides(lambda: _done(record_path, how))
+    record_path = run.record_path(how.results)
+    done = first_decides(lambda: None if how.force else _done(record_path))
     if done is not None:
         return Outcome(record=done, path=record_path, was_done=True)
+    with _alone(run, how, console):
+        done = first_decides(lambda: _to_be_done(record_path, how))  # another process may have ended it meanwhile
+        if done is not None:
+            return Outcome(record=done, path=record_path, was_done=True)
+        return Outcome(record=_train(run, begin, how, console, device), path=record_path, was_done=False)
+
+
+@contextmanager
+def _alone(run: Run, how: How, console: Console) -> Iterator[None]:
+    """Keep other processes from this run, except those that share it."""
+    with ExitStack() as stack:
+
+        def lock() -> None:
+            path = run.checkpoint_path(how.results)
+            before = stack.enter_context(locked(path, f"run {run.name}", "choose another --out"))
+            if before is not None:
+                _say(console, f"{before} began this run and is gone; this process takes it over")
+
+        first_decides(lock)
+        yield
+
+
+def _train(
+    run: Run, begin: Callable[[torch.device], tuple[Training, Plan]], how: How, console: Console, device: torch.device
+) -> Record:
     torch.set_num_threads(how.threads)
-    resumed = first_decides(lambda: _resumable(run, checkpoint_path, how))
+    path = run.checkpoint_path(how.results)
+    resumed = first_decides(lambda: _resumable(run, path, how))
     torch.manual_seed(run.seed)
     training, plan = begin(device)
     training.sums = training.sums.to(device)
@@ -107,20 +139,49 @@ def execute(run: Run, begin: Callable[[torch.device], tuple[Training, Plan]], ho
         torch.manual_seed(spread.own_seed(run.seed))
     started, machine = _now(), describe_machine(device, how)
     if resumed is not None:
-        started = resumed["started"]
-        training.load_state_dict(resumed)
+        started = _resume(training, plan, resumed, path)
         console.print(f"resuming {run.name} at sample {training.samples:,}", highlight=False, soft_wrap=True)
         _warn_if_changed(resumed["machine"], machine, console)
+    saver = checkpoint.Saver(path, run, lambda said: _say(console, said))
+
+    def state() -> dict[str, Any]:
+        return {**training.state_dict(), "started": started, "machine": machine, "steps_in_all": plan.steps}
 
     def save() -> None:
-        state = {**training.state_dict(), "started": started, "machine": machine, "steps_in_all": plan.steps}
-        first_decides(lambda: checkpoint.save(checkpoint_path, run, state))
+        found = state()  # of all processes, which must be asked together
+        first_decides(lambda: saver.save(found))
 
+    first = state()
+    first_decides(lambda: _make_sure_of_room(run, how, first))
     plan = replace(plan, checkpoint_every_s=how.checkpoint_every_s, checkpoint_every=how.checkpoint_every)
     with watch(run.name, plan, training.steps, console, _board(run, training, how)) as watcher:
-        train(training, plan, save, watcher, compiled=how.compiled, bf16=how.bf16)
-    record = first_decides(lambda: _finish(run, training, how, started, machine))
-    return Outcome(record=record, path=record_path, was_done=False)
+        try:
+            train(training, plan, save, watcher, compiled=how.compiled, bf16=how.bf16)
+        except Interrupted as stopped:
+            raise Interrupted(stopped.number, saver.fault) from None
+    return first_decides(lambda: _finish(run, training, how, started, machine, saver))
+
+
+def _make_sure_of_room(run: Run, how: How, state: dict[str, Any]) -> None:
+    """Raise an ``OSError`` if a checkpoint cannot be written, or not beside an older one."""
+    path = run.checkpoint_path(how.results)
+    try_to_write(path, lambda file: torch.save(state, file), "this run")
+    ask_for_room(run.record_path(how.results), 1, "this run")
+
+
+def _resume(training: Training, plan: Plan, state: dict[str, Any], path: Path) -> str:
+    """Let the training become what the state says, and return when it began."""
+    with checkpoint.fitting(path):
+        checkpoint.check_alike(path, {**training.plain_state(), "started": "", "machine": {}, "steps_in_all": 0}, state)
+        training.load_state_dict(state)
+        if not (isinstance(training.steps, int) and 0 <= training.steps <= plan.steps):
+            raise TypeError(f"steps are {training.steps!r} of {plan.steps}")
+    started: str = state["started"]
+    return started
+
+
+def _say(console: Console, warning: str) -> None:
+    console.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def choose_device(name: str) -> torch.device:
@@ -135,10 +196,15 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name == "auto" and found else "cpu" if name == "auto" else name)
 
 
-def _done(path: Path, how: How) -> Record | None:
+def _to_be_done(path: Path, how: How) -> Record | None:
+    """Return the record of a run that is done; a forced one is not."""
     if path.exists() and how.force:
         # Out of the way, or a forced run that is stopped could not be resumed: its record would say that it is done.
         path.replace(path.with_suffix(".json.old"))
+    return _done(path)
+
+
+def _done(path: Path) -> Record | None:
     if not path.exists():
         return None
     try:
@@ -149,7 +215,7 @@ def _done(path: Path, how: How) -> Record | None:
 
 def _resumable(run: Run, path: Path, how: How) -> dict[str, Any] | None:
     for written in (run.record_path(how.results), path):
-        sweep(written)
+        sweep(written, alone=True)
     if how.force or not path.exists():
         return None
     if not how.resume:
@@ -168,12 +234,20 @@ def _board(run: Run, training: Training, how: How) -> list[Watcher]:
     return [Board(how.results / "tensorboard" / run.name, training.steps)]
 
 
-def _finish(run: Run, training: Training, how: How, started: str, machine: dict[str, Any]) -> Record:
-    if training.keep is not None:
-        training.keep(training, how.results, run.name)
+def _finish(
+    run: Run, training: Training, how: How, started: str, machine: dict[str, Any], saver: checkpoint.Saver
+) -> Record:
     rows = {"rows": training.rows} if training.rows else {}
     record = _record(run, training, started, {**describe_environment(machine), **rows})
-    record.save(run.record_path(how.results))
+    try:
+        if training.keep is not None:
+            training.keep(training, how.results, run.name)
+        record.save(run.record_path(how.results))
+    except OSError as error:
+        kept = "it is lost" if saver.fault else f"{saver.path} holds the run, so --resume only has to write"
+        raise OSError(
+            f"the training is done, but what came of it could not be written: {explain(error)}; {kept}"
+        ) from None
     return record
 
 

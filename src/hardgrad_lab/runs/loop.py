@@ -162,10 +162,14 @@ class Training:
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that the next step depends on, in all processes together."""
-        state = {name: getattr(self, name) for name in _PLAIN}
-        state |= {name: part.state_dict() for name, part in self._parts().items()}
+        state = self.plain_state()
         first, *others = gather(self._own())
         return {**state, **first, "others": others} if others else {**state, **first}
+
+    def plain_state(self) -> dict[str, Any]:
+        """Return what all processes have alike, and one cannot do without."""
+        state = {name: getattr(self, name) for name in _PLAIN}
+        return state | {name: part.state_dict() for name, part in self._parts().items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Become what ``state`` was taken from.

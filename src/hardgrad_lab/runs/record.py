@@ -20,6 +20,9 @@ from typing import Any
 from hardgrad_lab.runs.atomic import write_text
 
 FORMAT = "hardgrad-record-1"
+MOST_BYTES = 64 << 20  # of a record; the longest we know has a thousandth of it
+MOST = 1 << 1023  # a whole number that a float can hold
+DEEP = 8  # levels of a configuration
 
 
 class RecordError(ValueError):
@@ -102,8 +105,10 @@ class Record:
             RecordError: if the file is not JSON, not a record, or lacks a field.
         """
         try:
+            if path.stat().st_size > MOST_BYTES:
+                raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
             content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise RecordError(f"{path} is not readable JSON ({error})") from None
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise RecordError(f"{path} is not a record of this program (it lacks format {FORMAT!r})")
@@ -121,9 +126,16 @@ class Record:
             value = getattr(self, name)
             if not isinstance(value, kind) or isinstance(value, bool):
                 raise RecordError(f"{path}: {name} has the wrong type, {type(value).__name__}")
+        if not all(isinstance(point, dict) for point in self.curve):
+            raise RecordError(f"{path}: curve must hold points, which are names with numbers")
         numbers = [*self.metrics.values(), *(number for point in self.curve for number in point.values())]
-        if not all(isinstance(number, int | float) for number in numbers):
+        if not all(isinstance(number, float) or (isinstance(number, int) and abs(number) < MOST) for number in numbers):
             raise RecordError(f"{path}: metrics and curve must hold numbers only")
+        versions = self.environment.get("versions", {})
+        if not isinstance(versions, dict):
+            raise RecordError(f"{path}: environment.versions has the wrong type, {type(versions).__name__}")
+        if not are_names([self.experiment, self.config]):
+            raise RecordError(f"{path}: experiment and config must hold no path: files are named after them")
 
 
 _KINDS: dict[str, Any] = {
@@ -137,6 +149,15 @@ _KINDS: dict[str, Any] = {
     "started": str,
     "environment": dict,
 }
+
+
+def are_names(value: Any, depth: int = 0) -> bool:
+    """Return whether all words in a value of JSON can be part of a file's name."""
+    if isinstance(value, str):
+        return value.isprintable() and not set(value) & set("/\\")
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    return depth < DEEP and all(are_names(each, depth + 1) for each in value) if isinstance(value, list) else True
 
 
 def config_hash(config: Mapping[str, Any]) -> str:

@@ -11,22 +11,26 @@ from typing import Any
 
 from hardgrad_lab.runs.spread import world
 
+# Windows never delivers SIGTERM; its way to ask a process to end, besides Ctrl-C, is Ctrl-Break.
+STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)]
+
 
 class Interrupted(Exception):
     """A signal stopped the training; its state is safe.
 
     Args:
         number: the signal.
+        unsaved: why its last steps could not be saved; empty if they were.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, unsaved: str = "") -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
-        self.number = number
+        self.number, self.unsaved = number, unsaved
 
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying of them; a second one acts as it always did.
+    """Collect the signals that ask to stop instead of dying of them; a second one acts as it always did.
 
     Under ``torchrun`` it does not: a Ctrl-C reaches each process twice, from the terminal and from ``torchrun``.
     """
@@ -34,7 +38,7 @@ def stop_signals() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield arrived  # only the main thread may handle signals
         return
-    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in STOPS}
 
     def note(number: int, frame: FrameType | None) -> None:
         del frame

@@ -13,6 +13,7 @@ from hardgrad_lab.tabular.rows import Array
 
 REACH_S = 0.5  # seconds that are looked through, either way
 LONGEST = 1 << 17  # samples of a stretch
+BRIEF = 1 << 14  # samples of a stretch in which clocks do not drift apart by much
 SHORTEST = 64  # samples of a recording in which a delay is looked for
 CANDIDATES = 6
 LOBE = 0.9  # of the best, what a lag beside it must explain to belong to it
@@ -26,7 +27,7 @@ AGREE = 4  # samples by which thirds of a recording may differ
 REMEMBERS = 0.6  # of the error of a curve, what a filter must leave less than where there is a memory
 EXACT = 1e-3  # of the variance, what a curve may leave without being looked into
 GUARD = 12  # samples that are left before the first that a device with a memory may need
-DRIFTS = 1000e-6  # the most that two clocks are taken to differ by
+DRIFTS = 200e-6  # the most that two clocks are taken to differ by
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,7 @@ def find_delay(pairs: Sequence[tuple[Array, Array]], rate: int) -> Delay:
     left, blocks = errors[best]
     rivals = [lag for lag in ranked if not _beside(total, best + reach, lag + reach)]
     certain = left < 1 - LEAST and all(_is_worse(errors[lag], (left, blocks)) for lag in rivals)
-    drift, agreed = _by_thirds(pieces, best)
+    drift, agreed = _by_thirds(pieces, best, len(pairs[0][1]))
     inverted = _is_inverted(pieces, best)
     if not (certain and agreed):
         return Delay(candidates=tuple(ranked), error=left, inverted=certain and inverted)
@@ -148,16 +149,17 @@ def _is_worse(other: tuple[float, Array], best: tuple[float, Array]) -> bool:
     return much and bool((other[1] > best[1])[loud].mean() >= NEARLY_ALL)
 
 
-def _by_thirds(pieces: Sequence[Piece], best: int) -> tuple[int, bool]:
+def _by_thirds(pieces: Sequence[Piece], best: int, n: int) -> tuple[int, bool]:
     """Return by how much the delay grows over the recording, and whether its thirds agree on one, or on a drift."""
     reach = pieces[0].reach
-    width = AGREE + round(DRIFTS * 3 * len(pieces[0].wet))
+    width = AGREE + round(DRIFTS * n)
     low, high = max(0, best + reach - width), best + reach + width + 1
     lags: list[int] = []
     for part in sorted({piece.part for piece in pieces}):
-        near = explained_at_all([piece for piece in pieces if piece.part == part])
+        near = explained_at_all([piece.begin(BRIEF) for piece in pieces if piece.part == part])
         lag = low + int(near[low:high].argmax()) - reach
-        differs = 1 - near[best + reach] > MUCH_BETTER * (1 - near[lag + reach])
+        ours, theirs = near[best + reach], near[lag + reach]
+        differs = 1 - ours > MUCH_BETTER * (1 - theirs) or theirs > MUCH_BETTER * ours
         lags.append(lag if differs else best)
     grown = lags[-1] - lags[0]
     if max(lags) - min(lags) <= AGREE:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
-from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from hardgrad_lab.tabular.factories import Factory as Factory
+from hardgrad_lab.tabular.factories import load_factory as load_factory
 from hardgrad_lab.tabular.options import BRANCHES
 
-Factory = Callable[[int, int], nn.Module]
 SEQUENCES = ("gru", "lstm", "conv")  # these read a window step by step; the others see it as one row
 KERNEL = 5  # of the convolutions, in steps
 
@@ -125,24 +122,3 @@ def check_branch(branch: object, hidden: Sequence[int]) -> None:
         raise ValueError(f"hidden must be widths of at least 1, got {tuple(hidden)}")
     if branch in SEQUENCES and (not hidden or (branch != "conv" and len(set(hidden)) > 1)):
         raise ValueError(f"hidden must be one width for all layers of {branch!r}, got {tuple(hidden)}; try (16,)")
-
-
-def load_factory(place: str) -> Factory:
-    """Return the function that ``module:factory`` names; modules in the working folder are found too.
-
-    Raises:
-        ValueError: if there is no such module or function.
-    """
-    module_name, _, name = place.partition(":")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        factory: Any = getattr(importlib.import_module(module_name), name)
-    except ImportError as error:
-        raise ValueError(f"branch must name a module that can be imported, got {place!r}: {error}") from None
-    except AttributeError:
-        raise ValueError(f"branch must name a function, got {place!r}: {module_name} has no {name!r}") from None
-    if not callable(factory):
-        raise ValueError(f"branch must name a function of (in_features, out_features), got {place!r}, which is none")
-    return cast(Factory, factory)

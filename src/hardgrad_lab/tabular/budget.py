@@ -15,8 +15,13 @@ BACK = 3  # a step's multiply-adds over those of its forward pass
 LEAST = 5_000  # rows that a solved rival gets however wide they are
 WIDEST = 2_000  # columns of a row that a line, or a tree of lines, is solved for
 # Numbers (rows times columns) that a solved rival may look at; a line's cost grows with the columns once more.
-NUMBERS = {"ridge-tree": 2_000_000, "boosting": 8_000_000, "table": 200_000}
-ROWS = {"ridge-tree": 200_000, "boosting": 100_000, "table": 200_000}  # at most, however narrow they are
+NUMBERS = {"ridge-tree": 2_000_000, "boosting": 8_000_000, "logistic": 8_000_000, "table": 200_000}
+ROWS = {
+    "ridge-tree": 200_000,
+    "boosting": 100_000,
+    "logistic": 100_000,
+    "table": 200_000,
+}  # at most, however narrow they are
 CHOOSING = 10_000  # held-out rows that choose a number of trees: each tree asks all of them
 LINE = 2 * 10**11  # multiply-adds of a line: rows times squared columns
 

@@ -36,7 +36,7 @@ def check_parameters(estimator: Any) -> None:
         raise ValueError(f"validation must be a share from 0 to below 1, got {estimator.validation!r}")
     if estimator.learn_points and not estimator.validation:
         raise ValueError(
-            "validation must be above 0 where points are learnt, got 0: a point moves only if that pays on held-out rows"
+            "validation must be above 0 where points are learnt, got 0: a point moves only if held-out rows gain"
         )
 
 

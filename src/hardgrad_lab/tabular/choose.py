@@ -3,63 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from hardgrad_lab.tabular.columns import (
-    MOST_CATEGORIES,
-    ROWS_EACH,
-    Column,
-    categories_of,
-    kind_of,
-    numbers,
-    rounded,
-)
+from hardgrad_lab.tabular.asked import Columns, Reading
+from hardgrad_lab.tabular.choose_inputs import choose_inputs, decided, too_many
+from hardgrad_lab.tabular.columns import ROWS_EACH, Column, categories_of, numbers, rounded
 from hardgrad_lab.tabular.dates import EPOCH
-from hardgrad_lab.tabular.dialect import Dialect
 from hardgrad_lab.tabular.fault import FileFault, listed
 from hardgrad_lab.tabular.frame import Frame
 from hardgrad_lab.tabular.names import MOST_INPUTS
 
 MOST_CLASSES = 50  # of a target of words
 FEW_VALUES = 10  # different whole numbers of a target that may be meant as classes
-
-
-@dataclass(frozen=True, kw_only=True)
-class Columns:
-    """Which columns play which part.
-
-    Args:
-        target: what to predict; None where only inputs are wanted.
-        key: what decides; None takes the only input there is.
-        inputs: what the branches see, or None for every column of numbers but the target.
-    """
-
-    target: str | None
-    key: str | None
-    inputs: Sequence[str] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """How to read files, and how to take what they hold.
-
-    Args:
-        dialect: of files of text.
-        categories: columns to take as categories, whatever they hold.
-        classify: take the target's values as classes.
-        key_only: the key decides, but is no input.
-        known: the columns of a fitted model; None where they are to be decided.
-        inputs: of that model, by name, in order.
-    """
-
-    dialect: Dialect = field(default_factory=Dialect)
-    categories: tuple[str, ...] = ()
-    classify: bool = False
-    key_only: bool = False
-    known: tuple[Column, ...] | None = None
-    inputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +51,7 @@ def choose(frames: Sequence[Frame], columns: Columns, how: Reading) -> tuple[Par
     check_there(frames, columns, how.categories)
     notes: list[str] = []
     target = _target(frames, columns, how, notes)
-    inputs = _inputs(frames, columns, how, notes)
+    inputs = choose_inputs(frames, columns, how, notes)
     if columns.target is not None and any(column.name == columns.target for column in inputs):
         raise FileFault(f"--inputs must not hold the target, got {columns.target!r} in both; take it out of one")
     key = _key(frames, columns, how, inputs)
@@ -119,22 +76,11 @@ def check_there(frames: Sequence[Frame], columns: Columns, categories: Sequence[
                 raise FileFault(f"{frame.path}: column {name!r} ({option}) holds {frame.unread[name]}; choose another")
 
 
-def _decided(frames: Sequence[Frame], name: str, how: Reading) -> Column | None:
-    """Return a column with its kind; None where no file has a value of it."""
-    kind = kind_of(frames, name)
-    if kind is not None and name in how.categories:
-        kind = "category"
-    if kind is None:
-        return None
-    found = categories_of([frame.columns[name] for frame in frames]) if kind == "category" else ()
-    return Column(name=name, kind=kind, categories=found)
-
-
 def _target(frames: Sequence[Frame], columns: Columns, how: Reading, notes: list[str]) -> Column | None:
     name = columns.target
     if name is None:
         return None
-    column = _decided(frames, name, how)
+    column = decided(frames, name, how)
     if column is None:
         raise FileFault(f"{frames[0].path}: column {name!r} (--target) has no value; choose another")
     if how.classify or column.kind == "boolean":
@@ -159,84 +105,14 @@ def _check_classes(frames: Sequence[Frame], column: Column) -> None:
     if count > MOST_CLASSES or 2 * count > rows:
         raise FileFault(
             f"{frames[0].path}: column {column.name!r} holds {count:,} different words in {rows:,} rows "
-            f"({listed(list(column.categories), 3)}), which are too many for classes; choose another column for --target"
+            f"({listed(list(column.categories), 3)}), which are too many for "
+            "classes; choose another column for --target"
         )
     if count < 2:
         raise FileFault(
             f"{frames[0].path}: column {column.name!r} is {column.categories[0]!r} in every row: there is nothing to "
             "tell apart; choose another column for --target"
         )
-
-
-def _inputs(frames: Sequence[Frame], columns: Columns, how: Reading, notes: list[str]) -> list[Column]:
-    if columns.inputs is not None:
-        return [_named_input(frames, name, how) for name in columns.inputs]
-    first = frames[0]
-    shared = [name for name in first.columns.columns if all(name in frame.columns for frame in frames)]
-    for frame in frames:
-        for name in frame.columns.columns:
-            if name not in shared and name != columns.target:
-                lacks = next(other.path for other in frames if name not in other.columns)
-                notes.append(f"{frame.path}: left out {name}, which {lacks} does not have")
-        if frame.unread:
-            said = ", ".join(f"{name} ({kind})" for name, kind in frame.unread.items())
-            notes.append(f"{frame.path}: left out, as no numbers or words: {said}")
-    kept, reasons = [], _Reasons()
-    for name in shared:
-        if name == columns.target:
-            continue
-        column = _decided(frames, name, how)
-        if reason := _unfit(frames, name, column, how, is_key=name == columns.key):
-            reasons.add(reason, name)
-        elif column is not None:
-            kept.append(column)
-    notes += reasons.lines()
-    return kept
-
-
-class _Reasons:
-    """Columns left out, gathered by why."""
-
-    def __init__(self) -> None:
-        self._names: dict[str, list[str]] = {}
-
-    def add(self, reason: tuple[str, str], name: str) -> None:
-        self._names.setdefault(reason[0], []).append(f"{name} ({reason[1]})" if reason[1] else name)
-
-    def lines(self) -> list[str]:
-        return [f"left out, as {why}: {listed(names, 20)}" for why, names in self._names.items()]
-
-
-def _unfit(
-    frames: Sequence[Frame], name: str, column: Column | None, how: Reading, *, is_key: bool
-) -> tuple[str, str] | None:
-    """Return why a column that nobody named is no input, and what it holds; None if it is one."""
-    if column is None:
-        return "they have no value in any row", ""
-    if column.kind == "category" and name not in how.categories and not is_key and _too_many(frames, column):
-        count = len(column.categories)
-        return "they hold text with many different values (--categories takes it as categories)", f"{count:,}"
-    if is_key:
-        return None
-    values = {str(value) for frame in frames for value in frame.columns[name].dropna().unique()[:2]}
-    return ("they have one value in all rows", str(min(values))) if len(values) == 1 else None
-
-
-def _too_many(frames: Sequence[Frame], column: Column) -> bool:
-    rows = sum(int(frame.columns[column.name].notna().sum()) for frame in frames)
-    return len(column.categories) > min(MOST_CATEGORIES, max(2, rows // ROWS_EACH))
-
-
-def _named_input(frames: Sequence[Frame], name: str, how: Reading) -> Column:
-    column = _decided(frames, name, how)
-    if column is None:
-        raise FileFault(f"{frames[0].path}: column {name!r} (--inputs) has no value in any row; take it out")
-    if column.kind == "category" and name not in how.categories and _too_many(frames, column):
-        raise FileFault(
-            f"{frames[0].path}: column {name!r} (--inputs) holds {len(column.categories):,} different words, such as "
-            f"{column.categories[0]!r}; add --categories {name} to have an input for each, or take it out"
-        )
-    return column
 
 
 def _key(frames: Sequence[Frame], columns: Columns, how: Reading, inputs: Sequence[Column]) -> Column:
@@ -248,10 +124,10 @@ def _key(frames: Sequence[Frame], columns: Columns, how: Reading, inputs: Sequen
         return inputs[0]
     if key == columns.target:
         raise FileFault(f"--key must not be the target, got {key!r} for both; the target is not known when predicting")
-    column = next((column for column in inputs if column.name == key), None) or _decided(frames, key, how)
+    column = next((column for column in inputs if column.name == key), None) or decided(frames, key, how)
     if column is None:
         raise FileFault(f"{frames[0].path}: column {key!r} (--key) has no value in any row; choose another")
-    if column.kind == "category" and key not in how.categories and _too_many(frames, column):
+    if column.kind == "category" and key not in how.categories and too_many(frames, column):
         raise FileFault(
             f"{frames[0].path}: column {key!r} (--key) holds {len(column.categories):,} different words, such as "
             f"{column.categories[0]!r}; a branch for each is too many: choose another, or add --categories {key}"

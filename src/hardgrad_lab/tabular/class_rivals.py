@@ -5,15 +5,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # scikit-learn brings it
+from torch import Tensor
 
+from hardgrad_lab.baselines.boosting import ClassBoosting
+from hardgrad_lab.tabular.budget import CHOOSING
+from hardgrad_lab.tabular.design import some
 from hardgrad_lab.tabular.rows import Array
 from hardgrad_lab.tabular.solved import Setting
-
-MOST_ROWS = 100_000  # that a rival is solved on: all have learnt what they can by then
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,29 +37,14 @@ class SolvedClasses:
 
 def solve_classes(name: str, setting: Setting, classes: int) -> SolvedClasses:
     """Solve a rival by its name, one of ``CLASS_SOLVED``."""
+    with threadpool_limits(1):  # one order of all sums, however many cores are free
+        return _SOLVERS[name](setting, classes)
+
+
+def _shares(setting: Setting, classes: int) -> SolvedClasses:
     train = setting.task.train
-    chosen = train if len(train) <= MOST_ROWS else train[np.linspace(0, len(train) - 1, MOST_ROWS).astype(np.int64)]
-    truth: NDArray[np.int64] = setting.task.target[chosen].cpu().numpy()
-    if name == "shares":
-        return _shares(truth, classes)
-    x = setting.design.take(setting.task.rows, chosen)
-    found = _logistic(x, truth) if name == "logistic" else _boosting(x, truth, setting.seed)
-    known = np.unique(truth)
-
-    def predict(rows: Array) -> Array:
-        probabilities = np.zeros((len(rows), classes))
-        probabilities[:, known] = found.predict_proba(rows)
-        return probabilities
-
-    if name == "logistic":
-        described = "logistic regression of all inputs, scikit-learn's: one boundary for each class, and no ranges"
-        return SolvedClasses(predict=predict, described=described, parameters=int(found.coef_.size + len(known)))
-    described = f"gradient boosting, scikit-learn's: {found.n_iter_} rounds of trees of all inputs"
-    return SolvedClasses(predict=predict, described=described, parameters=0)
-
-
-def _shares(truth: NDArray[np.int64], classes: int) -> SolvedClasses:
-    shares = np.bincount(truth, minlength=classes) / len(truth)
+    counts = np.bincount(_truth(setting, train), weights=setting.weights(train), minlength=classes)
+    shares = counts / counts.sum()
     return SolvedClasses(
         predict=lambda rows: np.repeat(shares[None], len(rows), axis=0),
         described="the shares of the classes in the training rows, for every row: always the commonest class",
@@ -63,21 +52,66 @@ def _shares(truth: NDArray[np.int64], classes: int) -> SolvedClasses:
     )
 
 
-def _logistic(x: Array, truth: NDArray[np.int64]) -> Any:
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
+def _logistic(setting: Setting, classes: int) -> SolvedClasses:
+    chosen = setting.rows("logistic")
+    x, truth = setting.design.take(setting.task.rows, chosen), _truth(setting, chosen)
+    known = np.unique(truth)
+    if len(known) < 2:
+        return _shares(setting, classes)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return LogisticRegression(max_iter=500).fit(x, truth)
+        found = LogisticRegression(max_iter=500).fit(x, truth, sample_weight=setting.weights(chosen))
+    return SolvedClasses(
+        predict=lambda rows: _of_all(found.predict_proba(rows), known, classes),
+        described=(
+            "logistic regression of all inputs, scikit-learn's: one boundary for each class, and no ranges"
+            f"{setting.of(chosen)}"
+        ),
+        parameters=int(found.coef_.size + found.intercept_.size),
+    )
 
 
-def _boosting(x: Array, truth: NDArray[np.int64], seed: int) -> Any:
-    from sklearn.ensemble import HistGradientBoostingClassifier
+def _boosting(setting: Setting, classes: int) -> SolvedClasses:
+    chosen = setting.rows("boosting")
+    aside = some(setting.task.held_out, CHOOSING, setting.seed)
+    rows, design = setting.task.rows, setting.design
+    truth = _truth(setting, chosen)
+    known = np.unique(truth)
+    if len(known) < 2:
+        return _shares(setting, classes)
+    boosted = ClassBoosting(
+        design.take(rows, chosen),
+        truth,
+        (design.take(rows, aside), _truth(setting, aside)),
+        seed=setting.seed,
+        weights=(setting.weights(chosen), setting.weights(aside)),
+    )
+    how = "their number by the held-out rows" if len(aside) else "no rows being held out to choose their number"
+    return SolvedClasses(
+        predict=lambda rows: _of_all(boosted.predict(rows), known, classes),
+        described=(
+            f"gradient boosting, scikit-learn's: {boosted.trees} rounds of trees of all inputs, {how}"
+            f"{setting.of(chosen)}"
+        ),
+        parameters=0,
+    )
 
-    # Classes of one row cannot be held out by share.
-    early = bool(np.bincount(truth)[np.unique(truth)].min() >= 10)
-    return HistGradientBoostingClassifier(early_stopping=early, random_state=seed).fit(x, truth)
+
+def _truth(setting: Setting, rows: Tensor) -> NDArray[np.int64]:
+    truth: NDArray[np.int64] = setting.task.target[rows].cpu().numpy()
+    return truth
 
 
-CLASS_SOLVED = ("boosting", "logistic", "shares")
+def _of_all(shares: Array, known: NDArray[np.int64], classes: int) -> Array:
+    """Return probabilities of all classes, (n, C): 0 for those that no row solved on had."""
+    probabilities = np.zeros((len(shares), classes))
+    probabilities[:, known] = shares
+    return probabilities
+
+
+_SOLVERS: dict[str, Callable[[Setting, int], SolvedClasses]] = {
+    "boosting": _boosting,
+    "logistic": _logistic,
+    "shares": _shares,
+}
+CLASS_SOLVED: tuple[str, ...] = tuple(_SOLVERS)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from hardgrad_lab.tabular import numerals
 from hardgrad_lab.tabular.dialect import BLANKS, Dialect, Layout, find_layout
 from hardgrad_lab.tabular.fault import FileFault, line_of
 from hardgrad_lab.tabular.frame import Frame, find_ways, too_wide
 from hardgrad_lab.tabular.names import MOST_INPUTS, clean_names, named, without_nameless
-from hardgrad_lab.tabular.numerals import PLAIN, Ambiguous
+from hardgrad_lab.tabular.numerals import PLAIN, Ambiguous, Numerals
 from hardgrad_lab.tabular.opened import LATIN, count_lines, opened
 
 EUROPEAN = ";"  # between columns where commas are decimal points; there 1.234 may well be 1234, so it is asked for
@@ -49,11 +50,14 @@ def read_csv(path: Path, names: Sequence[str] | None, dialect: Dialect, only: Co
     if not plain:
         words = {name: numerals.texts(column) for name, column in frame.items()}
         ways, certain = find_ways(path, words, dialect, begins, points=layout.delimiter != EUROPEAN)
+        frame = _with_numbers(frame, words, ways)
         asked = (dialect.decimal, dialect.thousands) != (None, None)
         found += [ways.described()] if ways != PLAIN and not asked else []
     notes = [f"{path}: read with {', '.join(found)}"] if found else []
     if plain and dialect.decimal is None and _may_be_groups(frame) and _all_groups(path, layout, dialect, chosen):
-        notes.append(f"{path}: all fractions have three digits, such as 1.234: if these are thousands, add --thousands .")
+        notes.append(
+            f"{path}: all fractions have three digits, such as 1.234: if these are thousands, add --thousands ."
+        )
     kept, left = without_nameless(path, frame)
     return Frame(
         path=path, columns=kept, begins=begins, names=named(there), ways=ways, certain=certain, notes=(*notes, *left)
@@ -72,6 +76,16 @@ def _columns(path: Path, layout: Layout, dialect: Dialect, chosen: Sequence[int]
             return frame, layout, True
     frame, layout = _parsed(path, layout, dialect, chosen, as_text=True)
     return frame, layout, False
+
+
+def _with_numbers(frame: pd.DataFrame, words: Mapping[str, pa.Array], ways: Numerals) -> pd.DataFrame:
+    """Return a frame of text with each column that holds nothing but numbers as these."""
+    columns = {}
+    for name, values in words.items():
+        fits = numerals.matches(values, ways)
+        whole = fits.any() and int(fits.sum()) == len(values) - values.null_count
+        columns[name] = numerals.parse(values, ways) if whole else frame[name]
+    return pd.DataFrame(columns, index=frame.index)
 
 
 def _has_fractions(column: pd.Series) -> bool:

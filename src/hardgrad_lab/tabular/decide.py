@@ -106,7 +106,9 @@ def decide_points(
             weight=None if weight is None else weight[train],
         )
     points = hg.Ranges(points).points
-    left = "predicts the mean of all rows" if estimator.branch in ("linear", "mlp") else "keeps its first, random weights"
+    left = (
+        "predicts the mean of all rows" if estimator.branch in ("linear", "mlp") else "keeps its first, random weights"
+    )
     for sentence in empty_ranges(points, key):
         warnings.warn(f"{sentence}. This range {left}", UserWarning, stacklevel=4)
     return points, found
@@ -132,7 +134,7 @@ def _raw(estimator: Any, points: Sequence[float]) -> int | None:
     wanted = estimator.branch not in SEQUENCES if estimator.normalise == "auto" else bool(estimator.normalise)
     if not wanted or not len(place) or not finite(points):
         return None
-    return (estimator.window - 1) * len(estimator.inputs_) + int(place[0])
+    return int((estimator.window - 1) * len(estimator.inputs_) + place[0])
 
 
 def recipe_of(estimator: Any, rows: int, seed: int) -> Recipe:

@@ -40,9 +40,9 @@ class Dialect:
     missing: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.delimiter is not None and len(WORDS.get(self.delimiter, self.delimiter)) != 1:
-            if WORDS.get(self.delimiter) != BLANKS:
-                raise ValueError(f"--delimiter must be one sign, tab or space, got {self.delimiter!r}")
+        sign = WORDS.get(self.delimiter or ",", self.delimiter or ",")
+        if len(sign) != 1 and sign != BLANKS:
+            raise ValueError(f"--delimiter must be one sign, tab or space, got {self.delimiter!r}")
         for name, value, signs in (("decimal", self.decimal, ".,"), ("thousands", self.thousands, ".,' ")):
             if value is not None and (len(value) != 1 or value not in signs):
                 raise ValueError(f"--{name} must be one of {' '.join(signs)!r}, got {value!r}")

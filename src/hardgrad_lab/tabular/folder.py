@@ -13,23 +13,23 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 
-from hardgrad_lab.runs.atomic import write_atomically, write_text
+from hardgrad_lab.runs.aside import ALOFT, beside, prefix, strays
+from hardgrad_lab.runs.atomic import naming, write_atomically, write_text
+from hardgrad_lab.tabular.description import CURE, Check, FolderError, ends, plain, read_json, require_trust
 from hardgrad_lab.tabular.estimator import SwitchClassifier, SwitchRegressor
+from hardgrad_lab.tabular.factories import names_code
 from hardgrad_lab.tabular.network import Architecture, build_switch
 from hardgrad_lab.tabular.rows import Scaling
+from hardgrad_lab.tabular.weights import check_weights, read_weights
 
 FORMAT = "hardgrad-model-1"
 WEIGHTS, DESCRIPTION, REPORT = "weights.safetensors", "model.json", "report.html"
+OLD = "tmp-old"  # the ending of a model that steps aside for another
 Model = SwitchRegressor | SwitchClassifier
 _KINDS: dict[str, type[Model]] = {"SwitchRegressor": SwitchRegressor, "SwitchClassifier": SwitchClassifier}
-
-
-class FolderError(ValueError):
-    """A model folder that cannot be written or read; the message names the folder, the fault and the cure."""
+_PARAMETERS = {name: sorted(kind().get_params()) for name, kind in _KINDS.items()}
 
 
 def save_model(model: Model, path: Path | str, notes: Mapping[str, Any] | None = None, *, force: bool = False) -> None:
@@ -115,20 +115,25 @@ def write_folder(
         FolderError: if something else than a model is there, or a model and not ``force``.
     """
     check_free(path, force=force)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sweep_folder(path)
-    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.tmp-", dir=path.parent))
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sweep_folder(path)
+        aside = Path(tempfile.mkdtemp(prefix=prefix(path), dir=path.parent))
+    ALOFT.add(aside)
     try:
         os.chmod(aside, 0o755)
-        said = {**description, "weights_sha256": hashlib.sha256(weights).hexdigest()}
-        write_atomically(aside / WEIGHTS, partial(_write, weights))
-        write_text(aside / DESCRIPTION, json.dumps(said, indent=1, allow_nan=False) + "\n")
-        for name, text in pages.items():
-            write_text(aside / name, text)
-        _take_name(aside, path)
+        said = plain({**description, "weights_sha256": hashlib.sha256(weights).hexdigest()})
+        with naming(path):
+            write_atomically(aside / WEIGHTS, partial(_write, weights))
+            write_text(aside / DESCRIPTION, json.dumps(said, indent=1, allow_nan=False) + "\n")
+            for name, text in pages.items():
+                write_text(aside / name, text)
+            _take_name(aside, path)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
+    finally:
+        ALOFT.discard(aside)
 
 
 def check_free(path: Path, *, force: bool) -> None:
@@ -143,25 +148,36 @@ def check_free(path: Path, *, force: bool) -> None:
         raise FolderError(f"{path} holds a model already; choose another --out, or replace it with --force")
 
 
-def sweep_folder(path: Path) -> None:
-    """Delete what killed writers of ``path`` left beside it."""
-    for stray in path.parent.glob(f".{path.name}.tmp-*"):
+def sweep_folder(path: Path, *, alone: bool = False) -> None:
+    """Delete what killed writers of ``path`` left beside it; a model that one of them had put aside comes back.
+
+    Args:
+        path: the folder that was to be written.
+        alone: nobody else writes it, since the caller holds its lock.
+    """
+    old = beside(path, OLD)
+    if old.is_dir() and not path.exists():
+        os.replace(old, path)  # the kill came between the two renames
+    shutil.rmtree(old, ignore_errors=True)
+    for stray in strays(path, alone=alone):
         shutil.rmtree(stray, ignore_errors=True)
 
 
-def load_model(path: Path | str) -> Model:
+def load_model(path: Path | str, *, trust: bool = False) -> Model:
     """Read a model folder.
 
     Args:
         path: a folder that ``save_model`` or ``hardgrad fit`` wrote.
+        trust: import the code that the folder names, if its branches are made by a ``module:factory``. Importing runs
+            it: say so only of a folder and of code whose origin you know.
 
     Returns:
         The fitted estimator.
 
     Raises:
-        FolderError: if the folder is not whole, or of another format.
+        FolderError: if the folder is not whole, or of another format, or names code without ``trust``.
     """
-    return model_from(Path(path), read_description(Path(path)))
+    return model_from(Path(path), read_description(Path(path)), trust=trust)
 
 
 def read_description(path: Path) -> dict[str, Any]:
@@ -170,30 +186,41 @@ def read_description(path: Path) -> dict[str, Any]:
         raise FolderError(f"{path} is no model folder: {'it is a file' if path.exists() else 'it is not there'}")
     for name in (DESCRIPTION, WEIGHTS):
         if not (path / name).is_file():
-            raise FolderError(f"{path} is no whole model folder: it lacks {name}; fit the model again")
-    try:
-        said = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise FolderError(f"{path / DESCRIPTION} is cut short or damaged ({error}); fit the model again") from None
+            raise FolderError(f"{path} is no whole model folder: it lacks {name}; {CURE}")
+    said = read_json(path / DESCRIPTION)
     if not isinstance(said, dict) or said.get("format") != FORMAT:
         got = said.get("format") if isinstance(said, dict) else type(said).__name__
-        raise FolderError(f"{path / DESCRIPTION} must have the format {FORMAT!r}, got {got!r}; fit the model again")
+        raise FolderError(f"{path / DESCRIPTION} must have the format {FORMAT!r}, got {got!r}; {CURE}")
+    if not isinstance(said.get("kind"), str) or said["kind"] not in _KINDS:
+        raise FolderError(
+            f"{path / DESCRIPTION}: kind must be one of {', '.join(_KINDS)}, got {said.get('kind')!r}; {CURE}"
+        )
+    Check(path / DESCRIPTION, said, _PARAMETERS).all()
     return said
 
 
-def model_from(path: Path, said: Mapping[str, Any]) -> Model:
-    """Return the estimator that a folder and its description hold."""
-    weights = _weights(path / WEIGHTS, str(said.get("weights_sha256")))
+def model_from(path: Path, said: Mapping[str, Any], *, trust: bool = False) -> Model:
+    """Return the estimator that a folder and its checked description hold; ``trust`` as for ``load_model``."""
+    if not trust:
+        require_trust(path / DESCRIPTION, said)
+    if not names_code(said["architecture"]["branch"]):
+        check_weights(path / WEIGHTS, said)
+    weights = read_weights(path / WEIGHTS, said)
+    model = _described(said)
+    network = build_switch(model.architecture_)
     try:
-        return _built(said, weights)
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise FolderError(f"{path / DESCRIPTION} lacks or garbles {error}; fit the model again") from None
-    except RuntimeError as error:  # of load_state_dict
+        network.load_state_dict(weights)
+        model.network_ = network.double().eval()
+        if tuple(model.ranges_.points) != model.points_:
+            raise ValueError("its points are others")
+    except (RuntimeError, ValueError) as error:
         line = " ".join(str(error).split())
-        raise FolderError(f"{path / WEIGHTS} does not fit {DESCRIPTION} ({line}); fit the model again") from None
+        raise FolderError(f"{path / WEIGHTS} does not fit {DESCRIPTION} ({line}); {CURE}") from None
+    return model
 
 
-def _built(said: Mapping[str, Any], weights: dict[str, torch.Tensor]) -> Model:
+def _described(said: Mapping[str, Any]) -> Model:
+    """Return the estimator without its network."""
     model = _KINDS[said["kind"]](**said["options"])
     if said["columns"] is not None:
         model.feature_names_in_ = np.array(said["columns"], dtype=object)
@@ -201,18 +228,15 @@ def _built(said: Mapping[str, Any], weights: dict[str, torch.Tensor]) -> Model:
     model.key_ = said["key"]
     model.inputs_ = np.array(said["inputs"])
     drawn = said["architecture"]
-    drawn = {**drawn, "points": tuple(drawn["points"]), "hidden": tuple(drawn["hidden"])}
+    drawn = {**drawn, "points": ends(drawn["points"]), "hidden": tuple(drawn["hidden"])}
     model.architecture_ = Architecture(**drawn)
     model.scaling_ = _scaling_from(said["input_scaling"])
     if isinstance(model, SwitchRegressor):
         model.target_scaling_ = _scaling_from(said["target_scaling"])
     else:
         model.classes_ = np.array(said["classes"])
-    network = build_switch(model.architecture_)
-    network.load_state_dict(weights)
-    model.network_ = network.double().eval()
     model.found_ = None
-    model.points_ = tuple(said["points"])
+    model.points_ = ends(said["points"])
     trained = said["training"]
     model.n_iter_, model.steps_, model.best_epoch_ = trained["epochs"], trained["steps"], trained["best_epoch"]
     model.visits_, model.curve_ = trained["rows_per_range"], trained["curve"]
@@ -220,34 +244,28 @@ def _built(said: Mapping[str, Any], weights: dict[str, torch.Tensor]) -> Model:
     return model
 
 
-def _weights(path: Path, sha256: str) -> dict[str, torch.Tensor]:
-    content = path.read_bytes()
-    try:
-        weights: dict[str, torch.Tensor] = load(content)
-    except (SafetensorError, ValueError, RuntimeError) as error:
-        raise FolderError(f"{path} is cut short or damaged ({error}); fit the model again") from None
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise FolderError(f"{path} is not the file that {DESCRIPTION} was written with; fit the model again")
-    return weights
-
-
 def _write(content: bytes, file: BinaryIO) -> None:
     file.write(content)
 
 
 def _take_name(aside: Path, path: Path) -> None:
-    """Rename a finished folder; a folder cannot replace a full one, so an old model steps aside first."""
-    if not path.exists() or not any(path.iterdir()):
+    """Rename a finished folder. No system lets a folder replace a full one, and Windows none at all: so an old model
+    steps aside first, under a name from which ``sweep_folder`` brings it back."""
+    if not path.exists():
         os.replace(aside, path)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{path.name}.tmp-", dir=path.parent))
-    os.replace(path, old)
-    try:
+    elif not any(path.iterdir()):
+        path.rmdir()
         os.replace(aside, path)
-    except BaseException:
-        os.replace(old, path)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+    else:
+        old = beside(path, OLD)
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(path, old)
+        try:
+            os.replace(aside, path)
+        except BaseException:
+            os.replace(old, path)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _scaling(scaling: Scaling) -> dict[str, list[float]]:

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 import hardgrad as hg
 from hardgrad_lab.tabular.rows import Rows
 
-CHUNK = 65_536  # values of rows x inputs x 16 that an evaluation holds at a time; bounds its memory
-MOST_ROWS = 16_384  # at a time: what hidden layers hold of them should fit a cache
+CHUNK = 65_536  # values of rows x inputs x 2 that an evaluation holds at a time; bounds its memory
+MOST_ROWS = 4_096  # at a time: what hidden layers hold of them should fit a cache
 
 
 def forward(model: nn.Module, rows: Rows, chosen: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ def forward(model: nn.Module, rows: Rows, chosen: Tensor) -> Tensor:
 
 def rows_at_once(inputs: int) -> int:
     """Return how many rows of so many inputs are evaluated at a time; sounds are streamed in the same steps."""
-    return min(MOST_ROWS, max(256, 16 * CHUNK // max(1, inputs)))
+    return min(MOST_ROWS, max(256, 2 * CHUNK // max(1, inputs)))
 
 
 class uncounted:

@@ -68,7 +68,8 @@ def find_ways(
         place, sign = _placed(words, clash.column, clash.value, begins), "," if "," in clash.value else "."
         if clash.other is None:
             raise FileFault(
-                f"{path}: column {place} may be a fraction or have thousands; say --decimal {sign} or --thousands {sign}"
+                f"{path}: column {place} may be a fraction or have thousands; say --decimal {sign} or "
+                f"--thousands {sign}"
             ) from None
         other = _placed(words, clash.other, clash.other_value, begins)
         raise FileFault(

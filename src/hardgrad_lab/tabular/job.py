@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -37,12 +38,13 @@ from hardgrad_lab.tabular.estimator import SwitchClassifier, SwitchRegressor
 from hardgrad_lab.tabular.rows import Array, Rows, first_rows, held_out
 from hardgrad_lab.tabular.scores import LeftOut, Score, blocks_of, margin, per_range, r_squared, root_mean_square
 from hardgrad_lab.tabular.solved import Setting
+from hardgrad_lab.tabular.start import start_rival
 from hardgrad_lab.tabular.tables import Table
 from hardgrad_lab.tabular.training import Training
 
 SWITCH = "switch"
-HUGE = 1e100  # deviations of the target: squares of errors beyond are not finite for long
 Model = SwitchRegressor | SwitchClassifier
+HUGE = 1e100  # deviations of the target: squares of errors beyond are not finite for long
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +94,7 @@ class Job:
         tell: called after every step with the name of what is trained, and its training.
         checkpoint_seconds: between checkpoints.
         checkpoint_steps: between checkpoints, besides; 0 goes by the clock alone.
+        warn: called where a checkpoint cannot be written; the fit goes on.
     """
 
     model: Model
@@ -103,6 +106,7 @@ class Job:
     tell: Callable[[str, Training], None]
     checkpoint_seconds: float = 30.0
     checkpoint_steps: int = 0
+    warn: Callable[[str], None] = warnings.warn
     _states: dict[str, Any] = field(default_factory=dict)
     _seconds: float = 0.0
     _started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
@@ -119,8 +123,10 @@ class Job:
         """
         if resume:
             state = checkpoint.load(self.saved, self._identity())
+            checkpoint.check_alike(self.saved, {"states": {}, "seconds": 0.0, "started": ""}, state)
             self._states, self._seconds, self._started = state["states"], state["seconds"], state["started"]
         self._began = self._written = time.monotonic()
+        self._saver = checkpoint.Saver(self.saved, self._identity(), self.warn)
         rest, aside = self._set_aside()
         test = aside if len(aside) else rest
         with stop_signals() as self._signals:
@@ -167,7 +173,8 @@ class Job:
         assert self.table.target is not None
         training = self.model.begin(self.table.inputs.iloc[rest], self.table.target[rest], groups, self.seed)
         if SWITCH in self._states:
-            training.load_state_dict(self._states[SWITCH])
+            with checkpoint.fitting(self.saved):
+                training.load_state_dict(self._states[SWITCH])
         training.run(after_step=partial(self._after_step, SWITCH, training))
         self._states[SWITCH] = training.state_dict()
         return training
@@ -221,6 +228,8 @@ class Job:
         branch = baselines.counts(self.model.network_).active
         if reason := refused(baselines.counts(rival), made, switch, branch):
             return LeftOut(name=name, reason=reason)
+        if made.branch == "mlp" and switch.task.target.is_floating_point():
+            start_rival(rival, switch.task)  # as the switch's branches do
         try:
             tell, state = partial(self._after_step, name), self._states.get(name)
             training, outcome = train_rival(name, rival, switch, tell, state, predict)
@@ -263,17 +272,17 @@ class Job:
         if due or self._signals or time.monotonic() - self._written >= self.checkpoint_seconds:
             self._save({**self._states, name: training.state_dict()})
         if self._signals:
-            raise Interrupted(self._signals[0])
+            raise Interrupted(self._signals[0], self._saver.fault)
 
     def _stop_if_asked(self) -> None:
         """Stop between rivals: one that is solved has no steps to stop at."""
         if self._signals:
             self._save(self._states)
-            raise Interrupted(self._signals[0])
+            raise Interrupted(self._signals[0], self._saver.fault)
 
     def _save(self, states: dict[str, Any]) -> None:
         state = {"states": states, "seconds": self._passed(), "started": self._started}
-        checkpoint.save(self.saved, self._identity(), state)
+        self._saver.save(state)
         self._written = time.monotonic()
 
     def _passed(self) -> float:

@@ -38,6 +38,11 @@ class Piece:
         begin = self.reach - lag
         return self.dry[begin : begin + len(self.wet)]
 
+    def begin(self, length: int) -> Piece:
+        """Return the beginning of the stretch, the same lags around it."""
+        m = min(length, len(self.wet))
+        return Piece(dry=self.dry[: m + 2 * self.reach], wet=self.wet[:m], reach=self.reach, part=self.part)
+
 
 def hats(samples: Array, knots: Array) -> Array:
     """Return the piecewise linear functions (n, K) that are one at one knot and zero at the others."""
@@ -115,7 +120,8 @@ def error_at(pieces: Sequence[Piece], knots: Array, lag: int) -> tuple[float, Ar
     """Return the share of variance that the best curve leaves at a lag, and that of each of 8 blocks of each piece."""
     made = [hats(piece.shifted(lag), knots) for piece in pieces]
     wet = [piece.wet for piece in pieces]
-    gram, right = sum(x.T @ x for x in made), sum(x.T @ y for x, y in zip(made, wet, strict=True))
+    gram = np.sum([x.T @ x for x in made], axis=0)
+    right = np.sum([x.T @ y for x, y in zip(made, wet, strict=True)], axis=0)
     weights = np.linalg.solve(gram + RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram)), right)
     all_wet = np.concatenate(wet)
     power = float(np.square(all_wet - all_wet.mean()).mean())

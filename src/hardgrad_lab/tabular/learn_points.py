@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -10,18 +12,20 @@ from hardgrad_lab.tabular.task import Task
 
 FEWEST = 20  # training rows that a moved point must leave each range beside it
 PLACED = 10_000  # rows by which points are placed, and rows by which a move is judged
-# A move must gain so many standard errors on held-out rows; half of those that gain nothing would look as if they did.
+# A point's first move must gain so many standard errors on held-out rows, since half of all moves that gain nothing
+# look as if they did; once it has paid to leave its first place, each further move must only gain.
 ERRORS = 2.0
 
 
 @torch.no_grad()
-def move_points(switch: hg.Switch, task: Task, window: float) -> bool:
+def move_points(switch: hg.Switch, task: Task, window: float, first: tuple[float, ...]) -> bool:
     """Move points to where the branches, as they are, serve the training rows best, if that pays on held-out ones.
 
     Args:
         switch: on learnt ranges.
         task: its held-out rows judge each point by itself.
         window: how far a point may move, as ``hg.switch.refine``.
+        first: the points that learning began with.
 
     Returns:
         Whether any point moved.
@@ -40,15 +44,16 @@ def move_points(switch: hg.Switch, task: Task, window: float) -> bool:
     train = task.rows.key[task.train]
     for i in 2 * [*range(len(before))]:  # a neighbour that moved may have made room
         old, stood = ranges.index(key), float(ranges.inner[i])
+        errors = ERRORS if stood == first[i + 1] else 0.0
         ranges.inner[i] = wanted[i]
-        if not (_in_order(ranges) and _rows_enough(ranges, train, i) and _pays(losses, old, ranges.index(key))):
+        if not (_in_order(ranges) and _rows_enough(ranges, train, i) and _pays(losses, old, ranges.index(key), errors)):
             ranges.inner[i] = stood
     return bool((ranges.inner != before).any())
 
 
 def branch_losses(switch: hg.Switch, task: Task, rows: Tensor) -> Tensor:
     """Return what each branch would lose on each row, weighted, (N, len(rows))."""
-    x, key = task.rows.take(rows)
+    x = task.rows.take(rows)[0]
     losses = []
     for i, branch in enumerate(switch.branches):
         own = switch.scaled(x.clone(), torch.full((len(rows),), i, device=x.device))
@@ -92,7 +97,7 @@ def _some(rows: Tensor) -> Tensor:
 
 def _in_order(ranges: hg.LearntRanges) -> bool:
     points = [ranges.points[0], *ranges.inner.tolist(), ranges.points[-1]]
-    return all(a < b for a, b in zip(points, points[1:], strict=False))
+    return all(a < b for a, b in pairwise(points))
 
 
 def _rows_enough(ranges: hg.LearntRanges, key: Tensor, i: int) -> bool:
@@ -100,7 +105,7 @@ def _rows_enough(ranges: hg.LearntRanges, key: Tensor, i: int) -> bool:
     return int(counts[i : i + 2].min()) >= FEWEST
 
 
-def _pays(losses: Tensor, old: Tensor, new: Tensor) -> bool:
+def _pays(losses: Tensor, old: Tensor, new: Tensor, errors: float) -> bool:
     changed = (old != new).nonzero()[:, 0]
     gain = losses[old[changed], changed] - losses[new[changed], changed]
-    return float(gain.sum()) > ERRORS * float(gain.square().sum().sqrt())
+    return float(gain.sum()) > errors * float(gain.square().sum().sqrt())

@@ -12,7 +12,7 @@ from hardgrad_lab.tabular.rows import Array
 QUIET = 1e-3  # a peak below this, -60 dB, is said
 FULL_SCALE = 0.999  # the peak from which a flat top is taken for clipping
 FLAT = 3  # samples in a row at the peak that make a flat top
-CLIPPED = 10  # samples in flat tops that are worth a line
+CLIPPED, CLIPPED_SHARE = 10, 1e-4  # samples in flat tops that are worth a line, and their share
 OFFSET = 1.0  # a mean of so many standard deviations is said
 
 
@@ -44,7 +44,7 @@ def level_notes(path: Path, samples: Array) -> list[str]:
     peak = float(np.abs(samples).max())
     if 0 < peak < QUIET:
         notes.append(f"{path} is very quiet: its peak is {decibels(peak):.0f} dB of full scale")
-    if (clipped := sum(_in_flat_tops(channel) for channel in samples.T)) >= CLIPPED:
+    if (clipped := sum(_in_flat_tops(channel) for channel in samples.T)) >= max(CLIPPED, CLIPPED_SHARE * samples.size):
         notes.append(
             f"{path}: {clipped:,} samples ({clipped / samples.size:.2%}) stand in flat tops at {peak:.3g}: if the "
             "recording was clipped, record it again at a lower level"

@@ -28,7 +28,7 @@ def call_factory(factory: Factory, in_features: int, out_features: int) -> nn.Mo
 
 
 def check_made(branches: Sequence[nn.Module], in_features: int, out_features: int, dtype: torch.dtype) -> None:
-    """Raise a ValueError if a factory's branches are one and the same, have nothing to train, or return the wrong thing.
+    """Raise a ValueError if a factory's branches are one and the same, have no parameters, or return the wrong thing.
 
     Args:
         branches: one for each range.
@@ -37,7 +37,7 @@ def check_made(branches: Sequence[nn.Module], in_features: int, out_features: in
         dtype: that they will be trained in.
     """
     parameters = [[id(each) for each in branch.parameters()] for branch in branches]
-    if any(set(a) & set(b) for i, a in enumerate(parameters) for b in parameters[:i]):
+    if any(a and set(a) == set(b) for i, a in enumerate(parameters) for b in parameters[:i]):
         raise ValueError(
             "branch must make a new module at each call, got the same parameters twice: ranges would share their "
             "weights; build the module inside the factory"

@@ -71,12 +71,14 @@ class Ambiguous(Exception):
 
 
 def texts(column: pd.Series) -> pa.Array:
-    """Return a column as trimmed text, null where there is no value; every kind of blank, minus and apostrophe as one."""
+    """Return a column as trimmed text, null where there is no value; blanks, minuses and apostrophes of one kind."""
     known = column.where(column.notna(), None)
     plain: Any = pa.array([None if v is None else str(v) for v in known] if column.dtype == object else known)
     if isinstance(plain, pa.ChunkedArray):
         plain = plain.combine_chunks()
     plain = _COMPUTE.utf8_trim_whitespace(_COMPUTE.cast(plain, pa.string()))
+    if _COMPUTE.all(_COMPUTE.string_is_ascii(plain)).as_py() is not False:
+        return plain
     for signs, one in (("[\u00a0\u202f\u2009]", " "), ("\u2212", "-"), ("\u2019", "'")):
         plain = _COMPUTE.replace_substring_regex(plain, signs, one)
     return plain
@@ -153,7 +155,18 @@ def telling(values: pa.Array, ways: Iterable[Numerals]) -> str:
 
 def _ways_of(values: pa.Array, ways: Sequence[Numerals]) -> list[Numerals] | None:
     """Return the ways in which most of a column's values are numbers; None for a column of words."""
-    counts = {way: matches(values, way) for way in ways}
+    known_signs = {sign for sign in SIGNS if _COMPUTE.any(_COMPUTE.match_substring(values, sign)).as_py()}
+    found: dict[tuple[str | None, str | None], NDArray[np.bool_]] = {}
+    counts: dict[Numerals, NDArray[np.bool_]] = {}
+    for way in ways:
+        # Ways that differ in signs that no value has are one, and a regular expression takes its time.
+        alike = (
+            way.decimal if way.decimal in known_signs else None,
+            way.thousands if way.thousands in known_signs else None,
+        )
+        if alike not in found:
+            found[alike] = matches(values, way)
+        counts[way] = found[alike]
     either = np.any(list(counts.values()), axis=0)
     known = len(values) - values.null_count
     if not known or 2 * int(either.sum()) < known:

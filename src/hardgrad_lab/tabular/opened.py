@@ -67,7 +67,8 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     """
     suffix = path.suffix.lower()
     try:
-        with _OPENERS.get(suffix, lambda place: place.open("rb"))(path) as file:
+        file = _OPENERS[suffix](path) if suffix in _OPENERS else path.open("rb")
+        with file:
             yield file
     except _DAMAGE as error:
         if suffix not in _OPENERS:

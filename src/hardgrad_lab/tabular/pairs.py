@@ -154,6 +154,13 @@ def _latency(dry: Sound, wet: Sound, pairs: Sequence[tuple[Array, Array]], how: 
     if not dry.rate or not pairs:
         return 0
     found = find_delay(pairs, dry.rate)
+    if not found.sure and len(pairs) == 2:
+        (left, left_wet), (right, right_wet) = pairs
+        if find_delay([(left, right_wet), (right, left_wet)], dry.rate).sure:
+            notes.append(
+                f"the channels of {wet.path} seem to be swapped: its right follows the left of {dry.path} and its left "
+                "the right; swap them in one file, or take one with --channel"
+            )
     if not found.sure:
         if found.candidates:
             notes.append(_unsure(dry, wet, found))
@@ -167,8 +174,8 @@ def _latency(dry: Sound, wet: Sound, pairs: Sequence[tuple[Array, Array]], how: 
         )
     if found.drift:
         notes.append(
-            f"{wet.path} drifts against {dry.path}: its delay grows by {found.drift:,} samples from the first third to "
-            "the last, as with two clocks; record both on one device, or resample one"
+            f"{wet.path} seems to drift against {dry.path}: its delay grows by {found.drift:,} samples from the first "
+            "third to the last, as with two clocks; record both on one device, or resample one"
         )
     return late
 

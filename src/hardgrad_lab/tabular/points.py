@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,20 +66,26 @@ def search_points(
         chosen = (starts[:, None] + np.arange(block)).reshape(-1)
     else:
         chosen = np.arange(len(key))
-    try:
-        found = hg.search_ranges(
-            *(torch.from_numpy(np.ascontiguousarray(part[chosen])) for part in (key, inputs, target)),
-            max_ranges=ranges,
-            least_share=LEAST_SHARE,
-            block=block,
-            degree=degree,
-            weights=None if weight is None else torch.from_numpy(weight[chosen]),
-            generator=torch.Generator().manual_seed(seed),
-        )
-    except ValueError:  # a key that never varies, or fewer rows than a range needs: there is nothing to search
+    data = [torch.from_numpy(np.ascontiguousarray(part[chosen])) for part in (key, inputs, target)]
+    weights = None if weight is None else torch.from_numpy(weight[chosen])
+    found = _found(data, degree, max_ranges=ranges, block=block, weights=weights, seed=seed)
+    if found is None:
         return spread_points(key, 1), None
     low, high = float(key.min()), float(key.max())
     return [low, *(point for point in found.points[1:-1] if low < point < high), high], found
+
+
+def _found(data: Sequence[torch.Tensor], degree: int, *, seed: int, **options: Any) -> hg.FoundRanges | None:
+    """Return what a search finds, with lines where the rows are too few for curves; None, and say so, if for both."""
+    reason = ""
+    for each in dict.fromkeys((degree, 1)):
+        generator = torch.Generator().manual_seed(seed)
+        try:
+            return hg.search_ranges(*data, degree=each, least_share=LEAST_SHARE, generator=generator, **options)
+        except ValueError as error:  # a key that never varies, or fewer rows than a range needs
+            reason = str(error).partition(": ")[2]
+    warnings.warn(f"no points were searched, and there is one range: {reason}", UserWarning, stacklevel=6)
+    return None
 
 
 def count_ranges(points: Sequence[float], key: Array) -> list[int]:

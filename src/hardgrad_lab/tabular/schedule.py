@@ -26,7 +26,7 @@ def window_of(share: float) -> float | None:
     """Return how far learnt points may move when this share of the steps is done, None where they rest."""
     if not WAITS <= share < RESTS:
         return None
-    return WIDE * (NARROW / WIDE) ** ((share - WAITS) / (RESTS - WAITS))
+    return WIDE * math.pow(NARROW / WIDE, (share - WAITS) / (RESTS - WAITS))
 
 
 def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

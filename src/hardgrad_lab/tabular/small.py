@@ -1,4 +1,4 @@
-"""What a fit warns of when it is done: ranges with too little to learn from or to judge by, and branches that failed."""
+"""What a fit warns of when it is done: ranges with too few rows to learn from or judge by, and dead branches."""
 
 from __future__ import annotations
 

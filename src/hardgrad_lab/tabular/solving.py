@@ -23,7 +23,7 @@ class Solving(Training):
         self._solve(self.model)
         if isinstance(self.task.ranges, hg.LearntRanges):
             for _ in range(ROUNDS):
-                if not move_points(self.model, self.task, WIDE):
+                if not move_points(self.model, self.task, WIDE, self.first_points):
                     break
                 self._solve(self.model)
         rows = self.task.train

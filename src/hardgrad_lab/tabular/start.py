@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import hardgrad as hg
+from hardgrad_lab.baselines.networks import ConditionInput, Plain
 from hardgrad_lab.tabular.closed_form import Lines, least_squares
 from hardgrad_lab.tabular.task import Task
 
@@ -21,25 +22,45 @@ def start_from_lines(switch: hg.Switch, task: Task) -> None:
         switch: its branches are stacks of linear layers and ReLUs; those too narrow for it stay as they were drawn.
         task: with numbers for targets.
     """
+    lines = _lines(switch, task)
+    for i, branch in enumerate(switch.branches):
+        _carry(branch, lines.slope[i], lines.bias[i])
+
+
+def start_rival(rival: nn.Module, task: Task) -> None:
+    """Let a rival on one perceptron begin as the line that least squares gives all rows: no later than a switch does.
+
+    Args:
+        rival: ``Plain`` or ``ConditionInput``, whose further inputs say nothing at first.
+        task: with numbers for targets.
+    """
+    assert isinstance(rival, Plain | ConditionInput)
+    scale = rival.scale
+    whole = hg.Switch(hg.Ranges((scale.low, scale.high)), [nn.Identity()], normalise=scale.columns)
+    lines = _lines(whole.to(task.rows.key.device), task)
+    first = next(layer for layer in rival.network.modules() if isinstance(layer, nn.Linear))
+    more = first.in_features - lines.slope.shape[2]
+    _carry(rival.network, nn.functional.pad(lines.slope[0], (0, more)), lines.bias[0])
+
+
+def _lines(switch: hg.Switch, task: Task) -> Lines:
     count = min(ENOUGH, len(task.train))
     few = task.train[torch.linspace(0, len(task.train) - 1, count).long().to(task.train.device)]
-    lines = least_squares(switch, task.rows, task.target, few, task.weight)
-    for i, branch in enumerate(switch.branches):
-        layers = [layer for layer in cast(nn.Sequential, branch) if isinstance(layer, nn.Linear)]
-        if len(layers) > 1 and min(layer.out_features for layer in layers[:-1]) > 2 * layers[-1].out_features:
-            _carry(layers, lines, i)
+    return least_squares(switch, task.rows, task.target, few, task.weight)
 
 
-def _carry(layers: list[nn.Linear], lines: Lines, i: int) -> None:
+def _carry(branch: nn.Module, slope: Tensor, bias: Tensor) -> None:
     r"""Write a line into a perceptron: two units of each layer for each output carry it through the ReLUs unchanged.
 
     .. math:: w \cdot x + b = \mathrm{relu}(w \cdot x) - \mathrm{relu}(-w \cdot x) + b
 
-    All other units say nothing at first.
+    All other units say nothing at first. A perceptron too narrow for that stays as it was drawn.
     """
-    slope, bias = lines.slope[i], lines.bias[i]
+    layers = [layer for layer in cast(nn.Sequential, branch) if isinstance(layer, nn.Linear)]
     two = torch.cat([slope, -slope])
     both = len(two)
+    if len(layers) < 2 or min(layer.out_features for layer in layers[:-1]) <= both:
+        return
     first, *middle, last = layers
     with torch.no_grad():
         _rows(first, both, two)

@@ -72,14 +72,14 @@ def predict_stream(model: SwitchRegressor, blocks: Iterable[Array], tally: Tally
         tally: is counted in.
     """
     made = model.architecture_
-    names = getattr(model, "feature_names_in_", ["input"])
+    names = getattr(model, "feature_names_in_", None)
     ranges = model.ranges_
     tally.visits = [0] * len(ranges)
     for samples, before, count in overlapping(blocks, rows_at_once(made.window), made.window - 1):
         chosen = torch.arange(before, before + count)
         channels = []
         for channel in samples.T:
-            rows = model.as_rows(pd.DataFrame({names[0]: channel}))
+            rows = model.as_rows(channel[:, None] if names is None else pd.DataFrame({names[0]: channel}))
             channels.append(model.target_scaling_.back(forward(model.network_, rows, chosen).numpy())[:, 0])
             key = rows.key[before:]
             counts = torch.bincount(ranges.index(key), minlength=len(ranges)).tolist()

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hardgrad_lab.tabular.choose import Columns, Parts, Reading, check_there, choose
+from hardgrad_lab.tabular.asked import Columns, Reading
+from hardgrad_lab.tabular.choose import Parts, check_there, choose
 from hardgrad_lab.tabular.columns import Column, codes, numbers, unseen, values
 from hardgrad_lab.tabular.files import FileFault, Frame, read_frame
 from hardgrad_lab.tabular.gaps import TARGETS, without_gaps
@@ -208,8 +209,8 @@ def _target_numbers(frame: Frame, target: Column) -> Array:
 def _target_of(whole: pd.DataFrame, target: Column | None) -> NDArray[Any] | None:
     if target is None:
         return None
-    found = whole[TARGETS].to_numpy(dtype=np.float64)
+    found: Array = whole[TARGETS].to_numpy(dtype=np.float64)
     if target.kind != "category":
         return found
-    named = np.array(["", *target.categories])
-    return named[np.where(np.isfinite(found), found + 1, 0).astype(np.int64)]
+    named: NDArray[Any] = np.array(["", *target.categories])
+    return np.asarray(named[np.where(np.isfinite(found), found + 1, 0).astype(np.int64)])

@@ -60,6 +60,7 @@ class Training:
     diverged: str = ""
 
     def __post_init__(self) -> None:
+        self.first_points = tuple(self.task.ranges.points)
         self.optimizer = optimizer_of(self.model, self.recipe)
         self._sum = torch.zeros((), dtype=torch.float64, device=self.task.rows.key.device)
         self._order: tuple[int, Tensor] | None = None
@@ -193,9 +194,10 @@ class Training:
     def _say_diverged(self, loss: float) -> None:
         lr = self.recipe.lr
         smaller = SAFE if lr > SAFE else lr / 10
+        kept = f"of epoch {self.best_epoch}" if self.best_epoch else "those it started from"
         self.diverged = (
             f"the training diverged at step {self.steps} (lr {lr:g}): its loss is {loss:.3g}, that of a constant "
-            f"{self._constant:.3g}; kept are the best weights before that, of epoch {self.best_epoch}; try a smaller "
+            f"{self._constant:.3g}; kept are the best weights before that, {kept}; try a smaller "
             f"lr, such as {smaller:g}"
         )
 
@@ -212,7 +214,7 @@ class Training:
         window = window_of(self.steps / self.all_steps)
         if window is None or not isinstance(self.task.ranges, hg.LearntRanges) or not isinstance(self.model, hg.Switch):
             return
-        move_points(self.model, self.task, window)
+        move_points(self.model, self.task, window, self.first_points)
 
     def _average(self, losses: Tensor, rows: Tensor, key: Tensor) -> Tensor:
         return self.task.average(losses, rows, self.task.ranges.index(key), self.recipe.loss)

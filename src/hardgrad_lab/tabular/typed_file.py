@@ -18,6 +18,7 @@ from hardgrad_lab.tabular.dialect import Dialect
 from hardgrad_lab.tabular.fault import FileFault, line_of
 from hardgrad_lab.tabular.frame import Frame, find_ways, too_wide
 from hardgrad_lab.tabular.names import MOST_INPUTS, clean_names, named, without_nameless
+from hardgrad_lab.tabular.numerals import PLAIN
 
 _COMPUTE: Any = pc
 
@@ -69,7 +70,7 @@ def read_excel(path: Path, names: Sequence[str] | None, dialect: Dialect, only: 
     there = clean_names(path, header, 1)
     if len([name for name in there if only is None or name in only]) > MOST_INPUTS:
         raise too_wide(path, len(there), len(cells) - 1)
-    frame = cells.iloc[names is None :].reset_index(drop=True).set_axis(there, axis=1).infer_objects()
+    frame = cells.iloc[int(names is None) :].reset_index(drop=True).set_axis(there, axis=1).infer_objects()
     frame = frame[[name for name in there if only is None or name in only]]
     notes = [f"{path}: read its first sheet, {sheets[0]!r}, of {len(sheets)}"] if len(sheets) > 1 else []
     return _frame(path, frame, there, dialect, {}, notes, begins=1 + (names is None))
@@ -85,6 +86,8 @@ def _frame(
         for name in words:
             kept[name] = kept[name].where(~kept[name].isin(dialect.missing), None)
     ways, certain = find_ways(path, words, dialect, begins)
+    if ways != PLAIN and (dialect.decimal, dialect.thousands) == (None, None):
+        left.append(f"{path}: text read with {ways.described()}")
     return Frame(
         path=path, columns=kept, begins=begins, names=named(there), ways=ways, certain=certain, unread=unread,
         notes=(*notes, *left),

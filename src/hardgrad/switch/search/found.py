@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass
+from html import escape
 from typing import Any, Literal
 
 from torch import Tensor
@@ -33,7 +34,7 @@ class RangeScore:
     r2: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FoundRanges:
     """What ``search_ranges`` found.
 
@@ -88,6 +89,14 @@ class FoundRanges:
     def to_json(self) -> str:
         """Return everything as JSON; what is not finite becomes null."""
         return json.dumps(_finite(asdict(self)), indent=2)
+
+    def __repr__(self) -> str:
+        """Return one line; ``print`` shows everything."""
+        return f"<FoundRanges: {self._head()[0]}; points {', '.join(f'{point:.5g}' for point in self.points)}>"
+
+    def _repr_html_(self) -> str:
+        """Return what ``print`` shows, for a notebook."""
+        return f"<pre>{escape(str(self))}</pre>"
 
     def __str__(self) -> str:
         return "\n".join([*self._head(), *self._range_table(), *self._point_table(), *self._path_table()])

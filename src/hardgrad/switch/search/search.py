@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -13,20 +12,20 @@ from hardgrad.switch.arguments import generator as drawn_on_the_cpu
 from hardgrad.switch.arguments import real, whole
 from hardgrad.switch.routers.router import one_of
 from hardgrad.switch.search.bootstrap import intervals, one_range_p_value, resampled, support
-from hardgrad.switch.search.criterion import (
-    Tried,
-    bic,
-    fewest,
-    folds_of,
-    held_out_losses,
-    mean_and_error,
-    smooth_losses,
+from hardgrad.switch.search.criterion import fewest, folds_of, held_out_losses
+from hardgrad.switch.search.described import (
+    all_points,
+    gains_of,
+    scores_of,
+    smooth_of,
+    tried_by_bic,
+    tried_on_held_out,
 )
-from hardgrad.switch.search.found import FoundRanges, RangeScore
+from hardgrad.switch.search.found import FoundRanges
 from hardgrad.switch.search.gradient import Gradient
 from hardgrad.switch.search.policies import PointPolicy, Policy, dynamic_programming, of_points, quantile, tree
-from hardgrad.switch.search.proxy import fit_ranges, loss_of
-from hardgrad.switch.search.rows import Path, Rows, on_the_cpu, sorted_rows
+from hardgrad.switch.search.proxy import loss_of
+from hardgrad.switch.search.rows import Rows, on_the_cpu, sorted_rows
 
 Name = Literal["dynamic_programming", "tree", "quantile", "gradient"]
 POLICIES: dict[str, Callable[[int], Policy]] = {
@@ -38,7 +37,6 @@ POLICIES: dict[str, Callable[[int], Policy]] = {
 LEAST_HELD_OUT = 0.001
 MOST_RESAMPLES = 100_000  # each is a search of its own
 MOST_DEGREE = 8  # of the key: beyond that a range's polynomial follows the noise at its ends
-SMOOTH = 256  # columns of the smooth model at most: its fit costs their square
 
 
 @on_the_cpu
@@ -125,34 +123,32 @@ def search_ranges(
     if weights is not None and bootstrap:
         raise ValueError(f"search_ranges: bootstrap must be 0 where rows have weights, got {bootstrap}; it draws rows")
     degree = whole("search_ranges", "degree", degree, 1, MOST_DEGREE)
-    rows, order = sorted_rows(
-        "search_ranges", key, inputs, targets, least_share, ridge, weights=weights, degree=degree
-    )
+    rows, order = sorted_rows("search_ranges", key, inputs, targets, least_share, ridge, weights=weights, degree=degree)
     group = groups_of(order, block, bootstrap)
     fold = folds_of(group, _held_out(held_out, rows, order), generator)
     run = policy_of(policy, candidates)
     most = min(max_ranges, rows.n // rows.least)
     path = run(rows, most)
     if criterion == "bic":
-        tried = _tried_by_bic(rows, path)
+        tried = tried_by_bic(rows, path)
         ranges = min(tried, key=lambda each: each.score).ranges
     else:
         losses = held_out_losses(rows, run, most, fold, least_share)
         losses = {ranges: loss for ranges, loss in losses.items() if ranges in path}
         ranges = fewest(losses, group)
-        tried = _tried_on_held_out(rows, path, losses, group)
+        tried = tried_on_held_out(rows, path, losses, group)
     cuts = path[ranges]
     p_value, found = None, None
     if bootstrap:
         p_value = one_range_p_value(rows, most, group, bootstrap, candidates, generator)
         found = resampled(rows, run, most, group, bootstrap, least_share, generator)
     return FoundRanges(
-        points=_all_points(rows, cuts),
-        scores=_scores(rows, cuts),
-        gains=_gains(rows, cuts),
+        points=all_points(rows, cuts),
+        scores=scores_of(rows, cuts),
+        gains=gains_of(rows, cuts),
         criterion=criterion,
         criterion_path=tried,
-        smooth=_smooth(rows, ranges, fold) if criterion == "held_out" else None,
+        smooth=smooth_of(rows, ranges, fold) if criterion == "held_out" else None,
         intervals=intervals(rows, cuts, group, bootstrap, generator) if bootstrap else None,
         support=None if found is None else support(found, rows, cuts),
         p_value=p_value,
@@ -270,57 +266,3 @@ def _held_out(held_out: float | Tensor, rows: Rows, order: Tensor) -> float | Te
             f"{int(held_out.sum())} of {rows.n} rows"
         )
     return held_out.cpu()[order]
-
-
-def _tried_by_bic(rows: Rows, path: Path) -> tuple[Tried, ...]:
-    return tuple(Tried(ranges, bic(rows, cuts), None, _points(rows, cuts)) for ranges, cuts in path.items())
-
-
-def _tried_on_held_out(rows: Rows, path: Path, losses: dict[int, Tensor], group: Tensor) -> tuple[Tried, ...]:
-    best = min(losses.values(), key=lambda loss: float(loss.nanmean()))
-    return tuple(
-        Tried(ranges, float(loss.nanmean()), mean_and_error(loss - best, group)[1], _points(rows, path[ranges]))
-        for ranges, loss in losses.items()
-    )
-
-
-def _points(rows: Rows, cuts: list[int]) -> tuple[float, ...]:
-    return tuple(rows.point(cut) for cut in cuts)
-
-
-def _all_points(rows: Rows, cuts: list[int]) -> tuple[float, ...]:
-    inner, last = _points(rows, cuts), float(rows.key[-1])
-    if inner and inner[-1] == last:  # the last two keys are neighbours among the numbers
-        last = math.nextafter(last, math.inf)
-    return float(rows.key[0]), *inner, last
-
-
-def _scores(rows: Rows, cuts: list[int]) -> tuple[RangeScore, ...]:
-    edges = torch.tensor([0, *cuts, rows.n])
-    moments = rows.sums.between(edges[:-1], edges[1:])
-    spread = moments.scatter[:, rows.d :, rows.d :].diagonal(dim1=1, dim2=2).sum(1)
-    losses, x, y = fit_ranges(rows, cuts).loss, rows.z[:, : rows.d], rows.z[:, rows.d :]
-    one = (fit_ranges(rows, []).predict(x, torch.zeros(rows.n, dtype=torch.int64)) - y).square().mean(1) * rows.weight
-    found = []
-    for i, (low, high) in enumerate(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)):
-        weight = float(moments.size[i])
-        r2 = float(1 - losses[i] / spread[i]) if spread[i] > 1e-12 * weight else float("nan")
-        loss = float(losses[i]) / (weight * rows.outputs)
-        found.append(RangeScore(_label(rows, cuts, i), high - low, loss, float(one[low:high].sum()) / weight, r2))
-    return tuple(found)
-
-
-def _label(rows: Rows, cuts: list[int], i: int) -> str:
-    low, high = _all_points(rows, cuts)[i : i + 2]
-    return f"[{low:.5g}, {high:.5g}{']' if i == len(cuts) else ')'}"
-
-
-def _gains(rows: Rows, cuts: list[int]) -> tuple[float, ...]:
-    values = rows.n * rows.outputs
-    whole = loss_of(rows, cuts)
-    return tuple((loss_of(rows, cuts[:k] + cuts[k + 1 :]) - whole) / values for k in range(len(cuts)))
-
-
-def _smooth(rows: Rows, ranges: int, fold: Tensor) -> float | None:
-    degree = min(ranges - 1, SMOOTH // (rows.d + 1) - 1, (int((fold != 0).sum()) // 2) // (rows.d + 1) - 1)
-    return float(smooth_losses(rows, degree, fold).nanmean()) if degree > 0 else None

@@ -16,7 +16,7 @@ CELLS = 256  # so many equal cells are summed once; a cell's own sums take p^2 n
 
 
 class Moments(NamedTuple):
-    """Sums of sets of rows with p columns: size or weight (..., S), mean (..., S, p), scatter about it (..., S, p, p)."""
+    """Sums of sets of rows, p columns: size or weight (..., S), mean (..., S, p), scatter about it (..., S, p, p)."""
 
     size: Tensor
     mean: Tensor
