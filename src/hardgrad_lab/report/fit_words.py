@@ -72,7 +72,9 @@ def esr_of(rmse: float, power: float) -> float | None:
 
 def as_esr(esr: float | None) -> str:
     """Return a ratio of energies in per cent, such as ``2.6 %``."""
-    return "-" if esr is None else f"{100 * esr:.3g} %"
+    if esr is None:
+        return "-"
+    return f"{100 * esr:.3g} %" if esr >= 1e-5 or not esr else "below 0.001 %"
 
 
 def as_db(esr: float | None) -> str:

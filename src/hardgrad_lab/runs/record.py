@@ -134,7 +134,9 @@ class Record:
         versions = self.environment.get("versions", {})
         if not isinstance(versions, dict):
             raise RecordError(f"{path}: environment.versions has the wrong type, {type(versions).__name__}")
-        if not are_names([self.experiment, self.config]):
+        # A data set's folder, such as photos/free, is a path by right; no file is named after it.
+        naming = {name: value for name, value in self.config.items() if name != "folder"}
+        if not are_names([self.experiment, naming]):
             raise RecordError(f"{path}: experiment and config must hold no path: files are named after them")
 
 
