@@ -132,7 +132,7 @@ def _predicted(trials: Trials) -> Callable[[], object]:
 
 def _read(name: str, target: str, options: fit.TableOptions) -> Callable[[Trials], Callable[[], object]]:
     def read() -> None:
-        fit.read_files([Path(name)], target, options)
+        fit.read_files([Path(name)], target, options, fit.DialectOptions(), fit.SoundOptions(), 1)
 
     return lambda trials: read
 

@@ -68,6 +68,10 @@ def test_reproduce_trains_then_finds_it_done(capsys: pytest.CaptureFixture[str])
     assert "page     runs/report/sorting.html\n" in first
     assert Path("runs/report/sorting.html").exists()
     assert Path("runs/report/sorting.png").exists()
+    # What a user runs never lands among the committed records, and the report says whose rows it shows.
+    assert not Path("results").exists()
+    assert "Rows: your own runs (runs).\n" in first
+    assert "Rows: your own runs (runs)." in Path("runs/report/sorting.html").read_text(encoding="utf-8")
 
     assert cli.main(words) == 0
     second = capsys.readouterr().out

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from hardgrad_lab.dab.sorting import configure
-from hardgrad_lab.report.records import NoRecordsError, find_records, group_by_config
+from hardgrad_lab.report.records import NoRecordsError, find_records, group_by_config, whose
 from hardgrad_lab.report.sorting import Report, report_sorting
 from hardgrad_lab.runs.record import Record
 from lab.pages import Page, check_figures
@@ -161,6 +161,13 @@ def test_a_record_without_what_the_table_needs_is_skipped_too(tmp_path: Path) ->
     made = report_sorting(tmp_path, tmp_path / "report")
     assert [row.n for row in made.rows] == [1]
     assert len(made.warnings) == 5
+
+
+def test_whose_rows_a_folder_holds_is_said(tmp_path: Path) -> None:
+    committed = Path(__file__).parents[2] / "results"
+    assert "come with hardgrad" in whose(committed)
+    assert "come with hardgrad" in whose(committed / "doctor")
+    assert whose(tmp_path) == f"Rows: your own runs ({tmp_path})."
 
 
 def test_no_records_says_which_command_makes_them(tmp_path: Path) -> None:

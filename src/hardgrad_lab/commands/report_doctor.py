@@ -27,14 +27,14 @@ def report_doctor(*, results: Path = OWN_RUNS / "doctor", out: Path | None = Non
     from hardgrad_lab.doctor.watched import load_watched
     from hardgrad_lab.report.doctor import write_examinations
     from hardgrad_lab.report.doctor_guide import write_guide
-    from hardgrad_lab.report.records import NoRecordsError
+    from hardgrad_lab.report.records import NoRecordsError, whose
 
     console = Console()
     found, watched = load_all(results, NAMES), load_watched(results)
     if not found and not watched:
         raise NoRecordsError(f"no records of the doctor in {results}. Make some with: hardgrad doctor bank")
     folder = results / "report" if out is None else out
-    for page in write_examinations(found, folder):
+    for page in write_examinations(found, folder, whose(results)):
         console.print(f"page     {page}", highlight=False, soft_wrap=True)
     if guide is not None:
         for path in write_guide(guide, found, watched):

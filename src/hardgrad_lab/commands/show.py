@@ -49,10 +49,10 @@ def show_report(experiment: str, results: Path, out: Path, console: Console) -> 
     """
     if not is_first():
         return 0
-    from hardgrad_lab.report.records import reporting
+    from hardgrad_lab.report.records import reporting, whose
 
     with reporting(results):
-        made = _writer(experiment)(results, out)
+        made = _writer(experiment)(results, out, whose(results))
     for warning in made.warnings:
         console.print(warning, style="yellow", markup=False, soft_wrap=True)
     table = Table(title=made.title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
@@ -69,7 +69,7 @@ def show_report(experiment: str, results: Path, out: Path, console: Console) -> 
         table.add_row(*(cells[number] for number in columns))
     console.print(table)
     console.print(made.legend, style="dim", highlight=False)
-    _say_whose(results, console)
+    console.print(whose(results), style="dim", highlight=False, soft_wrap=True)
     if len(columns) < len(made.headings):
         rest = [made.headings[number] for number in range(len(made.headings) - 1) if number not in columns]
         console.print(f"In the files besides: {', '.join(rest)}.", style="dim", highlight=False)
@@ -94,11 +94,11 @@ def show_all(results: Path, out: Path, guide: Path | None, console: Console) -> 
         NoRecordsError: if there is nothing to report on.
     """
     from hardgrad_lab.report.paper_page import COUNTED, report_paper
-    from hardgrad_lab.report.records import reporting
+    from hardgrad_lab.report.records import reporting, whose
     from hardgrad_lab.report.section import SUMMARY, summary
 
     with reporting(results):
-        made = report_paper(results, out, guide)
+        made = report_paper(results, out, guide, whose(results))
     for warning in made.warnings:
         console.print(warning, style="yellow", markup=False, soft_wrap=True)
     table = Table(title="The paper, part by part", title_justify="left", box=box.SIMPLE_HEAD, padding=0)
@@ -108,20 +108,14 @@ def show_all(results: Path, out: Path, guide: Path | None, console: Console) -> 
         table.add_row(*summary(section))
     console.print(table)
     console.print(COUNTED, style="dim", highlight=False)
-    _say_whose(results, console)
+    console.print(whose(results), style="dim", highlight=False, soft_wrap=True)
     for path in (made.markdown, *made.guide, made.page):
         console.print(f"written  {path}", highlight=False, soft_wrap=True)
     console.print(f"pictures {len(made.pictures)} in {out}", highlight=False, soft_wrap=True)
     return 0
 
 
-def _say_whose(results: Path, console: Console) -> None:
-    from hardgrad_lab.report.records import whose
-
-    console.print(f"Rows: {whose(results)}.", style="dim", highlight=False, soft_wrap=True)
-
-
-def _writer(experiment: str) -> Callable[[Path, Path], Page]:
+def _writer(experiment: str) -> Callable[[Path, Path, str], Page]:
     if experiment == "sorting":
         from hardgrad_lab.report.sorting import report_sorting
 
@@ -137,7 +131,7 @@ def _writer(experiment: str) -> Callable[[Path, Path], Page]:
     if experiment in DAB:
         from hardgrad_lab.report.experiment import report_experiment
 
-        return lambda results, out: report_experiment(DAB[experiment], results, out)
+        return lambda results, out, source: report_experiment(DAB[experiment], results, out, source)
     from hardgrad_lab.report.lactose import report_lactose
 
-    return lambda results, out: report_lactose(experiment, results, out)
+    return lambda results, out, source: report_lactose(experiment, results, out, source)

@@ -48,12 +48,13 @@ def write_examination(
     return [("table", page["markdown"]), *pictures, ("page", page["page"])]
 
 
-def write_examinations(found: Mapping[str, Examination], folder: Path) -> list[Path]:
+def write_examinations(found: Mapping[str, Examination], folder: Path, source: str = "") -> list[Path]:
     """Write a page for each examination, linked to its neighbours, and an index over all.
 
     Args:
         found: the examinations, by the names of their files.
         folder: to write into; made when missing.
+        source: whose examinations these are, in a line.
 
     Returns:
         The pages, the index last.
@@ -71,6 +72,7 @@ def write_examinations(found: Mapping[str, Examination], folder: Path) -> list[P
         numeric=(),
         rows=[_indexed(each) for each in found.values()],
         hrefs=[f"{name}.html" for name in names],
+        source=source,
     )
     return [*pages, *([] if index is None else [index])]
 

@@ -91,11 +91,11 @@ def read_records(results: Path) -> Found:
 
 
 def whose(results: Path) -> str:
-    """Return whose rows a folder holds: what its file ``SOURCE`` says, or that they are the user's own."""
+    """Return whose rows a folder holds, as a line: what its file ``SOURCE`` says, or that they are the user's own."""
     for folder in (results, *results.parents):
         if (folder / SOURCE).is_file():
-            return f"{(folder / SOURCE).read_text(encoding='utf-8').strip()} ({results})"
-    return f"your own runs ({results})"
+            return f"Rows: {(folder / SOURCE).read_text(encoding='utf-8').strip()} ({results})."
+    return f"Rows: your own runs ({results})."
 
 
 def _is_no_run(path: Path) -> bool:
