@@ -19,6 +19,9 @@ LEVEL_0 = [
     *("hardgrad.user_code", "hardgrad.no_gradient", "hardgrad.fidelity"),
 ]
 LAYER = ["hardgrad.hard_layer", "hardgrad.strip"]
+# The rooms within tabular; what lies beside them puts them together.
+TABULAR = "hardgrad_lab.tabular"
+PARTS = [f"{TABULAR}.{part}" for part in ("options", "rows", "reading", "fitting", "models", "rivals", "sounds")]
 MAY_IMPORT: dict[str, list[str]] = {
     "hardgrad._torch_state": [],
     "hardgrad._tracing": ["hardgrad._torch_state"],
@@ -42,7 +45,7 @@ MAY_IMPORT: dict[str, list[str]] = {
         *(*LEVEL_0, *LAYER),
         *("hardgrad.bridge", "hardgrad.surrogate", "hardgrad.switch", "hardgrad.montecarlo", "hardgrad.doctor"),
     ],
-    "hardgrad_lab": ["hardgrad_lab.tabular"],
+    "hardgrad_lab": [TABULAR],
     "hardgrad_lab.runs": ["hardgrad", "hardgrad.penalty"],
     "hardgrad_lab.data": ["hardgrad", "hardgrad_lab.runs"],
     "hardgrad_lab.baselines": ["hardgrad"],
@@ -52,14 +55,27 @@ MAY_IMPORT: dict[str, list[str]] = {
     "hardgrad_lab.dab": ["hardgrad", "hardgrad_lab.runs", "hardgrad_lab.data"],
     "hardgrad_lab.lactose": ["hardgrad", "hardgrad_lab.runs", "hardgrad_lab.baselines"],
     "hardgrad_lab.toys": ["hardgrad", "hardgrad_lab.runs", "hardgrad_lab.data"],
-    "hardgrad_lab.tabular": ["hardgrad", "hardgrad_lab.runs", "hardgrad_lab.baselines"],
+    f"{TABULAR}.options": [],
+    f"{TABULAR}.rows": [],
+    f"{TABULAR}.reading": [f"{TABULAR}.rows"],
+    f"{TABULAR}.fitting": [
+        "hardgrad",
+        "hardgrad_lab.runs",
+        "hardgrad_lab.baselines",
+        f"{TABULAR}.options",
+        f"{TABULAR}.rows",
+    ],
+    f"{TABULAR}.models": ["hardgrad", "hardgrad_lab.runs", *PARTS[:2], f"{TABULAR}.fitting"],
+    f"{TABULAR}.rivals": ["hardgrad", "hardgrad_lab.runs", "hardgrad_lab.baselines", *PARTS[:2], f"{TABULAR}.fitting"],
+    f"{TABULAR}.sounds": ["hardgrad_lab.runs", TABULAR, *PARTS],
+    TABULAR: ["hardgrad", "hardgrad_lab.runs", "hardgrad_lab.baselines", *PARTS],
     "hardgrad_lab.report": [
         "hardgrad_lab.runs",
         "hardgrad_lab.doctor",
         "hardgrad_lab.dab",
         "hardgrad_lab.lactose",
         "hardgrad_lab.toys",
-        "hardgrad_lab.tabular",
+        *(TABULAR, *PARTS),
     ],
     "hardgrad_lab.plan": [
         "hardgrad_lab.runs",
@@ -77,7 +93,7 @@ MAY_IMPORT: dict[str, list[str]] = {
         "hardgrad_lab.dab",
         "hardgrad_lab.lactose",
         "hardgrad_lab.toys",
-        "hardgrad_lab.tabular",
+        *(TABULAR, *PARTS),
         "hardgrad_lab.report",
     ],
     "hardgrad_lab.app": ["hardgrad_lab.commands"],

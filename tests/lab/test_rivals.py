@@ -30,18 +30,18 @@ from hardgrad_lab.baselines.ridge import RidgeLine, folds
 from hardgrad_lab.report.fit_verdict import reasons, verdict
 from hardgrad_lab.runs.loop import DivergedError
 from hardgrad_lab.runs.signals import Interrupted
-from hardgrad_lab.tabular import budget, compare
 from hardgrad_lab.tabular import job as job_module
 from hardgrad_lab.tabular.class_job import ClassJob
-from hardgrad_lab.tabular.compare import rivals_of
-from hardgrad_lab.tabular.design import Design, some
+from hardgrad_lab.tabular.fitting.network import Architecture
+from hardgrad_lab.tabular.fitting.start import start_rival
+from hardgrad_lab.tabular.fitting.training import Training
 from hardgrad_lab.tabular.job import Fitted, Job
-from hardgrad_lab.tabular.network import Architecture
+from hardgrad_lab.tabular.rivals import budget, compare
+from hardgrad_lab.tabular.rivals.compare import rivals_of
+from hardgrad_lab.tabular.rivals.design import Design, some
+from hardgrad_lab.tabular.rivals.scores import LeftOut, Margin, Score, blocks_of, margin
 from hardgrad_lab.tabular.rows import Rows
-from hardgrad_lab.tabular.scores import LeftOut, Margin, Score, blocks_of, margin
-from hardgrad_lab.tabular.start import start_rival
 from hardgrad_lab.tabular.tables import Columns, read_table
-from hardgrad_lab.tabular.training import Training
 
 Random = np.random.Generator
 

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from scipy import signal
 
 from hardgrad_lab import cli
-from hardgrad_lab.tabular import sound_out, sounds
-from hardgrad_lab.tabular.alignment import find_delay
 from hardgrad_lab.tabular.estimator import SwitchClassifier, SwitchRegressor
-from hardgrad_lab.tabular.files import FileFault
 from hardgrad_lab.tabular.folder import load_model, save_model
-from hardgrad_lab.tabular.pairs import Pairing, read_pairs
-from hardgrad_lab.tabular.sound_out import Form, write_sound
-from hardgrad_lab.tabular.streaming import Tally, overlapping, predict_stream, resampled
+from hardgrad_lab.tabular.reading.files import FileFault
+from hardgrad_lab.tabular.sounds import sound_file, sound_out
+from hardgrad_lab.tabular.sounds.alignment import find_delay
+from hardgrad_lab.tabular.sounds.pairs import Pairing, read_pairs
+from hardgrad_lab.tabular.sounds.sound_out import Form, write_sound
+from hardgrad_lab.tabular.sounds.streaming import Tally, overlapping, predict_stream, resampled
 from hardgrad_lab.tabular.tables import Table
 
 Array = NDArray[np.float64]
@@ -252,14 +252,14 @@ def test_files_are_read_whole_or_refused_in_a_line() -> None:
         ("e.mp3", None),
     ):
         soundfile.write(name, x, RATE, subtype=subtype, format={"rf64": "RF64", "mp3": "MP3"}.get(name[2:]))
-        assert sounds.read_sound(Path(name)).samples.shape == (4000, 1)
+        assert sound_file.read_sound(Path(name)).samples.shape == (4000, 1)
     soundfile.write("f.wav", x, RATE, format="FLAC")
-    assert sounds.is_sound(Path("f.wav"))
-    assert len(sounds.read_sound(Path("f.wav")).samples) == 4000
+    assert sound_file.is_sound(Path("f.wav"))
+    assert len(sound_file.read_sound(Path("f.wav")).samples) == 4000
     Path("g.take").write_bytes(Path("a.wav").read_bytes())
-    assert sounds.is_sound(Path("g.take"))
+    assert sound_file.is_sound(Path("g.take"))
     write("h.wav", x[:1], 11_127)
-    assert sounds.read_sound(Path("h.wav")).rate == 11_127
+    assert sound_file.read_sound(Path("h.wav")).rate == 11_127
 
 
 def damaged() -> Iterator[tuple[str, bytes, str]]:
@@ -279,7 +279,7 @@ def test_damaged_files_are_refused_in_a_line(capsys: pytest.CaptureFixture[str])
     for name, content, message in damaged():
         Path(name).write_bytes(content)
         with pytest.raises(FileFault) as caught:
-            sounds.read_sound(Path(name))
+            sound_file.read_sound(Path(name))
         assert message in str(caught.value)
         assert name in str(caught.value)
         assert "\n" not in str(caught.value)
@@ -288,10 +288,10 @@ def test_damaged_files_are_refused_in_a_line(capsys: pytest.CaptureFixture[str])
 def test_a_header_that_promises_more_is_said() -> None:
     soundfile.write("whole.wav", noise(4000), RATE, subtype="PCM_16")
     Path("cut.wav").write_bytes(Path("whole.wav").read_bytes()[:4044])
-    sound = sounds.read_sound(Path("cut.wav"))
+    sound = sound_file.read_sound(Path("cut.wav"))
     assert len(sound.samples) == 2000
     assert "its header promises 8,000 bytes of sound and 4,000 are there" in sound.notes[0]
-    assert sounds.read_sound(Path("whole.wav")).notes == ()
+    assert sound_file.read_sound(Path("whole.wav")).notes == ()
 
 
 # ----------------------------------------------------------------------------------------------------------- predicting

@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy import signal
 
-from hardgrad_lab.tabular.lags import hats
 from hardgrad_lab.tabular.memory import what_came_before
 from hardgrad_lab.tabular.rows import first_rows, held_out
+from hardgrad_lab.tabular.sounds.lags import hats
 from hardgrad_lab.tabular.tables import Table
 
 Array = NDArray[np.float64]

@@ -218,7 +218,7 @@ def _check_ranges(model: Model, read: Table, console: Console) -> None:
     """Raise for a range without a row; say how many rows are outside."""
     if model.points is None or read.key_categories:
         return
-    from hardgrad_lab.tabular.points import empty_ranges, outside_share
+    from hardgrad_lab.tabular.fitting.points import empty_ranges, outside_share
 
     key = read.inputs[read.key].to_numpy()
     try:

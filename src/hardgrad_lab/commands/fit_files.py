@@ -13,7 +13,7 @@ from hardgrad_lab.commands.dialect_options import DialectOptions, names_in
 
 if TYPE_CHECKING:
     from hardgrad_lab.tabular.folder import Model
-    from hardgrad_lab.tabular.pairs import Pairing
+    from hardgrad_lab.tabular.sounds.pairs import Pairing
     from hardgrad_lab.tabular.tables import Table
 
 Flag = Parameter(negative="")
@@ -51,8 +51,8 @@ class SoundOptions:
 
     def how(self, window: int) -> Pairing:
         """Return the same for the reader."""
-        from hardgrad_lab.tabular.channels import check_channel
-        from hardgrad_lab.tabular.pairs import Pairing
+        from hardgrad_lab.tabular.sounds.channels import check_channel
+        from hardgrad_lab.tabular.sounds.pairs import Pairing
 
         check_channel(self.channel)
         if self.latency == "auto":
@@ -73,8 +73,8 @@ def read_files(
 ) -> Table:
     """Return the table that the files make: pairs where the target is a file, columns where it is a name."""
     text, sound = text or DialectOptions(), sound or SoundOptions()
-    from hardgrad_lab.tabular.pairs import read_pairs
-    from hardgrad_lab.tabular.sounds import is_sound
+    from hardgrad_lab.tabular.sounds.pairs import read_pairs
+    from hardgrad_lab.tabular.sounds.sound_file import is_sound
     from hardgrad_lab.tabular.tables import Columns, Reading, read_table
 
     others = [Path(part) for part in target.split(",")]

@@ -67,7 +67,7 @@ def predict(
     import torch
 
     from hardgrad_lab.tabular.folder import model_from, read_description
-    from hardgrad_lab.tabular.sounds import is_sound
+    from hardgrad_lab.tabular.sounds.sound_file import is_sound
 
     torch.set_num_threads(threads)
     described = read_description(model)
@@ -101,9 +101,9 @@ def _hears(described: dict[str, Any]) -> bool:
 
 
 def _read(files: Sequence[Path], described: dict[str, Any], text: DialectOptions, *, drop_missing: bool) -> Table:
-    from hardgrad_lab.tabular.files import has_header
-    from hardgrad_lab.tabular.pairs import read_pairs
-    from hardgrad_lab.tabular.settings import settings_of
+    from hardgrad_lab.tabular.reading.files import has_header
+    from hardgrad_lab.tabular.reading.settings import settings_of
+    from hardgrad_lab.tabular.sounds.pairs import read_pairs
     from hardgrad_lab.tabular.tables import Columns, Reading, read_table
 
     if _hears(described) and text.columns is None and not has_header(files[0]):
@@ -117,8 +117,8 @@ def _read(files: Sequence[Path], described: dict[str, Any], text: DialectOptions
 
 
 def _check_out(out: Path, *, sound: bool, force: bool) -> None:
-    from hardgrad_lab.tabular.files import PARQUETS
-    from hardgrad_lab.tabular.sound_out import WRITTEN
+    from hardgrad_lab.tabular.reading.files import PARQUETS
+    from hardgrad_lab.tabular.sounds.sound_out import WRITTEN
 
     allowed = tuple(WRITTEN) if sound else (".csv", *PARQUETS)
     if out.suffix.lower() not in allowed:

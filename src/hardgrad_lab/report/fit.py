@@ -10,8 +10,8 @@ from hardgrad_lab.report.fit_sound import players
 from hardgrad_lab.report.fit_story import Story
 from hardgrad_lab.report.fit_words import as_db, as_esr, esr_of
 from hardgrad_lab.report.render import render
-from hardgrad_lab.tabular.class_scores import ClassScore
-from hardgrad_lab.tabular.scores import Score
+from hardgrad_lab.tabular.rivals.class_scores import ClassScore
+from hardgrad_lab.tabular.rivals.scores import Score
 
 HEADINGS = ("", "RMSE", "R²", "parameters", "active", "updates", "s")
 CLASS_HEADINGS = ("", "log loss", "right", *HEADINGS[3:])

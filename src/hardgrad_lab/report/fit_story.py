@@ -13,9 +13,9 @@ from hardgrad_lab.report.fit_sound import Sound, sound_of
 from hardgrad_lab.report.fit_verdict import reasons, verdict
 from hardgrad_lab.report.fit_words import Words, as_db, as_esr, esr_of, explained, range_labels, words
 from hardgrad_lab.runs.record import describe_environment
-from hardgrad_lab.tabular.class_scores import ClassScore
 from hardgrad_lab.tabular.estimator import SwitchClassifier
-from hardgrad_lab.tabular.scores import LeftOut, Score
+from hardgrad_lab.tabular.rivals.class_scores import ClassScore
+from hardgrad_lab.tabular.rivals.scores import LeftOut, Score
 
 if TYPE_CHECKING:
     from hardgrad_lab.tabular.job import Fitted, Model

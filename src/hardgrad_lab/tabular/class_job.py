@@ -13,16 +13,16 @@ from scipy.special import softmax
 from torch import Tensor
 
 from hardgrad_lab import baselines
-from hardgrad_lab.tabular.class_rivals import CLASS_SOLVED, solve_classes
-from hardgrad_lab.tabular.class_scores import ClassScore, accuracy, loss_margin, losses, means
-from hardgrad_lab.tabular.compare import TRAINED, Outcome, has_width
-from hardgrad_lab.tabular.design import Design
 from hardgrad_lab.tabular.estimator import SwitchClassifier
+from hardgrad_lab.tabular.fitting.training import Training
 from hardgrad_lab.tabular.job import SWITCH, Job
+from hardgrad_lab.tabular.rivals.class_rivals import CLASS_SOLVED, solve_classes
+from hardgrad_lab.tabular.rivals.class_scores import ClassScore, accuracy, loss_margin, losses, means
+from hardgrad_lab.tabular.rivals.compare import TRAINED, Outcome, has_width
+from hardgrad_lab.tabular.rivals.design import Design
+from hardgrad_lab.tabular.rivals.scores import LeftOut, blocks_of
+from hardgrad_lab.tabular.rivals.solved import Setting
 from hardgrad_lab.tabular.rows import Rows
-from hardgrad_lab.tabular.scores import LeftOut, blocks_of
-from hardgrad_lab.tabular.solved import Setting
-from hardgrad_lab.tabular.training import Training
 
 
 class ClassJob(Job):

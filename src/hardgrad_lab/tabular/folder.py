@@ -17,12 +17,12 @@ from safetensors.torch import save
 
 from hardgrad_lab.runs.aside import ALOFT, beside, prefix, strays
 from hardgrad_lab.runs.atomic import naming, write_atomically, write_text
-from hardgrad_lab.tabular.description import CURE, Check, FolderError, ends, plain, read_json, require_trust
 from hardgrad_lab.tabular.estimator import SwitchClassifier, SwitchRegressor
-from hardgrad_lab.tabular.factories import names_code
-from hardgrad_lab.tabular.network import Architecture, build_switch
+from hardgrad_lab.tabular.fitting.factories import names_code
+from hardgrad_lab.tabular.fitting.network import Architecture, build_switch
+from hardgrad_lab.tabular.models.description import CURE, Check, FolderError, ends, plain, read_json, require_trust
+from hardgrad_lab.tabular.models.weights import check_weights, read_weights
 from hardgrad_lab.tabular.rows import Scaling
-from hardgrad_lab.tabular.weights import check_weights, read_weights
 
 FORMAT = "hardgrad-model-1"
 WEIGHTS, DESCRIPTION, REPORT = "weights.safetensors", "model.json", "report.html"

@@ -23,8 +23,11 @@ from hardgrad_lab.runs.execute import choose_device
 from hardgrad_lab.runs.loop import DivergedError
 from hardgrad_lab.runs.record import Run
 from hardgrad_lab.runs.signals import Interrupted, stop_signals
-from hardgrad_lab.tabular.class_scores import ClassScore
-from hardgrad_lab.tabular.compare import (
+from hardgrad_lab.tabular.estimator import SwitchClassifier, SwitchRegressor
+from hardgrad_lab.tabular.fitting.start import start_rival
+from hardgrad_lab.tabular.fitting.training import Training
+from hardgrad_lab.tabular.rivals.class_scores import ClassScore
+from hardgrad_lab.tabular.rivals.compare import (
     TRAINED,
     Outcome,
     build_rival,
@@ -33,14 +36,11 @@ from hardgrad_lab.tabular.compare import (
     solve_rival,
     train_rival,
 )
-from hardgrad_lab.tabular.design import Design
-from hardgrad_lab.tabular.estimator import SwitchClassifier, SwitchRegressor
+from hardgrad_lab.tabular.rivals.design import Design
+from hardgrad_lab.tabular.rivals.scores import LeftOut, Score, blocks_of, margin, per_range, r_squared, root_mean_square
+from hardgrad_lab.tabular.rivals.solved import Setting
 from hardgrad_lab.tabular.rows import Array, Rows, Scaling, first_rows, held_out
-from hardgrad_lab.tabular.scores import LeftOut, Score, blocks_of, margin, per_range, r_squared, root_mean_square
-from hardgrad_lab.tabular.solved import Setting
-from hardgrad_lab.tabular.start import start_rival
 from hardgrad_lab.tabular.tables import Table
-from hardgrad_lab.tabular.training import Training
 
 SWITCH = "switch"
 Model = SwitchRegressor | SwitchClassifier

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hardgrad_lab.tabular.lags import hats
 from hardgrad_lab.tabular.rows import Array, first_rows
+from hardgrad_lab.tabular.sounds.lags import hats
 
 if TYPE_CHECKING:
     from hardgrad_lab.tabular.job import Fitted

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from hardgrad_lab.runs.atomic import write_atomically
 from hardgrad_lab.tabular.estimator import SwitchClassifier
-from hardgrad_lab.tabular.files import PARQUETS
-from hardgrad_lab.tabular.labels import labels_of
-from hardgrad_lab.tabular.scores import r_squared, root_mean_square
+from hardgrad_lab.tabular.models.labels import labels_of
+from hardgrad_lab.tabular.reading.files import PARQUETS
+from hardgrad_lab.tabular.rivals.scores import r_squared, root_mean_square
 from hardgrad_lab.tabular.tables import Table
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hardgrad_lab.tabular.asked import Columns, Reading
-from hardgrad_lab.tabular.choose import Parts, check_there, choose
-from hardgrad_lab.tabular.columns import Column, codes, numbers, unseen, values
-from hardgrad_lab.tabular.files import FileFault, Frame, read_frame
-from hardgrad_lab.tabular.gaps import TARGETS, without_gaps
+from hardgrad_lab.tabular.reading.asked import Columns, Reading
+from hardgrad_lab.tabular.reading.choose import Parts, check_there, choose
+from hardgrad_lab.tabular.reading.columns import Column, codes, numbers, unseen, values
+from hardgrad_lab.tabular.reading.files import FileFault, Frame, read_frame
+from hardgrad_lab.tabular.reading.gaps import TARGETS, without_gaps
 from hardgrad_lab.tabular.rows import Array
 
 __all__ = ["INPUT", "Columns", "FileFault", "Frame", "Reading", "Table", "read_table"]

@@ -1,0 +1,1 @@
+"""Fitting one network to rows: points, branches, a training step by step or solved."""
