@@ -93,13 +93,13 @@ def find(folder: Path | None, relative: str) -> Path:
     if given is None:
         raise MissingDataError(
             f"data: this experiment needs recordings ({relative}), and no folder was given; pass --data FOLDER or set "
-            f"{VARIABLE}, the folder that holds lactose/ and audio/"
+            f"{VARIABLE}, the folder that holds lactose/ and audio/; docs/data.md says where they come from"
         )
     path = given / relative
     if not path.is_file():
         raise MissingDataError(
             f"data: there is no {path}; pass --data FOLDER or set {VARIABLE} to the folder that holds lactose/ and "
-            "audio/"
+            "audio/; docs/data.md says where they come from"
         )
     return path
 
