@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import bz2
+import datetime
 import decimal
 import gzip
+import importlib.util
 import lzma
 import zipfile
 from collections.abc import Callable, Iterable
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openpyxl
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -506,42 +509,53 @@ def test_categories_and_kinds_are_decided_over_all_files() -> None:
 # -------------------------------------------------------------------------------------------------------------- Excel
 
 
-def test_an_excel_file_is_read_or_the_command_that_makes_it_readable_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    import importlib.util
+def sheets(path: str, **rows: list[list[Any]]) -> None:
+    """Write an Excel file of sheets by name, each a list of rows."""
+    book = openpyxl.Workbook()
+    book.remove(book["Sheet"])
+    for name, cells in rows.items():
+        sheet = book.create_sheet(name)
+        for row in cells:
+            sheet.append(row)
+    book.save(path)
 
+
+def test_the_command_that_makes_an_excel_file_readable_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("t.xlsx").write_bytes(b"no matter what")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert "t.xlsx: Excel files need openpyxl; install it with: pip install 'hardgrad[excel]'" in fault("t.xlsx")
 
 
-class Book:
-    """What pandas hands over of an Excel file: the cells as they are, whatever the first row means."""
-
-    sheet_names = ("Jan", "Feb")
-
-    def __init__(self, path: Path, engine: str) -> None:
-        assert engine == "openpyxl"
-
-    def __enter__(self) -> Book:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def parse(self, sheet: str, **_: object) -> pd.DataFrame:
-        days = [pd.Timestamp("2024-01-01"), pd.Timestamp("2024-01-02"), None]
-        return pd.DataFrame({0: ["x ", 1.5, 2, 3], 1: ["day", *days], 2: [None, 5, 6, 7], 3: ["y", 1, 2, 4.0]})
-
-
-def test_the_first_sheet_of_an_excel_file_is_read_and_the_others_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    import importlib.util
-
-    Path("t.xlsx").touch()
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
-    monkeypatch.setattr(pd, "ExcelFile", Book)
+def test_the_first_sheet_of_an_excel_file_is_read_and_the_others_are_said() -> None:
+    days = [datetime.datetime(2024, 1, 1), datetime.datetime(2024, 1, 2), None]
+    rows = [[1.5, days[0], 5, 1], [2, days[1], 6, 2], [3, days[2], 7, 4.0]]
+    sheets("t.xlsx", Jan=[["x ", "day", None, "y"], *rows], Feb=[["of no matter"]])
     assert "t.xlsx: 1 of 3 rows lack a value: line 4 (day); fill them" in fault("t.xlsx")
     found = read("t.xlsx", drop=True)
     assert found.inputs.to_dict("list") == {"x": [1.5, 2.0], "day": [19723.0, 19724.0]}
+    assert found.target is not None
+    assert found.target.tolist() == [1, 2]
     assert found.notes[:2] == [
         "t.xlsx: read its first sheet, 'Jan', of 2",
         "t.xlsx: left out column 3, which has no name and counts the rows",
     ]
+
+
+def test_numbers_and_words_of_an_excel_file() -> None:
+    rows = [[f"{i},5", i % 2 == 0, "ab"[i % 2], i / 4, None if i == 3 else i] for i in range(10)]
+    sheets("t.xlsx", Jan=[["x", "on", "plan", "y", "z"], *rows])
+    found = read("t.xlsx", drop=True)
+    assert found.inputs.columns.tolist() == ["x", "on", "plan=a", "plan=b", "z"]
+    kept = [i for i in range(10) if i != 3]
+    assert found.inputs["x"].tolist() == [i + 0.5 for i in kept]
+    assert found.inputs["on"].tolist() == [i % 2 == 0 for i in kept]
+    assert found.target is not None
+    assert found.target.tolist() == [i / 4 for i in kept]
+    assert "t.xlsx: text read with commas as decimal points" in found.notes
+
+
+def test_what_is_no_excel_file_or_has_no_rows() -> None:
+    Path("t.xlsx").write_bytes(b"no matter what")
+    assert fault("t.xlsx").startswith("t.xlsx cannot be read as an Excel file: ")
+    sheets("t.xlsx", Jan=[["x", "y"]])
+    assert "t.xlsx has no rows below its header on its first sheet, 'Jan'" in fault("t.xlsx")

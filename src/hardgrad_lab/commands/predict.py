@@ -73,9 +73,9 @@ def predict(
     described = read_description(model)
     fitted = model_from(model, described, trust=trust)
     sounds = [is_sound(path) for path in files]
-    if any(sounds) and (len(files) > 1 or not _hears(described)):
+    if any(sounds) and (len(sounds) > 1 or not _hears(described)):
         raise ValueError(
-            f"{model} was fitted to columns, not to sounds" if len(files) == 1 else "predict takes one sound at a time"
+            f"{model} was fitted to columns, not to sounds" if len(sounds) == 1 else "predict takes one sound at a time"
         )
     out = out or Path("predictions.wav" if sounds[0] else "predictions.csv")
     _check_out(out, sound=sounds[0], force=force)

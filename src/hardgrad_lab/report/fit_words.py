@@ -34,6 +34,7 @@ class Labelled(Protocol):
 
     def label(self, i: int) -> str:
         """Return the i-th range's name."""
+        ...
 
     def __len__(self) -> int: ...
 

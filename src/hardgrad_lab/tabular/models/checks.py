@@ -15,6 +15,8 @@ from hardgrad_lab.tabular.fitting.branches import check_branch
 from hardgrad_lab.tabular.options import LOSSES, OPTIMIZERS
 from hardgrad_lab.tabular.rows import Array
 
+_VALIDATE: Any = validate_data  # scikit-learn has no types, and what X and y are by default is words
+
 
 def check_parameters(estimator: Any) -> None:
     """Raise a ValueError for the first parameter of an estimator that cannot be."""
@@ -42,16 +44,13 @@ def check_parameters(estimator: Any) -> None:
 
 def rows_and_targets(estimator: Any, X: ArrayLike, y: ArrayLike, *, numeric: bool) -> tuple[Array, NDArray[Any]]:
     """Return what scikit-learn makes of rows and targets, and let the estimator remember the columns."""
-    checked: Any = validate_data(  # pyright: ignore  # scikit-learn has no types
-        estimator, X, y, dtype=np.float64, y_numeric=numeric, multi_output=numeric
-    )
+    checked = _VALIDATE(estimator, X, y, dtype=np.float64, y_numeric=numeric, multi_output=numeric)
     return checked[0], checked[1]
 
 
 def rows_like_those_fitted(estimator: Any, X: ArrayLike) -> Array:
     """Return what scikit-learn makes of rows, whose columns must be those that the estimator was fitted to."""
-    checked: Any = validate_data(estimator, X, dtype=np.float64, reset=False)  # pyright: ignore  # scikit-learn has no types
-    columns: Array = checked
+    columns: Array = _VALIDATE(estimator, X, dtype=np.float64, reset=False)
     return columns
 
 

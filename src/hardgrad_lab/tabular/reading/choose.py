@@ -84,7 +84,7 @@ def _target(frames: Sequence[Frame], columns: Columns, how: Reading, notes: list
     if column is None:
         raise FileFault(f"{frames[0].path}: column {name!r} (--target) has no value; choose another")
     if how.classify or column.kind == "boolean":
-        parts = [frame.columns[name] for frame in frames]
+        parts = [frame.column(name) for frame in frames]
         column = Column(name=name, kind="category", categories=categories_of(parts))
     if column.kind == "category":
         _check_classes(frames, column)

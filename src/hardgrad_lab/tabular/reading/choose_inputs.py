@@ -58,7 +58,7 @@ def _unfit(
     if column is None:
         return "they have no value in any row", ""
     asked = is_key or name in how.categories
-    if column.kind == "category" and not asked and maybe_dates([frame.columns[name] for frame in frames]):
+    if column.kind == "category" and not asked and maybe_dates([frame.column(name) for frame in frames]):
         return "they may hold dates in an order that cannot be known (only 2024-12-31 can be read)", column.categories[
             0
         ]
@@ -67,16 +67,16 @@ def _unfit(
         return "they hold text with many different values (--categories takes it as categories)", f"{count:,}"
     if is_key:
         return None
-    values = {str(value) for frame in frames for value in frame.columns[name].dropna().unique()[:2]}
+    values = {str(value) for frame in frames for value in frame.column(name).dropna().unique()[:2]}
     if len(values) != 1:
         return None
-    gaps = any(bool(frame.columns[name].isna().any()) for frame in frames)
+    gaps = any(bool(frame.column(name).isna().any()) for frame in frames)
     return f"they have one value in all rows{' that have any' if gaps else ''}", str(min(values))
 
 
 def too_many(frames: Sequence[Frame], column: Column) -> bool:
     """Return whether text has more different values than are taken as categories without being asked for."""
-    rows = sum(int(frame.columns[column.name].notna().sum()) for frame in frames)
+    rows = sum(int(frame.column(column.name).count()) for frame in frames)
     return len(column.categories) > min(MOST_CATEGORIES, max(2, rows // ROWS_EACH))
 
 
@@ -99,5 +99,5 @@ def decided(frames: Sequence[Frame], name: str, how: Reading) -> Column | None:
         kind = "category"
     if kind is None:
         return None
-    found = categories_of([frame.columns[name] for frame in frames]) if kind == "category" else ()
+    found = categories_of([frame.column(name) for frame in frames]) if kind == "category" else ()
     return Column(name=name, kind=kind, categories=found)

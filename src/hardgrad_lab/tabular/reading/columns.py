@@ -89,7 +89,7 @@ def kind_of(frames: Sequence[Frame], name: str) -> Kind | None:
         return kind  # type: ignore[return-value]  # the rest of what _typed returns
     fitting, known = 0, 0
     for frame in frames:
-        words = numerals.texts(frame.columns[name])
+        words = numerals.texts(frame.column(name))
         fitting += int(numerals.matches(words, frame.ways).sum())
         known += len(words) - words.null_count
     return "number" if 2 * fitting >= known or _only_lacks(frames, name) else "category"
@@ -117,7 +117,7 @@ def numbers(frame: Frame, name: str, option: str, kind: Kind = "number") -> Arra
     Raises:
         FileFault: for a value that is none of the kind, with its line and the cure.
     """
-    column, typed = frame.columns[name], _typed(frame, name)
+    column, typed = frame.column(name), _typed(frame, name)
     if kind in ("number", "boolean") and pd.api.types.is_numeric_dtype(column):
         whole: Any = column.astype("Float64") if pd.api.types.is_bool_dtype(column) else column
         found: Array = whole.to_numpy(dtype=np.float64, na_value=np.nan)
@@ -133,7 +133,7 @@ def numbers(frame: Frame, name: str, option: str, kind: Kind = "number") -> Arra
 
 def codes(frame: Frame, column: Column) -> Array:
     """Return the number of each row's category, NaN where it has none of them."""
-    words = words_of(frame.columns[column.name])
+    words = words_of(frame.column(column.name))
     place = _COMPUTE.index_in(words, value_set=pa.array(column.categories, pa.string()))
     found: Array = np.asarray(place.to_numpy(zero_copy_only=False), dtype=np.float64)
     return found
@@ -141,7 +141,7 @@ def codes(frame: Frame, column: Column) -> Array:
 
 def unseen(frame: Frame, column: Column) -> dict[str, list[int]]:
     """Return values that are no category, and the rows that have them."""
-    words = words_of(frame.columns[column.name])
+    words = words_of(frame.column(column.name))
     rows = np.flatnonzero(np.asarray(words.is_valid()) & np.isnan(codes(frame, column)))
     found: dict[str, list[int]] = {}
     for row in rows:
@@ -151,7 +151,7 @@ def unseen(frame: Frame, column: Column) -> dict[str, list[int]]:
 
 def rounded(frame: Frame, name: str) -> bool:
     """Return whether a column holds whole numbers beyond those that float64 has all of."""
-    column = frame.columns[name]
+    column = frame.column(name)
     if _typed(frame, name) == "text":
         column = pd.Series(numerals.parse(numerals.texts(column), frame.ways))
     if pd.api.types.is_integer_dtype(column):
@@ -164,7 +164,7 @@ def rounded(frame: Frame, name: str) -> bool:
 
 def _typed(frame: Frame, name: str) -> str:
     """Return what one file's column is by its type, or by all of its text: a kind, "text", or "none"."""
-    column = frame.columns[name]
+    column = frame.column(name)
     if not bool(column.notna().any()):
         return "none"
     if pd.api.types.is_bool_dtype(column):
@@ -186,7 +186,7 @@ def _only_lacks(frames: Sequence[Frame], name: str) -> bool:
     """Return whether all words of a column that has some numbers are those that stand for a missing value."""
     some = False
     for frame in frames:
-        words = numerals.texts(frame.columns[name])
+        words = numerals.texts(frame.column(name))
         fits = numerals.matches(words, frame.ways)
         rest = words.filter(pa.array(~fits)).drop_null().unique().to_pylist()
         some = some or bool(fits.any())
@@ -204,7 +204,7 @@ def _booleans(words: pa.Array) -> Array:
 
 def _one_hot(frame: Frame, column: Column) -> pd.DataFrame:
     place = codes(frame, column)
-    missing = frame.columns[column.name].isna().to_numpy()
+    missing = frame.column(column.name).isna().to_numpy()
     hot = (place[:, None] == np.arange(len(column.categories))).astype(np.float64)
     hot[missing] = np.nan
     return pd.DataFrame(hot, columns=column.inputs())

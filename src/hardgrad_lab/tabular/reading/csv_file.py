@@ -48,7 +48,7 @@ def read_csv(path: Path, names: Sequence[str] | None, dialect: Dialect, only: Co
     found = list(layout.found)
     ways, certain = PLAIN, any(_has_fractions(column) for _, column in frame.items())
     if not plain:
-        words = {name: numerals.texts(column) for name, column in frame.items()}
+        words = {str(name): numerals.texts(column) for name, column in frame.items()}
         ways, certain = find_ways(path, words, dialect, begins, points=layout.delimiter != EUROPEAN)
         frame = _with_numbers(frame, words, ways)
         asked = (dialect.decimal, dialect.thousands) != (None, None)
@@ -105,7 +105,7 @@ def _all_groups(path: Path, layout: Layout, dialect: Dialect, chosen: Sequence[i
     """Return whether every fraction is written as a number with a point between its thousands would be."""
     frame, _ = _parsed(path, layout, dialect, chosen, as_text=True)
     try:
-        numerals.find({n: numerals.texts(c) for n, c in frame.items()}, numerals.KNOWN, points=False)
+        numerals.find({str(n): numerals.texts(c) for n, c in frame.items()}, numerals.KNOWN, points=False)
     except Ambiguous:
         return True
     return False

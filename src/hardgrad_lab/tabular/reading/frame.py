@@ -41,6 +41,11 @@ class Frame:
     unread: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    def column(self, name: str) -> pd.Series:
+        """Return the column of a name; no two columns share one."""
+        found: Any = self.columns[name]
+        return found
+
     def place(self, row: int) -> str:
         """Return where a row stands in the file."""
         return f"line {row + self.begins}" if self.begins else f"row {row + 1}"

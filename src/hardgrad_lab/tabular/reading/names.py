@@ -47,17 +47,19 @@ def named(names: Sequence[str]) -> tuple[str, ...]:
 
 def without_nameless(path: Path, frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Return a frame without the columns that have no name, and a line for each that held something."""
-    notes = []
-    nameless = [name for name in frame.columns if name.startswith(NAMELESS) or name == INDEX]
-    for name in nameless:
-        number = list(frame.columns).index(name) + 1
-        if _counts_rows(frame[name]):
+    notes, nameless = [], []
+    for number, (name, column) in enumerate(frame.items(), 1):
+        if not str(name).startswith(NAMELESS) and name != INDEX:
+            continue
+        nameless.append(name)
+        if _counts_rows(column):
             notes.append(f"{path}: left out column {number}, which has no name and counts the rows")
-        elif bool(frame[name].notna().any()):
+        elif bool(column.notna().any()):
             notes.append(f"{path}: left out column {number}, which has no name; name it to use it")
     return frame.drop(columns=nameless), notes
 
 
 def _counts_rows(column: pd.Series) -> bool:
-    values: Any = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
+    numeric: Any = pd.to_numeric(column, errors="coerce")
+    values = numeric.to_numpy(dtype=np.float64)
     return len(values) > 0 and bool(np.isfinite(values).all() and (np.diff(values) == 1).all())

@@ -59,7 +59,7 @@ def read_excel(path: Path, names: Sequence[str] | None, dialect: Dialect, only: 
     try:
         with pd.ExcelFile(path, engine="openpyxl") as book:
             sheets = [str(name) for name in book.sheet_names]
-            cells = book.parse(sheets[0], header=None, na_values=list(dialect.missing) or None)
+            cells = pd.read_excel(book, sheet_name=sheets[0], header=None, na_values=list(dialect.missing) or None)
     except (ValueError, KeyError, OSError, zipfile.BadZipFile, SyntaxError) as error:
         raise FileFault(f"{path} cannot be read as an Excel file: {line_of(error)}") from None
     if len(cells) < (2 if names is None else 1):
@@ -81,7 +81,7 @@ def _frame(
     notes: Sequence[str], begins: int = 0,
 ) -> Frame:  # fmt: skip
     kept, left = without_nameless(path, frame)
-    words = {n: numerals.texts(c) for n, c in kept.items() if c.dtype == object or pd.api.types.is_string_dtype(c)}
+    words = {str(n): numerals.texts(c) for n, c in kept.items() if c.dtype == object or pd.api.types.is_string_dtype(c)}
     if dialect.missing:
         for name in words:
             kept[name] = kept[name].where(~kept[name].isin(dialect.missing), None)
