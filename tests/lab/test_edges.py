@@ -366,9 +366,11 @@ def test_a_model_put_aside_by_a_killed_process_comes_back() -> None:
 
 
 def test_every_run_has_a_name_that_windows_takes() -> None:
-    from hardgrad_lab.plan.jobs import jobs_of
+    from hardgrad_lab.plan.groups import groups_of
 
-    names = [run.name for budget in ("smoke", "small", "paper") for run in jobs_of(budget)]  # type: ignore[arg-type]
+    groups = [group for budget in ("smoke", "small", "paper") for group in groups_of(budget)]  # type: ignore[arg-type]
+    names = [run.name for group in groups for run in group.runs]
+    assert len(names) > 500
     assert [name for name in names if not re.fullmatch(r"[\w.+=,-]+", name) or len(name) > 150] == []
 
 

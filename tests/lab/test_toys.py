@@ -351,7 +351,7 @@ def test_the_command_runs_reports_and_finds_its_records_again(
         "toys-gumbel-rao-smoke-draws-60-inner.png",
     }  # fmt: skip
     page = (report / "toys.html").read_text()
-    assert page.count("<svg") == 8
+    assert page.count("<svg") == 16  # eight figures, each wide and narrow
     assert "http" not in re.sub(r"<svg.*?</svg>", "", page, flags=re.DOTALL)
     assert (report / "toys.md").read_text().count("\n| rebar, smoke, draws 60 |") == 4
 
