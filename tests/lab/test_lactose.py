@@ -578,7 +578,9 @@ def test_reproduce_trains_once_and_reports(
     page = Path(f"runs/report/{experiment}.html").read_text(encoding="utf-8")
     assert not re.search(r"https?:|@import|<script|<link|<img|file:", page)
     assert page.count("data:audio/wav;base64,") == (6 if experiment == "waveshaper" else 0)
-    assert Path(f"runs/report/{experiment}.md").read_text(encoding="utf-8").startswith("| ")
+    assert (
+        Path(f"runs/report/{experiment}.md").read_text(encoding="utf-8").startswith("Rows: your own runs (runs).\n\n| ")
+    )
 
 
 @pytest.mark.usefixtures("in_an_empty_folder")

@@ -298,7 +298,7 @@ def _finish(fitted: Fitted, read: Table, target: str, noted: list[str], job: Job
             f"the model is in {other}, since it could not be written where it belongs: {explain(error)}"
         ) from None
     job.saved.unlink(missing_ok=True)
-    show_fit(story, job.out, console)
+    show_fit(story, job.out, console, read.notes)
     if fitted.model.diverged_:
         raise ArithmeticError(f"{fitted.model.diverged_}; {job.out} has these weights")
     return 0

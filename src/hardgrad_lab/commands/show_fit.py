@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,22 +14,24 @@ from hardgrad_lab.report.fit import range_cells, range_headings, score_cells, sc
 from hardgrad_lab.report.fit_story import Story
 
 
-def show_fit(story: Story, out: Path, console: Console) -> None:
-    """Print the ranges, the comparison, the warnings and where everything is."""
+def show_fit(story: Story, out: Path, console: Console, said: Sequence[str] = ()) -> None:
+    """Print the ranges, the comparison, the warnings that were not said before, and where everything is."""
     console.print(_table(f"{story.target} by {story.key}", range_headings(story), range_cells(story)))
     if len(story.scores) > 1:
         console.print(_table("against fair rivals", score_headings(story), score_cells(story)))
     console.print(story.headline(), highlight=False)
-    for warning in story.warnings:
+    for warning in (warning for warning in story.warnings if warning not in said):
         console.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
     console.print(f"model   {out}", highlight=False, soft_wrap=True)
     console.print(f"report  {out / 'report.html'}", highlight=False, soft_wrap=True)
 
 
 def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for number, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if number else "left", no_wrap=True)
+        # Where it is narrow the names of the ranges give way, and no figure loses a digit.
+        heading = textwrap.fill(heading, 10, break_long_words=False)
+        table.add_column(heading, justify="right" if number else "left", no_wrap=bool(number), overflow="fold")
     for row in rows:
         table.add_row(*row)
     return table
