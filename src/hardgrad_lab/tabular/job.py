@@ -158,7 +158,9 @@ class Job:
         first = first_rows(self.table.groups, n)
         whole = np.flatnonzero(np.arange(n) - first >= window - 1)
         _, test = held_out(whole, first, self.test_share, blocks=self.ordered, seed=self.seed)
-        return np.setdiff1d(np.arange(n), test), test
+        rest = np.ones(n, dtype=bool)  # not setdiff1d, which sorts copies of all rows
+        rest[test] = False
+        return np.flatnonzero(rest), test
 
     @property
     def ordered(self) -> bool:
