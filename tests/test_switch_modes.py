@@ -6,6 +6,8 @@ import copy
 import io
 import math
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -389,3 +391,15 @@ def test_a_trace_and_an_export_in_training_route(kind: str) -> None:
     for other in (key, key.flip(0), torch.full_like(key, 0.5)):
         torch.testing.assert_close(exported(x, other), switch(x, other))
         torch.testing.assert_close(traced(x, other), switch(x, other))
+
+
+@pytest.mark.parametrize("ranges", ["Ranges", "LearntRanges"])
+def test_building_on_the_meta_device_imports_no_compiler(ranges: str) -> None:
+    """A model folder's weights are checked against shapes built there, at the start of every prediction."""
+    program = (
+        "import sys, torch, hardgrad as hg\n"
+        "with torch.device('meta'):\n"
+        f"    hg.Switch(hg.{ranges}([-1.0, 0.0, 1.0]), torch.nn.Linear(2, 1), normalise=[0], bank=True)\n"
+        "assert 'torch._dynamo' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=100)
