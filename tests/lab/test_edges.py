@@ -435,3 +435,19 @@ def test_a_record_that_cannot_be_written_is_only_a_resume_away(
     monkeypatch.setattr(Training, "step", lambda self, loss, clip: (steps.append(1), step(self, loss, clip)))
     assert reproduce(config, 0, How(results=tmp_path, resume=True), QUIET).record.samples == 64
     assert steps == []
+
+
+def test_what_a_killed_trial_leaves_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "run.pt"
+
+    def killed(file: Any) -> None:
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda *_, **__: None)  # a killed process deletes nothing
+        with pytest.raises(KeyboardInterrupt):
+            space.try_to_write(path, killed, "this run")
+    assert len(list(tmp_path.glob(".*"))) == 1
+    sweep(path, alone=True)
+    assert list(tmp_path.glob(".*")) == []

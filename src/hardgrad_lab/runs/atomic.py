@@ -46,6 +46,20 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
     Raises:
         OSError: with ``path`` and the cause, if there is no room, no right to write, or no such folder.
     """
+    with written_aside(path, write) as aside, naming(path):
+        os.chmod(aside, 0o644)  # mkstemp makes it private; a record is meant to be shared
+        replace(aside, path)
+        _sync_folder(path.parent)
+
+
+@contextmanager
+def written_aside(path: Path, write: Callable[[BinaryIO], None]) -> Iterator[Path]:
+    """Write a file beside ``path``, where ``sweep`` finds it after a kill; it is gone at the end unless it was renamed.
+
+    Args:
+        path: what it could become. Its folder is made when missing.
+        write: called once with the open binary file.
+    """
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=prefix(path), dir=path.parent)
@@ -54,13 +68,9 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
     try:
         with naming(path):
             _fill(handle, write)
-            os.chmod(aside, 0o644)  # mkstemp makes it private; a record is meant to be shared
-            replace(aside, path)
-            _sync_folder(path.parent)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
+        yield aside
     finally:
+        aside.unlink(missing_ok=True)
         ALOFT.discard(aside)
 
 

@@ -11,8 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from hardgrad_lab.runs.aside import prefix
-from hardgrad_lab.runs.atomic import write_atomically
+from hardgrad_lab.runs.atomic import written_aside
 
 CURES = {
     errno.ENOSPC: "free some space, or write to another folder",
@@ -95,24 +94,8 @@ def refuge(path: Path) -> Path:
 def _try(path: Path, write: Callable[[BinaryIO], None]) -> int:
     with suppress(FileNotFoundError):
         os.stat(path)  # a name too long, or below a file, is said of this name and not of the trial's
-    trial = path.with_name(f"{prefix(path)}trial")
-    size = 0
-
-    def measured(file: BinaryIO) -> None:
-        nonlocal size
-        write(file)
-        file.flush()
-        size = file.tell()
-
-    try:
-        write_atomically(trial, measured)
-    except OSError as error:
-        if error.errno is None:
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from None
-    finally:
-        trial.unlink(missing_ok=True)
-    return size
+    with written_aside(path, write) as aside:
+        return aside.stat().st_size
 
 
 def _compare(folder: Path, needed: int, what: str) -> None:
