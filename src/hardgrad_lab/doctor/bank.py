@@ -30,7 +30,6 @@ _MAKERS: dict[str, Callable[[Path | None], Case]] = {
     "kmeans": lambda _: others.kmeans(),
 }
 NAMES = tuple(_MAKERS)
-FIVE = NAMES[:5]
 
 
 def find(name: str, folder: Path | None) -> Case:

@@ -42,13 +42,6 @@ def record_of(run: Run, out: Path) -> Record | None:
     return None
 
 
-def state_of(run: Run, out: Path) -> State:
-    """Return whether the run is recorded, has a checkpoint, or has neither."""
-    if record_of(run, out) is not None:
-        return "done"
-    return "begun" if run.checkpoint_path(folder_of(run, out)).exists() else "missing"
-
-
 class Queue:
     """Jobs that wait, in their order; one that failed waits behind all others, one whose machine died is next.
 
