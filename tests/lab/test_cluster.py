@@ -15,13 +15,14 @@ from rich.console import Console
 
 from hardgrad_lab.dab.figure3 import FIGURE3
 from hardgrad_lab.plan.cluster import do
-from hardgrad_lab.plan.jobs import Queue, folder_of, state_of
+from hardgrad_lab.plan.jobs import Queue, folder_of
 from hardgrad_lab.plan.kinds import KINDS, Data
 from hardgrad_lab.plan.work import Result, Setup
 from hardgrad_lab.plan.worker import log_of
 from hardgrad_lab.runs.execute import How
 from hardgrad_lab.runs.record import Record, Run
 from hardgrad_lab.runs.signals import Interrupted
+from lab.run_state import state_of
 
 STORE = 80 * 2**20  # bytes; the least that Ray takes is 75 MiB
 # A machine that says nothing for a second is dead; by default Ray waits for ten times as long.

@@ -25,7 +25,7 @@ from hardgrad_lab.dab.figure3 import FIGURE3
 from hardgrad_lab.lactose import published_settings, settings
 from hardgrad_lab.plan import processes
 from hardgrad_lab.plan.groups import Estimates, Group, groups_of
-from hardgrad_lab.plan.jobs import DEATHS, Queue, folder_of, in_order, record_of
+from hardgrad_lab.plan.jobs import DEATHS, Queue, folder_of, in_order
 from hardgrad_lab.plan.kinds import KINDS, Data, rebuilt
 from hardgrad_lab.plan.processes import Workers
 from hardgrad_lab.plan.progress import Lines
@@ -37,6 +37,7 @@ from hardgrad_lab.runs.experiment import Budget
 from hardgrad_lab.runs.lock import locked
 from hardgrad_lab.runs.record import Record, Run
 from hardgrad_lab.toys.settings import Toy
+from lab.run_state import state_of
 
 ROOT = Path(__file__).parents[2]
 QUIET = Console(quiet=True)
@@ -46,12 +47,6 @@ QUIET = Console(quiet=True)
 def one_core(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
     monkeypatch.setenv("COLUMNS", "200")
-
-
-def state_of(run: Run, out: Path) -> str:
-    if record_of(run, out) is not None:
-        return "done"
-    return "begun" if run.checkpoint_path(folder_of(run, out)).exists() else "missing"
 
 
 def jobs_of(budget: Budget, only: Sequence[str] = (), seeds: int = 0) -> list[Run]:

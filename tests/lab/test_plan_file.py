@@ -24,12 +24,13 @@ from hardgrad_lab.plan import cluster
 from hardgrad_lab.plan.file import PlanFileError, read
 from hardgrad_lab.plan.glance import Standing, glance
 from hardgrad_lab.plan.groups import Estimates, Group
-from hardgrad_lab.plan.jobs import folder_of, in_order, state_of
+from hardgrad_lab.plan.jobs import folder_of, in_order
 from hardgrad_lab.plan.kinds import KINDS, Data
 from hardgrad_lab.plan.worker import log_of
 from hardgrad_lab.runs import checkpoint
 from hardgrad_lab.runs.execute import How
 from hardgrad_lab.runs.record import Record, Run
+from lab.run_state import state_of
 
 ROOT = Path(__file__).parents[2]
 TINY = """
