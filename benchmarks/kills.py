@@ -4,7 +4,7 @@
 
 Each trial starts a command in an empty folder, kills it (SIGKILL) at a moment drawn evenly over the time that an
 uninterrupted one took, gives the same command again with ``--resume``, and compares: records and ``model.json`` without
-what a clock says, weights, optimisers, random numbers and curves; and the folder, in which nothing may be left over.
+what a clock says, weights, optimizers, random numbers and curves; and the folder, in which nothing may be left over.
 """
 
 from __future__ import annotations

@@ -30,9 +30,9 @@ def problem(n: int, d: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def ridge(x: Tensor, y: Tensor) -> Tensor:
-    centred = x - x.mean(0)
-    scatter = centred.T @ centred
-    return torch.linalg.solve(scatter + 1e-6 * scatter.diagonal().diag(), centred.T @ (y - y.mean()))
+    centerd = x - x.mean(0)
+    scatter = centerd.T @ centerd
+    return torch.linalg.solve(scatter + 1e-6 * scatter.diagonal().diag(), centerd.T @ (y - y.mean()))
 
 
 def seconds(run: Callable[[], object], rounds: int) -> float:

@@ -44,7 +44,7 @@ most. With one parameter the cosine can only be 1 or -1. The means are those of 
 standard errors; that of two layers has none.
 
 Temperatures: `gumbel, soft` 0.5; `gumbel, hard` 1; annealed, and `gumbel_rao`, 0.5; `reinmax` 1. The `bridge` has an
-approximator that has learnt to imitate sampling, so that it comes near `straight-through`.
+approximator that has learned to imitate sampling, so that it comes near `straight-through`.
 """
 
 

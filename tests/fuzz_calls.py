@@ -83,8 +83,8 @@ def _stepped() -> hg.Switch:
     return switch
 
 
-def _learnt() -> hg.Switch:
-    return hg.Switch(hg.LearntRanges([0.0, 1.0, 2.0]), nn.Linear(3, 2))
+def _learned() -> hg.Switch:
+    return hg.Switch(hg.LearnedRanges([0.0, 1.0, 2.0]), nn.Linear(3, 2))
 
 
 def _keys(count: int = ROWS) -> Make:
@@ -124,7 +124,7 @@ _QF: dict[str, Make] = {"q": _q, "f": _same(_cost)}
 _DIM = {"dim": _same(-1)}
 _DRAWS = {"samples": _same(2), "generator": _seeded}
 _SEARCH = {"key": _rand(60), "inputs": _randn(60, 1), "targets": _randn(60), "max_ranges": _same(2)}
-_TRAINED = {"switch": _learnt, "x": _randn(ROWS, 3), "key": _keys(), "target": _randn(ROWS, 2)}
+_TRAINED = {"switch": _learned, "x": _randn(ROWS, 3), "key": _keys(), "target": _randn(ROWS, 2)}
 
 # A target is held against x's rows, and so is a loss of them.
 _ROWS = {"key": ("key", "target"), "x": ("x", "target", "loss"), "target": ("target", "loss")}
@@ -165,9 +165,9 @@ CALLS = [
     ),
     Call(hg.strip, {"model": lambda: nn.Linear(3, 3)}),
     Call(_T.clipped, {"low": _same(-1.0), "high": _same(1.0)}),
-    Call(_T.sigmoid, {"slope": _same(2.0), "centre": _same(0.0)}),
-    Call(_T.tanh, {"slope": _same(2.0), "centre": _same(0.0)}),
-    Call(_T.arctan, {"slope": _same(2.0), "centre": _same(0.0)}),
+    Call(_T.sigmoid, {"slope": _same(2.0), "center": _same(0.0)}),
+    Call(_T.tanh, {"slope": _same(2.0), "center": _same(0.0)}),
+    Call(_T.arctan, {"slope": _same(2.0), "center": _same(0.0)}),
     Call(
         _A.mlp,
         {"in_features": _same(3), "out_features": _same(2), "hidden": _same((4,)), "activation": _same(nn.Tanh)},
@@ -230,7 +230,7 @@ CALLS = [
         use=_run(_keys()),
     ),
     Call(
-        hg.LearntRanges,
+        hg.LearnedRanges,
         {"points": _same([0.0, 1.0, 2.0]), "band": _same(0.5), "outside": _same("nearest"), "closed": _same("left")},
         use=_run(_keys()),
         named=("Ranges",),
@@ -254,14 +254,14 @@ CALLS = [
             "branches": lambda: nn.Linear(3, 2),
             "key": _same(0),
             "init": _same("identical"),
-            "normalise": _same(False),
+            "normalize": _same(False),
             "bank": _same(False),
         },
         use=_run(_rand(ROWS, 3)),
     ),
     Call(
         hg.RangeEmbedding,
-        {"ranges": _ranges, "features": _same(3), "init": _same("identical"), "normalise": _same(True)},
+        {"ranges": _ranges, "features": _same(3), "init": _same("identical"), "normalize": _same(True)},
         use=_run(_keys()),
         named=("Switch",),
     ),
@@ -341,7 +341,7 @@ CALLS = [
         aliases=_ROWS,
     ),
     Call(hg.switch.threshold_loss, _TRAINED | {"loss": _same(_row_loss)}, named=("Switch", "Ranges"), aliases=_ROWS),
-    Call(hg.switch.agreement, {"switch": _learnt, "x": _randn(ROWS, 3), "key": _keys()}, named=("Switch", "Ranges")),
+    Call(hg.switch.agreement, {"switch": _learned, "x": _randn(ROWS, 3), "key": _keys()}, named=("Switch", "Ranges")),
     Call(hg.switch.inspect, {"switch": _switch, "x": _randn(ROWS, 3), "key": _keys()}, named=("Switch", "Ranges")),
     Call(hg.switch.History, {"switch": _switch}),
     Call(

@@ -106,7 +106,7 @@ def _moving_average() -> nn.Module:
 
 @cache
 def _trained() -> nn.Module:
-    """An approximator that has learnt to imitate sampling, whatever the probability."""
+    """An approximator that has learned to imitate sampling, whatever the probability."""
     with torch.random.fork_rng():
         torch.manual_seed(5)
         network = hg.approximators.elementwise().double()
@@ -153,7 +153,7 @@ ESTIMATORS = [
     Estimator("arms", lambda q: partial(hg.arms, samples=3), ("Bernoulli",), values_only=True),
     Estimator("rebar", lambda q: partial(hg.rebar)),
     Estimator("rebar, untied", lambda q: partial(hg.rebar, tied=False, temperature=1.0, scale=0.7, samples=2)),
-    Estimator("rebar, learnt", lambda q: partial(hg.rebar, control=_MC.RebarControl()), stacks=False),
+    Estimator("rebar, learned", lambda q: partial(hg.rebar, control=_MC.RebarControl()), stacks=False),
     Estimator("relax", lambda q: partial(hg.relax, control=_network(q), samples=2), values_only=True),
     Estimator("relax, with f", lambda q: partial(hg.relax, control=_held(_MC.RelaxControl(_network(q))))),
     Estimator(

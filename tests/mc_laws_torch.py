@@ -17,7 +17,7 @@ from mc_trials import BATCH, SIGMA, Trial, assert_same, name_of, trials, weighed
 # Compiling takes seconds: what these add is not in the others.
 ONE_HOT_TOO = ("score function, plain", "rebar", "gumbel, soft", "gumbel_rao", "reinmax")
 ONE_OF_EACH_WAY = ("score function, plain", "disarm", "straight-through", "gumbel, soft", "rebar")
-COMPILED_GRAD = ("score function, moving average", "rebar, learnt", "relax, with f", "bridge")
+COMPILED_GRAD = ("score function, moving average", "rebar, learned", "relax, with f", "bridge")
 
 
 def checkpointing(estimator: Estimator) -> None:

@@ -81,7 +81,7 @@ def general(hold: bool = False) -> dict[str, Call]:
     return {
         "rebar": hg.rebar,
         "rebar, drawn anew": partial(hg.rebar, temperature=0.8, scale=1.4, tied=False),
-        "rebar, learnt": partial(hg.rebar, control=rebar_control(hold), samples=2),
+        "rebar, learned": partial(hg.rebar, control=rebar_control(hold), samples=2),
         "relax": partial(hg.relax, control=network()),
         "relax, drawn anew": partial(hg.relax, control=network(), samples=2, tied=False),
         "relax, with f": partial(hg.relax, control=relax_control(hold)),

@@ -172,9 +172,9 @@ def _steps() -> tuple[Tensor, ...]:
     return (STEPS,)
 
 
-def _learnt() -> nn.Module:
+def _learned() -> nn.Module:
     # A narrow band: rows within it would have a gradient for the points in either dtype, or in none.
-    return hg.Switch(hg.LearntRanges(POINTS, band=0.9), _branch())
+    return hg.Switch(hg.LearnedRanges(POINTS, band=0.9), _branch())
 
 
 def _embedding() -> nn.Module:
@@ -247,9 +247,9 @@ SUBJECTS = [
     _estimate(_MC.bridge, "montecarlo.bridge", approximator=hg.approximators.elementwise),
     Subject("Switch", "Switch", lambda: hg.Switch(_ranges(), _branch()), keys=_one),
     Subject("Switch, a key a step", "Switch", lambda: hg.Switch(_ranges(), _branch()), keys=_steps, time=True),
-    Subject("Switch, normalise", "Switch", lambda: hg.Switch(_ranges(), _branch(), normalise=[0]), keys=_one),
+    Subject("Switch, normalize", "Switch", lambda: hg.Switch(_ranges(), _branch(), normalize=[0]), keys=_one),
     Subject("Switch, bank", "Bank", lambda: hg.Switch(_ranges(), _branch(), bank=True), keys=_one),
-    Subject("Switch, LearntRanges", "Switch", _learnt, keys=_one),
+    Subject("Switch, LearnedRanges", "Switch", _learned, keys=_one),
     Subject("Switch, Grid", "Switch", lambda: hg.Switch(_grid(), _branch()), keys=_pair),
     Subject("Switch, If", "Switch", lambda: hg.Switch(_tree(), _branch()), keys=_pair),
     Subject("RangeEmbedding", "RangeEmbedding", _embedding, out=3),

@@ -55,7 +55,7 @@ What does not hold, and what you get instead:
   fails under `vmap`, on "meta" and for an empty batch, before an estimator sees it.
   `torch.distributions.Distribution.set_default_validate_args(False)` helps; the laws run under it.
 - **A `generator`** is for eager code: compiled code follows torch's global seed.
-- **A learnt temperature** (`RebarControl`, `RelaxControl`) needs f's second derivative, which an f that is itself an
+- **A learned temperature** (`RebarControl`, `RelaxControl`) needs f's second derivative, which an f that is itself an
   estimate has not: hold the temperature in the outer of two layers.
 """
 

@@ -36,7 +36,7 @@ def branch() -> nn.Sequential:
 
 
 class Side:
-    """One of the two switches, with its optimiser and the hooks that are on it."""
+    """One of the two switches, with its optimizer and the hooks that are on it."""
 
     def __init__(self, switch: hg.Switch) -> None:
         self.switch = switch

@@ -121,7 +121,7 @@ def test_approximators_may_work_in_place(writes: nn.Module, same: nn.Module) -> 
         torch.testing.assert_close(a, b)
 
 
-def test_normalisation_counts_a_batch_once() -> None:
+def test_normalization_counts_a_batch_once() -> None:
     network = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Linear(4, 4))
     reference = copy.deepcopy(network)
     x = torch.randn(8, 4)

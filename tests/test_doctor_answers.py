@@ -184,7 +184,7 @@ def test_the_table_lists_every_candidate_in_line() -> None:
         (hg.hard.sort, X, {"autograd", "straight_through", "bridge", "score_function"}),
         (partial(hg.hard.top_k, k=2), X, {"autograd", "bridge", "score_function"}),
         (hg.hard.sign, X, {"straight_through, clipped", "exact", "disarm", "arms", "gumbel", "rebar", "relax"}),
-        (hg.hard.one_hot_argmax, X, {"straight_through, softmax", "exact", "reinmax", "gumbel_rao", "rebar, learnt"}),
+        (hg.hard.one_hot_argmax, X, {"straight_through, softmax", "exact", "reinmax", "gumbel_rao", "rebar, learned"}),
         (lambda x: x.argmax(-1, keepdim=True), X, {"bridge", "score_function"}),
         (hg.hard.round, X[:, 0], {"straight_through", "score_function"}),
         (hg.hard.one_hot_argmax, X.unsqueeze(1), {"exact", "relax"}),

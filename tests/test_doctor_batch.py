@@ -94,7 +94,7 @@ class Normed(nn.Module):
 SHARING = {
     "mean": scored(lambda v: v - v.mean()),
     "others' mean": scored(lambda v: v - (v.sum() - v) / (len(v) - 1)),
-    "normalised": scored(lambda v: (v - v.mean()) / (v.std() + 1e-3)),
+    "normalized": scored(lambda v: (v - v.mean()) / (v.std() + 1e-3)),
     "rank": scored(lambda v: v.argsort().argsort().to(v.dtype)),
     "largest": scored(lambda v: v - v.max()),
     "smallest": scored(lambda v: v - v.min()),
@@ -109,7 +109,7 @@ SHARING = {
     "one random number": scored(shared_number),
     "length one": of_length_one,
     "running mean": Average(),
-    "batch normalisation": Normed(),
+    "batch normalization": Normed(),
 }
 
 
@@ -154,7 +154,7 @@ def truth_by_hand(value: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
     return torch.autograd.grad(total, x)[0]
 
 
-@pytest.mark.parametrize("name", ["mean", "running mean", "normalised"])
+@pytest.mark.parametrize("name", ["mean", "running mean", "normalized"])
 def test_bias_and_variance_are_those_of_the_users_own_batch(name: str) -> None:
     """Against a loop that calls a fresh copy on the two rows 1000 times; five standard errors of either."""
     torch.manual_seed(1)
@@ -207,12 +207,12 @@ def of_samples(b: Tensor) -> Tensor:
 NORM = nn.Sequential(nn.BatchNorm1d(2, affine=False), nn.Sigmoid())
 
 
-def normalised(b: Tensor) -> Tensor:
+def normalized(b: Tensor) -> Tensor:
     return NORM(b.reshape(-1, 2)).view(b.shape).square().sum(-1) + b.prod(-1)
 
 
 @pytest.mark.parametrize("way", ["auto", "long run", "finite difference"])
-@pytest.mark.parametrize("function", [of_rows, of_samples, normalised])
+@pytest.mark.parametrize("function", [of_rows, of_samples, normalized])
 def test_the_truth_of_a_function_that_mixes_is_that_of_the_batch(function: Objective, way: str) -> None:
     """By a loop over all outcomes of both rows together; by sampling to five standard errors."""
     found = hg.diagnose({"it": hg.score_function}, function, q(), draws=20, truth=way, budget=4000)

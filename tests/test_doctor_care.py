@@ -69,7 +69,7 @@ def test_the_generator_moves_by_one_number() -> None:
 
 
 class Learner(nn.Module):
-    """An estimator that counts its calls in a buffer, normalises, drops out and learns."""
+    """An estimator that counts its calls in a buffer, normalizes, drops out and learns."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -208,7 +208,7 @@ def test_the_penalty_of_a_bridge_is_no_part_of_its_gradient() -> None:
 
 
 class ByBatch(nn.Module):
-    """A layer whose gradient depends on how many rows it is given, as that of a normalisation over them does."""
+    """A layer whose gradient depends on how many rows it is given, as that of a normalization over them does."""
 
     def forward(self, x: Tensor) -> Tensor:
         return hg.graft(x.detach().sign(), x * len(x))

@@ -138,7 +138,7 @@ def test_rows_do_not_share_their_noise_nor_their_objective() -> None:
         (lambda x: hg.hard.one_hot_argmax(-x), "gaussian"),
     ],
 )
-def test_the_noise_is_recognised(function: object, noise: str | None) -> None:
+def test_the_noise_is_recognized(function: object, noise: str | None) -> None:
     x = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))
     if noise is None:
         with pytest.raises(ValueError, match="each row of the batch by itself"):

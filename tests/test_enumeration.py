@@ -25,7 +25,7 @@ VARIANTS = (
     "score function, moving average",
     "score function, network",
     "rebar, untied",
-    "rebar, learnt",
+    "rebar, learned",
     "relax, with f",
 )
 

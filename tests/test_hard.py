@@ -111,23 +111,23 @@ def test_nearest_code_tells_close_codes_far_from_zero_apart() -> None:
 
 
 def test_kmeans_finds_separate_clusters_whatever_the_order() -> None:
-    centres = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]], dtype=torch.float64)
-    points = (centres.repeat_interleave(8, 0) + torch.randn(24, 2, dtype=torch.float64))[None]
-    quantised = hard.kmeans(points, 3)
+    centers = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]], dtype=torch.float64)
+    points = (centers.repeat_interleave(8, 0) + torch.randn(24, 2, dtype=torch.float64))[None]
+    quantized = hard.kmeans(points, 3)
     for c in range(3):
-        torch.testing.assert_close(quantised[0, 8 * c : 8 * c + 8], points[0, 8 * c : 8 * c + 8].mean(0).expand(8, 2))
+        torch.testing.assert_close(quantized[0, 8 * c : 8 * c + 8], points[0, 8 * c : 8 * c + 8].mean(0).expand(8, 2))
     shuffle = torch.randperm(24)
-    torch.testing.assert_close(hard.kmeans(points[:, shuffle], 3), quantised[:, shuffle])
-    assert torch.equal(hard.kmeans(points, 3), quantised)
+    torch.testing.assert_close(hard.kmeans(points[:, shuffle], 3), quantized[:, shuffle])
+    assert torch.equal(hard.kmeans(points, 3), quantized)
 
 
-def test_kmeans_is_a_fixed_point_of_lloyd_and_beats_random_centres() -> None:
+def test_kmeans_is_a_fixed_point_of_lloyd_and_beats_random_centers() -> None:
     points = torch.randn(30, 2, dtype=torch.float64)
-    quantised = hard.kmeans(points, 5, iterations=100)
-    for centre in quantised.unique(dim=0):
-        members = (quantised == centre).all(-1)
-        torch.testing.assert_close(points[members].mean(0), centre)
-    inertia = (points - quantised).square().sum()
+    quantized = hard.kmeans(points, 5, iterations=100)
+    for center in quantized.unique(dim=0):
+        members = (quantized == center).all(-1)
+        torch.testing.assert_close(points[members].mean(0), center)
+    inertia = (points - quantized).square().sum()
     for _ in range(20):
         random = points[torch.randperm(30)[:5]]
         assert inertia < (points - hard.nearest_code(points, random)).square().sum()
@@ -135,8 +135,8 @@ def test_kmeans_is_a_fixed_point_of_lloyd_and_beats_random_centres() -> None:
 
 def test_kmeans_restarts_empty_clusters_at_the_farthest_points() -> None:
     points = torch.tensor([[0.0], [1.0], [10.0], [3.0]])
-    centres = clusters._lloyd(points, torch.tensor([[2.0], [100.0], [200.0]]))
-    assert centres.flatten().tolist() == [3.5, 10.0, 0.0]
+    centers = clusters._lloyd(points, torch.tensor([[2.0], [100.0], [200.0]]))
+    assert centers.flatten().tolist() == [3.5, 10.0, 0.0]
 
 
 def test_kmeans_with_equal_points() -> None:

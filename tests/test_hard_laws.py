@@ -253,13 +253,13 @@ def plain_kmeans(points: list[tuple[Fraction, ...]], k: int, iterations: int) ->
         return tuple(sum(c, Fraction(0)) / len(some) for c in zip(*some, strict=True))
 
     middle = mean(points)
-    centres = [max(points, key=lambda p: gap(p, middle))]
-    while len(centres) < k:
-        centres.append(max(points, key=lambda p: min(gap(p, c) for c in centres)))
+    centers = [max(points, key=lambda p: gap(p, middle))]
+    while len(centers) < k:
+        centers.append(max(points, key=lambda p: min(gap(p, c) for c in centers)))
     for _ in range(iterations):
-        near = [min(range(k), key=lambda c: gap(p, centres[c])) for p in points]
-        centres = [mean([p for p, i in zip(points, near, strict=True) if i == c]) for c in range(k)]
-    return [min(centres, key=lambda c: gap(p, c)) for p in points]
+        near = [min(range(k), key=lambda c: gap(p, centers[c])) for p in points]
+        centers = [mean([p for p, i in zip(points, near, strict=True) if i == c]) for c in range(k)]
+    return [min(centers, key=lambda c: gap(p, c)) for p in points]
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, *HALVES], ids=str)

@@ -267,4 +267,4 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(ValueError, match="LayerMask: forward must be given a key"):
         layer(torch.randn(2, 4))
     with pytest.raises(ValueError, match="LayerMask: ranges must not learn here"):
-        hg.LayerMask([nn.Tanh()], hg.LearntRanges([-1, 0, 1]))(torch.randn(2, 4), torch.zeros(2))
+        hg.LayerMask([nn.Tanh()], hg.LearnedRanges([-1, 0, 1]))(torch.randn(2, 4), torch.zeros(2))

@@ -104,8 +104,8 @@ def test_a_control_at_its_start_is_plain_rebar() -> None:
     start = hg.montecarlo.RebarControl().double()
     start.log_temperature.data.fill_(math.log(0.5))  # which single precision rounds
     for kind in FAMILY:
-        learnt = gradients(Model(kind, start))
-        assert_same(gradients(Model(kind, None)), {n: g for n, g in learnt.items() if not n.startswith("control.")})
+        learned = gradients(Model(kind, start))
+        assert_same(gradients(Model(kind, None)), {n: g for n, g in learned.items() if not n.startswith("control.")})
 
 
 @pytest.mark.parametrize(("kind", "control", "tied"), WAYS)
@@ -147,7 +147,7 @@ def test_the_penalty_is_the_mean_square_of_the_gradient(kind: str, control: str,
 
 @pytest.mark.parametrize(("kind", "control", "tied"), WAYS)
 def test_samples_are_as_many_rows(kind: str, control: str, tied: bool) -> None:
-    """The variance that is learnt from is that of one sample, however many are averaged over."""
+    """The variance that is learned from is that of one sample, however many are averaged over."""
     module = CONTROLS[control]()
     estimator = hg.rebar if control == "rebar" else hg.relax
     found = []
@@ -159,8 +159,8 @@ def test_samples_are_as_many_rows(kind: str, control: str, tied: bool) -> None:
                 FAMILY[kind](logits), lambda b: (b * W).sum(-1).exp(), control=module, samples=samples, tied=tied
             )
         (gradient,) = torch.autograd.grad(value.sum(), logits)
-        learnt = torch.autograd.grad(bag.total(), list(module.parameters()))
-        found.append((gradient.unflatten(0, (-1, 3)).mean(0), bag.total().detach(), *learnt))
+        learned = torch.autograd.grad(bag.total(), list(module.parameters()))
+        found.append((gradient.unflatten(0, (-1, 3)).mean(0), bag.total().detach(), *learned))
     for three, one in zip(*found, strict=True):
         torch.testing.assert_close(three, one)
 
@@ -269,7 +269,7 @@ def test_units_that_are_rows_and_units_that_share_a_row() -> None:
     assert (several.grad != 0).all()
 
 
-def learnt(q: Distribution, f: Callable[[Tensor], Tensor]) -> Tensor:
+def learned(q: Distribution, f: Callable[[Tensor], Tensor]) -> Tensor:
     return hg.rebar(q, f, rebar_control())
 
 
@@ -284,7 +284,7 @@ ERRORS: list[tuple[str, Callable[[Distribution, Callable[[Tensor], Tensor]], obj
     ("rebar: control must be None or .*RebarControl, got Sequential", lambda q, f: hg.rebar(q, f, network())),
     ("rebar: temperature and scale are the control's own", lambda q, f: hg.rebar(q, f, rebar_control(), scale=2.0)),
     ("rebar: f must be differentiable", lambda q, f: hg.rebar(q, lambda b: f(b.detach()))),
-    ("rebar: f must be differentiable", lambda q, f: learnt(q, lambda b: f(b.detach()))),
+    ("rebar: f must be differentiable", lambda q, f: learned(q, lambda b: f(b.detach()))),
     ("relax: f must be differentiable", lambda q, f: hg.relax(q, lambda b: f(b.detach()), relax_control())),
     ("rebar: f must return one number per sample.*each", lambda q, f: hg.rebar(q, f_of_three_rows, tied=False)),
     ("relax: control must be an nn.Module .*got function", lambda q, f: hg.relax(q, f, f)),
@@ -293,7 +293,7 @@ ERRORS: list[tuple[str, Callable[[Distribution, Callable[[Tensor], Tensor]], obj
     ("relax: control must be differentiable", lambda q, f: hg.relax(q, f, Detached())),
     (
         "rebar: a control that learns its temperature .*second",
-        lambda q, f: learnt(q, lambda b: hg.rebar(bernoulli(b), f)),
+        lambda q, f: learned(q, lambda b: hg.rebar(bernoulli(b), f)),
     ),
 ]
 

@@ -114,24 +114,24 @@ def test_a_trained_control_takes_the_noise_out(family: Family) -> None:
     """(b - 0.499)^2: the score function's noise drowns a gradient of 0.0005."""
     f = lambda b: (b[..., :1] - 0.499).square().sum(-1)  # noqa: E731  # as a user writes it
     control = network()
-    optimiser = torch.optim.Adam(control.parameters(), 1e-2)
+    optimizer = torch.optim.Adam(control.parameters(), 1e-2)
     for _ in range(300):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         hg.relax(family(torch.zeros(64, 3, **F64).requires_grad_()), f, control).mean().backward()
-        optimiser.step()
+        optimizer.step()
     calm = variance(lambda q, f: hg.relax(q, f, control), family, f, torch.zeros(3, **F64))
     assert calm < 0.02 * variance(hg.score_function, family, f, torch.zeros(3, **F64))
 
 
-def test_a_learnt_temperature_and_scale_take_noise_out() -> None:
+def test_a_learned_temperature_and_scale_take_noise_out() -> None:
     f = lambda b: OBJECTIVES["quadratic"](b, THETA)  # noqa: E731  # as a user writes it
     control = hg.montecarlo.RebarControl(temperature=0.1, scale=0.2).double()
     before = variance(lambda q, f: hg.rebar(q, f, control), bernoulli, f, LOGITS[0])
-    optimiser = torch.optim.Adam(control.parameters(), 3e-2)
+    optimizer = torch.optim.Adam(control.parameters(), 3e-2)
     for _ in range(150):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         hg.rebar(bernoulli(LOGITS[0].expand(64, 3).clone().requires_grad_()), f, control).mean().backward()
-        optimiser.step()
+        optimizer.step()
     assert variance(lambda q, f: hg.rebar(q, f, control), bernoulli, f, LOGITS[0]) < 0.8 * before
 
 

@@ -18,25 +18,25 @@ def embedding(**options: Any) -> hg.RangeEmbedding:
     return hg.RangeEmbedding(hg.Ranges(POINTS), 5, **options).double()
 
 
-def plain_loop(layer: hg.RangeEmbedding, x: Tensor, key: Tensor | None = None, normalise: bool = False) -> Tensor:
+def plain_loop(layer: hg.RangeEmbedding, x: Tensor, key: Tensor | None = None, normalize: bool = False) -> Tensor:
     key = x if key is None else key
     rows = []
     for number, k in zip(x.reshape(-1), key.reshape(-1).tolist(), strict=True):
         i = max(j for j in range(3) if k >= POINTS[j])
         low, high = POINTS[i], POINTS[i + 1]
-        number = (number - (low + high) / 2) / ((high - low) / 2) if normalise else number
+        number = (number - (low + high) / 2) / ((high - low) / 2) if normalize else number
         rows.append(layer.branch(i).weight[:, 0] * number + layer.branch(i).bias)
     return torch.stack(rows).reshape(*x.shape, 5)
 
 
 @pytest.mark.parametrize("shape", [(), (7,), (4, 6), (2, 3, 4)])
-@pytest.mark.parametrize("normalise", [False, True])
-def test_equals_a_plain_loop(shape: tuple[int, ...], normalise: bool) -> None:
-    layer = embedding(normalise=normalise)
+@pytest.mark.parametrize("normalize", [False, True])
+def test_equals_a_plain_loop(shape: tuple[int, ...], normalize: bool) -> None:
+    layer = embedding(normalize=normalize)
     x = (torch.rand(shape, dtype=torch.float64) * 1.4 - 1).requires_grad_()  # none in the last range
     weight = torch.randn(*shape, 5, dtype=torch.float64)
     x.data.clamp_(max=0.49)
-    expected = plain_loop(layer, x, normalise=normalise)
+    expected = plain_loop(layer, x, normalize=normalize)
     (expected * weight).sum().backward()
     wanted = [x.grad, *(p.grad for p in layer.parameters())]
     layer.zero_grad()
@@ -53,8 +53,8 @@ def test_equals_a_plain_loop(shape: tuple[int, ...], normalise: bool) -> None:
 
 
 def test_equals_the_switch_it_stands_for() -> None:
-    layer = embedding(normalise=True)
-    switch = hg.Switch(layer.ranges, list(layer.branches), normalise=True)
+    layer = embedding(normalize=True)
+    switch = hg.Switch(layer.ranges, list(layer.branches), normalize=True)
     x = torch.rand(30, dtype=torch.float64) * 2 - 1
     torch.testing.assert_close(layer(x), switch(x[:, None], x))
     key = torch.rand(30, dtype=torch.float64) * 2 - 1
@@ -92,7 +92,7 @@ def test_training_on_mixed_batches_equals_training_each_range_alone(optimizer: A
 
 
 def test_gradient_by_finite_differences() -> None:
-    layer = embedding(normalise=True)
+    layer = embedding(normalize=True)
     x = torch.tensor([[-0.7, -0.1], [0.3, 0.8]], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(layer, x)
     assert torch.autograd.gradgradcheck(lambda x: layer(x).square(), x)
@@ -130,7 +130,7 @@ def test_nan_in_x_stays_in_its_row_and_range() -> None:
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_one_graph_compiled_and_exported() -> None:
-    layer = embedding(normalise=True)
+    layer = embedding(normalize=True)
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager", dynamic=True)
     program = torch.export.export(
         copy.deepcopy(layer), (torch.zeros(4, 3, dtype=torch.float64),), dynamic_shapes=({0: torch.export.Dim("B")},)
@@ -165,8 +165,8 @@ def test_mistakes_are_named() -> None:
     assert isinstance(embedding().branch(1), nn.Linear)
 
 
-def test_learnt_points_get_their_gradient() -> None:
-    layer = hg.RangeEmbedding(hg.LearntRanges(POINTS, band=1.0), 2).double()
+def test_learned_points_get_their_gradient() -> None:
+    layer = hg.RangeEmbedding(hg.LearnedRanges(POINTS, band=1.0), 2).double()
     switch = hg.Switch(layer.ranges, list(layer.branches))
     x = torch.rand(40, dtype=torch.float64) * 2 - 1
     found = []

@@ -12,7 +12,7 @@ from hardgrad.switch.thresholds.relocate import LEAST_ROWS, _line_errors
 
 def levels(points: list[float], values: list[float], **kwargs: object) -> hg.Switch:
     """A switch whose branches are constants."""
-    switch = hg.Switch(hg.LearntRanges(points), nn.Linear(1, 1), **kwargs).double()
+    switch = hg.Switch(hg.LearnedRanges(points), nn.Linear(1, 1), **kwargs).double()
     for branch, value in zip(switch.branches, values, strict=True):
         nn.init.zeros_(branch.weight)
         nn.init.constant_(branch.bias, value)
@@ -92,16 +92,16 @@ def test_costs_and_gains_are_those_of_every_cut_tried() -> None:
     ([0.0, 0.4, 1.0, 2.0, 4.0], [0.0, 0.0, 1.0, 2.5], [1, 2, 3, 3]),  # upwards
     ([0.0, 2.0, 3.0, 3.4, 4.0], [0.5, 2.0, 3.0, 3.0], [0, 0, 1, 2]),  # downwards; of the twins the first is given up
 ])  # fmt: skip
-def test_weights_optimiser_state_and_scales_move_along(
+def test_weights_optimizer_state_and_scales_move_along(
     points: list[float], values: list[float], moved: list[int], bank: bool
 ) -> None:
-    switch = levels(points, values, normalise=True, bank=bank)
+    switch = levels(points, values, normalize=True, bank=bank)
     optimizer = torch.optim.AdamW(switch.branches.parameters(), lr=0.0)
     x = rows()
     (switch(x, x[:, 0]) - staircase(x) - 1).square().sum().backward()
     optimizer.step()
     before = [(b.bias.item(), optimizer.state[b.bias]["exp_avg"].item()) for b in switch.branches]
-    scales = switch.normalise.centre.tolist()
+    scales = switch.normalize.center.tolist()
     held = list(switch.parameters())
     done = hg.switch.relocate(switch, x, x[:, 0], staircase(x), optimizer)
     assert done is not None
@@ -109,7 +109,7 @@ def test_weights_optimiser_state_and_scales_move_along(
         moved = [0, 0, 1, 3]
     after = [(b.bias.item(), optimizer.state[b.bias]["exp_avg"].item()) for b in switch.branches]
     assert after == [before[i] for i in moved]
-    assert switch.normalise.centre.tolist() == [scales[i] for i in moved]
+    assert switch.normalize.center.tolist() == [scales[i] for i in moved]
     assert all(a is b for a, b in zip(held, switch.parameters(), strict=True))
 
 
@@ -146,9 +146,9 @@ def test_a_move_must_be_worth_its_cost() -> None:
 def test_mistakes_are_named() -> None:
     x = rows()
     plain = hg.Switch(hg.Ranges([0, 2, 4]), nn.Linear(1, 1)).double()
-    with pytest.raises(ValueError, match="LearntRanges, got Ranges"):
+    with pytest.raises(ValueError, match="LearnedRanges, got Ranges"):
         hg.switch.relocate(plain, x, x[:, 0], x)
-    mixed = hg.Switch(hg.LearntRanges([0, 2, 4]), [nn.Linear(1, 1), nn.Sequential(nn.Linear(1, 2), nn.Linear(2, 1))])
+    mixed = hg.Switch(hg.LearnedRanges([0, 2, 4]), [nn.Linear(1, 1), nn.Sequential(nn.Linear(1, 2), nn.Linear(2, 1))])
     with pytest.raises(ValueError, match="one architecture, but branch 1"):
         hg.switch.relocate(mixed.double(), x, x[:, 0], x)
     with pytest.raises(ValueError, match=r"outputs' shape \(1,\) for each row, got \(\)"):

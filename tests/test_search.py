@@ -74,8 +74,8 @@ def test_sums_between_any_positions_are_those_of_the_rows(n: int) -> None:
     for i, (a, b) in enumerate(zip(start.tolist(), end.tolist(), strict=True)):
         assert moments.size[i] == b - a
         torch.testing.assert_close(moments.mean[i], z[a:b].mean(0), rtol=1e-12, atol=1e-12)
-        centred = z[a:b] - z[a:b].mean(0)
-        torch.testing.assert_close(moments.scatter[i], centred.T @ centred, rtol=1e-9, atol=1e-9)
+        centerd = z[a:b] - z[a:b].mean(0)
+        torch.testing.assert_close(moments.scatter[i], centerd.T @ centerd, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(("d", "outputs", "ridge"), [(1, 1, 1e-6), (4, 1, 0.1), (3, 2, 1e-3)])
@@ -173,12 +173,12 @@ def test_all_planted_points_come_back(policy: str, criterion: str, seed: int) ->
 
 @pytest.mark.parametrize(
     ("name", "levels"),
-    [("quantiser", (-0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75)), ("dead zone", (-0.3, 0.3)), ("folder", (-0.5, 0.5))],
+    [("quantizer", (-0.75, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75)), ("dead zone", (-0.3, 0.3)), ("folder", (-0.5, 0.5))],
 )
 def test_breaks_of_static_devices_come_back_from_the_signal_alone(name: str, levels: tuple[float, ...]) -> None:
     x = uniform(2000, seeded(5))
     y = {
-        "quantiser": (4 * x).floor() / 4,
+        "quantizer": (4 * x).floor() / 4,
         "dead zone": torch.where(x.abs() < 0.3, 0.0, x),
         "folder": (torch.remainder(2 * x + 1, 4) - 2).abs() - 1,
     }[name]
@@ -394,7 +394,7 @@ def test_a_function_may_be_the_policy() -> None:
         hg.search_ranges(*planted(1000, 3, 14), max_ranges=5, policy=lambda *_: [])
 
 
-def test_learnt_points_move_from_equal_counts_to_the_planted_one() -> None:
+def test_learned_points_move_from_equal_counts_to_the_planted_one() -> None:
     # First order in the jump, the lent gradient stops short of the point: within 0.15 of it, from 0.3 away.
     x = uniform(1000, seeded(20))
     policy = hg.switch.Gradient(torch.nn.Linear(1, 1), steps=200)

@@ -18,7 +18,7 @@ X = torch.tensor([-2.0, -0.3, 0.0, 0.4, 3.0], dtype=torch.float64)
 DERIVATIVES: dict[str, tuple[twins.SoftTwin, Callable[[float], float]]] = {
     "clipped": (twins.clipped(-1.0, 1.0), lambda v: float(-1 <= v <= 1)),
     "sigmoid": (
-        twins.sigmoid(3.0, centre=0.5),
+        twins.sigmoid(3.0, center=0.5),
         lambda v: 3 * math.exp(-3 * (v - 0.5)) / (1 + math.exp(-3 * (v - 0.5))) ** 2,
     ),
     "tanh": (twins.tanh(2.0), lambda v: 2 / math.cosh(2 * v) ** 2),
@@ -63,7 +63,7 @@ def test_a_module_twin_is_trained_by_the_task() -> None:
 
 def test_twins_are_data() -> None:
     """What they are is shown, and slopes of two layers are not mixed up."""
-    first, second = twins.sigmoid(2.0), twins.sigmoid(5.0, centre=1.0)
+    first, second = twins.sigmoid(2.0), twins.sigmoid(5.0, center=1.0)
     assert "slope=5.0" in repr(second)
     assert torch.equal(first(X), torch.sigmoid(2 * X))
     assert torch.equal(second(X), torch.sigmoid(5 * (X - 1)))
@@ -85,11 +85,11 @@ def test_shape_changes_need_a_twin() -> None:
         (lambda: twins.tanh(-1.0), "tanh: slope must be above 0, got -1.0"),
         (lambda: twins.arctan(math.nan), "arctan: slope must be above 0, got nan"),
         (lambda: twins.sigmoid(math.inf), "sigmoid: slope must be above 0, got inf; a finite number"),
-        (lambda: twins.sigmoid(1.0, math.nan), "sigmoid: centre must be finite, got nan"),
-        (lambda: twins.tanh(1.0, -math.inf), "tanh: centre must be finite, got -inf"),
+        (lambda: twins.sigmoid(1.0, math.nan), "sigmoid: center must be finite, got nan"),
+        (lambda: twins.tanh(1.0, -math.inf), "tanh: center must be finite, got -inf"),
         (lambda: twins.tanh("2"), "tanh: slope must be a number, got str"),
         (lambda: twins.arctan(torch.ones(2)), "arctan: slope must be a number, got Tensor"),
-        (lambda: twins.arctan(1.0, True), "arctan: centre must be a number, got bool"),
+        (lambda: twins.arctan(1.0, True), "arctan: center must be a number, got bool"),
         (lambda: twins.clipped(math.nan, 1.0), "clipped: low must be below high, got low=nan"),
         (lambda: twins.clipped(0.0, None), "clipped: high must be a number, got NoneType"),
         (lambda: hg.straight_through(5), "straight_through: hard must be a callable.*got int"),

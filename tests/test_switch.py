@@ -59,12 +59,12 @@ def test_values_and_gradients_are_those_of_the_loop_over_rows(bank: bool, rows: 
 
 
 @pytest.mark.parametrize("bank", [False, True], ids=["modules", "bank"])
-@pytest.mark.parametrize("optimiser", OPTIMISERS)
-def test_training_on_mixed_batches_is_training_separate_models(bank: bool, optimiser: str) -> None:
+@pytest.mark.parametrize("optimizer", OPTIMISERS)
+def test_training_on_mixed_batches_is_training_separate_models(bank: bool, optimizer: str) -> None:
     layer = switch(bank)
     apart = [copy.deepcopy(branch) for branch in layer.branches]
-    together = OPTIMISERS[optimiser](list(layer.parameters()))
-    each = [OPTIMISERS[optimiser](list(model.parameters())) for model in apart]
+    together = OPTIMISERS[optimizer](list(layer.parameters()))
+    each = [OPTIMISERS[optimizer](list(model.parameters())) for model in apart]
     for step in range(30):
         x, key = batch(16 if step % 3 else 3, seed=step)
         target = x.sum(1, keepdim=True).sin() * key[:, None]
@@ -87,10 +87,10 @@ def test_training_on_mixed_batches_is_training_separate_models(bank: bool, optim
 
 
 @pytest.mark.parametrize("bank", [False, True], ids=["modules", "bank"])
-@pytest.mark.parametrize("optimiser", OPTIMISERS)
-def test_a_range_that_no_row_visits_stays_bit_identical(bank: bool, optimiser: str) -> None:
+@pytest.mark.parametrize("optimizer", OPTIMISERS)
+def test_a_range_that_no_row_visits_stays_bit_identical(bank: bool, optimizer: str) -> None:
     layer = switch(bank)
-    optimizer = OPTIMISERS[optimiser](list(layer.parameters()))
+    optimizer = OPTIMISERS[optimizer](list(layer.parameters()))
     for step in range(8):
         x, key = batch(20, seed=step)
         before = copy.deepcopy(layer.branch(2).state_dict())
@@ -210,8 +210,8 @@ def test_the_key_gets_the_gradient_of_an_input_and_none_of_the_choice() -> None:
 
 
 @pytest.mark.parametrize("bank", [False, True], ids=["modules", "bank"])
-def test_normalised_columns_span_minus_one_to_one_in_every_range(bank: bool) -> None:
-    layer = switch(bank, normalise=[0, 2])
+def test_normalized_columns_span_minus_one_to_one_in_every_range(bank: bool) -> None:
+    layer = switch(bank, normalize=[0, 2])
     x, key = batch(50)
     index = layer.ranges.index(key)
     by_hand = x.clone()
@@ -222,15 +222,15 @@ def test_normalised_columns_span_minus_one_to_one_in_every_range(bank: bool) -> 
     torch.testing.assert_close(layer(x, key), by_row(layer, by_hand, key))
 
 
-def test_normalisation_keeps_narrow_branches_alive() -> None:
+def test_normalization_keeps_narrow_branches_alive() -> None:
     # Ranges a hundredth wide, five away from zero: 16 ReLUs a branch, 300 steps of Adam, seed 0. The mean squared error
-    # relative to the target's variance was 0.31 without normalisation and 1.9e-4 with.
+    # relative to the target's variance was 0.31 without normalization and 1.9e-4 with.
     errors = {}
-    for normalise in (False, True):
+    for normalize in (False, True):
         torch.manual_seed(0)
         points = [5 + i / 100 for i in range(5)]
         branch = nn.Sequential(nn.Linear(1, 16), nn.ReLU(), nn.Linear(16, 1))
-        layer = hg.Switch(hg.Ranges(points), branch, key=0, normalise=normalise)
+        layer = hg.Switch(hg.Ranges(points), branch, key=0, normalize=normalize)
         optimizer = torch.optim.Adam(layer.parameters(), lr=0.01)
         x = torch.linspace(5, 5.04, 400)[:, None]
         target = (x * 300).sin()
@@ -239,7 +239,7 @@ def test_normalisation_keeps_narrow_branches_alive() -> None:
             loss = (layer(x) - target).square().mean()
             loss.backward()
             optimizer.step()
-        errors[normalise] = loss.item() / target.var().item()
+        errors[normalize] = loss.item() / target.var().item()
     assert errors[True] < 0.02 < 0.1 < errors[False]
 
 
@@ -344,7 +344,7 @@ def test_a_compiled_switch_lets_go_of_branches_that_no_row_visited() -> None:
 def test_the_exported_onnx_graph_routes(tmp_path: object) -> None:
     import onnxruntime
 
-    layer = switch(normalise=[0]).float().eval()
+    layer = switch(normalize=[0]).float().eval()
     x, key = (each.float() for each in batch(20))
     path = f"{tmp_path}/switch.onnx"
     free = {0: torch.export.Dim.DYNAMIC}
@@ -399,10 +399,10 @@ def test_mistakes_are_named() -> None:
     uneven = hg.Switch(hg.Ranges([-1, 0, 1]), [nn.Linear(3, 1), nn.Linear(3, 2)]).double()
     with pytest.raises(ValueError, match=r"one shape for a row, got \(1,\) from branch 0 and \(2,\) from branch 1"):
         uneven(x, torch.tensor([-0.5, 0.5, 0.5, 0.5, 0.5]))
-    with pytest.raises(ValueError, match="normalise needs finite points"):
-        hg.Switch(hg.Ranges([-math.inf, 0, 1]), mlp(), normalise=True)
-    with pytest.raises(ValueError, match="normalise needs Ranges of one key, got Grid"):
-        hg.Switch(hg.Grid(hg.Ranges([0, 1])), mlp(), normalise=True)
+    with pytest.raises(ValueError, match="normalize needs finite points"):
+        hg.Switch(hg.Ranges([-math.inf, 0, 1]), mlp(), normalize=True)
+    with pytest.raises(ValueError, match="normalize needs Ranges of one key, got Grid"):
+        hg.Switch(hg.Grid(hg.Ranges([0, 1])), mlp(), normalize=True)
 
 
 def test_a_branch_that_cannot_draw_again_is_named() -> None:

@@ -28,8 +28,8 @@ def plain() -> hg.Switch:
     return hg.Switch(RANGES, nn.Linear(3, 2))
 
 
-def learnt(**kwargs: Any) -> hg.Switch:
-    return hg.Switch(hg.LearntRanges([0, 1, 2.0], **kwargs), nn.Linear(3, 2))
+def learned(**kwargs: Any) -> hg.Switch:
+    return hg.Switch(hg.LearnedRanges([0, 1, 2.0], **kwargs), nn.Linear(3, 2))
 
 
 def squared(y: Tensor, t: Tensor) -> Tensor:
@@ -48,9 +48,9 @@ WRONG: dict[str, tuple[Callable[[], object], tuple[str, ...]]] = {
     "points complex": (lambda: hg.Ranges([0, 1j]), ("points",)),
     "outside a tensor": (lambda: hg.Ranges([0, 1], torch.zeros(2)), ("outside",)),
     "closed None": (lambda: hg.Ranges([0, 1], closed=None), ("closed", "None")),
-    "band a word": (lambda: hg.LearntRanges([0, 1, 2], band="wide"), ("band", "wide")),
-    "band NaN": (lambda: hg.LearntRanges([0, 1, 2], band=NAN), ("band", "nan")),
-    "band a bool": (lambda: hg.LearntRanges([0, 1, 2], band=True), ("band", "True")),
+    "band a word": (lambda: hg.LearnedRanges([0, 1, 2], band="wide"), ("band", "wide")),
+    "band NaN": (lambda: hg.LearnedRanges([0, 1, 2], band=NAN), ("band", "nan")),
+    "band a bool": (lambda: hg.LearnedRanges([0, 1, 2], band=True), ("band", "True")),
     "hysteresis band": (lambda: hg.Hysteresis(RANGES, "0.1"), ("band", "0.1")),
     "hysteresis start": (lambda: hg.Hysteresis(RANGES, 0.1)(KEY[None], torch.zeros(1)), ("start", "float32")),
     "grid of a list": (lambda: hg.Grid([RANGES, RANGES]), ("ranges", "list")),
@@ -77,11 +77,11 @@ WRONG: dict[str, tuple[Callable[[], object], tuple[str, ...]]] = {
     "key a function of no tensor": (lambda: hg.Switch(RANGES, nn.Tanh(), key=lambda x: 1)(X), ("key", "int")),
     "init": (lambda: hg.Switch(RANGES, nn.Tanh(), init="same"), ("init", "same")),
     "init 0": (lambda: hg.Switch(RANGES, nn.Tanh(), init=0), ("init", "0")),
-    "normalise 0": (lambda: hg.Switch(RANGES, nn.Tanh(), normalise=0), ("normalise", "0")),
-    "normalise a word": (lambda: hg.Switch(RANGES, nn.Tanh(), normalise="all"), ("normalise", "all")),
-    "normalise of bools": (lambda: hg.Switch(RANGES, nn.Tanh(), normalise=[True, False]), ("normalise", "True")),
-    "normalise of floats": (lambda: hg.Switch(RANGES, nn.Tanh(), normalise=[0.5]), ("normalise", "0.5")),
-    "normalise beyond x": (lambda: hg.Switch(RANGES, nn.Tanh(), normalise=[3])(X, KEY), ("normalise", "3")),
+    "normalize 0": (lambda: hg.Switch(RANGES, nn.Tanh(), normalize=0), ("normalize", "0")),
+    "normalize a word": (lambda: hg.Switch(RANGES, nn.Tanh(), normalize="all"), ("normalize", "all")),
+    "normalize of bools": (lambda: hg.Switch(RANGES, nn.Tanh(), normalize=[True, False]), ("normalize", "True")),
+    "normalize of floats": (lambda: hg.Switch(RANGES, nn.Tanh(), normalize=[0.5]), ("normalize", "0.5")),
+    "normalize beyond x": (lambda: hg.Switch(RANGES, nn.Tanh(), normalize=[3])(X, KEY), ("normalize", "3")),
     "x a list": (lambda: plain()([[1.0]], KEY), ("x", "list")),
     "key a list": (lambda: plain()(X, [0.1]), ("key", "list")),
     "key bool": (lambda: plain()(X, KEY > 0), ("key", "bool")),
@@ -89,36 +89,39 @@ WRONG: dict[str, tuple[Callable[[], object], tuple[str, ...]]] = {
     "features a word": (lambda: hg.RangeEmbedding(RANGES, "8"), ("features", "8")),
     "features a float": (lambda: hg.RangeEmbedding(RANGES, 1.5), ("features", "1.5")),
     "embedding of points": (lambda: hg.RangeEmbedding([0, 1], 3), ("ranges", "list")),
-    "embedding normalise": (lambda: hg.RangeEmbedding(RANGES, 3, normalise=[0]), ("normalise", "[0]")),
+    "embedding normalize": (lambda: hg.RangeEmbedding(RANGES, 3, normalize=[0]), ("normalize", "[0]")),
     "embedding of a list": (lambda: hg.RangeEmbedding(RANGES, 3)([0.5]), ("x", "list")),
     "split at a word": (lambda: plain().split(0, "a"), ("at", "a")),
     "split at NaN": (lambda: plain().split(0, NAN), ("at", "nan")),
     "split a float": (lambda: plain().split(0.0, 0.5), ("i ", "0.0")),
-    "split's optimiser": (lambda: plain().split(0, 0.5, "adam"), ("optimizer", "str")),
+    "split's optimizer": (lambda: plain().split(0, 0.5, "adam"), ("optimizer", "str")),
     "merge a word": (lambda: plain().merge("0", 1), ("i ", "0")),
     "merge beyond": (lambda: plain().merge(0, 2), ("j ", "2")),
     "warm start": (lambda: plain().warm_start({}), ("model", "dict")),
     "threshold_loss of a module": (lambda: hg.switch.threshold_loss(nn.Tanh(), X, KEY, T, squared), ("switch", "Tanh")),
     "threshold_loss of plain ranges": (lambda: hg.switch.threshold_loss(plain(), X, KEY, T, squared), ("switch",)),
-    "threshold_loss target": (lambda: hg.switch.threshold_loss(learnt(), X, KEY, T[:2], squared), ("target", "(2, 2)")),
-    "threshold_loss target a list": (lambda: hg.switch.threshold_loss(learnt(), X, KEY, [1], squared), ("target",)),
-    "threshold_loss loss": (lambda: hg.switch.threshold_loss(learnt(), X, KEY, T, "mse"), ("loss", "str")),
+    "threshold_loss target": (
+        lambda: hg.switch.threshold_loss(learned(), X, KEY, T[:2], squared),
+        ("target", "(2, 2)"),
+    ),
+    "threshold_loss target a list": (lambda: hg.switch.threshold_loss(learned(), X, KEY, [1], squared), ("target",)),
+    "threshold_loss loss": (lambda: hg.switch.threshold_loss(learned(), X, KEY, T, "mse"), ("loss", "str")),
     "threshold_loss loss of None": (
-        lambda: hg.switch.threshold_loss(learnt(), X, KEY, T, lambda y, t: None),
+        lambda: hg.switch.threshold_loss(learned(), X, KEY, T, lambda y, t: None),
         ("loss", "NoneType"),
     ),
-    "refine window": (lambda: hg.switch.refine(learnt(), X, KEY, T, squared, window="a"), ("window", "a")),
-    "refine window NaN": (lambda: hg.switch.refine(learnt(), X, KEY, T, squared, window=NAN), ("window", "nan")),
-    "refine target": (lambda: hg.switch.refine(learnt(), X, KEY, T[:3], squared), ("target", "(3, 2)")),
-    "refine no rows": (lambda: hg.switch.refine(learnt(), X[:0], KEY[:0], T[:0], squared), ("x",)),
-    "relocate worth": (lambda: hg.switch.relocate(learnt(), X, KEY, T, worth="2"), ("worth", "2")),
-    "relocate target": (lambda: hg.switch.relocate(learnt(), X, KEY, T[:3]), ("target", "(3, 2)")),
-    "relocate no rows": (lambda: hg.switch.relocate(learnt(), X[:0], KEY[:0], T[:0]), ("x",)),
+    "refine window": (lambda: hg.switch.refine(learned(), X, KEY, T, squared, window="a"), ("window", "a")),
+    "refine window NaN": (lambda: hg.switch.refine(learned(), X, KEY, T, squared, window=NAN), ("window", "nan")),
+    "refine target": (lambda: hg.switch.refine(learned(), X, KEY, T[:3], squared), ("target", "(3, 2)")),
+    "refine no rows": (lambda: hg.switch.refine(learned(), X[:0], KEY[:0], T[:0], squared), ("x",)),
+    "relocate worth": (lambda: hg.switch.relocate(learned(), X, KEY, T, worth="2"), ("worth", "2")),
+    "relocate target": (lambda: hg.switch.relocate(learned(), X, KEY, T[:3]), ("target", "(3, 2)")),
+    "relocate no rows": (lambda: hg.switch.relocate(learned(), X[:0], KEY[:0], T[:0]), ("x",)),
     "relocate of a module": (lambda: hg.switch.relocate(nn.Tanh(), X, KEY, T), ("switch", "Tanh")),
-    "agreement no rows": (lambda: hg.switch.agreement(learnt(), X[:0], KEY[:0]), ("x",)),
+    "agreement no rows": (lambda: hg.switch.agreement(learned(), X[:0], KEY[:0]), ("x",)),
     "agreement of a module": (lambda: hg.switch.agreement(nn.Tanh(), X, KEY), ("switch", "Tanh")),
-    "learnt ranges in a grid": (
-        lambda: hg.Switch(hg.Grid(hg.LearntRanges([0, 1, 2])), nn.Linear(3, 2))(X, KEY[:, None]),
+    "learned ranges in a grid": (
+        lambda: hg.Switch(hg.Grid(hg.LearnedRanges([0, 1, 2])), nn.Linear(3, 2))(X, KEY[:, None]),
         ("ranges", "Grid"),
     ),
 }
@@ -190,7 +193,7 @@ ROUTES: dict[str, Callable[[hg.Switch], object]] = {
 def test_a_branch_that_returns_something_else_is_named_however_it_runs(what: str, route: str) -> None:
     if what in ("a mean", "rows twice") and route in ("graph", "no rows"):
         return  # a number of rows is a symbol there, checked when the graph runs; three times none is none
-    switch = hg.Switch(hg.LearntRanges([0, 1, 2.0]), [Gives(GIVES[what]) for _ in range(2)])
+    switch = hg.Switch(hg.LearnedRanges([0, 1, 2.0]), [Gives(GIVES[what]) for _ in range(2)])
     with pytest.raises(Exception, match="Switch: branches must return one") as caught:
         ROUTES[route](switch)
     assert isinstance(caught.value, ValueError) or route == "graph"
@@ -198,7 +201,7 @@ def test_a_branch_that_returns_something_else_is_named_however_it_runs(what: str
 
 def trained(kind: str) -> nn.Module:
     module = nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 1))
-    if kind == "optimiser":
+    if kind == "optimizer":
         module(torch.randn(3, 2)).sum().backward()
         torch.optim.SGD(module.parameters(), lr=0.1).step()
     elif kind == "loaded":
@@ -208,7 +211,7 @@ def trained(kind: str) -> nn.Module:
     return module
 
 
-@pytest.mark.parametrize("kind", ["optimiser", "loaded", "by hand"])
+@pytest.mark.parametrize("kind", ["optimizer", "loaded", "by hand"])
 def test_weights_that_would_be_lost_are_told_of(kind: str) -> None:
     with pytest.warns(
         UserWarning, match=r"Switch: the weights handed over are drawn anew .* init=\"identical\""
@@ -301,7 +304,7 @@ def test_a_parametrization_that_cannot_be_given_a_weight_is_named() -> None:
     assert len(hg.Switch(RANGES, layer, init="identical").branches) == 2
 
 
-def step(ranges: hg.LearntRanges, *groups: dict[str, Any], band: float | None = 0.5) -> torch.optim.Optimizer:
+def step(ranges: hg.LearnedRanges, *groups: dict[str, Any], band: float | None = 0.5) -> torch.optim.Optimizer:
     ranges.band = band
     switch = hg.Switch(ranges, nn.Linear(1, 1))
     groups = groups or ({"params": switch.parameters()},)
@@ -313,27 +316,27 @@ def step(ranges: hg.LearntRanges, *groups: dict[str, Any], band: float | None = 
     return optimizer
 
 
-def test_weight_decay_on_learnt_points_is_told_of_once() -> None:
-    made: list[Callable[[hg.LearntRanges], hg.LearntRanges]] = [
+def test_weight_decay_on_learned_points_is_told_of_once() -> None:
+    made: list[Callable[[hg.LearnedRanges], hg.LearnedRanges]] = [
         lambda ranges: ranges,
         copy.deepcopy,
         lambda ranges: pickle.loads(pickle.dumps(ranges)),
     ]
     for make in made:
-        with pytest.warns(UserWarning, match=r"LearntRanges: weight decay pulls .* AdamW") as said:
-            step(make(hg.LearntRanges([0.0, 1.0, 2.0])))
+        with pytest.warns(UserWarning, match=r"LearnedRanges: weight decay pulls .* AdamW") as said:
+            step(make(hg.LearnedRanges([0.0, 1.0, 2.0])))
         assert len(said) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        ranges = hg.LearntRanges([0.0, 1.0, 2.0])
+        ranges = hg.LearnedRanges([0.0, 1.0, 2.0])
         step(ranges, {"params": ranges.parameters(), "weight_decay": 0})
-        step(hg.LearntRanges([0.0, 1.0, 2.0]), band=None)  # no gradient, so no step and no decay either
-        frozen = hg.LearntRanges([0.0, 1.0, 2.0]).requires_grad_(False)
+        step(hg.LearnedRanges([0.0, 1.0, 2.0]), band=None)  # no gradient, so no step and no decay either
+        frozen = hg.LearnedRanges([0.0, 1.0, 2.0]).requires_grad_(False)
         step(frozen)
 
 
 def test_the_watch_over_weight_decay_keeps_nothing_alive() -> None:
-    ranges = hg.LearntRanges([0.0, 1.0, 2.0])
+    ranges = hg.LearnedRanges([0.0, 1.0, 2.0])
     optimizer = step(ranges, {"params": ranges.parameters(), "weight_decay": 0})
     left = [weakref.ref(ranges), weakref.ref(optimizer)]
     del ranges, optimizer

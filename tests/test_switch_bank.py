@@ -144,7 +144,7 @@ def runs_in_bank(layer: hg.Switch, x: Tensor, key: Tensor) -> bool:
     return layer._bank.run(x, index, sizes, [i for i, size in enumerate(sizes) if size]) is not None
 
 
-def test_moved_parameters_stay_the_optimisers_and_in_the_bank() -> None:
+def test_moved_parameters_stay_the_optimizers_and_in_the_bank() -> None:
     banked, apart, x, key = tiny()
     assert runs_in_bank(banked, x, key)
     held = list(banked.parameters())

@@ -93,11 +93,11 @@ def test_a_branch_may_write_into_its_rows(kind: str, key: Tensor) -> None:
 
 
 @pytest.mark.parametrize("kind", ["relu", "a function"])
-def test_learnt_points_see_the_rows_as_they_came(kind: str) -> None:
+def test_learned_points_see_the_rows_as_they_came(kind: str) -> None:
     found = []
     for make in PAIRS[kind]:
         torch.manual_seed(0)
-        switch = hg.Switch(hg.LearntRanges([0, 1, 2.0], band=1.0), [make(), make()], key=0)
+        switch = hg.Switch(hg.LearnedRanges([0, 1, 2.0], band=1.0), [make(), make()], key=0)
         x = torch.stack([TWO, TWO - 1], 1).requires_grad_()
         switch(x).square().sum().backward()
         found.append([switch.ranges.inner.grad, x.grad])
@@ -138,7 +138,7 @@ def test_a_key_function_and_a_router_that_write_are_named() -> None:
 def test_a_loss_that_writes_places_the_same_points() -> None:
     def switch() -> hg.Switch:
         torch.manual_seed(0)
-        return hg.Switch(hg.LearntRanges([0.0, 1.2, 2.0]), nn.Linear(1, 1))
+        return hg.Switch(hg.LearnedRanges([0.0, 1.2, 2.0]), nn.Linear(1, 1))
 
     x = torch.linspace(0, 2, 21).unsqueeze(1)
     target = (x - 0.95).sign()

@@ -171,7 +171,7 @@ def test_asking_for_a_branch_counts_nothing() -> None:
     tree = hg.If(hg.Ranges([0, 1, 2]), ["a", hg.If(hg.Ranges([0, 1, 2]), ["b", "c"], key=1)])
     routers = {
         hg.Ranges([0, 1, 2]): torch.tensor([-5.0, 0.5, 7.0]),
-        hg.LearntRanges([0, 1, 2]): torch.tensor([-5.0, 0.5, 7.0] * 40),
+        hg.LearnedRanges([0, 1, 2]): torch.tensor([-5.0, 0.5, 7.0] * 40),
         hg.Grid(hg.Ranges([0, 1, 2]), hg.Ranges([0, 1, 2])): torch.tensor([[-5.0, 0.5], [1.5, 7.0], [0.5, 0.5]]),
         tree: torch.tensor([[-5.0, 0.5], [1.5, 7.0], [0.5, 9.0]]),
     }

@@ -39,12 +39,12 @@ def grid() -> hg.Grid:
 
 MAKE: dict[str, Callable[[], hg.Switch]] = {
     "ranges": lambda: hg.Switch(hg.Ranges([0, 1, 2]), mlp()),
-    "normalised": lambda: hg.Switch(hg.Ranges([0, 0.5, 2]), mlp(), normalise=[0]),
+    "normalized": lambda: hg.Switch(hg.Ranges([0, 0.5, 2]), mlp(), normalize=[0]),
     "grid": lambda: hg.Switch(grid(), mlp()),
     "if": lambda: hg.Switch(tree(), mlp()),
-    "learnt": lambda: hg.Switch(hg.LearntRanges([0, 0.7, 1.4, 2.0], band=1.0), mlp(), normalise=True),
+    "learned": lambda: hg.Switch(hg.LearnedRanges([0, 0.7, 1.4, 2.0], band=1.0), mlp(), normalize=True),
     "embedding": lambda: hg.RangeEmbedding(hg.Ranges([0, 1, 2]), 3),
-    "learnt embedding": lambda: hg.RangeEmbedding(hg.LearntRanges([0, 1, 2]), 3),
+    "learned embedding": lambda: hg.RangeEmbedding(hg.LearnedRanges([0, 1, 2]), 3),
 }
 
 
@@ -70,7 +70,7 @@ def functional(switch: hg.Switch) -> Callable[..., Tensor]:
 @pytest.mark.parametrize("backend", [None, "eager", "aot_eager"])
 @pytest.mark.parametrize("kind", MAKE)
 def test_gradients_of_each_row_under_vmap_are_those_of_a_loop(kind: str, backend: str | None) -> None:
-    if backend == "aot_eager" and kind not in ("ranges", "learnt"):
+    if backend == "aot_eager" and kind not in ("ranges", "learned"):
         return  # one of each way is enough for the slower one
     switch, args = made(kind)
     loss = functional(switch)
@@ -86,7 +86,7 @@ def test_gradients_of_each_row_under_vmap_are_those_of_a_loop(kind: str, backend
 
 
 @pytest.mark.parametrize("backend", [None, "eager", "aot_eager"])
-@pytest.mark.parametrize("kind", ["ranges", "if", "learnt", "embedding"])
+@pytest.mark.parametrize("kind", ["ranges", "if", "learned", "embedding"])
 def test_a_functional_gradient_is_the_plain_one_compiled_or_not(kind: str, backend: str | None) -> None:
     # Compiled, torch differentiates a custom Function's forward: the points would silently get nothing.
     switch, args = made(kind)
@@ -181,19 +181,19 @@ class Together(nn.Module):
         self.line = hg.Switch(hg.Grid(hg.Ranges([0, 1, 2]), hg.Ranges([0.0, 2.0])), mlp())
         self.question = hg.Switch(hg.If(hg.Ranges([0.0, 2.0]), ["all"]), mlp())
         self.tree = hg.Switch(tree(), mlp())
-        self.learnt = hg.Switch(hg.LearntRanges([0, 0.7, 1.4, 2.0]), mlp(), normalise=[1])
-        self.single = hg.Switch(hg.LearntRanges([0.0, 2.0]), mlp())
-        self.embedding = hg.RangeEmbedding(hg.LearntRanges([0, 1, 2]), 3)
+        self.learned = hg.Switch(hg.LearnedRanges([0, 0.7, 1.4, 2.0]), mlp(), normalize=[1])
+        self.single = hg.Switch(hg.LearnedRanges([0.0, 2.0]), mlp())
+        self.embedding = hg.RangeEmbedding(hg.LearnedRanges([0, 1, 2]), 3)
 
     def forward(self, x: Tensor, keys: Tensor) -> tuple[Tensor, ...]:
         key = keys[:, 0]
-        alone = (self.one, self.learnt, self.single)
+        alone = (self.one, self.learned, self.single)
         several = (self.line, self.question, self.tree)
         return (*(s(x, key) for s in alone), *(s(x, keys) for s in several), self.embedding(key))
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # of torch's exporter, about itself
-def test_single_ranges_learnt_ranges_and_nan_in_onnxruntime() -> None:
+def test_single_ranges_learned_ranges_and_nan_in_onnxruntime() -> None:
     import onnxruntime
 
     torch.manual_seed(0)
@@ -257,7 +257,7 @@ def test_branches_of_several_dtypes_give_one_in_eager_code_and_in_a_graph(
 
 def test_an_embedding_keeps_its_dtype_under_autocast() -> None:
     x = torch.rand(5) * 2
-    for ranges in (hg.Ranges([0, 1, 2]), hg.LearntRanges([0, 1, 2])):
+    for ranges in (hg.Ranges([0, 1, 2]), hg.LearnedRanges([0, 1, 2])):
         layer = hg.RangeEmbedding(ranges, 3)
         with torch.autocast("cpu", torch.bfloat16):
             assert layer(x).dtype is torch.float32
@@ -297,7 +297,7 @@ def test_copies_go_on_alike(kind: str) -> None:
 
 def test_a_replica_of_data_parallel_routes_by_the_points_as_they_are() -> None:
     # What nn.parallel.replicate makes: parameters become plain attributes of a shallow copy.
-    ranges = hg.LearntRanges([0.0, 1.0, 2.0])
+    ranges = hg.LearnedRanges([0.0, 1.0, 2.0])
     with torch.no_grad():
         ranges.inner.fill_(1.5)
     replica = ranges._replicate_for_data_parallel()
@@ -307,7 +307,7 @@ def test_a_replica_of_data_parallel_routes_by_the_points_as_they_are() -> None:
 
 
 def test_training_goes_on_after_inference_mode() -> None:
-    switch, (x, key) = made("learnt")
+    switch, (x, key) = made("learned")
     with torch.inference_mode():
         switch(x, key)
         switch.split(0, at=0.3)
@@ -337,7 +337,7 @@ def test_batch_norm_in_a_compiled_switch_sees_its_own_rows_alone() -> None:
         torch.testing.assert_close(one, other, msg=name)
     for p, q in zip(eager.parameters(), compiled.parameters(), strict=True):
         torch.testing.assert_close(p.grad, q.grad)
-    with pytest.raises(RuntimeError, match=r"Switch: branch 0 normalises by the statistics of its batch"):
+    with pytest.raises(RuntimeError, match=r"Switch: branch 0 normalizes by the statistics of its batch"):
         torch.export.export(eager, (x, both))
 
 
@@ -372,9 +372,9 @@ def test_a_power_iteration_of_an_unvisited_branch_stands_still_in_a_graph() -> N
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_a_normalised_column_is_that_of_float64_rounded_once(dtype: torch.dtype) -> None:
+def test_a_normalized_column_is_that_of_float64_rounded_once(dtype: torch.dtype) -> None:
     points = [5 + i / 100 for i in range(5)]
-    layer = hg.Switch(hg.Ranges(points), nn.Identity(), normalise=True)
+    layer = hg.Switch(hg.Ranges(points), nn.Identity(), normalize=True)
     x = torch.linspace(5, 5.04, 300).to(dtype).clamp(5, 5.03)
     index = layer.ranges.index(x)
     low, high = (torch.tensor(points, dtype=torch.float64)[index + i] for i in (0, 1))
@@ -383,7 +383,7 @@ def test_a_normalised_column_is_that_of_float64_rounded_once(dtype: torch.dtype)
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*torch.jit:DeprecationWarning")
-@pytest.mark.parametrize("kind", ["ranges", "learnt"])
+@pytest.mark.parametrize("kind", ["ranges", "learned"])
 def test_a_trace_and_an_export_in_training_route(kind: str) -> None:
     switch, (x, key) = made(kind, 8)
     exported = torch.export.export(switch, (x, key)).module()
@@ -393,13 +393,13 @@ def test_a_trace_and_an_export_in_training_route(kind: str) -> None:
         torch.testing.assert_close(traced(x, other), switch(x, other))
 
 
-@pytest.mark.parametrize("ranges", ["Ranges", "LearntRanges"])
+@pytest.mark.parametrize("ranges", ["Ranges", "LearnedRanges"])
 def test_building_on_the_meta_device_imports_no_compiler(ranges: str) -> None:
     """A model folder's weights are checked against shapes built there, at the start of every prediction."""
     program = (
         "import sys, torch, hardgrad as hg\n"
         "with torch.device('meta'):\n"
-        f"    hg.Switch(hg.{ranges}([-1.0, 0.0, 1.0]), torch.nn.Linear(2, 1), normalise=[0], bank=True)\n"
+        f"    hg.Switch(hg.{ranges}([-1.0, 0.0, 1.0]), torch.nn.Linear(2, 1), normalize=[0], bank=True)\n"
         "assert 'torch._dynamo' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=100)

@@ -422,12 +422,12 @@ def test_statistics_of_a_graph_are_refused_where_it_must_not_break() -> None:
     layers = [nn.Linear(2, 2), nn.BatchNorm1d(2)]
     layer = hg.LayerMask(layers, hg.Ranges([0, 1, 2]), [[1, 1], [1, 0]])
     x, key = torch.randn(4, 2), torch.full((4,), 1.5)
-    with pytest.raises(Exception, match=r"layer 1 \(BatchNorm1d\) normalises by the statistics of its batch"):
+    with pytest.raises(Exception, match=r"layer 1 \(BatchNorm1d\) normalizes by the statistics of its batch"):
         torch.compile(layer, backend="eager", fullgraph=True)(x, key)
     torch._dynamo.reset()
     torch.compile(layer, backend="eager")(x, key)
     assert layer.layers[1].num_batches_tracked == 0
-    with pytest.raises(RuntimeError, match=r"layer 1 \(BatchNorm1d\) normalises"):
+    with pytest.raises(RuntimeError, match=r"layer 1 \(BatchNorm1d\) normalizes"):
         torch.func.vmap(lambda x, key: layer(x[None], key[None]))(x, key)
 
 

@@ -224,7 +224,7 @@ def test_branches_of_different_kinds() -> None:
 
 
 def test_separation_along_sequences() -> None:
-    """With "reset", a switch and its optimiser equal one model and optimiser for each range, fed its own runs."""
+    """With "reset", a switch and its optimizer equal one model and optimizer for each range, fed its own runs."""
     switch = hg.RecurrentSwitch(hg.Ranges(POINTS), nn.GRU(3, 4, batch_first=True), state="reset").double()
     alone = [copy.deepcopy(branch) for branch in switch.branches]
     together = torch.optim.AdamW(switch.parameters(), lr=0.05, weight_decay=0.1)
@@ -449,12 +449,12 @@ def test_hysteresis_of_other_dtypes_and_shapes() -> None:
 
 def test_hysteresis_in_a_switch() -> None:
     hysteresis = hg.Hysteresis(hg.Ranges(POINTS), 0.2)
-    switch = hg.Switch(hysteresis, nn.Linear(3, 2), normalise=True).double()
+    switch = hg.Switch(hysteresis, nn.Linear(3, 2), normalize=True).double()
     x, key = sequences(4, 50)
     index = torch.tensor(schmitt(hg.Ranges(POINTS), 0.2, key))
-    centre = torch.tensor([-0.65, 0.05, 0.7], dtype=torch.float64)[index].unsqueeze(-1)
+    center = torch.tensor([-0.65, 0.05, 0.7], dtype=torch.float64)[index].unsqueeze(-1)
     half = torch.tensor([0.35, 0.35, 0.3], dtype=torch.float64)[index].unsqueeze(-1)
-    every = torch.stack([branch((x - centre) / half) for branch in switch.branches])
+    every = torch.stack([branch((x - center) / half) for branch in switch.branches])
     assert_same(switch(x, key), every.gather(0, index[None, ..., None].expand(1, -1, -1, 2))[0])
     assert torch.equal(hysteresis.visits, torch.bincount(index.reshape(-1), minlength=3))
 
@@ -659,13 +659,13 @@ def test_cross_fade_mistakes_are_named() -> None:
 
 def test_points_that_learn_are_refused_where_no_gradient_reaches_them() -> None:
     x, key = sequences(2, 6)
-    learnt = hg.LearntRanges(POINTS)
-    recurrent = hg.RecurrentSwitch(learnt, nn.GRU(3, 4, batch_first=True), state="shared").double()
-    fade = hg.CrossFade(hg.Switch(learnt, nn.Linear(3, 2)), 3).double()
+    learned = hg.LearnedRanges(POINTS)
+    recurrent = hg.RecurrentSwitch(learned, nn.GRU(3, 4, batch_first=True), state="shared").double()
+    fade = hg.CrossFade(hg.Switch(learned, nn.Linear(3, 2)), 3).double()
     for layer in (recurrent, fade):
         with pytest.raises(ValueError, match=f"{type(layer).__name__}: ranges must not learn here"):
             layer(x, key)
         layer.eval()(x, key)
-        learnt.requires_grad_(False)
+        learned.requires_grad_(False)
         layer.train()(x, key)
-        learnt.requires_grad_(True)
+        learned.requires_grad_(True)

@@ -218,7 +218,7 @@ def test_history_refuses_what_does_not_fit() -> None:
 
 
 def test_inspection_names_what_is_dead_constant_or_unvisited_and_nothing_else() -> None:
-    switch = switch_of(normalise=[0])
+    switch = switch_of(normalize=[0])
     for branch in switch.branches:
         branch[1] = nn.ReLU()
         nn.init.constant_(branch[0].bias, 4.0)  # every unit lives: weights are below 1, and x within 3
@@ -304,10 +304,10 @@ OPTIMIZERS: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("learnt", [False, True])
-@pytest.mark.parametrize("normalise", [False, [0]])
-def test_right_after_a_split_the_switch_is_the_same_function(learnt: bool, normalise: Any) -> None:
-    switch = switch_of(hg.LearntRanges(POINTS) if learnt else hg.Ranges(POINTS), normalise=normalise)
+@pytest.mark.parametrize("learned", [False, True])
+@pytest.mark.parametrize("normalize", [False, [0]])
+def test_right_after_a_split_the_switch_is_the_same_function(learned: bool, normalize: Any) -> None:
+    switch = switch_of(hg.LearnedRanges(POINTS) if learned else hg.Ranges(POINTS), normalize=normalize)
     optimizer = torch.optim.Adam(switch.parameters(), lr=0.01)
     train(switch, optimizer, 5)
     x, key = rows(200)
@@ -327,7 +327,7 @@ def test_right_after_a_split_the_switch_is_the_same_function(learnt: bool, norma
 
 
 @pytest.mark.parametrize("make", OPTIMIZERS)
-def test_a_split_branch_goes_on_with_the_optimiser_state(make: Any) -> None:
+def test_a_split_branch_goes_on_with_the_optimizer_state(make: Any) -> None:
     # All rows go to one half: it must end where the branch ends without the split, and the other half must stay.
     whole, parted = switch_of(), switch_of()
     optimizers = [make(switch.parameters()) for switch in (whole, parted)]
@@ -344,9 +344,9 @@ def test_a_split_branch_goes_on_with_the_optimiser_state(make: Any) -> None:
 
 
 @pytest.mark.parametrize("keep", ["i", "j", "most_visited", "mean"])
-@pytest.mark.parametrize("learnt", [False, True])
-def test_merge_keeps_whom_it_says(keep: Any, learnt: bool) -> None:
-    switch = switch_of(hg.LearntRanges(POINTS) if learnt else hg.Ranges(POINTS))
+@pytest.mark.parametrize("learned", [False, True])
+def test_merge_keeps_whom_it_says(keep: Any, learned: bool) -> None:
+    switch = switch_of(hg.LearnedRanges(POINTS) if learned else hg.Ranges(POINTS))
     optimizer = torch.optim.Adam(switch.parameters(), lr=0.01)
     train(switch, optimizer, 4)
     switch.ranges.visits.copy_(torch.tensor([5, 6, 70]))
@@ -370,7 +370,7 @@ def test_merge_keeps_whom_it_says(keep: Any, learnt: bool) -> None:
 
 
 def test_split_then_merge_is_where_it_was() -> None:
-    switch = switch_of(hg.LearntRanges(POINTS), normalise=[0])
+    switch = switch_of(hg.LearnedRanges(POINTS), normalize=[0])
     optimizer = torch.optim.Adam(switch.parameters(), lr=0.01)
     train(switch, optimizer, 5)
     state = copy.deepcopy(switch.state_dict())
@@ -394,7 +394,7 @@ def test_warm_start_gives_every_branch_the_model() -> None:
 
 
 def test_surgery_refuses_and_changes_nothing() -> None:
-    switch, scaled = switch_of(), switch_of(normalise=[0])
+    switch, scaled = switch_of(), switch_of(normalize=[0])
     other = torch.optim.Adam(nn.Linear(1, 1).parameters())
     grid = hg.Switch(hg.Grid(hg.Ranges(POINTS)), nn.Linear(1, 1))
     mixed = hg.Switch(hg.Ranges([0.0, 1.0, 2.0]), [nn.Linear(1, 1), nn.Sequential(nn.Linear(1, 1))])
@@ -406,10 +406,10 @@ def test_surgery_refuses_and_changes_nothing() -> None:
         (lambda: switch.merge(0, 2), "j must be the range before or after i, got 0 and 2"),
         (lambda: switch.merge(0, 1, keep="best"), "keep must be one of"),  # type: ignore[arg-type]
         (lambda: switch.merge(0, 1, other), "optimizer must be the one that trains the switch"),
-        (lambda: scaled.merge(0, 1, keep="mean"), "normalise gave them different scales"),
+        (lambda: scaled.merge(0, 1, keep="mean"), "normalize gave them different scales"),
         (lambda: mixed.merge(0, 1, keep="mean"), "branches must be alike to be averaged"),
-        (lambda: grid.split(0, at=0.5), "ranges must be Ranges or LearntRanges, got Grid"),
-        (lambda: scaled.warm_start(scaled.branch(0)), "must be built without normalise"),
+        (lambda: grid.split(0, at=0.5), "ranges must be Ranges or LearnedRanges, got Grid"),
+        (lambda: scaled.warm_start(scaled.branch(0)), "must be built without normalize"),
         (lambda: switch.warm_start(nn.Linear(2, 1)), "model must have the weights of branch 0, but"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -171,7 +171,7 @@ THINGS: dict[str, Thing] = {
     "hg.approximators.sequence": Thing(lambda: hg.approximators.sequence(3, 2), partial(called, batch(2, 5, 3))),
     "hg.approximators.suggest": Thing(lambda: hg.approximators.suggest(hg.hard.sort, _X), partial(called, _X)),
     "hg.Ranges": Thing(_ranges, partial(_indexed, keyed()[:, 0])),
-    "hg.LearntRanges": Thing(lambda: hg.LearntRanges([0.0, 1.0, 2.0]), partial(_indexed, keyed()[:, 0])),
+    "hg.LearnedRanges": Thing(lambda: hg.LearnedRanges([0.0, 1.0, 2.0]), partial(_indexed, keyed()[:, 0])),
     "hg.Grid": Thing(lambda: hg.Grid(_ranges(), hg.Ranges([-2.0, 0.0, 2.0])), partial(_indexed, keyed(features=1))),
     "hg.If": Thing(lambda: hg.If(_ranges(), ["low", "high"]), partial(_indexed, keyed(features=0))),
     "hg.Hysteresis": Thing(lambda: hg.Hysteresis(_ranges(), 0.1), lambda thing: thing(keyed()[None, :, 0])),

@@ -30,7 +30,7 @@ from hardgrad.switch import Grid as Grid
 from hardgrad.switch import Hysteresis as Hysteresis
 from hardgrad.switch import If as If
 from hardgrad.switch import LayerMask as LayerMask
-from hardgrad.switch import LearntRanges as LearntRanges
+from hardgrad.switch import LearnedRanges as LearnedRanges
 from hardgrad.switch import RangeEmbedding as RangeEmbedding
 from hardgrad.switch import Ranges as Ranges
 from hardgrad.switch import RecurrentSwitch as RecurrentSwitch

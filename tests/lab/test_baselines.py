@@ -87,7 +87,7 @@ def test_a_plain_network_does_not_look_at_the_key(name: str) -> None:
 
 def test_key_columns_are_mapped_by_the_outer_points_alone() -> None:
     model = build("plain-active", 2, 1, ranges=[100.0, 110.0, 300.0], key_columns=[1], hidden=(4,))
-    raw = build("plain-active", 2, 1, ranges=[100.0, 110.0, 300.0], key_columns=[1], hidden=(4,), normalise=False)
+    raw = build("plain-active", 2, 1, ranges=[100.0, 110.0, 300.0], key_columns=[1], hidden=(4,), normalize=False)
     raw.load_state_dict(model.state_dict())
     x = torch.tensor([[7.0, 100.0], [7.0, 200.0], [7.0, 300.0]])
     mapped = torch.tensor([[7.0, -1.0], [7.0, 0.0], [7.0, 1.0]])

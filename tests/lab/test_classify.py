@@ -21,7 +21,7 @@ from hardgrad_lab.dab.classify_run import begin, build, reproduce, whole
 from hardgrad_lab.dab.conditioning import CONDITIONING
 from hardgrad_lab.dab.placement import PLACEMENT
 from hardgrad_lab.dab.versus_ste import VERSUS_STE
-from hardgrad_lab.data.prepare import CIFAR10_MEAN, CIFAR10_STD, Standardised
+from hardgrad_lab.data.prepare import CIFAR10_MEAN, CIFAR10_STD, Standardized
 from hardgrad_lab.data.root import Root
 from hardgrad_lab.runs import checkpoint
 from hardgrad_lab.runs.execute import How
@@ -226,7 +226,7 @@ def test_the_last_measure_is_of_all_rows_and_tells_what_was_there_before_trainin
     model: Any = training.model.eval()
     images = whole(Root(folder=samples), "test")
     with torch.no_grad():
-        x = Standardised(CIFAR10_MEAN, CIFAR10_STD)(images.x[:20], torch.Generator())
+        x = Standardized(CIFAR10_MEAN, CIFAR10_STD)(images.x[:20], torch.Generator())
         found, _, count = rows_and_columns(model.before(x))
         right = (model(x).argmax(1) == images.y[:20]).sum().item()
     assert (all_rows["emd"], all_rows["accuracy"]) == pytest.approx((found / count, right / 20))

@@ -16,7 +16,7 @@ from hardgrad_lab.data.folder import Middle, find
 from hardgrad_lab.data.images import Images
 from hardgrad_lab.data.order import Order
 from hardgrad_lab.data.pictures import Pictures
-from hardgrad_lab.data.prepare import InTurn, Shifted, Standardised, mirrored, scaled
+from hardgrad_lab.data.prepare import InTurn, Shifted, Standardized, mirrored, scaled
 from hardgrad_lab.data.root import Root
 from hardgrad_lab.data.stream import Resident, in_order
 from hardgrad_lab.runs.loop import Plan, Stream, Training, train
@@ -189,7 +189,7 @@ def test_half_of_the_pictures_are_mirrored() -> None:
 
 def test_channels_are_standardised_one_by_one() -> None:
     x = torch.tensor([0, 255]).byte().view(1, 1, 1, 2).expand(1, 3, 1, 2)
-    out = Standardised((0.5, 0.2, 0.0), (0.5, 0.1, 2.0))(x, torch.Generator())
+    out = Standardized((0.5, 0.2, 0.0), (0.5, 0.1, 2.0))(x, torch.Generator())
     assert torch.allclose(out, torch.tensor([[-1.0, 1], [-2, 8], [0, 0.5]]).view(1, 3, 1, 2))
 
 

@@ -1,4 +1,4 @@
-"""Fits that would be wrong in silence: lines, perceptrons' start, learnt points, divergence, weights, factories."""
+"""Fits that would be wrong in silence: lines, perceptrons' start, learned points, divergence, weights, factories."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ def test_a_search_that_cannot_be_made_is_said() -> None:
         SwitchRegressor(epochs=1).fit(x, y)
 
 
-# ----------------------------------------------------------------------------------------------------- learnt points
+# ----------------------------------------------------------------------------------------------------- learned points
 
 
 @pytest.mark.parametrize("branch", ["linear", "mlp"])
@@ -238,13 +238,13 @@ def test_found_points_that_learn_are_no_worse_for_it(branch: str) -> None:
     x, y = tariff(4000)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that points stayed
-        fixed, learnt = (
+        fixed, learned = (
             SwitchRegressor(branch=branch, learn_points=learn, epochs=8, random_state=0).fit(x[:2000], y[:2000])
             for learn in (False, True)
         )
-    errors = [rms(model.predict(x[2000:]) - y[2000:]) for model in (fixed, learnt)]
+    errors = [rms(model.predict(x[2000:]) - y[2000:]) for model in (fixed, learned)]
     assert errors[1] < 1.02 * errors[0]
-    assert min(learnt.visits_) > 60
+    assert min(learned.visits_) > 60
 
 
 def test_lines_learn_the_bands_of_a_tariff_from_far_off() -> None:
@@ -264,7 +264,7 @@ def test_a_point_that_gains_nothing_stays_and_is_named() -> None:
         "learn_points moved 1 to 1.5; 2 stayed: elsewhere held-out rows would not be predicted better"
     )
     assert sentence_of((0, 1, 3), (0, 1.5, 3)) is None
-    with pytest.raises(ValueError, match="validation must be above 0 where points are learnt, got 0"):
+    with pytest.raises(ValueError, match="validation must be above 0 where points are learned, got 0"):
         SwitchRegressor([-1, 0.2, 1], learn_points=True, validation=0).fit(x, y)
 
 

@@ -221,7 +221,7 @@ def test_near_points_are_nearest_to_their_own_break() -> None:
 def test_even_draws_take_as_many_rows_of_each_range_and_follow_its_points() -> None:
     key = torch.cat([torch.linspace(-1, 0, 990), torch.linspace(0.1, 1, 10)])
     part = Part(x=key[:, None], key=key, y=key[:, None])
-    ranges = hg.LearntRanges([-1.0, 0.05, 1.0])
+    ranges = hg.LearnedRanges([-1.0, 0.05, 1.0])
     drawn = Drawn(part, 100, 0, ranges)
     assert int((drawn.batch()[0][:, 1] > 0.05).sum()) == 50
     with torch.no_grad():

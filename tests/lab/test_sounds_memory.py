@@ -58,7 +58,7 @@ def music(kind: int, random: np.random.Generator, n: int) -> Array:
 
 
 def test_a_device_without_memory_gives_no_alarm_in_50_seeds() -> None:
-    # The curve fitted is often too coarse, so that the error follows the row: white, coloured, tonal and bursty inputs.
+    # The curve fitted is often too coarse, so that the error follows the row: white, colored, tonal and bursty inputs.
     for seed in range(50):
         random = np.random.default_rng(seed)
         x = music(seed % 4, random, 10_000)

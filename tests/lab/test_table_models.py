@@ -187,19 +187,19 @@ def test_settings_that_are_garbled_are_said(capsys: pytest.CaptureFixture[str], 
 # -------------------------------------------------------------------------------------------------------------- classes
 
 
-def coloured(n: int = 300, seed: int = 0) -> pd.DataFrame:
+def colored(n: int = 300, seed: int = 0) -> pd.DataFrame:
     random = np.random.default_rng(seed)
     k, b = random.uniform(-1, 1, n), random.normal(size=n)
-    return pd.DataFrame({"k": k, "b": b, "colour": np.where(k < 0.2, np.where(b > 0, "red", "blue"), "green")})
+    return pd.DataFrame({"k": k, "b": b, "color": np.where(k < 0.2, np.where(b > 0, "red", "blue"), "green")})
 
 
 def test_words_to_predict_make_a_classifier(capsys: pytest.CaptureFixture[str]) -> None:
-    data = coloured()
+    data = colored()
     data.to_csv("t.csv", index=False)
-    words = ["fit", "t.csv", "--target", "colour", "--key", "k", "--points=-1,0.2,1", "--hidden", "8", "--epochs", "30"]
+    words = ["fit", "t.csv", "--target", "color", "--key", "k", "--points=-1,0.2,1", "--hidden", "8", "--epochs", "30"]
     assert run(*words) == 0
     printed = out(capsys)
-    assert "colour is taken as 3 classes: blue, green, red" in printed
+    assert "color is taken as 3 classes: blue, green, red" in printed
     for name in ("plain-total", "plain-active", "condition-input", "boosting", "logistic", "shares"):
         assert name in printed
     described = json.loads(Path("model/model.json").read_text())
@@ -208,42 +208,42 @@ def test_words_to_predict_make_a_classifier(capsys: pytest.CaptureFixture[str]) 
     # 300 rows, 30 of them set aside: what is said of them is what scikit-learn says of the model's probabilities.
     model = load_model("model")
     assert scores["switch"]["accuracy"] > 0.9
-    assert f"names the right colour in {scores['switch']['accuracy']:.2%} of unseen rows (log loss " in printed
+    assert f"names the right color in {scores['switch']['accuracy']:.2%} of unseen rows (log loss " in printed
     assert f"{scores['switch']['accuracy']:.2%}" in (page := Path("model/report.html").read_text())
     for heading in ("Classes by key", "Which class is taken for which"):
         assert heading in page
     assert "R²" not in page
     assert run("predict", "model", "t.csv") == 0
     predictions = pd.read_csv("predictions.csv")
-    shares = predictions[[f"colour={name}" for name in ("blue", "green", "red")]].to_numpy()
+    shares = predictions[[f"color={name}" for name in ("blue", "green", "red")]].to_numpy()
     assert np.allclose(shares.sum(axis=1), 1)
     assert np.allclose(shares, model.predict_proba(data[["k", "b"]]), atol=1e-12)
-    assert predictions["colour_predicted"].tolist() == [("blue", "green", "red")[i] for i in shares.argmax(axis=1)]
-    right = float((predictions["colour_predicted"] == data["colour"]).mean())
-    assert f"colour is there, too: the predicted class is right in {right:.2%} of the rows" in out(capsys)
+    assert predictions["color_predicted"].tolist() == [("blue", "green", "red")[i] for i in shares.argmax(axis=1)]
+    right = float((predictions["color_predicted"] == data["color"]).mean())
+    assert f"color is there, too: the predicted class is right in {right:.2%} of the rows" in out(capsys)
 
 
 def test_the_scores_of_classes_are_those_of_scikit_learn() -> None:
-    data = coloured()
+    data = colored()
     data.to_csv("t.csv", index=False)
-    words = ["fit", "t.csv", "--target", "colour", "--key", "k", "--points=-1,0.2,1", "--test", "0", *QUICK]
+    words = ["fit", "t.csv", "--target", "color", "--key", "k", "--points=-1,0.2,1", "--test", "0", *QUICK]
     assert run(*words) == 0
     (score,) = json.loads(Path("model/model.json").read_text())["scores"]
     model = load_model("model")
     shares = model.predict_proba(data[["k", "b"]])
-    assert score["log_loss"] == pytest.approx(log_loss(data["colour"], shares, labels=model.classes_), rel=1e-9)
+    assert score["log_loss"] == pytest.approx(log_loss(data["color"], shares, labels=model.classes_), rel=1e-9)
     left = (data["k"] < 0.2).to_numpy()
-    one = log_loss(data["colour"][left], shares[left], labels=model.classes_)
+    one = log_loss(data["color"][left], shares[left], labels=model.classes_)
     assert score["ranges"][0] == pytest.approx(one, rel=1e-9)
-    assert score["accuracy"] == pytest.approx(float((model.predict(data[["k", "b"]]) == data["colour"]).mean()))
+    assert score["accuracy"] == pytest.approx(float((model.predict(data[["k", "b"]]) == data["color"]).mean()))
 
 
 @pytest.mark.parametrize(("kind", "words"), [("bool", []), ("int", ["--classify"])])
 def test_true_and_false_and_numbers_on_request_are_classes(kind: str, words: list[str]) -> None:
-    data = coloured()
-    data = data.assign(colour=(data["colour"] == "red").astype(kind))
+    data = colored()
+    data = data.assign(color=(data["color"] == "red").astype(kind))
     data.to_csv("t.csv", index=False)
-    assert run("fit", "t.csv", "--target", "colour", "--key", "k", "--points=-1,0.2,1", *QUICK, *words) == 0
+    assert run("fit", "t.csv", "--target", "color", "--key", "k", "--points=-1,0.2,1", *QUICK, *words) == 0
     classes = json.loads(Path("model/model.json").read_text())["classes"]
     assert classes == (["false", "true"] if kind == "bool" else ["0", "1"])
     assert run("predict", "model", "t.csv") == 0
@@ -253,8 +253,8 @@ def test_true_and_false_and_numbers_on_request_are_classes(kind: str, words: lis
 def test_a_fit_of_classes_stopped_and_resumed_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     from hardgrad_lab.tabular.class_job import ClassJob
 
-    coloured().to_csv("t.csv", index=False)
-    words = ["fit", "t.csv", "--target", "colour", "--key", "k", "--points=-1,0.2,1", "--hidden", "4", "--epochs", "3"]
+    colored().to_csv("t.csv", index=False)
+    words = ["fit", "t.csv", "--target", "color", "--key", "k", "--points=-1,0.2,1", "--hidden", "4", "--epochs", "3"]
     assert run(*words, "--out", "whole") == 0
     with monkeypatch.context() as broken:
 

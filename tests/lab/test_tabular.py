@@ -55,7 +55,7 @@ def test_windows_are_those_of_a_plain_loop_and_stop_at_a_recordings_border() -> 
     assert np.array_equal(key.numpy(), values[:, 0])
 
 
-def test_the_key_stands_in_its_own_units_where_the_switch_normalises_it() -> None:
+def test_the_key_stands_in_its_own_units_where_the_switch_normalizes_it() -> None:
     key = torch.tensor([10.0, 20.0], dtype=torch.float64)
     rows = Rows(columns=torch.zeros(2, 3), key=key, first=torch.zeros(2, dtype=torch.int64), window=2, raw=4)
     x, _ = rows.take(torch.tensor([1, 0]))
@@ -112,7 +112,7 @@ def test_an_empty_range_is_named_beside_the_bounds_of_the_data() -> None:
 # ------------------------------------------------------------------------------------------------------- estimators
 
 
-def test_two_linear_pieces_are_learnt_exactly_and_routed_as_the_points_say() -> None:
+def test_two_linear_pieces_are_learned_exactly_and_routed_as_the_points_say() -> None:
     x, y = pieces()
     model = SwitchRegressor([-1, 0.25, 1], branch="linear", random_state=0).fit(x, y)
     fresh, truth = pieces(seed=1)
@@ -165,7 +165,7 @@ def test_every_branch_goes_by_name(branch: str) -> None:
     x, y = pieces(100)
     model = SwitchRegressor([-1, 0.25, 1], window=6, branch=branch, hidden=(5,), epochs=1, random_state=0).fit(x, y)
     assert np.isfinite(model.predict(x)).all()
-    # A key in its own units would stand out of a sequence; the others have it normalised.
+    # A key in its own units would stand out of a sequence; the others have it normalized.
     assert (model.architecture_.raw is None) == (branch in SEQUENCES)
 
 
@@ -208,7 +208,7 @@ def test_classes_follow_the_ranges() -> None:
     assert np.allclose(model.predict_proba(x).sum(axis=1), 1)
 
 
-def test_learnt_points_find_a_jump() -> None:
+def test_learned_points_find_a_jump() -> None:
     x = np.random.default_rng(0).uniform(-1, 1, (1500, 1))
     y = np.where(x[:, 0] < 0, -1.0, x[:, 0])
     for branch in ("linear", "mlp"):

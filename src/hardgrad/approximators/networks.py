@@ -174,7 +174,7 @@ class Positions(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """One pre-normalised transformer block: every position sees every other.
+    """One pre-normalized transformer block: every position sees every other.
 
     Args:
         width: features, divisible by ``heads``.

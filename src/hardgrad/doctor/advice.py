@@ -55,7 +55,7 @@ def warnings_of_mixing(samples: bool, rows: bool) -> tuple[str, ...]:
     found = []
     if samples:
         found.append(
-            "the function mixes the samples of its first dimension, so a normalisation over them, say, sees another "
+            "the function mixes the samples of its first dimension, so a normalization over them, say, sees another "
             "batch with every number of samples; for the truth it was called one sample at a time"
         )
     if rows:

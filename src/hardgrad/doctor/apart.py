@@ -1,6 +1,6 @@
 """Whether copies of a batch may go through a candidate as one larger batch, and how many.
 
-A candidate may share something among the rows of a batch: a mean as baseline, a normalisation, a rank. It is then
+A candidate may share something among the rows of a batch: a mean as baseline, a normalization, a rank. It is then
 another candidate on a larger batch, and must be judged on the user's own. Whether it is so is not asked by its name but
 tried: one copy of the batch alone, and the same copy with the same random numbers among others that are moved, whose
 values are scaled and shifted, and whose gradients are weighed. If its gradient stays what it was, the copies are apart.

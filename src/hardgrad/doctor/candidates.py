@@ -14,7 +14,7 @@ from hardgrad.doctor.arguments import check_batch, check_callable, check_noise, 
 from hardgrad.doctor.copies import Candidate
 from hardgrad.doctor.domain import check_outputs
 from hardgrad.doctor.function import Guarded
-from hardgrad.doctor.recognise import Hard, recognise
+from hardgrad.doctor.recognize import Hard, recognize
 from hardgrad.montecarlo.discrete import Discrete, discrete
 from hardgrad.montecarlo.exact import count_outcomes
 from hardgrad.surrogate import straight_through, twins
@@ -55,7 +55,7 @@ def candidates(function: Candidate, inputs: Tensor | Distribution, *, noise: str
     check_batch("candidates", inputs)
     x = inputs.detach()
     hard = _carrying(function, x)
-    seen = recognise(_guarded(hard, x), x, torch.Generator().manual_seed(0)).noise if noise == "auto" else noise
+    seen = recognize(_guarded(hard, x), x, torch.Generator().manual_seed(0)).noise if noise == "auto" else noise
     found = _layers(hard, x, seen)
     if seen == "gumbel":
         return found | _estimators(Independent(OneHotCategorical(logits=x), x.ndim - 2))
@@ -117,7 +117,7 @@ def _relaxed() -> dict[str, Candidate]:
 def _learning(d: Discrete) -> dict[str, Candidate]:
     like = d.logits
     return {
-        "rebar, learnt": partial(montecarlo.rebar, control=montecarlo.RebarControl().to(like)),
+        "rebar, learned": partial(montecarlo.rebar, control=montecarlo.RebarControl().to(like)),
         "relax": partial(montecarlo.relax, control=montecarlo.RelaxControl(_scalar_network(d)).to(like)),
         "relax, values alone": partial(montecarlo.relax, control=_scalar_network(d)),
         "montecarlo.bridge": partial(montecarlo.bridge, approximator=approximators.elementwise().to(like)),

@@ -68,7 +68,7 @@ def diagnose(
     Candidates run on copies; modules, ``.grad`` fields and the random states of torch, NumPy and Python
     are left as they were. Each is judged
     on the very batch it is given: many copies of the batch go through it at once only where trials show that no copy
-    feels the others; one that shares among rows (a mean as baseline, a normalisation) runs on one batch at a time. So
+    feels the others; one that shares among rows (a mean as baseline, a normalization) runs on one batch at a time. So
     does the function for the truth, if it mixes its samples or rows.
 
     A bias is called one at four standard errors, which chance makes in less than 1 of 1000 rows. "No bias" is said only
@@ -83,7 +83,7 @@ def diagnose(
         inputs: shape ``(B, *)``; or a Bernoulli, Categorical, OneHotCategorical or Normal, ``Independent`` allowed.
         objective: ``(n, B, *out) -> (n, B)``, for a hard function; half the squared distance to what the function
             returns for the next row of the batch by default.
-        noise: "auto" recognises an argmax and a threshold at 0, and is Gaussian otherwise.
+        noise: "auto" recognizes an argmax and a threshold at 0, and is Gaussian otherwise.
         sigma: what the noise is multiplied by, above 0; by default such that the noise has half the standard deviation
             of the inputs.
         draws: gradients to take of each candidate, at least 20; by default 1000, and up to 32000 of those that are

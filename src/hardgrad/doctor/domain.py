@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hardgrad.doctor.function import shown
 from hardgrad.doctor.pace import CallTime
-from hardgrad.doctor.recognise import Hard
+from hardgrad.doctor.recognize import Hard
 from hardgrad.doctor.smoothed import Smoothed
 
 _PROBES = 8

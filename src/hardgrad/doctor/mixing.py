@@ -1,7 +1,7 @@
 """An objective that mixes samples or rows: the truth is then asked of it as training would, one batch at a time.
 
 Enumeration, differences and long runs hand over many samples of the batch at once, and take every row's gradient from
-its own number. A normalisation inside the function makes that another function: over samples, it sees other batches
+its own number. A normalization inside the function makes that another function: over samples, it sees other batches
 than training shows it; over rows, a row's number moves with the logits of the others.
 """
 

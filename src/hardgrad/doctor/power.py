@@ -165,8 +165,8 @@ def error_of_squared(groups: Tensor) -> float:
 
 def _trace_of_square(groups: Tensor) -> Tensor:
     """Trace of the squared covariance of a group: how much products of different groups vary."""
-    centred = groups - groups.mean(0)
+    centerd = groups - groups.mean(0)
     g = len(groups)
-    products = (centred @ centred.T)[~torch.eye(g, dtype=torch.bool, device=groups.device)]
+    products = (centerd @ centerd.T)[~torch.eye(g, dtype=torch.bool, device=groups.device)]
     # Taking the mean off makes each product smaller by 1 - 1 / g, and leaves all with a mean of -trace / g.
     return products.var(correction=0) / (1 - 1 / g) ** 2

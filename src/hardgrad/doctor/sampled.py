@@ -83,12 +83,12 @@ def _score(smoothed: Smoothed, samples: int, lean: Tensor | None, generator: tor
     return gradient.double()
 
 
-def _leaning(smoothed: Smoothed, lean: Tensor, centre: Tensor) -> Objective:
+def _leaning(smoothed: Smoothed, lean: Tensor, center: Tensor) -> Objective:
     """The function less a linear one."""
     inner = tuple(range(len(smoothed.batch_shape) - smoothed.x.ndim, 0))
 
     def f(b: Tensor) -> Tensor:
-        line = lean * (b - centre)
+        line = lean * (b - center)
         return smoothed.values(b) - (line.sum(inner) if inner else line)
 
     return f

@@ -21,7 +21,7 @@ from torch.distributions import Distribution
 
 from hardgrad._torch_state import in_transform
 from hardgrad.doctor.pace import CallTime
-from hardgrad.doctor.recognise import Hard
+from hardgrad.doctor.recognize import Hard
 from hardgrad.montecarlo.noise import gumbel_of
 from hardgrad.montecarlo.objective import Objective
 

@@ -12,7 +12,7 @@ from torch.distributions import Bernoulli, Distribution, Independent, Normal, On
 
 from hardgrad.doctor.arguments import check_batch, check_noise, check_sigma
 from hardgrad.doctor.domain import check_domain, check_outputs, check_rows_apart
-from hardgrad.doctor.recognise import Hard, Kind, recognise, spread
+from hardgrad.doctor.recognize import Hard, Kind, recognize, spread
 from hardgrad.doctor.smoothed import Smoothed
 from hardgrad.montecarlo.discrete import KINDS, Discrete, discrete, one_hot_of
 from hardgrad.montecarlo.objective import Objective
@@ -51,7 +51,7 @@ def _of_function(
     function: Hard, x: Tensor, objective: Objective | None, noise: str, sigma: float | None, generator: torch.Generator
 ) -> Smoothed:
     hard = _batched(function, x)
-    kind = recognise(hard, x, generator) if noise != "gaussian" else Kind("gaussian")
+    kind = recognize(hard, x, generator) if noise != "gaussian" else Kind("gaussian")
     if noise not in ("auto", kind.noise):
         wanted = "a threshold at 0" if noise == "logistic" else "the one-hot vector of the largest entry"
         raise ValueError(f"diagnose: noise={noise!r} needs {wanted}, which function is not; use 'gaussian' or 'auto'")

@@ -98,7 +98,7 @@ class Subject:
                 pace.reached(0.0)
                 if pace.affordable(1.0) < end:
                     if optimizer:
-                        pace.cuts.append(f"{self.name}: learnt for {step} of {steps} steps")
+                        pace.cuts.append(f"{self.name}: learned for {step} of {steps} steps")
                     break
                 noise = self.smoothed.noise(copies, generator)
                 with torch.enable_grad(), penalties() as bag:
@@ -132,7 +132,7 @@ class Subject:
 
 
 def _step(optimizer: torch.optim.Optimizer, penalty: Tensor) -> None:
-    """One step on a penalty that touches no ``.grad`` but those of the optimiser's own parameters."""
+    """One step on a penalty that touches no ``.grad`` but those of the optimizer's own parameters."""
     parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
     gradients = torch.autograd.grad(penalty, parameters, allow_unused=True)
     for parameter, gradient in zip(parameters, gradients, strict=True):

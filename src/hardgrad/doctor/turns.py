@@ -154,7 +154,7 @@ def _examined(name: str, candidate: Candidate, exam: Exam) -> Examined | str:
         subject.try_copies(trial)
         if exam.warm_up:
             subject.warm_up(exam.warm_up, seed_of(exam.master, f"warm-up of {name}"), exam.pace)
-            subject.try_copies(trial)  # once more: what it has learnt may be to look at the other rows
+            subject.try_copies(trial)  # once more: what it has learned may be to look at the other rows
         return Examined(subject, _drawn(subject, exam))
     except Exception as error:  # of the user's code, hence of any kind; the others are still to be examined
         return error_text(error)

@@ -63,11 +63,11 @@ def _check_codebook(x: Tensor, codebook: Tensor) -> None:
 
 
 def kmeans(x: Tensor, k: int = 10, *, iterations: int = 10) -> Tensor:
-    """Return each point replaced by the centre of its cluster, after Lloyd's algorithm.
+    """Return each point replaced by the center of its cluster, after Lloyd's algorithm.
 
-    Nothing is drawn at random: the first centre is the point farthest from the mean, each next one the point farthest
+    Nothing is drawn at random: the first center is the point farthest from the mean, each next one the point farthest
     from those chosen, so the same input gives the same output. A cluster that runs empty restarts at the point farthest
-    from its own centre. The order of the points does not matter: between points equally far, their values decide, and
+    from its own center. The order of the points does not matter: between points equally far, their values decide, and
     sums are taken in an order that the values give.
 
     Args:
@@ -77,7 +77,7 @@ def kmeans(x: Tensor, k: int = 10, *, iterations: int = 10) -> Tensor:
         iterations: rounds of Lloyd's algorithm, at least 1.
 
     Returns:
-        A tensor of x's shape and dtype with at most k different rows; a point as far from two centres takes the one
+        A tensor of x's shape and dtype with at most k different rows; a point as far from two centers takes the one
         that was chosen first. NaN where not all n points are finite.
 
     Raises:
@@ -90,7 +90,7 @@ def kmeans(x: Tensor, k: int = 10, *, iterations: int = 10) -> Tensor:
         [[0.5], [0.5], [10.0], [10.0]]
 
     Source: Ramapuram and Webb 2020 (arXiv 1905.03658), table VI, k = 10. Its text does not say what the layer returns;
-    the quantised feature map is our reading.
+    the quantized feature map is our reading.
     """
     k = _checked_clusters(x, k, iterations)
     if x.shape[-1] == 0:
@@ -99,10 +99,10 @@ def kmeans(x: Tensor, k: int = 10, *, iterations: int = 10) -> Tensor:
     scale = middling(points, (-2, -1))
     points = points * scale
     inner = _in_order_of_values(points)
-    centres = _farthest_first(inner, k)
+    centers = _farthest_first(inner, k)
     for _ in range(iterations):
-        centres = _lloyd(inner, centres)
-    y = _rows(centres, nearest(points, centres)[1]) / scale
+        centers = _lloyd(inner, centers)
+    y = _rows(centers, nearest(points, centers)[1]) / scale
     finite = points.detach().sum((-2, -1), keepdim=True).isfinite()
     return back(torch.where(finite, y, torch.nan), x.dtype)
 
@@ -145,14 +145,14 @@ def _farthest_first(points: Tensor, k: int) -> Tensor:
     return torch.cat(chosen, -2)
 
 
-def _lloyd(points: Tensor, centres: Tensor) -> Tensor:
-    k = centres.shape[-2]
-    gap, index = nearest(points, centres)
-    count = torch.zeros_like(centres[..., 0]).scatter_add(-1, index, torch.ones_like(gap)).unsqueeze(-1)
-    # From the old centre, so that equal points have themselves as their mean.
-    moves = points - _rows(centres, index)
-    total = torch.zeros_like(centres).scatter_add(-2, index.unsqueeze(-1).expand_as(points), moves)
-    mean = centres + total / count.clamp(min=1)
+def _lloyd(points: Tensor, centers: Tensor) -> Tensor:
+    k = centers.shape[-2]
+    gap, index = nearest(points, centers)
+    count = torch.zeros_like(centers[..., 0]).scatter_add(-1, index, torch.ones_like(gap)).unsqueeze(-1)
+    # From the old center, so that equal points have themselves as their mean.
+    moves = points - _rows(centers, index)
+    total = torch.zeros_like(centers).scatter_add(-2, index.unsqueeze(-1).expand_as(points), moves)
+    mean = centers + total / count.clamp(min=1)
     # The j-th empty cluster takes the j-th farthest point.
     empty = count == 0
     turn = (empty.squeeze(-1).cumsum(-1) - 1).clamp(min=0)

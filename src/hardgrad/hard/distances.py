@@ -15,14 +15,14 @@ from hardgrad._torch_state import exporting, in_graph, readable
 _AT_ONCE = 2**16
 
 
-def nearest(points: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the distance to the nearest of ``centres`` (..., k, d) from each of ``points`` (..., n, d), and its index.
+def nearest(points: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the distance to the nearest of ``centers`` (..., k, d) from each of ``points`` (..., n, d), and its index.
 
     Both are of shape (..., n). A distance that is NaN, as from a NaN or between infinities, counts as infinite.
     """
     found: tuple[Tensor, Tensor] | None = None
     start = 0
-    for few in centres.detach().split(_step(points, centres.shape[-2]), dim=-2):
+    for few in centers.detach().split(_step(points, centers.shape[-2]), dim=-2):
         gap, index = _gaps(points.detach(), few).nan_to_num(nan=torch.inf, posinf=torch.inf).min(-1)
         index = index + start
         start += few.shape[-2]
@@ -30,7 +30,7 @@ def nearest(points: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
             nearer = gap < found[0]
             gap, index = torch.where(nearer, gap, found[0]), torch.where(nearer, index, found[1])
         found = gap, index
-    assert found is not None  # there is at least one centre
+    assert found is not None  # there is at least one center
     return found
 
 
@@ -66,10 +66,10 @@ def _gaps(points: Tensor, few: Tensor) -> Tensor:
     return torch.cdist(points, few, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-def _step(points: Tensor, centres: int) -> int:
-    """How many centres are compared at a time."""
+def _step(points: Tensor, centers: int) -> int:
+    """How many centers are compared at a time."""
     if exporting():  # every step becomes nodes of the graph
-        return max(8, -(-centres // 32))
+        return max(8, -(-centers // 32))
     least = max(8, points.shape[-1])
     rows = points.shape[:-1].numel()
     return least if in_graph() else max(least, _AT_ONCE // max(1, rows))

@@ -1,4 +1,4 @@
-"""Draws that cannot be reparameterised."""
+"""Draws that cannot be reparameterized."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def bernoulli(p: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
         >>> hg.hard.bernoulli(torch.tensor([0.0, 1.0])).tolist()
         [0.0, 1.0]
 
-    Source: the non-reparameterised Bernoulli of Ramapuram and Webb 2020 (arXiv 1905.03658), table III.
+    Source: the non-reparameterized Bernoulli of Ramapuram and Webb 2020 (arXiv 1905.03658), table III.
     """
     checks.floating("bernoulli", p, "p")
     checks.generator("bernoulli", generator, p)

@@ -131,14 +131,14 @@ def binarize(x: Tensor, dim: int = -1) -> Tensor:
         return x.clone()
     wide = double(x)
     if wide.dtype == x.dtype:  # no digits to spare: the sum of equal entries would be rounded
-        wide = _centred(wide, dim)
+        wide = _centerd(wide, dim)
     total = wide.sum(dim, keepdim=True)
     # Divided by a tensor: by a number, a GPU multiplies by its reciprocal, and equal entries may miss their mean.
     mean = total / torch.full_like(total, entries)
     return back(reached(wide, mean), x.dtype).masked_fill(mean.isnan(), torch.nan)
 
 
-def _centred(x: Tensor, dim: int) -> Tensor:
+def _centerd(x: Tensor, dim: int) -> Tensor:
     """Return x less its mean, nearly, in a scale that cannot overflow: entries near the mean lose no digit by it."""
     x = x * middling(x, dim)
     mean = x.mean(dim, keepdim=True)
@@ -177,7 +177,7 @@ def quantize(x: Tensor, levels: int, low: float = 0.0, high: float = 1.0) -> Ten
 
     Args:
         x: any shape.
-        levels: how many values, from 2 to 2 ** 53; ``2 ** bits`` for a quantiser of so many bits.
+        levels: how many values, from 2 to 2 ** 53; ``2 ** bits`` for a quantizer of so many bits.
         low: the lowest value; what lies below is clipped to it.
         high: the highest value.
 
@@ -222,7 +222,7 @@ def _checked_levels(levels: int, low: float, high: float) -> tuple[int, float, f
     low, high = checks.real("quantize", "low", low), checks.real("quantize", "high", high)
     if levels < 2:
         raise ValueError(
-            f"quantize: levels must be at least 2, got {levels}; 2 ** bits for a quantiser of so many bits"
+            f"quantize: levels must be at least 2, got {levels}; 2 ** bits for a quantizer of so many bits"
         )
     if levels > 2**53:
         raise ValueError(f"quantize: levels must be at most 2 ** 53, got {levels}; use round for a grid without end")

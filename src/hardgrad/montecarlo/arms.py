@@ -50,11 +50,11 @@ def arms(q: Distribution, f: Objective, samples: int = 4, *, generator: torch.Ge
     probs, rarer = d.probs.detach(), d.rarer
     b = draw_apart(d.noise(samples, generator), d.side, rarer)
     # The differences from the mean add up to nothing but rounding, which centring b keeps away from certain units.
-    centred = b - probs  # before f, which may write into its sample
+    centerd = b - probs  # before f, which may write into its sample
     values = evaluate(f, d.shown(b), len(d.event_shape), "arms")
     seen = values.detach().to(b.dtype)
     apart = d.over_event((seen - seen.mean(0)) / (samples - 1))
-    gradient = (apart * centred).sum(0) * undo_correlation(rarer, samples)
+    gradient = (apart * centerd).sum(0) * undo_correlation(rarer, samples)
     return estimate(values, d, gradient, "arms")
 
 

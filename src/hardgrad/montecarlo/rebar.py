@@ -20,7 +20,7 @@ class RebarControl(nn.Module):
 
     .. math:: c(z) = \text{scale} \cdot f(\sigma(z / \text{temperature}))
 
-    Give it as ``control`` to ``hardgrad.rebar`` and its parameters to the optimiser. It trains itself as a bridge does:
+    Give it as ``control`` to ``hardgrad.rebar`` and its parameters to the optimizer. It trains itself as a bridge does:
     through the user's ``loss.backward()``, or through ``hardgrad.penalties()``. It stands still in ``eval()``. The
     temperature is kept as ``log_temperature``; ``requires_grad_(False)`` on that holds it, which saves f's second
     derivative.
@@ -106,7 +106,7 @@ def rebar(
         >>> loss.mean().backward(); logits.grad.shape, control.scale.grad.shape
         (torch.Size([4, 3]), torch.Size([]))
 
-    Source: Tucker et al. 2017 (arXiv 1703.07370), z~ tied to z as in its appendix G; temperature and scale learnt
+    Source: Tucker et al. 2017 (arXiv 1703.07370), z~ tied to z as in its appendix G; temperature and scale learned
     by the variance of the gradient, as there.
     """
     d = discrete(q, "rebar", ("Bernoulli", "OneHotCategorical"))

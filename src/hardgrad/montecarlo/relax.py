@@ -67,7 +67,7 @@ def relax(
         f: ``(samples, *batch, *event) -> (samples, *batch)``; without the leading dimension when ``samples`` is 1.
             Values are all that is asked of it, unless ``control`` is a ``RelaxControl``.
         control: a network from scores ``(samples, *batch, *event)`` to ``(samples, *batch)``, or with a last dimension
-            of 1, row by row (batch normalisation would mix rows): ``hardgrad.approximators.mlp(units, 1)``, or
+            of 1, row by row (batch normalization would mix rows): ``hardgrad.approximators.mlp(units, 1)``, or
             ``elementwise()`` for units that are rows themselves. It sees scores in the dtype of its weights. A
             ``hardgrad.montecarlo.RelaxControl`` adds f at a relaxed sample to such a network.
         samples: how many draws to average over, at least 1.

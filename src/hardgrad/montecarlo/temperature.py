@@ -21,7 +21,7 @@ class Annealed(nn.Module):
         r = \frac{1}{\text{steps}} \log \frac{\tau_\text{start}}{\tau_\text{end}}
 
     Give it as ``temperature``, register it in the model so that a checkpoint keeps it, and call ``step()`` once per
-    optimiser step. Compiled code reads it as a tensor: a step does not recompile.
+    optimizer step. Compiled code reads it as a tensor: a step does not recompile.
 
     Args:
         start: temperature before the first step, above 0.

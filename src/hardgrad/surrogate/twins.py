@@ -1,6 +1,6 @@
 """Soft twins for one hard step: surrogate derivatives used with ``straight_through``, made so that they pickle.
 
-Each returns a smooth or clipped function that rises by about as much as a unit step or a sign does around ``centre``.
+Each returns a smooth or clipped function that rises by about as much as a unit step or a sign does around ``center``.
 ``slope`` is the steepness there: large is faithful and vanishes elsewhere, small reaches far and is more biased.
 """
 
@@ -43,79 +43,79 @@ def clipped(low: float = -1.0, high: float = 1.0) -> SoftTwin:
     return partial(_clipped, low=low, high=high)
 
 
-def sigmoid(slope: float = 1.0, centre: float = 0.0) -> SoftTwin:
-    r"""Return :math:`\sigma(\text{slope}\,(x - \text{centre}))`, the twin of a unit step.
+def sigmoid(slope: float = 1.0, center: float = 0.0) -> SoftTwin:
+    r"""Return :math:`\sigma(\text{slope}\,(x - \text{center}))`, the twin of a unit step.
 
     Args:
         slope: steepness, above 0.
-        centre: the threshold of the step.
+        center: the threshold of the step.
 
     Raises:
         ValueError: unless ``slope > 0`` and both are finite.
 
     Source: Zenke and Ganguli 2018 (arXiv 1705.11146) for the family; the sigmoid's own derivative.
     """
-    _check("sigmoid", slope, centre)
-    return partial(_sigmoid, slope=slope, centre=centre)
+    _check("sigmoid", slope, center)
+    return partial(_sigmoid, slope=slope, center=center)
 
 
-def tanh(slope: float = 1.0, centre: float = 0.0) -> SoftTwin:
-    r"""Return :math:`\tanh(\text{slope}\,(x - \text{centre}))`, the twin of a sign.
+def tanh(slope: float = 1.0, center: float = 0.0) -> SoftTwin:
+    r"""Return :math:`\tanh(\text{slope}\,(x - \text{center}))`, the twin of a sign.
 
     Args:
         slope: steepness, above 0.
-        centre: where the sign changes.
+        center: where the sign changes.
 
     Raises:
         ValueError: unless ``slope > 0`` and both are finite.
     """
-    _check("tanh", slope, centre)
-    return partial(_tanh, slope=slope, centre=centre)
+    _check("tanh", slope, center)
+    return partial(_tanh, slope=slope, center=center)
 
 
-def arctan(slope: float = 1.0, centre: float = 0.0) -> SoftTwin:
-    r"""Return :math:`\tfrac1\pi\arctan(\tfrac\pi2\,\text{slope}\,(x - \text{centre})) + \tfrac12`, the twin of a step.
+def arctan(slope: float = 1.0, center: float = 0.0) -> SoftTwin:
+    r"""Return :math:`\tfrac1\pi\arctan(\tfrac\pi2\,\text{slope}\,(x - \text{center})) + \tfrac12`, the twin of a step.
 
     Its tails fall as :math:`1/x^2`, so a unit far from its threshold still hears something.
 
     Args:
-        slope: steepness, above 0; the derivative at the centre is ``slope / 2``.
-        centre: the threshold of the step.
+        slope: steepness, above 0; the derivative at the center is ``slope / 2``.
+        center: the threshold of the step.
 
     Raises:
         ValueError: unless ``slope > 0`` and both are finite.
 
     Source: Fang et al. 2021 (arXiv 2007.05785), the surrogate of its section 3.
     """
-    _check("arctan", slope, centre)
-    return partial(_arctan, slope=slope, centre=centre)
+    _check("arctan", slope, center)
+    return partial(_arctan, slope=slope, center=center)
 
 
 def _clipped(x: Tensor, low: float, high: float) -> Tensor:
     return x.clamp(low, high)
 
 
-def _sigmoid(x: Tensor, slope: float, centre: float) -> Tensor:
-    return torch.sigmoid(slope * (x - centre))
+def _sigmoid(x: Tensor, slope: float, center: float) -> Tensor:
+    return torch.sigmoid(slope * (x - center))
 
 
-def _tanh(x: Tensor, slope: float, centre: float) -> Tensor:
-    return torch.tanh(slope * (x - centre))
+def _tanh(x: Tensor, slope: float, center: float) -> Tensor:
+    return torch.tanh(slope * (x - center))
 
 
-def _arctan(x: Tensor, slope: float, centre: float) -> Tensor:
-    return torch.atan(0.5 * math.pi * slope * (x - centre)) / math.pi + 0.5
+def _arctan(x: Tensor, slope: float, center: float) -> Tensor:
+    return torch.atan(0.5 * math.pi * slope * (x - center)) / math.pi + 0.5
 
 
-def _check(twin: str, slope: float, centre: float) -> None:
-    for name, given in (("slope", slope), ("centre", centre)):
+def _check(twin: str, slope: float, center: float) -> None:
+    for name, given in (("slope", slope), ("center", center)):
         _check_number(twin, name, given)
     if not 0 < slope < math.inf:
         raise ValueError(
             f"{twin}: slope must be above 0, got {slope}; a finite number, the steepness of the step it stands for"
         )
-    if not math.isfinite(centre):
-        raise ValueError(f"{twin}: centre must be finite, got {centre}; it is where the step is")
+    if not math.isfinite(center):
+        raise ValueError(f"{twin}: center must be finite, got {center}; it is where the step is")
 
 
 def _check_number(twin: str, name: str, given: float) -> None:

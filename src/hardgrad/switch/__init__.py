@@ -17,7 +17,7 @@ from hardgrad.switch.sequences.recurrent import RecurrentSwitch as RecurrentSwit
 from hardgrad.switch.switch import Switch as Switch
 from hardgrad.switch.thresholds.agree import Agreement as Agreement
 from hardgrad.switch.thresholds.agree import agreement as agreement
-from hardgrad.switch.thresholds.learnt import LearntRanges as LearntRanges
+from hardgrad.switch.thresholds.learned import LearnedRanges as LearnedRanges
 from hardgrad.switch.thresholds.place import Refined as Refined
 from hardgrad.switch.thresholds.place import refine as refine
 from hardgrad.switch.thresholds.place import threshold_loss as threshold_loss

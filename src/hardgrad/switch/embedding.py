@@ -13,7 +13,7 @@ from hardgrad.switch.checks import whole
 from hardgrad.switch.keys import branch_of, key_of
 from hardgrad.switch.routers.router import Router, count
 from hardgrad.switch.switch import Switch
-from hardgrad.switch.thresholds.learnt import LearntRanges
+from hardgrad.switch.thresholds.learned import LearnedRanges
 
 
 class RangeEmbedding(Switch):
@@ -24,16 +24,16 @@ class RangeEmbedding(Switch):
     A piecewise affine curve through feature space with a jump at every point: what a layer over one-dimensional inputs
     (samples, amplitudes, knobs) reads instead of the bare number. It is the ``Switch`` of ``Linear(1, features)``
     branches whose key is its input, in meaning and in promise: each range's map is its own parameter, and one that no
-    number fell into gets no gradient, so no optimiser moves it. Only the way is another: one gather of the visited maps
+    number fell into gets no gradient, so no optimizer moves it. Only the way is another: one gather of the visited maps
     instead of a call for each. In a compiled graph, which cannot know the visited ones, those gradients are zero, as in
     ``Switch``.
 
     Args:
-        ranges: the condition on a number: ``Ranges``, ``LearntRanges``.
+        ranges: the condition on a number: ``Ranges``, ``LearnedRanges``.
         features: F, the length of the vectors.
         init: "independent" or "identical" initial maps.
-        normalise: whether a number is first mapped so that its range becomes [-1, 1]; then b is the vector at the
-            range's centre, and w the way from there to its end. Needs finite points. Without it, maps of a narrow
+        normalize: whether a number is first mapped so that its range becomes [-1, 1]; then b is the vector at the
+            range's center, and w the way from there to its end. Needs finite points. Without it, maps of a narrow
             range far from zero learn slowly, since w and b say almost the same.
 
     Shape:
@@ -61,20 +61,20 @@ class RangeEmbedding(Switch):
         features: int,
         *,
         init: Literal["independent", "identical"] = "independent",
-        normalise: bool = False,
+        normalize: bool = False,
     ) -> None:
         if whole("RangeEmbedding", "features", features, "it is the length of the vectors") < 1:
             raise ValueError(f"RangeEmbedding: features must be at least one, got {features}")
         if not isinstance(ranges, Router):
-            raise ValueError(f"RangeEmbedding: ranges must be Ranges or LearntRanges, got {type(ranges).__name__}")
+            raise ValueError(f"RangeEmbedding: ranges must be Ranges or LearnedRanges, got {type(ranges).__name__}")
         if ranges.keys:
             raise ValueError(
                 f"RangeEmbedding: ranges must be of one number, got {type(ranges).__name__} of {ranges.keys} keys; "
                 "embed each number by itself"
             )
-        if not isinstance(normalise, bool):
-            raise ValueError(f"RangeEmbedding: normalise must be True or False, got {normalise!r}")
-        super().__init__(ranges, nn.Linear(1, features), init=init, normalise=normalise)
+        if not isinstance(normalize, bool):
+            raise ValueError(f"RangeEmbedding: normalize must be True or False, got {normalize!r}")
+        super().__init__(ranges, nn.Linear(1, features), init=init, normalize=normalize)
         self.features = features
 
     def forward(self, x: Tensor, key: Tensor | None = None) -> Tensor:
@@ -83,8 +83,8 @@ class RangeEmbedding(Switch):
             raise ValueError(
                 f"RangeEmbedding: key must have x's shape, got key {tuple(key.shape)} and x {tuple(x.shape)}"
             )
-        if isinstance(self.ranges, LearntRanges) or hides_values(key) or not (in_graph() or x.numel()):
-            return self._as_switch(x, key)  # which lends learnt points a gradient, and knows vmap and the empty batch
+        if isinstance(self.ranges, LearnedRanges) or hides_values(key) or not (in_graph() or x.numel()):
+            return self._as_switch(x, key)  # which lends learned points a gradient, and knows vmap and the empty batch
         index = branch_of(self.ranges, key, "RangeEmbedding").reshape(-1)
         counts = count(index, len(self.branches))
         maps = self._maps(counts)

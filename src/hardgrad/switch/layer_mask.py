@@ -19,7 +19,7 @@ from hardgrad.switch.static import batch_statistics, beside, harmless_rows, stat
 from hardgrad.switch.ways import begins_fresh
 
 STATISTICS = (
-    "LayerMask: layer {} ({}) normalises by the statistics of its batch, which a graph and vmap cannot keep to its own "
+    "LayerMask: layer {} ({}) normalizes by the statistics of its batch, which a graph and vmap cannot keep to its own "
     "rows; put it in eval(), use a LayerNorm or GroupNorm, or let torch.compile break the graph here (fullgraph=False)"
 )
 

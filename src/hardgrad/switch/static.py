@@ -75,7 +75,7 @@ def everywhere(branches: Branches, rows: Tensor, index: Tensor) -> Tensor:
 
 
 def batch_statistics(branch: nn.Module) -> bool:
-    """Whether a branch has a layer that normalises by its batch now: one without rows would spoil its statistics."""
+    """Whether a branch has a layer that normalizes by its batch now: one without rows would spoil its statistics."""
     return any(
         isinstance(part, NORMS) and part.training and (part.track_running_stats or isinstance(part, NORMS[0]))
         for part in branch.modules()
@@ -87,7 +87,7 @@ def refuse_batch_statistics(branches: Branches) -> None:
     for i, branch in enumerate(branches):
         if batch_statistics(branch):
             raise RuntimeError(
-                f"Switch: branch {i} normalises by the statistics of its batch, which an exported graph or vmap cannot "
+                f"Switch: branch {i} normalizes by the statistics of its batch, which an exported graph or vmap cannot "
                 "keep to the branch's own rows; put the switch in eval() first, or use a LayerNorm or GroupNorm"
             )
 

@@ -14,10 +14,10 @@ from hardgrad.switch.banks.bank import Bank
 from hardgrad.switch.branches import one_a_range
 from hardgrad.switch.keys import branch_of, check_source, key_of, refuse_learning
 from hardgrad.switch.marks import Marks
-from hardgrad.switch.normalise import Normalise
+from hardgrad.switch.normalize import Normalize
 from hardgrad.switch.routers.router import Router, one_of
 from hardgrad.switch.static import NORMS, batch_statistics
-from hardgrad.switch.thresholds.learnt import LearntRanges
+from hardgrad.switch.thresholds.learned import LearnedRanges
 from hardgrad.switch.thresholds.lend import lend
 from hardgrad.switch.training import surgery
 from hardgrad.switch.ways import run
@@ -29,9 +29,9 @@ class Switch(nn.Module):
     .. math:: y_b = f_{r(k_b)}(x_b; \theta_{r(k_b)})
 
     Rows are routed, not outputs: a branch sees its own rows alone, and one that no row took does not run and gets no
-    gradient (``grad is None``), so no stock optimiser moves it: not by momentum, not by Adam, not by weight decay.
-    Training on mixed batches is therefore training N separate models, each with its own optimiser state and step count.
-    One optimiser is no sum of separate ones and cannot keep that: ``LBFGS`` multiplies by a history of all parameters
+    gradient (``grad is None``), so no stock optimizer moves it: not by momentum, not by Adam, not by weight decay.
+    Training on mixed batches is therefore training N separate models, each with its own optimizer state and step count.
+    One optimizer is no sum of separate ones and cannot keep that: ``LBFGS`` multiplies by a history of all parameters
     at once, and takes no gradient for one of zero. Use it on batches that visit every range, or one for each branch.
 
     Args:
@@ -45,11 +45,11 @@ class Switch(nn.Module):
             ``reset_parameters``), "identical" copies the module's. None, the default, is "independent" with a
             ``UserWarning`` where that loses weights that were trained, loaded or set by hand, as far as they tell: a
             deep copy of a trained module and writes to ``.data`` leave no trace.
-        normalise: list of columns of x's last dimension that are mapped so that the row's range becomes [-1, 1], or
+        normalize: list of columns of x's last dimension that are mapped so that the row's range becomes [-1, 1], or
             True for all. Use it where a column is both key and input: on a narrow range far from zero the ReLUs of a
             branch die without it. Needs ``Ranges`` with finite points.
         bank: run all branches in few kernels: for many branches that are equal stacks of ``Linear`` and elementwise
-            layers. Meaning, parameters, ``grad`` and optimisers are those of ``bank=False``, but for second derivatives
+            layers. Meaning, parameters, ``grad`` and optimizers are those of ``bank=False``, but for second derivatives
             and batched gradients (``create_graph=True``, ``is_grads_batched=True``), which need ``bank=False``. Where
             a branch has hooks, a forward of its own or parametrized weights, the branches run one by one.
 
@@ -64,7 +64,7 @@ class Switch(nn.Module):
         ``torch.compile`` traces a transform of ``torch.func``, every branch runs on every row; values and gradients are
         those of a loop, if branches do not mix the rows of a batch. Where no value can be read,
         a key that is NaN cannot raise: its row goes to no branch and its output is NaN (0 if outputs are integers). A
-        branch that normalises by its batch in training (``BatchNorm``) makes ``torch.compile`` leave the switch in
+        branch that normalizes by its batch in training (``BatchNorm``) makes ``torch.compile`` leave the switch in
         eager code, and is refused by the others.
 
     Attributes:
@@ -94,7 +94,7 @@ class Switch(nn.Module):
         *,
         key: Callable[[Tensor], Tensor] | int | None = None,
         init: Literal["independent", "identical"] | None = None,
-        normalise: bool | Sequence[int] = False,
+        normalize: bool | Sequence[int] = False,
         bank: bool = False,
     ) -> None:
         super().__init__()
@@ -106,9 +106,9 @@ class Switch(nn.Module):
         self.ranges = ranges
         self.branches = nn.ModuleList(one_a_range(ranges, branches, init))
         self.key = key
-        self._learns = any(isinstance(part, LearntRanges) for part in ranges.modules())
-        none = normalise is False or (isinstance(normalise, Sequence) and not len(normalise))
-        self.normalise = None if none else Normalise(ranges, normalise)
+        self._learns = any(isinstance(part, LearnedRanges) for part in ranges.modules())
+        none = normalize is False or (isinstance(normalize, Sequence) and not len(normalize))
+        self.normalize = None if none else Normalize(ranges, normalize)
         self.bank = bank
         self._mark_anew()
         self._bank = Bank(list(self.branches)) if bank else None
@@ -155,10 +155,10 @@ class Switch(nn.Module):
 
     def scaled(self, rows: Tensor, index: Tensor) -> Tensor:
         """Return rows (M, ...) as the branches with these numbers (M,) get them."""
-        return rows if self.normalise is None else self.normalise(rows, index)
+        return rows if self.normalize is None else self.normalize(rows, index)
 
     def split(self, i: int, at: float, optimizer: torch.optim.Optimizer | None = None) -> None:
-        """Split range i in two, both with its weights and its optimiser state; see ``training/surgery.py``."""
+        """Split range i in two, both with its weights and its optimizer state; see ``training/surgery.py``."""
         surgery.split(self, i, at, optimizer)
         self._mark_anew()
 
@@ -189,9 +189,9 @@ class Switch(nn.Module):
         self._marks.drop()
 
     def _lent(self, rows: Tensor, key: Tensor, index: Tensor, y: Tensor) -> Tensor:
-        if isinstance(self.ranges, LearntRanges):
+        if isinstance(self.ranges, LearnedRanges):
             return lend(self, rows, key, index, y)
-        refuse_learning(self, self.ranges)  # such as a Grid of learnt ranges, which no gradient would reach
+        refuse_learning(self, self.ranges)  # such as a Grid of learned ranges, which no gradient would reach
         return y
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Switch:

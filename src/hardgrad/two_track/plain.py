@@ -60,7 +60,7 @@ def _is_known(module: nn.Module) -> bool:
             return False
         if kind is nn.Sequential:
             return all(_is_known(child) for child in _children(module))
-        # Not a weight of a class of its own, such as a quantised one: it answers to more than a product.
+        # Not a weight of a class of its own, such as a quantized one: it answers to more than a product.
         return kind is not nn.Linear or type(module.weight) in (Tensor, nn.Parameter)
     return kind.__name__ in _OWN_SHAPES and kind.__module__ == _OWN
 

@@ -19,7 +19,7 @@ from hardgrad.two_track.plain import is_repeatable, may_write, the_tensor
 def two_runs(module: nn.Module, lend: Tensor, learn: Tensor) -> tuple[Tensor, Tensor]:
     """Return both tracks through a module called twice, with the noise of one call.
 
-    The task's call sees copies of the buffers, so that a normalisation layer counts the batch once, and is unheard, so
+    The task's call sees copies of the buffers, so that a normalization layer counts the batch once, and is unheard, so
     that a layer inside with a penalty of its own counts it once.
     """
     if may_write(module):
@@ -108,10 +108,10 @@ def _is_one_network(frozen: nn.Module, live: nn.Module, x: Tensor) -> bool:
         with unheard():
             lent = torch.func.functional_call(frozen, _stand_ins(frozen), (x.clone(),), tie_weights=False)
         with penalties() as bag:
-            learnt = live(x.clone())
+            learned = live(x.clone())
     after = [vars(part) for part in frozen.modules()]
     kept = all(now[key] is value for now, then in zip(after, before, strict=True) for key, value in then.items())
-    same = torch.equal(lent.nan_to_num(), learnt.nan_to_num())
+    same = torch.equal(lent.nan_to_num(), learned.nan_to_num())
     return kept and same and not listen.heard and _leaves_of(lent) <= {x} and x not in _leaves_of(bag.total())
 
 

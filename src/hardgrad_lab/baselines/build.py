@@ -31,7 +31,7 @@ _DESCRIBED: dict[str, str] = {
     "condition-input": "one network of the switch's total size; the key and its range's one-hot number are inputs too",
     "film": "one network of the switch's total size; key and range scale and shift its hidden layers",
     "soft-gate": "as many experts as ranges, all run, mixed by a softmax over the key; the switch's total size",
-    "table": "a learnt piecewise-linear table of the key alone, one number for each parameter of the switch",
+    "table": "a learned piecewise-linear table of the key alone, one number for each parameter of the switch",
     "constant": "the mean of the training targets",
     "best-gain": "the key times the best number (least squares on the training rows)",
     "linear": "least squares on all inputs and a constant",
@@ -68,7 +68,7 @@ def build(
     hidden: Sequence[int] = (32, 32),
     activation: str = "relu",
     key_columns: Sequence[int] = (),
-    normalise: bool = True,
+    normalize: bool = True,
     branch: Branch | None = None,
 ) -> nn.Module:
     """Return a switch, or a rival that is called as it is: ``model(x, key)``.
@@ -86,7 +86,7 @@ def build(
         activation: between them: relu, tanh, gelu, elu or silu.
         key_columns: columns of x that hold the key. They are mapped to [-1, 1]: range by range in the switch, once in
             its rivals.
-        normalise: False leaves the key columns as they are, in all models.
+        normalize: False leaves the key columns as they are, in all models.
         branch: makes a branch in place of the MLP, from the number of its inputs and a factor on its widths. For
             "film" it must be an ``nn.Sequential``.
 
@@ -110,10 +110,10 @@ def build(
     if name in SOLVED:
         return Solved(cast(Kind, name), in_features, out_features)
     ranges = copy.deepcopy(ranges) if isinstance(ranges, hg.Ranges) else hg.Ranges(ranges)
-    columns = list(key_columns) if normalise else []
+    columns = list(key_columns) if normalize else []
     make = branch or _mlp_branch(hidden, out_features, activation)
     if name == "switch":
-        return hg.Switch(ranges, make(in_features, 1.0), normalise=columns)
+        return hg.Switch(ranges, make(in_features, 1.0), normalize=columns)
     total = len(ranges) * size(lambda: make(in_features, 1.0))
     scale = Scale(ranges, columns, in_features)
     if name == "table":

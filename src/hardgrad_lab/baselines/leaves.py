@@ -23,7 +23,7 @@ class RidgeTree:
     """A tree whose leaves hold ridge lines; its size and their strength by cross-validation.
 
     Args:
-        x: (n, D), standardised, so that single precision, in which scikit-learn's trees split, is fine enough.
+        x: (n, D), standardized, so that single precision, in which scikit-learn's trees split, is fine enough.
         y: (n, T).
         fold: (n,) of each row.
         seed: of the order in which equal splits are looked at.

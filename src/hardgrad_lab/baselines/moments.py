@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 ALPHAS = (1e-8, 1e-6, 1e-4, 1e-2, 1.0)  # strengths of ridge that are tried, as shares of a column's own variance
-FLAT = 1e-12  # variance of a column of standardised inputs, below which it does not vary
+FLAT = 1e-12  # variance of a column of standardized inputs, below which it does not vary
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def mlp(in_features: int, hidden: Sequence[int], out_features: int, activation: 
 class Scale(nn.Module):
     """Map a key to [-1, 1] by its outermost finite points, and so the columns of x that hold the key.
 
-    It gives a network without ranges what ``normalise`` gives a switch, as far as one affine map can.
+    It gives a network without ranges what ``normalize`` gives a switch, as far as one affine map can.
 
     Args:
         ranges: of the key.
@@ -144,7 +144,7 @@ class SoftGate(nn.Module):
 
 
 class Table(nn.Module):
-    """A piecewise-linear table from the key alone, its values learnt at knots of equal distance.
+    """A piecewise-linear table from the key alone, its values learned at knots of equal distance.
 
     Args:
         low: the key of the first knot; keys below it take its value.

@@ -19,7 +19,7 @@ def folds(rows: int, *, ordered: bool, seed: int) -> NDArray[np.int64]:
 
 
 class RidgeLine:
-    """Ridge regression on standardised inputs; five folds choose among strengths.
+    """Ridge regression on standardized inputs; five folds choose among strengths.
 
     Args:
         parts: chunks of rows x (n, D), y (n, T), the fold of each row (n,) and its weight (n,), or None.

@@ -1,4 +1,4 @@
-"""Rivals without training: least squares on the training rows. A network that loses to one of these learnt nothing."""
+"""Rivals without training: least squares on the training rows. A network that loses to one of these learned nothing."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class NetworkOptions:
     """Widths of a branch's hidden layers, with commas."""
     window: Annotated[int, at_least(1)] = 1
     """Memory: so many rows, the newest last, are an input. Recordings stay apart."""
-    normalise: bool | None = None
+    normalize: bool | None = None
     """Map the key to [-1, 1] in each range; by default where it is an input of an mlp or a linear branch."""
     loss: Loss = "mean"
     """Mean over rows, or over ranges, so that a small range is not drowned."""
@@ -191,7 +191,7 @@ def _estimator_options(ranges: RangeOptions, network: NetworkOptions, job: JobOp
         "branch": network.branch,
         "hidden": tuple(_numbers("hidden", network.hidden, int)),
         "window": network.window,
-        "normalise": "auto" if network.normalise is None else network.normalise,
+        "normalize": "auto" if network.normalize is None else network.normalize,
         "loss": network.loss,
         "optimizer": network.optimizer,
         "lr": network.lr,

@@ -76,6 +76,6 @@ class Place:
 
         widths = [options["window"] * INPUTS, *options["hidden"], 1]
         weights = sum(a * b for a, b in pairwise(widths)) * options["search"]
-        # A checkpoint has weights, the optimiser's two averages and the best weights, of the switch and its rivals.
+        # A checkpoint has weights, the optimizer's two averages and the best weights, of the switch and its rivals.
         ask_for_room(self.saved, REPORT_BYTES + 4 * weights * 4 * 4, "this fit")
         ask_for_room(self.out, 1, "this fit")

@@ -17,7 +17,7 @@ from hardgrad_lab.dab.classify_emd import rows_and_columns
 from hardgrad_lab.dab.classify_network import ResNet18
 from hardgrad_lab.data import cifar10
 from hardgrad_lab.data.images import Images
-from hardgrad_lab.data.prepare import CIFAR10_MEAN, CIFAR10_STD, InTurn, Shifted, Standardised, mirrored
+from hardgrad_lab.data.prepare import CIFAR10_MEAN, CIFAR10_STD, InTurn, Shifted, Standardized, mirrored
 from hardgrad_lab.data.root import Root
 from hardgrad_lab.data.stream import Resident, in_order
 from hardgrad_lab.runs import spread
@@ -70,7 +70,7 @@ def build(config: Classification) -> ResNet18:
 
 def training_stream(config: Classification, images: Images, seed: int, device: torch.device) -> Resident:
     """Return the stream of training batches, without the smaller one at the end of an epoch."""
-    shown = Standardised(CIFAR10_MEAN, CIFAR10_STD)
+    shown = Standardized(CIFAR10_MEAN, CIFAR10_STD)
     return Resident(
         images,
         batch=spread.share(config.batch),
@@ -134,7 +134,7 @@ class Exam:
 
     def _measure(self, images: Images) -> dict[str, float]:
         sums: dict[str, float] = {}
-        prepare = Standardised(CIFAR10_MEAN, CIFAR10_STD)
+        prepare = Standardized(CIFAR10_MEAN, CIFAR10_STD)
         for x, y in in_order(images, batch=EVALUATED_AT_ONCE, device=self.device, prepare=prepare):
             for name, value in self._batch(x, y).items():
                 sums[name] = sums.get(name, 0.0) + value

@@ -30,7 +30,7 @@ def scaled(x: Tensor, generator: torch.Generator) -> Tensor:
     return x.float() / 255
 
 
-class Standardised:
+class Standardized:
     """(x / 255 - mean) / std, channel by channel.
 
     Args:
@@ -38,7 +38,7 @@ class Standardised:
         std: of each channel.
 
     Example:
-        >>> Standardised([0.5], [0.5])(torch.tensor([[[[0, 255]]]], dtype=torch.uint8), torch.Generator())
+        >>> Standardized([0.5], [0.5])(torch.tensor([[[[0, 255]]]], dtype=torch.uint8), torch.Generator())
         tensor([[[[-1.,  1.]]]])
     """
 
@@ -88,7 +88,7 @@ class InTurn:
         steps: the first sees bytes.
 
     Example:
-        >>> cifar = InTurn([Shifted(4), mirrored, Standardised(CIFAR10_MEAN, CIFAR10_STD)])
+        >>> cifar = InTurn([Shifted(4), mirrored, Standardized(CIFAR10_MEAN, CIFAR10_STD)])
         >>> cifar(torch.zeros(2, 3, 32, 32, dtype=torch.uint8), torch.Generator()).shape
         torch.Size([2, 3, 32, 32])
     """

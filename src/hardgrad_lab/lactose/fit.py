@@ -100,7 +100,7 @@ def model_of(setup: Setup, rows: Rows) -> nn.Module:
         hidden=setup.hidden,
         activation=setup.activation,
         key_columns=rows.key_columns,
-        normalise=setup.normalise,
+        normalize=setup.normalise,
         branch=published(setup.task) if setup.branch == "published" else None,
     )
 
@@ -112,13 +112,13 @@ def _ranges(setup: Setup, rows: Rows) -> hg.Ranges:
         case "wrong":
             return hg.Ranges(wrong_points(rows.points))
         case "learnt":
-            return hg.LearntRanges(wrong_points(rows.points), band=None)
+            return hg.LearnedRanges(wrong_points(rows.points), band=None)
         case "lent":
-            return hg.LearntRanges(wrong_points(rows.points), band=WIDE)
+            return hg.LearnedRanges(wrong_points(rows.points), band=WIDE)
         case "near":
             return hg.Ranges(near_points(rows.points))
         case "learnt-near":
-            return hg.LearntRanges(near_points(rows.points), band=None)
+            return hg.LearnedRanges(near_points(rows.points), band=None)
         case "searched":
             return hg.Ranges(_searched(rows))
 
@@ -193,7 +193,7 @@ class Learning:
 
     def _set(self) -> None:
         share = self.taken / self.steps
-        if self.switch is not None and self.lends and isinstance(self.switch.ranges, hg.LearntRanges):
+        if self.switch is not None and self.lends and isinstance(self.switch.ranges, hg.LearnedRanges):
             self.switch.ranges.band = None if share >= RESTS else WIDE * (NARROW / WIDE) ** (share / RESTS)
         elif self.switch is not None:
             self.group["weight_decay"] = DECAY * max(0.0, 1 - share / DECAYS)
@@ -205,7 +205,7 @@ def _points_of(model: nn.Module) -> hg.Ranges | None:
 
 def learning_switch(model: nn.Module) -> hg.Switch | None:
     """Return the model if it is a switch whose points learn."""
-    return model if isinstance(model, hg.Switch) and isinstance(model.ranges, hg.LearntRanges) else None
+    return model if isinstance(model, hg.Switch) and isinstance(model.ranges, hg.LearnedRanges) else None
 
 
 def _of_rows(said: Tensor, targets: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from hardgrad_lab.tabular.rows import Array, Scaling
 class SwitchRegressor(RegressorMixin, SwitchEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Regression with one network for each range of a key column: a hard IF over a table.
 
-    Columns are standardised inside, targets too; the outputs are linear. Weights are the best on held-out rows. Lines
+    Columns are standardized inside, targets too; the outputs are linear. Weights are the best on held-out rows. Lines
     are solved by least squares in each range: what only says how to train has no say in them.
 
     Args:
@@ -35,7 +35,7 @@ class SwitchRegressor(RegressorMixin, SwitchEstimator):  # type: ignore[misc]  #
         window: rows that a branch sees at a time, the newest last: memory for rows in order of time. A window never
             crosses from one recording to the next; rows too early for a whole one are not trained on, and are
             predicted as if the recording had stood still before its first row.
-        normalise: map the key to [-1, 1] in each range, where it is an input: "auto" does, but for sequence branches.
+        normalize: map the key to [-1, 1] in each range, where it is an input: "auto" does, but for sequence branches.
         loss: "mean" over rows, or "per_branch_mean", which gives each range one vote however few rows it has.
         optimizer: "adam", "adamw", "sgd" or "rmsprop".
         lr: the peak of the learning rate, which rises at first and then falls to zero as a cosine.

@@ -57,7 +57,7 @@ class Rows:
         key: (n,) float64, in its own units, so that a key written as a point's number is on that point.
         first: (n,) int64, the first row of each row's recording: no window reaches back across it.
         window: how many rows a network sees at a time, the newest last.
-        raw: position in the flat window that holds the key in its own units, for the switch to normalise; or None.
+        raw: position in the flat window that holds the key in its own units, for the switch to normalize; or None.
     """
 
     columns: Tensor

@@ -33,7 +33,7 @@ class Hysteresis(Ranges):
         each sequence was in before its first step: the last step's index of the chunk before. Returns int64 (B, T).
 
     Raises:
-        ValueError: for a band that is negative or no number, ranges with learnt points, a key without a dimension of
+        ValueError: for a band that is negative or no number, ranges with learned points, a key without a dimension of
             time beside one of sequences, a ``start`` of another shape or outside the ranges, and as ``Ranges``.
         RuntimeError: in a compiled or exported graph and under ``vmap``: each step waits for the one before.
 

@@ -146,7 +146,7 @@ class FoundRanges:
         return ["", *table(("ranges", self.criterion, "± to the best"), rows)]
 
     def plot(self, ax: Any, key: Tensor | None = None, targets: Tensor | None = None) -> None:
-        """Draw the points and their intervals, over the rows coloured by range if they are given.
+        """Draw the points and their intervals, over the rows colored by range if they are given.
 
         Args:
             ax: matplotlib axes.

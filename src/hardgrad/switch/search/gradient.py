@@ -1,4 +1,4 @@
-"""Learnt thresholds as a policy: train a small switch whose points learn, and read them off."""
+"""Learned thresholds as a policy: train a small switch whose points learn, and read them off."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from hardgrad.approximators import mlp
 from hardgrad.switch.arguments import real, whole
-from hardgrad.switch.search.rows import standardised, unit_of
+from hardgrad.switch.search.rows import standardized, unit_of
 from hardgrad.switch.switch import Switch
-from hardgrad.switch.thresholds.learnt import LearntRanges
+from hardgrad.switch.thresholds.learned import LearnedRanges
 
 MOST = 2**24  # so many numbers, and no more, torch.quantile takes
 
@@ -71,14 +71,14 @@ class Gradient:
             unit = unit_of(key)
             low, high = (float(end) for end in (key / unit).aminmax())
             u = ((key / unit - low) / (high - low) * 2 - 1).float()
-            x, y = (standardised(columns)[0].float() for columns in (inputs, targets))
+            x, y = (standardized(columns)[0].float() for columns in (inputs, targets))
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self.seed)
-                points = self._train(u, x, y, LearntRanges([-1.0, *_start(u, ranges), 1.0], band=1.0))
+                points = self._train(u, x, y, LearnedRanges([-1.0, *_start(u, ranges), 1.0], band=1.0))
         shares = [(point + 1) / 2 for point in points[1:-1]]
         return [(low * (1 - share) + high * share) * float(unit) for share in shares]
 
-    def _train(self, u: Tensor, x: Tensor, y: Tensor, ranges: LearntRanges) -> tuple[float, ...]:
+    def _train(self, u: Tensor, x: Tensor, y: Tensor, ranges: LearnedRanges) -> tuple[float, ...]:
         branch = copy.deepcopy(self.branch) if self.branch is not None else mlp(x.shape[1], y.shape[1], hidden=(16,))
         switch = Switch(ranges, branch.float().requires_grad_().train())
         groups = [

@@ -33,7 +33,7 @@ class Fit(NamedTuple):
 
 
 def fit(moments: Moments, d: int, ridge: float) -> Fit:
-    """Return the ridge model of each set; an input is penalised relative to its own variance within the set."""
+    """Return the ridge model of each set; an input is penalized relative to its own variance within the set."""
     sxy = moments.scatter[..., :d, d:]
     syy = moments.scatter[..., d:, d:].diagonal(dim1=-2, dim2=-1).sum(-1)
     penalty, factor = factored(moments, d, ridge)

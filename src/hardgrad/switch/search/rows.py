@@ -1,4 +1,4 @@
-"""The rows that a search works on: checked, standardised, sorted by key."""
+"""The rows that a search works on: checked, standardized, sorted by key."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Rows:
         weight: (n,), above 0, 1 on average.
         d: how many columns of ``z`` are inputs, powers of the key included.
         given: how many of them the user gave; they come first.
-        centre, scale: (d + o,), what was subtracted and divided by.
+        center, scale: (d + o,), what was subtracted and divided by.
         least: the fewest rows that a range may have.
         ridge: share of each input's variance within a range that is added to it.
         cast: dtype in which a point must still separate the two keys beside it.
@@ -55,7 +55,7 @@ class Rows:
     weight: Tensor
     d: int
     given: int
-    centre: Tensor
+    center: Tensor
     scale: Tensor
     least: int
     ridge: float
@@ -116,7 +116,7 @@ class Rows:
 
     def raw(self) -> tuple[Tensor, Tensor]:
         """Return inputs and targets in the user's units."""
-        raw = self.z * self.scale + self.centre
+        raw = self.z * self.scale + self.center
         return raw[:, : self.given], raw[:, self.d :]
 
 
@@ -168,11 +168,11 @@ def sorted_rows(
     along, weight = _along(numbers[order]), weight[order]
     # Legendre's polynomials, which are far apart from each other where powers are not.
     powers = [torch.special.legendre_polynomial_p(along, k) for k in range(1, degree + 1) if degree > 1]
-    z, centre, scale = standardised(torch.cat([x[order], *(p[:, None] for p in powers), y[order]], 1), weight)
-    return Rows(numbers[order], z, weight, d, x.shape[1], centre, scale, least, ridge, key.dtype), order
+    z, center, scale = standardized(torch.cat([x[order], *(p[:, None] for p in powers), y[order]], 1), weight)
+    return Rows(numbers[order], z, weight, d, x.shape[1], center, scale, least, ridge, key.dtype), order
 
 
-def standardised(z: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+def standardized(z: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Return columns (n, p), float64, with mean 0 and variance 1, what was subtracted, and what was divided by.
 
     Weights (n,) are 1 on average.
@@ -183,14 +183,14 @@ def standardised(z: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tenso
     unit = unit_of(z)
     z = z / unit
     shares = 1 if weight is None else weight[:, None]
-    centre = (z * shares).mean(0)
-    z = z - centre
+    center = (z * shares).mean(0)
+    z = z - center
     rest = (z * shares).mean(0)  # the mean of numbers far from zero is itself rounded
-    z, centre = z - rest, centre + rest
+    z, center = z - rest, center + rest
     scale = (z.square() * shares).mean(0).sqrt()
     # A column that varies by a few roundings of its values is constant: it stays as it is, near 0.
-    scale = torch.where(scale > 8 * torch.finfo(z.dtype).eps * centre.abs(), scale, 1.0)
-    return z / scale, centre * unit, scale * unit
+    scale = torch.where(scale > 8 * torch.finfo(z.dtype).eps * center.abs(), scale, 1.0)
+    return z / scale, center * unit, scale * unit
 
 
 def unit_of(z: Tensor) -> Tensor:

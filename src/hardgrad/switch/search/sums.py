@@ -65,8 +65,8 @@ def _raw(z: Tensor, weight: Tensor, start: Tensor, end: Tensor) -> Moments:
     present = ((row < size[:, None]) * weight[at])[:, :, None]
     total = present.sum((1, 2))
     mean = (z[at] * present).sum(1) / total[:, None]
-    centred = z[at] - mean[:, None]
-    return Moments(total, mean, (centred * present).mT @ centred)
+    centerd = z[at] - mean[:, None]
+    return Moments(total, mean, (centerd * present).mT @ centerd)
 
 
 def _joined(parts: Moments, owner: Tensor, sets: int) -> Moments:

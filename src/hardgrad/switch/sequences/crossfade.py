@@ -180,8 +180,8 @@ class CrossFade(nn.Module):
 
     def _outputs(self, x: Tensor, step: Tensor, branch: Tensor) -> Tensor:
         switch, rows = cast(Switch, self.switch), x.flatten(0, 1).index_select(0, step)
-        if switch.normalise is not None:
-            rows = switch.normalise(rows, branch)
+        if switch.normalize is not None:
+            rows = switch.normalize(rows, branch)
         uncounted = Router(switch.ranges.branches)  # a fading branch is not visited
         return run(switch.branches, rows, branch, uncounted, switch._stacked(), owned=True)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hardgrad.switch.checks import some_rows
 from hardgrad.switch.switch import Switch
-from hardgrad.switch.thresholds.learnt import LearntRanges
+from hardgrad.switch.thresholds.learned import LearnedRanges
 from hardgrad.switch.thresholds.lend import near, served
 
 
@@ -48,15 +48,15 @@ class Agreement:
 
 @torch.no_grad()
 def agreement(switch: Switch, x: Tensor, key: Tensor | None = None) -> Agreement:
-    r"""Compare the hard choice with the soft one whose slope learnt points follow.
+    r"""Compare the hard choice with the soft one whose slope learned points follow.
 
-    The soft choice mixes the two branches beside a point by the area of the triangle of ``LearntRanges``, which slopes
+    The soft choice mixes the two branches beside a point by the area of the triangle of ``LearnedRanges``, which slopes
     from one to the other within the band:
 
     .. math:: s_i(k) = \int_{-\infty}^{k} w_h(u - p_i)\, \mathrm{d}u
 
     Args:
-        switch: a switch on ``LearntRanges`` with a band; it runs in evaluation mode, and no visit is counted.
+        switch: a switch on ``LearnedRanges`` with a band; it runs in evaluation mode, and no visit is counted.
         x: as for the switch.
         key: as for the switch.
 
@@ -68,16 +68,16 @@ def agreement(switch: Switch, x: Tensor, key: Tensor | None = None) -> Agreement
 
     Example:
         >>> import torch, hardgrad as hg
-        >>> switch = hg.Switch(hg.LearntRanges([0.0, 1.0, 2.0], band=0.2), torch.nn.Linear(1, 1))
+        >>> switch = hg.Switch(hg.LearnedRanges([0.0, 1.0, 2.0], band=0.2), torch.nn.Linear(1, 1))
         >>> x = torch.tensor([[0.5], [1.0], [1.1], [1.5]])
         >>> report = hg.switch.agreement(switch, x, key=x[:, 0])
         >>> round(report.choice, 3), report.in_band, report.rows
         (0.844, 0.5, (2,))
     """
     ranges = getattr(switch, "ranges", None)
-    if not isinstance(ranges, LearntRanges) or ranges.band is None:
+    if not isinstance(ranges, LearnedRanges) or ranges.band is None:
         got = ranges if isinstance(switch, Switch) else type(switch).__name__
-        raise ValueError(f"agreement: switch must have LearntRanges with a band, got {got}; set ranges.band, 0.5 say")
+        raise ValueError(f"agreement: switch must have LearnedRanges with a band, got {got}; set ranges.band, 0.5 say")
     rows, key, index, _ = switch.routed(x, key)
     some_rows("agreement", rows)
     hard = served(switch, rows, torch.arange(len(rows), device=rows.device), index)

@@ -1,4 +1,4 @@
-"""A word to whoever lets weight decay pull learnt points to zero."""
+"""A word to whoever lets weight decay pull learned points to zero."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hardgrad._torch_state import compiling
 Optimizer = torch.optim.Optimizer
 Groups = list[tuple[int, bool]]  # of each group how many parameters it has, and whether they decay
 
-# Weak references alone: nothing is kept alive by being looked at. Of each optimiser: its groups when it was last looked
+# Weak references alone: nothing is kept alive by being looked at. Of each optimizer: its groups when it was last looked
 # through, and where it decays points, as (group, position); None once it was warned of.
 _watched: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 _seen: weakref.WeakKeyDictionary[Optimizer, tuple[Groups, list[tuple[int, int]]] | None] = weakref.WeakKeyDictionary()
@@ -23,7 +23,7 @@ _hooks: list[Any] = []
 
 
 def watch(ranges: nn.Module) -> None:
-    """Warn, once an optimiser, where one decays the parameter ``inner`` of these ranges."""
+    """Warn, once an optimizer, where one decays the parameter ``inner`` of these ranges."""
     if not _hooks:
         _hooks.append(register_optimizer_step_pre_hook(_look))
     _watched.add(ranges)
@@ -44,7 +44,7 @@ def _look(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         return  # without a gradient a parameter is left out, decay and all
     _seen[optimizer] = None
     warnings.warn(
-        f"LearntRanges: weight decay pulls learnt points to zero, and {type(optimizer).__name__} holds points in a "
+        f"LearnedRanges: weight decay pulls learned points to zero, and {type(optimizer).__name__} holds points in a "
         'group with weight_decay above 0; give them a group of their own, {"params": ranges.parameters(), '
         '"weight_decay": 0}',
         UserWarning,

@@ -1,4 +1,4 @@
-"""The gradient that the rows near a learnt point lend it."""
+"""The gradient that the rows near a learned point lend it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from hardgrad._torch_state import hides_values, in_compiled_transform, in_graph
 from hardgrad.switch.outputs import one_dtype, one_shape, one_tensor
 from hardgrad.switch.static import evaluating, everywhere
-from hardgrad.switch.thresholds.learnt import LearntRanges
+from hardgrad.switch.thresholds.learned import LearnedRanges
 
 if TYPE_CHECKING:
     from hardgrad.switch.switch import Switch
@@ -21,13 +21,13 @@ def lend(switch: Switch, rows: Tensor, key: Tensor, index: Tensor, y: Tensor) ->
     """Return y, bit for bit, with a gradient lent to the points; called by ``Switch`` in training.
 
     Args:
-        switch: a switch on ``LearntRanges``.
-        rows: (B, ...), not normalised.
+        switch: a switch on ``LearnedRanges``.
+        rows: (B, ...), not normalized.
         key: (B,).
         index: (B,), the branch of each row.
         y: (B, *), what the branches made of the rows.
     """
-    ranges = cast(LearntRanges, switch.ranges)
+    ranges = cast(LearnedRanges, switch.ranges)
     if ranges.band is None or not ranges.reach:
         return y
     if hides_values(index) or in_compiled_transform():
@@ -46,7 +46,7 @@ def _lend_everywhere(switch: Switch, rows: Tensor, key: Tensor, index: Tensor, y
 
     Both neighbours serve every row; what they would change is multiplied by a zero whose gradient is the point's.
     """
-    ranges = cast(LearntRanges, switch.ranges)
+    ranges = cast(LearnedRanges, switch.ranges)
     assert ranges.band is not None
     zero = ranges.inner - ranges.inner.detach()
     path = torch.zeros_like(y, dtype=torch.promote_types(y.dtype, torch.float32))
@@ -74,7 +74,7 @@ def _all_served(switch: Switch, rows: Tensor, by: Tensor) -> Tensor:
         return everywhere(switch.branches, x, by)
 
 
-def near(ranges: LearntRanges, key: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def near(ranges: LearnedRanges, key: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the rows within the band of a point at an end of their range, one entry for each row and point.
 
     Args:
@@ -109,7 +109,7 @@ def served(switch: Switch, rows: Tensor, row: Tensor, by: Tensor) -> Tensor:
 
     Args:
         switch: the switch.
-        rows: (B, ...), not normalised.
+        rows: (B, ...), not normalized.
         row: (M,), which rows.
         by: (M,), by which branch.
     """

@@ -1,4 +1,4 @@
-"""Learnt points placed by loss differences: lent exactly, row by row, or placed at once over many rows."""
+"""Learned points placed by loss differences: lent exactly, row by row, or placed at once over many rows."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from torch import Tensor
 
 from hardgrad.switch.checks import number, row_targets, some_rows
 from hardgrad.switch.switch import Switch
-from hardgrad.switch.thresholds.learnt import LearntRanges
+from hardgrad.switch.thresholds.learned import LearnedRanges
 from hardgrad.switch.thresholds.lend import near, served
 
 RowLoss = Callable[[Tensor, Tensor], Tensor]
 
 
 def threshold_loss(switch: Switch, x: Tensor, key: Tensor, target: Tensor, loss: RowLoss) -> Tensor:
-    r"""Return a zero whose gradient moves the learnt points by the exact difference of two branches' losses.
+    r"""Return a zero whose gradient moves the learned points by the exact difference of two branches' losses.
 
     .. math::
         \frac{\partial}{\partial p_i} = \frac{1}{B} \sum_b w_h(k_b - p_i)\,
         \bigl(\ell(f_{i-1}(x_b), t_b) - \ell(f_i(x_b), t_b)\bigr)
 
-    What ``LearntRanges`` lends by itself is this to first order in the jump between the branches. Add it to the loss of
-    a switch whose ranges lend nothing (``ranges.band = None`` while the switch runs), else points get both.
+    What ``LearnedRanges`` lends by itself is this to first order in the jump between the branches. Add it to the loss
+    of a switch whose ranges lend nothing (``ranges.band = None`` while the switch runs), else points get both.
 
     Args:
-        switch: a switch on ``LearntRanges`` with a band.
+        switch: a switch on ``LearnedRanges`` with a band.
         x: as for the switch.
         key: as for the switch.
         target: of each row, x's leading dimensions first.
@@ -41,14 +41,14 @@ def threshold_loss(switch: Switch, x: Tensor, key: Tensor, target: Tensor, loss:
 
     Example:
         >>> import torch, hardgrad as hg
-        >>> switch = hg.Switch(hg.LearntRanges([0.0, 1.5, 2.0]), torch.nn.Linear(1, 1))
+        >>> switch = hg.Switch(hg.LearnedRanges([0.0, 1.5, 2.0]), torch.nn.Linear(1, 1))
         >>> x = torch.tensor([[1.4], [1.6]])
         >>> zero = hg.switch.threshold_loss(switch, x, x[:, 0], x, lambda y, t: (y - t).square().sum(1))
         >>> zero.backward()
         >>> zero.item(), switch.ranges.inner.grad.shape, switch.branch(0).weight.grad
         (0.0, torch.Size([1]), None)
     """
-    ranges = _learnt(switch, "threshold_loss")
+    ranges = _learned(switch, "threshold_loss")
     if ranges.band is None:
         raise ValueError("threshold_loss: switch's ranges must have a band, got None; set ranges.band, 0.5 say")
     rows, key, index, shape = switch.routed(x, key)
@@ -89,12 +89,12 @@ def refine(switch: Switch, x: Tensor, key: Tensor, target: Tensor, loss: RowLoss
         |p_i - p_i^{\text{before}}| \le w \cdot (\text{narrower range beside it at the start})
 
     The minimum is exact, by dynamic programming over the sorted rows: a point lies half-way between two keys. Called
-    every so often in training, it is the hard step of an expectation-maximisation whose other step trains the branches;
+    every so often in training, it is the hard step of an expectation-maximization whose other step trains the branches;
     every branch serves every row once, so give it some ten thousand rows, not each batch. The window keeps a point from
     running over to the next break, which the branches may serve as well.
 
     Args:
-        switch: a switch on ``LearntRanges``. Its points are set, nothing else moves, no visit is counted.
+        switch: a switch on ``LearnedRanges``. Its points are set, nothing else moves, no visit is counted.
         x: as for the switch.
         key: as for the switch.
         target: of each row, x's leading dimensions first.
@@ -110,7 +110,7 @@ def refine(switch: Switch, x: Tensor, key: Tensor, target: Tensor, loss: RowLoss
 
     Example:
         >>> import torch, hardgrad as hg
-        >>> switch = hg.Switch(hg.LearntRanges([0.0, 1.2, 2.0]), torch.nn.Linear(1, 1))
+        >>> switch = hg.Switch(hg.LearnedRanges([0.0, 1.2, 2.0]), torch.nn.Linear(1, 1))
         >>> for branch, level in zip(switch.branches, (-1.0, 1.0)):
         ...     _ = torch.nn.init.zeros_(branch.weight), torch.nn.init.constant_(branch.bias, level)
         >>> x = torch.linspace(0, 2, 21).unsqueeze(1)
@@ -128,7 +128,7 @@ def refine(switch: Switch, x: Tensor, key: Tensor, target: Tensor, loss: RowLoss
     Source: the segmentation of Bellman 1961 (On the approximation of curves by line segments), with trained networks in
     the place of lines.
     """
-    ranges = _learnt(switch, "refine")
+    ranges = _learned(switch, "refine")
     if not number("refine", "window", window, "0.5 is half the narrower range beside a point") > 0:
         raise ValueError(f"refine: window must be above 0, got {window}; 0.5 is half the narrower range beside a point")
     before = ranges.points
@@ -193,9 +193,9 @@ def _row_loss(owner: str, loss: RowLoss, y: Tensor, target: Tensor) -> Tensor:
     return each
 
 
-def _learnt(switch: Switch, owner: str) -> LearntRanges:
+def _learned(switch: Switch, owner: str) -> LearnedRanges:
     ranges = getattr(switch, "ranges", None)
-    if not isinstance(switch, Switch) or not isinstance(ranges, LearntRanges):
+    if not isinstance(switch, Switch) or not isinstance(ranges, LearnedRanges):
         got = type(ranges).__name__ if isinstance(switch, Switch) else type(switch).__name__
-        raise ValueError(f"{owner}: switch must have LearntRanges, got {got}; build it on hardgrad.LearntRanges")
+        raise ValueError(f"{owner}: switch must have LearnedRanges, got {got}; build it on hardgrad.LearnedRanges")
     return ranges

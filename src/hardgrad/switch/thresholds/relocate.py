@@ -10,7 +10,7 @@ from torch import Tensor
 from hardgrad import _check
 from hardgrad.switch.checks import number, row_targets, some_rows
 from hardgrad.switch.switch import Switch
-from hardgrad.switch.thresholds.learnt import LearntRanges
+from hardgrad.switch.thresholds.learned import LearnedRanges
 from hardgrad.switch.thresholds.lend import served
 
 LEAST_ROWS = 8  # on either side of a cut; fewer say nothing of a slope
@@ -54,12 +54,12 @@ def relocate(
     over the rows of range i and j; e is the squared error by a branch, and S the squared error that is left of branch
     j's when a line in the key is fitted to it, in one piece or in two that part at c. Points that ``refine`` placed may
     share one break while another has none, and no point runs over others to reach it. The move costs no parameters: the
-    branches between i and j hand their weights, their optimiser state and their scale on by one place, and range j's
+    branches between i and j hand their weights, their optimizer state and their scale on by one place, and range j's
     two halves go on from the same. Train for some hundred steps before the next call, so that they part. Visits are not
     moved.
 
     Args:
-        switch: a switch on ``LearntRanges`` with branches of one architecture, for regression: its outputs and the
+        switch: a switch on ``LearnedRanges`` with branches of one architecture, for regression: its outputs and the
             targets are compared by their squared difference.
         x: as for the switch.
         key: as for the switch.
@@ -76,7 +76,7 @@ def relocate(
 
     Example:
         >>> import torch, hardgrad as hg
-        >>> switch = hg.Switch(hg.LearntRanges([0.0, 0.9, 1.0, 3.0]), torch.nn.Linear(1, 1))
+        >>> switch = hg.Switch(hg.LearnedRanges([0.0, 0.9, 1.0, 3.0]), torch.nn.Linear(1, 1))
         >>> for branch, level in zip(switch.branches, (0.0, 1.0, 1.5)):
         ...     _ = torch.nn.init.zeros_(branch.weight), torch.nn.init.constant_(branch.bias, level)
         >>> x = torch.linspace(0, 3, 301).unsqueeze(1)
@@ -88,9 +88,9 @@ def relocate(
     for ranges in order.
     """
     ranges = getattr(switch, "ranges", None)
-    if not isinstance(ranges, LearntRanges):
+    if not isinstance(ranges, LearnedRanges):
         got = type(ranges).__name__ if isinstance(switch, Switch) else type(switch).__name__
-        raise ValueError(f"relocate: switch must have LearntRanges, got {got}; build it on hardgrad.LearntRanges")
+        raise ValueError(f"relocate: switch must have LearnedRanges, got {got}; build it on hardgrad.LearnedRanges")
     if not number("relocate", "worth", worth, "2 asks for twice what a move costs") >= 1:
         raise ValueError(f"relocate: worth must be at least 1, got {worth}; 2 asks for twice what a move costs")
     if optimizer is not None:
@@ -191,8 +191,8 @@ def _hand_on(switch: Switch, optimizer: torch.optim.Optimizer | None, i: int, j:
                 _copy_state(optimizer, mine, theirs)
         for buffer, its in zip(switch.branches[to].buffers(), switch.branches[to + step].buffers(), strict=True):
             buffer.copy_(its)
-        if switch.normalise is not None:
-            for scale in (switch.normalise.centre, switch.normalise.half_width):
+        if switch.normalize is not None:
+            for scale in (switch.normalize.center, switch.normalize.half_width):
                 scale[to] = scale[to + step]
 
 

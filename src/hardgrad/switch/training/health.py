@@ -57,7 +57,7 @@ class RangeHealth:
             if dead == all_:
                 yield (
                     f"range {self.label}: all {all_} units of layer {name} are dead, so no gradient passes it; build "
-                    "the switch with normalise, or draw the branch's weights again."
+                    "the switch with normalize, or draw the branch's weights again."
                 )
         if self.constant:
             yield f"range {self.label}: its branch returns the same for all its {self.rows} rows."
@@ -135,7 +135,7 @@ def inspect(switch: Switch, x: Tensor, key: Tensor | None = None) -> Health:
             "inspect: values of the rows are read, which torch.func.vmap and the meta device hide; call it outside"
         )
     visits = switch.ranges.visits.tolist()
-    own = rows if switch.normalise is None else switch.normalise(rows, index)
+    own = rows if switch.normalize is None else switch.normalize(rows, index)
     found = []
     for i, branch in enumerate(switch.branches):
         mine = own[index == i]

@@ -20,7 +20,7 @@ def per_branch_mean(loss: Tensor, index: Tensor, branches: int | None = None, we
     .. math:: \frac{\sum_i w_i \bar\ell_i}{\sum_i w_i}, \qquad \bar\ell_i = \frac{1}{n_i} \sum_{b : r_b = i} \ell_b,
         \qquad \text{over the branches with } n_i > 0
 
-    It matters to what branches share (layers before or after the switch, learnt points, a clipped norm) and to plain
+    It matters to what branches share (layers before or after the switch, learned points, a clipped norm) and to plain
     SGD. Branches alone under Adam do not see it: Adam divides a gradient by its own size.
 
     Args:

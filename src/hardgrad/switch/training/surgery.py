@@ -1,4 +1,4 @@
-"""Ranges split, joined and warm-started in the middle of training, with their weights and their optimiser's state."""
+"""Ranges split, joined and warm-started in the middle of training, with their weights and their optimizer's state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hardgrad.switch.branches import clone
 from hardgrad.switch.checks import number, whole
 from hardgrad.switch.routers.ranges import Ranges
 from hardgrad.switch.routers.router import one_of
-from hardgrad.switch.thresholds.learnt import LearntRanges
+from hardgrad.switch.thresholds.learned import LearnedRanges
 
 if TYPE_CHECKING:
     from hardgrad.switch.switch import Switch
@@ -23,20 +23,20 @@ Optimizer = torch.optim.Optimizer
 
 @torch.inference_mode(False)  # what is made here is trained later
 def split(switch: Switch, i: int, at: float, optimizer: Optimizer | None = None) -> None:
-    """Split range i in two at a point; both halves go on from its weights and its optimiser state.
+    """Split range i in two at a point; both halves go on from its weights and its optimizer state.
 
-    Right after it the switch computes what it did before: both halves also keep the scale that ``normalise`` maps their
+    Right after it the switch computes what it did before: both halves also keep the scale that ``normalize`` maps their
     rows with. Visits are halved, since how they fell is not known.
 
     Args:
-        switch: a switch on ``Ranges`` or ``LearntRanges``.
+        switch: a switch on ``Ranges`` or ``LearnedRanges``.
         i: the range.
         at: the new point, inside the range.
         optimizer: that trains the switch: the new branch joins the group of the old, with a copy of its momenta and
-            step counts. None: build an optimiser anew.
+            step counts. None: build an optimizer anew.
 
     Raises:
-        ValueError: for other routers, a range that is not there, a point outside it, or an optimiser that does not
+        ValueError: for other routers, a range that is not there, a point outside it, or an optimizer that does not
             train the branch. Nothing is changed then.
 
     Example:
@@ -62,15 +62,15 @@ def split(switch: Switch, i: int, at: float, optimizer: Optimizer | None = None)
         _check_trained(optimizer, old, i)
         for before, after in pairs:
             _join_group(optimizer, before, after)
-        if isinstance(ranges, LearntRanges):
+        if isinstance(ranges, LearnedRanges):
             _change_state(optimizer, ranges.inner, lambda state: torch.cat([state[:i], state.new_zeros(1), state[i:]]))
     switch.branches.insert(i + 1, new)
     visits = ranges.visits
     half = visits[i] // 2
     visits = torch.cat([visits[:i], (visits[i] - half).reshape(1), half.reshape(1), visits[i + 1 :]])
     ranges.replace_points((*ranges.points[: i + 1], float(at), *ranges.points[i + 1 :]), visits)
-    if switch.normalise is not None:
-        switch.normalise.replace(lambda scale: torch.cat([scale[: i + 1], scale[i:]]))
+    if switch.normalize is not None:
+        switch.normalize.replace(lambda scale: torch.cat([scale[: i + 1], scale[i:]]))
 
 
 @torch.inference_mode(False)
@@ -78,17 +78,17 @@ def merge(switch: Switch, i: int, j: int, optimizer: Optimizer | None = None, ke
     """Join two ranges side by side into one.
 
     Args:
-        switch: a switch on ``Ranges`` or ``LearntRanges``.
+        switch: a switch on ``Ranges`` or ``LearnedRanges``.
         i: a range.
         j: the range before or after it.
-        optimizer: that trains the switch: the branch given up leaves it. None: build an optimiser anew.
-        keep: whose weights, optimiser state and scale the joined range gets: "i", "j", "most_visited" of the two, or
+        optimizer: that trains the switch: the branch given up leaves it. None: build an optimizer anew.
+        keep: whose weights, optimizer state and scale the joined range gets: "i", "j", "most_visited" of the two, or
             "mean", the average of both. An average makes sense of branches that were one not long ago; that of two
             networks trained apart computes neither.
 
     Raises:
         ValueError: for other routers, ranges that are not side by side, an unknown ``keep``, a mean of branches of
-            different architectures, or an optimiser that does not train them. Nothing is changed then.
+            different architectures, or an optimizer that does not train them. Nothing is changed then.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -116,11 +116,11 @@ def merge(switch: Switch, i: int, j: int, optimizer: Optimizer | None = None, ke
     low = min(i, j)
     if optimizer is not None:
         _leave_groups(optimizer, list(gone.parameters()), set(map(id, kept.parameters())))
-        if isinstance(ranges, LearntRanges):
+        if isinstance(ranges, LearnedRanges):
             _change_state(optimizer, ranges.inner, lambda state: torch.cat([state[:low], state[low + 1 :]]))
     del switch.branches[goes]
-    if switch.normalise is not None:
-        switch.normalise.replace(lambda scale: torch.cat([scale[:goes], scale[goes + 1 :]]))
+    if switch.normalize is not None:
+        switch.normalize.replace(lambda scale: torch.cat([scale[:goes], scale[goes + 1 :]]))
     together = torch.cat([visits[:low], visits[low : low + 2].sum().reshape(1), visits[low + 2 :]])
     ranges.replace_points(ranges.points[: low + 1] + ranges.points[low + 2 :], together)
 
@@ -130,12 +130,12 @@ def warm_start(switch: Switch, model: nn.Module) -> None:
     """Copy a trained model's weights into every branch: train one shared network first, then let each range part.
 
     Args:
-        switch: a switch whose branches have the model's architecture, without ``normalise``, since the model knows
+        switch: a switch whose branches have the model's architecture, without ``normalize``, since the model knows
             no other scale than its own.
         model: trained on the same inputs; it is not changed.
 
     Raises:
-        ValueError: for a switch with ``normalise``, or a branch whose weights differ in name or shape; the message has
+        ValueError: for a switch with ``normalize``, or a branch whose weights differ in name or shape; the message has
             the first that does. Nothing is changed then.
 
     Example:
@@ -148,10 +148,10 @@ def warm_start(switch: Switch, model: nn.Module) -> None:
     """
     if not isinstance(model, nn.Module):
         raise ValueError(f"Switch.warm_start: model must be a module, got {type(model).__name__}")
-    if switch.normalise is not None:
+    if switch.normalize is not None:
         raise ValueError(
-            "Switch.warm_start: switch must be built without normalise, which maps each range to a scale that model "
-            "was not trained on; normalise x once, before both"
+            "Switch.warm_start: switch must be built without normalize, which maps each range to a scale that model "
+            "was not trained on; normalize x once, before both"
         )
     state = model.state_dict()
     for i, branch in enumerate(switch.branches):
@@ -164,9 +164,9 @@ def warm_start(switch: Switch, model: nn.Module) -> None:
 
 def _ranges(switch: Switch, what: str, **which: int) -> Ranges:
     ranges = switch.ranges
-    if type(ranges) not in (Ranges, LearntRanges):
+    if type(ranges) not in (Ranges, LearnedRanges):
         raise ValueError(
-            f"Switch.{what}: ranges must be Ranges or LearntRanges, got {type(ranges).__name__}; build a new "
+            f"Switch.{what}: ranges must be Ranges or LearnedRanges, got {type(ranges).__name__}; build a new "
             "switch and load the branches' weights"
         )
     assert isinstance(ranges, Ranges)
@@ -192,9 +192,9 @@ def _check_trained(optimizer: Optimizer, branch: nn.Module, i: int) -> None:
 
 def _check_alike(switch: Switch, one: int, other: int) -> None:
     wrong = _first_difference(switch.branches[one].state_dict(), switch.branches[other].state_dict())
-    scales = switch.normalise
-    if scales is not None and scales.centre[one] != scales.centre[other]:
-        wrong = "normalise gave them different scales"
+    scales = switch.normalize
+    if scales is not None and scales.center[one] != scales.center[other]:
+        wrong = "normalize gave them different scales"
     if wrong:
         raise ValueError(f"Switch.merge: branches must be alike to be averaged, but {wrong}; keep one of the two")
 

@@ -102,7 +102,7 @@ class _Triangles:
 
 
 def _solved(r: Tensor, d: int) -> tuple[Tensor, Tensor]:
-    """Return slope (T, d) and bias (T,) from a triangle; its first column, of ones, centres the rest."""
+    """Return slope (T, d) and bias (T,) from a triangle; its first column, of ones, centers the rest."""
     mean, rest = r[0] / r[0, 0], r[1:, 1:]
     x, y = rest[:, :d], rest[:, d:]
     spread, size = x.norm(dim=0), r[:, 1 : 1 + d].norm(dim=0)

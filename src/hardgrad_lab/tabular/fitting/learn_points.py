@@ -1,4 +1,4 @@
-"""Learnt points that pay: a point moves where held-out rows are served better for it, and stays where they are not."""
+"""Learned points that pay: a point moves where held-out rows are served better for it, and stays where they are not."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def move_points(switch: hg.Switch, task: Task, window: float, first: tuple[float
     """Move points to where the branches, as they are, serve the training rows best, if that pays on held-out ones.
 
     Args:
-        switch: on learnt ranges.
+        switch: on learned ranges.
         task: its held-out rows judge each point by itself.
         window: how far a point may move, as ``hg.switch.refine``.
         first: the points that learning began with.
@@ -31,7 +31,7 @@ def move_points(switch: hg.Switch, task: Task, window: float, first: tuple[float
         Whether any point moved.
     """
     ranges = switch.ranges
-    assert isinstance(ranges, hg.LearntRanges)
+    assert isinstance(ranges, hg.LearnedRanges)
     before = ranges.inner.detach().clone()
     _place(switch, task, window)
     wanted = ranges.inner.detach().clone()
@@ -95,12 +95,12 @@ def _some(rows: Tensor) -> Tensor:
     return rows[torch.linspace(0, len(rows) - 1, min(PLACED, len(rows))).long().to(rows.device)]
 
 
-def _in_order(ranges: hg.LearntRanges) -> bool:
+def _in_order(ranges: hg.LearnedRanges) -> bool:
     points = [ranges.points[0], *ranges.inner.tolist(), ranges.points[-1]]
     return all(a < b for a, b in pairwise(points))
 
 
-def _rows_enough(ranges: hg.LearntRanges, key: Tensor, i: int) -> bool:
+def _rows_enough(ranges: hg.LearnedRanges, key: Tensor, i: int) -> bool:
     counts = torch.bincount(ranges.index(key), minlength=len(ranges))
     return int(counts[i : i + 2].min()) >= FEWEST
 

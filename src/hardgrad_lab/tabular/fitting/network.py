@@ -21,14 +21,14 @@ class Architecture:
     """Everything that decides a switch, apart from its weights. Plain values, so that a model folder can say it.
 
     Args:
-        points: of the ranges; where they are learnt, those they started from.
-        learn_points: whether the inner points are learnt.
+        points: of the ranges; where they are learned, those they started from.
+        learn_points: whether the inner points are learned.
         branch: a name, or ``module:factory``; "" for a function that was handed over, which no file can name.
         hidden: widths of a named branch.
         columns: how many inputs a row has.
         window: rows seen at a time.
         out_features: 1, or the number of classes.
-        raw: position in the flat window of the key that the switch normalises; None for no normalisation.
+        raw: position in the flat window of the key that the switch normalizes; None for no normalization.
     """
 
     points: tuple[float, ...]
@@ -71,7 +71,7 @@ def build_switch(architecture: Architecture, factory: Factory | None = None) -> 
         ValueError: if a factory returns no module, or cannot be found.
     """
     made = architecture
-    ranges = hg.LearntRanges(made.points, band=None) if made.learn_points else hg.Ranges(made.points)
+    ranges = hg.LearnedRanges(made.points, band=None) if made.learn_points else hg.Ranges(made.points)
     make = branch_maker(made, factory)
     # One call a range: a factory's parts need no reset_parameters then.
     branches = [make(made.in_features, 1.0) for _ in range(len(ranges))]
@@ -79,7 +79,7 @@ def build_switch(architecture: Architecture, factory: Factory | None = None) -> 
         check_made(branches, made.in_features, made.out_features, made.dtype)
     # Stacked, the branches of 16 ranges take half the time; recurrent ones and a factory's cannot be stacked.
     bank = factory is None and made.branch in ("mlp", "linear")
-    return hg.Switch(ranges, branches, normalise=[] if made.raw is None else [made.raw], bank=bank).to(made.dtype)
+    return hg.Switch(ranges, branches, normalize=[] if made.raw is None else [made.raw], bank=bank).to(made.dtype)
 
 
 def branch_maker(architecture: Architecture, factory: Factory | None) -> Callable[[int, float], nn.Module]:

@@ -113,5 +113,5 @@ def outside_share(points: Sequence[float], key: Array) -> float:
 
 
 def finite(points: Sequence[float]) -> bool:
-    """Return whether all points are finite, so that ranges can be normalised."""
+    """Return whether all points are finite, so that ranges can be normalized."""
     return all(map(math.isfinite, points))

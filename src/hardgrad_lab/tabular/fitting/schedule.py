@@ -1,4 +1,4 @@
-"""The optimiser, its learning rate, and when learnt points may move."""
+"""The optimizer, its learning rate, and when learned points may move."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 from hardgrad_lab.tabular.fitting.task import Recipe
 
 WARM_UP = 0.03  # share of the steps over which the learning rate rises
-# Learnt points wait until the branches know something, move far at first and little at last, and then rest.
+# Learned points wait until the branches know something, move far at first and little at last, and then rest.
 WAITS, RESTS, WIDE, NARROW = 0.15, 0.6, 0.5, 0.05
 
 
@@ -23,15 +23,15 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
 
 
 def window_of(share: float) -> float | None:
-    """Return how far learnt points may move when this share of the steps is done, None where they rest."""
+    """Return how far learned points may move when this share of the steps is done, None where they rest."""
     if not WAITS <= share < RESTS:
         return None
     return WIDE * math.pow(NARROW / WIDE, (share - WAITS) / (RESTS - WAITS))
 
 
 def optimizer_of(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return the optimiser that a recipe names."""
-    # Learnt points are placed, not descended to: they have no gradient, and no optimiser moves what has none.
+    """Return the optimizer that a recipe names."""
+    # Learned points are placed, not descended to: they have no gradient, and no optimizer moves what has none.
     parameters = list(model.parameters())
     match recipe.optimizer:
         case "adam":

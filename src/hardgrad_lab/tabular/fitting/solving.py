@@ -14,14 +14,14 @@ ROUNDS = 30  # of solving and moving points; three to six are usual
 class Solving(Training):
     """A training whose one step is least squares on all its rows; its recipe has one epoch of one batch.
 
-    Where points are learnt, solving and moving them alternate until none moves. There the held-out rows judge the
+    Where points are learned, solving and moving them alternate until none moves. There the held-out rows judge the
     moves; where points are fixed they would have nothing to choose, so that there are none.
     """
 
     def _step(self) -> None:
         assert isinstance(self.model, hg.Switch)
         self._solve(self.model)
-        if isinstance(self.task.ranges, hg.LearntRanges):
+        if isinstance(self.task.ranges, hg.LearnedRanges):
             for _ in range(ROUNDS):
                 if not move_points(self.model, self.task, WIDE, self.first_points):
                     break

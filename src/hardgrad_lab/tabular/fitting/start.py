@@ -36,7 +36,7 @@ def start_rival(rival: nn.Module, task: Task) -> None:
     """
     assert isinstance(rival, Plain | ConditionInput)
     scale = rival.scale
-    whole = hg.Switch(hg.Ranges((scale.low, scale.high)), [nn.Identity()], normalise=scale.columns)
+    whole = hg.Switch(hg.Ranges((scale.low, scale.high)), [nn.Identity()], normalize=scale.columns)
     lines = _lines(whole.to(task.rows.key.device), task)
     first = next(layer for layer in rival.network.modules() if isinstance(layer, nn.Linear))
     more = first.in_features - lines.slope.shape[2]

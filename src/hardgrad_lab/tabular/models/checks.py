@@ -23,7 +23,7 @@ def check_parameters(estimator: Any) -> None:
     if estimator.points is not None:
         hg.Ranges(estimator.points)
     check_branch(estimator.branch, estimator.hidden)
-    for name, allowed in (("loss", LOSSES), ("optimizer", OPTIMIZERS), ("normalise", ("auto", True, False))):
+    for name, allowed in (("loss", LOSSES), ("optimizer", OPTIMIZERS), ("normalize", ("auto", True, False))):
         value = getattr(estimator, name)
         if value not in allowed:
             raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
@@ -38,7 +38,7 @@ def check_parameters(estimator: Any) -> None:
         raise ValueError(f"validation must be a share from 0 to below 1, got {estimator.validation!r}")
     if estimator.learn_points and not estimator.validation:
         raise ValueError(
-            "validation must be above 0 where points are learnt, got 0: a point moves only if held-out rows gain"
+            "validation must be above 0 where points are learned, got 0: a point moves only if held-out rows gain"
         )
 
 

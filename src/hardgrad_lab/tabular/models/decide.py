@@ -17,7 +17,7 @@ from hardgrad_lab.tabular.fitting.points import empty_ranges, finite, search_poi
 from hardgrad_lab.tabular.fitting.task import Recipe
 from hardgrad_lab.tabular.rows import Array, held_out, lagged_rows
 
-STEPS = 4000  # optimiser steps that epochs="auto" aims at
+STEPS = 4000  # optimizer steps that epochs="auto" aims at
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 300
 SMALLEST_BATCH, LARGEST_BATCH = 32, 1024
 BLOCK = 4  # windows that a search holds out together
@@ -129,9 +129,9 @@ def architecture_of(estimator: Any, points: Sequence[float], width: int) -> Arch
 
 
 def _raw(estimator: Any, points: Sequence[float]) -> int | None:
-    """Return where the flat window has the key that the switch is to normalise."""
+    """Return where the flat window has the key that the switch is to normalize."""
     place = np.flatnonzero(estimator.inputs_ == estimator.key_)
-    wanted = estimator.branch not in SEQUENCES if estimator.normalise == "auto" else bool(estimator.normalise)
+    wanted = estimator.branch not in SEQUENCES if estimator.normalize == "auto" else bool(estimator.normalize)
     if not wanted or not len(place) or not finite(points):
         return None
     return int((estimator.window - 1) * len(estimator.inputs_) + place[0])

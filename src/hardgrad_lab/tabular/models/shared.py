@@ -54,7 +54,7 @@ class SwitchEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
         branch: str | Factory = "mlp",
         hidden: Sequence[int] = (32, 32),
         window: int = 1,
-        normalise: str | bool = "auto",
+        normalize: str | bool = "auto",
         loss: str = "mean",
         optimizer: str = "adam",
         lr: float = 5e-3,
@@ -73,7 +73,7 @@ class SwitchEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
         self.branch = branch
         self.hidden = hidden
         self.window = window
-        self.normalise = normalise
+        self.normalize = normalize
         self.loss = loss
         self.optimizer = optimizer
         self.lr = lr

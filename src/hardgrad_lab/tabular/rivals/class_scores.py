@@ -28,7 +28,7 @@ class ClassScore:
         ranges: the log loss of each range; None for a range without a row.
         parameters: in all; 0 where counting them says nothing.
         active: that take part in one row's prediction; 0 likewise.
-        updates: optimiser steps; 0 for a closed form.
+        updates: optimizer steps; 0 for a closed form.
         seconds: of training.
         margin: its log loss over the switch's on the same rows; None for the switch, and where the rows cannot say.
     """

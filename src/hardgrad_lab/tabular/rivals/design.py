@@ -1,4 +1,4 @@
-"""Rows as rivals that are solved see them: the window's inputs and the key, standardised, in double precision."""
+"""Rows as rivals that are solved see them: the window's inputs and the key, standardized, in double precision."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Design:
 
     @classmethod
     def of(cls, rows: Rows, train: Tensor, *, keyed: bool) -> Design:
-        """Return the design that standardises the rows trained on."""
+        """Return the design that standardizes the rows trained on."""
         few = train[torch.linspace(0, len(train) - 1, min(SCALED, len(train))).long().to(train.device)]
         parts = [_raw(rows, part, keyed) for part in few.split(_size(rows))]
         count = sum(len(part) for part in parts)

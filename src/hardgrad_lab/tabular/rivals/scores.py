@@ -68,7 +68,7 @@ class Score:
         ranges: the RMSE of each range; None for a range without a row.
         parameters: in all; 0 where counting them says nothing.
         active: that take part in one row's prediction; 0 likewise.
-        updates: optimiser steps; 0 for a closed form.
+        updates: optimizer steps; 0 for a closed form.
         seconds: of training.
         margin: its error against the switch's on the same rows; None for the switch, and where the rows cannot say.
     """

@@ -1,4 +1,4 @@
-"""What is wrong with the samples of a recording before anything is learnt from them: silence, one value, clipping."""
+"""What is wrong with the samples of a recording before anything is learned from them: silence, one value, clipping."""
 
 from __future__ import annotations
 

@@ -15,37 +15,37 @@ from hardgrad.switch.routers.ranges import Ranges, keep_double
 from hardgrad.switch.routers.router import Router
 
 
-class Normalise(nn.Module):
+class Normalize(nn.Module):
     r"""Map columns of each row so that the row's range becomes [-1, 1].
 
     .. math:: x' = \frac{x - (p_i + p_{i+1}) / 2}{(p_{i+1} - p_i) / 2}
 
     Args:
-        ranges: finite ``Ranges``; those of learnt ones at the start stay the reference.
+        ranges: finite ``Ranges``; those of learned ones at the start stay the reference.
         columns: positions in the last dimension, or True for all.
 
     Shape:
         rows: (B, ..., F), index: (B,). Returns rows' shape, computed in float64 and rounded once.
     """
 
-    centre: Tensor
+    center: Tensor
     half_width: Tensor
 
     def __init__(self, ranges: Router, columns: bool | Sequence[int]) -> None:
         super().__init__()
         if not isinstance(ranges, Ranges):
             raise ValueError(
-                f"Switch: normalise needs Ranges of one key, got {type(ranges).__name__}; normalise x before the switch"
+                f"Switch: normalize needs Ranges of one key, got {type(ranges).__name__}; normalize x before the switch"
             )
         if not all(map(math.isfinite, ranges.points)):
             raise ValueError(
-                f"Switch: normalise needs finite points, got {list(ranges.points)}; give the outer ranges an end"
+                f"Switch: normalize needs finite points, got {list(ranges.points)}; give the outer ranges an end"
             )
         # Kept here and saved, not read from the ranges: a branch that is trained sees its rows on the scale it was
         # trained on, wherever the points move to, and after a range is split.
         # Worked out in Python: on the meta device torch's own arithmetic imports its compiler, 85 MB and two seconds.
         pairs = list(pairwise(ranges.points))
-        self.register_buffer("centre", torch.tensor([(low + high) / 2 for low, high in pairs], dtype=torch.float64))
+        self.register_buffer("center", torch.tensor([(low + high) / 2 for low, high in pairs], dtype=torch.float64))
         self.register_buffer("half_width", torch.tensor([(high - low) / 2 for low, high in pairs], dtype=torch.float64))
         self.columns = None if columns is True else _positions(columns)
 
@@ -56,7 +56,7 @@ class Normalise(nn.Module):
         for column in self.columns:
             if not -width <= column < width:
                 raise ValueError(
-                    f"Switch: normalise must be columns of x's last dimension, 0 to {width - 1}, got {column}"
+                    f"Switch: normalize must be columns of x's last dimension, 0 to {width - 1}, got {column}"
                 )
         chosen = torch.tensor(sorted({column % width for column in self.columns}), device=rows.device)
         mapped = self._mapped(rows.index_select(-1, chosen), index)
@@ -64,18 +64,18 @@ class Normalise(nn.Module):
 
     def _mapped(self, rows: Tensor, index: Tensor) -> Tensor:
         shape = (-1, *[1] * (rows.ndim - 1))
-        centre = self.centre[index].reshape(shape)
+        center = self.center[index].reshape(shape)
         half = self.half_width[index].reshape(shape)
-        # In the rows' own precision a centre far from zero would be rounded by a good part of a narrow range.
-        mapped = (rows - centre) / half
+        # In the rows' own precision a center far from zero would be rounded by a good part of a narrow range.
+        mapped = (rows - center) / half
         return mapped.to(rows.dtype if rows.is_floating_point() else torch.get_default_dtype())
 
     def replace(self, change: Callable[[Tensor], Tensor]) -> None:
         """Change which scales there are, one a branch."""
-        self.centre, self.half_width = change(self.centre), change(self.half_width)
+        self.center, self.half_width = change(self.center), change(self.half_width)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Normalise:
-        return cast(Normalise, super()._apply(keep_double(fn), recurse))
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Normalize:
+        return cast(Normalize, super()._apply(keep_double(fn), recurse))
 
     def extra_repr(self) -> str:
         return f"columns={'all' if self.columns is None else self.columns}"
@@ -84,5 +84,5 @@ class Normalise(nn.Module):
 def _positions(columns: bool | Sequence[int]) -> list[int]:
     cure = "give columns of x's last dimension, as in [0, 2], or True for all"
     if isinstance(columns, str) or not isinstance(columns, Sequence):
-        raise ValueError(f"Switch: normalise must be True, False or a list of columns, got {columns!r}; {cure}")
-    return [whole("Switch", "normalise", column, cure) for column in columns]
+        raise ValueError(f"Switch: normalize must be True, False or a list of columns, got {columns!r}; {cure}")
+    return [whole("Switch", "normalize", column, cure) for column in columns]

@@ -15,7 +15,7 @@ Hard = Callable[[Tensor], Tensor]
 
 
 class Kind(NamedTuple):
-    """What a hard function was recognised as.
+    """What a hard function was recognized as.
 
     Args:
         noise: "gumbel" for the one-hot vector of the largest entry, "logistic" for a threshold at 0, else "gaussian".
@@ -28,7 +28,7 @@ class Kind(NamedTuple):
     high: float = 1.0
 
 
-def recognise(hard: Hard, x: Tensor, generator: torch.Generator) -> Kind:
+def recognize(hard: Hard, x: Tensor, generator: torch.Generator) -> Kind:
     """Return what a function is, from its outputs at some noisy copies of the inputs.
 
     Args:

@@ -20,8 +20,8 @@ from hardgrad.switch.thresholds.decay import watch
 LEAST = 0.02
 
 
-class LearntRanges(Ranges):
-    r"""``Ranges`` whose inner points are learnt by gradient descent.
+class LearnedRanges(Ranges):
+    r"""``Ranges`` whose inner points are learned by gradient descent.
 
     Training and evaluation route alike, hard, by the current points; only ``hardgrad.Switch`` in training knows the
     difference. It lends each point a gradient from the rows near it, by what its neighbour would have made of a row:
@@ -60,7 +60,7 @@ class LearntRanges(Ranges):
     Example:
         >>> import torch, hardgrad as hg
         >>> _ = torch.manual_seed(0)
-        >>> ranges = hg.LearntRanges([-1.0, 0.2, 1.0])
+        >>> ranges = hg.LearnedRanges([-1.0, 0.2, 1.0])
         >>> switch = hg.Switch(ranges, torch.nn.Linear(1, 1))
         >>> optimizer = torch.optim.Adam(
         ...     [{"params": switch.branches.parameters(), "lr": 0.05}, {"params": ranges.parameters(), "lr": 0.002}])
@@ -90,7 +90,7 @@ class LearntRanges(Ranges):
         widths = [high - low for low, high in pairwise(self._points)]
         if len(widths) > 1 and not max(widths) < float("inf"):
             raise ValueError(
-                f"LearntRanges: points must be finite, got {list(self._points)}; give the outer ranges an end: with "
+                f"LearnedRanges: points must be finite, got {list(self._points)}; give the outer ranges an end: with "
                 'outside="nearest" they hold what lies beyond it too'
             )
         self.inner = nn.Parameter(torch.tensor(self._points[1:-1], dtype=torch.float64))
@@ -110,7 +110,7 @@ class LearntRanges(Ranges):
 
     def replace_points(self, points: tuple[float, ...], visits: Tensor) -> None:
         super().replace_points(points, visits)
-        # The same parameter of another length, so that an optimiser that holds it goes on with it.
+        # The same parameter of another length, so that an optimizer that holds it goes on with it.
         self.inner.grad = None
         self.inner.data = self.inner.new_tensor(points[1:-1])
         self._measure()
@@ -123,9 +123,9 @@ class LearntRanges(Ranges):
     @band.setter
     def band(self, band: float | None) -> None:
         if band is not None:
-            band = number("LearntRanges", "band", band, "give a share above 0 and at most 1, or None")
+            band = number("LearnedRanges", "band", band, "give a share above 0 and at most 1, or None")
             if not 0 < band <= 1:
-                raise ValueError(f"LearntRanges: band must be above 0 and at most 1, or None, got {band}")
+                raise ValueError(f"LearnedRanges: band must be above 0 and at most 1, or None, got {band}")
         self._band = band
 
     @property
@@ -163,15 +163,15 @@ class LearntRanges(Ranges):
             self._floats, self._cached = {}, points
         return super()._points_as(dtype)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LearntRanges:
-        return cast(LearntRanges, super()._apply(keep_double(fn), recurse))
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LearnedRanges:
+        return cast(LearnedRanges, super()._apply(keep_double(fn), recurse))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         saved = state_dict.pop(prefix + "points", None)
         if saved is not None:
             if len(saved) != len(self._points) or (saved[[0, -1]].tolist() != [self._points[0], self._points[-1]]):
                 raise ValueError(
-                    f"LearntRanges: the state to load has the points {saved.tolist()}, and these ranges "
+                    f"LearnedRanges: the state to load has the points {saved.tolist()}, and these ranges "
                     f"{list(self.points)}; build the switch with as many points, and the saved outer two"
                 )
             state_dict.setdefault(prefix + "inner", saved[1:-1])  # a state of plain Ranges

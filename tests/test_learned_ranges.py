@@ -1,4 +1,4 @@
-"""Learnt points: the gradient against differences, the routing against plain ranges, the placing against every cut."""
+"""Learned points: the gradient against differences, the routing against plain ranges, the placing against every cut."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def mlp(features: int = 2, outputs: int = 3) -> nn.Module:
 
 
 def pair(**options: Any) -> tuple[hg.Switch, hg.Switch]:
-    """A switch on learnt points and its twin on fixed ones."""
+    """A switch on learned points and its twin on fixed ones."""
     torch.manual_seed(0)
-    learnt = hg.Switch(hg.LearntRanges(POINTS, band=1.0), mlp(), **options)
+    learned = hg.Switch(hg.LearnedRanges(POINTS, band=1.0), mlp(), **options)
     fixed = hg.Switch(hg.Ranges(POINTS), mlp(), **options)
-    fixed.branches.load_state_dict(learnt.branches.state_dict())
-    return learnt, fixed
+    fixed.branches.load_state_dict(learned.branches.state_dict())
+    return learned, fixed
 
 
 def constant(levels: list[float], points: list[float], band: float) -> hg.Switch:
     """A switch whose branches return a constant each."""
-    switch = hg.Switch(hg.LearntRanges(points, band=band), nn.Linear(1, 1)).double()
+    switch = hg.Switch(hg.LearnedRanges(points, band=band), nn.Linear(1, 1)).double()
     for branch, level in zip(switch.branches, levels, strict=True):
         nn.init.zeros_(branch.weight)
         nn.init.constant_(branch.bias, level)
@@ -45,11 +45,11 @@ def square(y: Tensor, target: Tensor) -> Tensor:
 # The promise: nothing but the points notices.
 
 
-@pytest.mark.parametrize("normalise", [False, [0]])
+@pytest.mark.parametrize("normalize", [False, [0]])
 @pytest.mark.parametrize("shape", [(300,), (30, 10)])
-def test_values_and_ordinary_gradients_are_those_of_plain_ranges(normalise: Any, shape: tuple[int, ...]) -> None:
+def test_values_and_ordinary_gradients_are_those_of_plain_ranges(normalize: Any, shape: tuple[int, ...]) -> None:
     results = []
-    for switch in pair(normalise=normalise):
+    for switch in pair(normalize=normalize):
         torch.manual_seed(1)
         x = (torch.rand(*shape, 2) * 2 - 1).requires_grad_()
         torch.manual_seed(2)  # of the dropout
@@ -63,7 +63,7 @@ def test_values_and_ordinary_gradients_are_those_of_plain_ranges(normalise: Any,
 def test_a_branch_next_door_stays_as_it_was() -> None:
     torch.manual_seed(0)
     branch = nn.Sequential(nn.Linear(1, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
-    switch = hg.Switch(hg.LearntRanges([0.0, 1.0, 2.0], band=1.0), branch)
+    switch = hg.Switch(hg.LearnedRanges([0.0, 1.0, 2.0], band=1.0), branch)
     before = copy.deepcopy(switch.branch(1).state_dict())
     x = torch.full((6, 1), 0.9) + torch.randn(6, 1) * 1e-3
     switch(x, x[:, 0]).sum().backward()
@@ -93,7 +93,7 @@ def test_nothing_is_lent_outside_training(way: str) -> None:
 
 
 def test_the_gradient_is_the_plain_sum_of_the_docstring() -> None:
-    switch, _ = pair(normalise=[0])
+    switch, _ = pair(normalize=[0])
     for branch in switch.branches:
         branch[1].p = 0.0
     switch.double()
@@ -160,8 +160,8 @@ def test_rows_served_well_push_nowhere_and_misrouted_ones_push_home() -> None:
 
 def test_descent_brings_points_back() -> None:
     torch.manual_seed(0)
-    ranges = hg.LearntRanges([-1.0, -0.2, 0.6, 1.0], band=1.0)
-    switch = hg.Switch(ranges, nn.Linear(1, 1), normalise=True)
+    ranges = hg.LearnedRanges([-1.0, -0.2, 0.6, 1.0], band=1.0)
+    switch = hg.Switch(ranges, nn.Linear(1, 1), normalize=True)
     optimizer = torch.optim.Adam(
         [{"params": switch.branches.parameters(), "lr": 0.05}, {"params": ranges.parameters(), "lr": 4e-3}]
     )
@@ -191,7 +191,7 @@ def test_the_exact_difference_is_a_zero_that_moves_points_alone() -> None:
 
 
 def test_points_keep_their_order_and_agree_with_the_tensor() -> None:
-    ranges = hg.LearntRanges([0.0, 1.0, 2.0, 3.0, 4.0])
+    ranges = hg.LearnedRanges([0.0, 1.0, 2.0, 3.0, 4.0])
     generator = torch.Generator().manual_seed(0)
     for _ in range(200):
         inner = torch.rand(3, generator=generator, dtype=torch.float64) * 6 - 1
@@ -209,17 +209,17 @@ def test_points_keep_their_order_and_agree_with_the_tensor() -> None:
 @pytest.mark.parametrize("closed", ["left", "right"])
 @pytest.mark.parametrize("rows", [3, 200])
 def test_routing_is_that_of_plain_ranges_at_the_current_points(closed: Any, rows: int) -> None:
-    learnt = hg.LearntRanges(POINTS, closed=closed)
+    learned = hg.LearnedRanges(POINTS, closed=closed)
     with torch.no_grad():
-        learnt.inner.copy_(torch.tensor([-0.25, 0.3], dtype=torch.float64))
-    plain = hg.Ranges(learnt.points, closed=closed)
+        learned.inner.copy_(torch.tensor([-0.25, 0.3], dtype=torch.float64))
+    plain = hg.Ranges(learned.points, closed=closed)
     key = torch.cat([torch.tensor([-0.25, 0.3, -9.0, 9.0]), torch.rand(rows) * 2 - 1])[:rows]
     for dtype in (torch.float32, torch.float64, torch.bfloat16):
-        assert torch.equal(learnt.index(key.to(dtype)), plain.index(key.to(dtype)))
+        assert torch.equal(learned.index(key.to(dtype)), plain.index(key.to(dtype)))
 
 
 def test_a_step_is_seen_at_once_in_every_dtype() -> None:
-    ranges = hg.LearntRanges([0.0, 1.0, 2.0])
+    ranges = hg.LearnedRanges([0.0, 1.0, 2.0])
     key = torch.tensor([1.2])
     assert ranges.index(key).item() == 1
     ranges.inner.grad = torch.tensor([-1.0], dtype=torch.float64)
@@ -231,12 +231,12 @@ def test_a_step_is_seen_at_once_in_every_dtype() -> None:
 
 
 def test_no_cast_touches_the_points() -> None:
-    switch = hg.Switch(hg.LearntRanges([0.0, 0.1, 1.0]), nn.Linear(1, 1), normalise=True)
-    scale = switch.normalise.centre.clone()
+    switch = hg.Switch(hg.LearnedRanges([0.0, 0.1, 1.0]), nn.Linear(1, 1), normalize=True)
+    scale = switch.normalize.center.clone()
     switch.half().to(torch.bfloat16).float()
     assert switch.ranges.inner.dtype is torch.float64
     assert switch.ranges.points == (0.0, 0.1, 1.0)
-    assert torch.equal(switch.normalise.centre, scale)
+    assert torch.equal(switch.normalize.center, scale)
     assert switch.branch(0).weight.dtype is torch.float32
 
 
@@ -253,26 +253,26 @@ def test_rows_far_away_or_on_the_point_and_empty_batches() -> None:
 
 
 def test_one_range_has_nothing_to_learn() -> None:
-    switch = hg.Switch(hg.LearntRanges([0.0, 1.0]), nn.Linear(1, 1))
+    switch = hg.Switch(hg.LearnedRanges([0.0, 1.0]), nn.Linear(1, 1))
     switch(torch.rand(4, 1), torch.rand(4)).sum().backward()
     assert switch.ranges.points == (0.0, 1.0)
 
 
 def test_scaled_gradients_of_half_precision_stay_finite() -> None:
-    switch = hg.Switch(hg.LearntRanges([0.0, 1.0, 2.0], band=1e-3), nn.Linear(1, 1)).to(torch.bfloat16)
+    switch = hg.Switch(hg.LearnedRanges([0.0, 1.0, 2.0], band=1e-3), nn.Linear(1, 1)).to(torch.bfloat16)
     x = torch.full((4, 1), 1.0, dtype=torch.bfloat16)
     switch(x, x[:, 0]).sum().backward()
     assert bool(switch.ranges.inner.grad.isfinite().all())
 
 
 def test_copies_and_states_carry_the_points() -> None:
-    switch = hg.Switch(hg.LearntRanges([0.0, 1.0, 2.0]), nn.Linear(1, 1), normalise=True)
+    switch = hg.Switch(hg.LearnedRanges([0.0, 1.0, 2.0]), nn.Linear(1, 1), normalize=True)
     with torch.no_grad():
         switch.ranges.inner.fill_(1.25)
     x = torch.linspace(0, 2, 9).unsqueeze(1)
     y = switch(x, x[:, 0])
     assert torch.equal(copy.deepcopy(switch)(x, x[:, 0]), y)
-    other = hg.Switch(hg.LearntRanges([0.0, 0.5, 2.0]), nn.Linear(1, 1), normalise=True)
+    other = hg.Switch(hg.LearnedRanges([0.0, 0.5, 2.0]), nn.Linear(1, 1), normalize=True)
     other.load_state_dict(switch.state_dict())
     assert other.ranges.points == (0.0, 1.25, 2.0)
     assert torch.equal(other(x, x[:, 0]), y)  # the scale is loaded too
@@ -280,25 +280,25 @@ def test_copies_and_states_carry_the_points() -> None:
     other.ranges.load_state_dict(plain.ranges.state_dict())
     assert other.ranges.points == (0.0, 1.25, 2.0)
     with pytest.raises(ValueError, match="as many points, and the saved outer two"):
-        hg.LearntRanges([0.0, 1.0, 3.0]).load_state_dict(switch.ranges.state_dict())
+        hg.LearnedRanges([0.0, 1.0, 3.0]).load_state_dict(switch.ranges.state_dict())
 
 
 @pytest.mark.parametrize("band", [0.0, -1.0, 1.5, float("nan")])
 def test_a_band_must_be_a_share(band: float) -> None:
     with pytest.raises(ValueError, match=r"band must be above 0 and at most 1, or None"):
-        hg.LearntRanges([0.0, 1.0, 2.0], band=band)
+        hg.LearnedRanges([0.0, 1.0, 2.0], band=band)
 
 
-def test_learnt_points_need_finite_ends() -> None:
+def test_learned_points_need_finite_ends() -> None:
     with pytest.raises(ValueError, match="give the outer ranges an end"):
-        hg.LearntRanges([float("-inf"), 0.0, 1.0])
+        hg.LearnedRanges([float("-inf"), 0.0, 1.0])
 
 
 # Graphs.
 
 
 def test_export_routes_by_the_current_points() -> None:
-    switch, _ = pair(normalise=[0])
+    switch, _ = pair(normalize=[0])
     with torch.no_grad():
         switch.ranges.inner.copy_(torch.tensor([-0.6, 0.35]))
     switch.eval()
@@ -311,7 +311,7 @@ def test_export_routes_by_the_current_points() -> None:
 
 @torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True)
 def test_compiled_training_lends_the_same_gradient() -> None:
-    switch, _ = pair(normalise=[0])
+    switch, _ = pair(normalize=[0])
     for branch in switch.branches:
         branch[1].p = 0.0
     x = torch.rand(100, 2) * 2 - 1
@@ -362,8 +362,8 @@ def test_refine_and_training_in_turn_find_every_level() -> None:
     # Four levels, each inner point 30 % of a range too far: the gradient alone loses some to the break next door.
     torch.manual_seed(0)
     true = [0.0, 1.0, 2.0, 3.0, 4.0]
-    ranges = hg.LearntRanges([0.0, 1.3, 2.3, 3.3, 4.0], band=None)
-    switch = hg.Switch(ranges, nn.Sequential(nn.Linear(1, 4), nn.Tanh(), nn.Linear(4, 1)), normalise=True)
+    ranges = hg.LearnedRanges([0.0, 1.3, 2.3, 3.3, 4.0], band=None)
+    switch = hg.Switch(ranges, nn.Sequential(nn.Linear(1, 4), nn.Tanh(), nn.Linear(4, 1)), normalize=True)
     optimizer = torch.optim.Adam(switch.branches.parameters(), lr=0.02)
     everything = torch.rand(3_000, 1) * 4
     for step in range(1000):
@@ -396,7 +396,7 @@ def test_plain_ranges_are_refused(which: str) -> None:
     switch = hg.Switch(hg.Ranges([0.0, 1.0, 2.0]), nn.Linear(1, 1))
     x = torch.rand(5, 1)
     more = () if which == "agreement" else (x, square)
-    with pytest.raises(ValueError, match=f"{which}: switch must have LearntRanges"):
+    with pytest.raises(ValueError, match=f"{which}: switch must have LearnedRanges"):
         getattr(hg.switch, which)(switch, x, x[:, 0], *more)
 
 
