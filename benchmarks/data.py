@@ -25,9 +25,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hardgrad_lab.dab.experiments import EXPERIMENTS
 from hardgrad_lab.data.folder import TRIES, Anywhere, find, read
 from hardgrad_lab.data.root import Root
+from hardgrad_lab.experiments.bridges.listed import EXPERIMENTS
 from hardgrad_lab.runs.loop import Training
 
 # Name, task, contestant, and values in place of the small budget's.

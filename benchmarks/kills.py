@@ -26,13 +26,6 @@ from typing import Any
 
 import torch
 
-import hardgrad_lab.commands.show_fit
-import hardgrad_lab.dab.sorting_run
-import hardgrad_lab.report.fit
-import hardgrad_lab.report.fit_story
-import hardgrad_lab.report.sorting
-import hardgrad_lab.tabular.estimator
-import hardgrad_lab.tabular.job  # noqa: F401
 from hardgrad_lab.cli import main as main_of_hardgrad
 
 CLOCKS = {"seconds", "started", "environment", "machine", "files"}  # what differs between two equal runs

@@ -325,7 +325,7 @@ CALLS = [
         named=("search_ranges",),
     ),
     Call(
-        hg.switch.proxy_loss,
+        hg.segments.proxy_loss,
         {k: v for k, v in _SEARCH.items() if k != "max_ranges"} | {"points": _same([0.5]), "ridge": _same(1e-6)},
     ),
     Call(
@@ -345,7 +345,7 @@ CALLS = [
     Call(hg.switch.inspect, {"switch": _switch, "x": _randn(ROWS, 3), "key": _keys()}, named=("Switch", "Ranges")),
     Call(hg.switch.History, {"switch": _switch}),
     Call(
-        hg.switch.Gradient,
+        hg.segments.Gradient,
         {"branch": _same(None), "steps": _same(2), "batch": _same(8), "lr": _same(0.01), "seed": _same(0)},
     ),
     Call(

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Independent, Normal, OneHotCategorical
 
 import hardgrad as hg
-from hardgrad.doctor.diagnose import _budget
+from hardgrad.doctor._diagnose import _budget
 from hardgrad.doctor.sampled import score
 from hardgrad.doctor.smoothing import smooth
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import hardgrad as hg
-from hardgrad.switch.thresholds.lend import served
+from hardgrad.switch.learning.gradient import served
 
 POINTS = [-1.0, -0.4, 0.1, 1.0]
 

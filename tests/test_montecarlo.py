@@ -10,8 +10,8 @@ from torch.distributions import Bernoulli, Categorical, Distribution, Independen
 import hardgrad as hg
 import mc_formulas
 from enumeration import Problem, deviation, estimate, outcomes, truth
+from hardgrad.montecarlo._exact import outcomes as states_of
 from hardgrad.montecarlo.discrete import discrete
-from hardgrad.montecarlo.exact import outcomes as states_of
 from mc_bank import CASES, VARIABLES, Variable, weights
 from mc_cases import ESTIMATORS
 

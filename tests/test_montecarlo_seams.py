@@ -24,7 +24,7 @@ from torch.distributions import (
 )
 
 import hardgrad as hg
-from hardgrad.montecarlo.arms import draw_apart
+from hardgrad.montecarlo._arms import draw_apart
 from hardgrad.montecarlo.control_variate import draw_scores
 from hardgrad.montecarlo.discrete import discrete
 from hardgrad.montecarlo.noise import fine_uniform

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import hardgrad as hg
-from hardgrad.montecarlo.arms import draw_apart, undo_correlation
+from hardgrad.montecarlo._arms import draw_apart, undo_correlation
 from hardgrad.montecarlo.control_variate import draw_scores, lag_of
 from hardgrad.montecarlo.discrete import discrete
 from hardgrad.montecarlo.relaxed import agreeing

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import hardgrad as hg
-from hardgrad.switch.thresholds.relocate import LEAST_ROWS, _line_errors
+from hardgrad.switch.learning.relocate import LEAST_ROWS, _line_errors
 
 
 def levels(points: list[float], values: list[float], **kwargs: object) -> hg.Switch:

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 import hardgrad as hg
-from hardgrad.switch.search import proxy
-from hardgrad.switch.search.bootstrap import intervals, losses_of_many, one_range_p_value
-from hardgrad.switch.search.exact import best_cuts
-from hardgrad.switch.search.policies import dynamic_programming
-from hardgrad.switch.search.refine import best_near, move
-from hardgrad.switch.search.rows import Rows, sorted_rows
-from hardgrad.switch.search.sums import Sums
+from hardgrad.segments import proxy
+from hardgrad.segments.bootstrap import intervals, losses_of_many, one_range_p_value
+from hardgrad.segments.exact import best_cuts
+from hardgrad.segments.policies import dynamic_programming
+from hardgrad.segments.refine import best_near, move
+from hardgrad.segments.rows import Rows, sorted_rows
+from hardgrad.segments.sums import Sums
 
 EDGES = (-0.6, -0.25, 0.1, 0.5)
 
@@ -260,7 +260,7 @@ def test_units_and_the_order_of_rows_do_not_matter() -> None:
 @pytest.mark.parametrize("policy", ["dynamic_programming", "gradient"])
 def test_no_unit_is_too_large_or_too_small(policy: str) -> None:
     key, x, y = planted(300, 2, 8, edges=(0.1,))
-    choose = hg.switch.Gradient(torch.nn.Linear(2, 1), steps=5) if policy == "gradient" else policy
+    choose = hg.segments.Gradient(torch.nn.Linear(2, 1), steps=5) if policy == "gradient" else policy
 
     def search(key: Tensor, x: Tensor, y: Tensor) -> hg.FoundRanges:
         return hg.search_ranges(key, x, y, max_ranges=3, policy=choose, generator=seeded(1))
@@ -303,7 +303,7 @@ def test_a_search_is_the_same_in_every_mode_of_torch() -> None:
     data = planted(200, 2, 9, edges=(0.1,))
 
     def search() -> list[object]:
-        gradient = hg.search_ranges(*data, max_ranges=2, policy=hg.switch.Gradient(steps=5), criterion="bic")
+        gradient = hg.search_ranges(*data, max_ranges=2, policy=hg.segments.Gradient(steps=5), criterion="bic")
         return [hg.search_ranges(*data, max_ranges=3, bootstrap=3, generator=seeded(0)), gradient]
 
     wanted = search()
@@ -311,7 +311,7 @@ def test_a_search_is_the_same_in_every_mode_of_torch() -> None:
         with mode:
             assert search() == wanted
     assert pickle.loads(pickle.dumps(wanted)) == copy.deepcopy(wanted) == wanted
-    copy.deepcopy(pickle.loads(pickle.dumps(hg.switch.Gradient(torch.nn.Linear(2, 1)))))
+    copy.deepcopy(pickle.loads(pickle.dumps(hg.segments.Gradient(torch.nn.Linear(2, 1)))))
 
 
 def test_few_blocks_and_keys_that_repeat() -> None:
@@ -323,7 +323,7 @@ def test_few_blocks_and_keys_that_repeat() -> None:
     with pytest.raises(ValueError, match="block must leave at least 2 blocks"):
         hg.search_key({"k": key}, x, y, max_ranges=2, block=300)
     tied = torch.arange(300) % 3
-    hg.search_ranges(tied, x, y, max_ranges=4, policy=hg.switch.Gradient(steps=2), generator=seeded(0))
+    hg.search_ranges(tied, x, y, max_ranges=4, policy=hg.segments.Gradient(steps=2), generator=seeded(0))
 
 
 def test_one_seed_gives_one_answer() -> None:
@@ -397,13 +397,13 @@ def test_a_function_may_be_the_policy() -> None:
 def test_learned_points_move_from_equal_counts_to_the_planted_one() -> None:
     # First order in the jump, the lent gradient stops short of the point: within 0.15 of it, from 0.3 away.
     x = uniform(1000, seeded(20))
-    policy = hg.switch.Gradient(torch.nn.Linear(1, 1), steps=200)
+    policy = hg.segments.Gradient(torch.nn.Linear(1, 1), steps=200)
     found = hg.search_ranges(x, x, torch.where(x < 0.3, x, 1.0), max_ranges=2, policy=policy, criterion="bic")
     assert len(found) == 2
     assert found.points[1] == pytest.approx(0.3, abs=0.15)
     assert found.policy == "Gradient"
     with pytest.raises(ValueError, match="steps and batch must be at least 1, got 0 and 256"):
-        hg.switch.Gradient(steps=0)
+        hg.segments.Gradient(steps=0)
 
 
 # How sure
@@ -580,11 +580,11 @@ def test_too_few_rows_and_no_tensor() -> None:
         hg.search_ranges(torch.arange(30), torch.randn(30), torch.randn(30), max_ranges=2, generator=0)
     for points in ([math.nan], ["a"], 0.5):
         with pytest.raises(ValueError, match="points must be numbers, and none of them NaN, got"):
-            hg.switch.proxy_loss(torch.arange(30), torch.randn(30), torch.randn(30), points)
+            hg.segments.proxy_loss(torch.arange(30), torch.randn(30), torch.randn(30), points)
     for options in ({"lr": 0.0}, {"lr": math.inf}, {"steps": 1.5}, {"seed": -1}, {"branch": 3}):
         with pytest.raises((ValueError, TypeError), match=f"Gradient: .*{next(iter(options))}"):
-            hg.switch.Gradient(**options)
-    wide = hg.switch.Gradient(torch.nn.Linear(1, 3), steps=1)
+            hg.segments.Gradient(**options)
+    wide = hg.segments.Gradient(torch.nn.Linear(1, 3), steps=1)
     with pytest.raises(ValueError, match=r"branch must map inputs \(B, 1\) to targets \(B, 1\), got"):
         wide(torch.rand(30), torch.rand(30, 1), torch.rand(30, 1), 2)
     with pytest.raises(ValueError, match="keys must be at least one, got none"):
@@ -601,7 +601,7 @@ def test_a_polynomial_of_the_key_takes_a_curve_for_one_range_and_places_its_end(
     assert found.points[1:-1] == pytest.approx((0.2,), abs=0.01)
     assert len(hg.search_ranges(x, x, y, max_ranges=8, generator=seeded(0))) > 3
     # A model of degree 3 leaves nothing of a cubic.
-    assert hg.switch.proxy_loss(x, x, x**3, [], degree=3) < 1e-9 < hg.switch.proxy_loss(x, x, x**3, [])
+    assert hg.segments.proxy_loss(x, x, x**3, [], degree=3) < 1e-9 < hg.segments.proxy_loss(x, x, x**3, [])
 
 
 @pytest.mark.parametrize("kind", NOTHING)
@@ -620,12 +620,12 @@ def test_a_row_of_weight_two_is_there_twice(degree: int) -> None:
     times = torch.randint(1, 4, (200,), generator=seeded(33)).double()
     points = [-0.3, 0.25]
     again = [each.repeat_interleave(times.long(), 0) for each in (key, x, y)]
-    repeated = hg.switch.proxy_loss(*again, points, degree=degree)
-    weighted = hg.switch.proxy_loss(key, x, y, points, degree=degree, weights=times)
+    repeated = hg.segments.proxy_loss(*again, points, degree=degree)
+    weighted = hg.segments.proxy_loss(key, x, y, points, degree=degree, weights=times)
     assert weighted == pytest.approx(repeated, rel=1e-9)
-    assert weighted != pytest.approx(hg.switch.proxy_loss(key, x, y, points, degree=degree), rel=1e-3)
-    assert hg.switch.proxy_loss(key, x, y, points, weights=1e300 * times) == pytest.approx(
-        hg.switch.proxy_loss(key, x, y, points, weights=times), rel=1e-9
+    assert weighted != pytest.approx(hg.segments.proxy_loss(key, x, y, points, degree=degree), rel=1e-3)
+    assert hg.segments.proxy_loss(key, x, y, points, weights=1e300 * times) == pytest.approx(
+        hg.segments.proxy_loss(key, x, y, points, weights=times), rel=1e-9
     )
 
 

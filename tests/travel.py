@@ -204,8 +204,8 @@ THINGS: dict[str, Thing] = {
     "hg.montecarlo.each": Thing(lambda: hg.montecarlo.each(_row), lambda f: f(batch(2, 4, 3))),
     "hg.switch.Agreement": Thing(lambda: record(hg.switch.Agreement), dataclasses.asdict),
     "hg.switch.agreement": Thing(lambda: record(hg.switch.Agreement), dataclasses.asdict),
-    "hg.switch.Gradient": Thing(
-        lambda: hg.switch.Gradient(nn.Linear(1, 1), steps=2, batch=4),
+    "hg.segments.Gradient": Thing(
+        lambda: hg.segments.Gradient(nn.Linear(1, 1), steps=2, batch=4),
         lambda policy: policy(torch.linspace(0, 1, 20), batch(20, 1), batch(20, 1), 2),
     ),
     "hg.switch.Health": Thing(lambda: hg.switch.inspect(_switch(), keyed())),

@@ -11,15 +11,15 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from hardgrad._graft import graft
+from hardgrad._strip import RemovedApproximator, strips
+from hardgrad._strip import strip as strip
 from hardgrad._torch_state import compiling, exporting, hides_requires_grad, holds_a_batch, in_transform
 from hardgrad.fidelity import Fidelity as Fidelity
 from hardgrad.fidelity import squared_norm
-from hardgrad.graft import graft
 from hardgrad.hard_layer import HardLayer as HardLayer
 from hardgrad.hard_layer import LendingLayer, check_callable, check_flag
 from hardgrad.penalty import is_heard, settle
-from hardgrad.strip import RemovedApproximator, strips
-from hardgrad.strip import strip as strip
 from hardgrad.two_track import NoTensorError, two_tracks
 from hardgrad.user_code import TensorFunction, private
 from hardgrad.user_code import name_of as name_of
@@ -39,7 +39,7 @@ class Bridge(LendingLayer):
 
     A bridge trains itself: the user's own ``loss.backward()`` reaches the penalty, with a gradient of one. Inside
     ``hardgrad.penalties()`` the user owns the penalty instead. In ``eval()`` and under ``no_grad`` or
-    ``inference_mode`` the approximator does not run; ``hardgrad.strip`` removes it.
+    ``inference_mode`` the approximator does not run; ``hardgrad._strip`` removes it.
 
     In ``eval()`` no gradient passes, not even one that torch has for ``hard``, and the first backward that needs one
     gets zeros and a ``UserWarning`` that names the layer; a validation loop hears nothing. With

@@ -9,16 +9,16 @@ TYPE_CHECKING = False  # importing typing would be most of the time until the co
 if TYPE_CHECKING:
     from typing import Any
 
-    from hardgrad_lab.tabular.estimator import SwitchClassifier as SwitchClassifier
-    from hardgrad_lab.tabular.estimator import SwitchRegressor as SwitchRegressor
-    from hardgrad_lab.tabular.folder import load_model as load_model
-    from hardgrad_lab.tabular.folder import save_model as save_model
+    from hardgrad_lab.fit.estimator import SwitchClassifier as SwitchClassifier
+    from hardgrad_lab.fit.estimator import SwitchRegressor as SwitchRegressor
+    from hardgrad_lab.fit.folder import load_model as load_model
+    from hardgrad_lab.fit.folder import save_model as save_model
 
 _LIVES_IN = {
-    "SwitchClassifier": "hardgrad_lab.tabular.estimator",
-    "SwitchRegressor": "hardgrad_lab.tabular.estimator",
-    "load_model": "hardgrad_lab.tabular.folder",
-    "save_model": "hardgrad_lab.tabular.folder",
+    "SwitchClassifier": "hardgrad_lab.fit.estimator",
+    "SwitchRegressor": "hardgrad_lab.fit.estimator",
+    "load_model": "hardgrad_lab.fit.folder",
+    "save_model": "hardgrad_lab.fit.folder",
 }
 
 

@@ -67,7 +67,9 @@ class OptunaPolicy:
         def objective(trial: optuna.Trial) -> float:
             points = self._points(keys, [trial.suggest_float(f"gap{i}", 0.01, 1.0) for i in range(ranges)])
             return (
-                hg.switch.proxy_loss(key, inputs, targets, points) if self.score is None else float(self.score(points))
+                hg.segments.proxy_loss(key, inputs, targets, points)
+                if self.score is None
+                else float(self.score(points))
             )
 
         before = optuna.logging.get_verbosity()

@@ -22,12 +22,12 @@ from hardgrad_lab import SwitchRegressor, save_model
 from hardgrad_lab.app import guarded
 from hardgrad_lab.commands import fit
 from hardgrad_lab.commands.predict import predict
-from hardgrad_lab.dab.sorting import Sorting, configure
-from hardgrad_lab.dab.sorting_run import reproduce
-from hardgrad_lab.report.records import group_by_config, read_records
+from hardgrad_lab.experiments.bridges.sorting import Sorting, configure
+from hardgrad_lab.experiments.bridges.sorting.run import reproduce
 from hardgrad_lab.report.sorting import fault
 from hardgrad_lab.report.sorting_table import as_markdown, rows
 from hardgrad_lab.runs.execute import How
+from hardgrad_lab.runs.records import group_by_config, read_records
 from lab.hostile_files import CANARY, KINDS, hostile
 
 SMALL = {"samples": 64, "batch": 32, "width": 8, "test_rows": 20, "curve_rows": 10, "evaluations": 2}

@@ -13,16 +13,16 @@ from scipy.stats import wasserstein_distance
 from torch import Tensor, nn
 
 import hardgrad as hg
-from hardgrad_lab.dab import classify_layers
-from hardgrad_lab.dab.classify import CLASSIFY, Classification
-from hardgrad_lab.dab.classify_emd import carried, rows_and_columns
-from hardgrad_lab.dab.classify_network import ResNet18
-from hardgrad_lab.dab.classify_run import begin, build, reproduce, whole
-from hardgrad_lab.dab.conditioning import CONDITIONING
-from hardgrad_lab.dab.placement import PLACEMENT
-from hardgrad_lab.dab.versus_ste import VERSUS_STE
 from hardgrad_lab.data.prepare import CIFAR10_MEAN, CIFAR10_STD, Standardized
 from hardgrad_lab.data.root import Root
+from hardgrad_lab.experiments.bridges.classify import CLASSIFY, Classification
+from hardgrad_lab.experiments.bridges.classify import layers as classify_layers
+from hardgrad_lab.experiments.bridges.classify.emd import carried, rows_and_columns
+from hardgrad_lab.experiments.bridges.classify.networks import ResNet18
+from hardgrad_lab.experiments.bridges.classify.run import begin, build, reproduce, whole
+from hardgrad_lab.experiments.bridges.conditioning import CONDITIONING
+from hardgrad_lab.experiments.bridges.placement import PLACEMENT
+from hardgrad_lab.experiments.bridges.versus_ste import VERSUS_STE
 from hardgrad_lab.runs import checkpoint
 from hardgrad_lab.runs.execute import How
 from hardgrad_lab.runs.experiment import Experiment

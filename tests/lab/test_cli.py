@@ -16,7 +16,7 @@ import pytest
 
 from hardgrad_lab import cli
 from hardgrad_lab.commands.sorting import SortingOptions
-from hardgrad_lab.dab.sorting import option_names
+from hardgrad_lab.experiments.bridges.sorting import option_names
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--samples", "640", "--batch", "32", "--width", "16", "--test-rows", "200", "--curve-rows", "100"]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from hardgrad_lab.dab.figure3 import FIGURE3
+from hardgrad_lab.experiments.bridges.figure3 import FIGURE3
 from hardgrad_lab.plan.cluster import do
 from hardgrad_lab.plan.jobs import Queue, folder_of
 from hardgrad_lab.plan.kinds import KINDS, Data

@@ -15,16 +15,16 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, kl_divergence
 
 import hardgrad as hg
-from hardgrad_lab.dab.density import DENSITY, Density
-from hardgrad_lab.dab.density_estimators import contestant
-from hardgrad_lab.dab.density_model import BinaryVae, logits_of, measure
-from hardgrad_lab.dab.density_run import Model, begin, load_rows
 from hardgrad_lab.data.root import Root
-from hardgrad_lab.report.dab_figures.density import draw
-from hardgrad_lab.report.records import group_by_config
+from hardgrad_lab.experiments.bridges.density import DENSITY, Density
+from hardgrad_lab.experiments.bridges.density.estimators import contestant
+from hardgrad_lab.experiments.bridges.density.figures import draw
+from hardgrad_lab.experiments.bridges.density.networks import BinaryVae, logits_of, measure
+from hardgrad_lab.experiments.bridges.density.run import Model, begin, load_rows
 from hardgrad_lab.runs.loop import Training
 from hardgrad_lab.runs.options import OptionError
 from hardgrad_lab.runs.record import Record
+from hardgrad_lab.runs.records import group_by_config
 
 CPU = torch.device("cpu")
 PIXELS, LATENTS = 6, 3

@@ -21,14 +21,14 @@ import torch
 from rich.console import Console
 
 from hardgrad_lab import cli
-from hardgrad_lab.dab.sorting import Sorting
-from hardgrad_lab.dab.sorting_run import reproduce
+from hardgrad_lab.experiments.bridges.sorting import Sorting
+from hardgrad_lab.experiments.bridges.sorting.run import reproduce
+from hardgrad_lab.fit import folder
 from hardgrad_lab.runs import aside, atomic, checkpoint, lock, space
 from hardgrad_lab.runs.atomic import sweep, write_atomically, write_text
 from hardgrad_lab.runs.execute import How
 from hardgrad_lab.runs.loop import Training
 from hardgrad_lab.runs.record import Record
-from hardgrad_lab.tabular import folder
 
 ROOT = Path(__file__).parents[2]
 QUIET = Console(quiet=True)

@@ -17,8 +17,8 @@ from rich.console import Console
 
 from hardgrad_lab.app import run
 from hardgrad_lab.commands.experiment import _helps
-from hardgrad_lab.dab.experiments import EXPERIMENTS
 from hardgrad_lab.data.root import Root
+from hardgrad_lab.experiments.bridges.listed import EXPERIMENTS
 from hardgrad_lab.runs import checkpoint
 from hardgrad_lab.runs.execute import How
 from hardgrad_lab.runs.experiment import BUDGETS, NAMES, Budget, Experiment

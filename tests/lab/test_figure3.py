@@ -11,9 +11,9 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from hardgrad_lab.dab.figure3 import FIGURE3, Figure3
-from hardgrad_lab.dab.figure3_run import NEAR, Numbers, begin, look, measure, reproduce
 from hardgrad_lab.data.root import Root
+from hardgrad_lab.experiments.bridges.figure3 import FIGURE3, Figure3
+from hardgrad_lab.experiments.bridges.figure3.run import NEAR, Numbers, begin, look, measure, reproduce
 from hardgrad_lab.runs import checkpoint
 from hardgrad_lab.runs.execute import How, Outcome
 from hardgrad_lab.runs.loop import Training

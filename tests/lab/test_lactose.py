@@ -24,15 +24,15 @@ import hardgrad as hg
 from hardgrad_lab import cli
 from hardgrad_lab.commands.lactose import FitOptions
 from hardgrad_lab.commands.show import EXPERIMENTS
-from hardgrad_lab.lactose import ecg, piecewise, waveshaper
-from hardgrad_lab.lactose.branches import published
-from hardgrad_lab.lactose.data import MissingDataError, Part, Rows, find, some
-from hardgrad_lab.lactose.experiments import rows_of
-from hardgrad_lab.lactose.fit import Drawn, begin, model_of, reproduce
-from hardgrad_lab.lactose.measure import by_range, dead_branches, esr, predict, solved
-from hardgrad_lab.lactose.published import NAMES, NONE, PublishedSwitch, Quirks
-from hardgrad_lab.lactose.published_settings import BATCHED, VARIANTS
-from hardgrad_lab.lactose.settings import (
+from hardgrad_lab.experiments.switches import ecg, piecewise, waveshaper
+from hardgrad_lab.experiments.switches.branches import published
+from hardgrad_lab.experiments.switches.data import MissingDataError, Part, Rows, find, some
+from hardgrad_lab.experiments.switches.experiments import rows_of
+from hardgrad_lab.experiments.switches.fit import Drawn, begin, model_of, reproduce
+from hardgrad_lab.experiments.switches.measure import by_range, dead_branches, esr, predict, solved
+from hardgrad_lab.experiments.switches.program import BATCHED, VARIANTS
+from hardgrad_lab.experiments.switches.program.program import NAMES, NONE, PublishedSwitch, Quirks
+from hardgrad_lab.experiments.switches.settings import (
     CONTESTANTS,
     PRESETS,
     TASKS,

@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import nn
 
-from hardgrad_lab.dab.latents import CONTESTANTS, LATENTS, bits_of
-from hardgrad_lab.dab.latents_codes import code_of
-from hardgrad_lab.dab.latents_data import Pair, load, passes
-from hardgrad_lab.dab.latents_measures import entropy
-from hardgrad_lab.dab.latents_model import nats
-from hardgrad_lab.dab.latents_networks import decoder, encoder
-from hardgrad_lab.dab.latents_threshold import TRIED, Shrink, best_threshold, grid
 from hardgrad_lab.data.images import Images
 from hardgrad_lab.data.root import Root
+from hardgrad_lab.experiments.bridges.latents import CONTESTANTS, LATENTS, bits_of
+from hardgrad_lab.experiments.bridges.latents.codes import code_of
+from hardgrad_lab.experiments.bridges.latents.data import Pair, load, passes
+from hardgrad_lab.experiments.bridges.latents.measures import entropy
+from hardgrad_lab.experiments.bridges.latents.model import nats
+from hardgrad_lab.experiments.bridges.latents.networks import decoder, encoder
+from hardgrad_lab.experiments.bridges.latents.threshold import TRIED, Shrink, best_threshold, grid
 from hardgrad_lab.runs.options import OptionError
 from lab.tiny_latents import CPU, LEARNT, some, tiny
 

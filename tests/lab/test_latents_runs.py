@@ -18,17 +18,17 @@ from rich.console import Console
 from torch import Tensor
 
 import hardgrad as hg
-from hardgrad_lab.dab import latents_run
-from hardgrad_lab.dab.latents import CONTESTANTS, LATENTS
-from hardgrad_lab.dab.latents_data import load, passes
-from hardgrad_lab.dab.latents_model import build
 from hardgrad_lab.data import cifar10
 from hardgrad_lab.data.errors import MissingDataError
 from hardgrad_lab.data.root import Root
-from hardgrad_lab.report.dab_figures.latents import bpp, draw
-from hardgrad_lab.report.records import group_by_config
+from hardgrad_lab.experiments.bridges.latents import CONTESTANTS, LATENTS
+from hardgrad_lab.experiments.bridges.latents import run as latents_run
+from hardgrad_lab.experiments.bridges.latents.data import load, passes
+from hardgrad_lab.experiments.bridges.latents.figures import bpp, draw
+from hardgrad_lab.experiments.bridges.latents.model import build
 from hardgrad_lab.runs.execute import How
 from hardgrad_lab.runs.record import Record
+from hardgrad_lab.runs.records import group_by_config
 from lab.tiny_latents import CPU, LEARNT, some, tiny
 
 

@@ -19,10 +19,12 @@ from rich.console import Console
 
 from hardgrad_lab import cli
 from hardgrad_lab.commands import all as command
-from hardgrad_lab.dab import sorting
-from hardgrad_lab.dab.experiments import EXPERIMENTS
-from hardgrad_lab.dab.figure3 import FIGURE3
-from hardgrad_lab.lactose import published_settings, settings
+from hardgrad_lab.experiments.bridges import sorting
+from hardgrad_lab.experiments.bridges.figure3 import FIGURE3
+from hardgrad_lab.experiments.bridges.listed import EXPERIMENTS
+from hardgrad_lab.experiments.switches import program as published_settings
+from hardgrad_lab.experiments.switches import settings
+from hardgrad_lab.experiments.toys import Toy
 from hardgrad_lab.plan import processes
 from hardgrad_lab.plan.groups import Estimates, Group, groups_of
 from hardgrad_lab.plan.jobs import DEATHS, Queue, folder_of, in_order
@@ -36,7 +38,6 @@ from hardgrad_lab.runs.execute import How
 from hardgrad_lab.runs.experiment import Budget
 from hardgrad_lab.runs.lock import locked
 from hardgrad_lab.runs.record import Record, Run
-from hardgrad_lab.toys.settings import Toy
 from lab.run_state import state_of
 
 ROOT = Path(__file__).parents[2]

@@ -19,7 +19,7 @@ import torch
 from rich.console import Console
 
 from hardgrad_lab import cli
-from hardgrad_lab.dab.sorting import configure
+from hardgrad_lab.experiments.bridges.sorting import configure
 from hardgrad_lab.plan import cluster
 from hardgrad_lab.plan.file import PlanFileError, read
 from hardgrad_lab.plan.glance import Standing, glance

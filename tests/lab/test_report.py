@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from hardgrad_lab.dab.sorting import configure
-from hardgrad_lab.report.records import NoRecordsError, find_records, group_by_config, whose
+from hardgrad_lab.experiments.bridges.sorting import configure
 from hardgrad_lab.report.sorting import Report, report_sorting
 from hardgrad_lab.runs.record import Record
+from hardgrad_lab.runs.records import NoRecordsError, find_records, group_by_config, whose
 from lab.pages import Page, check_figures
 
 ROOT = Path(__file__).parents[2]

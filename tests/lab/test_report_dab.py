@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from hardgrad_lab.report.compare import Mean, mean_of, standard_error
 from hardgrad_lab.report.experiment import report_experiment
 from hardgrad_lab.report.experiment_table import compare, say_count, say_duration
-from hardgrad_lab.report.records import NoRecordsError
+from hardgrad_lab.runs.compare import Mean, mean_of, standard_error
 from hardgrad_lab.runs.experiment import Experiment, Published
+from hardgrad_lab.runs.records import NoRecordsError
 from lab.pages import Page
 from lab.tea import ACCURACY, LOSS, TEA, write
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hardgrad_lab.report.figures import COLOURS, inline_svg, legend, new_figure, sized_figure
-from hardgrad_lab.report.layout import narrowed
-from hardgrad_lab.report.palette import DARK, DARK_PAGE, HATCHES, LIGHT_PAGE, colour_of, hatch_of
-from hardgrad_lab.report.ticks import MINUS, plain
+from hardgrad_lab.drawing.figures import COLOURS, inline_svg, legend, new_figure, sized_figure
+from hardgrad_lab.drawing.layout import narrowed
+from hardgrad_lab.drawing.palette import DARK, DARK_PAGE, HATCHES, LIGHT_PAGE, colour_of, hatch_of
+from hardgrad_lab.drawing.ticks import MINUS, plain
 
 # Machado, Oliveira and Fernandes 2009, table of the supplementary material at severity 1.0, for linear RGB.
 SIGHT = {

@@ -16,13 +16,13 @@ import soundfile
 
 from hardgrad_lab import cli
 from hardgrad_lab.doctor.record import load_all
-from hardgrad_lab.report.clips import MOST_S, clips_of
+from hardgrad_lab.drawing.clips import MOST_S, clips_of
+from hardgrad_lab.fit.folder import load_model
 from hardgrad_lab.report.doctor import write_examinations
 from hardgrad_lab.report.fit_words import as_db, as_esr, esr_of, explained, range_labels
 from hardgrad_lab.report.index import INDEX, index_reports
 from hardgrad_lab.report.lactose import report_lactose
 from hardgrad_lab.report.toys import report_toys
-from hardgrad_lab.tabular.folder import load_model
 from lab.pages import Page, check_figures
 
 ROOT = Path(__file__).parents[2]

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from hardgrad_lab import cli
-from hardgrad_lab.dab.experiments import EXPERIMENTS
-from hardgrad_lab.dab.sorting import configure
+from hardgrad_lab.experiments.bridges.figure3.figures import draw
+from hardgrad_lab.experiments.bridges.listed import EXPERIMENTS
+from hardgrad_lab.experiments.bridges.sorting import configure
 from hardgrad_lab.report import experiment as reports
 from hardgrad_lab.report import paper
-from hardgrad_lab.report.dab_figures.figure3 import draw
 from hardgrad_lab.report.paper_page import Written, origins, report_paper
-from hardgrad_lab.report.records import group_by_config, read_records
 from hardgrad_lab.report.section import summary
 from hardgrad_lab.runs.record import Record, Run
+from hardgrad_lab.runs.records import group_by_config, read_records
 from lab.pages import Page, check_figures
 
 ROOT = Path(__file__).parents[2]

@@ -27,21 +27,21 @@ from hardgrad_lab.baselines.knots import KnotTable, _solve
 from hardgrad_lab.baselines.leaves import RidgeTree, _Grown
 from hardgrad_lab.baselines.moments import ALPHAS, Array, Moments
 from hardgrad_lab.baselines.ridge import RidgeLine, folds
+from hardgrad_lab.fit import job as job_module
+from hardgrad_lab.fit.class_job import ClassJob
+from hardgrad_lab.fit.fitting.network import Architecture
+from hardgrad_lab.fit.fitting.start import start_rival
+from hardgrad_lab.fit.fitting.training import Training
+from hardgrad_lab.fit.job import Fitted, Job
+from hardgrad_lab.fit.rivals import budget, compare
+from hardgrad_lab.fit.rivals.compare import rivals_of
+from hardgrad_lab.fit.rivals.design import Design, some
+from hardgrad_lab.fit.rivals.scores import LeftOut, Margin, Score, blocks_of, margin
+from hardgrad_lab.fit.rows import Rows
+from hardgrad_lab.fit.tables import Columns, read_table
 from hardgrad_lab.report.fit_verdict import reasons, verdict
 from hardgrad_lab.runs.loop import DivergedError
 from hardgrad_lab.runs.signals import Interrupted
-from hardgrad_lab.tabular import job as job_module
-from hardgrad_lab.tabular.class_job import ClassJob
-from hardgrad_lab.tabular.fitting.network import Architecture
-from hardgrad_lab.tabular.fitting.start import start_rival
-from hardgrad_lab.tabular.fitting.training import Training
-from hardgrad_lab.tabular.job import Fitted, Job
-from hardgrad_lab.tabular.rivals import budget, compare
-from hardgrad_lab.tabular.rivals.compare import rivals_of
-from hardgrad_lab.tabular.rivals.design import Design, some
-from hardgrad_lab.tabular.rivals.scores import LeftOut, Margin, Score, blocks_of, margin
-from hardgrad_lab.tabular.rows import Rows
-from hardgrad_lab.tabular.tables import Columns, read_table
 
 Random = np.random.Generator
 

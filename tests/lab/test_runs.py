@@ -16,8 +16,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from hardgrad_lab.dab.sorting import Sorting
-from hardgrad_lab.dab.sorting_run import reproduce
+from hardgrad_lab.experiments.bridges.sorting import Sorting
+from hardgrad_lab.experiments.bridges.sorting.run import reproduce
 from hardgrad_lab.runs import checkpoint
 from hardgrad_lab.runs.atomic import sweep, write_atomically, write_text
 from hardgrad_lab.runs.checkpoint import CheckpointError
@@ -177,8 +177,8 @@ import sys, torch
 from functools import partial
 from pathlib import Path
 from rich.console import Console
-from hardgrad_lab.dab.sorting import configure
-from hardgrad_lab.dab.sorting_run import reproduce
+from hardgrad_lab.experiments.bridges.sorting import configure
+from hardgrad_lab.experiments.bridges.sorting.run import reproduce
 from hardgrad_lab.runs.execute import How
 from hardgrad_lab.runs.loop import DivergedError, Training
 

@@ -13,8 +13,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
-from hardgrad_lab.dab.ms_ssim import WEIGHTS, ms_ssim, scales_of
-from hardgrad_lab.dab.separability import fit, separability
+from hardgrad_lab.experiments.bridges.classify.separability import fit, separability
+from hardgrad_lab.experiments.bridges.latents.ms_ssim import WEIGHTS, ms_ssim, scales_of
 
 
 def pair(side: int, channels: int = 1, rows: int = 3) -> tuple[Tensor, Tensor]:
@@ -116,7 +116,7 @@ def test_the_classifier_is_the_same_every_time_and_in_chunks(monkeypatch: pytest
     whole = fit(x, y, 3)
     torch.manual_seed(99)
     assert torch.equal(fit(x, y, 3).weight, whole.weight)
-    monkeypatch.setattr("hardgrad_lab.dab.separability.CHUNK", 128)
+    monkeypatch.setattr("hardgrad_lab.experiments.bridges.classify.separability.CHUNK", 128)
     assert torch.allclose(fit(x, y, 3).weight, whole.weight, atol=2e-3)
 
 

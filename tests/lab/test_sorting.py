@@ -13,11 +13,26 @@ import torch
 from torch import Tensor
 
 import hardgrad as hg
-from hardgrad_lab.dab.sorting import PRESETS, PUBLISHED, SYSTEMS, OptionError, Sorting, System, configure
-from hardgrad_lab.dab.sorting_data import FixedRows, FreshRows, held_out, move_close, order, training_rows
-from hardgrad_lab.dab.sorting_pointers import Attention, PointerNetwork, ReadProcessWrite
-from hardgrad_lab.dab.sorting_run import begin
-from hardgrad_lab.dab.sorting_systems import all_or_none, build, is_teacher_forced, sorting_loss
+from hardgrad_lab.experiments.bridges.sorting import (
+    PRESETS,
+    PUBLISHED,
+    SYSTEMS,
+    OptionError,
+    Sorting,
+    System,
+    configure,
+)
+from hardgrad_lab.experiments.bridges.sorting.data import (
+    FixedRows,
+    FreshRows,
+    held_out,
+    move_close,
+    order,
+    training_rows,
+)
+from hardgrad_lab.experiments.bridges.sorting.pointers import Attention, PointerNetwork, ReadProcessWrite
+from hardgrad_lab.experiments.bridges.sorting.run import begin
+from hardgrad_lab.experiments.bridges.sorting.systems import all_or_none, build, is_teacher_forced, sorting_loss
 
 CPU = torch.device("cpu")
 Tiny = Callable[..., Sorting]

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from scipy import signal
 
 from hardgrad_lab import cli
-from hardgrad_lab.tabular.estimator import SwitchClassifier, SwitchRegressor
-from hardgrad_lab.tabular.folder import load_model, save_model
-from hardgrad_lab.tabular.reading.files import FileFault
-from hardgrad_lab.tabular.sounds import sound_file, sound_out
-from hardgrad_lab.tabular.sounds.alignment import find_delay
-from hardgrad_lab.tabular.sounds.pairs import Pairing, read_pairs
-from hardgrad_lab.tabular.sounds.sound_out import Form, write_sound
-from hardgrad_lab.tabular.sounds.streaming import Tally, overlapping, predict_stream, resampled
-from hardgrad_lab.tabular.tables import Table
+from hardgrad_lab.fit.estimator import SwitchClassifier, SwitchRegressor
+from hardgrad_lab.fit.folder import load_model, save_model
+from hardgrad_lab.fit.reading.files import FileFault
+from hardgrad_lab.fit.sounds import sound_file, sound_out
+from hardgrad_lab.fit.sounds.alignment import find_delay
+from hardgrad_lab.fit.sounds.pairs import Pairing, read_pairs
+from hardgrad_lab.fit.sounds.sound_out import Form, write_sound
+from hardgrad_lab.fit.sounds.streaming import Tally, overlapping, predict_stream, resampled
+from hardgrad_lab.fit.tables import Table
 
 Array = NDArray[np.float64]
 RATE = 8000

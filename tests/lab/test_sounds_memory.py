@@ -11,10 +11,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy import signal
 
-from hardgrad_lab.tabular.memory import what_came_before
-from hardgrad_lab.tabular.rows import first_rows, held_out
-from hardgrad_lab.tabular.sounds.lags import hats
-from hardgrad_lab.tabular.tables import Table
+from hardgrad_lab.fit.memory import what_came_before
+from hardgrad_lab.fit.rows import first_rows, held_out
+from hardgrad_lab.fit.sounds.lags import hats
+from hardgrad_lab.fit.tables import Table
 
 Array = NDArray[np.float64]
 

@@ -12,7 +12,7 @@ import pytest
 from sklearn.metrics import log_loss
 
 from hardgrad_lab import cli
-from hardgrad_lab.tabular.folder import load_model
+from hardgrad_lab.fit.folder import load_model
 
 QUICK = ["--hidden", "4", "--epochs", "2", "--no-baselines"]
 
@@ -251,7 +251,7 @@ def test_true_and_false_and_numbers_on_request_are_classes(kind: str, words: lis
 
 
 def test_a_fit_of_classes_stopped_and_resumed_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hardgrad_lab.tabular.class_job import ClassJob
+    from hardgrad_lab.fit.class_job import ClassJob
 
     colored().to_csv("t.csv", index=False)
     words = ["fit", "t.csv", "--target", "color", "--key", "k", "--points=-1,0.2,1", "--hidden", "4", "--epochs", "3"]

@@ -22,9 +22,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hardgrad_lab.tabular.reading.dialect import Dialect
-from hardgrad_lab.tabular.reading.files import FileFault
-from hardgrad_lab.tabular.tables import Columns, Reading, Table, read_table
+from hardgrad_lab.fit.reading.dialect import Dialect
+from hardgrad_lab.fit.reading.files import FileFault
+from hardgrad_lab.fit.tables import Columns, Reading, Table, read_table
 
 VALUES = [-1234567.5, 0.25, 12.0, -0.001, 98765.4321, 1000.0, 7.0, -42.5, 3141592.653589793, 2.0]
 WAYS = [(".", ""), (",", ""), (".", ","), (",", "."), (",", " "), (".", "'"), (",", "\u202f")]

@@ -17,18 +17,18 @@ import torch
 from rich.console import Console
 
 from hardgrad_lab.app import run as run_command
-from hardgrad_lab.report.records import Group, group_by_config
+from hardgrad_lab.experiments.toys import CONTESTANTS, TASKS, Toy, configure
+from hardgrad_lab.experiments.toys.contestants import PerRow, contestant
+from hardgrad_lab.experiments.toys.measure import Gradients, draw_gradients, summary
+from hardgrad_lab.experiments.toys.problems import problem
+from hardgrad_lab.experiments.toys.run import points, reproduce, train
 from hardgrad_lab.report.toys import report_toys
 from hardgrad_lab.report.toys_claims import CLAIMS, judged
 from hardgrad_lab.report.toys_table import by_task, cells, name_of
 from hardgrad_lab.runs.execute import How
 from hardgrad_lab.runs.options import OptionError
 from hardgrad_lab.runs.record import Record
-from hardgrad_lab.toys.contestants import PerRow, contestant
-from hardgrad_lab.toys.measure import Gradients, draw_gradients, summary
-from hardgrad_lab.toys.problems import problem
-from hardgrad_lab.toys.run import points, reproduce, train
-from hardgrad_lab.toys.settings import CONTESTANTS, TASKS, Toy, configure
+from hardgrad_lab.runs.records import Group, group_by_config
 
 UNBIASED = (
     "score",
@@ -265,7 +265,7 @@ def test_values_that_make_no_sense_are_refused(given: dict[str, Any], message: s
 
 def test_settings_and_report_read_without_torch() -> None:
     code = (
-        "import sys; import hardgrad_lab.toys.settings, hardgrad_lab.report.toys;"
+        "import sys; import hardgrad_lab.experiments.toys, hardgrad_lab.report.toys;"
         "assert 'torch' not in sys.modules, 'torch is loaded'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -15,8 +15,8 @@ from rich.console import Console
 
 from hardgrad_lab import SwitchRegressor, cli, load_model, save_model
 from hardgrad_lab.commands.show import show_report
-from hardgrad_lab.tabular.fitting.factories import load_factory, origin
-from hardgrad_lab.tabular.models.description import FolderError
+from hardgrad_lab.fit.fitting.factories import load_factory, origin
+from hardgrad_lab.fit.models.description import FolderError
 from lab.hostile_files import ALL, CANARY
 from lab.hostile_trials import try_all
 
@@ -181,9 +181,9 @@ def test_a_terminal_shows_the_words_of_a_stranger_as_letters(capsys: pytest.Capt
 
 def test_no_picture_is_drawn_where_a_record_says(tmp_path: Path) -> None:
     """Files of a report are named after what a record says: a budget of ``../..`` was drawn outside of its folder."""
+    from hardgrad_lab.experiments import toys as settings
+    from hardgrad_lab.experiments.toys.run import reproduce
     from hardgrad_lab.runs.execute import How
-    from hardgrad_lab.toys import settings
-    from hardgrad_lab.toys.run import reproduce
 
     task = next(task for task in settings.TASKS if task.startswith("arms"))
     for number, name in enumerate(list(settings.CONTESTANTS[task])[:2]):
@@ -200,8 +200,8 @@ def test_no_picture_is_drawn_where_a_record_says(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [[], {}, None, [[1]]])
 def test_a_record_of_another_shape_is_a_line_in_the_report_or_its_end(value: Any, tmp_path: Path) -> None:
-    from hardgrad_lab.dab.sorting import configure
-    from hardgrad_lab.dab.sorting_run import reproduce
+    from hardgrad_lab.experiments.bridges.sorting import configure
+    from hardgrad_lab.experiments.bridges.sorting.run import reproduce
     from hardgrad_lab.runs.execute import How
 
     small = {"samples": 64, "batch": 32, "width": 8, "test_rows": 20, "curve_rows": 10, "evaluations": 2}

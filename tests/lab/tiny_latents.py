@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from hardgrad_lab.dab import latents_run
-from hardgrad_lab.dab.latents import CONTESTANTS, LATENTS, Latents
 from hardgrad_lab.data.root import Root
+from hardgrad_lab.experiments.bridges.latents import CONTESTANTS, LATENTS, Latents
+from hardgrad_lab.experiments.bridges.latents import run as latents_run
 
 LEARNT = [name for name in CONTESTANTS if name != "threshold"]
 CPU = torch.device("cpu")

@@ -1,7 +1,7 @@
 """The doctor: how far a gradient is from the true one, on the user's own function."""
 
+from hardgrad.doctor._diagnose import diagnose as diagnose
 from hardgrad.doctor.candidates import candidates as candidates
-from hardgrad.doctor.diagnose import diagnose as diagnose
 from hardgrad.doctor.diagnosis import Diagnosis as Diagnosis
 from hardgrad.doctor.diagnosis import Truth as Truth
 from hardgrad.doctor.function import FunctionError as FunctionError

@@ -15,8 +15,8 @@ from hardgrad.doctor.copies import Candidate
 from hardgrad.doctor.domain import check_outputs
 from hardgrad.doctor.function import Guarded
 from hardgrad.doctor.recognize import Hard, recognize
+from hardgrad.montecarlo._exact import count_outcomes
 from hardgrad.montecarlo.discrete import Discrete, discrete
-from hardgrad.montecarlo.exact import count_outcomes
 from hardgrad.surrogate import straight_through, twins
 
 _FEW = 256  # outcomes that a training loop could go through at every step

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from hardgrad.doctor.smoothed import LARGEST, Smoothed
+from hardgrad.montecarlo._score_function import score_function
 from hardgrad.montecarlo.objective import Objective
-from hardgrad.montecarlo.score_function import score_function
 
 # Five points at a step of 0.2 sigma leave h^4 / 30 of the fifth derivative: 2e-4 of the gradient where a Gaussian blurs
 # a step, 2e-3 three sigma away from it. A smaller step is noisier: a jump is met less often, and weighs more.

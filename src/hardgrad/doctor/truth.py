@@ -25,8 +25,8 @@ from hardgrad.doctor.pace import Pace
 from hardgrad.doctor.randomness import seed_of, seeded
 from hardgrad.doctor.sampled import FIVE_POINTS, difference, score
 from hardgrad.doctor.smoothed import LARGEST, Smoothed
+from hardgrad.montecarlo._exact import count_outcomes, exact
 from hardgrad.montecarlo.discrete import KINDS, discrete
-from hardgrad.montecarlo.exact import count_outcomes, exact
 
 TruthKind = Literal["enumeration", "finite difference", "long run"]
 KINDS_OF_TRUTH = ("auto", "enumeration", "finite difference", "long run")

@@ -27,9 +27,9 @@ from hardgrad import _check
 from hardgrad._torch_state import in_transform
 from hardgrad.montecarlo.control_values import network_at, relaxed_at
 from hardgrad.montecarlo.discrete import Discrete
-from hardgrad.montecarlo.lend import estimate, wants_gradient
 from hardgrad.montecarlo.objective import Objective, evaluate
 from hardgrad.montecarlo.relaxed import agreeing
+from hardgrad.montecarlo.surrogate_gradient import estimate, wants_gradient
 from hardgrad.penalty import settle
 
 

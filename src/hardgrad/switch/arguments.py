@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hardgrad._torch_state import hides_values, in_graph, in_transform
-from hardgrad.switch.routers.router import Router
+from hardgrad.switch.conditions.condition import Router
 
 
 def whole(owner: str, name: str, value: Any, least: int, most: int = 2**62) -> int:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from hardgrad.switch.routers.router import Router
+from hardgrad.switch.conditions.condition import Router
 
 
 def one_a_range(

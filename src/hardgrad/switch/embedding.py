@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from hardgrad._torch_state import hides_values, in_graph
 from hardgrad.switch.checks import whole
+from hardgrad.switch.conditions.condition import Router, count
+from hardgrad.switch.conditions.learned import LearnedRanges
 from hardgrad.switch.keys import branch_of, key_of
-from hardgrad.switch.routers.router import Router, count
 from hardgrad.switch.switch import Switch
-from hardgrad.switch.thresholds.learned import LearnedRanges
 
 
 class RangeEmbedding(Switch):

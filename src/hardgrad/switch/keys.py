@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from hardgrad._torch_state import in_graph, in_transform
 from hardgrad.switch.checks import whole
-from hardgrad.switch.routers.router import Router, without_values
+from hardgrad.switch.conditions.condition import Router, without_values
 
 
 def column(key: Callable[[Tensor], Tensor] | int | None, x: Tensor, owner: str) -> Tensor:

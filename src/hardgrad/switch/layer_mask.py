@@ -12,9 +12,9 @@ from hardgrad._torch_state import compiling, hides_values, in_backward, in_graph
 from hardgrad.switch.apart import eagerly, may_require_grad, of_no_rows, shown
 from hardgrad.switch.arguments import branch_number, modules, router
 from hardgrad.switch.arguments import generator as random
+from hardgrad.switch.conditions.condition import Router, count, without_values
 from hardgrad.switch.keys import branch_of, check_source, key_of, refuse_learning
 from hardgrad.switch.marks import Marks
-from hardgrad.switch.routers.router import Router, count, without_values
 from hardgrad.switch.static import batch_statistics, beside, harmless_rows, state_kept
 from hardgrad.switch.ways import begins_fresh
 

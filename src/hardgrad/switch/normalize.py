@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from hardgrad.switch.checks import whole
-from hardgrad.switch.routers.ranges import Ranges, keep_double
-from hardgrad.switch.routers.router import Router
+from hardgrad.switch.conditions.condition import Router
+from hardgrad.switch.conditions.ranges import Ranges, keep_double
 
 
 class Normalize(nn.Module):

@@ -10,16 +10,16 @@ from torch import Tensor, nn
 
 from hardgrad._torch_state import compiling, exporting, in_graph
 from hardgrad._tracing import outside_graphs
+from hardgrad.switch import surgery
 from hardgrad.switch.banks.bank import Bank
 from hardgrad.switch.branches import one_a_range
+from hardgrad.switch.conditions.condition import Router, one_of
+from hardgrad.switch.conditions.learned import LearnedRanges
 from hardgrad.switch.keys import branch_of, check_source, key_of, refuse_learning
+from hardgrad.switch.learning.gradient import lend
 from hardgrad.switch.marks import Marks
 from hardgrad.switch.normalize import Normalize
-from hardgrad.switch.routers.router import Router, one_of
 from hardgrad.switch.static import NORMS, batch_statistics
-from hardgrad.switch.thresholds.learned import LearnedRanges
-from hardgrad.switch.thresholds.lend import lend
-from hardgrad.switch.training import surgery
 from hardgrad.switch.ways import run
 
 

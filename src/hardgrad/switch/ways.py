@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from hardgrad._torch_state import exporting, hides_values, in_compiled_transform, in_transform
 from hardgrad.switch.apart import of_no_rows
 from hardgrad.switch.banks.bank import Bank
+from hardgrad.switch.conditions.condition import Router, by_branch, count, without_values
 from hardgrad.switch.marks import Marks
 from hardgrad.switch.outputs import one_shape, one_tensor
-from hardgrad.switch.routers.router import Router, by_branch, count, without_values
 from hardgrad.switch.static import evaluating, everywhere, refuse_batch_statistics, static
 
 Branches = Sequence[nn.Module] | nn.ModuleList

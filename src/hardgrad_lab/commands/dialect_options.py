@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
-    from hardgrad_lab.tabular.reading.dialect import Dialect
+    from hardgrad_lab.fit.reading.dialect import Dialect
 
 Sign = Parameter(allow_leading_hyphen=True)
 
@@ -32,7 +32,7 @@ class DialectOptions:
 
     def dialect(self, also_missing: tuple[str, ...] = ()) -> Dialect:
         """Return the same for the reader; ``also_missing`` are words that a fitted model knows."""
-        from hardgrad_lab.tabular.reading.dialect import Dialect
+        from hardgrad_lab.fit.reading.dialect import Dialect
 
         words = names_in(self.missing) or []
         return Dialect(

@@ -15,12 +15,12 @@ from hardgrad_lab.commands.dialect_options import DialectOptions
 from hardgrad_lab.commands.fit_files import SoundOptions, TableOptions, model_for, read_files
 from hardgrad_lab.commands.fit_place import Place
 from hardgrad_lab.commands.machine import at_least, stopped
-from hardgrad_lab.tabular.options import Device, Loss, Optimizer
+from hardgrad_lab.fit.options import Device, Loss, Optimizer
 
 if TYPE_CHECKING:
-    from hardgrad_lab.tabular.folder import Model
-    from hardgrad_lab.tabular.job import Fitted, Job
-    from hardgrad_lab.tabular.tables import Table
+    from hardgrad_lab.fit.folder import Model
+    from hardgrad_lab.fit.job import Fitted, Job
+    from hardgrad_lab.fit.tables import Table
 
 app = App(name="fit", help="Fit a hard IF to a table or to a pair of sounds; write a model folder and a report.")
 FEWEST = 10  # rows: below that a tenth to test on is less than one
@@ -218,7 +218,7 @@ def _check_ranges(model: Model, read: Table, console: Console) -> None:
     """Raise for a range without a row; say how many rows are outside."""
     if model.points is None or read.key_categories:
         return
-    from hardgrad_lab.tabular.fitting.points import empty_ranges, outside_share
+    from hardgrad_lab.fit.fitting.points import empty_ranges, outside_share
 
     key = read.inputs[read.key].to_numpy()
     try:
@@ -242,8 +242,8 @@ def _run(
 
     import torch
 
+    from hardgrad_lab.fit.progress import FitProgress
     from hardgrad_lab.runs.signals import Interrupted
-    from hardgrad_lab.tabular.progress import FitProgress
 
     torch.set_num_threads(job.threads)
     with FitProgress(console) as progress, warnings.catch_warnings(record=True) as caught:
@@ -257,8 +257,8 @@ def _run(
 
 
 def _job(model: Model, read: Table, job: JobOptions, progress: Any) -> Job:
-    from hardgrad_lab.tabular.class_job import ClassJob
-    from hardgrad_lab.tabular.job import Job
+    from hardgrad_lab.fit.class_job import ClassJob
+    from hardgrad_lab.fit.job import Job
 
     kind = ClassJob if read.classes else Job
     return kind(
@@ -277,12 +277,12 @@ def _job(model: Model, read: Table, job: JobOptions, progress: Any) -> Job:
 
 def _finish(fitted: Fitted, read: Table, target: str, noted: list[str], job: JobOptions, console: Console) -> int:
     from hardgrad_lab.commands.show_fit import show_fit
+    from hardgrad_lab.fit.folder import REPORT, describe, weights_of, write_folder
+    from hardgrad_lab.fit.memory import what_came_before
+    from hardgrad_lab.fit.tables import INPUT
     from hardgrad_lab.report.fit import fit_page
     from hardgrad_lab.report.fit_story import tell
     from hardgrad_lab.runs.space import explain, refuge
-    from hardgrad_lab.tabular.folder import REPORT, describe, weights_of, write_folder
-    from hardgrad_lab.tabular.memory import what_came_before
-    from hardgrad_lab.tabular.tables import INPUT
 
     name = Path(target.split(",")[0]).stem if read.key == INPUT else target
     before = [] if read.classes else what_came_before(fitted, read)

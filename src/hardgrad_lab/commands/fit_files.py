@@ -12,9 +12,9 @@ from cyclopts import Parameter
 from hardgrad_lab.commands.dialect_options import DialectOptions, names_in
 
 if TYPE_CHECKING:
-    from hardgrad_lab.tabular.folder import Model
-    from hardgrad_lab.tabular.sounds.pairs import Pairing
-    from hardgrad_lab.tabular.tables import Table
+    from hardgrad_lab.fit.folder import Model
+    from hardgrad_lab.fit.sounds.pairs import Pairing
+    from hardgrad_lab.fit.tables import Table
 
 Flag = Parameter(negative="")
 Listed = Parameter(allow_leading_hyphen=True)  # a list of numbers may begin with a minus sign
@@ -51,8 +51,8 @@ class SoundOptions:
 
     def how(self, window: int) -> Pairing:
         """Return the same for the reader."""
-        from hardgrad_lab.tabular.sounds.channels import check_channel
-        from hardgrad_lab.tabular.sounds.pairs import Pairing
+        from hardgrad_lab.fit.sounds.channels import check_channel
+        from hardgrad_lab.fit.sounds.pairs import Pairing
 
         check_channel(self.channel)
         if self.latency == "auto":
@@ -73,9 +73,9 @@ def read_files(
 ) -> Table:
     """Return the table that the files make: pairs where the target is a file, columns where it is a name."""
     text, sound = text or DialectOptions(), sound or SoundOptions()
-    from hardgrad_lab.tabular.sounds.pairs import read_pairs
-    from hardgrad_lab.tabular.sounds.sound_file import is_sound
-    from hardgrad_lab.tabular.tables import Columns, Reading, read_table
+    from hardgrad_lab.fit.sounds.pairs import read_pairs
+    from hardgrad_lab.fit.sounds.sound_file import is_sound
+    from hardgrad_lab.fit.tables import Columns, Reading, read_table
 
     others = [Path(part) for part in target.split(",")]
     pairing = sound.how(window)
@@ -98,7 +98,7 @@ def read_files(
 
 def model_for(read: Table, options: dict[str, Any], *, key_only: bool, seed: int) -> Model:
     """Return the estimator to fit: of classes where the target has them; a branch for each category of such a key."""
-    from hardgrad_lab.tabular.estimator import SwitchClassifier, SwitchRegressor
+    from hardgrad_lab.fit.estimator import SwitchClassifier, SwitchRegressor
 
     kind = SwitchClassifier if read.classes else SwitchRegressor
     if categories := read.key_categories:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from hardgrad_lab.commands.machine import MachineOptions, as_option, at_least, run_or_stop, say
 from hardgrad_lab.commands.show import show_report
-from hardgrad_lab.lactose.settings import (
+from hardgrad_lab.experiments.switches.settings import (
     CONTESTANTS,
     TASKS,
     Activation,
@@ -144,7 +144,7 @@ def _run(
     console = Console()
     setups = _setups(experiment, choice, options)  # all of them first: a wrong option should not wait for an hour
     how = machine.how()
-    from hardgrad_lab.lactose.fit import reproduce
+    from hardgrad_lab.experiments.switches.fit import reproduce
 
     for setup in setups:
         for seed in range(choice.seed, choice.seed + choice.seeds):

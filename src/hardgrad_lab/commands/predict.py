@@ -11,11 +11,11 @@ from rich.console import Console
 
 from hardgrad_lab.commands.dialect_options import DialectOptions, names_in
 from hardgrad_lab.commands.machine import at_least
-from hardgrad_lab.tabular.options import TooLoud
+from hardgrad_lab.fit.options import TooLoud
 
 if TYPE_CHECKING:
-    from hardgrad_lab.tabular.folder import Model
-    from hardgrad_lab.tabular.tables import Table
+    from hardgrad_lab.fit.folder import Model
+    from hardgrad_lab.fit.tables import Table
 
 app = App(name="predict", help="Predict with a fitted model: a table or a sound in, a table or a sound out.")
 Flag = Parameter(negative="")
@@ -66,8 +66,8 @@ def predict(
         raise ValueError("predict needs at least one file: hardgrad predict model data.csv")
     import torch
 
-    from hardgrad_lab.tabular.folder import model_from, read_description
-    from hardgrad_lab.tabular.sounds.sound_file import is_sound
+    from hardgrad_lab.fit.folder import model_from, read_description
+    from hardgrad_lab.fit.sounds.sound_file import is_sound
 
     torch.set_num_threads(threads)
     described = read_description(model)
@@ -95,16 +95,16 @@ def predict(
 
 
 def _hears(described: dict[str, Any]) -> bool:
-    from hardgrad_lab.tabular.tables import INPUT
+    from hardgrad_lab.fit.tables import INPUT
 
     return bool(described["columns"] == [INPUT])
 
 
 def _read(files: Sequence[Path], described: dict[str, Any], text: DialectOptions, *, drop_missing: bool) -> Table:
-    from hardgrad_lab.tabular.reading.files import has_header
-    from hardgrad_lab.tabular.reading.settings import settings_of
-    from hardgrad_lab.tabular.sounds.pairs import read_pairs
-    from hardgrad_lab.tabular.tables import Columns, Reading, read_table
+    from hardgrad_lab.fit.reading.files import has_header
+    from hardgrad_lab.fit.reading.settings import settings_of
+    from hardgrad_lab.fit.sounds.pairs import read_pairs
+    from hardgrad_lab.fit.tables import Columns, Reading, read_table
 
     if _hears(described) and text.columns is None and not has_header(files[0]):
         return read_pairs(files, None)
@@ -117,8 +117,8 @@ def _read(files: Sequence[Path], described: dict[str, Any], text: DialectOptions
 
 
 def _check_out(out: Path, *, sound: bool, force: bool) -> None:
-    from hardgrad_lab.tabular.reading.files import PARQUETS
-    from hardgrad_lab.tabular.sounds.sound_out import WRITTEN
+    from hardgrad_lab.fit.reading.files import PARQUETS
+    from hardgrad_lab.fit.sounds.sound_out import WRITTEN
 
     allowed = tuple(WRITTEN) if sound else (".csv", *PARQUETS)
     if out.suffix.lower() not in allowed:
@@ -128,8 +128,8 @@ def _check_out(out: Path, *, sound: bool, force: bool) -> None:
 
 
 def _write(fitted: Model, read: Table, out: Path, target: str, console: Console) -> None:
-    from hardgrad_lab.tabular.estimator import SwitchClassifier
-    from hardgrad_lab.tabular.predictions import prediction_table, score_line, share_of_ranges, write_table
+    from hardgrad_lab.fit.estimator import SwitchClassifier
+    from hardgrad_lab.fit.predictions import prediction_table, score_line, share_of_ranges, write_table
 
     groups = read.groups if len(read.paths) > 1 or fitted.window > 1 else None
     classes = fitted.classes_ if isinstance(fitted, SwitchClassifier) else None

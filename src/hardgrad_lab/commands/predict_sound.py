@@ -11,11 +11,11 @@ from rich.console import Console
 if TYPE_CHECKING:
     import soundfile
 
-    from hardgrad_lab.tabular.estimator import SwitchRegressor
-    from hardgrad_lab.tabular.folder import Model
-    from hardgrad_lab.tabular.options import TooLoud
-    from hardgrad_lab.tabular.rows import Array
-    from hardgrad_lab.tabular.sounds.streaming import Tally
+    from hardgrad_lab.fit.estimator import SwitchRegressor
+    from hardgrad_lab.fit.folder import Model
+    from hardgrad_lab.fit.options import TooLoud
+    from hardgrad_lab.fit.rows import Array
+    from hardgrad_lab.fit.sounds.streaming import Tally
 
 BLOCK = 16_384  # samples read at a time
 
@@ -31,12 +31,12 @@ def predict_sound(
     too_loud: TooLoud,
 ) -> None:
     """Write the prediction of a sound, channel by channel, and say what was done."""
-    from hardgrad_lab.tabular.estimator import SwitchRegressor
-    from hardgrad_lab.tabular.predictions import lines_of_ranges
-    from hardgrad_lab.tabular.reading.files import FileFault
-    from hardgrad_lab.tabular.sounds.sound_file import header_notes, opened
-    from hardgrad_lab.tabular.sounds.sound_out import Form, check_form, write_sound
-    from hardgrad_lab.tabular.sounds.streaming import Tally
+    from hardgrad_lab.fit.estimator import SwitchRegressor
+    from hardgrad_lab.fit.predictions import lines_of_ranges
+    from hardgrad_lab.fit.reading.files import FileFault
+    from hardgrad_lab.fit.sounds.sound_file import header_notes, opened
+    from hardgrad_lab.fit.sounds.sound_out import Form, check_form, write_sound
+    from hardgrad_lab.fit.sounds.streaming import Tally
 
     if not isinstance(fitted, SwitchRegressor):
         raise FileFault(f"the model must predict numbers to make a sound of {source}, got one that predicts classes")
@@ -68,8 +68,8 @@ def predict_sound(
 def _predicted(
     fitted: SwitchRegressor, described: dict[str, Any], source: Path, file: soundfile.SoundFile, tally: Tally
 ) -> Iterator[Array]:
-    from hardgrad_lab.tabular.sounds.sound_file import blocks_of
-    from hardgrad_lab.tabular.sounds.streaming import first_samples, predict_stream, resampled
+    from hardgrad_lab.fit.sounds.sound_file import blocks_of
+    from hardgrad_lab.fit.sounds.streaming import first_samples, predict_stream, resampled
 
     rate, own = _rate(described), int(file.samplerate)
     blocks = blocks_of(source, file, BLOCK)
@@ -93,7 +93,7 @@ def _shown(blocks: Iterator[Array], frames: int, console: Console) -> Iterator[A
 
 def _notes(described: dict[str, Any], source: Path, own: int, resample: bool) -> Iterator[str]:
     """Yield what should be known before; raise a FileFault if the rates differ and nothing is to be done about it."""
-    from hardgrad_lab.tabular.reading.files import FileFault
+    from hardgrad_lab.fit.reading.files import FileFault
 
     rate = _rate(described)
     if rate is None:
@@ -119,7 +119,7 @@ def _notes(described: dict[str, Any], source: Path, own: int, resample: bool) ->
 
 
 def _rate(described: dict[str, Any]) -> int | None:
-    from hardgrad_lab.tabular.reading.files import FileFault
+    from hardgrad_lab.fit.reading.files import FileFault
 
     rate = described.get("rate")
     if rate is None or (isinstance(rate, int) and not isinstance(rate, bool) and rate > 0):

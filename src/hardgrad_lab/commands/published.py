@@ -10,8 +10,8 @@ from rich.console import Console
 
 from hardgrad_lab.commands.machine import MachineOptions, as_option, at_least, say
 from hardgrad_lab.commands.show import show_report
-from hardgrad_lab.lactose.published_settings import VARIANTS, configure
-from hardgrad_lab.lactose.settings import Budget
+from hardgrad_lab.experiments.switches.program import VARIANTS, configure
+from hardgrad_lab.experiments.switches.settings import Budget
 from hardgrad_lab.runs.options import OptionError, chosen
 
 
@@ -57,7 +57,7 @@ def published(
         configs = [configure(budget, name, given) for name in chosen("variant", variant, VARIANTS)]
     except OptionError as error:
         raise as_option(error) from None
-    from hardgrad_lab.lactose.published_run import reproduce
+    from hardgrad_lab.experiments.switches.program.run import reproduce
 
     for config in configs:
         for each in range(seed, seed + seeds):

@@ -27,7 +27,7 @@ def report_doctor(*, results: Path = OWN_RUNS / "doctor", out: Path | None = Non
     from hardgrad_lab.doctor.watched import load_watched
     from hardgrad_lab.report.doctor import write_examinations
     from hardgrad_lab.report.doctor_guide import write_guide
-    from hardgrad_lab.report.records import NoRecordsError, whose
+    from hardgrad_lab.runs.records import NoRecordsError, whose
 
     console = Console()
     found, watched = load_all(results, NAMES), load_watched(results)

@@ -8,7 +8,7 @@ from hardgrad_lab.commands import all as everything
 from hardgrad_lab.commands import lactose, published, sorting, toys
 from hardgrad_lab.commands.experiment import command
 from hardgrad_lab.commands.machine import Stopped as Stopped
-from hardgrad_lab.dab.experiments import EXPERIMENTS
+from hardgrad_lab.experiments.bridges.listed import EXPERIMENTS
 
 app = App(name="reproduce", help="Run a published experiment: progress, records, checkpoints, a report.")
 app.command(sorting.sorting)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hardgrad_lab.commands.machine import is_first
-from hardgrad_lab.dab.experiments import EXPERIMENTS as DAB
+from hardgrad_lab.experiments.bridges.listed import EXPERIMENTS as DAB
 
 if TYPE_CHECKING:
     from hardgrad_lab.report.page import Page
@@ -49,7 +49,7 @@ def show_report(experiment: str, results: Path, out: Path, console: Console) -> 
     """
     if not is_first():
         return 0
-    from hardgrad_lab.report.records import reporting, whose
+    from hardgrad_lab.runs.records import reporting, whose
 
     with reporting(results):
         made = _writer(experiment)(results, out, whose(results))
@@ -94,8 +94,8 @@ def show_all(results: Path, out: Path, guide: Path | None, console: Console) -> 
         NoRecordsError: if there is nothing to report on.
     """
     from hardgrad_lab.report.paper_page import COUNTED, report_paper
-    from hardgrad_lab.report.records import reporting, whose
     from hardgrad_lab.report.section import SUMMARY, summary
+    from hardgrad_lab.runs.records import reporting, whose
 
     with reporting(results):
         made = report_paper(results, out, guide, whose(results))

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from hardgrad_lab.commands.machine import MachineOptions, as_option, at_least, run_or_stop, say
 from hardgrad_lab.commands.show import show_report
-from hardgrad_lab.dab.sorting import (
+from hardgrad_lab.experiments.bridges.sorting import (
     BUDGETS,
     Approximator,
     Optimizer,
@@ -117,7 +117,7 @@ def sorting(
     console = Console()
     config = _configure(options or SortingOptions(), budget, setting, system, length)
     how = machine.how()
-    from hardgrad_lab.dab.sorting_run import reproduce
+    from hardgrad_lab.experiments.bridges.sorting.run import reproduce
 
     for each in range(seed, seed + seeds):
         run = config.run(each)

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from hardgrad_lab.commands.machine import MachineOptions, as_option, at_least, say
 from hardgrad_lab.commands.show import show_report
+from hardgrad_lab.experiments.toys import CONTESTANTS, TASKS, Budget, Toy, configure
 from hardgrad_lab.runs.options import OptionError, chosen
-from hardgrad_lab.toys.settings import CONTESTANTS, TASKS, Budget, Toy, configure
 
 
 def toys(
@@ -58,7 +58,7 @@ def toys(
         configs = _configs(budget, task, contestant, given)
     except OptionError as error:
         raise as_option(error) from None
-    from hardgrad_lab.toys.run import reproduce
+    from hardgrad_lab.experiments.toys.run import reproduce
 
     for config in configs:
         for each in range(seed, seed + seeds):

@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 from rich.console import Console
 
-from hardgrad_lab.dab import sorting
-from hardgrad_lab.dab.experiments import EXPERIMENTS
-from hardgrad_lab.lactose import published_settings, settings
+from hardgrad_lab.experiments import toys as toys
+from hardgrad_lab.experiments.bridges import sorting
+from hardgrad_lab.experiments.bridges.listed import EXPERIMENTS
+from hardgrad_lab.experiments.switches import program as published_settings
+from hardgrad_lab.experiments.switches import settings
 from hardgrad_lab.plan.values import is_tuple
 from hardgrad_lab.runs.experiment import Budget, Experiment
 from hardgrad_lab.runs.options import require
 from hardgrad_lab.runs.record import Run
-from hardgrad_lab.toys import settings as toys
 
 if TYPE_CHECKING:
     from hardgrad_lab.runs.execute import How, Outcome
@@ -138,7 +139,7 @@ def _sorting_config(budget: Budget, length: str, system: str, given: Mapping[str
 
 
 def _sorting(run: Run, data: Data, how: How, console: Console) -> Outcome:
-    from hardgrad_lab.dab.sorting_run import reproduce
+    from hardgrad_lab.experiments.bridges.sorting.run import reproduce
 
     del data  # it is drawn
     return reproduce(rebuilt(sorting.Sorting, run.config), run.seed, how, console)
@@ -146,7 +147,7 @@ def _sorting(run: Run, data: Data, how: How, console: Console) -> Outcome:
 
 def _lactose(name: settings.Experiment) -> Kind:
     def reproduce(run: Run, data: Data, how: How, console: Console) -> Outcome:
-        from hardgrad_lab.lactose import fit
+        from hardgrad_lab.experiments.switches import fit
 
         return fit.reproduce(rebuilt(settings.Setup, run.config), run.seed, data.folder, how, console)
 
@@ -170,13 +171,13 @@ def _published_config(
 
 
 def _published(run: Run, data: Data, how: How, console: Console) -> Outcome:
-    from hardgrad_lab.lactose.published_run import reproduce
+    from hardgrad_lab.experiments.switches.program.run import reproduce
 
     return reproduce(rebuilt(published_settings.Published, run.config), run.seed, data.folder, how, console)
 
 
 def _toys(run: Run, data: Data, how: How, console: Console) -> Outcome:
-    from hardgrad_lab.toys.run import reproduce
+    from hardgrad_lab.experiments.toys.run import reproduce
 
     del data  # there is none
     return reproduce(rebuilt(toys.Toy, run.config), run.seed, how, console)

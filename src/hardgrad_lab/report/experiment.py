@@ -21,10 +21,10 @@ from hardgrad_lab.report.experiment_table import (
     standings,
 )
 from hardgrad_lab.report.page import Content, Drawing, Page, provenance, write_report
-from hardgrad_lab.report.records import Found, Group, NoRecordsError, group_by_config, read_records
 from hardgrad_lab.report.section import FIGURE_ONLY, Section, as_markdown, is_bad
 from hardgrad_lab.runs.experiment import BUDGETS, Experiment
 from hardgrad_lab.runs.record import Record
+from hardgrad_lab.runs.records import Found, Group, NoRecordsError, group_by_config, read_records
 
 
 def report_experiment(experiment: Experiment, results: Path, out: Path, source: str = "") -> Page:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 
-from hardgrad_lab.report.compare import Mean, by_chance, mean_of, standard_error
 from hardgrad_lab.report.experiment_table import NOT_RUN, say_apart, say_mean, setting
-from hardgrad_lab.report.records import Group
+from hardgrad_lab.runs.compare import Mean, by_chance, mean_of, standard_error
 from hardgrad_lab.runs.experiment import BUDGETS, Claim, Experiment, Metric
 from hardgrad_lab.runs.record import config_hash
+from hardgrad_lab.runs.records import Group
 
 HEADINGS = ("what the paper says", "where", "task, measure", "budget", "ours", "difference", "")
 HOLDS, FAILS, CLOSE, FEW = "holds", "does not hold at this budget", "too close to say", "too few runs to say"

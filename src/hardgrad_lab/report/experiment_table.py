@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from hardgrad_lab.report.compare import BEYOND, Mean, mean_of, standard_error
-from hardgrad_lab.report.records import Group
+from hardgrad_lab.runs.compare import BEYOND, Mean, mean_of, standard_error
 from hardgrad_lab.runs.experiment import BUDGETS, Experiment, Metric, Published
 from hardgrad_lab.runs.options import OptionError
+from hardgrad_lab.runs.records import Group
 
 NO_FIGURE = "-"
 NOT_RUN = "not run"

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from hardgrad_lab.report.figures import COLOURS, FAINT, INK, Drawn, legend, sized_figure
+from hardgrad_lab.drawing.figures import COLOURS, FAINT, INK, Drawn, legend, sized_figure
+from hardgrad_lab.drawing.palette import colour_of, dashes_of, hatch_of
 from hardgrad_lab.report.fit_story import Dots, Story
-from hardgrad_lab.report.palette import colour_of, dashes_of, hatch_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hardgrad_lab.report.clips import MOST_S, Clip, clips_of
+from hardgrad_lab.drawing.clips import MOST_S, Clip, clips_of
 
 if TYPE_CHECKING:
-    from hardgrad_lab.tabular.job import Fitted
-    from hardgrad_lab.tabular.tables import Table
+    from hardgrad_lab.fit.job import Fitted
+    from hardgrad_lab.fit.tables import Table
 
 Array = NDArray[np.float64]
 FADE_S = 0.004  # at both ends of a stretch: one that begins in the middle of a wave would click

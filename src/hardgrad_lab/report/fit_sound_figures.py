@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hardgrad_lab.report.figures import COLOURS, FAINT, INK, Drawn, legend, sized_figure
+from hardgrad_lab.drawing.figures import COLOURS, FAINT, INK, Drawn, legend, sized_figure
+from hardgrad_lab.drawing.palette import colour_of, dashes_of
 from hardgrad_lab.report.fit_sound import Sound
-from hardgrad_lab.report.palette import colour_of, dashes_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

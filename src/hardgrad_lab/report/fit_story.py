@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hardgrad_lab.fit.estimator import SwitchClassifier
+from hardgrad_lab.fit.rivals.class_scores import ClassScore
+from hardgrad_lab.fit.rivals.scores import LeftOut, Score
 from hardgrad_lab.report.fit_sound import Sound, sound_of
 from hardgrad_lab.report.fit_verdict import reasons, verdict
 from hardgrad_lab.report.fit_words import Words, as_db, as_esr, esr_of, explained, range_labels, words
 from hardgrad_lab.runs.record import describe_environment
-from hardgrad_lab.tabular.estimator import SwitchClassifier
-from hardgrad_lab.tabular.rivals.class_scores import ClassScore
-from hardgrad_lab.tabular.rivals.scores import LeftOut, Score
 
 if TYPE_CHECKING:
-    from hardgrad_lab.tabular.job import Fitted, Model
-    from hardgrad_lab.tabular.tables import Table
+    from hardgrad_lab.fit.job import Fitted, Model
+    from hardgrad_lab.fit.tables import Table
 
 Array = NDArray[np.float64]
 DOTS = 1500  # in a scatter plot: more only make the page heavy

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from itertools import groupby
 
-from hardgrad_lab.tabular.rivals.class_scores import ClassScore
-from hardgrad_lab.tabular.rivals.scores import SURE, LeftOut, Score
+from hardgrad_lab.fit.rivals.class_scores import ClassScore
+from hardgrad_lab.fit.rivals.scores import SURE, LeftOut, Score
 
 Scored = Score | ClassScore
 

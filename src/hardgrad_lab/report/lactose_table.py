@@ -6,9 +6,9 @@ import math
 import statistics
 from collections.abc import Sequence
 
-from hardgrad_lab.lactose.settings import CONTESTANTS, TASKS, Setup, configure
-from hardgrad_lab.report.records import Group
+from hardgrad_lab.experiments.switches.settings import CONTESTANTS, TASKS, Setup, configure
 from hardgrad_lab.runs.options import OptionError
+from hardgrad_lab.runs.records import Group
 
 SOLVED = ("constant", "best-gain", "linear")  # the models without training; every record has their errors
 PARTS: dict[str, tuple[str, ...]] = {

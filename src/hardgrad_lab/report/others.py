@@ -5,9 +5,9 @@ from __future__ import annotations
 from hardgrad_lab.report import lactose, published, toys
 from hardgrad_lab.report import toys_claims as said
 from hardgrad_lab.report.lactose_table import by_contestant, describe, ordered
-from hardgrad_lab.report.records import Found, group_by_config
 from hardgrad_lab.report.section import Section
 from hardgrad_lab.report.toys_table import by_task
+from hardgrad_lab.runs.records import Found, group_by_config
 
 ERRORS = (
     "ESR, sum of squared errors over sum of squared targets on held-out rows: median of the seeds, least to greatest "

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hardgrad_lab.report.figures import Drawn, inline, save_figure
+from hardgrad_lab.drawing.figures import Drawn, inline, save_figure
 from hardgrad_lab.report.index import index_reports, link_to_index
-from hardgrad_lab.report.records import Group
 from hardgrad_lab.report.render import Link, render
 from hardgrad_lab.runs.atomic import write_text
+from hardgrad_lab.runs.records import Group
 
 
 @dataclass(frozen=True, kw_only=True)

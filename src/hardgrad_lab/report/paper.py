@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hardgrad_lab.dab.experiments import EXPERIMENTS
+from hardgrad_lab.experiments.bridges.listed import EXPERIMENTS
 from hardgrad_lab.report.experiment import section_of
 from hardgrad_lab.report.paper_sorting import figure_6, table_ii
-from hardgrad_lab.report.records import Found
 from hardgrad_lab.report.section import Section
 from hardgrad_lab.runs.experiment import Experiment
+from hardgrad_lab.runs.records import Found
 
 
 @dataclass(frozen=True, kw_only=True)

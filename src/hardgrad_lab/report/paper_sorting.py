@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hardgrad_lab.dab.sorting import PUBLISHED, SYSTEMS
+from hardgrad_lab.experiments.bridges.sorting import PUBLISHED, SYSTEMS
+from hardgrad_lab.experiments.bridges.sorting.figures import curves, ponders
 from hardgrad_lab.report import experiment_claims as claims
 from hardgrad_lab.report.experiment_table import NO_FIGURE, NOT_RUN, compare, mean, say_mean
 from hardgrad_lab.report.page import Drawing
-from hardgrad_lab.report.records import Found, Group, group_by_config
 from hardgrad_lab.report.section import FIGURE_ONLY, Section
 from hardgrad_lab.report.sorting import CURVES, CURVES_CAPTION, PONDERING, PONDERING_CAPTION, fault
-from hardgrad_lab.report.sorting_figures import curves, ponders
 from hardgrad_lab.report.sorting_table import (
     HEADINGS,
     NUMERIC,
@@ -21,6 +20,7 @@ from hardgrad_lab.report.sorting_table import (
     rows,
 )
 from hardgrad_lab.runs.experiment import Metric, Published
+from hardgrad_lab.runs.records import Found, Group, group_by_config
 
 ACCURACY = Metric(name="accuracy", title="all-or-none accuracy", form=".2%")
 BEST = Metric(name="best_accuracy", title="best all-or-none accuracy", form=".2%")

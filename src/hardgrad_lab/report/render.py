@@ -9,7 +9,7 @@ from typing import Any
 
 import jinja2
 
-from hardgrad_lab.report.palette import DARK_PAGE, LIGHT_PAGE, style_of
+from hardgrad_lab.drawing.palette import DARK_PAGE, LIGHT_PAGE, style_of
 
 DATE = re.compile(r"\d{4}-\d\d-\d\d")
 

@@ -10,7 +10,7 @@ from hardgrad_lab.report import page
 from hardgrad_lab.report.experiment_claims import CLOSE, ENDLESS, FAILS, FEW, HOLDS
 from hardgrad_lab.report.experiment_table import NOT_RUN, UNLIKE
 from hardgrad_lab.report.page import Drawing
-from hardgrad_lab.report.records import Group
+from hardgrad_lab.runs.records import Group
 
 FIGURE_ONLY = "figure only, no numbers printed"
 SUMMARY = ("part", "result", "published numbers", "claims", "runs", "budget")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hardgrad_lab.dab.sorting import PUBLISHED, SYSTEMS, OptionError, Sorting, configure
+from hardgrad_lab.experiments.bridges.sorting import PUBLISHED, SYSTEMS, OptionError, Sorting, configure
 from hardgrad_lab.report import page
-from hardgrad_lab.report.records import Group
+from hardgrad_lab.runs.records import Group
 
 FALLS_SHORT = "▼"
 LEGEND = "▼ our mean is below the published one. * from section IV-A, not table II."

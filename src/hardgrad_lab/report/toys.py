@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from hardgrad_lab.drawing.figures import Drawn
+from hardgrad_lab.experiments.toys import CONTESTANTS, option_names
+from hardgrad_lab.experiments.toys.figures import (
+    BIASED,
+    COINS,
+    UNBIASED,
+    along,
+    over_inner,
+    over_probability,
+    over_simplex,
+)
 from hardgrad_lab.report import toys_claims as claims
-from hardgrad_lab.report.figures import Drawn
 from hardgrad_lab.report.page import Content, Drawing, Page, as_markdown, provenance, write_report
-from hardgrad_lab.report.records import NoRecordsError, find_records, group_by_config
-from hardgrad_lab.report.toys_figures import BIASED, COINS, UNBIASED, along, over_inner, over_probability, over_simplex
 from hardgrad_lab.report.toys_table import HEADINGS, LEGEND, NUMERIC, Named, by_task, cells, ordered
 from hardgrad_lab.runs.record import Record
-from hardgrad_lab.toys.settings import CONTESTANTS, option_names
+from hardgrad_lab.runs.records import NoRecordsError, find_records, group_by_config
 
 INTRODUCTION = (
     "The problems on which the papers on Monte Carlo gradients show their estimators, all estimators on each. rebar, "

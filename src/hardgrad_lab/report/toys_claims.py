@@ -7,9 +7,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from hardgrad_lab.report.records import Group
+from hardgrad_lab.experiments.toys import SURVEYED_INNER, SURVEYED_SAMPLES, SURVEYED_TEMPERATURES
 from hardgrad_lab.report.toys_table import Named, mean
-from hardgrad_lab.toys.settings import SURVEYED_INNER, SURVEYED_SAMPLES, SURVEYED_TEMPERATURES
+from hardgrad_lab.runs.records import Group
 
 HEADINGS = ("toy", "what the paper says", "ours", "")
 MISSING = "not run"

@@ -6,9 +6,9 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from hardgrad_lab.report.records import Group
+from hardgrad_lab.experiments.toys import CONTESTANTS, TASKS, Toy, configure
 from hardgrad_lab.runs.options import OptionError
-from hardgrad_lab.toys.settings import CONTESTANTS, TASKS, Toy, configure
+from hardgrad_lab.runs.records import Group
 
 HEADINGS = ("toy", "estimator", "f", "loss", "found", "log var", "bias/se", "cos", "n")
 NUMERIC = tuple(range(2, len(HEADINGS)))

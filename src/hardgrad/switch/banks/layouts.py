@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from hardgrad.switch.routers.router import by_branch
+from hardgrad.switch.conditions.condition import by_branch
 
 # A chunk of ranges is cut where padding another range would add more rows than this, about what starting one more
 # product costs on one core with weights of 80 x 100.

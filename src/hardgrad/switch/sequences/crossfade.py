@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from hardgrad.switch.apart import eagerly
 from hardgrad.switch.arguments import leading, whole
+from hardgrad.switch.conditions.condition import Router, count, one_of
+from hardgrad.switch.conditions.hysteresis import Hysteresis
 from hardgrad.switch.keys import branch_of, key_of, refuse_learning
-from hardgrad.switch.routers.hysteresis import Hysteresis
-from hardgrad.switch.routers.router import Router, count, one_of
 from hardgrad.switch.sequences import memory
 from hardgrad.switch.sequences.recurrent import RecurrentState, RecurrentSwitch
 from hardgrad.switch.static import evaluating

@@ -11,9 +11,9 @@ from hardgrad._torch_state import in_graph
 from hardgrad.switch.apart import eagerly, of_no_rows, shown
 from hardgrad.switch.arguments import branch_number, leading, modules, router
 from hardgrad.switch.branches import one_a_range
+from hardgrad.switch.conditions.condition import Router, count, one_of
+from hardgrad.switch.conditions.hysteresis import Hysteresis
 from hardgrad.switch.keys import branch_of, check_source, key_of, refuse_learning
-from hardgrad.switch.routers.hysteresis import Hysteresis
-from hardgrad.switch.routers.router import Router, count, one_of
 from hardgrad.switch.sequences import memory, pieces
 
 READS_KEYS = (

@@ -1,0 +1,82 @@
+"""Gumbel-Softmax, or Concrete: a relaxed sample, or a hard one with the relaxed one's gradient."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from hardgrad import _check
+from hardgrad.montecarlo.discrete import discrete
+from hardgrad.montecarlo.objective import Objective, evaluate, evaluate_differentiable
+from hardgrad.montecarlo.relaxed import perturbed, softened
+from hardgrad.montecarlo.surrogate_gradient import through, wants_gradient
+from hardgrad.montecarlo.temperature import Temperature, temperature_of
+
+
+def gumbel(
+    q: Distribution,
+    f: Objective,
+    temperature: Temperature = 1.0,
+    hard: bool = True,
+    *,
+    samples: int = 1,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    r"""Return a Monte Carlo estimate of the expectation of f under q with the Gumbel-Softmax gradient.
+
+    .. math::
+        y_\tau = \operatorname{softmax}\Big(\frac{\log\pi + g}{\tau}\Big), \qquad
+        b = \operatorname{onehot}\arg\max y_\tau, \qquad
+        \hat g_\text{soft} = \frac{\partial f(y_\tau)}{\partial\theta}, \qquad
+        \hat g_\text{hard} = f'(b)^\top \frac{\partial y_\tau}{\partial\theta}
+
+    with Gumbel noise :math:`g = -\log(-\log u)`. For Bernoulli the same in one number, with logistic noise:
+    :math:`y_\tau = \operatorname{sigmoid}((\log\frac{p}{1-p} + \log\frac{1-u}{u}) / \tau)`, and b is 1 where it
+    is above one half.
+
+    ``hard=False``: f sees the relaxed sample. Unbiased for the gradient of the *relaxed* expectation, whose derivatives
+    of every order are natural, and the relaxed expectation nears that of f as the temperature falls, while the variance
+    grows. ``hard=True``, straight-through: f sees hard samples alone, and the gradient is biased at any temperature. On
+    strongly nonlinear f either can point uphill (``docs/which-estimator.md``). One evaluation of f and its gradient.
+
+    Args:
+        q: Bernoulli or OneHotCategorical, ``Independent`` allowed; batch shape ``(*batch,)``.
+        f: ``(samples, *batch, *event) -> (samples, *batch)``, differentiable; without the leading dimension when
+            ``samples`` is 1.
+        temperature: tau, above 0; or a ``hardgrad.montecarlo.Annealed``.
+        hard: whether f sees hard samples or relaxed ones.
+        samples: how many draws to average over, at least 1.
+        generator: source of randomness; torch's global one by default.
+
+    Returns:
+        Shape ``(*batch,)``: the mean of f at the samples.
+
+    Raises:
+        ValueError: if ``temperature`` is not above 0, ``samples`` is too few, q is another distribution, or f is a
+            black box.
+
+    Example:
+        >>> import torch, hardgrad as hg
+        >>> from torch.distributions import OneHotCategorical
+        >>> logits = torch.zeros(4, 3, requires_grad=True)
+        >>> cost = lambda b: (b * torch.tensor([1.0, 2, 3])).sum(-1)
+        >>> loss = hg.gumbel(OneHotCategorical(logits=logits), cost, temperature=0.5)
+        >>> loss.mean().backward(); logits.grad.shape
+        torch.Size([4, 3])
+        >>> set(loss.tolist()) <= {1.0, 2.0, 3.0}
+        True
+
+    Source: Jang, Gu and Poole 2017 (arXiv 1611.01144), equation 2 and section 2.2 (straight-through); Maddison, Mnih
+    and Teh 2017 (arXiv 1611.00712), where the relaxed sample is called Concrete and its 0/1 form binary Concrete.
+    """
+    _check.whole("gumbel", "samples", samples, least=1)
+    _check.flag("gumbel", "hard", hard)
+    d = discrete(q, "gumbel", ("Bernoulli", "OneHotCategorical"))
+    tau = temperature_of(temperature, d.logits, "gumbel")
+    scores = perturbed(d, d.noise(samples, generator))
+    soft = softened(d, scores, tau)
+    if hard:
+        return through(f, d.hardened(scores), soft, d, "gumbel")
+    call = evaluate_differentiable if wants_gradient(d) else evaluate
+    return call(f, d.shown(soft, copy=True), len(d.event_shape), "gumbel").mean(0)

@@ -1,1 +1,0 @@
-"""Conditions: from a key to the number of a branch."""

@@ -1,1 +1,0 @@
-"""Points that learn: the routing stays hard, and the rows near a point lend it a gradient."""

@@ -1,0 +1,1 @@
+"""The published experiments: each a folder of its own."""

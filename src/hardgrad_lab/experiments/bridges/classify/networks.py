@@ -1,0 +1,82 @@
+"""ResNet-18 for pictures of 32x32, with one layer of choice after one of its stages."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hardgrad_lab.experiments.bridges.classify import STAGES, Head
+
+
+class Block(nn.Module):
+    """Two convolutions beside a shortcut.
+
+    Args:
+        fan_in: channels on entry.
+        fan_out: and on exit.
+        stride: of the first convolution; 2 halves the map.
+
+    Source: He, Zhang, Ren and Sun 2016 (arXiv 1512.03385), figure 2, with ELU for ReLU.
+    """
+
+    def __init__(self, fan_in: int, fan_out: int, stride: int) -> None:
+        super().__init__()
+        self.first = convolution(fan_in, fan_out, 3, stride)
+        self.second = convolution(fan_out, fan_out, 3)
+        plain = stride == 1 and fan_in == fan_out
+        self.shortcut = nn.Identity() if plain else convolution(fan_in, fan_out, 1, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.elu(self.second(F.elu(self.first(x))) + self.shortcut(x))
+
+
+class ResNet18(nn.Module):
+    """A first convolution, four stages of two blocks, a layer of choice after one of them, and a linear head.
+
+    Args:
+        width: channels of the first stage; each further stage doubles them and halves the map.
+        layer: takes the map (B, channels, height, width) after ``stage``; may return another shape after the last.
+        stage: from 1 to 4.
+        head: flat sees every value of what comes last, pooled the mean of each channel.
+        features: how many values a channel has there.
+        classes: of the output.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        layer: nn.Module,
+        *,
+        stage: int = STAGES,
+        head: Head = "flat",
+        features: int,
+        classes: int = 10,
+    ) -> None:
+        super().__init__()
+        widths = [width * 2**i for i in range(STAGES)]
+        stem = nn.Sequential(convolution(3, width, 3), nn.ELU())
+        stages = [
+            nn.Sequential(Block(fan_in, fan_out, 1 if i == 0 else 2), Block(fan_out, fan_out, 1))
+            for i, (fan_in, fan_out) in enumerate(zip([width, *widths], widths, strict=False))
+        ]
+        self.before = nn.Sequential(stem, *stages[:stage])
+        self.layer = layer
+        self.after = nn.Sequential(*stages[stage:])
+        self.pooled = head == "pooled"
+        self.linear = nn.Linear(widths[-1] * (1 if self.pooled else features), classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.judge(self.layer(self.before(x)))
+
+    def judge(self, hard: Tensor) -> Tensor:
+        """Return the classes' logits from what the layer returned."""
+        values = self.after(hard).flatten(2)
+        return cast(Tensor, self.linear(values.mean(2) if self.pooled else values.flatten(1)))
+
+
+def convolution(fan_in: int, fan_out: int, size: int, stride: int = 1) -> nn.Sequential:
+    """Return a convolution that pads and the batch normalisation behind it, which makes a bias useless."""
+    conv = nn.Conv2d(fan_in, fan_out, size, stride, padding=size // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(fan_out))

@@ -1,0 +1,144 @@
+"""The contestants of the density model: each a Monte Carlo gradient, with what it learns besides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent
+
+import hardgrad as hg
+from hardgrad_lab.experiments.bridges.density import Density
+
+CONTROL_UNITS = 50  # of the hidden layer of RELAX's network; ours
+FITTING_LR, FITTING_ROWS = 1e-2, 50
+LEAST = 1e-4  # probabilities nearer to 0 or 1 have no KL that a step could follow
+
+
+class Contestant(nn.Module):
+    """An estimator ready to be called.
+
+    Args:
+        estimate: takes q and f.
+        learns: what it trains, or a temperature that falls; kept so that an optimiser and a checkpoint find it.
+    """
+
+    def __init__(self, estimate: Callable[..., Tensor], learns: nn.Module | None = None) -> None:
+        super().__init__()
+        self.estimate, self.learns = estimate, learns
+
+    def forward(self, q: Distribution, f: hg.montecarlo.Objective) -> Tensor:
+        """Return the mean of f, (batch,), with the contestant's gradient; in training a temperature then falls."""
+        value = self.estimate(q, f)
+        if self.training and isinstance(self.learns, hg.montecarlo.Annealed):
+            self.learns.step()
+        return value
+
+    def imitated(self, probabilities: Tensor) -> Tensor:
+        """Return what a bridge's approximator makes of the probabilities; no gradient goes into its weights."""
+        assert self.learns is not None  # a bridge has one
+        weights = {name: weight.detach() for name, weight in self.learns.named_parameters()}
+        seen: Tensor = torch.func.functional_call(self.learns, weights, (probabilities,))
+        return seen.float().clamp(LEAST, 1 - LEAST)
+
+
+def contestant(config: Density, steps: int) -> Contestant:
+    """Return the estimator of a configuration. What it learns draws its start from torch's global seed.
+
+    Args:
+        config: names it and says how often f may be run.
+        steps: of the run, over which a temperature falls.
+    """
+    n = config.evaluations
+    plain: dict[str, Callable[..., Tensor]] = {
+        "score-loo": partial(hg.score_function, samples=n, baseline="leave_one_out"),
+        "disarm": partial(hg.disarm, samples=n // 2),
+        "arms": partial(hg.arms, samples=n),
+        "reinmax": partial(hg.reinmax, samples=n),
+        "straight-through": partial(hg.montecarlo.straight_through, samples=n),
+    }
+    if config.estimator in plain:
+        return Contestant(plain[config.estimator])
+    build = {"bridge": _bridge, "bridge-noise": _bridge_noise, "rebar": _rebar, "relax": _relax}
+    return build.get(config.estimator, _gumbel)(config, steps)
+
+
+def _approximator(config: Density) -> nn.Module:
+    width = config.latents
+    if config.approximator == "mlp":
+        return hg.approximators.mlp(width, width, hidden=[max(1, width // 2)] * 2)
+    return hg.approximators.elementwise(config.approximator_width, layers=1)
+
+
+def fit(approximator: nn.Module, steps: int, latents: int) -> None:
+    """Fit an approximator of drawing bits to draws at probabilities all over (0, 1), before anything else learns.
+
+    Args:
+        approximator: changed in place.
+        steps: of Adam.
+        latents: bits in a row.
+    """
+    optimizer = torch.optim.Adam(approximator.parameters(), lr=FITTING_LR)
+    for _ in range(steps):
+        p = torch.rand(FITTING_ROWS, latents)
+        optimizer.zero_grad()
+        (approximator(p) - hg.hard.bernoulli(p)).square().mean().backward()
+        optimizer.step()
+
+
+def _bridge(config: Density, steps: int) -> Contestant:
+    del steps
+    approximator = _approximator(config)
+    fit(approximator, config.fitting, config.latents)
+    estimate = partial(hg.montecarlo.bridge, approximator=approximator, weight=config.gamma, samples=config.evaluations)
+    return Contestant(estimate, approximator)
+
+
+def _bridge_noise(config: Density, steps: int) -> Contestant:
+    del steps
+    threshold = NoisyThreshold(config)
+    return Contestant(threshold, threshold)
+
+
+class NoisyThreshold(nn.Module):
+    """A bridge over the threshold that turns log-odds plus logistic noise into bits: it sees what decides each bit.
+
+    Args:
+        config: weight of the penalty, and how many draws.
+    """
+
+    def __init__(self, config: Density) -> None:
+        super().__init__()
+        self.samples = config.evaluations
+        self.bridge = hg.Bridge(hg.hard.step, _approximator(config), weight=config.gamma)
+
+    def forward(self, q: Distribution, f: hg.montecarlo.Objective) -> Tensor:
+        """Return the mean of f, (batch,)."""
+        assert isinstance(q, Independent)
+        logits = q.base_dist.logits
+        u = torch.rand(self.samples, *logits.shape, device=logits.device).clamp(min=1e-8)
+        scores = logits + u.log() - (-u).log1p()
+        bits: Tensor = self.bridge(scores.flatten(0, 1)).view_as(scores)  # every draw is a row, as its penalty takes it
+        return f(bits).mean(0)
+
+
+def _rebar(config: Density, steps: int) -> Contestant:
+    del steps
+    control = hg.montecarlo.RebarControl(config.temperature)
+    return Contestant(partial(hg.rebar, control=control, samples=config.evaluations // 2), control)
+
+
+def _relax(config: Density, steps: int) -> Contestant:
+    """A network beside f at relaxed bits, as in the paper's own experiment of this kind."""
+    del steps
+    network = hg.approximators.mlp(config.latents, 1, hidden=[CONTROL_UNITS])
+    control = hg.montecarlo.RelaxControl(network, config.temperature)
+    return Contestant(partial(hg.relax, control=control, samples=config.evaluations // 2), control)
+
+
+def _gumbel(config: Density, steps: int) -> Contestant:
+    cools = hg.montecarlo.Annealed(config.temperature, config.last_temperature, steps)
+    hard = config.estimator == "gumbel-hard"
+    return Contestant(partial(hg.gumbel, temperature=cools, hard=hard, samples=config.evaluations), cools)

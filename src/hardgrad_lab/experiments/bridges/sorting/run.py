@@ -1,0 +1,96 @@
+"""One run of neural sorting: network, optimiser, data and measure put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+import hardgrad as hg
+from hardgrad_lab.experiments.bridges.sorting import Sorting
+from hardgrad_lab.experiments.bridges.sorting.data import held_out, training_rows
+from hardgrad_lab.experiments.bridges.sorting.systems import all_or_none, build, is_teacher_forced, sorting_loss
+from hardgrad_lab.runs.execute import How, Outcome, execute
+from hardgrad_lab.runs.loop import Loss, Plan, Training
+from hardgrad_lab.runs.schedule import schedulers
+
+TEST_BATCH = 10_000
+
+
+def reproduce(config: Sorting, seed: int, how: How, console: Console) -> Outcome:
+    """Train one network to sort, or find its record.
+
+    Args:
+        config: what to train.
+        seed: decides weights and training rows.
+        how: device, folder, whether to resume.
+        console: where progress is shown.
+
+    Returns:
+        The record and whether it was there before.
+
+    Raises:
+        UnfinishedError: if the run was begun before and neither ``resume`` nor ``force`` is set.
+        CheckpointError: if the checkpoint to resume from is damaged or belongs to another run.
+        RecordError: if the run's record is there but damaged.
+        Interrupted: if a signal stopped the training; the checkpoint is written.
+    """
+    return execute(config.run(seed), lambda device: begin(config, seed, device), how, console)
+
+
+def begin(config: Sorting, seed: int, device: torch.device) -> tuple[Training, Plan]:
+    """Return the training of a run at step 0, and its plan. Torch's global seed must be set."""
+    steps = -(-config.samples // config.batch)
+    model = build(config).to(device)
+    optimizers = _optimizers(config, model)
+    plan = Plan(
+        steps=steps,
+        evaluate_every=-(-steps // config.evaluations),
+        clip=config.clip,
+    )
+    training = Training(
+        model=model,
+        optimizers=optimizers,
+        schedulers=schedulers(config.schedule, optimizers, steps),
+        stream=training_rows(config, seed, device),
+        loss=_loss(config, model),
+        evaluate=_evaluation(config, model, *held_out(config, device)),
+        sums=torch.zeros(2, dtype=torch.float64, device=device),
+    )
+    return training, plan
+
+
+def _optimizers(config: Sorting, model: nn.Module) -> list[torch.optim.Optimizer]:
+    imitates = [p for m in model.modules() if isinstance(m, hg.Bridge) for p in m.approximator.parameters()]
+    sorts = [p for p in model.parameters() if all(p is not other for other in imitates)]
+    matrices = [p for p in sorts if p.ndim == 2] if config.optimizer == "muon" else []
+    rest = [p for p in sorts if all(p is not other for other in matrices)]
+    groups = [{"params": rest, "lr": config.lr}, {"params": imitates, "lr": config.approximator_lr or config.lr}]
+    adam = torch.optim.Adam([group for group in groups if group["params"]], fused=True)
+    if not matrices:
+        return [adam]
+    # The update is scaled to the size of Adam's, so that one learning rate serves matrices and biases.
+    muon = torch.optim.Muon(matrices, lr=config.lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+    return [muon, adam]
+
+
+def _loss(config: Sorting, model: nn.Module) -> Loss:
+    if is_teacher_forced(config):
+        return lambda inputs, targets: sorting_loss(model(inputs, targets), targets)
+    return lambda inputs, targets: sorting_loss(model(inputs), targets)
+
+
+def _evaluation(
+    config: Sorting, model: nn.Module, inputs: Tensor, targets: Tensor
+) -> Callable[[bool], dict[str, float]]:
+    def evaluate(last: bool) -> dict[str, float]:
+        rows = len(inputs) if last else min(len(inputs), config.curve_rows)
+        right = torch.zeros((), dtype=torch.int64, device=inputs.device)
+        for start in range(0, rows, TEST_BATCH):
+            part = slice(start, min(start + TEST_BATCH, rows))
+            right += all_or_none(model(inputs[part]), targets[part]).sum()
+        return {"accuracy": right.item() / rows}
+
+    return evaluate

@@ -1,0 +1,284 @@
+"""A model as a folder: weights in safetensors, everything else in JSON that a person can read. Whole or absent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from safetensors.torch import save
+
+from hardgrad_lab.fit.estimator import SwitchClassifier, SwitchRegressor
+from hardgrad_lab.fit.fitting.factories import names_code
+from hardgrad_lab.fit.fitting.network import Architecture, build_switch
+from hardgrad_lab.fit.models.description import CURE, Check, FolderError, ends, plain, read_json, require_trust
+from hardgrad_lab.fit.models.weights import check_weights, read_weights
+from hardgrad_lab.fit.rows import Scaling
+from hardgrad_lab.runs.aside import ALOFT, beside, prefix, strays
+from hardgrad_lab.runs.atomic import naming, write_atomically, write_text
+
+FORMAT = "hardgrad-model-1"
+WEIGHTS, DESCRIPTION, REPORT = "weights.safetensors", "model.json", "report.html"
+OLD = "tmp-old"  # the ending of a model that steps aside for another
+Model = SwitchRegressor | SwitchClassifier
+_KINDS: dict[str, type[Model]] = {"SwitchRegressor": SwitchRegressor, "SwitchClassifier": SwitchClassifier}
+_PARAMETERS = {name: sorted(kind().get_params()) for name, kind in _KINDS.items()}
+
+
+def save_model(model: Model, path: Path | str, notes: Mapping[str, Any] | None = None, *, force: bool = False) -> None:
+    """Write a fitted model as a folder, whole or not at all.
+
+    Args:
+        model: a fitted estimator whose branch goes by name or ``module:factory``.
+        path: the folder to make.
+        notes: whatever else belongs into ``model.json``, such as scores and where the data came from; plain values.
+        force: replace a model folder that is there.
+
+    Raises:
+        FolderError: if something is there, or the branch was handed over as a function, which no file can name.
+
+    Example:
+        >>> import tempfile, numpy as np
+        >>> from hardgrad_lab import SwitchRegressor, load_model, save_model
+        >>> x = np.linspace(-1, 1, 100)[:, None]
+        >>> model = SwitchRegressor([-1, 0, 1], branch="linear", epochs=2, random_state=0).fit(x, x[:, 0])
+        >>> folder = tempfile.mkdtemp() + "/model"
+        >>> save_model(model, folder)
+        >>> bool((load_model(folder).predict(x) == model.predict(x)).all())
+        True
+    """
+    write_folder(Path(path), describe(model, notes), weights_of(model), {}, force=force)
+
+
+def describe(model: Model, notes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return what ``model.json`` says of a fitted model, without the fingerprint of its weights."""
+    if callable(model.branch):
+        raise FolderError(
+            "branch must go by name or module:factory for a model to be saved, got a function; pass its place, such "
+            "as branch='my_module:my_branch'"
+        )
+    said: dict[str, Any] = {"format": FORMAT, "kind": type(model).__name__}
+    names = getattr(model, "feature_names_in_", None)
+    said["columns"] = None if names is None else [str(name) for name in names]
+    said["column_count"] = model.n_features_in_
+    said["key"] = int(model.key_)
+    said["inputs"] = [int(column) for column in model.inputs_]
+    said["points"] = list(model.points_)
+    said["architecture"] = model.architecture_.to_json()
+    said["input_scaling"] = _scaling(model.scaling_)
+    if isinstance(model, SwitchRegressor):
+        said["target_scaling"] = _scaling(model.target_scaling_)
+    else:
+        said["classes"] = model.classes_.tolist()
+    said["options"] = _options(model)
+    said["training"] = {
+        "epochs": model.n_iter_,
+        "steps": model.steps_,
+        "best_epoch": model.best_epoch_,
+        "rows": list(model.split_),
+        "rows_per_range": model.visits_,
+        "curve": model.curve_,
+    }
+    return said | dict(notes or {})
+
+
+def weights_of(model: Model) -> bytes:
+    """Return a fitted model's weights as the bytes of a safetensors file, in the precision they were trained in."""
+    dtype = model.architecture_.dtype
+    weights = {}
+    for name, tensor in model.network_.state_dict().items():
+        narrow = tensor.is_floating_point() and name.startswith("branches.")
+        weights[name] = (tensor.to(dtype) if narrow else tensor).contiguous()
+    return save(weights)
+
+
+def write_folder(
+    path: Path, description: Mapping[str, Any], weights: bytes, pages: Mapping[str, str], *, force: bool
+) -> None:
+    """Write a model folder aside, then let it take its name.
+
+    Args:
+        path: the folder to make.
+        description: for ``model.json``; the fingerprint of the weights is added.
+        weights: of ``weights_of``.
+        pages: further files of text, by name.
+        force: replace a model folder that is there.
+
+    Raises:
+        FolderError: if something else than a model is there, or a model and not ``force``.
+    """
+    check_free(path, force=force)
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sweep_folder(path)
+        aside = Path(tempfile.mkdtemp(prefix=prefix(path), dir=path.parent))
+    ALOFT.add(aside)
+    try:
+        os.chmod(aside, 0o755)
+        said = plain({**description, "weights_sha256": hashlib.sha256(weights).hexdigest()})
+        with naming(path):
+            write_atomically(aside / WEIGHTS, partial(_write, weights))
+            write_text(aside / DESCRIPTION, json.dumps(said, indent=1, allow_nan=False) + "\n")
+            for name, text in pages.items():
+                write_text(aside / name, text)
+            _take_name(aside, path)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    finally:
+        ALOFT.discard(aside)
+
+
+def check_free(path: Path, *, force: bool) -> None:
+    """Raise a FolderError if a model folder cannot be written at ``path``."""
+    if not path.exists():
+        return
+    if not (path / DESCRIPTION).is_file():
+        if path.is_dir() and not any(path.iterdir()):
+            return
+        raise FolderError(f"{path} is there and is no model folder; choose another --out")
+    if not force:
+        raise FolderError(f"{path} holds a model already; choose another --out, or replace it with --force")
+
+
+def sweep_folder(path: Path, *, alone: bool = False) -> None:
+    """Delete what killed writers of ``path`` left beside it; a model that one of them had put aside comes back.
+
+    Args:
+        path: the folder that was to be written.
+        alone: nobody else writes it, since the caller holds its lock.
+    """
+    old = beside(path, OLD)
+    if old.is_dir() and not path.exists():
+        os.replace(old, path)  # the kill came between the two renames
+    shutil.rmtree(old, ignore_errors=True)
+    for stray in strays(path, alone=alone):
+        shutil.rmtree(stray, ignore_errors=True)
+
+
+def load_model(path: Path | str, *, trust: bool = False) -> Model:
+    """Read a model folder.
+
+    Args:
+        path: a folder that ``save_model`` or ``hardgrad fit`` wrote.
+        trust: import the code that the folder names, if its branches are made by a ``module:factory``. Importing runs
+            it: say so only of a folder and of code whose origin you know.
+
+    Returns:
+        The fitted estimator.
+
+    Raises:
+        FolderError: if the folder is not whole, or of another format, or names code without ``trust``.
+    """
+    return model_from(Path(path), read_description(Path(path)), trust=trust)
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """Return the content of a folder's ``model.json``."""
+    if not path.is_dir():
+        raise FolderError(f"{path} is no model folder: {'it is a file' if path.exists() else 'it is not there'}")
+    for name in (DESCRIPTION, WEIGHTS):
+        if not (path / name).is_file():
+            raise FolderError(f"{path} is no whole model folder: it lacks {name}; {CURE}")
+    said = read_json(path / DESCRIPTION)
+    if not isinstance(said, dict) or said.get("format") != FORMAT:
+        got = said.get("format") if isinstance(said, dict) else type(said).__name__
+        raise FolderError(f"{path / DESCRIPTION} must have the format {FORMAT!r}, got {got!r}; {CURE}")
+    if not isinstance(said.get("kind"), str) or said["kind"] not in _KINDS:
+        raise FolderError(
+            f"{path / DESCRIPTION}: kind must be one of {', '.join(_KINDS)}, got {said.get('kind')!r}; {CURE}"
+        )
+    Check(path / DESCRIPTION, said, _PARAMETERS).all()
+    return said
+
+
+def model_from(path: Path, said: Mapping[str, Any], *, trust: bool = False) -> Model:
+    """Return the estimator that a folder and its checked description hold; ``trust`` as for ``load_model``."""
+    if not trust:
+        require_trust(path / DESCRIPTION, said)
+    if not names_code(said["architecture"]["branch"]):
+        check_weights(path / WEIGHTS, said)
+    weights = read_weights(path / WEIGHTS, said)
+    model = _described(said)
+    network = build_switch(model.architecture_)
+    try:
+        network.load_state_dict(weights)
+        model.network_ = network.double().eval()
+        if tuple(model.ranges_.points) != model.points_:
+            raise ValueError("its points are others")
+    except (RuntimeError, ValueError) as error:
+        line = " ".join(str(error).split())
+        raise FolderError(f"{path / WEIGHTS} does not fit {DESCRIPTION} ({line}); {CURE}") from None
+    return model
+
+
+def _described(said: Mapping[str, Any]) -> Model:
+    """Return the estimator without its network."""
+    model = _KINDS[said["kind"]](**said["options"])
+    if said["columns"] is not None:
+        model.feature_names_in_ = np.array(said["columns"], dtype=object)
+    model.n_features_in_ = said["column_count"]
+    model.key_ = said["key"]
+    model.inputs_ = np.array(said["inputs"])
+    drawn = said["architecture"]
+    drawn = {**drawn, "points": ends(drawn["points"]), "hidden": tuple(drawn["hidden"])}
+    model.architecture_ = Architecture(**drawn)
+    model.scaling_ = _scaling_from(said["input_scaling"])
+    if isinstance(model, SwitchRegressor):
+        model.target_scaling_ = _scaling_from(said["target_scaling"])
+    else:
+        model.classes_ = np.array(said["classes"])
+    model.found_ = None
+    model.points_ = ends(said["points"])
+    trained = said["training"]
+    model.n_iter_, model.steps_, model.best_epoch_ = trained["epochs"], trained["steps"], trained["best_epoch"]
+    model.visits_, model.curve_ = trained["rows_per_range"], trained["curve"]
+    model.split_ = trained["rows"][0], trained["rows"][1]
+    return model
+
+
+def _write(content: bytes, file: BinaryIO) -> None:
+    file.write(content)
+
+
+def _take_name(aside: Path, path: Path) -> None:
+    """Rename a finished folder. No system lets a folder replace a full one, and Windows none at all: so an old model
+    steps aside first, under a name from which ``sweep_folder`` brings it back."""
+    if not path.exists():
+        os.replace(aside, path)
+    elif not any(path.iterdir()):
+        path.rmdir()
+        os.replace(aside, path)
+    else:
+        old = beside(path, OLD)
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(path, old)
+        try:
+            os.replace(aside, path)
+        except BaseException:
+            os.replace(old, path)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _scaling(scaling: Scaling) -> dict[str, list[float]]:
+    return {"mean": scaling.mean.tolist(), "scale": scaling.scale.tolist()}
+
+
+def _scaling_from(said: Mapping[str, list[float]]) -> Scaling:
+    return Scaling(np.array(said["mean"], dtype=np.float64), np.array(said["scale"], dtype=np.float64))
+
+
+def _options(model: Model) -> dict[str, Any]:
+    plain: dict[type, Callable[[Any], Any]] = {np.ndarray: lambda value: value.tolist(), tuple: list}
+    options = {name: plain.get(type(value), lambda v: v)(value) for name, value in model.get_params().items()}
+    if not isinstance(options["random_state"], int | None):
+        options["random_state"] = None  # a generator in use has no plain value
+    return options

@@ -1,0 +1,315 @@
+"""One fit of a table: set rows aside, train, compare, measure. It can be stopped, and resumed bit for bit."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hardgrad_lab import baselines
+from hardgrad_lab.fit.estimator import SwitchClassifier, SwitchRegressor
+from hardgrad_lab.fit.fitting.start import start_rival
+from hardgrad_lab.fit.fitting.training import Training
+from hardgrad_lab.fit.rivals.class_scores import ClassScore
+from hardgrad_lab.fit.rivals.compare import (
+    TRAINED,
+    Outcome,
+    build_rival,
+    refused,
+    rivals_of,
+    solve_rival,
+    train_rival,
+)
+from hardgrad_lab.fit.rivals.design import Design
+from hardgrad_lab.fit.rivals.scores import LeftOut, Score, blocks_of, margin, per_range, r_squared, root_mean_square
+from hardgrad_lab.fit.rivals.solved import Setting
+from hardgrad_lab.fit.rows import Array, Rows, Scaling, first_rows, held_out
+from hardgrad_lab.fit.tables import Table
+from hardgrad_lab.runs import checkpoint
+from hardgrad_lab.runs.execute import choose_device
+from hardgrad_lab.runs.loop import DivergedError
+from hardgrad_lab.runs.record import Run
+from hardgrad_lab.runs.signals import Interrupted, stop_signals
+
+SWITCH = "switch"
+Model = SwitchRegressor | SwitchClassifier
+HUGE = 1e100  # deviations of the target: squares of errors beyond are not finite for long
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """What a job made.
+
+    Args:
+        model: the fitted estimator.
+        scores: the switch first, then its rivals, on the test rows.
+        test: the test rows, ascending.
+        predicted: (n,) the model's prediction of every row, a number or the name of a class.
+        index: (n,) the range of every row.
+        left_out: rivals that it was not compared with, and why.
+        seconds: in all sittings.
+        unseen: whether the test rows were set aside; if none were, they are the rows fitted to.
+        ordered: whether rows follow each other in time.
+        seed: of the job.
+        machine: what ran it, and when it began.
+        source: fingerprint of the table.
+    """
+
+    model: Model
+    scores: Sequence[Score | ClassScore]
+    test: NDArray[np.int64]
+    predicted: NDArray[Any]
+    index: NDArray[np.int64]
+    left_out: list[LeftOut]
+    seconds: float
+    unseen: bool
+    ordered: bool
+    seed: int
+    machine: dict[str, Any]
+    source: str
+
+
+@dataclass
+class Job:
+    """A fit under way.
+
+    Args:
+        model: the estimator to fit, not fitted yet.
+        table: with a target.
+        seed: of everything.
+        test_share: share of the rows set aside to measure on.
+        compared: whether rivals are trained, too.
+        saved: where the checkpoint is.
+        tell: called after every step with the name of what is trained, and its training.
+        checkpoint_seconds: between checkpoints.
+        checkpoint_steps: between checkpoints, besides; 0 goes by the clock alone.
+        warn: called where a checkpoint cannot be written; the fit goes on.
+    """
+
+    model: Model
+    table: Table
+    seed: int
+    test_share: float
+    compared: bool
+    saved: Path
+    tell: Callable[[str, Training], None]
+    checkpoint_seconds: float = 30.0
+    checkpoint_steps: int = 0
+    warn: Callable[[str], None] = warnings.warn
+    _states: dict[str, Any] = field(default_factory=dict)
+    _seconds: float = 0.0
+    _started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def run(self, *, resume: bool) -> Fitted:
+        """Bring the fit to its end.
+
+        Args:
+            resume: go on from the checkpoint, which must be there.
+
+        Raises:
+            Interrupted: if a signal stopped it; the checkpoint is written.
+            CheckpointError: if the checkpoint is damaged or of another fit.
+        """
+        if resume:
+            state = checkpoint.load(self.saved, self._identity())
+            checkpoint.check_alike(self.saved, {"states": {}, "seconds": 0.0, "started": ""}, state)
+            self._states, self._seconds, self._started = state["states"], state["seconds"], state["started"]
+        self._began = self._written = time.monotonic()
+        self._saver = checkpoint.Saver(self.saved, self._identity(), self.warn)
+        rest, aside = self._set_aside()
+        test = aside if len(aside) else rest
+        with stop_signals() as self._signals:
+            training = self._switch(rest)
+            self.model.finish(training)
+            scores, left_out = self._measure(training, test)
+        return Fitted(
+            model=self.model,
+            scores=scores,
+            test=test,
+            predicted=self._predicted,
+            index=self.model.route(self.table.inputs),
+            left_out=left_out,
+            seconds=self._passed(),
+            unseen=bool(len(aside)),
+            ordered=self.ordered,
+            seed=self.seed,
+            machine={
+                "device": str(choose_device(self.model.device)),
+                "threads": torch.get_num_threads(),
+                "started": self._started,
+            },
+            source=fingerprint(self.table),
+        )
+
+    def _set_aside(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the rows to fit to and the rows to measure on; the latter have whole windows."""
+        n, window = len(self.table), self.model.window
+        first = first_rows(self.table.groups, n)
+        whole = np.flatnonzero(np.arange(n) - first >= window - 1)
+        _, test = held_out(whole, first, self.test_share, blocks=self.ordered, seed=self.seed)
+        rest = np.ones(n, dtype=bool)  # not setdiff1d, which sorts copies of all rows
+        rest[test] = False
+        return np.flatnonzero(rest), test
+
+    @property
+    def ordered(self) -> bool:
+        """Return whether the rows are in order of time, so that ends of recordings are set aside, not random rows."""
+        return self.model.window > 1 or len(self.table.paths) > 1 or self.table.rate is not None
+
+    def _switch(self, rest: NDArray[np.int64]) -> Training:
+        torch.manual_seed(self.seed)
+        # A window must not reach across the rows that were set aside, either.
+        gaps = (np.diff(rest, prepend=-1) != 1) | (np.diff(self.table.groups[rest], prepend=-1) != 0)
+        groups = np.cumsum(gaps) if self.ordered else None
+        assert self.table.target is not None
+        training = self.model.begin(self.table.inputs.iloc[rest], self.table.target[rest], groups, self.seed)
+        if SWITCH in self._states:
+            with checkpoint.fitting(self.saved):
+                training.load_state_dict(self._states[SWITCH])
+        training.run(after_step=partial(self._after_step, SWITCH, training))
+        self._states[SWITCH] = training.state_dict()
+        return training
+
+    def _measure(self, switch: Training, test: NDArray[np.int64]) -> tuple[list[Score], list[LeftOut]]:
+        # All rows, also those fitted to: the windows of the test rows reach back into them.
+        groups = self.table.groups if self.ordered else None
+        rows = self.model.as_rows(self.table.inputs, groups)
+        self._predicted = self.model.predict(self.table.inputs, groups)
+        own = Outcome(
+            outputs=self._target_scaling.to(self._predicted[test, None]),
+            described=baselines.describe(SWITCH),
+            counts=baselines.counts(self.model.network_),
+            updates=switch.steps,
+            seconds=switch.seconds,
+        )
+        outcomes, left_out = self._rivals(switch, (rows, torch.from_numpy(test)))
+        measured = partial(self._score, test=test, ours=self._errors(own, test), rivals=len(outcomes))
+        return [measured(SWITCH, own), *(measured(name, outcome) for name, outcome in outcomes.items())], left_out
+
+    def _rivals(self, switch: Training, predict: tuple[Rows, Tensor]) -> tuple[dict[str, Outcome], list[LeftOut]]:
+        """Return what each rival made of the test rows; and those that are left out."""
+        outcomes: dict[str, Outcome] = {}
+        names, left_out = rivals_of(self.model.architecture_, None) if self.compared else ([], [])
+        setting = self._setting(switch)
+        for name in names:
+            made = self._train(name, switch, predict) if name in TRAINED else solve_rival(name, setting, predict)
+            if isinstance(made, Outcome):
+                outcomes[name] = made
+            else:
+                left_out.append(made)
+            self._stop_if_asked()
+        return outcomes, left_out
+
+    def _setting(self, switch: Training) -> Setting:
+        keyed = self.model.key_ not in self.model.inputs_
+        return Setting(
+            task=switch.task,
+            design=Design.of(switch.task.rows, switch.task.train, keyed=keyed),
+            zero=self._target_scaling.to(np.zeros((1, 1)))[0],
+            ordered=self.ordered,
+            seed=self.seed,
+            weight=switch.task.weight,
+        )
+
+    def _train(self, name: str, switch: Training, predict: tuple[Rows, Tensor]) -> Outcome | LeftOut:
+        """Train a rival, or say why not."""
+        made = self.model.architecture_
+        torch.manual_seed(self.seed + 1 + TRAINED.index(name))
+        rival = build_rival(name, made, self.model.points_, None)
+        branch = baselines.counts(self.model.network_).active
+        if reason := refused(baselines.counts(rival), made, switch, branch):
+            return LeftOut(name=name, reason=reason)
+        if made.branch == "mlp" and switch.task.target.is_floating_point():
+            start_rival(rival, switch.task)  # as the switch's branches do
+        try:
+            tell, state = partial(self._after_step, name), self._states.get(name)
+            training, outcome = train_rival(name, rival, switch, tell, state, predict)
+        except DivergedError as error:
+            return LeftOut(name=name, reason=f"it diverged ({error})")
+        if training.diverged:
+            return LeftOut(name=name, reason=training.diverged)
+        if not np.abs(outcome.outputs).max(initial=0.0) < HUGE:  # NaN, too
+            return LeftOut(name=name, reason="it diverged: what it makes of the test rows is no sensible number")
+        self._states[name] = training.state_dict()
+        return outcome
+
+    @property
+    def _target_scaling(self) -> Scaling:
+        assert isinstance(self.model, SwitchRegressor)
+        return self.model.target_scaling_
+
+    def _errors(self, outcome: Outcome, test: NDArray[np.int64]) -> Array:
+        """Return the errors on the test rows, (n,), in the target's units."""
+        assert self.table.target is not None
+        return self.table.target[test] - self._target_scaling.back(outcome.outputs)[:, 0]
+
+    def _score(self, name: str, outcome: Outcome, *, test: NDArray[np.int64], ours: Array, rivals: int) -> Score:
+        assert self.table.target is not None
+        truth, ranges = self.table.target[test], self.model.ranges_
+        index = ranges.index(torch.from_numpy(self.table.inputs[self.table.key].to_numpy()[test])).numpy()
+        errors = self._errors(outcome, test)
+        blocks = blocks_of(test, ordered=self.ordered, window=self.model.window)
+        return Score(
+            name=name,
+            described=outcome.described,
+            rmse=root_mean_square(errors),
+            r2=r_squared(truth, truth - errors),
+            ranges=per_range(errors, index, len(ranges)),
+            parameters=outcome.counts.total,
+            active=outcome.counts.active,
+            updates=outcome.updates,
+            seconds=outcome.seconds,
+            margin=None if name == SWITCH else margin(ours, errors, blocks, rivals),
+        )
+
+    def _after_step(self, name: str, training: Training) -> None:
+        self.tell(name, training)
+        due = self.checkpoint_steps and training.steps % self.checkpoint_steps == 0
+        if due or self._signals or time.monotonic() - self._written >= self.checkpoint_seconds:
+            self._save({**self._states, name: training.state_dict()})
+        if self._signals:
+            raise Interrupted(self._signals[0], self._saver.fault)
+
+    def _stop_if_asked(self) -> None:
+        """Stop between rivals: one that is solved has no steps to stop at."""
+        if self._signals:
+            self._save(self._states)
+            raise Interrupted(self._signals[0], self._saver.fault)
+
+    def _save(self, states: dict[str, Any]) -> None:
+        state = {"states": states, "seconds": self._passed(), "started": self._started}
+        self._saver.save(state)
+        self._written = time.monotonic()
+
+    def _passed(self) -> float:
+        return self._seconds + time.monotonic() - self._began
+
+    def _identity(self) -> Run:
+        """Return what decides the outcome; a checkpoint of other rows or options cannot be continued."""
+        options = {name: _plain(value) for name, value in self.model.get_params().items()}
+        config = {**options, "test_share": self.test_share, "rows": fingerprint(self.table)}
+        return Run(experiment="fit", label=self.saved.stem, config=config, seed=self.seed)
+
+
+def fingerprint(table: Table) -> str:
+    """Return 16 hexadecimal digits that change when any number of a table does."""
+    hashed = hashlib.sha256(" ".join(table.inputs.columns).encode())
+    for part in (table.inputs.to_numpy(), table.target, table.groups):
+        if part is not None:
+            hashed.update(np.ascontiguousarray(part).tobytes())
+    return hashed.hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple | list | np.ndarray) else value

@@ -1,0 +1,146 @@
+"""How good predictions are: over all rows, range by range, and one model against another on the same rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from hardgrad_lab.fit.rows import Array
+
+BLOCKS = 30  # that test rows in order of time are cut into: neighbours err alike, blocks hardly do
+SURE = 0.95  # probability that all intervals of a comparison hold
+TIE = 1.02  # errors that differ by less than this factor are equal for all purposes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Margin:
+    """A rival's RMSE over the switch's, and the interval that holds it.
+
+    Args:
+        factor: above 1 the switch is better.
+        low: of the interval. high: of it.
+    """
+
+    factor: float
+    low: float
+    high: float
+
+    @property
+    def verdict(self) -> Literal["better", "worse", "alike"]:
+        """Return what the rival is: better or worse than the switch if the test rows show it, else alike."""
+        if self.factor > TIE and self.low > 1:
+            return "worse"
+        return "better" if self.factor < 1 / TIE and self.high < 1 else "alike"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A rival that the switch was not compared with.
+
+    Args:
+        name: of the rival.
+        reason: in a line.
+        possible: whether there is such a rival; without one that is possible, no rival can be called the best.
+    """
+
+    name: str
+    reason: str
+    possible: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    r"""One model measured on rows it was not trained on.
+
+    .. math:: R^2 = 1 - \frac{\sum (y - \hat y)^2}{\sum (y - \bar y)^2}
+
+    Args:
+        name: of the model.
+        described: what it is, in a line.
+        rmse: root of the mean squared error, in the target's units.
+        r2: None where the target does not vary.
+        ranges: the RMSE of each range; None for a range without a row.
+        parameters: in all; 0 where counting them says nothing.
+        active: that take part in one row's prediction; 0 likewise.
+        updates: optimizer steps; 0 for a closed form.
+        seconds: of training.
+        margin: its error against the switch's on the same rows; None for the switch, and where the rows cannot say.
+    """
+
+    name: str
+    described: str
+    rmse: float
+    r2: float | None
+    ranges: Sequence[float | None]
+    parameters: int
+    active: int
+    updates: int
+    seconds: float
+    margin: Margin | None = None
+
+    @property
+    def error(self) -> float:
+        """Return what models are ordered by."""
+        return self.rmse
+
+
+def root_mean_square(errors: Array) -> float:
+    """Return the root of the mean squared error."""
+    return float(np.sqrt(np.mean(np.square(errors))))
+
+
+def r_squared(truth: Array, predicted: Array) -> float | None:
+    """Return R squared; None where the truth does not vary."""
+    around = float(np.square(truth - truth.mean()).sum())
+    return None if around == 0 else 1 - float(np.square(truth - predicted).sum()) / around
+
+
+def per_range(errors: Array, index: NDArray[np.int64], ranges: int) -> list[float | None]:
+    """Return the RMSE of each range; None for a range without a row."""
+    return [root_mean_square(errors[index == i]) if (index == i).any() else None for i in range(ranges)]
+
+
+def margin(ours: Array, theirs: Array, blocks: NDArray[np.int64], rivals: int) -> Margin | None:
+    r"""Compare two models' errors on the same rows.
+
+    .. math:: r = \frac{1}{2} \ln\frac{\overline{b^2}}{\overline{a^2}}, \qquad
+        u_i = \frac{1}{2}\left(\frac{b_i^2}{\overline{b^2}} - \frac{a_i^2}{\overline{a^2}}\right), \qquad
+        s^2 = \frac{m}{m - 1} \frac{\sum_k (\sum_{i \in k} u_i)^2}{n^2}
+
+    Args:
+        ours: (n,) errors a of the switch.
+        theirs: (n,) errors b of a rival.
+        blocks: (n,) number of the block k, of m, that each row is in; rows without an order are blocks of one.
+        rivals: how many are compared: the best of many looks better than it is, so the intervals are as wide as it
+            takes for all of them to hold together.
+
+    Returns:
+        The factor exp(r), and exp(r) times or over exp(t s), t of Student's distribution with m - 1 degrees; None where
+        there are fewer than two blocks or one of the models never errs.
+    """
+    a, b = np.square(ours), np.square(theirs)
+    sums = np.bincount(blocks, weights=b / b.mean() - a / a.mean()) if a.any() and b.any() else np.zeros(1)
+    count = len(np.unique(blocks))
+    if count < 2 or len(sums) < 2:
+        return None
+    deviation = math.sqrt(count / (count - 1) * float(np.square(sums).sum())) / (2 * len(a))
+    wide = float(stdtrit(count - 1, 1 - (1 - SURE) / 2 / max(1, rivals))) * deviation
+    way = math.log(float(b.mean()) / float(a.mean())) / 2
+    low, high = (math.exp(min(max(way + side, -700.0), 700.0)) for side in (-wide, wide))
+    return Margin(factor=math.exp(way), low=low, high=high)
+
+
+def blocks_of(rows: NDArray[np.int64], *, ordered: bool, window: int) -> NDArray[np.int64]:
+    """Return the block that each row is in, (n,): its own; or where rows are in order of time, a stretch of them."""
+    if not ordered:
+        return np.arange(len(rows))
+    length = max(window, -(-len(rows) // BLOCKS))
+    pieces = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
+    parts = [part for piece in pieces for part in np.array_split(piece, max(1, round(len(piece) / length)))]
+    return np.repeat(np.arange(len(parts)), [len(part) for part in parts])

@@ -1,0 +1,220 @@
+"""Pairs of recordings, what was played and what came back, as one table that a model is fitted to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from hardgrad_lab.fit.reading.files import FileFault, numbers, read_frame
+from hardgrad_lab.fit.rows import Array
+from hardgrad_lab.fit.sounds.alignment import Delay, find_delay
+from hardgrad_lab.fit.sounds.channels import EACH, match
+from hardgrad_lab.fit.sounds.levels import check_moves, is_flat, level_notes
+from hardgrad_lab.fit.sounds.sound_file import Sound, is_sound, read_sound
+from hardgrad_lab.fit.tables import INPUT, Table
+
+UNEVEN_S = 0.05  # seconds by which the sounds of a pair may differ in length, besides a delay
+UNRELATED = 0.95  # of the target's variance, left at every delay: the two have little to do with each other
+SHOWN = 4  # lags that a message lists
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairing:
+    """How pairs of sounds are read.
+
+    Args:
+        channel: "each", "left", "right", "mid" or a number from 1.
+        latency: samples that targets come late by, negative for early; None lets each pair be looked at.
+        window: samples that a branch will see.
+    """
+
+    channel: str = EACH
+    latency: int | None = None
+    window: int = 1
+
+
+def read_pairs(inputs: Sequence[Path], targets: Sequence[Path] | None, how: Pairing | None = None) -> Table:
+    """Read sound files, or files of one column of numbers without a header; each input with its target beside it.
+
+    Args:
+        inputs: at least one.
+        targets: one for each input, or None.
+        how: channels and delay.
+
+    Returns:
+        A table with the column ``input``, which is the key; each channel taken is a recording of its own.
+
+    Raises:
+        FileFault: for files that cannot be read, a pair of different sample rates, lengths or channels, or a recording
+            that never changes.
+    """
+    how = how or Pairing()
+    if targets is not None and len(targets) != len(inputs):
+        raise FileFault(f"--target must name one file for each of {len(inputs)} inputs, got {len(targets)}")
+    read = [_read(path) for path in inputs]
+    wanted = [] if targets is None else [_read(path) for path in targets]
+    rate = _one_rate([*read, *wanted])
+    notes = [note for sound in (*read, *wanted) for note in sound.notes]
+    made = _Recordings()
+    for number, sound in enumerate(read):
+        if targets is None:
+            made.add(number, 0, sound.samples[:, 0], None)
+            continue
+        made.add_pair(number, sound, wanted[number], how, notes)
+    return made.table(list(inputs), rate, [*notes])
+
+
+class _Recordings:
+    """The recordings of all pairs, one after another."""
+
+    def __init__(self) -> None:
+        self._x: list[Array] = []
+        self._y: list[Array] = []
+        self._file: list[int] = []
+        self._begin: list[int] = []
+        self._channels: list[int] = []
+        self._latency: list[int] = []
+
+    def add(self, file: int, begin: int, x: Array, y: Array | None) -> None:
+        self._x.append(x)
+        self._file.append(file)
+        self._begin.append(begin)
+        if y is not None:
+            self._y.append(y)
+
+    def add_pair(self, file: int, dry: Sound, wet: Sound, how: Pairing, notes: list[str]) -> None:
+        """Add the channels of a pair, cut to what they have in common."""
+        n = min(len(dry.samples), len(wet.samples))
+        pairs = match(dry, wet, how.channel, notes)
+        moving = [(x[:n], y[:n]) for x, y in pairs if not (is_flat(x[:n]) or is_flat(y[:n]))]
+        late = _latency(dry, wet, moving, how, notes)
+        _check_lengths(dry, wet, late, notes)
+        for sound, samples, part in ((dry, [x for x, _ in pairs], "input"), (wet, [y for _, y in pairs], "target")):
+            check_moves(sound.path, np.stack(samples), part, sound.rate)
+            if sound.rate:
+                notes += level_notes(sound.path, np.stack(samples, axis=1))
+        before, after = max(0, -late), max(0, late)
+        for x, y in pairs:
+            x, y = x[before:], y[after:]
+            n = min(len(x), len(y))
+            if n < 1:
+                raise FileFault(
+                    f"{dry.path} and {wet.path} do not overlap, {late:,} samples apart; choose another --latency"
+                )
+            self.add(file, before, x[:n], y[:n])
+        self._channels.append(len(pairs))
+        self._latency.append(late)
+
+    def table(self, paths: list[Path], rate: int, notes: list[str]) -> Table:
+        lengths = [len(x) for x in self._x]
+        file = np.repeat(np.array(self._file), lengths)
+        facts = {"rate": rate or None, "channels": self._channels, "latency": self._latency} if self._y else {}
+        return Table(
+            inputs=pd.DataFrame({INPUT: np.concatenate(self._x)}),
+            target=np.concatenate(self._y) if self._y else None,
+            key=INPUT,
+            groups=np.repeat(np.arange(len(lengths)), lengths),
+            file=file,
+            row=np.concatenate([np.arange(n) + begin for n, begin in zip(lengths, self._begin, strict=True)]),
+            paths=paths,
+            rate=rate or None,
+            notes=notes,
+            facts=facts,
+        )
+
+
+def _read(path: Path) -> Sound:
+    """Return a sound; a file of one column of numbers has no rate, said as 0."""
+    if is_sound(path):
+        return read_sound(path)
+    frame = read_frame(path, [INPUT])
+    values = numbers(frame, INPUT, "--target")
+    if len(missing := np.flatnonzero(~np.isfinite(values))):
+        raise FileFault(f"{path} has no number in {frame.place(int(missing[0]))}; fill it")
+    return Sound(path=path, samples=values[:, None], rate=0)
+
+
+def _one_rate(sounds: Sequence[Sound]) -> int:
+    if len({sound.rate for sound in sounds}) > 1:
+        said = ", ".join(f"{sound.path} {sound.rate or 'no'} Hz" for sound in sounds)
+        raise FileFault(f"all files must have one sample rate, got {said}; resample them first")
+    return sounds[0].rate
+
+
+def _latency(dry: Sound, wet: Sound, pairs: Sequence[tuple[Array, Array]], how: Pairing, notes: list[str]) -> int:
+    """Return by how many samples a target is shifted, with a line if it is, or if it is not certain."""
+    if how.latency is not None:
+        if how.latency:
+            notes.append(_said(dry, wet, how.latency, "as --latency says"))
+        return how.latency
+    if not dry.rate or not pairs:
+        return 0
+    found = find_delay(pairs, dry.rate)
+    if not found.sure and len(pairs) == 2:
+        (left, left_wet), (right, right_wet) = pairs
+        if find_delay([(left, right_wet), (right, left_wet)], dry.rate).sure:
+            notes.append(
+                f"the channels of {wet.path} seem to be swapped: its right follows the left of {dry.path} and its left "
+                "the right; swap them in one file, or take one with --channel"
+            )
+    if not found.sure:
+        if found.candidates:
+            notes.append(_unsure(dry, wet, found))
+        return 0
+    if found.inverted:
+        notes.append(f"{wet.path} is upside down against {dry.path}: its polarity is inverted, which a branch learns")
+    late = found.closest if how.window == 1 else found.samples
+    if late:
+        notes.append(
+            _said(dry, wet, late, "as a correlation finds" + (_memory(found) if late != found.closest else ""))
+        )
+    if found.drift:
+        notes.append(
+            f"{wet.path} seems to drift against {dry.path}: its delay grows by {found.drift:,} samples from the first "
+            "third to the last, as with two clocks; record both on one device, or resample one"
+        )
+    return late
+
+
+def _said(dry: Sound, wet: Sound, late: int, why: str) -> str:
+    time = f" ({1000 * abs(late) / dry.rate:.3g} ms)" if dry.rate else ""
+    side = "late" if late > 0 else "early"
+    return (
+        f"{wet.path} comes {abs(late):,} samples{time} {side} against {dry.path}, {why}: this latency is taken out "
+        "(--latency 0 leaves it in, --latency N takes out N samples)"
+    )
+
+
+def _memory(found: Delay) -> str:
+    return f", less what a device with a memory may need before its strongest sample, {found.closest:,}"
+
+
+def _unsure(dry: Sound, wet: Sound, found: Delay) -> str:
+    if found.error > UNRELATED:
+        return (
+            f"{wet.path} follows {dry.path} at no delay up to half a second: no curve explains more than "
+            f"{1 - found.error:.0%} of it; are these the two that belong together? Nothing is shifted"
+        )
+    listed = ", ".join(f"{lag:,}" for lag in found.candidates[:SHOWN])
+    return (
+        f"it is not certain by how much {wet.path} comes late against {dry.path}: delays of {listed} samples explain "
+        "it about equally well; nothing is shifted, and --latency N takes out N samples"
+    )
+
+
+def _check_lengths(dry: Sound, wet: Sound, late: int, notes: list[str]) -> None:
+    length, other = len(dry.samples), len(wet.samples)
+    apart = abs(length - other)
+    if apart > UNEVEN_S * dry.rate + abs(late):
+        raise FileFault(
+            f"{dry.path} and {wet.path} must be equally long, got {length:,} and {other:,} values; cut them so that "
+            "they begin and end together"
+        )
+    if apart:
+        notes.append(
+            f"{dry.path} and {wet.path} differ by {apart:,} samples in length; the end of the longer is left out"
+        )

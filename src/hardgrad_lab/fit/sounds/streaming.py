@@ -1,0 +1,118 @@
+"""A sound predicted block by block, in memory that does not grow with its length, bit for bit as all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from math import gcd
+
+import numpy as np
+import pandas as pd
+import torch
+
+from hardgrad_lab.fit.estimator import SwitchRegressor
+from hardgrad_lab.fit.fitting.forward import forward, rows_at_once
+from hardgrad_lab.fit.rows import Array
+
+SUPPORT = 10  # samples of the lower rate that scipy's resampling filter reaches, either way
+
+
+@dataclass
+class Tally:
+    """What is counted while a sound is predicted.
+
+    Args:
+        visits: samples that each range took, all channels together.
+        outside: samples below the first point or above the last.
+    """
+
+    visits: list[int] = field(default_factory=list)
+    outside: int = 0
+
+
+def overlapping(blocks: Iterable[Array], size: int, back: int, ahead: int = 0) -> Iterator[tuple[Array, int, int]]:
+    """Cut a stream anew, each part with what comes before and after it.
+
+    Args:
+        blocks: (m, C) each, of any lengths.
+        size: rows of a part; the last may have fewer.
+        back: rows before a part that come with it, fewer at the beginning.
+        ahead: rows after it, fewer at the end.
+
+    Returns:
+        The rows of each part with those around it, how many come before, and how many the part has.
+    """
+    buffer: Array | None = None
+    before, ended = 0, False
+    stream = iter(blocks)
+    while True:
+        while not ended and (buffer is None or len(buffer) < before + size + ahead):
+            block = next(stream, None)
+            if block is None:
+                ended = True
+            else:
+                buffer = block if buffer is None else np.concatenate([buffer, block])
+        if buffer is None or len(buffer) == before:
+            return
+        count = min(size, len(buffer) - before)
+        yield buffer[: before + count + ahead], before, count
+        drop = max(0, before + count - back)
+        buffer, before = buffer[drop:], before + count - drop
+
+
+def predict_stream(model: SwitchRegressor, blocks: Iterable[Array], tally: Tally) -> Iterator[Array]:
+    """Yield predictions of a stream of sound, (m, C) as it comes in; each channel is a recording of its own.
+
+    The network sees the rows in the same steps, counted from the first sample, as ``model.predict`` takes them: the
+    last bits of a matrix product depend on how many rows it has.
+
+    Args:
+        model: fitted to sounds.
+        blocks: (m, C) each, of any lengths.
+        tally: is counted in.
+    """
+    made = model.architecture_
+    names = getattr(model, "feature_names_in_", None)
+    ranges = model.ranges_
+    tally.visits = [0] * len(ranges)
+    for samples, before, count in overlapping(blocks, rows_at_once(made.window), made.window - 1):
+        chosen = torch.arange(before, before + count)
+        channels = []
+        for channel in samples.T:
+            rows = model.as_rows(channel[:, None] if names is None else pd.DataFrame({names[0]: channel}))
+            channels.append(model.target_scaling_.back(forward(model.network_, rows, chosen).numpy())[:, 0])
+            key = rows.key[before:]
+            counts = torch.bincount(ranges.index(key), minlength=len(ranges)).tolist()
+            tally.visits = [a + b for a, b in zip(tally.visits, counts, strict=True)]
+            tally.outside += int(((key < ranges.points[0]) | (key > ranges.points[-1])).sum())
+        yield np.stack(channels, axis=1)
+
+
+def resampled(blocks: Iterable[Array], rate: int, wanted: int) -> Iterator[Array]:
+    """Yield a stream of sound at another rate, as ``scipy.signal.resample_poly`` makes it of the whole.
+
+    Args:
+        blocks: (m, C) each.
+        rate: that they have, in Hz.
+        wanted: that they shall have; n samples become ceil(n wanted / rate).
+    """
+    from scipy.signal import resample_poly
+
+    shared = gcd(rate, wanted)
+    up, down = wanted // shared, rate // shared
+    reach = SUPPORT * max(up, down) // up + 1
+    context = -(-reach // down) * down
+    size = max(1, 65_536 // down) * down
+    for samples, before, count in overlapping(blocks, size, context, context):
+        made: Array = resample_poly(samples, up, down, axis=0)
+        yield made[before * up // down : -(-(before + count) * up // down)]
+
+
+def first_samples(blocks: Iterable[Array], n: int) -> Iterator[Array]:
+    """Yield a stream up to its n-th sample."""
+    left = n
+    for block in blocks:
+        if left <= 0:
+            return
+        yield block[:left]
+        left -= len(block)
