@@ -11,13 +11,13 @@ from hardgrad.switch.health import Health as Health
 from hardgrad.switch.health import inspect as inspect
 from hardgrad.switch.history import History as History
 from hardgrad.switch.layer_mask import LayerMask as LayerMask
+from hardgrad.switch.learned_points import agreement as agreement
+from hardgrad.switch.learned_points import refine as refine
+from hardgrad.switch.learned_points import relocate as relocate
+from hardgrad.switch.learned_points import threshold_loss as threshold_loss
 from hardgrad.switch.learning.agreement import Agreement as Agreement
-from hardgrad.switch.learning.agreement import agreement as agreement
 from hardgrad.switch.learning.refine import Refined as Refined
-from hardgrad.switch.learning.refine import refine as refine
-from hardgrad.switch.learning.refine import threshold_loss as threshold_loss
 from hardgrad.switch.learning.relocate import Relocated as Relocated
-from hardgrad.switch.learning.relocate import relocate as relocate
 from hardgrad.switch.losses import clip_grad_norm_per_branch_ as clip_grad_norm_per_branch_
 from hardgrad.switch.losses import per_branch_mean as per_branch_mean
 from hardgrad.switch.sequences.crossfade import CrossFade as CrossFade
