@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hardgrad.switch.checks import whole
 from hardgrad.switch.conditions.condition import Router
-from hardgrad.switch.conditions.ranges import Ranges, keep_double
+from hardgrad.switch.conditions.on_points import PointRouter, keep_double
 
 
 class Normalize(nn.Module):
@@ -33,7 +33,7 @@ class Normalize(nn.Module):
 
     def __init__(self, ranges: Router, columns: bool | Sequence[int]) -> None:
         super().__init__()
-        if not isinstance(ranges, Ranges):
+        if not isinstance(ranges, PointRouter):
             raise ValueError(
                 f"Switch: normalize needs Ranges of one key, got {type(ranges).__name__}; normalize x before the switch"
             )

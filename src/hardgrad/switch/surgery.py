@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from hardgrad.switch.branches import clone
 from hardgrad.switch.checks import number, whole
 from hardgrad.switch.conditions.condition import one_of
-from hardgrad.switch.conditions.learned import LearnedRanges
-from hardgrad.switch.conditions.ranges import Ranges
+from hardgrad.switch.conditions.on_points import PointRouter
 
 if TYPE_CHECKING:
     from hardgrad.switch.switch import Switch
@@ -62,8 +61,10 @@ def split(switch: Switch, i: int, at: float, optimizer: Optimizer | None = None)
         _check_trained(optimizer, old, i)
         for before, after in pairs:
             _join_group(optimizer, before, after)
-        if isinstance(ranges, LearnedRanges):
-            _change_state(optimizer, ranges.inner, lambda state: torch.cat([state[:i], state.new_zeros(1), state[i:]]))
+        if ranges.learned_points is not None:
+            _change_state(
+                optimizer, ranges.learned_points, lambda state: torch.cat([state[:i], state.new_zeros(1), state[i:]])
+            )
     switch.branches.insert(i + 1, new)
     visits = ranges.visits
     half = visits[i] // 2
@@ -116,8 +117,8 @@ def merge(switch: Switch, i: int, j: int, optimizer: Optimizer | None = None, ke
     low = min(i, j)
     if optimizer is not None:
         _leave_groups(optimizer, list(gone.parameters()), set(map(id, kept.parameters())))
-        if isinstance(ranges, LearnedRanges):
-            _change_state(optimizer, ranges.inner, lambda state: torch.cat([state[:low], state[low + 1 :]]))
+        if ranges.learned_points is not None:
+            _change_state(optimizer, ranges.learned_points, lambda state: torch.cat([state[:low], state[low + 1 :]]))
     del switch.branches[goes]
     if switch.normalize is not None:
         switch.normalize.replace(lambda scale: torch.cat([scale[:goes], scale[goes + 1 :]]))
@@ -162,14 +163,13 @@ def warm_start(switch: Switch, model: nn.Module) -> None:
         branch.load_state_dict(state)
 
 
-def _ranges(switch: Switch, what: str, **which: int) -> Ranges:
+def _ranges(switch: Switch, what: str, **which: int) -> PointRouter:
     ranges = switch.ranges
-    if type(ranges) not in (Ranges, LearnedRanges):
+    if not isinstance(ranges, PointRouter) or ranges.along_time:
         raise ValueError(
             f"Switch.{what}: ranges must be Ranges or LearnedRanges, got {type(ranges).__name__}; build a new "
             "switch and load the branches' weights"
         )
-    assert isinstance(ranges, Ranges)
     for name, i in which.items():
         if not 0 <= whole(f"Switch.{what}", name, i, "give the number of a range") < len(ranges):
             raise ValueError(f"Switch.{what}: {name} as a range must be 0 to {len(ranges) - 1}, got {i}")
