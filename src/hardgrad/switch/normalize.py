@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -79,6 +79,13 @@ class Normalize(nn.Module):
 
     def extra_repr(self) -> str:
         return f"columns={'all' if self.columns is None else self.columns}"
+
+
+def take_old_names(state_dict: dict[str, Any], prefix: str) -> None:
+    """Rename what an older version saved of a layer's scales, ``normalise.centre`` and ``normalise.half_width``."""
+    for name in [name for name in state_dict if name.startswith(f"{prefix}normalise.")]:
+        part = name.removeprefix(f"{prefix}normalise.").replace("centre", "center")
+        state_dict[f"{prefix}normalize.{part}"] = state_dict.pop(name)
 
 
 def _positions(columns: bool | Sequence[int]) -> list[int]:

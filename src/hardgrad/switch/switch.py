@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from hardgrad.switch.conditions.learned import LearnedRanges
 from hardgrad.switch.keys import branch_of, check_source, key_of, refuse_learning
 from hardgrad.switch.learning.gradient import lend
 from hardgrad.switch.marks import Marks
-from hardgrad.switch.normalize import Normalize
+from hardgrad.switch.normalize import Normalize, take_old_names
 from hardgrad.switch.static import NORMS, batch_statistics
 from hardgrad.switch.ways import run
 
@@ -198,6 +198,10 @@ class Switch(nn.Module):
         super()._apply(fn, recurse)
         self._mark_anew()
         return self
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        take_old_names(state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def _mark_anew(self) -> None:
         self._norms = any(isinstance(part, NORMS) for part in self.branches.modules())
