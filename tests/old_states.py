@@ -1,7 +1,7 @@
 """Layers of ``hardgrad.switch`` whose ``state_dict`` an older version saved, with what they computed then.
 
-``samples/old_states.json`` was written by ``python tests/old_states.py`` in commit 8a08ad8, which wrote ``normalise`` and
-``LearntRanges``. It is a promise to users' checkpoints: write it anew only for layers that are new.
+``samples/old_states.json`` was written by ``python tests/old_states.py`` in commit 8a08ad8, which called two things
+``normalise`` and ``LearntRanges``. It is a promise to users' checkpoints: write it anew only for layers that are new.
 """
 
 from __future__ import annotations
