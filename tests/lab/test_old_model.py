@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 import pytest
 
 from hardgrad_lab.fit.folder import load_model
@@ -18,4 +18,4 @@ def test_an_older_folder_loads_and_predicts_what_it_did() -> None:
     model = load_model(FOLDER)
     assert model.normalize == "auto"
     then = [-0.5, 0.10000000000000014, 0.5999989394686752, -0.8000019495546775]
-    assert model.predict(np.array([[-0.5], [0.1], [0.2], [0.9]])) == pytest.approx(then, rel=1e-12)
+    assert model.predict(pd.DataFrame({"x": [-0.5, 0.1, 0.2, 0.9]})) == pytest.approx(then, rel=1e-12)
