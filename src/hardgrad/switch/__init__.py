@@ -5,6 +5,7 @@ from hardgrad.switch.conditions.grid import Grid as Grid
 from hardgrad.switch.conditions.hysteresis import Hysteresis as Hysteresis
 from hardgrad.switch.conditions.learned import LearnedRanges as LearnedRanges
 from hardgrad.switch.conditions.nested import If as If
+from hardgrad.switch.conditions.on_points import PointRouter as PointRouter
 from hardgrad.switch.conditions.ranges import Ranges as Ranges
 from hardgrad.switch.embedding import RangeEmbedding as RangeEmbedding
 from hardgrad.switch.health import Health as Health

@@ -12,7 +12,7 @@ from hardgrad.switch import surgery
 from hardgrad.switch.branches.bank.bank import Bank
 from hardgrad.switch.branches.branches import Branches
 from hardgrad.switch.branches.marks import Marks
-from hardgrad.switch.branches.normalize import Normalize
+from hardgrad.switch.branches.normalize import Normalize, take_old_names
 from hardgrad.switch.conditions.condition import Router
 from hardgrad.switch.conditions.learned import LearnedRanges
 from hardgrad.switch.keys import refuse_learning
@@ -48,7 +48,7 @@ class BranchLayer(nn.Module):
         self.ranges = ranges
         self.branches = nn.ModuleList(branches)
         self.key = key
-        self._learns = any(isinstance(part, LearnedRanges) for part in ranges.modules())
+        self._learns = ranges.learns()
         none = normalize is False or (isinstance(normalize, Sequence) and not len(normalize))
         self.normalize = None if none else Normalize(ranges, normalize)
         self.bank = bank
@@ -187,8 +187,7 @@ class BranchLayer(nn.Module):
         return self
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        for name in [name for name in state_dict if name.startswith(f"{prefix}normalise.")]:  # as it was spelled before
-            state_dict[f"{prefix}normalize.{name.rpartition('.')[2]}"] = state_dict.pop(name)
+        take_old_names(state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def _branches_changed(self) -> None:

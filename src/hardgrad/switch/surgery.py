@@ -17,8 +17,7 @@ from hardgrad.switch.branches.build import clone
 from hardgrad.switch.branches.normalize import Normalize
 from hardgrad.switch.checks import number, whole
 from hardgrad.switch.conditions.condition import Router, one_of
-from hardgrad.switch.conditions.learned import LearnedRanges
-from hardgrad.switch.conditions.ranges import Ranges
+from hardgrad.switch.conditions.on_points import PointRouter
 
 Optimizer = torch.optim.Optimizer
 
@@ -42,8 +41,10 @@ def split(branches: Branches, condition: Router, i: int, at: float, optimizer: O
         _check_trained(optimizer, old, i)
         for before, after in pairs:
             _join_group(optimizer, before, after)
-        if isinstance(ranges, LearnedRanges):
-            _change_state(optimizer, ranges.inner, lambda state: torch.cat([state[:i], state.new_zeros(1), state[i:]]))
+        if ranges.learned_points is not None:
+            _change_state(
+                optimizer, ranges.learned_points, lambda state: torch.cat([state[:i], state.new_zeros(1), state[i:]])
+            )
     branches.modules.insert(i + 1, new)
     visits = ranges.visits
     half = visits[i] // 2
@@ -80,8 +81,8 @@ def merge(
     low = min(i, j)
     if optimizer is not None:
         _leave_groups(optimizer, list(gone.parameters()), set(map(id, kept.parameters())))
-        if isinstance(ranges, LearnedRanges):
-            _change_state(optimizer, ranges.inner, lambda state: torch.cat([state[:low], state[low + 1 :]]))
+        if ranges.learned_points is not None:
+            _change_state(optimizer, ranges.learned_points, lambda state: torch.cat([state[:low], state[low + 1 :]]))
     del branches.modules[goes]
     branches.scales.drop(goes)
     together = torch.cat([visits[:low], visits[low : low + 2].sum().reshape(1), visits[low + 2 :]])
@@ -107,13 +108,12 @@ def warm_start(branches: Branches, model: nn.Module) -> None:
         branch.load_state_dict(state)
 
 
-def _ranges(what: str, ranges: Router, **which: int) -> Ranges:
-    if type(ranges) not in (Ranges, LearnedRanges):
+def _ranges(what: str, ranges: Router, **which: int) -> PointRouter:
+    if not isinstance(ranges, PointRouter) or ranges.along_time:
         raise ValueError(
             f"Switch.{what}: ranges must be Ranges or LearnedRanges, got {type(ranges).__name__}; build a new "
             "switch and load the branches' weights"
         )
-    assert isinstance(ranges, Ranges)
     for name, i in which.items():
         if not 0 <= whole(f"Switch.{what}", name, i, "give the number of a range") < len(ranges):
             raise ValueError(f"Switch.{what}: {name} as a range must be 0 to {len(ranges) - 1}, got {i}")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from hardgrad.switch.checks import whole
 from hardgrad.switch.conditions.condition import Router
-from hardgrad.switch.conditions.ranges import Ranges, keep_double
+from hardgrad.switch.conditions.on_points import PointRouter, keep_double
 
 
 class Normalize(nn.Module):
@@ -33,7 +33,7 @@ class Normalize(nn.Module):
 
     def __init__(self, ranges: Router, columns: bool | Sequence[int]) -> None:
         super().__init__()
-        if not isinstance(ranges, Ranges):
+        if not isinstance(ranges, PointRouter):
             raise ValueError(
                 f"Switch: normalize needs Ranges of one key, got {type(ranges).__name__}; normalize x before the switch"
             )
@@ -114,6 +114,13 @@ class Unscaled:
 
     def differ(self, one: int, other: int) -> bool:
         return False
+
+
+def take_old_names(state_dict: dict[str, Any], prefix: str) -> None:
+    """Rename what an older version saved of a layer's scales, ``normalise.centre`` and ``normalise.half_width``."""
+    for name in [name for name in state_dict if name.startswith(f"{prefix}normalise.")]:
+        part = name.removeprefix(f"{prefix}normalise.").replace("centre", "center")
+        state_dict[f"{prefix}normalize.{part}"] = state_dict.pop(name)
 
 
 def _positions(columns: bool | Sequence[int]) -> list[int]:
