@@ -14,7 +14,6 @@ from hardgrad.switch.branches.branches import Branches
 from hardgrad.switch.branches.build import one_a_range
 from hardgrad.switch.checks import whole
 from hardgrad.switch.conditions.condition import Router, count, one_of
-from hardgrad.switch.conditions.learned import LearnedRanges
 from hardgrad.switch.keys import branch_of, key_of
 
 
@@ -86,7 +85,7 @@ class RangeEmbedding(BranchLayer):
             raise ValueError(
                 f"RangeEmbedding: key must have x's shape, got key {tuple(key.shape)} and x {tuple(x.shape)}"
             )
-        if isinstance(self.ranges, LearnedRanges) or hides_values(key) or not (in_graph() or x.numel()):
+        if self._learns or hides_values(key) or not (in_graph() or x.numel()):
             return self._one_by_one(x, key)  # which knows learned points, vmap and the empty batch
         index = branch_of(self.ranges, key, "RangeEmbedding").reshape(-1)
         counts = count(index, len(self.branches))
