@@ -356,7 +356,7 @@ def test_a_distribution_without_a_mean_shows_its_network_zeros() -> None:
 @pytest.mark.parametrize(
     ("message", "call"),
     [
-        ("Annealed: steps must be a whole number, got float nan", lambda: MC.Annealed(1.0, 0.5, math.nan)),
+        ("Annealed: steps must be a whole number, at least 1, got float nan", lambda: MC.Annealed(1.0, 0.5, math.nan)),
         ("Annealed: start must be above 0 and finite in single precision", lambda: MC.Annealed(1e308, 0.5, 10)),
         ("Annealed: end must be above 0 and finite in single precision", lambda: MC.Annealed(1.0, 1e-300, 10)),
         ("Annealed: start must be a number, got str", lambda: MC.Annealed("1", 0.5, 10)),
@@ -367,10 +367,19 @@ def test_a_distribution_without_a_mean_shows_its_network_zeros() -> None:
         ("rebar: scale must be a number, got a tensor", lambda: hg.rebar(Q, total, scale=torch.ones(()))),
         ("gumbel: temperature must be above 0 and finite, got nan", lambda: hg.gumbel(Q, total, math.nan)),
         ("gumbel: temperature must be a number, got str", lambda: hg.gumbel(Q, total, "1")),
-        ("gumbel_rao: inner must be a whole number, got float nan", lambda: hg.gumbel_rao(Q, total, inner=math.nan)),
-        ("exact: max_states must be a whole number, got float nan", lambda: hg.exact(Q, total, max_states=math.nan)),
+        (
+            "gumbel_rao: inner must be a whole number, at least 1, got float nan",
+            lambda: hg.gumbel_rao(Q, total, inner=math.nan),
+        ),
+        (
+            "exact: max_states must be a whole number, at least 1, got float nan",
+            lambda: hg.exact(Q, total, max_states=math.nan),
+        ),
         ("bridge: weight must be a number, got str", lambda: MC.bridge(Q, total, nn.Identity(), weight="1")),
-        ("bridge: weight must be at least 0, got inf", lambda: MC.bridge(Q, total, nn.Identity(), weight=math.inf)),
+        (
+            "bridge: weight must be at least 0 and finite, got inf",
+            lambda: MC.bridge(Q, total, nn.Identity(), weight=math.inf),
+        ),
         (
             "score_function: context must be a tensor, got int",
             lambda: hg.score_function(Q, total, baseline=nn.Identity(), context=3),
