@@ -482,7 +482,7 @@ def test_a_function_that_raises_far_from_the_inputs_is_examined() -> None:
 
 @pytest.mark.parametrize("seconds", [0, -1, True, "10", math.inf, math.nan])
 def test_a_limit_is_a_length_of_time(seconds: Any) -> None:
-    with pytest.raises((ValueError, TypeError), match="diagnose: seconds must be (above 0|a number).*, got .*; None"):
+    with pytest.raises((ValueError, TypeError), match=r"diagnose: seconds must be (above 0|a number).*, got .*; None"):
         quick(torch.round, seconds=seconds)
 
 

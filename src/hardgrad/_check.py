@@ -41,7 +41,7 @@ def dimension(owner: str, value: object, x: Tensor, name: str = "dim") -> int:
 
 
 def whole(owner: str, name: str, value: Any, least: int | None = None, most: int | None = None, cure: str = "") -> int:
-    """Return a whole number within bounds, or raise; what Python can count with is taken, of NumPy and torch too; True and 2.0 are not."""
+    """Return a whole number within bounds as an int, or raise; NumPy's and torch's are taken, True and 2.0 are not."""
     # Before operator.index: a size of a compiled or exported graph is a SymInt.
     if isinstance(value, bool) or not isinstance(value, int | torch.SymInt):
         rule = "a whole number" if least is None and most is None else f"a whole number, {_bounds(least, most)}"
@@ -62,10 +62,7 @@ def _index_of(owner: str, name: str, value: Any, rule: str, cure: str) -> int:
 
 def real(owner: str, name: str, value: Any, cure: str = "give a float") -> float:
     """Return a number that is not NaN as a float, or raise; infinities and what float() takes pass, but no text."""
-    if isinstance(value, float | torch.SymFloat):
-        number = value
-    else:
-        number = _float_of(owner, name, value, cure)
+    number = value if isinstance(value, float | torch.SymFloat) else _float_of(owner, name, value, cure)
     if number != number:
         raise ValueError(f"{owner}: {name} must be a number, got nan; nothing compares with that")
     return number
