@@ -26,14 +26,6 @@ def floating(owner: str, name: str, value: object) -> None:
         raise ValueError(f"{owner}: {name} must be floating point, got {value.dtype}; cast it, with .float() say")
 
 
-def dimension(owner: str, value: object, x: Tensor, name: str = "dim") -> None:
-    """Raise unless ``value`` is a dimension of ``x``."""
-    whole(owner, name, value)
-    if isinstance(value, int) and not -x.ndim <= value < x.ndim:
-        rule = f"from {-x.ndim} to {x.ndim - 1} for x of shape {tuple(x.shape)}" if x.ndim else "of an x that has one"
-        raise ValueError(f"{owner}: {name} must be {rule}, got {value}; give a dimension of x, -1 is the last")
-
-
 def whole(owner: str, name: str, value: object, least: int | None = None, most: int | None = None) -> None:
     """Raise unless ``value`` is a whole number within bounds."""
     # A size of a compiled or exported graph is a SymInt.
