@@ -23,7 +23,6 @@ from hardgrad_lab.experiments import experiments
 from hardgrad_lab.experiments.bridges import sorting
 from hardgrad_lab.experiments.bridges.figure3 import FIGURE3
 from hardgrad_lab.experiments.switches import program as published_settings
-from hardgrad_lab.experiments.switches import settings
 from hardgrad_lab.experiments.toys import Toy
 from hardgrad_lab.plan import processes
 from hardgrad_lab.plan.groups import Estimates, Group, groups_of
@@ -123,9 +122,9 @@ def test_a_run_that_went_through_json_is_the_same_run() -> None:
         config = json.loads(json.dumps(run.config))
         if run.experiment in EXPERIMENTS:
             experiment = EXPERIMENTS[run.experiment]
-            assert experiment.run(rebuilt(experiment.config, config), run.seed) == run
+            assert experiment.run(experiment.rebuilt(config), run.seed) == run
         else:
-            assert rebuilt(older.get(run.experiment, settings.Setup), config).run(run.seed) == run
+            assert rebuilt(older[run.experiment], config).run(run.seed) == run
 
 
 def test_a_failed_job_is_tried_once_more_behind_the_others() -> None:

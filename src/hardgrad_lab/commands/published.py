@@ -11,7 +11,7 @@ from rich.console import Console
 from hardgrad_lab.commands.machine import MachineOptions, as_option, at_least, say
 from hardgrad_lab.commands.show import show_report
 from hardgrad_lab.experiments.switches.program import VARIANTS, configure
-from hardgrad_lab.experiments.switches.settings import Budget
+from hardgrad_lab.runs.experiment import Budget
 from hardgrad_lab.runs.options import OptionError, chosen
 
 
@@ -57,9 +57,10 @@ def published(
         configs = [configure(budget, name, given) for name in chosen("variant", variant, VARIANTS)]
     except OptionError as error:
         raise as_option(error) from None
+    from hardgrad_lab.data.root import Root
     from hardgrad_lab.experiments.switches.program.run import reproduce
 
     for config in configs:
         for each in range(seed, seed + seeds):
-            say(reproduce(config, each, data, machine.how(), console), console)
+            say(reproduce(config, each, Root(folder=data), machine.how(), console), console)
     return show_report("published", machine.out, machine.out / "report", console)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_type_hints
@@ -19,7 +18,6 @@ from hardgrad_lab.experiments import experiments
 from hardgrad_lab.experiments import toys as toys
 from hardgrad_lab.experiments.bridges import sorting
 from hardgrad_lab.experiments.switches import program as published_settings
-from hardgrad_lab.experiments.switches import settings
 from hardgrad_lab.runs.experiment import Budget, Experiment
 from hardgrad_lab.runs.options import is_tuple, require
 from hardgrad_lab.runs.record import Run
@@ -137,22 +135,6 @@ def _sorting(run: Run, data: Data, how: How, console: Console) -> Outcome:
     return reproduce(rebuilt(sorting.Sorting, run.config), run.seed, how, console)
 
 
-def _lactose(name: settings.Experiment) -> Kind:
-    def reproduce(run: Run, data: Data, how: How, console: Console) -> Outcome:
-        from hardgrad_lab.experiments.switches import fit
-
-        return fit.reproduce(rebuilt(settings.Setup, run.config), run.seed, data.folder, how, console)
-
-    return Kind(
-        config=settings.Setup,
-        pairs=lambda budget: product(settings.TASKS[name], settings.CONTESTANTS[name]),
-        configure=partial(settings.configure, name),
-        identify=_own,
-        seeds={"smoke": 1, "small": 5, "paper": 5},
-        reproduce=reproduce,
-    )
-
-
 def _published_config(
     budget: Budget, task: str, variant: str, given: Mapping[str, Any]
 ) -> published_settings.Published:
@@ -163,9 +145,11 @@ def _published_config(
 
 
 def _published(run: Run, data: Data, how: How, console: Console) -> Outcome:
+    from hardgrad_lab.data.root import Root
     from hardgrad_lab.experiments.switches.program.run import reproduce
 
-    return reproduce(rebuilt(published_settings.Published, run.config), run.seed, data.folder, how, console)
+    config = rebuilt(published_settings.Published, run.config)
+    return reproduce(config, run.seed, Root(folder=data.folder), how, console)
 
 
 def _toys(run: Run, data: Data, how: How, console: Console) -> Outcome:
@@ -184,7 +168,6 @@ KINDS: dict[str, Kind] = {
         seeds={"smoke": 1, "small": 3, "paper": 5},
         reproduce=_sorting,
     ),
-    **{name: _lactose(name) for name in settings.EXPERIMENTS},
     "published": Kind(
         config=published_settings.Published,
         pairs=lambda budget: product(["published"], published_settings.VARIANTS),

@@ -67,7 +67,7 @@ def report_everything(results: Path, out: Path, guide: Path | None = None, sourc
     ours = paper.sections(found, results, brief=False)
     ours = [replace(each, legend=_own(each.legend), claim_legend="") for each in ours]
     rest = [each for each in paper.sections(found, results, brief=True) if each.groups]
-    rest = [*others.sections(found), *rest]
+    rest = [*rest, *others.sections(found)]
     warnings = [*found.warnings, *(warning for each in (*ours, *rest) for warning in each.warnings)]
     if not any(each.groups for each in (*ours, *rest)):
         make = "Make some with: hardgrad reproduce figure3"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from hardgrad_lab.experiments.switches.settings import Budget
+from hardgrad_lab.runs.experiment import Budget
 from hardgrad_lab.runs.options import require
 from hardgrad_lab.runs.record import Run
 

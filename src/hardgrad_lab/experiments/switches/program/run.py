@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,12 +12,13 @@ from rich.console import Console
 from torch import Tensor, nn
 
 import hardgrad as hg
+from hardgrad_lab.data.root import Root
 from hardgrad_lab.experiments.switches.branches import published
-from hardgrad_lab.experiments.switches.data import Part
-from hardgrad_lab.experiments.switches.ecg import BCG_POINTS, TEST, TRAIN, recording
+from hardgrad_lab.experiments.switches.ecg.rows import BCG_POINTS, TEST, TRAIN, recording
 from hardgrad_lab.experiments.switches.measure import esr
 from hardgrad_lab.experiments.switches.program import BATCHED, VARIANTS, Published
 from hardgrad_lab.experiments.switches.program.program import PublishedSwitch, Quirks
+from hardgrad_lab.experiments.switches.rows import Part
 from hardgrad_lab.runs.execute import How, Outcome, describe_machine
 from hardgrad_lab.runs.record import Record, describe_environment
 
@@ -34,26 +34,26 @@ class Heart:
     unseen: Part
 
 
-def rows_of(config: Published, folder: Path | None) -> Heart:
+def rows_of(config: Published, root: Root) -> Heart:
     """Return the rows, windows of one sample, each recording scaled to a peak of 1.
 
     Raises:
         MissingDataError: if a recording is not there.
     """
-    one = recording(folder, f"{TRAIN}_Normal1", "bcg", 1)
+    one = recording(root, f"{TRAIN}_Normal1", "bcg", 1)
     cut = int(SHARE * len(one))
     train = slice(0, min(cut, config.rows or cut))
-    other = recording(folder, f"{TEST}_Normal1", "bcg", 1)
+    other = recording(root, f"{TEST}_Normal1", "bcg", 1)
     return Heart(train=one.take(train), later=one.take(slice(cut, len(one))), unseen=other)
 
 
-def reproduce(config: Published, seed: int, folder: Path | None, how: How, console: Console) -> Outcome:
+def reproduce(config: Published, seed: int, root: Root, how: How, console: Console) -> Outcome:
     """Train one variant, or find its record. There is no checkpoint: a run that is stopped begins anew.
 
     Args:
         config: what to train.
         seed: decides the first weights.
-        folder: of the recordings; None takes the environment variable ``HARDGRAD_DATA``.
+        root: where the recordings lie.
         how: folder of the records, threads, whether to run again.
         console: where progress is shown.
 
@@ -69,7 +69,7 @@ def reproduce(config: Published, seed: int, folder: Path | None, how: How, conso
     torch.manual_seed(seed)
     console.print(run.name, highlight=False, soft_wrap=True)
     started, began = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
-    rows = rows_of(config, folder)
+    rows = rows_of(config, root)
     fit = _batched if config.variant == BATCHED else _row_by_row
     metrics = fit(config, rows)
     record = Record(
