@@ -17,7 +17,7 @@ from hardgrad_lab.report.sorting_table import (
     published_text,
     rows,
 )
-from hardgrad_lab.runs.judge import compare
+from hardgrad_lab.runs.judge import UNEQUAL, compare, equal_pairs, sides_of
 from hardgrad_lab.runs.published import Metric, Published
 from hardgrad_lab.runs.records import Found, Group, group_by_config
 from hardgrad_lab.runs.words import NO_FIGURE, NOT_RUN, mean, say_mean
@@ -121,11 +121,11 @@ def _claim(groups: Sequence[Group], length: int, rival: str, source: str) -> lis
     missing = [name for name, found in zip(("signum-dense", rival), sides, strict=True) if not found]
     if missing:
         return [*said, "-", "-", "-", f"{NOT_RUN}: {', '.join(missing)}"]
-    pairs = claims.equal_pairs(sides[0], sides[1], {"system"})
+    pairs = equal_pairs(sides[0], sides[1], {"system"})
     if not pairs:
-        return [*said, "-", "-", "-", claims.UNEQUAL]
+        return [*said, "-", "-", "-", UNEQUAL]
     pair = max(pairs, key=lambda pair: (_samples(pair[0]), min(each.n for each in pair)))
-    return [*said, describe_setting(pair[0]), *claims.sides_of(pair, ACCURACY, "system")]
+    return [*said, describe_setting(pair[0]), *sides_of(pair, ACCURACY, "system")]
 
 
 def _pondered(group: Group) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hardgrad_lab.experiments.switches.points import Ranges
+import hardgrad as hg
 from hardgrad_lab.experiments.switches.rows import Part
 from hardgrad_lab.runs.spread import mine
 
@@ -25,7 +25,7 @@ class Batches:
         ranges: draw evenly over these as they are at the time; None draws evenly over the rows.
     """
 
-    def __init__(self, part: Part, batch: int, seed: int, ranges: Ranges | None = None) -> None:
+    def __init__(self, part: Part, batch: int, seed: int, ranges: hg.switch.PointRouter | None = None) -> None:
         self.part, self.batch_size, self.ranges = part, batch, ranges
         self.generator = torch.Generator().manual_seed(seed)
         self._points: tuple[float, ...] = ()

@@ -10,7 +10,6 @@ import hardgrad as hg
 from hardgrad_lab.experiments.switches.rows import Rows, some
 from hardgrad_lab.experiments.switches.settings import Setup
 
-Ranges = hg.Ranges | hg.LearnedRanges
 OFF = 0.3  # of a wrong point
 WIDE = 1.0  # how far points that learn by a lent gradient look at first
 SEARCH_ROWS = 20_000
@@ -19,7 +18,7 @@ LEAST_SHARE = 0.001  # the loudest range of the crusher holds 2 samples in 1,000
 CANDIDATES = 256
 
 
-def ranges_of(setup: Setup, rows: Rows) -> Ranges:
+def ranges_of(setup: Setup, rows: Rows) -> hg.switch.PointRouter:
     """Return the ranges that a configuration asks for.
 
     Args:

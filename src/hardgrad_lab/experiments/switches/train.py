@@ -17,7 +17,7 @@ from hardgrad_lab.experiments.switches.branches import published
 from hardgrad_lab.experiments.switches.keep import keep_curves
 from hardgrad_lab.experiments.switches.learning import Learning
 from hardgrad_lab.experiments.switches.measure import esr, everything, predict
-from hardgrad_lab.experiments.switches.points import Ranges, deviation, ranges_of
+from hardgrad_lab.experiments.switches.points import deviation, ranges_of
 from hardgrad_lab.experiments.switches.rows import Rows, some
 from hardgrad_lab.experiments.switches.settings import Setup
 from hardgrad_lab.runs.loop import Plan, Training
@@ -112,7 +112,7 @@ def _evaluation(model: nn.Module, rows: Rows) -> Callable[[bool], dict[str, floa
 def _points(model: nn.Module, rows: Rows) -> dict[str, float]:
     """Return where a switch's points are and how far the worst is from the truth, where they are not given."""
     ranges = model.ranges if isinstance(model, hg.Switch) else None
-    if not isinstance(ranges, Ranges) or ranges.points == rows.points:
+    if not isinstance(ranges, hg.switch.PointRouter) or ranges.points == rows.points:
         return {}
     figures = {f"point_{i}": point for i, point in enumerate(ranges.points)}
     figures |= {f"true_point_{i}": point for i, point in enumerate(rows.points)}
