@@ -16,9 +16,9 @@ from torch import nn
 
 from hardgrad_lab import cli
 from hardgrad_lab.data.root import Root
-from hardgrad_lab.experiments.switches.batches import Batches
 from hardgrad_lab.experiments.switches.branches import published
 from hardgrad_lab.experiments.switches.piecewise import PIECEWISE
+from hardgrad_lab.experiments.switches.rows import Batches
 from hardgrad_lab.experiments.switches.train import begin, model_of
 from hardgrad_lab.runs.execute import How
 from hardgrad_lab.runs.experiment import Experiment
