@@ -123,7 +123,7 @@ _X = {"x": _randn(ROWS, 3)}
 _QF: dict[str, Make] = {"q": _q, "f": _same(_cost)}
 _DIM = {"dim": _same(-1)}
 _DRAWS = {"samples": _same(2), "generator": _seeded}
-_SEARCH = {"key": _rand(60), "inputs": _randn(60, 1), "targets": _randn(60), "max_ranges": _same(2)}
+_SEARCH = {"x": _randn(60, 1), "key": _rand(60), "target": _randn(60), "max_ranges": _same(2)}
 _TRAINED = {"switch": _learned, "x": _randn(ROWS, 3), "key": _keys(), "target": _randn(ROWS, 2)}
 
 # A target is held against x's rows, and so is a loss of them.

@@ -35,7 +35,7 @@ class OptunaPolicy:
         >>> import torch, hardgrad as hg
         >>> from hardgrad_lab.search import OptunaPolicy
         >>> x = torch.linspace(-1, 1, 500)
-        >>> points = OptunaPolicy(60)(x, x[:, None], torch.where(x < 0.3, x, -x)[:, None], 2)
+        >>> points = OptunaPolicy(60)(x[:, None], x, torch.where(x < 0.3, x, -x)[:, None], 2)
         >>> abs(points[0] - 0.3) < 0.05
         True
 
@@ -57,7 +57,7 @@ class OptunaPolicy:
         self.least_share = least_share
         self.seed = seed
 
-    def __call__(self, key: Tensor, inputs: Tensor, targets: Tensor, ranges: int) -> list[float]:
+    def __call__(self, x: Tensor, key: Tensor, target: Tensor, ranges: int) -> list[float]:
         if ranges * self.least_share > 1:
             raise ValueError(
                 f"OptunaPolicy: least_share must be at most 1 / {ranges} for {ranges} ranges, got {self.least_share}"
@@ -66,11 +66,7 @@ class OptunaPolicy:
 
         def objective(trial: optuna.Trial) -> float:
             points = self._points(keys, [trial.suggest_float(f"gap{i}", 0.01, 1.0) for i in range(ranges)])
-            return (
-                hg.segments.proxy_loss(key, inputs, targets, points)
-                if self.score is None
-                else float(self.score(points))
-            )
+            return hg.segments.proxy_loss(x, key, target, points) if self.score is None else float(self.score(points))
 
         before = optuna.logging.get_verbosity()
         optuna.logging.set_verbosity(optuna.logging.WARNING)
