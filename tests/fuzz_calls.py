@@ -246,7 +246,7 @@ CALLS = [
         {"ranges": _ranges, "then": _same(["a", "b"]), "key": _same(0)},
         use=_run(lambda: _keys()().unsqueeze(-1)),
     ),
-    Call(hg.Hysteresis, {"ranges": _ranges, "band": _same(0.1)}, use=_run(_steps)),
+    Call(hg.Hysteresis, {"ranges": _ranges, "margin": _same(0.1)}, use=_run(_steps)),
     Call(
         hg.Switch,
         {
@@ -287,7 +287,7 @@ CALLS = [
         hg.CrossFade,
         {
             "switch": lambda: hg.Switch(_ranges(), nn.Linear(3, 2), key=0),
-            "steps": _same(2),
+            "length": _same(2),
             "curve": _same("linear"),
             "train_old": _same(True),
         },
