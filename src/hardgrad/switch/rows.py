@@ -18,13 +18,13 @@ class Routed(NamedTuple):
     Attributes:
         rows: (M, ...).
         key: (M,), with a condition on several keys (M, K).
-        index: int64 (M,), the branch of each row.
+        branch: int64 (M,), the branch of each row.
         shape: the leading shape that they came in.
     """
 
     rows: Tensor
     key: Tensor
-    index: Tensor
+    branch: Tensor
     shape: torch.Size
 
 
