@@ -10,7 +10,8 @@ from hardgrad.doctor.copies import Candidate, Shared, private_copy, required_arg
 from hardgrad.doctor.pace import Pace
 from hardgrad.doctor.randomness import seed_of, seeded
 from hardgrad.doctor.smoothed import Smoothed
-from hardgrad.penalty import Penalties, penalties
+from hardgrad.penalty.bag import Penalties
+from hardgrad.penalty.scopes import penalties
 
 # Adam's rate in warm_up: three times its usual one, as these networks are small and the steps are few.
 _RATE = 3e-3
