@@ -488,7 +488,7 @@ def test_replicas_train_the_model_as_it_trains_itself() -> None:
 
 
 def test_a_sum_is_of_the_widest_precision() -> None:
-    bag, layers = hg.penalty.Penalties(), [nn.Linear(1, 1) for _ in range(3)]
+    bag, layers = hg.Penalties(), [nn.Linear(1, 1) for _ in range(3)]
     for layer, value in zip(layers, [60000.0, 60000.0, 1.0], strict=True):
         bag.add(layer, torch.tensor(value, dtype=torch.float16))
     assert bag.total().dtype == torch.float32
