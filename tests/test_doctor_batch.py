@@ -262,6 +262,11 @@ def test_a_hard_function_that_mixes_rows_is_refused(mix: Objective) -> None:
 
 def test_a_function_that_mixes_nothing_is_not_said_to() -> None:
     drop = nn.Sequential(nn.Linear(2, 4), nn.Dropout(), nn.Linear(4, 1))
-    for function in (f, hg.montecarlo.each(f), lambda b: drop(b).squeeze(-1), lambda b: b.sum(-1) + torch.rand(())):
+    for function in (
+        f,
+        hg.montecarlo.each_sample(f),
+        lambda b: drop(b).squeeze(-1),
+        lambda b: b.sum(-1) + torch.rand(()),
+    ):
         found = hg.diagnose({"it": hg.score_function}, function, q(), draws=20)
         assert not any("mixes" in warning for warning in found.warnings)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import hardgrad as hg
 
-ROOMS = {"approximators", "doctor", "hard", "montecarlo", "search", "surrogate", "switch", "twins"}
+ROOMS = {"approximators", "doctor", "hard", "montecarlo", "segments", "surrogate", "switch", "twins"}
 # What a call returns that is a number, a tensor or a scope: nothing that is kept.
 PASSING = {"Tensor", "float", "Iterator[Penalties]", "nn.Module", "dict[str, Candidate]"}
 
@@ -201,7 +201,7 @@ THINGS: dict[str, Thing] = {
     "hg.montecarlo.MovingAverage": Thing(hg.montecarlo.MovingAverage, _controls),
     "hg.montecarlo.RebarControl": Thing(hg.montecarlo.RebarControl, _controls),
     "hg.montecarlo.RelaxControl": Thing(lambda: hg.montecarlo.RelaxControl(nn.Linear(3, 1)), _controls),
-    "hg.montecarlo.each": Thing(lambda: hg.montecarlo.each(_row), lambda f: f(batch(2, 4, 3))),
+    "hg.montecarlo.each_sample": Thing(lambda: hg.montecarlo.each_sample(_row), lambda f: f(batch(2, 4, 3))),
     "hg.switch.Agreement": Thing(lambda: record(hg.switch.Agreement), dataclasses.asdict),
     "hg.switch.agreement": Thing(lambda: record(hg.switch.Agreement), dataclasses.asdict),
     "hg.segments.Gradient": Thing(
@@ -216,10 +216,10 @@ THINGS: dict[str, Thing] = {
     "hg.switch.Relocated": Thing(lambda: record(hg.switch.Relocated)),
     "hg.switch.relocate": Thing(lambda: record(hg.switch.Relocated)),
     "hg.switch.Router": Thing(lambda: hg.switch.Router(3, 1), lambda router: (router.branches, router.visits)),
-    "hg.switch.search.KeyScore": Thing(lambda: record(hg.switch.search.KeyScore)),
-    "hg.switch.search.RangeScore": Thing(lambda: record(hg.switch.search.RangeScore)),
-    "hg.switch.search.RankedKeys": Thing(lambda: record(hg.switch.search.RankedKeys), dataclasses.asdict),
-    "hg.switch.search.Tried": Thing(lambda: record(hg.switch.search.Tried)),
+    "hg.segments.KeyScore": Thing(lambda: record(hg.segments.KeyScore)),
+    "hg.segments.RangeScore": Thing(lambda: record(hg.segments.RangeScore)),
+    "hg.segments.RankedKeys": Thing(lambda: record(hg.segments.RankedKeys), dataclasses.asdict),
+    "hg.segments.Tried": Thing(lambda: record(hg.segments.Tried)),
 }
 
 

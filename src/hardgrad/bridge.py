@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from hardgrad._graft import graft
 from hardgrad._strip import RemovedApproximator, strips
-from hardgrad._strip import strip as strip
 from hardgrad._torch_state import compiling, exporting, hides_requires_grad, holds_a_batch, in_transform
 from hardgrad.fidelity import Fidelity as Fidelity
 from hardgrad.fidelity import squared_norm
@@ -39,7 +38,7 @@ class Bridge(LendingLayer):
 
     A bridge trains itself: the user's own ``loss.backward()`` reaches the penalty, with a gradient of one. Inside
     ``hardgrad.penalties()`` the user owns the penalty instead. In ``eval()`` and under ``no_grad`` or
-    ``inference_mode`` the approximator does not run; ``hardgrad._strip`` removes it.
+    ``inference_mode`` the approximator does not run; ``hardgrad.strip`` removes it.
 
     In ``eval()`` no gradient passes, not even one that torch has for ``hard``, and the first backward that needs one
     gets zeros and a ``UserWarning`` that names the layer; a validation loop hears nothing. With

@@ -77,8 +77,8 @@ def search_ranges(
         max_ranges: the greatest number of ranges, at least 1.
         policy: "dynamic_programming": exact over the candidates, then moved and merged among all keys; "tree": greedy
             splits, then moved and merged; "quantile": equal counts, not moved; "gradient": learned by a small network,
-            ``hardgrad.segments.Gradient()``. Or a function ``(key, inputs, targets, ranges) -> inner points``, such as a
-            ``Gradient`` of your own, whose points stay where it puts them.
+            ``hardgrad.segments.Gradient()``. Or a function ``(key, inputs, targets, ranges) -> inner points``, such as
+            a ``Gradient`` of your own, whose points stay where it puts them.
         criterion: "held_out": the fewest ranges whose loss on held-out rows is within two standard errors of the best;
             "bic".
         least_share: least share of the rows in a range, in (0, 0.5]. A range never has fewer than 2 (d + 1) rows.

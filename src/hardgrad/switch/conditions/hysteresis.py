@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import final
 
 import torch
 from torch import Tensor
 
 from hardgrad.switch.checks import number
-from hardgrad.switch.conditions.condition import count, without_values
-from hardgrad.switch.conditions.ranges import Ranges, check_key
+from hardgrad.switch.conditions.condition import check_key, count, without_values
+from hardgrad.switch.conditions.on_points import PointRouter
+from hardgrad.switch.conditions.ranges import Ranges
 
 
-class Hysteresis(Ranges):
+@final
+class Hysteresis(PointRouter):
     r"""The condition of a hard IF along a sequence: a range is left only when the key is past its end by a band.
 
     .. math:: i_t = \begin{cases} i_{t-1} & p_{i_{t-1}} - h \le k_t < p_{i_{t-1}+1} + h \\ r(k_t) & \text{otherwise}
@@ -48,21 +50,26 @@ class Hysteresis(Ranges):
     Source: Schmitt 1938, "A thermionic trigger", Journal of Scientific Instruments 15.
     """
 
+    along_time = True
+
     def __init__(self, ranges: Ranges, band: float) -> None:
-        if type(ranges) is not Ranges:
+        if not isinstance(ranges, Ranges):
             raise ValueError(
                 f"Hysteresis: ranges must be plain Ranges, got {type(ranges).__name__}; build Ranges from its points"
             )
         band = number("Hysteresis", "band", band, "0 is no hysteresis")
         if not (band >= 0 and math.isfinite(band)):
             raise ValueError(f"Hysteresis: band must be a finite number, zero or more, got {band}; 0 is no hysteresis")
-        super().__init__(ranges.points, cast(Any, ranges.outside), cast(Any, ranges.closed))
+        super().__init__(ranges.current(), ranges.outside)
         self.band = band
 
     def forward(self, key: Tensor, start: Tensor | None = None) -> Tensor:
         index = self.index(key, start)
         self.add_visits(count(index.reshape(-1), self.branches), key)
         return index
+
+    def index_after(self, key: Tensor, last: Tensor | None) -> Tensor:
+        return self.index(key, last)
 
     def index(self, key: Tensor, start: Tensor | None = None) -> Tensor:
         check_key("Hysteresis", key)

@@ -8,16 +8,15 @@ from typing import Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from hardgrad.switch.apart import eagerly
+from hardgrad._tracing import eagerly
 from hardgrad.switch.arguments import leading, whole
-from hardgrad.switch.conditions.condition import Router, count, one_of
+from hardgrad.switch.branches.state import evaluating
+from hardgrad.switch.conditions.condition import count, one_of
 from hardgrad.switch.conditions.hysteresis import Hysteresis
 from hardgrad.switch.keys import branch_of, key_of, refuse_learning
 from hardgrad.switch.sequences import memory
 from hardgrad.switch.sequences.recurrent import RecurrentState, RecurrentSwitch
-from hardgrad.switch.static import evaluating
 from hardgrad.switch.switch import Switch
-from hardgrad.switch.ways import run
 
 READS_KEYS = (
     "CrossFade: how many steps fade depends on the keys, which a compiled or exported graph cannot read; call it "
@@ -179,11 +178,8 @@ class CrossFade(nn.Module):
         return y + old.detach()  # forward mode does not ask about no_grad
 
     def _outputs(self, x: Tensor, step: Tensor, branch: Tensor) -> Tensor:
-        switch, rows = cast(Switch, self.switch), x.flatten(0, 1).index_select(0, step)
-        if switch.normalize is not None:
-            rows = switch.normalize(rows, branch)
-        uncounted = Router(switch.ranges.branches)  # a fading branch is not visited
-        return run(switch.branches, rows, branch, uncounted, switch._stacked(), owned=True)
+        rows = x.flatten(0, 1).index_select(0, step)
+        return cast(Switch, self.switch).bundle().run(rows, branch, owned=True)  # a fading branch is not visited
 
     def _recurrent(
         self,

@@ -8,9 +8,11 @@ from typing import Any, Literal, NamedTuple, cast
 from torch import Tensor, nn
 
 from hardgrad._torch_state import in_graph
-from hardgrad.switch.apart import eagerly, of_no_rows, shown
+from hardgrad._tracing import eagerly
 from hardgrad.switch.arguments import branch_number, leading, modules, router
-from hardgrad.switch.branches import one_a_range
+from hardgrad.switch.branches.build import one_a_range
+from hardgrad.switch.branches.outputs import of_no_rows
+from hardgrad.switch.branches.state import output_of_copy
 from hardgrad.switch.conditions.condition import Router, count, one_of
 from hardgrad.switch.conditions.hysteresis import Hysteresis
 from hardgrad.switch.keys import branch_of, check_source, key_of, refuse_learning
@@ -188,7 +190,7 @@ class RecurrentSwitch(nn.Module):
             layer = cast(nn.RNNBase, branch)
             width, like = layer.proj_size or layer.hidden_size, x
         else:
-            like, _ = shown("RecurrentSwitch", "branch 0", branch, x.new_zeros(1, 1, x.shape[-1]), None)
+            like, _ = output_of_copy("RecurrentSwitch", "branch 0", branch, x.new_zeros(1, 1, x.shape[-1]), None)
             width = like.shape[-1]
         return of_no_rows(like.new_zeros(*index.shape, width)), state
 

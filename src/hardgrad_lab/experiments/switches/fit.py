@@ -105,7 +105,7 @@ def model_of(setup: Setup, rows: Rows) -> nn.Module:
     )
 
 
-def _ranges(setup: Setup, rows: Rows) -> hg.Ranges:
+def _ranges(setup: Setup, rows: Rows) -> hg.switch.PointRouter:
     match setup.points:
         case "given":
             return hg.Ranges(rows.points)
@@ -199,8 +199,8 @@ class Learning:
             self.group["weight_decay"] = DECAY * max(0.0, 1 - share / DECAYS)
 
 
-def _points_of(model: nn.Module) -> hg.Ranges | None:
-    return model.ranges if isinstance(model, hg.Switch) and isinstance(model.ranges, hg.Ranges) else None
+def _points_of(model: nn.Module) -> hg.switch.PointRouter | None:
+    return model.ranges if isinstance(model, hg.Switch) and isinstance(model.ranges, hg.switch.PointRouter) else None
 
 
 def learning_switch(model: nn.Module) -> hg.Switch | None:
@@ -225,7 +225,7 @@ class Drawn:
         ranges: draw evenly over these as they are at the time; None draws evenly over the rows.
     """
 
-    def __init__(self, part: Part, batch: int, seed: int, ranges: hg.Ranges | None = None) -> None:
+    def __init__(self, part: Part, batch: int, seed: int, ranges: hg.switch.PointRouter | None = None) -> None:
         self.part, self.batch_size, self.ranges = part, batch, ranges
         self.generator = torch.Generator().manual_seed(seed)
         self._points: tuple[float, ...] = ()
@@ -287,7 +287,7 @@ def _evaluation(
 def _points(model: nn.Module, rows: Rows) -> dict[str, float]:
     """Return where a switch's points are and how far the worst is from the truth, where they are not given."""
     ranges = model.ranges if isinstance(model, hg.Switch) else None
-    if not isinstance(ranges, hg.Ranges) or ranges.points == rows.points:
+    if not isinstance(ranges, hg.switch.PointRouter) or ranges.points == rows.points:
         return {}
     found = {f"point_{i}": point for i, point in enumerate(ranges.points)}
     found |= {f"true_point_{i}": point for i, point in enumerate(rows.points)}

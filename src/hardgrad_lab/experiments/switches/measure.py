@@ -20,7 +20,7 @@ CONSTANT = 1e-6  # of the target's spread: what a branch with dead ReLUs puts ou
 @torch.no_grad()
 def predict(model: nn.Module, part: Part) -> Tensor:
     """Return what a model says of each row, (n, 1). The visits of its ranges are left as they were."""
-    routers = [module for module in model.modules() if isinstance(module, hg.Ranges)]
+    routers = [module for module in model.modules() if isinstance(module, hg.switch.PointRouter)]
     kept = [{name: buffer.clone() for name, buffer in router.named_buffers()} for router in routers]
     outputs = [model(part.x[i : i + AT_ONCE], part.key[i : i + AT_ONCE]) for i in range(0, len(part), AT_ONCE)]
     for router, before in zip(routers, kept, strict=True):

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from hardgrad._torch_state import holds_a_batch
-from hardgrad.switch.banks.elementwise import Elementwise
-from hardgrad.switch.banks.layouts import Layout
-from hardgrad.switch.banks.products import Products
-from hardgrad.switch.banks.structure import Layer
+from hardgrad.switch.branches.bank.elementwise import Elementwise
+from hardgrad.switch.branches.bank.layouts import Layout
+from hardgrad.switch.branches.bank.products import Products
+from hardgrad.switch.branches.bank.structure import Layer
 
 
 def run_layers(rows: Tensor, layout: Layout, layers: Sequence[Layer]) -> Tensor:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from hardgrad.switch.checks import whole
 from hardgrad.switch.conditions.condition import Router
-from hardgrad.switch.conditions.ranges import Ranges, keep_double
+from hardgrad.switch.conditions.on_points import PointRouter, keep_double
 
 
 class Normalize(nn.Module):
@@ -33,7 +33,7 @@ class Normalize(nn.Module):
 
     def __init__(self, ranges: Router, columns: bool | Sequence[int]) -> None:
         super().__init__()
-        if not isinstance(ranges, Ranges):
+        if not isinstance(ranges, PointRouter):
             raise ValueError(
                 f"Switch: normalize needs Ranges of one key, got {type(ranges).__name__}; normalize x before the switch"
             )
@@ -70,8 +70,24 @@ class Normalize(nn.Module):
         mapped = (rows - center) / half
         return mapped.to(rows.dtype if rows.is_floating_point() else torch.get_default_dtype())
 
-    def replace(self, change: Callable[[Tensor], Tensor]) -> None:
-        """Change which scales there are, one a branch."""
+    def split(self, i: int) -> None:
+        """Give a branch put in after branch i the scale of that one."""
+        self._replace(lambda scale: torch.cat([scale[: i + 1], scale[i:]]))
+
+    def drop(self, i: int) -> None:
+        """Forget the scale of branch i, which is gone."""
+        self._replace(lambda scale: torch.cat([scale[:i], scale[i + 1 :]]))
+
+    def copy(self, to: int, of: int) -> None:
+        """Give branch ``to`` the scale of branch ``of``."""
+        for scale in (self.center, self.half_width):
+            scale[to] = scale[of]
+
+    def differ(self, one: int, other: int) -> bool:
+        """Whether two branches have scales that differ."""
+        return bool(self.center[one] != self.center[other])
+
+    def _replace(self, change: Callable[[Tensor], Tensor]) -> None:
         self.center, self.half_width = change(self.center), change(self.half_width)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Normalize:
@@ -79,6 +95,32 @@ class Normalize(nn.Module):
 
     def extra_repr(self) -> str:
         return f"columns={'all' if self.columns is None else self.columns}"
+
+
+class Unscaled:
+    """No scale: rows go to their branches as they are."""
+
+    def __call__(self, rows: Tensor, index: Tensor) -> Tensor:
+        return rows
+
+    def split(self, i: int) -> None:
+        pass
+
+    def drop(self, i: int) -> None:
+        pass
+
+    def copy(self, to: int, of: int) -> None:
+        pass
+
+    def differ(self, one: int, other: int) -> bool:
+        return False
+
+
+def take_old_names(state_dict: dict[str, Any], prefix: str) -> None:
+    """Rename what an older version saved of a layer's scales, ``normalise.centre`` and ``normalise.half_width``."""
+    for name in [name for name in state_dict if name.startswith(f"{prefix}normalise.")]:
+        part = name.removeprefix(f"{prefix}normalise.").replace("centre", "center")
+        state_dict[f"{prefix}normalize.{part}"] = state_dict.pop(name)
 
 
 def _positions(columns: bool | Sequence[int]) -> list[int]:

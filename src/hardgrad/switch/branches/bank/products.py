@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, mm
 from torch.nn import functional as F
 
-from hardgrad.switch.banks.layouts import Layout
+from hardgrad.switch.branches.bank.layouts import Layout
 
 # On a processor a weight of more numbers than this takes longer to copy than a product of its own takes to start, but
 # where all copies together are so few numbers that they stay in a core's cache.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hardgrad._torch_state import in_graph, tracing
+from hardgrad._torch_state import in_graph, in_transform, tracing
 
 
 def one_tensor(i: int, output: Any, rows: int) -> Tensor:
@@ -48,3 +48,19 @@ def one_shape(which: Sequence[int], outputs: Sequence[Tensor]) -> None:
 def one_dtype(outputs: Sequence[Tensor]) -> torch.dtype:
     """Return the dtype that ``torch.cat`` would give them."""
     return reduce(torch.promote_types, [output.dtype for output in outputs])
+
+
+def of_no_rows(y: Tensor) -> Tensor:
+    """Return an output of no rows, marked so that ``backward()`` runs through it, where it can be."""
+    learns = may_require_grad() and (y.is_floating_point() or y.is_complex())
+    return y.requires_grad_() if learns else y
+
+
+def may_require_grad() -> bool:
+    """Whether an output of no rows can be marked, so that ``backward()`` runs; ``torch.func`` marks its own."""
+    return torch.is_grad_enabled() and not in_transform()
+
+
+def as_column(mine: Tensor, rows: Tensor) -> Tensor:
+    """Return one number a row, with dimensions of size 1 behind, to multiply or pick rows with."""
+    return mine.reshape(-1, *[1] * (rows.ndim - 1))

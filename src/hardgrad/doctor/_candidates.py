@@ -8,16 +8,27 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution, Independent, OneHotCategorical
 
-from hardgrad import approximators, montecarlo
+from hardgrad import approximators
 from hardgrad.bridge import Bridge
 from hardgrad.doctor.arguments import check_batch, check_callable, check_noise, check_place
 from hardgrad.doctor.copies import Candidate
 from hardgrad.doctor.domain import check_outputs
 from hardgrad.doctor.function import Guarded
 from hardgrad.doctor.recognize import Hard, recognize
-from hardgrad.montecarlo._exact import count_outcomes
+from hardgrad.montecarlo._arms import arms
+from hardgrad.montecarlo._bridge_estimator import bridge_estimator
+from hardgrad.montecarlo._disarm import disarm
+from hardgrad.montecarlo._exact import count_outcomes, exact
+from hardgrad.montecarlo._gumbel import gumbel
+from hardgrad.montecarlo._gumbel_rao import gumbel_rao
+from hardgrad.montecarlo._rebar import RebarControl, rebar
+from hardgrad.montecarlo._reinmax import reinmax
+from hardgrad.montecarlo._relax import RelaxControl, relax
+from hardgrad.montecarlo._score_function import score_function
+from hardgrad.montecarlo._straight_through_estimator import straight_through_estimator
 from hardgrad.montecarlo.discrete import Discrete, discrete
-from hardgrad.surrogate import straight_through, twins
+from hardgrad.surrogate import twins
+from hardgrad.surrogate._straight_through import straight_through
 
 _FEW = 256  # outcomes that a training loop could go through at every step
 
@@ -82,8 +93,8 @@ def _layers(hard: Hard, x: Tensor, noise: str) -> dict[str, Candidate]:
 def _from_values() -> dict[str, Candidate]:
     """What any distribution and any function allow."""
     return {
-        "score_function": montecarlo.score_function,
-        "score_function, 8 left out": partial(montecarlo.score_function, samples=8, baseline="leave_one_out"),
+        "score_function": score_function,
+        "score_function, 8 left out": partial(score_function, samples=8, baseline="leave_one_out"),
     }
 
 
@@ -94,33 +105,33 @@ def _estimators(q: Distribution) -> dict[str, Candidate]:
         return _from_values()
     found = _from_values()
     if count_outcomes(d) <= _FEW:
-        found["exact"] = montecarlo.exact
+        found["exact"] = exact
     if d.kind == "Categorical":  # outcome numbers carry no gradient, and have no relaxed form
         return found
     if d.binary:
-        found["disarm"], found["arms"] = montecarlo.disarm, montecarlo.arms
+        found["disarm"], found["arms"] = disarm, arms
     return found | _relaxed() | _learning(d)
 
 
 def _relaxed() -> dict[str, Candidate]:
     return {
-        "gumbel": montecarlo.gumbel,
-        "gumbel, cold": partial(montecarlo.gumbel, temperature=0.3),
-        "gumbel, soft": partial(montecarlo.gumbel, hard=False),
-        "gumbel_rao": montecarlo.gumbel_rao,
-        "montecarlo.straight_through": montecarlo.straight_through,
-        "reinmax": montecarlo.reinmax,
-        "rebar": montecarlo.rebar,
+        "gumbel": gumbel,
+        "gumbel, cold": partial(gumbel, temperature=0.3),
+        "gumbel, soft": partial(gumbel, hard=False),
+        "gumbel_rao": gumbel_rao,
+        "straight_through_estimator": straight_through_estimator,
+        "reinmax": reinmax,
+        "rebar": rebar,
     }
 
 
 def _learning(d: Discrete) -> dict[str, Candidate]:
     like = d.logits
     return {
-        "rebar, learned": partial(montecarlo.rebar, control=montecarlo.RebarControl().to(like)),
-        "relax": partial(montecarlo.relax, control=montecarlo.RelaxControl(_scalar_network(d)).to(like)),
-        "relax, values alone": partial(montecarlo.relax, control=_scalar_network(d)),
-        "montecarlo.bridge": partial(montecarlo.bridge, approximator=approximators.elementwise().to(like)),
+        "rebar, learned": partial(rebar, control=RebarControl().to(like)),
+        "relax": partial(relax, control=RelaxControl(_scalar_network(d)).to(like)),
+        "relax, values alone": partial(relax, control=_scalar_network(d)),
+        "bridge_estimator": partial(bridge_estimator, approximator=approximators.elementwise().to(like)),
     }
 
 

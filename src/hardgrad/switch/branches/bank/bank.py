@@ -23,7 +23,7 @@ What is given up: time (docs/benchmarks.md), second derivatives, and batched gra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from operator import attrgetter
 from typing import Any, cast
 
@@ -31,28 +31,30 @@ import torch
 from torch import Tensor, nn
 
 from hardgrad._torch_state import in_transform
-from hardgrad.switch.banks.layouts import Layout
-from hardgrad.switch.banks.node import Node, run_layers
-from hardgrad.switch.banks.products import Products
-from hardgrad.switch.banks.structure import Structure
+from hardgrad.switch.branches.bank.layouts import Layout
+from hardgrad.switch.branches.bank.node import Node, run_layers
+from hardgrad.switch.branches.bank.products import Products
+from hardgrad.switch.branches.bank.structure import Structure
 
 _PLAIN = {Tensor, nn.Parameter}
 _DTYPE, _DEVICE = attrgetter("dtype"), attrgetter("device")
 
 
 class Bank:
-    """Branches that are equal stacks of linear and elementwise layers, run together."""
+    """Runs branches together that are equal stacks of linear and elementwise layers."""
 
-    def __init__(self, branches: Sequence[nn.Module]) -> None:
-        self.branches = list(branches)
-        self._structure = Structure(self.branches)
+    def __init__(self) -> None:
+        self._structure: Structure | None = None
 
-    def run(self, rows: Tensor, index: Tensor, sizes: list[int], visited: list[int]) -> Tensor | None:
+    def run(
+        self, branches: nn.ModuleList, rows: Tensor, index: Tensor, sizes: list[int], visited: list[int]
+    ) -> Tensor | None:
         """Return the rows' outputs, or None where only the branches themselves give what their user asked for."""
-        if not (_plain(rows) and self._structure.holds(visited)):
+        structure = self.structure(branches)
+        if not (_plain(rows) and structure.holds(visited)):
             return None
         layout = Layout(index, sizes, visited)
-        layers = self._structure.layers(layout)
+        layers = structure.layers(layout)
         if layers is None:
             return None
         parameters = [p for layer in layers if isinstance(layer, Products) for p in (*layer.weights, *layer.biases)]
@@ -62,11 +64,19 @@ class Bank:
             return run_layers(rows, layout, layers)
         return cast(Tensor, Node.apply(rows, layout, layers, *parameters))
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> None:
-        return None  # it looks at these branches; the copy's bank is built when it first runs
+    def structure(self, branches: Iterable[nn.Module]) -> Structure:
+        """Return the layers of these branches, looked at anew if they are others than the last time.
+
+        Raises:
+            ValueError: for branches that cannot be run together.
+        """
+        now, known = list(branches), self._structure
+        if known is None or known.branches != now:
+            known = self._structure = Structure(now)
+        return known
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(None), ()
+        return Bank, ()  # a copy has branches of its own, and looks at them when it first runs
 
 
 def _plain(rows: Tensor) -> bool:

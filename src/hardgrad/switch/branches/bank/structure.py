@@ -10,9 +10,9 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules.module import _has_any_global_hook
 
-from hardgrad.switch.banks.elementwise import ELEMENTWISE, RULES, Elementwise, Rule
-from hardgrad.switch.banks.layouts import Layout
-from hardgrad.switch.banks.products import Products, products
+from hardgrad.switch.branches.bank.elementwise import ELEMENTWISE, RULES, Elementwise, Rule
+from hardgrad.switch.branches.bank.layouts import Layout
+from hardgrad.switch.branches.bank.products import Products, products
 
 _HOOKS = itemgetter("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 Layer = Products | Elementwise
@@ -27,7 +27,8 @@ class Structure:
     own C functions: 500 branches of six modules are asked at every call.
     """
 
-    def __init__(self, branches: Sequence[nn.Module]) -> None:
+    def __init__(self, branches: list[nn.Module]) -> None:
+        self.branches = branches
         stacks = [_layers(branch) for branch in branches]
         _check(stacks)
         self._kinds = [type(layer) for layer in stacks[0]]
