@@ -54,8 +54,8 @@ def _searched(rows: Rows) -> tuple[float, ...]:
     """Return points found in a part of the training rows; the outermost are the true ones."""
     few = some(rows.train, SEARCH_ROWS, 0)
     result = hg.search_ranges(
-        few.key.cpu(),
         few.x.cpu(),
+        few.key.cpu(),
         few.y.cpu(),
         max_ranges=len(rows.points) + SPARE,
         least_share=LEAST_SHARE,
