@@ -32,16 +32,26 @@ def whole(owner: str, name: str, value: Any, least: int, most: int = 2**62) -> i
     return number
 
 
-def real(owner: str, name: str, value: Any) -> float:
+def integer(owner: str, name: str, value: Any, cure: str) -> int:
+    """Return a position or a count as an int, or raise; 2.0 is none."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)
+    except (TypeError, RuntimeError):
+        raise ValueError(f"{owner}: {name} must be a whole number, got {value!r}; {cure}") from None
+
+
+def real(owner: str, name: str, value: Any, cure: str = "give a float") -> float:
     """Return a real number, maybe infinite, or raise; True and NaN are none."""
     try:
         if isinstance(value, bool | str | bytes) or (isinstance(value, Tensor) and value.is_complex()):
             raise TypeError
         number = float(value)
     except (TypeError, ValueError, RuntimeError, OverflowError):
-        raise ValueError(f"{owner}: {name} must be a real number, got {value!r}") from None
+        raise ValueError(f"{owner}: {name} must be a real number, got {value!r}; {cure}") from None
     if math.isnan(number):
-        raise ValueError(f"{owner}: {name} must be a real number, got nan")
+        raise ValueError(f"{owner}: {name} must be a real number, got nan; {cure}")
     return number
 
 
@@ -128,3 +138,17 @@ def one_loss_a_row(owner: str, name: str, losses: Tensor, index: Tensor) -> Tens
             'one loss a row, with reduction="none"'
         )
     return losses
+
+
+def row_targets(owner: str, target: Tensor, shape: torch.Size) -> Tensor:
+    """Return the targets as rows (M, ...), or raise if they do not begin with the keys' shape."""
+    if not isinstance(target, Tensor) or target.shape[: len(shape)] != shape:
+        got = str(tuple(target.shape)) if isinstance(target, Tensor) else type(target).__name__
+        raise ValueError(f"{owner}: target must be a tensor that begins with x's rows, {tuple(shape)}, got {got}")
+    return target.flatten(0, len(shape) - 1)
+
+
+def some_rows(owner: str, rows: Tensor) -> None:
+    """Raise where there is nothing to measure."""
+    if not len(rows):
+        raise ValueError(f"{owner}: x must have rows, got none")

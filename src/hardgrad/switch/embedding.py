@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from hardgrad._torch_state import hides_values, in_graph
+from hardgrad.switch.arguments import integer
 from hardgrad.switch.branch_layer import BranchLayer
 from hardgrad.switch.branches.branches import Branches
 from hardgrad.switch.branches.build import one_a_range
-from hardgrad.switch.checks import whole
 from hardgrad.switch.conditions.condition import Router, count, one_of
 from hardgrad.switch.keys import branch_of, key_of
 
@@ -64,7 +64,7 @@ class RangeEmbedding(BranchLayer):
         init: Literal["independent", "identical"] = "independent",
         normalize: bool = False,
     ) -> None:
-        if whole("RangeEmbedding", "features", features, "it is the length of the vectors") < 1:
+        if integer("RangeEmbedding", "features", features, "it is the length of the vectors") < 1:
             raise ValueError(f"RangeEmbedding: features must be at least one, got {features}")
         if not isinstance(ranges, Router):
             raise ValueError(f"RangeEmbedding: ranges must be Ranges or LearnedRanges, got {type(ranges).__name__}")

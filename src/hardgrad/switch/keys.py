@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hardgrad._torch_state import hides_values, in_graph, in_transform
-from hardgrad.switch.arguments import tensor
-from hardgrad.switch.checks import whole
+from hardgrad.switch.arguments import integer, tensor
 from hardgrad.switch.conditions.condition import Router, without_values
 
 
@@ -43,7 +42,7 @@ def key_of(owner: str, source: Callable[[Tensor], Tensor] | int | None, x: Tenso
 def check_source(owner: str, key: object) -> None:
     """Raise if nothing can be made of ``key``, where a layer's key is to come from."""
     if key is not None and not callable(key):
-        whole(owner, "key", key, "give a function of x, the number of a column of x, or None")
+        integer(owner, "key", key, "give a function of x, the number of a column of x, or None")
 
 
 def unwritten(function: Callable[[Tensor], Tensor], x: Tensor, what: str) -> Tensor:

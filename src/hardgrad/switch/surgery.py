@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hardgrad.switch.arguments import integer, real
 from hardgrad.switch.branches.branches import Branches
 from hardgrad.switch.branches.build import clone
 from hardgrad.switch.branches.normalize import Normalize
-from hardgrad.switch.checks import number, whole
 from hardgrad.switch.conditions.condition import Router, one_of
 from hardgrad.switch.conditions.on_points import PointRouter
 
@@ -29,7 +29,7 @@ def split(branches: Branches, condition: Router, i: int, at: float, optimizer: O
     Visits are halved, since how they fell is not known.
     """
     ranges = _ranges("split", condition, i=i)
-    at = number("Switch.split", "at", at, "give a point inside the range")
+    at = real("Switch.split", "at", at, "give a point inside the range")
     _check_optimizer("split", optimizer)
     low, high = ranges.points[i : i + 2]
     if not low < at < high:
@@ -115,7 +115,7 @@ def _ranges(what: str, ranges: Router, **which: int) -> PointRouter:
             "switch and load the branches' weights"
         )
     for name, i in which.items():
-        if not 0 <= whole(f"Switch.{what}", name, i, "give the number of a range") < len(ranges):
+        if not 0 <= integer(f"Switch.{what}", name, i, "give the number of a range") < len(ranges):
             raise ValueError(f"Switch.{what}: {name} as a range must be 0 to {len(ranges) - 1}, got {i}")
     return ranges
 
