@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hardgrad import _check
 from hardgrad.switch.arguments import integer, real
 from hardgrad.switch.branches.branches import Branches
 from hardgrad.switch.branches.build import clone
 from hardgrad.switch.branches.normalize import Normalize
-from hardgrad.switch.conditions.condition import Router, one_of
+from hardgrad.switch.conditions.condition import Router
 from hardgrad.switch.conditions.on_points import PointRouter
 
 Optimizer = torch.optim.Optimizer
@@ -65,7 +66,7 @@ def merge(
     """Join two ranges side by side into one, with the weights, optimizer state and scale that ``keep`` says."""
     ranges = _ranges("merge", condition, i=i, j=j)
     _check_optimizer("merge", optimizer)
-    one_of("Switch.merge", "keep", keep, ("most_visited", "i", "j", "mean"))
+    _check.one_of("Switch.merge", "keep", keep, ("most_visited", "i", "j", "mean"))
     if abs(i - j) != 1:
         raise ValueError(f"Switch.merge: j must be the range before or after i, got {i} and {j}")
     visits = ranges.visits
