@@ -64,7 +64,7 @@ def refine(
 
     The minimum is exact, by dynamic programming over the sorted rows: a point lies half-way between two keys. Called
     every so often in training, it is the hard step of an expectation-maximization whose other step trains the branches;
-    every branch is asked about every row once, so give it some ten thousand rows, not each batch. The window keeps a point from
+    every branch runs every row once, so give it some ten thousand rows, not each batch. The window keeps a point from
     running over to the next break, where the branches may fit as well.
 
     Args:

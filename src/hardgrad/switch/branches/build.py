@@ -48,8 +48,8 @@ def _listed(branches: nn.ModuleList | Sequence[nn.Module], owner: str) -> list[n
     for i, branch in enumerate(given):
         if not isinstance(branch, nn.Module):
             raise ValueError(
-                f"{owner}: branches must be a module or a list of modules, got {type(branch).__name__} at position {i}; "
-                "wrap a function in an nn.Module"
+                f"{owner}: branches must be a module or a list of modules, got {type(branch).__name__} at position "
+                f"{i}; wrap a function in an nn.Module"
             )
     return given
 

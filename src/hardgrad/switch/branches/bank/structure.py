@@ -96,9 +96,8 @@ def _check(stacks: list[list[nn.Module]]) -> None:
                     f"Switch: bank=True needs branches made of Linear and elementwise layers, got {layer} in branch "
                     f"{i}; use bank=False"
                 )
-        if list(map(str, stack)) != list(map(str, stacks[0])) or not any(
-            isinstance(layer, nn.Linear) for layer in stack
-        ):
+        equal = list(map(str, stack)) == list(map(str, stacks[0]))
+        if not equal or not any(isinstance(layer, nn.Linear) for layer in stack):
             raise ValueError(
                 f"Switch: bank=True needs equal branches with a Linear layer, got {stacks[0]} for branch 0 and {stack} "
                 f"for branch {i}; use bank=False"
