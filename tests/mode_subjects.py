@@ -193,7 +193,7 @@ def _mask() -> nn.Module:
     return hg.LayerMask(layers, _ranges(), [[True, True, True], [False, True, True], [False, True, True]])
 
 
-def _recurrent(state: Any, ranges: hg.Ranges | None = None) -> hg.RecurrentSwitch:
+def _recurrent(state: Any, ranges: hg.switch.PointRouter | None = None) -> hg.RecurrentSwitch:
     return hg.RecurrentSwitch(ranges or _ranges(), nn.GRU(WIDTH, WIDTH, batch_first=True), state=state)
 
 

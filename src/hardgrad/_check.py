@@ -31,15 +31,6 @@ def floating(owner: str, name: str, value: object) -> Tensor:
     return x
 
 
-def dimension(owner: str, value: object, x: Tensor, name: str = "dim") -> int:
-    """Return a dimension of ``x``, or raise."""
-    dim = whole(owner, name, value)
-    if not -x.ndim <= dim < x.ndim:
-        rule = f"from {-x.ndim} to {x.ndim - 1} for x of shape {tuple(x.shape)}" if x.ndim else "of an x that has one"
-        raise ValueError(f"{owner}: {name} must be {rule}, got {dim}; give a dimension of x, -1 is the last")
-    return dim
-
-
 def whole(owner: str, name: str, value: Any, least: int | None = None, most: int | None = None, cure: str = "") -> int:
     """Return a whole number within bounds as an int, or raise; NumPy's and torch's are taken, True and 2.0 are not."""
     # Before operator.index: a size of a compiled or exported graph is a SymInt.
