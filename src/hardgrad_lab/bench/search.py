@@ -64,7 +64,7 @@ def measure(rounds: int) -> None:
         one = medians({"": lambda: _ridge(x, y)}, rounds, warm=1)[""]  # noqa: B023
         print(f"\nn = {n:,}, d = {d}: one ridge fit {1e3 * one:.2f} ms")
         for policy, criterion in itertools.product(POLICIES, CRITERIA):
-            search = partial(_search, (key, x, y), policy, criterion)
+            search = partial(_search, (x, key, y), policy, criterion)
             took, rows = medians({"": search}, rounds, warm=1)[""], _off_by(search(), key)
             print(f"  {policy:20} {criterion:9} {took:7.3f} s {took / one:8.0f} fits   points off by {rows} rows")
         if n == 2_000:
