@@ -23,12 +23,12 @@ from hardgrad_lab.app import guarded
 from hardgrad_lab.commands import fit
 from hardgrad_lab.commands.predict import predict
 from hardgrad_lab.experiments.bridges.sorting import Sorting, configure
-from hardgrad_lab.experiments.bridges.sorting.run import reproduce
 from hardgrad_lab.report.sorting import fault
 from hardgrad_lab.report.sorting_table import as_markdown, rows
 from hardgrad_lab.runs.execute import How
 from hardgrad_lab.runs.records import group_by_config, read_records
 from lab.hostile_files import CANARY, KINDS, hostile
+from lab.sorting_runs import reproduce, run_of
 
 SMALL = {"samples": 64, "batch": 32, "width": 8, "test_rows": 20, "curve_rows": 10, "evaluations": 2}
 CODE = "open(r'{{ran}}', 'w').close()\ndef go(*numbers): raise SystemExit(0)\n"
@@ -86,7 +86,7 @@ class Trials:
 
     def _put_back(self, kind: str) -> None:
         self.files[kind].write_bytes(self.whole[kind])
-        for made in ("predictions.csv", f"results/{self.config.run(0).name}.json"):
+        for made in ("predictions.csv", f"results/{run_of(self.config, 0).name}.json"):
             if kind != "record.json":
                 Path(made).unlink(missing_ok=True)
 
@@ -111,7 +111,7 @@ def _make(config: Sorting) -> dict[str, str]:
     quiet = Console(quiet=True)
     for seed, folder in ((0, "results"), (0, "records")):
         reproduce(config, seed, How(results=Path(folder)), quiet)
-    run = config.run(0)
+    run = run_of(config, 0)
     run.record_path(Path("results")).unlink()
     for stray in Path("records/checkpoints").iterdir():
         stray.unlink()

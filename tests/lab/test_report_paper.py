@@ -88,7 +88,7 @@ def a_few_of_each(results: Path) -> None:
 
 def sorting(results: Path, system: Any, seed: int, accuracy: float, **given: Any) -> None:
     metrics = {"accuracy": accuracy, "best_accuracy": accuracy + 0.001}
-    save(results / "sorting", configure("fast", system, 5, given).run(seed), metrics)
+    save(results / "sorting", run_of(configure("fast", system, 5, given), seed), metrics)
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,11 @@ details that the paper leaves out are those of the authors' published program.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Any, Literal, cast, get_args
 
-from hardgrad_lab.runs.experiment import Budget
-from hardgrad_lab.runs.options import OptionError as OptionError
+from hardgrad_lab.runs.experiment import Ask, Budget, Claim, Experiment, Metric, Part, Published
 from hardgrad_lab.runs.options import require
-from hardgrad_lab.runs.record import Run
 
 Setting = Literal["fast", "published"]
 System = Literal["signum-dense", "tanh-dense", "elu-dense", "signum-rnn", "pointer", "read-process-write"]
@@ -50,7 +48,7 @@ class Sorting:
         surrogate: what lends the hard signum a gradient.
         gamma: weight of the bridge's penalty.
         approximator: imitates all features of the layer at once (batch) or one by one (independent).
-        centre_inputs: whether 1/2 is subtracted from every input.
+        center_inputs: whether 1/2 is subtracted from every input.
         near_ties: share of the training rows in which one number is moved close to another; the test set has none but
             those that chance makes.
         fixed_rows: train on so many rows, shuffled anew each epoch; 0 draws every sample afresh.
@@ -79,7 +77,7 @@ class Sorting:
     surrogate: Surrogate
     gamma: float
     approximator: Approximator
-    centre_inputs: bool
+    center_inputs: bool
     near_ties: float
     fixed_rows: int
     test_rows: int
@@ -104,13 +102,6 @@ class Sorting:
             require(self.fixed_rows >= self.batch, "fixed_rows", f"0 or at least batch ({self.batch})", self.fixed_rows)
         if self.drop_last:
             require(self.test_rows >= self.batch, "test_rows", f"at least batch ({self.batch})", self.test_rows)
-
-    def run(self, seed: int) -> Run:
-        """Return the identity of the run of this configuration with ``seed``."""
-        parts = [self.system, f"t{self.length}", self.setting]
-        parts += [self.surrogate] if self.surrogate != "bridge" else []
-        parts += [f"ponder{self.ponder}"] if self.ponder else []
-        return Run(experiment="sorting", label="-".join(parts), config=asdict(self), seed=seed)
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -143,13 +134,13 @@ PRESETS: dict[Setting, dict[str, Any]] = {
     # 2,168 epochs of 2 million rows is where the published program's log stands at 94.64 % for T=10.
     "published": {
         **_COMMON, "batch": 1024, "optimizer": "adam", "lr": 1e-4, "approximator_lr": 0.0, "schedule": "constant",
-        "centre_inputs": False, "near_ties": 0.0, "samples": 2_168 * 2_000_000, "fixed_rows": 2_000_000,
+        "center_inputs": False, "near_ties": 0.0, "samples": 2_168 * 2_000_000, "fixed_rows": 2_000_000,
         "test_rows": 400_000, "curve_rows": 400_000, "drop_last": True, "evaluations": 400,
     },
     # Ours: the same networks. What each change is worth is in docs/benchmarks.md.
     "fast": {
         **_COMMON, "batch": 512, "optimizer": "muon", "lr": 0.02, "approximator_lr": 0.003, "schedule": "one-cycle",
-        "centre_inputs": True, "near_ties": 0.75, "samples": 12_000_000, "fixed_rows": 0,
+        "center_inputs": True, "near_ties": 0.75, "samples": 12_000_000, "fixed_rows": 0,
         "test_rows": 100_000, "curve_rows": 10_000, "drop_last": False, "evaluations": 40,
     },
 }  # fmt: skip
@@ -213,45 +204,90 @@ def configure(setting: Setting, system: System, length: int, given: Mapping[str,
     return replace(Sorting(setting=setting, system=system, length=max(length, 2), **values), length=length, **given)
 
 
-def option_names() -> list[str]:
-    """Return the names of all values of a configuration."""
-    return [field.name for field in fields(Sorting)]
+def of_budget(budget: Budget, task: str, contestant: str, given: Mapping[str, Any]) -> Sorting:
+    """Return the configuration of a budget: that of its setting, or of the setting that is given in its place."""
+    require(task.isdecimal(), "task", "a whole number, how many numbers to sort", task)
+    usual, values = BUDGETS[budget]
+    setting = given.get("setting", usual)
+    others = {name: value for name, value in given.items() if name != "setting"}
+    return configure(setting, cast(System, contestant), int(task), {**values, **others})
 
 
-@dataclass(frozen=True, kw_only=True)
-class Published:
-    """A number of the paper, in percent.
-
-    Args:
-        accuracy: mean all-or-none accuracy on the test set.
-        spread: the standard deviation, where one is given.
-        replications: how many runs, where it is given.
-        source: where the paper says so.
-    """
-
-    accuracy: float
-    spread: float | None = None
-    replications: int | None = None
-    source: str = "table II"
+def label(config: Mapping[str, Any]) -> str:
+    """Return the readable part of a run's name, from its configuration as records have it."""
+    parts = [config["system"], f"t{config['length']}", config["setting"]]
+    parts += [config["surrogate"]] if config["surrogate"] != "bridge" else []
+    parts += [f"ponder{config['ponder']}"] if config["ponder"] else []
+    return "-".join(parts)
 
 
-PUBLISHED: dict[tuple[str, int], Published] = {
-    ("elu-dense", 5): Published(accuracy=86.46, spread=4.7, replications=5),
-    ("elu-dense", 10): Published(accuracy=0.0, spread=0.0, replications=5),
-    ("elu-dense", 15): Published(accuracy=0.0, spread=0.0, replications=5),
-    ("pointer", 5): Published(accuracy=90.0),
-    ("pointer", 10): Published(accuracy=28.0),
-    ("pointer", 15): Published(accuracy=4.0),
-    ("read-process-write", 5): Published(accuracy=94.0),
-    ("read-process-write", 10): Published(accuracy=57.0),
-    ("read-process-write", 15): Published(accuracy=10.0),
-    ("signum-rnn", 5): Published(accuracy=99.3, spread=0.09, replications=5),
-    ("signum-rnn", 10): Published(accuracy=92.4, spread=0.36, replications=5),
-    ("signum-rnn", 15): Published(accuracy=87.2, spread=0.3, replications=5),
-    ("signum-dense", 5): Published(accuracy=99.3, spread=0.25, replications=5),
-    ("signum-dense", 10): Published(accuracy=94.2, spread=0.1, replications=5),
-    ("signum-dense", 15): Published(accuracy=79.8, spread=0.8, replications=5),
-    ("tanh-dense", 5): Published(accuracy=99.3, source="section IV-A"),
-    ("tanh-dense", 10): Published(accuracy=88.3, source="section IV-A"),
-    ("tanh-dense", 15): Published(accuracy=1.9, source="section IV-A"),
+ACCURACY = Metric(name="accuracy", title="all-or-none accuracy", form=".2%")
+BEST = Metric(name="best_accuracy", title="best all-or-none accuracy", form=".2%")
+_TABLE, _TEXT = "table II", "section IV-A"
+# The paper's percentages by the length: mean and, where they are given, spread over five runs.
+_PRINTED: dict[System, dict[int, tuple[float, ...]]] = {
+    "elu-dense": {5: (86.46, 4.7), 10: (0.0, 0.0), 15: (0.0, 0.0)},
+    "pointer": {5: (90.0,), 10: (28.0,), 15: (4.0,)},
+    "read-process-write": {5: (94.0,), 10: (57.0,), 15: (10.0,)},
+    "signum-rnn": {5: (99.3, 0.09), 10: (92.4, 0.36), 15: (87.2, 0.3)},
+    "signum-dense": {5: (99.3, 0.25), 10: (94.2, 0.1), 15: (79.8, 0.8)},
+    "tanh-dense": {5: (99.3,), 10: (88.3,), 15: (1.9,)},
 }
+
+
+def _published(system: System, mean: float, spread: float | None = None) -> Published:
+    return Published(
+        value=mean / 100,
+        spread=None if spread is None else spread / 100,
+        replications=None if spread is None else 5,
+        source=_TEXT if system == "tanh-dense" else _TABLE,
+    )
+
+
+PUBLISHED = {
+    (str(length), str(system)): {"accuracy": _published(system, *printed)}
+    for system, lengths in _PRINTED.items()
+    for length, printed in lengths.items()
+}
+# Section IV-A: signum-dense against the network that differs from it in the activation alone.
+_RIVALS = {"elu-dense": f"{_TEXT} and {_TABLE}", "tanh-dense": _TEXT}
+LENGTHS = ("5", "10", "15")
+
+SORTING = Experiment(
+    name="sorting",
+    about="Sort T numbers drawn from U(0, 1): a network says which of them stands at each place of their order.",
+    source="Ramapuram and Webb 2020, table II and figure 6",
+    config=Sorting,
+    program="hardgrad_lab.experiments.bridges.sorting.run",
+    tasks={length: {} for length in LENGTHS},
+    contestants=SYSTEMS,
+    planned={"smoke": ("5",), "small": ("5", "10")},
+    unplanned=[("small", "10", system) for system in SYSTEMS if system != "signum-dense"],
+    seeds={"smoke": 1, "small": 3, "paper": 5},
+    maker=of_budget,
+    names=("length", "system"),
+    keys={"task": "length", "contestant": "system", "budget": "setting", "center_inputs": "centre_inputs"},
+    label=label,
+    ask=Ask(
+        options={"task": "length", "contestant": "system"},
+        usual={"task": ["5"], "contestant": ["signum-dense"]},
+        seeds=1,
+        any_task=True,
+    ),
+    metrics=[ACCURACY],
+    published=PUBLISHED,
+    claims=[
+        Claim(
+            says=f"signum-dense sorts better than {rival}",
+            source=source,
+            task=length,
+            metric="accuracy",
+            better="signum-dense",
+            worse=rival,
+        )
+        for rival, source in _RIVALS.items()
+        for length in LENGTHS
+    ],
+    figures="hardgrad_lab.experiments.bridges.sorting.figures:draw",
+    parts=[Part(anchor="table-ii", title="Table II: neural sorting")],
+)

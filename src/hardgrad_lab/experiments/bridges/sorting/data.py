@@ -67,7 +67,7 @@ def move_close(x: Tensor, share: float, generator: torch.Generator) -> Tensor:
 
 def inputs_of(x: Tensor, config: Sorting) -> Tensor:
     """Return what the network is shown of ``x``."""
-    return x - 0.5 if config.centre_inputs else x
+    return x - 0.5 if config.center_inputs else x
 
 
 class FreshRows:

@@ -8,9 +8,18 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from hardgrad_lab.drawing.figures import COLOURS, DASHES, Drawn, legend, new_figure
-from hardgrad_lab.experiments.bridges.sorting import PUBLISHED, SYSTEMS
-from hardgrad_lab.report.sorting_table import describe_setting
+from hardgrad_lab.drawing.section import Drawing
+from hardgrad_lab.experiments.bridges.sorting import PUBLISHED, SORTING, SYSTEMS
 from hardgrad_lab.runs.records import Group
+from hardgrad_lab.runs.setting import setting as setting_of
+
+
+def draw(groups: Sequence[Group], results: Path) -> list[Drawing]:
+    """Return the accuracy along the runs, and what pondering changes where something pondered."""
+    del results  # the records hold the curves
+    pondering = ponders(groups)
+    drawn = [_along(groups)] if groups else []
+    return [*drawn, *([] if pondering is None else [pondering])]
 
 
 def curves(groups: Sequence[Group]) -> Drawn:
