@@ -19,9 +19,9 @@ from rich.console import Console
 
 from hardgrad_lab import cli
 from hardgrad_lab.commands import all as command
+from hardgrad_lab.experiments import experiments
 from hardgrad_lab.experiments.bridges import sorting
 from hardgrad_lab.experiments.bridges.figure3 import FIGURE3
-from hardgrad_lab.experiments.bridges.listed import EXPERIMENTS
 from hardgrad_lab.experiments.switches import program as published_settings
 from hardgrad_lab.experiments.switches import settings
 from hardgrad_lab.experiments.toys import Toy
@@ -39,6 +39,8 @@ from hardgrad_lab.runs.experiment import Budget
 from hardgrad_lab.runs.lock import locked
 from hardgrad_lab.runs.record import Record, Run
 from lab.run_state import state_of
+
+EXPERIMENTS = {one.name: one for one in experiments() if not one.sections}  # those without a shape of their own
 
 ROOT = Path(__file__).parents[2]
 QUIET = Console(quiet=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from hardgrad_lab.drawing.section import Section
+from hardgrad_lab.experiments import LIST
 from hardgrad_lab.report import lactose, published, toys
 from hardgrad_lab.report import toys_claims as said
 from hardgrad_lab.report.lactose_table import by_contestant, describe, ordered
-from hardgrad_lab.report.section import Section
 from hardgrad_lab.report.toys_table import by_task
 from hardgrad_lab.runs.records import Found, group_by_config
 
@@ -17,8 +18,9 @@ ERRORS = (
 
 def sections(found: Found) -> list[Section]:
     """Return the experiments on switches, on the published program and on the toys, those that have records."""
-    made = [_switches(name, title, found) for name, title in lactose.TITLES.items()]
-    return [each for each in (*made, _published(found), _toys(found)) if each.groups]
+    made = [_switches(name, title, found) for name, title in lactose.TITLES.items() if name not in LIST]
+    made += [maker(found) for name, maker in {"published": _published, "toys": _toys}.items() if name not in LIST]
+    return [each for each in made if each.groups]
 
 
 def _switches(name: str, title: str, found: Found) -> Section:

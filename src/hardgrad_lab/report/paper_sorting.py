@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hardgrad_lab.drawing.section import FIGURE_ONLY, Drawing, Section
 from hardgrad_lab.experiments.bridges.sorting import PUBLISHED, SYSTEMS
 from hardgrad_lab.experiments.bridges.sorting.figures import curves, ponders
 from hardgrad_lab.report import experiment_claims as claims
-from hardgrad_lab.report.experiment_table import NO_FIGURE, NOT_RUN, compare, mean, say_mean
-from hardgrad_lab.report.page import Drawing
-from hardgrad_lab.report.section import FIGURE_ONLY, Section
 from hardgrad_lab.report.sorting import CURVES, CURVES_CAPTION, PONDERING, PONDERING_CAPTION, fault
 from hardgrad_lab.report.sorting_table import (
     HEADINGS,
@@ -19,8 +17,10 @@ from hardgrad_lab.report.sorting_table import (
     published_text,
     rows,
 )
-from hardgrad_lab.runs.experiment import Metric, Published
+from hardgrad_lab.runs.judge import compare
+from hardgrad_lab.runs.published import Metric, Published
 from hardgrad_lab.runs.records import Found, Group, group_by_config
+from hardgrad_lab.runs.words import NO_FIGURE, NOT_RUN, mean, say_mean
 
 ACCURACY = Metric(name="accuracy", title="all-or-none accuracy", form=".2%")
 BEST = Metric(name="best_accuracy", title="best all-or-none accuracy", form=".2%")

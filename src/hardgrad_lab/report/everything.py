@@ -1,4 +1,4 @@
-"""``hardgrad report`` without a name: the whole paper on one page, and the other published experiments below it."""
+"""``hardgrad report`` without a name: every experiment on one page, first those of the paper, the others in brief."""
 
 from __future__ import annotations
 
@@ -8,24 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from hardgrad_lab.drawing.figures import compact_svg, inline, save_figure
+from hardgrad_lab.drawing.section import Section
+from hardgrad_lab.experiments.page import INTRODUCTION, TITLE
 from hardgrad_lab.report import others, paper, section
 from hardgrad_lab.report.experiment_claims import LEGEND as CLAIMS
 from hardgrad_lab.report.experiment_table import LEGEND
 from hardgrad_lab.report.index import index_reports, link_to_index
 from hardgrad_lab.report.page import as_markdown
 from hardgrad_lab.report.render import Link, render
-from hardgrad_lab.report.section import SUMMARY, Section, summary
+from hardgrad_lab.report.section import SUMMARY, summary
 from hardgrad_lab.runs.atomic import write_text
 from hardgrad_lab.runs.records import Group, NoRecordsError, read_records
 
-TITLE = "Improving discrete latent representations with differentiable approximation bridges, redone"
-INTRODUCTION = (
-    "Every table and figure of measurements in Ramapuram and Webb 2020 (arXiv 1905.03658), in its order, beside "
-    "ours. Our numbers come from records of runs; only the published numbers and the claims are typed in. Table I and "
-    "figures 1, 2, 4 and 5 are words and diagrams. A budget says how much was spent: smoke shows that the code runs, "
-    "small is what two processor cores do in minutes to an hour, paper is what the paper spent, as far as it says. "
-    "Short of a published number at a smaller budget means that it was not reached there, not that it cannot be."
-)
 COUNTED = (
     "Published numbers: how many of those the paper prints ours reaches, by the runs of each configuration at the "
     "largest budget on record. Claims: sentences of the paper on what is better than what, judged where both sides ran "
@@ -57,7 +51,7 @@ class Written:
     guide: Sequence[Path]
 
 
-def report_paper(results: Path, out: Path, guide: Path | None = None, source: str = "") -> Written:
+def report_everything(results: Path, out: Path, guide: Path | None = None, source: str = "") -> Written:
     """Write the page of all experiments.
 
     Args:
@@ -70,8 +64,10 @@ def report_paper(results: Path, out: Path, guide: Path | None = None, source: st
         NoRecordsError: if there is not one readable record.
     """
     found = read_records(results)
-    ours = [replace(each, legend=_own(each.legend), claim_legend="") for each in paper.sections(found, results)]
-    rest = others.sections(found)
+    ours = paper.sections(found, results, brief=False)
+    ours = [replace(each, legend=_own(each.legend), claim_legend="") for each in ours]
+    rest = [each for each in paper.sections(found, results, brief=True) if each.groups]
+    rest = [*others.sections(found), *rest]
     warnings = [*found.warnings, *(warning for each in (*ours, *rest) for warning in each.warnings)]
     if not any(each.groups for each in (*ours, *rest)):
         make = "Make some with: hardgrad reproduce figure3"
