@@ -22,11 +22,12 @@ from hardgrad_lab import SwitchRegressor, save_model
 from hardgrad_lab.app import guarded
 from hardgrad_lab.commands import fit
 from hardgrad_lab.commands.predict import predict
-from hardgrad_lab.experiments.bridges.sorting import Sorting, configure
-from hardgrad_lab.report.sorting import fault
-from hardgrad_lab.report.sorting_table import as_markdown, rows
+from hardgrad_lab.experiments.bridges.sorting import SORTING
+from hardgrad_lab.experiments.bridges.sorting.config import Sorting, configure
+from hardgrad_lab.report.experiment import page_of
+from hardgrad_lab.report.section import as_markdown
 from hardgrad_lab.runs.execute import How
-from hardgrad_lab.runs.records import group_by_config, read_records
+from hardgrad_lab.runs.records import read_records
 from lab.hostile_files import CANARY, KINDS, hostile
 from lab.sorting_runs import reproduce, run_of
 
@@ -145,10 +146,10 @@ def _resumed(trials: Trials) -> Callable[[], object]:
 def _reported(trials: Trials) -> Callable[[], object]:
     def report() -> None:
         found = read_records(Path("records"))
-        records, warnings = found.of("sorting", fault)
-        if warnings := [*found.warnings, *warnings]:
+        made = page_of(SORTING, found, Path("records"))
+        if warnings := [*found.warnings, *made.warnings]:
             raise ValueError(warnings[0])
-        as_markdown(rows(group_by_config(records)))
+        as_markdown(made)
 
     return report
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 
 from hardgrad_lab.data.root import Root
-from hardgrad_lab.experiments.bridges.sorting import SORTING, Sorting
+from hardgrad_lab.experiments.bridges.sorting import SORTING
+from hardgrad_lab.experiments.bridges.sorting.config import Sorting
 from hardgrad_lab.runs.execute import How, Outcome
 from hardgrad_lab.runs.record import Run
 

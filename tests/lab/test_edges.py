@@ -21,7 +21,7 @@ import torch
 from rich.console import Console
 
 from hardgrad_lab import cli
-from hardgrad_lab.experiments.bridges.sorting import Sorting
+from hardgrad_lab.experiments.bridges.sorting.config import Sorting
 from hardgrad_lab.fit import folder
 from hardgrad_lab.runs import aside, atomic, checkpoint, lock, space
 from hardgrad_lab.runs.atomic import sweep, write_atomically, write_text

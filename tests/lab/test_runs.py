@@ -16,7 +16,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from hardgrad_lab.experiments.bridges.sorting import Sorting
+from hardgrad_lab.experiments.bridges.sorting.config import Sorting
 from hardgrad_lab.runs import checkpoint
 from hardgrad_lab.runs.atomic import sweep, write_atomically, write_text
 from hardgrad_lab.runs.checkpoint import CheckpointError
@@ -178,7 +178,8 @@ from functools import partial
 from pathlib import Path
 from rich.console import Console
 from hardgrad_lab.data.root import Root
-from hardgrad_lab.experiments.bridges.sorting import SORTING, configure
+from hardgrad_lab.experiments.bridges.sorting import SORTING
+from hardgrad_lab.experiments.bridges.sorting.config import configure
 from hardgrad_lab.runs.execute import How
 from hardgrad_lab.runs.loop import DivergedError, Training
 

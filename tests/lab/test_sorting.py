@@ -13,15 +13,8 @@ import torch
 from torch import Tensor
 
 import hardgrad as hg
-from hardgrad_lab.experiments.bridges.sorting import (
-    PRESETS,
-    PUBLISHED,
-    SYSTEMS,
-    OptionError,
-    Sorting,
-    System,
-    configure,
-)
+from hardgrad_lab.experiments.bridges.sorting import SORTING
+from hardgrad_lab.experiments.bridges.sorting.config import PRESETS, SYSTEMS, Sorting, System, configure
 from hardgrad_lab.experiments.bridges.sorting.data import (
     FixedRows,
     FreshRows,
@@ -30,9 +23,10 @@ from hardgrad_lab.experiments.bridges.sorting.data import (
     order,
     training_rows,
 )
+from hardgrad_lab.experiments.bridges.sorting.networks import all_or_none, build, is_teacher_forced, sorting_loss
 from hardgrad_lab.experiments.bridges.sorting.pointers import Attention, PointerNetwork, ReadProcessWrite
 from hardgrad_lab.experiments.bridges.sorting.run import begin
-from hardgrad_lab.experiments.bridges.sorting.networks import all_or_none, build, is_teacher_forced, sorting_loss
+from hardgrad_lab.runs.options import OptionError
 
 CPU = torch.device("cpu")
 Tiny = Callable[..., Sorting]
@@ -369,9 +363,9 @@ def test_the_fast_setting_holds_no_rows() -> None:
 
 
 def test_every_published_number_is_of_a_known_system() -> None:
-    assert {system for system, _ in PUBLISHED} == set(SYSTEMS)
-    assert {length for _, length in PUBLISHED} == {5, 10, 15}
-    assert len(PUBLISHED) == 18
+    assert {system for _, system in SORTING.published} == set(SYSTEMS)
+    assert {length for length, _ in SORTING.published} == {"5", "10", "15"}
+    assert len(SORTING.published) == 18
 
 
 @pytest.mark.parametrize(

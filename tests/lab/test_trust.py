@@ -200,9 +200,9 @@ def test_no_picture_is_drawn_where_a_record_says(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [[], {}, None, [[1]]])
 def test_a_record_of_another_shape_is_a_line_in_the_report_or_its_end(value: Any, tmp_path: Path) -> None:
-    from hardgrad_lab.experiments.bridges.sorting import configure
-    from lab.sorting_runs import reproduce
+    from hardgrad_lab.experiments.bridges.sorting.config import configure
     from hardgrad_lab.runs.execute import How
+    from lab.sorting_runs import reproduce
 
     small = {"samples": 64, "batch": 32, "width": 8, "test_rows": 20, "curve_rows": 10, "evaluations": 2}
     config = configure("fast", "signum-dense", 3, small)

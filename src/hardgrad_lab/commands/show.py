@@ -23,7 +23,6 @@ WRAPS = {"setting": 13, "ESR": 8, "ESR train": 8, "ESR later": 8, "ESR unseen": 
 NEVER_WRAP = (0, 1, 3)  # of a described experiment: task, contestant and what decides
 # The experiments that can be run and reported on, and what their report is.
 EXPERIMENTS: dict[str, str] = {
-    "sorting": "Put our runs of neural sorting beside the published numbers.",
     "piecewise": "Put a switch beside its rivals on maps of linear pieces.",
     "ecg": "Put a switch beside its rivals on heart signals.",
     "waveshaper": "Put a switch beside its rivals on circuits with breaks, in sound.",
@@ -121,10 +120,6 @@ def _writer(name: str) -> Callable[[Path, Path, str], Page]:
         from hardgrad_lab.report.experiment import report_experiment
 
         return partial(report_experiment, experiment(name))
-    if name == "sorting":
-        from hardgrad_lab.report.sorting import report_sorting
-
-        return report_sorting
     if name == "published":
         from hardgrad_lab.report.published import report_published
 

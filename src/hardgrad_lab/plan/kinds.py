@@ -11,13 +11,12 @@ from dataclasses import dataclass, fields
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from rich.console import Console
 
 from hardgrad_lab.experiments import experiments
 from hardgrad_lab.experiments import toys as toys
-from hardgrad_lab.experiments.bridges import sorting
 from hardgrad_lab.experiments.switches import program as published_settings
 from hardgrad_lab.experiments.switches import settings
 from hardgrad_lab.runs.experiment import Budget, Experiment
@@ -113,30 +112,6 @@ def _described(experiment: Experiment) -> Kind:
     )
 
 
-_LENGTHS: dict[Budget, tuple[int, ...]] = {"smoke": (5,), "small": (5, 10), "paper": (5, 10, 15)}
-
-
-def _sorting_pairs(budget: Budget) -> Iterable[Pair]:
-    """Return lengths and systems; at small, 10 numbers are for the bridge alone."""
-    for length, system in product(_LENGTHS[budget], sorting.SYSTEMS):
-        if budget != "small" or length == 5 or system == "signum-dense":
-            yield str(length), system
-
-
-def _sorting_config(budget: Budget, length: str, system: str, given: Mapping[str, Any]) -> sorting.Sorting:
-    require(length.isdecimal(), "task", "a whole number, how many numbers to sort", length)
-    require(system in sorting.SYSTEMS, "contestant", f"one of {', '.join(sorting.SYSTEMS)}", system)
-    setting, usual = sorting.BUDGETS[budget]
-    return sorting.configure(setting, cast(sorting.System, system), int(length), {**usual, **given})
-
-
-def _sorting(run: Run, data: Data, how: How, console: Console) -> Outcome:
-    from hardgrad_lab.experiments.bridges.sorting.run import reproduce
-
-    del data  # it is drawn
-    return reproduce(rebuilt(sorting.Sorting, run.config), run.seed, how, console)
-
-
 def _lactose(name: settings.Experiment) -> Kind:
     def reproduce(run: Run, data: Data, how: How, console: Console) -> Outcome:
         from hardgrad_lab.experiments.switches import fit
@@ -176,14 +151,6 @@ def _toys(run: Run, data: Data, how: How, console: Console) -> Outcome:
 
 
 KINDS: dict[str, Kind] = {
-    "sorting": Kind(
-        config=sorting.Sorting,
-        pairs=_sorting_pairs,
-        configure=_sorting_config,
-        identify=_own,
-        seeds={"smoke": 1, "small": 3, "paper": 5},
-        reproduce=_sorting,
-    ),
     **{name: _lactose(name) for name in settings.EXPERIMENTS},
     "published": Kind(
         config=published_settings.Published,

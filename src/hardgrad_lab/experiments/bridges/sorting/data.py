@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hardgrad_lab.experiments.bridges.sorting import Sorting
+from hardgrad_lab.experiments.bridges.sorting.config import Sorting
 from hardgrad_lab.runs.spread import mine
 
 TEST_SEED = 0  # one test set for all runs of a length, whatever the run's own seed

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import hardgrad as hg
 from hardgrad_lab.data.root import Root
-from hardgrad_lab.experiments.bridges.sorting import Sorting
+from hardgrad_lab.experiments.bridges.sorting.config import Sorting
 from hardgrad_lab.experiments.bridges.sorting.data import held_out, training_rows
 from hardgrad_lab.experiments.bridges.sorting.networks import all_or_none, build, is_teacher_forced, sorting_loss
 from hardgrad_lab.runs.execute import How, Outcome, execute
