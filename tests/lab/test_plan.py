@@ -23,7 +23,6 @@ from hardgrad_lab.experiments import experiments
 from hardgrad_lab.experiments.bridges.figure3 import FIGURE3
 from hardgrad_lab.experiments.switches import program as published_settings
 from hardgrad_lab.experiments.switches import settings
-from hardgrad_lab.experiments.toys import Toy
 from hardgrad_lab.plan import processes
 from hardgrad_lab.plan.groups import Estimates, Group, groups_of
 from hardgrad_lab.plan.jobs import DEATHS, Queue, folder_of, in_order
@@ -39,7 +38,7 @@ from hardgrad_lab.runs.lock import locked
 from hardgrad_lab.runs.record import Record, Run
 from lab.run_state import state_of
 
-EXPERIMENTS = {one.name: one for one in experiments() if not one.sections}  # those without a shape of their own
+EXPERIMENTS = {one.name: one for one in experiments()}
 
 ROOT = Path(__file__).parents[2]
 QUIET = Console(quiet=True)
@@ -117,7 +116,7 @@ def test_seeds_and_experiments_can_be_chosen() -> None:
 
 
 def test_a_run_that_went_through_json_is_the_same_run() -> None:
-    older = {"published": published_settings.Published, "toys": Toy}
+    older = {"published": published_settings.Published}
     for run in jobs_of("smoke"):
         config = json.loads(json.dumps(run.config))
         if run.experiment in EXPERIMENTS:

@@ -77,7 +77,7 @@ def search_ranges(
         max_ranges: the greatest number of ranges, at least 1.
         policy: "dynamic_programming": exact over the candidates, then moved and merged among all keys; "tree": greedy
             splits, then moved and merged; "quantile": equal counts, not moved; "gradient": learned by a small network,
-            ``hardgrad.switch.Gradient()``. Or a function ``(key, inputs, targets, ranges) -> inner points``, such as a
+            ``hardgrad.segments.Gradient()``. Or a function ``(key, inputs, targets, ranges) -> inner points``, such as a
             ``Gradient`` of your own, whose points stay where it puts them.
         criterion: "held_out": the fewest ranges whose loss on held-out rows is within two standard errors of the best;
             "bic".

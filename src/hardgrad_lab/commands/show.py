@@ -27,7 +27,6 @@ EXPERIMENTS: dict[str, str] = {
     "ecg": "Put a switch beside its rivals on heart signals.",
     "waveshaper": "Put a switch beside its rivals on circuits with breaks, in sound.",
     "published": "Put the published program of the differentiable IF beside what it meant, quirk by quirk.",
-    "toys": "Put every Monte Carlo gradient on the toy that its paper shows, and beside the truth.",
     **{one.name: one.about for one in experiments()},
 }
 
@@ -124,10 +123,6 @@ def _writer(name: str) -> Callable[[Path, Path, str], Page]:
         from hardgrad_lab.report.published import report_published
 
         return report_published
-    if name == "toys":
-        from hardgrad_lab.report.toys import report_toys
-
-        return report_toys
     from hardgrad_lab.report.lactose import report_lactose
 
     return lambda results, out, source: report_lactose(name, results, out, source)

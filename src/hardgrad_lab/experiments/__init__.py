@@ -24,6 +24,7 @@ LIST: dict[str, str] = {
     "placement": "hardgrad_lab.experiments.bridges.placement:PLACEMENT",
     "conditioning": "hardgrad_lab.experiments.bridges.conditioning:CONDITIONING",
     "versus_ste": "hardgrad_lab.experiments.bridges.versus_ste:VERSUS_STE",
+    "toys": "hardgrad_lab.experiments.toys:TOYS",
 }
 
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 from rich.console import Console
 
 from hardgrad_lab.experiments import experiments
-from hardgrad_lab.experiments import toys as toys
 from hardgrad_lab.experiments.switches import program as published_settings
 from hardgrad_lab.experiments.switches import settings
 from hardgrad_lab.runs.experiment import Budget, Experiment
@@ -143,13 +142,6 @@ def _published(run: Run, data: Data, how: How, console: Console) -> Outcome:
     return reproduce(rebuilt(published_settings.Published, run.config), run.seed, data.folder, how, console)
 
 
-def _toys(run: Run, data: Data, how: How, console: Console) -> Outcome:
-    from hardgrad_lab.experiments.toys.run import reproduce
-
-    del data  # there is none
-    return reproduce(rebuilt(toys.Toy, run.config), run.seed, how, console)
-
-
 KINDS: dict[str, Kind] = {
     **{name: _lactose(name) for name in settings.EXPERIMENTS},
     "published": Kind(
@@ -159,14 +151,6 @@ KINDS: dict[str, Kind] = {
         identify=_own,
         seeds={"smoke": 1, "small": 3, "paper": 3},
         reproduce=_published,
-    ),
-    "toys": Kind(
-        config=toys.Toy,
-        pairs=lambda budget: [(task, name) for task in toys.TASKS for name in toys.CONTESTANTS[task]],
-        configure=toys.configure,
-        identify=_own,
-        seeds={"smoke": 1, "small": 1, "paper": 1},
-        reproduce=_toys,
     ),
     **{one.name: _described(one) for one in experiments()},
 }

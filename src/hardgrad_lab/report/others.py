@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from hardgrad_lab.drawing.section import Section
 from hardgrad_lab.experiments import LIST
-from hardgrad_lab.report import lactose, published, toys
-from hardgrad_lab.report import toys_claims as said
+from hardgrad_lab.report import lactose, published
 from hardgrad_lab.report.lactose_table import by_contestant, describe, ordered
-from hardgrad_lab.report.toys_table import by_task
 from hardgrad_lab.runs.records import Found, group_by_config
 
 ERRORS = (
@@ -19,7 +17,7 @@ ERRORS = (
 def sections(found: Found) -> list[Section]:
     """Return the experiments on switches, on the published program and on the toys, those that have records."""
     made = [_switches(name, title, found) for name, title in lactose.TITLES.items() if name not in LIST]
-    made += [maker(found) for name, maker in {"published": _published, "toys": _toys}.items() if name not in LIST]
+    made += [maker(found) for name, maker in {"published": _published}.items() if name not in LIST]
     return [each for each in made if each.groups]
 
 
@@ -53,23 +51,6 @@ def _published(found: Found) -> Section:
         numeric=published.NUMERIC,
         cells=published.cells(groups),
         legend=published.LEGEND,
-        warnings=warnings,
-        groups=groups,
-    )
-
-
-def _toys(found: Found) -> Section:
-    records, warnings = found.of("toys", toys.fault)
-    groups = group_by_config(records)
-    return Section(
-        anchor="toys",
-        title="Monte Carlo gradients on their toys",
-        about="What each paper on Monte Carlo gradients says of its own toy, and whether our runs say the same.",
-        command="report toys",
-        headings=said.HEADINGS,
-        numeric=(),
-        cells=said.judged(by_task(groups)),
-        legend="",
         warnings=warnings,
         groups=groups,
     )

@@ -161,8 +161,8 @@ class Experiment:
         """
         require(budget in BUDGETS, "budget", f"one of {', '.join(BUDGETS)}", budget)
         require(self.knows(task), "task", self.known_tasks(), task)
-        able = [name for name in self.contestants if (task, name) not in self.without]
-        require(contestant in able, "contestant", f"one of {', '.join(able)}", contestant)
+        require(contestant in self.contestants, "contestant", f"one of {', '.join(self.contestants)}", contestant)
+        require((task, contestant) not in self.without, "contestant", f"one that {task} has", contestant)
         for name in given:
             require(name in self.options(), name, "left out: there is no such option", given[name])
         if self.maker is not None:

@@ -25,7 +25,8 @@ class Sorting:
     """One configuration of neural sorting, seed apart.
 
     Args:
-        setting: the preset the other values started from.
+        setting: the paper's values (published) or our faster ones (fast), in place of those of the budget: paper takes
+            published, small takes fast, and smoke cuts a fast run short.
         system: which network.
         length: how many numbers to sort, T.
         samples: training samples to see.
@@ -47,10 +48,10 @@ class Sorting:
         test_rows: rows of the held-out test set, drawn from a seed of its own.
         curve_rows: how many of them the points along the curve are measured on; the last point takes all.
         drop_last: whether rows that do not fill a batch are left out, in training and in the test.
-        ponder: LSTM steps with a zero input after the last number.
-        glimpses: looks at the memory before each pointing.
-        process_steps: LSTM steps over the memory of read-process-write.
-        mask_chosen: whether greedy decoding rules out numbers already pointed at.
+        ponder: LSTM steps with a zero input after the last number (signum-rnn).
+        glimpses: looks at the memory before each pointing (pointer, read-process-write).
+        process_steps: LSTM steps over the memory (read-process-write).
+        mask_chosen: whether greedy decoding rules out numbers already pointed at (pointer, read-process-write).
         evaluations: how often the test accuracy is measured in a run.
     """
 
