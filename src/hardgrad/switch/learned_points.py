@@ -57,15 +57,15 @@ def threshold_loss(switch: BranchLayer, x: Tensor, key: Tensor, target: Tensor, 
 def refine(
     switch: BranchLayer, x: Tensor, key: Tensor, target: Tensor, loss: RowLoss, *, window: float = 0.5
 ) -> Refined:
-    r"""Place all inner points at once where the branches, as they are, serve the rows best.
+    r"""Place all inner points at once where the branches, as they are, have the least loss.
 
     .. math:: \min_{p_1 < \dots < p_{N-1}} \sum_b \ell\bigl(f_{r_p(k_b)}(x_b), t_b\bigr), \qquad
         |p_i - p_i^{\text{before}}| \le w \cdot (\text{narrower range beside it at the start})
 
     The minimum is exact, by dynamic programming over the sorted rows: a point lies half-way between two keys. Called
     every so often in training, it is the hard step of an expectation-maximization whose other step trains the branches;
-    every branch serves every row once, so give it some ten thousand rows, not each batch. The window keeps a point from
-    running over to the next break, which the branches may serve as well.
+    every branch runs every row once, so give it some ten thousand rows, not each batch. The window keeps a point from
+    running over to the next break, where the branches may fit as well.
 
     Args:
         switch: a switch on ``LearnedRanges``. Its points are set, nothing else moves, no visit is counted.

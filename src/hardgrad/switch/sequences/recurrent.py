@@ -125,8 +125,8 @@ class RecurrentSwitch(nn.Module):
     def forward(
         self, x: Tensor, key: Tensor | None = None, state: RecurrentState | None = None
     ) -> tuple[Tensor, RecurrentState]:
-        found: tuple[Tensor, RecurrentState] = eagerly(READS_KEYS, self._eager, x, key, state)
-        return found
+        result: tuple[Tensor, RecurrentState] = eagerly(READS_KEYS, self._eager, x, key, state)
+        return result
 
     def _eager(self, x: Tensor, key: Tensor | None, state: RecurrentState | None) -> tuple[Tensor, RecurrentState]:
         key = key_of("RecurrentSwitch", self.key, x, key)
