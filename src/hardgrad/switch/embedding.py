@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hardgrad._torch_state import hides_values, in_graph
 from hardgrad.switch.branch_layer import BranchLayer
 from hardgrad.switch.branches.branches import Branches
-from hardgrad.switch.branches.build import one_a_range
+from hardgrad.switch.branches.build import one_per_range
 from hardgrad.switch.checks import whole
 from hardgrad.switch.conditions.condition import Router, count, one_of
 from hardgrad.switch.keys import branch_of, key_of
@@ -76,7 +76,7 @@ class RangeEmbedding(BranchLayer):
         if not isinstance(normalize, bool):
             raise ValueError(f"RangeEmbedding: normalize must be True or False, got {normalize!r}")
         one_of("RangeEmbedding", "init", init, ("independent", "identical"))
-        super().__init__(ranges, one_a_range(ranges, nn.Linear(1, features), init), normalize=normalize)
+        super().__init__(ranges, one_per_range(ranges, nn.Linear(1, features), init), normalize=normalize)
         self.features = features
 
     def forward(self, x: Tensor, key: Tensor | None = None) -> Tensor:
