@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from hardgrad import _check
+from hardgrad.switch.arguments import real, row_targets, some_rows
 from hardgrad.switch.branch_layer import BranchLayer
-from hardgrad.switch.checks import number, row_targets, some_rows
 from hardgrad.switch.conditions.learned import LearnedRanges
 from hardgrad.switch.learning.agreement import Agreement, measure_agreement
 from hardgrad.switch.learning.refine import Refined, RowLoss, loss_of_points, place_points
@@ -103,7 +103,7 @@ def refine(
     the place of lines.
     """
     ranges = _learned(switch, "refine")
-    if not number("refine", "window", window, "0.5 is half the narrower range beside a point") > 0:
+    if not real("refine", "window", window, "0.5 is half the narrower range beside a point") > 0:
         raise ValueError(f"refine: window must be above 0, got {window}; 0.5 is half the narrower range beside a point")
     batch = switch.routed(x, key)
     some_rows("refine", batch.rows)
@@ -161,7 +161,7 @@ def relocate(
     for ranges in order.
     """
     ranges = _learned(switch, "relocate")
-    if not number("relocate", "worth", worth, "2 asks for twice what a move costs") >= 1:
+    if not real("relocate", "worth", worth, "2 asks for twice what a move costs") >= 1:
         raise ValueError(f"relocate: worth must be at least 1, got {worth}; 2 asks for twice what a move costs")
     if optimizer is not None:
         _check.instance("relocate", "optimizer", optimizer, torch.optim.Optimizer, "give the switch's own")

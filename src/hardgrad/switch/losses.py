@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from hardgrad import _check
 from hardgrad._torch_state import hides_values, in_graph
-from hardgrad.switch.arguments import index_of, one_loss_a_row, real, tensor, whole
+from hardgrad.switch.arguments import index_of, one_loss_a_row, real, whole
 
 if TYPE_CHECKING:
     from hardgrad.switch.switch import Switch
@@ -71,7 +72,7 @@ def per_branch_mean(loss: Tensor, index: Tensor, branches: int | None = None, we
 
 
 def _checked_weights(weights: Tensor, branches: int | None) -> Tensor:
-    weights = tensor("per_branch_mean", "weights", weights)
+    weights = _check.tensor("per_branch_mean", "weights", weights)
     if weights.ndim != 1 or not len(weights) or len(weights) != (len(weights) if branches is None else branches):
         raise ValueError(
             f"per_branch_mean: weights must have shape ({'branches' if branches is None else branches},), one a "

@@ -8,11 +8,12 @@ from typing import Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from hardgrad import _check
 from hardgrad._tracing import eagerly
 from hardgrad.switch.arguments import whole
 from hardgrad.switch.branch_layer import BranchLayer
 from hardgrad.switch.branches.state import evaluating
-from hardgrad.switch.conditions.condition import count, one_of
+from hardgrad.switch.conditions.condition import count
 from hardgrad.switch.keys import branch_of, check_sequences, key_of, refuse_learning
 from hardgrad.switch.sequences import memory
 from hardgrad.switch.sequences.recurrent import RecurrentState, RecurrentSwitch
@@ -116,7 +117,7 @@ class CrossFade(nn.Module):
             ) from None
         if not isinstance(train_old, bool):
             raise TypeError(f"CrossFade: train_old must be True or False, got {train_old!r}")
-        one_of("CrossFade", "curve", curve, ("linear", "equal_power"))
+        _check.one_of("CrossFade", "curve", curve, ("linear", "equal_power"))
         self.switch = switch
         self.curve = curve
         self.train_old = train_old
