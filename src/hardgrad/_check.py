@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, cast
 
 import torch
@@ -75,7 +76,7 @@ def _float_of(owner: str, name: str, value: Any, cure: str) -> float:
 def number(
     owner: str,
     name: str,
-    value: object,
+    value: Any,
     *,
     least: float | None = None,
     above: float | None = None,
@@ -84,7 +85,7 @@ def number(
     cure: str = "",
 ) -> float:
     """Return a finite number within bounds, or raise."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float | Real):
         raise TypeError(f"{owner}: {name} must be a number, got {kind_of(value)}; {cure or 'give a float'}")
     inside = (
         math.isfinite(value)
@@ -97,7 +98,7 @@ def number(
         rule = _bounds(least, most, above, below)
         rule += "" if rule == "finite" or math.isfinite(value) else " and finite"
         raise ValueError(f"{owner}: {name} must be {rule}, got {value}{'; ' + cure if cure else ''}")
-    return value
+    return cast(float, value)
 
 
 def one_of(owner: str, name: str, value: object, allowed: Sequence[str], cure: str = "") -> None:
