@@ -87,18 +87,19 @@ def number(
     """Return a finite number within bounds, or raise."""
     if isinstance(value, bool) or not isinstance(value, int | float | Real):
         raise TypeError(f"{owner}: {name} must be a number, got {kind_of(value)}; {cure or 'give a float'}")
+    given = cast(float, value)
     inside = (
-        math.isfinite(value)
-        and (least is None or value >= least)
-        and (above is None or value > above)
-        and (most is None or value <= most)
-        and (below is None or value < below)
+        math.isfinite(given)
+        and (least is None or given >= least)
+        and (above is None or given > above)
+        and (most is None or given <= most)
+        and (below is None or given < below)
     )
     if not inside:
         rule = _bounds(least, most, above, below)
-        rule += "" if rule == "finite" or math.isfinite(value) else " and finite"
+        rule += "" if rule == "finite" or math.isfinite(given) else " and finite"
         raise ValueError(f"{owner}: {name} must be {rule}, got {value}{'; ' + cure if cure else ''}")
-    return cast(float, value)
+    return given
 
 
 def one_of(owner: str, name: str, value: object, allowed: Sequence[str], cure: str = "") -> None:

@@ -15,8 +15,8 @@ from hardgrad._strip import RemovedApproximator, strips
 from hardgrad._torch_state import compiling, exporting, hides_requires_grad, holds_a_batch, in_transform
 from hardgrad.fidelity import Fidelity as Fidelity
 from hardgrad.fidelity import squared_norm
-from hardgrad.hard_layer import HardLayer as HardLayer
 from hardgrad.hard_layer import CALLABLE, SurrogateLayer
+from hardgrad.hard_layer import HardLayer as HardLayer
 from hardgrad.penalty.add import add_penalty
 from hardgrad.penalty.scopes import penalties_enabled
 from hardgrad.two_track import NoTensorError, two_tracks
