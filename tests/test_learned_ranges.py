@@ -231,11 +231,11 @@ def test_a_step_is_seen_at_once_in_every_dtype() -> None:
 
 def test_no_cast_touches_the_points() -> None:
     switch = hg.Switch(hg.LearnedRanges([0.0, 0.1, 1.0]), nn.Linear(1, 1), normalize=True)
-    scale = switch.normalize.center.clone()
+    scale = switch.normalise.centre.clone()
     switch.half().to(torch.bfloat16).float()
     assert switch.ranges.inner.dtype is torch.float64
     assert switch.ranges.points == (0.0, 0.1, 1.0)
-    assert torch.equal(switch.normalize.center, scale)
+    assert torch.equal(switch.normalise.centre, scale)
     assert switch.branch(0).weight.dtype is torch.float32
 
 

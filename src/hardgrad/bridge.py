@@ -18,7 +18,8 @@ from hardgrad.fidelity import Fidelity as Fidelity
 from hardgrad.fidelity import squared_norm
 from hardgrad.hard_layer import HardLayer as HardLayer
 from hardgrad.hard_layer import LendingLayer, check_callable, check_flag
-from hardgrad.penalty import is_heard, settle
+from hardgrad.penalty.add import add_penalty
+from hardgrad.penalty.scopes import penalties_enabled
 from hardgrad.two_track import NoTensorError, two_tracks
 from hardgrad.user_code import TensorFunction, private
 from hardgrad.user_code import name_of as name_of
@@ -125,7 +126,7 @@ class Bridge(LendingLayer):
             x, lambda: two_tracks(self.approximator, self._watched(x), x if self.conditioning else x.detach())
         )
         self._check_approximator(x, value, learn)
-        path = settle(self, lend, self._penalty(x, value, learn))
+        path = add_penalty(self, lend, self._penalty(x, value, learn))
         return graft(value, path)
 
     def _lends(self, x: Tensor) -> bool:
@@ -196,7 +197,7 @@ class Bridge(LendingLayer):
             self._gradient_norm = torch.linalg.vector_norm(gradient.detach())
 
     def _note(self, value: Tensor, squared_error: Tensor) -> None:
-        if is_heard() and not in_transform():
+        if penalties_enabled() and not in_transform():
             self._squared_error = squared_error
             self._hard_norm = torch.linalg.vector_norm(value)
 

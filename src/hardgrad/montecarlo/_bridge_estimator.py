@@ -11,7 +11,7 @@ from hardgrad._torch_state import compiling
 from hardgrad.montecarlo.discrete import Discrete, discrete
 from hardgrad.montecarlo.objective import Objective
 from hardgrad.montecarlo.surrogate_gradient import through
-from hardgrad.penalty import settle
+from hardgrad.penalty.add import add_penalty
 from hardgrad.two_track import NoTensorError, two_tracks
 
 
@@ -108,4 +108,4 @@ def _lend(d: Discrete, b: Tensor, approximator: nn.Module, weight: float) -> Ten
     # In single precision at least: squares summed over units overflow fp16.
     wide = torch.promote_types(learn.dtype, torch.float32)
     squared_error = (learn.to(wide) - b).square().sum() / b.shape[0]
-    return settle(approximator, lend, squared_error * (weight / max(d.batch_shape.numel(), 1)))
+    return add_penalty(approximator, lend, squared_error * (weight / max(d.batch_shape.numel(), 1)))

@@ -30,7 +30,7 @@ from hardgrad.montecarlo.discrete import Discrete
 from hardgrad.montecarlo.objective import Objective, evaluate
 from hardgrad.montecarlo.relaxed import agreeing
 from hardgrad.montecarlo.surrogate_gradient import estimate, wants_gradient
-from hardgrad.penalty import settle
+from hardgrad.penalty.add import add_penalty
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def controlled(
     gradient, penalty = _gradient_and_penalty(f, values.detach(), d, scores, control)
     gradient = gradient.squeeze(0) if samples == 1 else gradient.mean(0)
     if control.owner is not None and penalty is not None:
-        values = settle(control.owner, values, penalty)  # not the result: the caller may change that in place
+        values = add_penalty(control.owner, values, penalty)  # not the result: the caller may change that in place
     return estimate(values, d, gradient)
 
 

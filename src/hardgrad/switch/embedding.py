@@ -98,7 +98,7 @@ class RangeEmbedding(BranchLayer):
 
     def bundle(self) -> Branches:
         dtype = next((p.dtype for p in self.branches[0].parameters()), torch.get_default_dtype())
-        return Branches(self.branches, self.normalize, marks=self._marks, dtype=dtype)
+        return Branches(self.branches, self.normalise, marks=self._marks, dtype=dtype)
 
     def _maps(self, counts: Tensor) -> tuple[Tensor, Tensor] | None:
         """Stack the maps of the visited ranges, of all in a graph; None where a branch is more than its map."""

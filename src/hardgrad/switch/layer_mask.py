@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import compiling, hides_values, in_backward, in_graph
+from hardgrad._torch_state import compiling, hides_values, in_backward, in_export, in_graph
 from hardgrad._tracing import eagerly
 from hardgrad.switch.arguments import branch_number, modules, router
 from hardgrad.switch.arguments import generator as random
@@ -143,7 +143,7 @@ class LayerMask(nn.Module):
             rows = layer.run(rows, runs, caller)
         if not without_values(index):
             return rows
-        if compiling() and not torch.compiler.is_exporting() and may_require_grad():
+        if compiling() and not in_export() and may_require_grad():
             rows = self._marks.of(rows, runs.sum(0))
         # A key that is NaN cannot raise here: it leads nowhere, and nothing comes of its row.
         nothing = torch.nan if rows.is_floating_point() or rows.is_complex() else 0

@@ -24,11 +24,6 @@ NEVER_WRAP = (0, 1, 3)  # of a described experiment: task, contestant and what d
 # The experiments that can be run and reported on, and what their report is.
 EXPERIMENTS: dict[str, str] = {
     "sorting": "Put our runs of neural sorting beside the published numbers.",
-    "piecewise": "Put a switch beside its rivals on maps of linear pieces.",
-    "ecg": "Put a switch beside its rivals on heart signals.",
-    "waveshaper": "Put a switch beside its rivals on circuits with breaks, in sound.",
-    "published": "Put the published program of the differentiable IF beside what it meant, quirk by quirk.",
-    "toys": "Put every Monte Carlo gradient on the toy that its paper shows, and beside the truth.",
     **{one.name: one.about for one in experiments()},
 }
 
@@ -125,14 +120,4 @@ def _writer(name: str) -> Callable[[Path, Path, str], Page]:
         from hardgrad_lab.report.sorting import report_sorting
 
         return report_sorting
-    if name == "published":
-        from hardgrad_lab.report.published import report_published
-
-        return report_published
-    if name == "toys":
-        from hardgrad_lab.report.toys import report_toys
-
-        return report_toys
-    from hardgrad_lab.report.lactose import report_lactose
-
-    return lambda results, out, source: report_lactose(name, results, out, source)
+    raise KeyError(name)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_type_hints
@@ -16,10 +15,7 @@ from typing import TYPE_CHECKING, Any, cast, get_type_hints
 from rich.console import Console
 
 from hardgrad_lab.experiments import experiments
-from hardgrad_lab.experiments import toys as toys
 from hardgrad_lab.experiments.bridges import sorting
-from hardgrad_lab.experiments.switches import program as published_settings
-from hardgrad_lab.experiments.switches import settings
 from hardgrad_lab.runs.experiment import Budget, Experiment
 from hardgrad_lab.runs.options import is_tuple, require
 from hardgrad_lab.runs.record import Run
@@ -137,44 +133,6 @@ def _sorting(run: Run, data: Data, how: How, console: Console) -> Outcome:
     return reproduce(rebuilt(sorting.Sorting, run.config), run.seed, how, console)
 
 
-def _lactose(name: settings.Experiment) -> Kind:
-    def reproduce(run: Run, data: Data, how: How, console: Console) -> Outcome:
-        from hardgrad_lab.experiments.switches import fit
-
-        return fit.reproduce(rebuilt(settings.Setup, run.config), run.seed, data.folder, how, console)
-
-    return Kind(
-        config=settings.Setup,
-        pairs=lambda budget: product(settings.TASKS[name], settings.CONTESTANTS[name]),
-        configure=partial(settings.configure, name),
-        identify=_own,
-        seeds={"smoke": 1, "small": 5, "paper": 5},
-        reproduce=reproduce,
-    )
-
-
-def _published_config(
-    budget: Budget, task: str, variant: str, given: Mapping[str, Any]
-) -> published_settings.Published:
-    require(task == "published", "task", "published, its only one", task)
-    known = published_settings.VARIANTS
-    require(variant in known, "contestant", f"one of {', '.join(known)}", variant)
-    return published_settings.configure(budget, variant, given)
-
-
-def _published(run: Run, data: Data, how: How, console: Console) -> Outcome:
-    from hardgrad_lab.experiments.switches.program.run import reproduce
-
-    return reproduce(rebuilt(published_settings.Published, run.config), run.seed, data.folder, how, console)
-
-
-def _toys(run: Run, data: Data, how: How, console: Console) -> Outcome:
-    from hardgrad_lab.experiments.toys.run import reproduce
-
-    del data  # there is none
-    return reproduce(rebuilt(toys.Toy, run.config), run.seed, how, console)
-
-
 KINDS: dict[str, Kind] = {
     "sorting": Kind(
         config=sorting.Sorting,
@@ -183,23 +141,6 @@ KINDS: dict[str, Kind] = {
         identify=_own,
         seeds={"smoke": 1, "small": 3, "paper": 5},
         reproduce=_sorting,
-    ),
-    **{name: _lactose(name) for name in settings.EXPERIMENTS},
-    "published": Kind(
-        config=published_settings.Published,
-        pairs=lambda budget: product(["published"], published_settings.VARIANTS),
-        configure=_published_config,
-        identify=_own,
-        seeds={"smoke": 1, "small": 3, "paper": 3},
-        reproduce=_published,
-    ),
-    "toys": Kind(
-        config=toys.Toy,
-        pairs=lambda budget: [(task, name) for task in toys.TASKS for name in toys.CONTESTANTS[task]],
-        configure=toys.configure,
-        identify=_own,
-        seeds={"smoke": 1, "small": 1, "paper": 1},
-        reproduce=_toys,
     ),
     **{one.name: _described(one) for one in experiments()},
 }

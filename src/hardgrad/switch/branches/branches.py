@@ -21,7 +21,7 @@ class Branches:
     """Modules, one a range; the scales of their rows; a bank that runs them together; the marks of their gradients.
 
     No module, and made anew at every call: the layer itself holds the modules, so that its state has their names
-    (``branches.0.weight``, ``normalize.center``), and in a replica of ``DataParallel`` they are others.
+    (``branches.0.weight``, ``normalise.centre``), and in a replica of ``DataParallel`` they are others.
 
     Args:
         modules: one a range.

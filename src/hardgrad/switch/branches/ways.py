@@ -45,13 +45,13 @@ def in_bank(batch: Batch) -> Tensor | None:
     """Run the branches together, where they are equal stacks and nothing is asked of them that a bank does not do."""
     if batch.bank is None:
         return None
-    return batch.bank.run(batch.modules, batch.rows, batch.index, batch.sizes, batch.visited)
+    return batch.bank.run(batch.modules, batch.rows, batch.branch, batch.sizes, batch.visited)
 
 
 def in_turn(batch: Batch) -> Tensor:
     """Sort the rows by branch, run each visited branch once on its own, and put the outputs back in order."""
     visited = batch.visited
-    order = by_branch(batch.index, len(batch.modules))
+    order = by_branch(batch.branch, len(batch.modules))
     inverse = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
     # Parts that autograd does not take for views of one memory, which a branch may then write to.
     joined, cuts = _reordered(batch.rows, order, inverse), [batch.sizes[i] for i in visited]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import compiling, hides_values, in_backward, in_graph, in_transform
+from hardgrad._torch_state import hides_values, in_backward, in_export, in_graph, in_transform
 
 
 class Router(nn.Module):
@@ -41,6 +41,10 @@ class Router(nn.Module):
         switch then gives that row to no branch, and its output is NaN.
         """
         raise NotImplementedError
+
+    def leading(self, key: Tensor) -> torch.Size:
+        """Return a key's shape but for a last dimension of keys: that of the branch numbers."""
+        return key.shape[:-1] if self.keys else key.shape
 
     def index_after(self, key: Tensor, last: Tensor | None) -> Tensor:
         """Return ``index(key)`` for sequences whose step before the first key took branch ``last``, int64 (B,)."""
@@ -87,7 +91,7 @@ def counting() -> bool:
     """Whether counters move: not in an exported graph, nor under torch.func, nor when a checkpoint runs again."""
     if in_transform():
         return False
-    return not torch.compiler.is_exporting() if compiling() else not in_backward()
+    return not (in_export() or in_backward())
 
 
 def without_values(key: Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""Ranges whose inner points learn: the routing stays hard, and the rows near a point lend it a gradient."""
+"""Ranges whose inner points learn: the routing stays hard, and a point gets a surrogate gradient from rows near it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class LearnedRanges(PointRouter):
     r"""``Ranges`` whose inner points are learned by gradient descent.
 
     Training and evaluation route alike, hard, by the current points; only ``hardgrad.Switch`` in training knows the
-    difference. It lends each point a gradient from the rows near it, by what its neighbour would have made of a row:
+    difference. It gives each point a surrogate gradient from the rows near it, by what the branch on the other side
+    would have made of a row:
 
     .. math::
         \frac{\partial L}{\partial p_i} = \sum_b \frac{\partial L}{\partial y_b} \cdot
@@ -40,14 +41,14 @@ class LearnedRanges(PointRouter):
 
     That alone finds a break that the branches plainly misfit. A branch that can follow a break inside its own range
     leaves nothing to see near the point: then call ``hardgrad.switch.refine`` every so often, whose note has a recipe.
-    ``hardgrad.switch.threshold_loss`` lends the exact difference of the losses, row by row.
+    ``hardgrad.switch.threshold_loss`` has the exact difference of the losses, row by row.
 
     Args:
         points: the start, at least two numbers, strictly increasing. The outer two stay, since an end decides between
             no two branches, and must be finite where there are inner points.
         band: half-width h of the neighbourhood that a point learns from, as a share of the narrower of the two ranges
             beside it at the start; above 0, at most 1. Set ``ranges.band`` as training goes on: wide finds a point far
-            off, narrow places it. None lends nothing.
+            off, narrow places it. None: no gradient.
         outside: as ``Ranges``.
         closed: as ``Ranges``.
 

@@ -14,16 +14,23 @@ from hardgrad.switch.points import Closed, Outside, Points, checked, points_for,
 
 
 class PointRouter(Router):
-    """A condition on one number that has points: ``Ranges``, ``LearnedRanges`` and ``Hysteresis``.
+    """A condition on one number that has points: what ``Ranges``, ``LearnedRanges`` and ``Hysteresis`` share.
 
     Args:
-        points: at least two numbers, strictly increasing.
+        points: the value that it starts with.
         outside: "nearest" or "error".
-        closed: "left" or "right".
 
     Attributes:
-        points: tuple of N + 1 floats; ``len(ranges)`` is N.
+        points: tuple of N + 1 floats, as they are now; ``len(ranges)`` is N.
+        closed: the end that belongs to a range, "left" or "right".
+        outside: what is done with a key that is outside of the points.
         below, above: int64 (), how many keys were outside so far.
+
+    Example:
+        >>> import hardgrad as hg
+        >>> ranges = hg.LearnedRanges([0.0, 1.0, 2.0])
+        >>> isinstance(ranges, hg.switch.PointRouter), isinstance(ranges, hg.Ranges)
+        (True, False)
     """
 
     below: Tensor

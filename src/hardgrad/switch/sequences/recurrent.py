@@ -9,13 +9,12 @@ from torch import Tensor, nn
 
 from hardgrad._torch_state import in_graph
 from hardgrad._tracing import eagerly
-from hardgrad.switch.arguments import branch_number, leading, modules, router
+from hardgrad.switch.arguments import branch_number, modules, router
 from hardgrad.switch.branches.build import one_a_range
 from hardgrad.switch.branches.outputs import of_no_rows
 from hardgrad.switch.branches.state import output_of_copy
 from hardgrad.switch.conditions.condition import Router, count, one_of
-from hardgrad.switch.conditions.hysteresis import Hysteresis
-from hardgrad.switch.keys import branch_of, check_source, key_of, refuse_learning
+from hardgrad.switch.keys import branch_of, check_sequences, check_source, key_of, refuse_learning
 from hardgrad.switch.sequences import memory, pieces
 
 READS_KEYS = (
@@ -147,16 +146,9 @@ class RecurrentSwitch(nn.Module):
             raise RuntimeError(READS_KEYS)
         refuse_learning(self, self.ranges)
         key = key_of("RecurrentSwitch", self.key, x, key)
-        shape = leading("RecurrentSwitch", key, self.ranges)
-        if x.ndim != 3 or shape != x.shape[:2]:
-            raise ValueError(
-                f"RecurrentSwitch: x must be (B, T, F) and key (B, T{', K' * bool(self.ranges.keys)}), one a step, got "
-                f"x {tuple(x.shape)} and key {tuple(key.shape)}; unsqueeze a single sequence"
-            )
+        check_sequences("RecurrentSwitch", self.ranges, x, key, features="F")
         self._check_state(x, state)
-        if isinstance(self.ranges, Hysteresis):
-            return self.ranges.index(key, None if state is None else state.last)
-        return branch_of(self.ranges, key, "RecurrentSwitch")
+        return branch_of(self.ranges, key, "RecurrentSwitch", None if state is None else state.last)
 
     def _check_state(self, x: Tensor, state: RecurrentState | None) -> None:
         if state is None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 import hardgrad as hg
-from hardgrad_lab.experiments.toys import Toy
+from hardgrad_lab.experiments.toys.config import Toy
 
 HIDDEN = 10  # units of a control or a baseline, as in the program of Grathwohl et al. 2018
 COOLED = 0.8  # share of a run after which an annealed temperature stands still

@@ -1,15 +1,17 @@
-"""The report on the published program: what each of its quirks costs, and what rows one by one cost."""
+"""What a report says of the published program: what each of its quirks costs, and what rows one by one cost."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from hardgrad_lab.drawing.section import Section
 from hardgrad_lab.experiments.switches.program import VARIANTS
-from hardgrad_lab.report.lactose_table import middle, spread
-from hardgrad_lab.report.page import Content, Page, as_markdown, provenance, write_report
+from hardgrad_lab.experiments.switches.table import middle, spread
+from hardgrad_lab.runs.experiment import Experiment
 from hardgrad_lab.runs.record import Record
-from hardgrad_lab.runs.records import Group, NoRecordsError, find_records, group_by_config
+from hardgrad_lab.runs.records import Found, Group, group_by_config
 
 HEADINGS = ("variant", "passes", "ESR train", "ESR later", "ESR unseen", "filed", "constant", "trains/s", "says/s", "n")
 NUMERIC = tuple(range(1, len(HEADINGS)))
@@ -27,38 +29,33 @@ INTRODUCTION = (
 NEEDED = ("esr_train", "esr_later", "esr_unseen", "filed", "constant_branches", "rows_per_s", "said_per_s")
 
 
-def report_published(results: Path, out: Path, source: str = "") -> Page:
-    """Write the report on all records of the published program under a folder.
+def page(experiment: Experiment, found: Found, results: Path) -> Section:
+    """Return the page of the published program."""
+    (section,) = in_brief(experiment, found, results)
+    return replace(section, title="The published program")
 
-    Args:
-        results: folder of the records.
-        out: folder to write into; made when missing.
-        source: whose rows these are, in a line; empty where there is nothing to tell apart.
 
-    Raises:
-        NoRecordsError: if there is not one readable record.
-    """
-    records, warnings = find_records(results, "published", fault)
+def in_brief(experiment: Experiment, found: Found, results: Path) -> list[Section]:
+    """Return its section on the page of all experiments."""
+    del results  # the records hold all
+    records, warnings = found.of(experiment.name, fault)
     groups = ordered(group_by_config(records))
-    if not groups:
-        make = "Make one with: hardgrad reproduce published"
-        raise NoRecordsError(" ".join([f"no records of published in {results}.", *warnings, make]))
-    table = cells(groups)
-    content = Content(
-        template="lactose.html.jinja",
-        title="The published program",
-        measure="Error and speed, quirk by quirk",
-        headings=HEADINGS,
-        numeric=NUMERIC,
-        cells=table,
-        legend=LEGEND,
-        drawn=[],
-        warnings=warnings,
-        source=source,
-        runs=provenance(groups, "{variant}, {passes} passes"),
-        more={"introduction": INTRODUCTION, "details": [], "glance": None, "sounds": []},
-    )
-    return Page(**write_report(content, out / "published", as_markdown(HEADINGS, NUMERIC, table, LEGEND)))
+    return [
+        Section(
+            anchor=experiment.name,
+            title="The published program of the differentiable IF",
+            about=INTRODUCTION,
+            command=f"report {experiment.name}",
+            headings=HEADINGS,
+            numeric=NUMERIC,
+            cells=cells(groups),
+            legend=LEGEND,
+            warnings=warnings,
+            groups=groups,
+            measure="Error and speed, quirk by quirk",
+            run_name="{variant}, {passes} passes",
+        )
+    ]
 
 
 def ordered(groups: Sequence[Group]) -> list[Group]:

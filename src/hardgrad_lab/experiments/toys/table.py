@@ -6,9 +6,10 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from hardgrad_lab.experiments.toys import CONTESTANTS, TASKS, Toy, configure
-from hardgrad_lab.runs.options import OptionError
+from hardgrad_lab.experiments.toys import CONTESTANTS, TASKS, TOYS
 from hardgrad_lab.runs.records import Group
+from hardgrad_lab.runs.setting import setting
+from hardgrad_lab.runs.words import NO_FIGURE
 
 HEADINGS = ("toy", "estimator", "f", "loss", "found", "log var", "bias/se", "cos", "n")
 NUMERIC = tuple(range(2, len(HEADINGS)))
@@ -20,7 +21,6 @@ LEGEND = (
     "cosine of one gradient with the enumerated one, mean; a gradient of zero counts 0. n: variables, or surveyed "
     "points, of all seeds. exact is enumeration itself. A toy's name is followed by what differs from the small budget."
 )
-NO_FIGURE = "-"
 
 Named = Mapping[str, Group]
 
@@ -40,30 +40,15 @@ def ordered(groups: Sequence[Group]) -> list[Group]:
         groups,
         key=lambda group: (
             tasks.index(group.config["task"]),
-            setting(group),
+            setting(TOYS, group),
             list(CONTESTANTS[group.config["task"]]).index(group.config["contestant"]),
         ),
     )
 
 
-def setting(group: Group) -> str:
-    """Return the budget and every value that differs from its preset, such as ``small, steps 100``."""
-    config = group.config
-    try:
-        preset: Toy | None = configure(config["budget"], config["task"], config["contestant"], {})
-    except OptionError:
-        preset = None
-    differing = [
-        f"{name.replace('_', ' ')} {value:g}" if isinstance(value, float) else f"{name.replace('_', ' ')} {value}"
-        for name, value in config.items()
-        if preset is not None and getattr(preset, name, None) != value
-    ]
-    return ", ".join([str(config["budget"]), *differing])
-
-
 def name_of(group: Group) -> str:
     """Return the toy's name, with its setting where that is not the small budget."""
-    task, how = str(group.config["task"]), setting(group)
+    task, how = str(group.config["task"]), setting(TOYS, group)
     return task if how == "small" else f"{task}, {how}"
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from hardgrad_lab.experiments.switches.data import Part, Rows, Signal, part_of, some
+from hardgrad_lab.data.recordings import Signal
+from hardgrad_lab.data.root import Root
+from hardgrad_lab.experiments.switches.piecewise import RATE
+from hardgrad_lab.experiments.switches.rows import Part, Rows, part_of, some
 from hardgrad_lab.experiments.switches.settings import Setup
-
-RATE = 44_100.0
 
 # The talk says "five-piece linear map" and shows no numbers. Ours is continuous, its pieces uneven and up and down.
 TALK_POINTS = (-1.0, -0.6, -0.3, 0.2, 0.7, 1.0)
@@ -22,15 +22,15 @@ TOY_TRAIN_HZ, TOY_TEST_HZ = (100.0, 130.0), (90.0, 170.0)
 TOY_TEST_SECONDS = 0.4
 
 
-def rows_of(setup: Setup, seed: int, folder: Path | None) -> Rows:
+def rows_of(setup: Setup, seed: int, root: Root) -> Rows:
     """Return the rows of a task; the toy's map is drawn anew for each seed.
 
     Args:
         setup: its task and number of rows.
         seed: of the draw.
-        folder: not used, as everything is made by formula.
+        root: not used, as everything is made by formula.
     """
-    del folder
+    del root
     return _talk(setup, seed) if setup.task == "talk" else _toy(setup, seed)
 
 
@@ -45,7 +45,7 @@ def _talk(setup: Setup, seed: int) -> Rows:
     random = np.random.default_rng(seed)
     x = random.uniform(-1, 1, TALK_SAMPLES)
     cut = int(0.8 * TALK_SAMPLES)
-    parts = [_part(each, talk_map(each)) for each in (x[:cut], x[cut:])]
+    parts = [_part(inputs, talk_map(inputs)) for inputs in (x[:cut], x[cut:])]
     return Rows(train=some(parts[0], setup.rows, seed), tests={"test": parts[1]}, points=TALK_POINTS, rate=RATE)
 
 
@@ -76,7 +76,7 @@ def _toy(setup: Setup, seed: int) -> Rows:
 
     def part(hertz: Sequence[float], seconds: float) -> Part:
         time = np.arange(0, seconds, 1 / TOY_RATE)
-        x = sum(np.sin(2 * np.pi * each * time) for each in hertz)
+        x = sum(np.sin(2 * np.pi * pitch * time) for pitch in hertz)
         x = x / np.abs(x).max()
         return _part(x, pieces(x, points, lines) / scale)
 

@@ -8,16 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hardgrad_lab.experiments.toys import SURVEYED_INNER, SURVEYED_SAMPLES, SURVEYED_TEMPERATURES
-from hardgrad_lab.report.toys_table import Named, mean
+from hardgrad_lab.experiments.toys.table import Named, mean
 from hardgrad_lab.runs.records import Group
+from hardgrad_lab.runs.words import NOT_RUN
 
 HEADINGS = ("toy", "what the paper says", "ours", "")
-MISSING = "not run"
 NOTHING = -27.0  # logarithm of a variance: what is below is rounding
 
 
 @dataclass(frozen=True, kw_only=True)
-class Claim:
+class Finding:
     """A sentence of a paper, and how to see it in records.
 
     Args:
@@ -45,7 +45,7 @@ def judged(tasks: Mapping[str, Named]) -> list[list[str]]:
         if groups is None:
             continue
         missing = [name for name in claim.needs if name not in groups]
-        ours, agrees = (f"{MISSING}: {', '.join(missing)}", None) if missing else claim.check(groups)
+        ours, agrees = (f"{NOT_RUN}: {', '.join(missing)}", None) if missing else claim.check(groups)
         rows.append([claim.task, claim.says, ours, "" if agrees is None else "agrees" if agrees else "DIFFERS"])
     return rows
 
@@ -159,56 +159,56 @@ def _unbiased_here(groups: Named) -> tuple[str, bool]:
 
 
 CLAIMS = (
-    Claim(
+    Finding(
         task="rebar",
         says="Tucker et al.: only unbiased gradients find the solution, relaxations at a fixed temperature do not",
         needs=("score", "rebar", "gumbel-soft", "gumbel-soft-0.1"),
         check=_only_unbiased,
     ),
-    Claim(
+    Finding(
         task="rebar",
         says="Tucker et al.: here a lower temperature is enough for the relaxation to come closer",
         needs=("gumbel-soft", "gumbel-soft-0.1"),
         check=_ends_lower("gumbel-soft", "gumbel-soft-0.1"),
     ),
-    Claim(
+    Finding(
         task="relax",
         says="Grathwohl et al.: RELAX learns best of the score function, REBAR and RELAX",
         needs=("score", "rebar", "relax"),
         check=_ends_lower("score", "rebar", "relax"),
     ),
-    Claim(
+    Finding(
         task="relax",
         says="Grathwohl et al.: a control of free form varies less than one bound to the loss relaxed, a quadratic",
         needs=("rebar", "relax-beside-f", "relax"),
         check=_varies_less("rebar", "relax-beside-f", "relax"),
     ),
-    Claim(
+    Finding(
         task="disarm",
         says="Dong et al.: DisARM varies less than leave-one-out on as many draws",
         needs=("score-loo", "disarm"),
         check=_varies_less("score-loo", "disarm"),
     ),
-    Claim(
+    Finding(
         task="disarm",
         says="Yin and Zhou: antithetic pairs learn as the true gradient does; the score function may go astray",
         needs=("exact", "disarm", "score"),
         check=_as_good_as_exact,
     ),
-    Claim(
+    Finding(
         task="arms",
         says="Dimitriev and Zhou: ARMS varies less than leave-one-out on as many draws",
         needs=[f"{name}-{n}" for name in ("arms", "score-loo") for n in SURVEYED_SAMPLES],
         check=_everywhere("arms", "score-loo", SURVEYED_SAMPLES),
     ),
-    Claim(
+    Finding(
         task="arms",
         says="Dimitriev and Zhou: from four draws on, ARMS varies less than as many draws in pairs (DisARM)",
         needs=[f"{name}-{n}" for name in ("arms", "disarm") for n in SURVEYED_SAMPLES[1:]],
         check=_everywhere("arms", "disarm", SURVEYED_SAMPLES[1:]),
     ),
     *(
-        Claim(
+        Finding(
             task=f"reinmax-{power}",
             says=f"Liu et al.: of the straight-through kind ReinMax ends lowest (power {power})",
             needs=("exact", *_STRAIGHT),
@@ -216,13 +216,13 @@ CLAIMS = (
         )
         for power in ("1.5", "2", "3")
     ),
-    Claim(
+    Finding(
         task="reinmax-2",
         says="Liu et al.: second order, hence without bias on a quadratic",
         needs=("reinmax",),
         check=_unbiased_here,
     ),
-    Claim(
+    Finding(
         task="gumbel-rao",
         says="Paulus et al.: less variance all over the simplex, and the more so the lower the temperature",
         needs=[

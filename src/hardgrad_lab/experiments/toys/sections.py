@@ -1,13 +1,13 @@
-"""The report on the toys: every estimator on the problem its paper shows, beside the paper's claim and the truth."""
+"""What a report says of the toys: every estimator on its paper's problem, beside the paper's claim and the truth."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from hardgrad_lab.drawing.figures import Drawn
-from hardgrad_lab.drawing.section import Drawing
-from hardgrad_lab.experiments.toys import CONTESTANTS, option_names
+from hardgrad_lab.drawing.layout import Drawn
+from hardgrad_lab.drawing.section import Drawing, Section
+from hardgrad_lab.experiments.toys import CONTESTANTS, TOYS, claims
 from hardgrad_lab.experiments.toys.figures import (
     BIASED,
     COINS,
@@ -17,11 +17,10 @@ from hardgrad_lab.experiments.toys.figures import (
     over_probability,
     over_simplex,
 )
-from hardgrad_lab.report import toys_claims as claims
-from hardgrad_lab.report.page import Content, Page, as_markdown, provenance, write_report
-from hardgrad_lab.report.toys_table import HEADINGS, LEGEND, NUMERIC, Named, by_task, cells, ordered
+from hardgrad_lab.experiments.toys.table import HEADINGS, LEGEND, NUMERIC, Named, by_task, cells, ordered
+from hardgrad_lab.runs.experiment import Experiment
 from hardgrad_lab.runs.record import Record
-from hardgrad_lab.runs.records import NoRecordsError, find_records, group_by_config
+from hardgrad_lab.runs.records import Found, group_by_config
 
 INTRODUCTION = (
     "The problems on which the papers on Monte Carlo gradients show their estimators, all estimators on each. rebar, "
@@ -30,47 +29,56 @@ INTRODUCTION = (
     "for 2 to 10 draws. reinmax: 128 two-way variables, the sum of |b - 0.45|^p. gumbel-rao: a quadratic programme on "
     "the simplex, the variance at its points. Every number is measured beside the enumerated truth."
 )
+TITLE = "Monte Carlo gradients on their toys"
 _BEST = "probability of the better outcome"
 _LOG = "log variance of the gradient"
 
 
-def report_toys(results: Path, out: Path, source: str = "") -> Page:
-    """Write the report on all records of the toys under a folder.
-
-    Args:
-        results: folder of the records.
-        out: folder to write into; made when missing.
-        source: whose rows these are, in a line; empty where there is nothing to tell apart.
-
-    Returns:
-        The table and the paths of what was written.
-
-    Raises:
-        NoRecordsError: if there is not one readable record.
-    """
-    records, warnings = find_records(results, "toys", fault)
+def page(experiment: Experiment, found: Found, results: Path) -> Section:
+    """Return the page of the toys: every estimator on every toy, and what the papers say of them."""
+    del results  # the records hold the curves
+    records, warnings = found.of(experiment.name, fault)
     groups = ordered(group_by_config(records))
-    if not groups:
-        make = "Make one with: hardgrad reproduce toys"
-        raise NoRecordsError(" ".join([f"no records of toys in {results}.", *warnings, make]))
-    tasks, table = by_task(groups), cells(groups)
-    judged = claims.judged(tasks)
-    content = Content(
-        template="toys.html.jinja",
-        title="Monte Carlo gradients on their toys",
-        measure="What each reached, and what its gradient was worth",
+    tasks = by_task(groups)
+    return Section(
+        anchor=experiment.name,
+        title=TITLE,
+        about=INTRODUCTION,
+        command=f"report {experiment.name}",
         headings=HEADINGS,
         numeric=NUMERIC,
-        cells=table,
+        cells=cells(groups),
         legend=LEGEND,
+        claims=claims.judged(tasks),
+        claim_headings=claims.HEADINGS,
+        claim_title="What the papers say",
+        claims_first=True,
         drawn=_drawn(tasks),
         warnings=warnings,
-        source=source,
-        runs=provenance(groups, "{task}, {contestant}, {budget}"),
-        more={"introduction": INTRODUCTION, "claims": judged, "claim_headings": claims.HEADINGS},
+        groups=groups,
+        measure="What each reached, and what its gradient was worth",
     )
-    said = as_markdown(claims.HEADINGS, (), judged, "")
-    return Page(**write_report(content, out / "toys", said + as_markdown(HEADINGS, NUMERIC, table, LEGEND)))
+
+
+def in_brief(experiment: Experiment, found: Found, results: Path) -> list[Section]:
+    """Return what the papers say, and whether our runs say the same."""
+    del results
+    records, warnings = found.of(experiment.name, fault)
+    groups = group_by_config(records)
+    return [
+        Section(
+            anchor=experiment.name,
+            title=TITLE,
+            about="What each paper on Monte Carlo gradients says of its own toy, and whether our runs say the same.",
+            command=f"report {experiment.name}",
+            headings=claims.HEADINGS,
+            numeric=(),
+            cells=claims.judged(by_task(groups)),
+            legend="",
+            warnings=warnings,
+            groups=groups,
+        )
+    ]
 
 
 def _drawn(tasks: Mapping[str, Named]) -> list[Drawing]:
@@ -116,7 +124,8 @@ def _steps(groups: Named) -> bool:
 
 def fault(record: Record) -> str | None:
     """Return what keeps a record out of the report."""
-    missing = [name for name in option_names() if name not in record.config]
+    known = [TOYS.keys.get(name, name) for name in (*TOYS.names, *TOYS.options())]
+    missing = [name for name in known if name not in record.config]
     missing += [name for name in ("log_variance", "bias_in_errors", "cosine") if name not in record.metrics]
     if missing:
         return f"lacks {', '.join(missing)}"

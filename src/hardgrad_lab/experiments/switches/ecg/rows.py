@@ -7,18 +7,19 @@ on the rest of it, and voice on all of 001.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import cast
 
 import numpy as np
 from scipy import signal
 
-from hardgrad_lab.experiments.switches.data import Part, Rows, Signal, find, part_of, some, together
+from hardgrad_lab.data.recordings import Signal, numbers
+from hardgrad_lab.data.root import Root
+from hardgrad_lab.experiments.switches.ecg import RATE
+from hardgrad_lab.experiments.switches.rows import Part, Rows, part_of, some, together
 from hardgrad_lab.experiments.switches.settings import Setup
 
 Filter = tuple[Signal, Signal]
 
-RATE = 44_100 / 256
 BCG_POINTS = (-1.0, -0.6, -0.25, 0.0, 0.25, 0.75, 1.0)
 VOICE_POINTS = (-1.0, -0.8, -0.6, -0.4, -0.25, 0.0, 0.25, 0.4, 0.6, 0.8, 1.0)
 BREATHS = ("Normal", "Inhale", "Exhale")
@@ -26,22 +27,22 @@ HELD_OUT = 4  # of the four takes of each breath
 TRAIN, TEST = "lactose/TrainData/001", "lactose/TestData/020"
 
 
-def rows_of(setup: Setup, seed: int, folder: Path | None) -> Rows:
+def rows_of(setup: Setup, seed: int, root: Root) -> Rows:
     """Return the rows of a task.
 
     Args:
         setup: its task, window and number of rows.
         seed: of the choice of rows, where not all are taken.
-        folder: that holds ``lactose/``; None takes the environment variable.
+        root: where ``lactose/`` lies.
 
     Raises:
-        MissingDataError: if a recording is not there.
+        DataError: if a recording is not there, or damaged.
     """
     source = "voc" if setup.task == "voice" else "bcg"
 
     def recordings(prefix: str, takes: tuple[int, ...]) -> Part:
         names = [f"{prefix}_{breath}{take}" for breath in BREATHS for take in takes]
-        return together([recording(folder, name, source, setup.window) for name in names])
+        return together([recording(root, name, source, setup.window) for name in names])
 
     train = recordings(TRAIN, tuple(take for take in (1, 2, 3, 4) if take != HELD_OUT))
     tests = {"same": recordings(TRAIN, (HELD_OUT,)), "unseen": recordings(TEST, (1, 2, 3, 4))}
@@ -49,34 +50,26 @@ def rows_of(setup: Setup, seed: int, folder: Path | None) -> Rows:
     return Rows(train=some(train, setup.rows, seed), tests=tests, points=points, rate=RATE)
 
 
-def recording(folder: Path | None, name: str, source: str, window: int) -> Part:
+def recording(root: Root, name: str, source: str, window: int) -> Part:
     """Return the windows of one recording, prepared as published.
 
     Args:
-        folder: of the data.
+        root: where ``lactose/`` lies.
         name: such as ``lactose/TrainData/001_Normal1``.
         source: bcg or voc.
         window: samples that a row sees.
     """
-    heard, heart = (column(find(folder, f"{name}_{kind}.csv")) for kind in (source, "ecg"))
+    taken, heart = (numbers(root, f"{name}_{kind}.csv") for kind in (source, "ecg"))
     prepare, skipped = (_voice, 10) if source == "voc" else (_bcg, 30)
-    return windows(_peak(prepare(heard)[skipped:-1]), _peak(heart[skipped:-1] - 1), window)
+    return windows(_peak(prepare(taken)[skipped:-1]), _peak(heart[skipped:-1] - 1), window)
 
 
-def column(path: Path) -> Signal:
-    """Return the numbers of a file that has one a line.
-
-    The published program takes the first line for a heading, and so loses a sample; it is lost here too.
-    """
-    return np.loadtxt(path, skiprows=1, ndmin=1)
-
-
-def windows(heard: Signal, heart: Signal, window: int) -> Part:
+def windows(source: Signal, heart: Signal, window: int) -> Part:
     """Return rows of ``window`` samples and the heart one sample after them; the last sample is the key.
 
-    As published, the sample heard at the same time as the heart is not seen, and the first row starts at sample 1.
+    As published, the sample taken at the same time as the heart is not seen, and the first row starts at sample 1.
     """
-    x = np.lib.stride_tricks.sliding_window_view(heard[1:-1], window).copy()
+    x = np.lib.stride_tricks.sliding_window_view(source[1:-1], window).copy()
     return part_of(x, x[:, -1], heart[window + 1 :])
 
 

@@ -1,24 +1,14 @@
-"""Where recordings lie, and the rows that experiments train and test on."""
+"""The rows that experiments train and test on."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
-VARIABLE = "HARDGRAD_DATA"
-
-Signal = np.ndarray[Any, np.dtype[np.float64]]
-
-
-class MissingDataError(ValueError):
-    """A recording that is not where it was looked for; the message says where, and how to say where it is."""
+from hardgrad_lab.data.recordings import Signal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +27,10 @@ class Part:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def to(self, device: torch.device) -> Part:
+        """Return the rows on a device."""
+        return Part(x=self.x.to(device), key=self.key.to(device), y=self.y.to(device))
 
     def take(self, index: Tensor | slice) -> Part:
         """Return some of the rows."""
@@ -66,6 +60,11 @@ class Rows:
         """Return all test rows together."""
         return together(list(self.tests.values()))
 
+    def to(self, device: torch.device) -> Rows:
+        """Return the rows on a device."""
+        tests = {name: part.to(device) for name, part in self.tests.items()}
+        return replace(self, train=self.train.to(device), tests=tests)
+
 
 def together(parts: Sequence[Part]) -> Part:
     """Return the rows of all parts, in order."""
@@ -74,34 +73,6 @@ def together(parts: Sequence[Part]) -> Part:
         key=torch.cat([part.key for part in parts]),
         y=torch.cat([part.y for part in parts]),
     )
-
-
-def find(folder: Path | None, relative: str) -> Path:
-    """Return the path of a recording.
-
-    Args:
-        folder: of the data; None takes the environment variable ``HARDGRAD_DATA``.
-        relative: of the recording in it, such as ``lactose/TrainData/001_Normal1_bcg.csv``.
-
-    Returns:
-        A path that exists.
-
-    Raises:
-        MissingDataError: if neither is given, or there is no such file.
-    """
-    given = folder or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
-    if given is None:
-        raise MissingDataError(
-            f"data: this experiment needs recordings ({relative}), and no folder was given; pass --data FOLDER or set "
-            f"{VARIABLE}, the folder that holds lactose/ and audio/; docs/data.md says where they come from"
-        )
-    path = given / relative
-    if not path.is_file():
-        raise MissingDataError(
-            f"data: there is no {path}; pass --data FOLDER or set {VARIABLE} to the folder that holds lactose/ and "
-            "audio/; docs/data.md says where they come from"
-        )
-    return path
 
 
 def part_of(x: Signal, key: Signal, y: Signal) -> Part:
