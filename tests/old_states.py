@@ -40,7 +40,7 @@ def _tree() -> hg.If:
 
 
 def _hysteresis() -> hg.Hysteresis:
-    return hg.Hysteresis(hg.Ranges(POINTS, closed="right"), band=0.1)
+    return hg.Hysteresis(hg.Ranges(POINTS, closed="right"), 0.1)
 
 
 def _masked() -> hg.LayerMask:
@@ -67,8 +67,8 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "hysteresis": (_hysteresis, -2),
     "recurrent": (lambda: _gru(_hysteresis(), "shared"), -1),
     "recurrent by branch": (lambda: _gru(hg.Ranges(POINTS), "per_branch"), -1),
-    "fade": (lambda: hg.CrossFade(hg.Switch(_hysteresis(), _stack(), init="independent"), steps=2), -1),
-    "recurrent fade": (lambda: hg.CrossFade(_gru(hg.Ranges(POINTS), "per_branch"), steps=2), -1),
+    "fade": (lambda: hg.CrossFade(hg.Switch(_hysteresis(), _stack(), init="independent"), 2), -1),
+    "recurrent fade": (lambda: hg.CrossFade(_gru(hg.Ranges(POINTS), "per_branch"), 2), -1),
 }
 
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Independent
 
 import hardgrad as hg
+from hardgrad.doctor.apart import copies_at_once
 from hardgrad.doctor.copies import Shared
 from hardgrad.doctor.smoothing import smooth
 from hardgrad.doctor.subject import Subject
@@ -117,8 +118,7 @@ def copies(candidate: Callable[..., Tensor], function: Objective = f, inputs: ob
     """How many copies of the batch the doctor stacks."""
     smoothed = smooth(function, q() if inputs is None else inputs, None, "auto", None, torch.Generator().manual_seed(0))
     subject = Subject("it", candidate, smoothed, Shared(function, function))
-    subject.try_copies(0)
-    return subject.at_once
+    return copies_at_once(subject, 0)
 
 
 @pytest.mark.parametrize("name", list(SHARING))

@@ -510,7 +510,7 @@ def test_a_notebook_shows_one_line_or_a_small_table() -> None:
 
 def test_found_ranges_are_one_line_in_a_notebook() -> None:
     key = torch.linspace(0, 4, 400)
-    ranges = hg.search_ranges(key, key[:, None], torch.where(key < 1, key, 5 - key), max_ranges=3, generator=seed())
+    ranges = hg.search_ranges(key[:, None], key, torch.where(key < 1, key, 5 - key), max_ranges=3, generator=seed())
     shown = r"<FoundRanges: 2 ranges by dynamic_programming, chosen by held_out; points 0, (1|0.99\d*), 4>"
     assert re.fullmatch(shown, repr(ranges))
     assert str(ranges) in ranges._repr_html_().replace("&#x27;", "'").replace("&lt;", "<").replace("&gt;", ">")

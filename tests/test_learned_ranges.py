@@ -231,11 +231,11 @@ def test_a_step_is_seen_at_once_in_every_dtype() -> None:
 
 def test_no_cast_touches_the_points() -> None:
     switch = hg.Switch(hg.LearnedRanges([0.0, 0.1, 1.0]), nn.Linear(1, 1), normalize=True)
-    scale = switch.normalize.center.clone()
+    scale = switch.normalise.centre.clone()
     switch.half().to(torch.bfloat16).float()
     assert switch.ranges.inner.dtype is torch.float64
     assert switch.ranges.points == (0.0, 0.1, 1.0)
-    assert torch.equal(switch.normalize.center, scale)
+    assert torch.equal(switch.normalise.centre, scale)
     assert switch.branch(0).weight.dtype is torch.float32
 
 
@@ -284,7 +284,7 @@ def test_copies_and_states_carry_the_points() -> None:
 
 @pytest.mark.parametrize("band", [0.0, -1.0, 1.5, float("nan")])
 def test_a_band_must_be_a_share(band: float) -> None:
-    with pytest.raises(ValueError, match=r"band must be above 0 and at most 1, or None"):
+    with pytest.raises(ValueError, match=r"band must be .*above 0 and at most 1, or None"):
         hg.LearnedRanges([0.0, 1.0, 2.0], band=band)
 
 

@@ -185,9 +185,9 @@ THINGS: dict[str, Thing] = {
     "hg.FoundRanges": Thing(lambda: record(hg.FoundRanges), dataclasses.asdict),
     "hg.Diagnosis": Thing(lambda: record(hg.Diagnosis), dataclasses.asdict),
     "hg.search_ranges": Thing(
-        lambda: hg.search_ranges(torch.linspace(0, 1, 60), batch(60, 1), batch(60).sign(), max_ranges=2)
+        lambda: hg.search_ranges(batch(60, 1), torch.linspace(0, 1, 60), batch(60).sign(), max_ranges=2)
     ),
-    "hg.search_key": Thing(lambda: hg.search_key(batch(60, 2), batch(60, 1), batch(60).sign(), max_ranges=2)),
+    "hg.search_key": Thing(lambda: hg.search_key(batch(60, 1), batch(60, 2), batch(60).sign(), max_ranges=2)),
     "hg.diagnose": Thing(lambda: hg.diagnose(hg.straight_through(hg.hard.sign), hg.hard.sign, _X, draws=50), str),
     "hg.doctor.FunctionError": Thing(lambda: hg.doctor.FunctionError("diagnose: function raises")),
     "hg.doctor.Progress": Thing(lambda: hg.doctor.Progress("truth", 0.5, 3, 2.0)),
@@ -206,7 +206,7 @@ THINGS: dict[str, Thing] = {
     "hg.switch.agreement": Thing(lambda: record(hg.switch.Agreement), dataclasses.asdict),
     "hg.segments.Gradient": Thing(
         lambda: hg.segments.Gradient(nn.Linear(1, 1), steps=2, batch=4),
-        lambda policy: policy(torch.linspace(0, 1, 20), batch(20, 1), batch(20, 1), 2),
+        lambda policy: policy(batch(20, 1), torch.linspace(0, 1, 20), batch(20, 1), 2),
     ),
     "hg.switch.Health": Thing(lambda: hg.switch.inspect(_switch(), keyed())),
     "hg.switch.inspect": Thing(lambda: hg.switch.inspect(_switch(), keyed())),
@@ -215,6 +215,7 @@ THINGS: dict[str, Thing] = {
     "hg.switch.refine": Thing(lambda: record(hg.switch.Refined)),
     "hg.switch.Relocated": Thing(lambda: record(hg.switch.Relocated)),
     "hg.switch.relocate": Thing(lambda: record(hg.switch.Relocated)),
+    "hg.switch.PointRouter": Thing(lambda: hg.Ranges([0.0, 1.0, 2.0]), lambda ranges: (ranges.points, ranges.visits)),
     "hg.switch.Router": Thing(lambda: hg.switch.Router(3, 1), lambda router: (router.branches, router.visits)),
     "hg.segments.KeyScore": Thing(lambda: record(hg.segments.KeyScore)),
     "hg.segments.RangeScore": Thing(lambda: record(hg.segments.RangeScore)),

@@ -22,10 +22,10 @@ from hardgrad.montecarlo._rebar import rebar as rebar
 from hardgrad.montecarlo._reinmax import reinmax as reinmax
 from hardgrad.montecarlo._relax import relax as relax
 from hardgrad.montecarlo._score_function import score_function as score_function
-from hardgrad.penalty import Penalties as Penalties
-from hardgrad.penalty import penalties as penalties
-from hardgrad.segments.found import FoundRanges as FoundRanges
+from hardgrad.penalty.bag import Penalties as Penalties
+from hardgrad.penalty.scopes import penalties as penalties
 from hardgrad.segments.keys import search_key as search_key
+from hardgrad.segments.result import FoundRanges as FoundRanges
 from hardgrad.segments.search import search_ranges as search_ranges
 from hardgrad.surrogate._straight_through import straight_through as straight_through
 from hardgrad.switch.conditions.grid import Grid as Grid

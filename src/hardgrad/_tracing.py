@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 import torch
 from torch._compile import _disable_dynamo
 
-from hardgrad._torch_state import compiling, in_compiled_transform, in_graph
+from hardgrad._torch_state import compiling, in_compiled_transform, in_export, in_graph
 
 Anything = TypeVar("Anything")
 P = ParamSpec("P")
@@ -87,7 +87,7 @@ def eagerly(reason: str, function: Callable[..., Any], *args: Any) -> Any:
     """Run a function in eager code, also where torch.compile traces and may break its graph; else raise the reason."""
     if not in_graph():
         return function(*args)
-    if not compiling() or torch.compiler.is_exporting():
+    if not compiling() or in_export():
         raise RuntimeError(reason)
     torch._dynamo.graph_break(msg=reason)  # where the graph must not break, the error has the reason
     return _outside_graphs(function, *args)

@@ -15,7 +15,7 @@ from hardgrad.montecarlo.baselines import MovingAverage, compare
 from hardgrad.montecarlo.discrete import discrete
 from hardgrad.montecarlo.families import KINDS, base_of, kind_of, own_method
 from hardgrad.montecarlo.objective import Objective, OtherSource, evaluate
-from hardgrad.penalty import settle
+from hardgrad.penalty.add import add_penalty
 
 
 def score_function(
@@ -178,5 +178,5 @@ def _teach(baseline: nn.Module, reference: Tensor, values: Tensor) -> Tensor:
         baseline.observe(seen)
     elif baseline.training and (reference.requires_grad or hides_requires_grad()):
         error = (reference - seen).square().mean() if seen.numel() else reference.sum() * 0
-        return settle(baseline, values, error)
+        return add_penalty(baseline, values, error)
     return values

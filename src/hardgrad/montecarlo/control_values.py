@@ -13,7 +13,7 @@ from hardgrad._torch_state import hides_requires_grad
 from hardgrad.montecarlo.discrete import Discrete
 from hardgrad.montecarlo.objective import Objective, evaluate_differentiable, value_and_gradient
 from hardgrad.montecarlo.relaxed import softened
-from hardgrad.penalty import unheard
+from hardgrad.penalty.scopes import penalties_disabled
 
 # Cotangents of values and of slopes -> gradient with respect to the temperature.
 Pull = Callable[[Tensor, Tensor], Tensor]
@@ -71,7 +71,7 @@ def relaxed_at(
         return evaluate_differentiable(lambda s: relaxed(s, t), s, d).to(z.dtype, copy=True)
 
     z = z.clamp(-1e30, 1e30)  # an outcome that cannot happen: minus infinity over the temperature has no derivative
-    with unheard(), _twice_differentiable(d.estimator):
+    with penalties_disabled(), _twice_differentiable(d.estimator):
         find = _tunable_in_graph if hides_requires_grad() else _tunable
         return find(at, z, cast(Tensor, temperature).detach(), d.estimator)
 

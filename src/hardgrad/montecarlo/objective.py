@@ -13,7 +13,7 @@ from torch.autograd.graph import Node
 
 from hardgrad import _check
 from hardgrad._torch_state import hides_requires_grad
-from hardgrad.penalty import unheard
+from hardgrad.penalty.scopes import penalties_disabled
 
 Objective = Callable[[Tensor], Tensor]
 
@@ -105,10 +105,10 @@ def value_and_gradient(f: Objective, b: Tensor, q: Source) -> tuple[Tensor, Tens
     """
     if hides_requires_grad():
         # Neither torch.compile nor torch.func follows autograd.grad; the reverse holds for some user code.
-        with unheard():
+        with penalties_disabled():
             value, pull = cast(Any, torch.func.vjp(lambda r: evaluate(f, r, q), b.detach()))
         return value.detach(), pull(torch.ones_like(value))[0].detach()
-    with torch.enable_grad(), unheard():
+    with torch.enable_grad(), penalties_disabled():
         leaf = b.detach().requires_grad_()
         value = evaluate_differentiable(f, leaf, q)
         (gradient,) = torch.autograd.grad(value.sum(), leaf)

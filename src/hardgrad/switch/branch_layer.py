@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from hardgrad.switch import surgery
 from hardgrad.switch.branches.bank.bank import Bank
 from hardgrad.switch.branches.branches import Branches
 from hardgrad.switch.branches.marks import Marks
-from hardgrad.switch.branches.normalize import Normalize, take_old_names
+from hardgrad.switch.branches.normalize import Normalize
 from hardgrad.switch.conditions.condition import Router
 from hardgrad.switch.conditions.learned import LearnedRanges
 from hardgrad.switch.keys import refuse_learning
@@ -50,7 +50,7 @@ class BranchLayer(nn.Module):
         self.key = key
         self._learns = ranges.learns()
         none = normalize is False or (isinstance(normalize, Sequence) and not len(normalize))
-        self.normalize = None if none else Normalize(ranges, normalize)
+        self.normalise = None if none else Normalize(ranges, normalize)  # its name in a saved state
         self.bank = bank
         self._branches_changed()
         self._bank = Bank()
@@ -63,7 +63,7 @@ class BranchLayer(nn.Module):
 
     def bundle(self) -> Branches:
         """Return the branches with their scales, bank and marks: what rows run through."""
-        return Branches(self.branches, self.normalize, bank=self._bank if self.bank else None, marks=self._marks)
+        return Branches(self.branches, self.normalise, bank=self._bank if self.bank else None, marks=self._marks)
 
     def scaled(self, rows: Tensor, index: Tensor) -> Tensor:
         """Return rows (M, ...) as the branches with these numbers (M,) get them."""
@@ -185,10 +185,6 @@ class BranchLayer(nn.Module):
         super()._apply(fn, recurse)
         self._branches_changed()
         return self
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        take_old_names(state_dict, prefix)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def _branches_changed(self) -> None:
         self._marks = Marks(self.branches, self.ranges.visits.device)

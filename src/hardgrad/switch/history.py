@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import compiling, in_graph, in_transform
+from hardgrad._torch_state import compiling, in_export, in_graph, in_transform
 from hardgrad.switch.arguments import index_of, one_loss_a_row
 from hardgrad.switch.conditions.condition import Router
 
@@ -70,7 +70,7 @@ class History:
                 got another number of ranges since this history began.
             RuntimeError: under ``torch.func`` and in an exported graph: nothing of them may be kept.
         """
-        if in_transform() or (in_graph() and not compiling()) or torch.compiler.is_exporting():
+        if in_transform() or (in_graph() and not compiling()) or in_export():
             raise RuntimeError(
                 "History: add keeps sums between calls, which torch.func and exported graphs do not allow; return the "
                 "losses, and call add outside"
@@ -80,10 +80,10 @@ class History:
         losses = one_loss_a_row("History", "losses", losses, index)
         if not index.numel():
             return
-        each = losses.detach().reshape(index.numel(), -1).double().mean(1)
+        means = losses.detach().reshape(index.numel(), -1).double().mean(1)
         index = index.reshape(-1)
-        self._sums = self._sums.to(each.device).index_add(0, index, each)
-        self._counts = self._counts.to(each.device).index_add(0, index, torch.ones_like(index))
+        self._sums = self._sums.to(means.device).index_add(0, index, means)
+        self._counts = self._counts.to(means.device).index_add(0, index, torch.ones_like(index))
 
     def mark(self, step: int | None = None) -> None:
         """End the interval; without rows its losses are NaN.

@@ -18,13 +18,13 @@ class Routed(NamedTuple):
     Attributes:
         rows: (M, ...).
         key: (M,), with a condition on several keys (M, K).
-        index: int64 (M,), the branch of each row.
+        branch: int64 (M,), the branch of each row.
         shape: the leading shape that they came in.
     """
 
     rows: Tensor
     key: Tensor
-    index: Tensor
+    branch: Tensor
     shape: torch.Size
 
 
@@ -44,7 +44,7 @@ def routed(
         ValueError: for a key that is missing or does not match x.
     """
     key = key_of(owner, source, x, key)
-    shape = key.shape if ranges.keys == 0 else key.shape[:-1]
+    shape = ranges.leading(key)
     if not shape or x.shape[: len(shape)] != shape:
         what = "x's leading dimensions" + (" and a last one of the keys" if ranges.keys else "")
         raise ValueError(

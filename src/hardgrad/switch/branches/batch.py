@@ -17,7 +17,7 @@ class Batch(NamedTuple):
         modules: the branches.
         bank: runs them together; None if they are not to.
         rows: (B, ...), scaled.
-        index: int64 (B,), the branch of each row.
+        branch: int64 (B,), the branch of each row.
         sizes: how many rows each branch has.
         owned: whether nobody else holds the memory of rows.
     """
@@ -25,7 +25,7 @@ class Batch(NamedTuple):
     modules: nn.ModuleList
     bank: Bank | None
     rows: Tensor
-    index: Tensor
+    branch: Tensor
     sizes: list[int]
     owned: bool
 

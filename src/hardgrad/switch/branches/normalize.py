@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from hardgrad.switch.checks import whole
+from hardgrad.switch.arguments import integer
 from hardgrad.switch.conditions.condition import Router
 from hardgrad.switch.conditions.on_points import PointRouter, keep_double
 
@@ -28,7 +28,8 @@ class Normalize(nn.Module):
         rows: (B, ..., F), index: (B,). Returns rows' shape, computed in float64 and rounded once.
     """
 
-    center: Tensor
+    # With the spelling of the first version: a saved state has these names.
+    centre: Tensor
     half_width: Tensor
 
     def __init__(self, ranges: Router, columns: bool | Sequence[int]) -> None:
@@ -45,7 +46,7 @@ class Normalize(nn.Module):
         # trained on, wherever the points move to, and after a range is split.
         # Worked out in Python: on the meta device torch's own arithmetic imports its compiler, 85 MB and two seconds.
         pairs = list(pairwise(ranges.points))
-        self.register_buffer("center", torch.tensor([(low + high) / 2 for low, high in pairs], dtype=torch.float64))
+        self.register_buffer("centre", torch.tensor([(low + high) / 2 for low, high in pairs], dtype=torch.float64))
         self.register_buffer("half_width", torch.tensor([(high - low) / 2 for low, high in pairs], dtype=torch.float64))
         self.columns = None if columns is True else _positions(columns)
 
@@ -64,7 +65,7 @@ class Normalize(nn.Module):
 
     def _mapped(self, rows: Tensor, index: Tensor) -> Tensor:
         shape = (-1, *[1] * (rows.ndim - 1))
-        center = self.center[index].reshape(shape)
+        center = self.centre[index].reshape(shape)
         half = self.half_width[index].reshape(shape)
         # In the rows' own precision a center far from zero would be rounded by a good part of a narrow range.
         mapped = (rows - center) / half
@@ -80,15 +81,15 @@ class Normalize(nn.Module):
 
     def copy(self, to: int, of: int) -> None:
         """Give branch ``to`` the scale of branch ``of``."""
-        for scale in (self.center, self.half_width):
+        for scale in (self.centre, self.half_width):
             scale[to] = scale[of]
 
     def differ(self, one: int, other: int) -> bool:
         """Whether two branches have scales that differ."""
-        return bool(self.center[one] != self.center[other])
+        return bool(self.centre[one] != self.centre[other])
 
     def _replace(self, change: Callable[[Tensor], Tensor]) -> None:
-        self.center, self.half_width = change(self.center), change(self.half_width)
+        self.centre, self.half_width = change(self.centre), change(self.half_width)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Normalize:
         return cast(Normalize, super()._apply(keep_double(fn), recurse))
@@ -116,15 +117,8 @@ class Unscaled:
         return False
 
 
-def take_old_names(state_dict: dict[str, Any], prefix: str) -> None:
-    """Rename what an older version saved of a layer's scales, ``normalise.centre`` and ``normalise.half_width``."""
-    for name in [name for name in state_dict if name.startswith(f"{prefix}normalise.")]:
-        part = name.removeprefix(f"{prefix}normalise.").replace("centre", "center")
-        state_dict[f"{prefix}normalize.{part}"] = state_dict.pop(name)
-
-
 def _positions(columns: bool | Sequence[int]) -> list[int]:
     cure = "give columns of x's last dimension, as in [0, 2], or True for all"
     if isinstance(columns, str) or not isinstance(columns, Sequence):
         raise ValueError(f"Switch: normalize must be True, False or a list of columns, got {columns!r}; {cure}")
-    return [whole("Switch", "normalize", column, cure) for column in columns]
+    return [integer("Switch", "normalize", column, cure) for column in columns]

@@ -14,7 +14,7 @@ from hardgrad.switch.branches.state import evaluating
 from hardgrad.switch.conditions.condition import by_branch
 
 # Layers that never write into their input nor hand it back, so that it needs no copy.
-FRESH = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.LayerNorm, nn.GroupNorm, nn.Embedding)
+LEAVE_INPUT_ALONE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.LayerNorm, nn.GroupNorm, nn.Embedding)
 
 
 def no_branch(batch: Batch) -> Tensor | None:
@@ -38,20 +38,20 @@ def one_branch(batch: Batch) -> Tensor | None:
     if batch.sizes[i] < n:
         return None
     branch = batch.modules[i]
-    return one_tensor(i, branch(batch.rows if batch.owned or begins_fresh(branch) else batch.rows.clone()), n)
+    return one_tensor(i, branch(batch.rows if batch.owned or leaves_input_alone(branch) else batch.rows.clone()), n)
 
 
 def in_bank(batch: Batch) -> Tensor | None:
     """Run the branches together, where they are equal stacks and nothing is asked of them that a bank does not do."""
     if batch.bank is None:
         return None
-    return batch.bank.run(batch.modules, batch.rows, batch.index, batch.sizes, batch.visited)
+    return batch.bank.run(batch.modules, batch.rows, batch.branch, batch.sizes, batch.visited)
 
 
 def in_turn(batch: Batch) -> Tensor:
     """Sort the rows by branch, run each visited branch once on its own, and put the outputs back in order."""
     visited = batch.visited
-    order = by_branch(batch.index, len(batch.modules))
+    order = by_branch(batch.branch, len(batch.modules))
     inverse = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
     # Parts that autograd does not take for views of one memory, which a branch may then write to.
     joined, cuts = _reordered(batch.rows, order, inverse), [batch.sizes[i] for i in visited]
@@ -68,11 +68,11 @@ def in_turn(batch: Batch) -> Tensor:
 WAYS: tuple[Way, ...] = (no_branch, one_branch, in_bank, in_turn)
 
 
-def begins_fresh(branch: nn.Module) -> bool:
+def leaves_input_alone(branch: nn.Module) -> bool:
     """Whether a branch is known neither to write into its input nor to hand it back."""
     while not (branch._forward_pre_hooks or branch._forward_hooks or "forward" in branch.__dict__):
         if type(branch) is not nn.Sequential:
-            return type(branch) in FRESH
+            return type(branch) in LEAVE_INPUT_ALONE
         first = next(iter(branch._modules.values()), None)
         if first is None:
             return False

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import compiling, hides_values, in_backward, in_graph, in_transform
+from hardgrad import _check
+from hardgrad._torch_state import hides_values, in_backward, in_export, in_graph, in_transform
 
 
 class Router(nn.Module):
@@ -41,6 +42,10 @@ class Router(nn.Module):
         switch then gives that row to no branch, and its output is NaN.
         """
         raise NotImplementedError
+
+    def leading(self, key: Tensor) -> torch.Size:
+        """Return a key's shape but for a last dimension of keys: that of the branch numbers."""
+        return key.shape[:-1] if self.keys else key.shape
 
     def index_after(self, key: Tensor, last: Tensor | None) -> Tensor:
         """Return ``index(key)`` for sequences whose step before the first key took branch ``last``, int64 (B,)."""
@@ -87,7 +92,7 @@ def counting() -> bool:
     """Whether counters move: not in an exported graph, nor under torch.func, nor when a checkpoint runs again."""
     if in_transform():
         return False
-    return not torch.compiler.is_exporting() if compiling() else not in_backward()
+    return not (in_export() or in_backward())
 
 
 def without_values(key: Tensor) -> bool:
@@ -109,15 +114,8 @@ def by_branch(index: Tensor, branches: int) -> Tensor:
     return index.to(torch.int16 if branches < 2**15 else torch.int64).argsort(stable=True)
 
 
-def one_of(owner: str, name: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Raise a ValueError that names the argument if ``value`` is not allowed."""
-    if not isinstance(value, str) or value not in allowed:
-        raise ValueError(f"{owner}: {name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
-
-
 def check_key(owner: str, key: Tensor) -> None:
     """Raise if a key is no tensor of real numbers."""
-    if not isinstance(key, Tensor):
-        raise TypeError(f"{owner}: key must be a tensor, got {type(key).__name__}; wrap it in torch.as_tensor")
+    _check.tensor(owner, "key", key)
     if key.dtype is torch.bool or key.is_complex():
         raise ValueError(f"{owner}: key must be real numbers, got {key.dtype}; cast it first")

@@ -1,4 +1,4 @@
-"""Ranges whose inner points learn: the routing stays hard, and the rows near a point lend it a gradient."""
+"""Ranges whose inner points learn: the routing stays hard, and a point gets a surrogate gradient from rows near it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hardgrad._torch_state import in_graph
-from hardgrad.switch.checks import number
+from hardgrad.switch.arguments import real
 from hardgrad.switch.conditions.condition import without_values
 from hardgrad.switch.conditions.on_points import PointRouter, keep_double
 from hardgrad.switch.conditions.weight_decay import watch
@@ -26,7 +26,8 @@ class LearnedRanges(PointRouter):
     r"""``Ranges`` whose inner points are learned by gradient descent.
 
     Training and evaluation route alike, hard, by the current points; only ``hardgrad.Switch`` in training knows the
-    difference. It lends each point a gradient from the rows near it, by what its neighbour would have made of a row:
+    difference. It gives each point a surrogate gradient from the rows near it, by what the branch on the other side
+    would have made of a row:
 
     .. math::
         \frac{\partial L}{\partial p_i} = \sum_b \frac{\partial L}{\partial y_b} \cdot
@@ -40,14 +41,14 @@ class LearnedRanges(PointRouter):
 
     That alone finds a break that the branches plainly misfit. A branch that can follow a break inside its own range
     leaves nothing to see near the point: then call ``hardgrad.switch.refine`` every so often, whose note has a recipe.
-    ``hardgrad.switch.threshold_loss`` lends the exact difference of the losses, row by row.
+    ``hardgrad.switch.threshold_loss`` has the exact difference of the losses, row by row.
 
     Args:
         points: the start, at least two numbers, strictly increasing. The outer two stay, since an end decides between
             no two branches, and must be finite where there are inner points.
         band: half-width h of the neighbourhood that a point learns from, as a share of the narrower of the two ranges
             beside it at the start; above 0, at most 1. Set ``ranges.band`` as training goes on: wide finds a point far
-            off, narrow places it. None lends nothing.
+            off, narrow places it. None: no gradient.
         outside: as ``Ranges``.
         closed: as ``Ranges``.
 
@@ -90,7 +91,7 @@ class LearnedRanges(PointRouter):
     ) -> None:
         start = Points(checked(points), closed)
         super().__init__(start, outside)
-        if len(start) > 1 and not max(start.widths) < float("inf"):
+        if len(start) > 1 and not max(high - low for low, high in start.spans) < float("inf"):
             raise ValueError(
                 f"LearnedRanges: points must be finite, got {list(start.values)}; give the outer ranges an end: with "
                 'outside="nearest" they hold what lies beyond it too'
@@ -105,7 +106,7 @@ class LearnedRanges(PointRouter):
         watch(self)  # a copy, or one that was unpickled
 
     def _measure(self) -> None:
-        widths = self._points.widths
+        widths = [high - low for low, high in self._points.spans]
         self.reach = [min(pair) for pair in pairwise(widths)]
         self._least = LEAST * min(widths)
         self._current = self._points
@@ -125,7 +126,7 @@ class LearnedRanges(PointRouter):
     @band.setter
     def band(self, band: float | None) -> None:
         if band is not None:
-            band = number("LearnedRanges", "band", band, "give a share above 0 and at most 1, or None")
+            band = real("LearnedRanges", "band", band, "give a share above 0 and at most 1, or None")
             if not 0 < band <= 1:
                 raise ValueError(f"LearnedRanges: band must be above 0 and at most 1, or None, got {band}")
         self._band = band

@@ -8,22 +8,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hardgrad import _check
 from hardgrad._torch_state import in_graph
-from hardgrad.switch.conditions.condition import Router, check_key, counting, one_of, without_values
+from hardgrad.switch.conditions.condition import Router, check_key, counting, without_values
 from hardgrad.switch.points import Closed, Outside, Points, checked, points_for, range_without_values
 
 
 class PointRouter(Router):
-    """A condition on one number that has points: ``Ranges``, ``LearnedRanges`` and ``Hysteresis``.
+    """A condition on one number that has points: what ``Ranges``, ``LearnedRanges`` and ``Hysteresis`` share.
 
     Args:
-        points: at least two numbers, strictly increasing.
+        points: the value that it starts with.
         outside: "nearest" or "error".
-        closed: "left" or "right".
 
     Attributes:
-        points: tuple of N + 1 floats; ``len(ranges)`` is N.
+        points: tuple of N + 1 floats, as they are now; ``len(ranges)`` is N.
+        closed: the end that belongs to a range, "left" or "right".
+        outside: what is done with a key that is outside of the points.
         below, above: int64 (), how many keys were outside so far.
+
+    Example:
+        >>> import hardgrad as hg
+        >>> ranges = hg.LearnedRanges([0.0, 1.0, 2.0])
+        >>> isinstance(ranges, hg.switch.PointRouter), isinstance(ranges, hg.Ranges)
+        (True, False)
     """
 
     below: Tensor
@@ -31,8 +39,8 @@ class PointRouter(Router):
 
     def __init__(self, points: Points, outside: Outside) -> None:
         super().__init__(len(points))
-        one_of("Ranges", "outside", outside, ("nearest", "error"))
-        one_of("Ranges", "closed", points.closed, ("left", "right"))
+        _check.one_of("Ranges", "outside", outside, ("nearest", "error"))
+        _check.one_of("Ranges", "closed", points.closed, ("left", "right"))
         self._points = points
         self.outside: Outside = outside
         self.register_buffer("below", torch.zeros((), dtype=torch.int64))

@@ -49,7 +49,7 @@ class Agreement:
 def measure_agreement(branches: Branches, ranges: LearnedRanges, batch: Routed) -> Agreement:
     """Compare the hard choice with the soft one, which mixes the two branches beside a point within its band."""
     assert ranges.band is not None
-    rows, index = batch.rows, batch.index
+    rows, index = batch.rows, batch.branch
     hard = branches.predict(rows, index)
     row, edge, other, weight = rows_in_bands(ranges, batch.key, index)
     jump = (branches.predict(rows[row], other) - hard[row]).flatten(1).double()

@@ -19,10 +19,10 @@ RowLoss = Callable[[Tensor, Tensor], Tensor]
 def loss_of_points(branches: Branches, ranges: LearnedRanges, batch: Routed, target: Tensor, loss: RowLoss) -> Tensor:
     """Return a zero whose gradient moves the points by the difference of two branches' losses; target: (M, ...)."""
     with torch.no_grad():
-        row, edge, other, weight = rows_in_bands(ranges, batch.key, batch.index)
+        row, edge, other, weight = rows_in_bands(ranges, batch.key, batch.branch)
         rows, target = batch.rows.detach()[row], target[row]
         theirs = _row_loss("threshold_loss", loss, branches.predict(rows, other), target)
-        own = _row_loss("threshold_loss", loss, branches.predict(rows, batch.index[row]), target)
+        own = _row_loss("threshold_loss", loss, branches.predict(rows, batch.branch[row]), target)
         slope = torch.zeros_like(ranges.inner)
         slope = slope.index_add(0, edge, weight * (theirs - own).double() / max(len(batch.rows), 1))
     return (slope * (ranges.inner - ranges.inner.detach())).sum()
@@ -53,7 +53,7 @@ def place_points(
     """Set all inner points to where the branches, as they are, have the least loss; target: (M, ...)."""
     before = ranges.points
     order = batch.key.double().argsort()
-    rows, key, index, target = batch.rows[order], batch.key.double()[order], batch.index[order], target[order]
+    rows, key, index, target = batch.rows[order], batch.key.double()[order], batch.branch[order], target[order]
     costs = [
         _row_loss("refine", loss, branches.predict(rows, torch.full_like(index, i)), target).double()
         for i in range(len(ranges))

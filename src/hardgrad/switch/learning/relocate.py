@@ -45,7 +45,7 @@ def move_range(
 ) -> Relocated | None:
     """Move the range that is needed least to where a break is missed most, if that is worth it; target: (M, ...)."""
     order = batch.key.double().argsort()
-    rows, key, index, target = batch.rows[order], batch.key.double()[order], batch.index[order], target[order]
+    rows, key, index, target = batch.rows[order], batch.key.double()[order], batch.branch[order], target[order]
     costs = [_give_up(branches, rows, index, target, i) for i in range(len(ranges))]
     gains = [_break(branches, rows, key, index, target, j) for j in range(len(ranges))]
     i, j = max(
@@ -131,12 +131,12 @@ def _move_weights(branches: Branches, optimizer: torch.optim.Optimizer | None, i
     step = 1 if i < j else -1
     for to in range(i, j, step):
         mine, theirs = branches.modules[to], branches.modules[to + step]
-        for parameter, its in zip(mine.parameters(), theirs.parameters(), strict=True):
-            parameter.copy_(its)
+        for parameter, other in zip(mine.parameters(), theirs.parameters(), strict=True):
+            parameter.copy_(other)
             if optimizer is not None:
-                _copy_state(optimizer, parameter, its)
-        for buffer, its in zip(mine.buffers(), theirs.buffers(), strict=True):
-            buffer.copy_(its)
+                _copy_state(optimizer, parameter, other)
+        for buffer, their_buffer in zip(mine.buffers(), theirs.buffers(), strict=True):
+            buffer.copy_(their_buffer)
         branches.scales.copy(to, to + step)
 
 

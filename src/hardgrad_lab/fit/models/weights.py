@@ -32,7 +32,7 @@ def check_weights(path: Path, said: Mapping[str, Any]) -> None:
     Raises:
         FolderError: if it holds other tensors, in name, shape or type.
     """
-    header = {_present_name(name): about for name, about in read_header(path).items()}
+    header = read_header(path)
     drawn = said["architecture"]
     parts = (len(drawn["points"]) - 1) * max(1, len(drawn["hidden"]))
     if parts > len(header):  # a list of a million ranges would take minutes to build
@@ -88,11 +88,6 @@ def read_weights(path: Path, said: Mapping[str, Any]) -> dict[str, torch.Tensor]
         if name.startswith("branches.") and not bool(torch.isfinite(tensor).all()):
             raise FolderError(f"{path}: {name} holds what is no finite number; {CURE}")
     return weights
-
-
-def _present_name(name: str) -> str:
-    """Return what a tensor is called now; folders of before 2026-12 hold British names, which the switch reads."""
-    return name.replace("normalise.centre", "normalize.center").replace("normalise.", "normalize.")
 
 
 def _unfit(path: Path, reason: str) -> FolderError:

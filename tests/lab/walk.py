@@ -1,7 +1,7 @@
 """How far a command walks: the files of ours of which it enters at least one function, smoke sizes.
 
-    python benchmarks/walk.py            all four
-    python benchmarks/walk.py density    one, with its files in the order in which they are entered first
+    python tests/lab/walk.py            all four
+    python tests/lab/walk.py density    one, with its files in the order in which they are entered first
 
 Run it against another checkout with PYTHONPATH, and the numbers of two houses stand beside each other. What runs while
 a module is imported does not count.
@@ -15,7 +15,7 @@ import threading
 from pathlib import Path
 from types import FrameType
 
-DATA = Path(__file__).parents[1] / "tests" / "lab" / "samples"
+DATA = Path(__file__).parent / "samples"
 OURS = ("/hardgrad/", "/hardgrad_lab/")
 ONE = ("--budget", "smoke", "--seeds", "1")
 COMMANDS: dict[str, tuple[str, ...]] = {

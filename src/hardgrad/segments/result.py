@@ -145,22 +145,22 @@ class FoundRanges:
         ]
         return ["", *table(("ranges", self.criterion, "± to the best"), rows)]
 
-    def plot(self, ax: Any, key: Tensor | None = None, targets: Tensor | None = None) -> None:
+    def plot(self, ax: Any, key: Tensor | None = None, target: Tensor | None = None) -> None:
         """Draw the points and their intervals, over the rows colored by range if they are given.
 
         Args:
             ax: matplotlib axes.
             key: (B,), drawn along x.
-            targets: (B,), drawn along y.
+            target: (B,), drawn along y.
         """
-        if key is not None and targets is not None:
+        if key is not None and target is not None:
             index = self.ranges().index(key)
             for i in range(len(self)):
                 mine = (index == i).nonzero()[:, 0]
                 mine = mine[:: max(1, len(mine) // 2000)].cpu()
                 ax.plot(
                     key.detach().cpu()[mine],
-                    targets.detach().cpu()[mine],
+                    target.detach().cpu()[mine],
                     ".",
                     markersize=2,
                     label=self.scores[i].label,
@@ -174,7 +174,7 @@ class FoundRanges:
 
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _finite(each) for name, each in value.items()}
+        return {name: _finite(part) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(each) for each in value]
+        return [_finite(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
