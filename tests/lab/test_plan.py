@@ -19,14 +19,12 @@ from rich.console import Console
 
 from hardgrad_lab import cli
 from hardgrad_lab.commands import all as command
+from hardgrad_lab.data.root import Root
 from hardgrad_lab.experiments import experiments
 from hardgrad_lab.experiments.bridges.figure3 import FIGURE3
-from hardgrad_lab.experiments.switches import program as published_settings
-from hardgrad_lab.experiments.switches import settings
 from hardgrad_lab.plan import processes
 from hardgrad_lab.plan.groups import Estimates, Group, groups_of
 from hardgrad_lab.plan.jobs import DEATHS, Queue, folder_of, in_order
-from hardgrad_lab.plan.kinds import KINDS, Data, rebuilt
 from hardgrad_lab.plan.processes import Workers
 from hardgrad_lab.plan.progress import Lines
 from hardgrad_lab.plan.work import Result, Setup, work
@@ -60,7 +58,7 @@ def figure3(seed: int = 0, steps: int = 60) -> Run:
 
 def uninterrupted(run: Run, folder: Path) -> dict[str, float]:
     how = How(results=folder, device="cpu")
-    return KINDS[run.experiment].reproduce(run, Data(), how, QUIET).record.metrics
+    return EXPERIMENTS[run.experiment].reproduce(run, Root(), how, QUIET).record.metrics
 
 
 class Follower:
@@ -86,10 +84,10 @@ class Follower:
 
 def test_a_plan_has_every_experiment_and_the_first_seed_of_all_comes_first() -> None:
     runs = jobs_of("small")
-    assert {run.experiment for run in runs} == {*KINDS} >= {*EXPERIMENTS, "sorting", "ecg", "published", "toys"}
+    assert {run.experiment for run in runs} == {*EXPERIMENTS} >= {"sorting", "ecg", "published", "toys"}
     assert [run.seed for run in runs] == sorted(run.seed for run in runs)
     assert len({run.name for run in runs}) == len(runs)
-    assert {run.experiment for run in runs if run.seed == 0} == {*KINDS}
+    assert {run.experiment for run in runs if run.seed == 0} == {*EXPERIMENTS}
 
 
 def test_sorting_has_all_systems_at_5_numbers_and_the_bridge_at_10() -> None:
@@ -116,14 +114,10 @@ def test_seeds_and_experiments_can_be_chosen() -> None:
 
 
 def test_a_run_that_went_through_json_is_the_same_run() -> None:
-    older = {"published": published_settings.Published}
     for run in jobs_of("smoke"):
         config = json.loads(json.dumps(run.config))
-        if run.experiment in EXPERIMENTS:
-            experiment = EXPERIMENTS[run.experiment]
-            assert experiment.run(experiment.rebuilt(config), run.seed) == run
-        else:
-            assert rebuilt(older.get(run.experiment, settings.Setup), config).run(run.seed) == run
+        experiment = EXPERIMENTS[run.experiment]
+        assert experiment.run(experiment.rebuilt(config), run.seed) == run
 
 
 def test_a_failed_job_is_tried_once_more_behind_the_others() -> None:

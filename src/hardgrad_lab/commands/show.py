@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -13,22 +11,16 @@ from rich.console import Console
 from rich.table import Table
 
 from hardgrad_lab.commands.machine import is_first
-from hardgrad_lab.experiments import LIST, experiment, experiments
+from hardgrad_lab.experiments import experiment, experiments
 
 if TYPE_CHECKING:
-    from hardgrad_lab.report.page import Page
+    pass
 
 # Columns that may wrap, and the width they keep: what the others leave of 80 columns at their widest.
 WRAPS = {"setting": 13, "ESR": 8, "ESR train": 8, "ESR later": 8, "ESR unseen": 8}
 NEVER_WRAP = (0, 1, 3)  # of a described experiment: task, contestant and what decides
 # The experiments that can be run and reported on, and what their report is.
-EXPERIMENTS: dict[str, str] = {
-    "piecewise": "Put a switch beside its rivals on maps of linear pieces.",
-    "ecg": "Put a switch beside its rivals on heart signals.",
-    "waveshaper": "Put a switch beside its rivals on circuits with breaks, in sound.",
-    "published": "Put the published program of the differentiable IF beside what it meant, quirk by quirk.",
-    **{one.name: one.about for one in experiments()},
-}
+EXPERIMENTS: dict[str, str] = {one.name: one.about for one in experiments()}
 
 
 def show_report(name: str, results: Path, out: Path, console: Console) -> int:
@@ -48,10 +40,11 @@ def show_report(name: str, results: Path, out: Path, console: Console) -> int:
     """
     if not is_first():
         return 0
+    from hardgrad_lab.report.experiment import report_experiment
     from hardgrad_lab.runs.records import reporting, whose
 
     with reporting(results):
-        made = _writer(name)(results, out, whose(results))
+        made = report_experiment(experiment(name), results, out, whose(results))
     for warning in made.warnings:
         console.print(warning, style="yellow", markup=False, soft_wrap=True)
     table = Table(title=made.title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
@@ -112,17 +105,3 @@ def show_all(results: Path, out: Path, guide: Path | None, console: Console) -> 
         console.print(f"written  {path}", highlight=False, soft_wrap=True)
     console.print(f"pictures {len(made.pictures)} in {out}", highlight=False, soft_wrap=True)
     return 0
-
-
-def _writer(name: str) -> Callable[[Path, Path, str], Page]:
-    if name in LIST:
-        from hardgrad_lab.report.experiment import report_experiment
-
-        return partial(report_experiment, experiment(name))
-    if name == "published":
-        from hardgrad_lab.report.published import report_published
-
-        return report_published
-    from hardgrad_lab.report.lactose import report_lactose
-
-    return lambda results, out, source: report_lactose(name, results, out, source)

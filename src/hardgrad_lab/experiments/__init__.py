@@ -24,6 +24,10 @@ LIST: dict[str, str] = {
     "placement": "hardgrad_lab.experiments.bridges.placement:PLACEMENT",
     "conditioning": "hardgrad_lab.experiments.bridges.conditioning:CONDITIONING",
     "versus_ste": "hardgrad_lab.experiments.bridges.versus_ste:VERSUS_STE",
+    "piecewise": "hardgrad_lab.experiments.switches.piecewise:PIECEWISE",
+    "ecg": "hardgrad_lab.experiments.switches.ecg:ECG",
+    "waveshaper": "hardgrad_lab.experiments.switches.waveshaper:WAVESHAPER",
+    "published": "hardgrad_lab.experiments.switches.program:PUBLISHED",
     "toys": "hardgrad_lab.experiments.toys:TOYS",
 }
 

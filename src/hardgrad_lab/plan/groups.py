@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from hardgrad_lab.plan.kinds import KINDS
-from hardgrad_lab.runs.experiment import Budget
+from hardgrad_lab.experiments import LIST, experiment
+from hardgrad_lab.runs.experiment import Budget, Experiment
 from hardgrad_lab.runs.options import chosen
 from hardgrad_lab.runs.record import Run
 
@@ -39,11 +39,12 @@ def groups_of(budget: Budget, only: Iterable[str] = (), seeds: int = 0) -> list[
     Raises:
         OptionError: if a name is unknown.
     """
-    kinds = {name: KINDS[name] for name in chosen("only", only, KINDS)}
-    return [
-        Group(title=name, runs=[run for seed in range(seeds or kind.seeds[budget]) for run in kind.runs(budget, seed)])
-        for name, kind in kinds.items()
-    ]
+    return [_group(experiment(name), budget, seeds) for name in chosen("only", only, LIST)]
+
+
+def _group(one: Experiment, budget: Budget, seeds: int) -> Group:
+    every = range(seeds or one.seeds[budget])
+    return Group(title=one.name, runs=[run for seed in every for run in one.runs(budget, seed)])
 
 
 class Estimates:

@@ -10,7 +10,7 @@ from typing import Any
 from hardgrad_lab.drawing.figures import compact_svg, inline, save_figure
 from hardgrad_lab.drawing.section import Section
 from hardgrad_lab.experiments.page import INTRODUCTION, TITLE
-from hardgrad_lab.report import others, paper, section
+from hardgrad_lab.report import paper, section
 from hardgrad_lab.report.experiment_claims import LEGEND as CLAIMS
 from hardgrad_lab.report.experiment_table import LEGEND
 from hardgrad_lab.report.index import index_reports, link_to_index
@@ -67,7 +67,6 @@ def report_everything(results: Path, out: Path, guide: Path | None = None, sourc
     ours = paper.sections(found, results, brief=False)
     ours = [replace(each, legend=_own(each.legend), claim_legend="") for each in ours]
     rest = [each for each in paper.sections(found, results, brief=True) if each.groups]
-    rest = [*others.sections(found), *rest]
     warnings = [*found.warnings, *(warning for each in (*ours, *rest) for warning in each.warnings)]
     if not any(each.groups for each in (*ours, *rest)):
         make = "Make some with: hardgrad reproduce figure3"
