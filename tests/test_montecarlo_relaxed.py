@@ -727,7 +727,7 @@ def test_second_derivatives_are_refused(name: str) -> None:
     logits = torch.randn(4, 3, requires_grad=True)
     loss = HARD[name](bernoulli(logits), cost).sum()
     (first,) = torch.autograd.grad(loss, logits, create_graph=True)
-    with pytest.raises(RuntimeError, match=f"{name}: the gradient it lends has no derivative of its own"):
+    with pytest.raises(RuntimeError, match=f"{name}: its surrogate gradient has no derivative of its own"):
         first.sum().backward()
 
 

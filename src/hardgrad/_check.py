@@ -53,7 +53,8 @@ def _index_of(owner: str, name: str, value: Any, rule: str, cure: str) -> int:
 
 def real(owner: str, name: str, value: Any, cure: str = "give a float") -> float:
     """Return a number that is not NaN as a float, or raise; infinities and what float() takes pass, but no text."""
-    number = value if isinstance(value, float | torch.SymFloat) else _float_of(owner, name, value, cure)
+    symbol = isinstance(value, float | torch.SymFloat)
+    number = cast(float, value) if symbol else _float_of(owner, name, value, cure)
     if number != number:
         raise ValueError(f"{owner}: {name} must be a number, got nan; nothing compares with that")
     return number

@@ -17,7 +17,7 @@ from hardgrad._torch_state import compiling, exporting, hides_requires_grad, hol
 from hardgrad.fidelity import Fidelity as Fidelity
 from hardgrad.fidelity import squared_norm
 from hardgrad.hard_layer import HardLayer as HardLayer
-from hardgrad.hard_layer import LendingLayer, check_callable, check_flag
+from hardgrad.hard_layer import SurrogateLayer, check_callable, check_flag
 from hardgrad.penalty.add import add_penalty
 from hardgrad.penalty.scopes import penalties_enabled
 from hardgrad.two_track import NoTensorError, two_tracks
@@ -27,7 +27,7 @@ from hardgrad.user_code import name_of as name_of
 Result = TypeVar("Result")
 
 
-class Bridge(LendingLayer):
+class Bridge(SurrogateLayer):
     r"""A layer that computes a hard function and lends it the gradient of a network that imitates it.
 
     In training the output is ``hard(x)`` exactly. The task's gradient passes through the approximator :math:`a_\phi`
@@ -115,23 +115,23 @@ class Bridge(LendingLayer):
         self._gradient_norm: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self._lends(x):
+        if not self._differentiable(x):
             return self._hard_alone(x)
         value = self._value(x)
         if not self.training:
-            lend = self._of_the_approximator(x, lambda: _frozen(self.approximator, x))
-            self._check_approximator(x, value, lend)
-            return graft(value, lend)
-        lend, learn = self._of_the_approximator(
+            task = self._of_the_approximator(x, lambda: _frozen(self.approximator, x))
+            self._check_approximator(x, value, task)
+            return graft(value, task)
+        task, learn = self._of_the_approximator(
             x, lambda: two_tracks(self.approximator, self._watched(x), x if self.conditioning else x.detach())
         )
         self._check_approximator(x, value, learn)
-        path = add_penalty(self, lend, self._penalty(x, value, learn))
+        path = add_penalty(self, task, self._penalty(x, value, learn))
         return graft(value, path)
 
-    def _lends(self, x: Tensor) -> bool:
+    def _differentiable(self, x: Tensor) -> bool:
         # strip takes the approximator of a subclass away.
-        return super()._lends(x) and "approximator" in self._modules
+        return super()._differentiable(x) and "approximator" in self._modules
 
     def _of_the_approximator(self, x: Tensor, run: Callable[[], Result]) -> Result:
         try:

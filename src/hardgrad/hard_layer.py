@@ -30,8 +30,8 @@ class HardLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self._hard_alone(x)
 
-    def _lends(self, x: Tensor) -> bool:
-        """Whether a gradient may be asked for that this layer lends."""
+    def _differentiable(self, x: Tensor) -> bool:
+        """Whether a surrogate gradient may be asked for."""
         return False
 
     def _hard_alone(self, x: Tensor) -> Tensor:
@@ -74,19 +74,19 @@ class HardLayer(nn.Module):
         return f"hard={name_of(self.hard)}"
 
 
-class LendingLayer(HardLayer):
-    """A hard function as a layer that lends it a gradient in training, and in evaluation if it was asked to.
+class SurrogateLayer(HardLayer):
+    """A hard function as a layer with a surrogate gradient in training, and in evaluation if that was asked for.
 
     Args:
         hard: any callable ``Tensor -> Tensor``.
-        differentiable_in_eval: lend the gradient in ``eval()`` too.
+        differentiable_in_eval: have the gradient in ``eval()`` too.
     """
 
     def __init__(self, hard: TensorFunction, *, differentiable_in_eval: bool) -> None:
         super().__init__(hard)
         self.differentiable_in_eval = check_flag(self.word, "differentiable_in_eval", differentiable_in_eval)
 
-    def _lends(self, x: Tensor) -> bool:
+    def _differentiable(self, x: Tensor) -> bool:
         if self.training or not self.differentiable_in_eval:
             return self.training and torch.is_grad_enabled()
         return torch.is_grad_enabled() and may_need_gradient(x)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hardgrad import _check
 from hardgrad.segments.rows import Rows
-from hardgrad.switch.arguments import generator as drawn_on_the_cpu
 from hardgrad.switch.arguments import real, whole
 
 LEAST_HELD_OUT = 0.001
@@ -38,7 +38,7 @@ def checked_options(
     bootstrap: int = 0,
 ) -> Options:
     """Return the options, or raise a ValueError or TypeError that names the one that is wrong."""
-    drawn_on_the_cpu(owner, generator, "cpu")
+    _check.generator(owner, generator, torch.device("cpu"))
     return Options(
         whole(owner, "max_ranges", max_ranges, 1),
         least_share,  # the rows look at it

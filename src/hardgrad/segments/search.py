@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from hardgrad import _check
 from hardgrad.segments.bootstrap import certainty
 from hardgrad.segments.choose import by_bic, by_held_out
 from hardgrad.segments.criterion import folds_of
@@ -16,7 +17,6 @@ from hardgrad.segments.result import FoundRanges
 from hardgrad.segments.rows import MOST_DEGREE, on_the_cpu, sorted_rows
 from hardgrad.segments.summary import all_points, gains_of, scores_of
 from hardgrad.switch.arguments import whole
-from hardgrad.switch.conditions.condition import one_of
 
 
 @on_the_cpu
@@ -97,8 +97,8 @@ def search_ranges(
 
     Source: segmented least squares (Bellman 1961) with the choices of threshold regression (Hansen 2000).
     """
-    one_of("search_ranges", "criterion", criterion, ("held_out", "bic"))
-    one_of("search_ranges", "outside", outside, ("nearest", "error"))
+    _check.one_of("search_ranges", "criterion", criterion, ("held_out", "bic"))
+    _check.one_of("search_ranges", "outside", outside, ("nearest", "error"))
     options = checked_options(
         "search_ranges",
         max_ranges=max_ranges,

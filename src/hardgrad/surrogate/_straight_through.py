@@ -5,11 +5,11 @@ from __future__ import annotations
 from torch import Tensor
 
 from hardgrad._graft import graft
-from hardgrad.hard_layer import LendingLayer, check_callable
+from hardgrad.hard_layer import SurrogateLayer, check_callable
 from hardgrad.user_code import TensorFunction, private
 
 
-class StraightThrough(LendingLayer):
+class StraightThrough(SurrogateLayer):
     """The layer that ``straight_through`` returns; its arguments are explained there."""
 
     word = "straight_through"
@@ -21,7 +21,7 @@ class StraightThrough(LendingLayer):
         self.soft = None if soft is None else check_callable(self.word, "soft", soft)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self._lends(x):
+        if not self._differentiable(x):
             return self._hard_alone(x)
         value = self._value(x)
         path = x if self.soft is None else self.soft(private(self.soft, x))

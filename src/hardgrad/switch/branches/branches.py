@@ -1,4 +1,4 @@
-"""The branches of a layer, with what stands before them and beside them: the one object that runs rows."""
+"""The branches of a layer, with the scales of their rows and a bank: the one object that runs rows."""
 
 from __future__ import annotations
 

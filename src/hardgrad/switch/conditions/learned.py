@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hardgrad._torch_state import in_graph
-from hardgrad.switch.checks import number
+from hardgrad.switch.arguments import real
 from hardgrad.switch.conditions.condition import without_values
 from hardgrad.switch.conditions.on_points import PointRouter, keep_double
 from hardgrad.switch.conditions.weight_decay import watch
@@ -126,7 +126,7 @@ class LearnedRanges(PointRouter):
     @band.setter
     def band(self, band: float | None) -> None:
         if band is not None:
-            band = number("LearnedRanges", "band", band, "give a share above 0 and at most 1, or None")
+            band = real("LearnedRanges", "band", band, "give a share above 0 and at most 1, or None")
             if not 0 < band <= 1:
                 raise ValueError(f"LearnedRanges: band must be above 0 and at most 1, or None, got {band}")
         self._band = band

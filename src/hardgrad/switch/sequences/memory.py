@@ -162,7 +162,7 @@ def _run(
 ) -> tuple[Tensor, dict[int, Any]]:
     """Run pieces sorted by their branch, all at once or branch by branch."""
     if len(starts) > 1 and moments.alike([branches[i] for i in starts]):
-        start = pieces.each(lambda *parts: torch.cat(parts, 1), *starts.values())
+        start = pieces.map_state(lambda *parts: torch.cat(parts, 1), *starts.values())
         plan = moments.schedule(lengths, torch.repeat_interleave(owner, lengths), len(branches))
         y, end = moments.run(list(branches), rows, plan, start)
         counts = owner.unique_consecutive(return_counts=True)[1].tolist()
@@ -219,7 +219,7 @@ def check_one_state(branches: Sequence[nn.Module]) -> None:
     known = [pieces.zeros(branch, 0, torch.empty(0, device="cpu")) for branch in branches]
     for state in known:
         if state is not None:
-            _check_one_state(None, next(each for each in known if each is not None), state)
+            _check_one_state(None, next(other for other in known if other is not None), state)
 
 
 def _check_one_state(i: int | None, handed: Any, left: Any) -> None:
