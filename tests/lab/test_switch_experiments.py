@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import fields
@@ -24,6 +25,7 @@ from hardgrad_lab.experiments.switches.piecewise import PIECEWISE
 from hardgrad_lab.experiments.switches.rows import Batches
 from hardgrad_lab.experiments.switches.settings import Setup
 from hardgrad_lab.experiments.switches.train import begin, model_of
+from hardgrad_lab.report.experiment import report_experiment
 from hardgrad_lab.runs.execute import How
 from hardgrad_lab.runs.experiment import BUDGETS, Experiment
 from hardgrad_lab.runs.options import OptionError
@@ -220,3 +222,14 @@ def test_help_and_reports_import_no_torch(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
     assert ran.stdout == "switch\n", ran.stderr
+
+
+def test_a_damaged_curve_costs_the_figures_and_no_more(tmp_path: Path) -> None:
+    name = "piecewise-talk-switch-small-s0"
+    (record,) = (ROOT / "results" / "piecewise").glob(f"{name}-*.json")
+    shutil.copy(record, tmp_path)
+    (tmp_path / "curves").mkdir()
+    (tmp_path / "curves" / f"{record.stem}.npz").write_bytes(b"no arrays")
+    page = report_experiment(PIECEWISE, tmp_path, tmp_path / "report")
+    assert (page.pictures, page.cells[0][1]) == ([], "switch")
+    assert any("no figures of piecewise" in warning for warning in page.warnings)
