@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -28,6 +29,7 @@ from hardgrad_lab.experiments.switches.train import begin, model_of
 from hardgrad_lab.report.experiment import report_experiment
 from hardgrad_lab.runs.execute import How
 from hardgrad_lab.runs.experiment import BUDGETS, Experiment
+from hardgrad_lab.runs.loop import Training
 from hardgrad_lab.runs.options import OptionError
 from hardgrad_lab.runs.record import Record
 from lab.recordings import SWITCHES, rows_of, smoke
@@ -99,6 +101,23 @@ def test_training_lowers_the_loss_and_is_the_same_twice() -> None:
         assert losses[-1] - losses[-51] < 0.2 * losses[49]
         ends.append(losses[-1])
     assert ends[0] == ends[1]
+
+
+def test_a_run_with_learned_points_goes_on_from_its_state_to_the_bit(recordings: Path) -> None:
+    setup = smoke("waveshaper", "crush", "switch-learnt")
+
+    def trained(steps: int, state: dict[str, Any] | None = None) -> Training:
+        torch.manual_seed(0)
+        training, plan = begin(setup, 0, rows_of(setup, 0, recordings), torch.device("cpu"))
+        if state is not None:
+            training.load_state_dict(copy.deepcopy(state))
+        for _ in range(steps):
+            training.step(training.loss, plan.clip)
+        return training
+
+    whole, resumed = trained(40), trained(16, trained(24).state_dict())  # the points are placed at 25 and at the end
+    states = whole.model.state_dict(), resumed.model.state_dict()
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
 def test_a_model_of_the_published_branch_has_its_layers() -> None:
