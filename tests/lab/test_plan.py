@@ -20,7 +20,7 @@ from rich.console import Console
 from hardgrad_lab import cli
 from hardgrad_lab.commands import all as command
 from hardgrad_lab.data.root import Root
-from hardgrad_lab.experiments import experiments
+from hardgrad_lab.experiments import LIST, experiment
 from hardgrad_lab.experiments.bridges.figure3 import FIGURE3
 from hardgrad_lab.plan import processes
 from hardgrad_lab.plan.groups import Estimates, Group, groups_of
@@ -35,8 +35,6 @@ from hardgrad_lab.runs.experiment import Budget
 from hardgrad_lab.runs.lock import locked
 from hardgrad_lab.runs.record import Record, Run
 from lab.run_state import state_of
-
-EXPERIMENTS = {one.name: one for one in experiments()}
 
 ROOT = Path(__file__).parents[2]
 QUIET = Console(quiet=True)
@@ -58,7 +56,7 @@ def figure3(seed: int = 0, steps: int = 60) -> Run:
 
 def uninterrupted(run: Run, folder: Path) -> dict[str, float]:
     how = How(results=folder, device="cpu")
-    return EXPERIMENTS[run.experiment].reproduce(run, Root(), how, QUIET).record.metrics
+    return experiment(run.experiment).reproduce(run, Root(), how, QUIET).record.metrics
 
 
 class Follower:
@@ -84,10 +82,10 @@ class Follower:
 
 def test_a_plan_has_every_experiment_and_the_first_seed_of_all_comes_first() -> None:
     runs = jobs_of("small")
-    assert {run.experiment for run in runs} == {*EXPERIMENTS} >= {"sorting", "ecg", "published", "toys"}
+    assert {run.experiment for run in runs} == {*LIST} >= {"density", "sorting", "ecg", "published", "toys"}
     assert [run.seed for run in runs] == sorted(run.seed for run in runs)
     assert len({run.name for run in runs}) == len(runs)
-    assert {run.experiment for run in runs if run.seed == 0} == {*EXPERIMENTS}
+    assert {run.experiment for run in runs if run.seed == 0} == {*LIST}
 
 
 def test_sorting_has_all_systems_at_5_numbers_and_the_bridge_at_10() -> None:
@@ -116,8 +114,8 @@ def test_seeds_and_experiments_can_be_chosen() -> None:
 def test_a_run_that_went_through_json_is_the_same_run() -> None:
     for run in jobs_of("smoke"):
         config = json.loads(json.dumps(run.config))
-        experiment = EXPERIMENTS[run.experiment]
-        assert experiment.run(experiment.rebuilt(config), run.seed) == run
+        one = experiment(run.experiment)
+        assert one.run(one.rebuilt(config), run.seed) == run
 
 
 def test_a_failed_job_is_tried_once_more_behind_the_others() -> None:

@@ -97,8 +97,9 @@ def test_priority_goes_before_the_order_of_the_file(tmp_path: Path) -> None:
 def test_what_is_left_out_is_what_the_budget_plans(tmp_path: Path) -> None:
     text = '[[run]]\nexperiment = "{}"\nbudget = "{}"\nseeds = [0]\ncore_minutes = 1\n'
     for name in LIST:
+        kind = experiment(name)
         for budget in ("smoke", "small", "paper"):
-            assert runs_of(written(tmp_path, text.format(name, budget))) == experiment(name).runs(budget, 0)
+            assert runs_of(written(tmp_path, text.format(name, budget))) == kind.runs(budget, 0)
 
 
 def test_an_option_that_is_a_list_itself_takes_a_list_of_lists(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from hardgrad_lab import SwitchRegressor, cli, load_model, save_model
 from hardgrad_lab.commands.show import show_report
+from hardgrad_lab.experiments import experiment
 from hardgrad_lab.fit.fitting.factories import load_factory, origin
 from hardgrad_lab.fit.models.description import FolderError
 from lab.hostile_files import ALL, CANARY
@@ -192,7 +193,7 @@ def test_no_picture_is_drawn_where_a_record_says(tmp_path: Path) -> None:
         record["config"]["budget"] = "../../../escaped"
         if number:
             path.write_text(json.dumps(record))
-    show_report("toys", Path("in/records"), Path("in/report"), Console(quiet=True))
+    show_report(TOYS, Path("in/records"), Path("in/report"), Console(quiet=True))
     assert list(tmp_path.rglob("*escaped*")) == []
     assert {path.name for path in tmp_path.iterdir()} == {"in"}
 
@@ -211,4 +212,4 @@ def test_a_record_of_another_shape_is_a_line_in_the_report_or_its_end(value: Any
         record["config"][name] = value
         path.with_name("other.json").write_text(json.dumps(record))
         with contextlib.suppress(ValueError):
-            show_report("sorting", tmp_path / "r", tmp_path / "out", Console(quiet=True))
+            show_report(experiment("sorting"), tmp_path / "r", tmp_path / "out", Console(quiet=True))

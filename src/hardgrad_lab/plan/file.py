@@ -98,14 +98,13 @@ def _checked(entry: Mapping[str, Any]) -> Group:
         require(name in KEYS, name, f"one of {', '.join(KEYS)}, which are all that an entry has", entry[name])
     name = typed("experiment", str, entry.get("experiment", ""))
     require(name in LIST, "experiment", f"one of {', '.join(LIST)}", name)
-    one = experiment(name)
     minutes = typed("core_minutes", float, entry.get("core_minutes", 0))
     require(minutes > 0, "core_minutes", "the minutes that one run should take on one core", minutes)
     priority = typed("priority", int, entry.get("priority", 1))
     require(priority >= 0, "priority", "a whole number from 0, and 1 is done before 2", priority)
-    seeds, configs = _seeds(entry), _configs(entry, one)
+    seeds, configs = _seeds(entry), _configs(entry, experiment(name))
     require(len(seeds) * len(configs) <= MOST, "seeds", f"so few that an entry has at most {MOST:,} runs", len(seeds))
-    runs = [one.run(config, seed) for seed in seeds for config in configs]
+    runs = [experiment(name).run(config, seed) for seed in seeds for config in configs]
     title = typed("about", str, entry.get("about", ""))
     return Group(title=title or _title(entry), runs=runs, priority=priority, core_minutes=minutes)
 
@@ -123,21 +122,21 @@ def _seeds(entry: Mapping[str, Any]) -> list[int]:
     return list(seeds or [])
 
 
-def _configs(entry: Mapping[str, Any], one: Experiment) -> list[Any]:
+def _configs(entry: Mapping[str, Any], kind: Experiment) -> list[Any]:
     budget = typed("budget", str, entry.get("budget", "small"))
     require(budget in BUDGETS, "budget", f"one of {', '.join(BUDGETS)}", budget)
-    pairs = _pairs(entry, one.pairs(budget))
-    options = _options(entry.get("options", {}), one)
+    pairs = _pairs(entry, kind.pairs(budget))
+    options = _options(entry.get("options", {}), kind)
     count = len(pairs) * prod(len(values) for values in options.values())
     require(count <= MOST, "options", f"lists that make at most {MOST:,} combinations", count)
     return [
-        _config(one, budget, task, contestant, dict(zip(options, values, strict=True)))
+        _config(kind, budget, task, contestant, dict(zip(options, values, strict=True)))
         for (task, contestant), values in product(pairs, product(*options.values()))
     ]
 
 
-def _config(one: Experiment, budget: Budget, task: str, contestant: str, given: Mapping[str, Any]) -> Any:
-    config = one.configure(budget, task, contestant, given)
+def _config(kind: Experiment, budget: Budget, task: str, contestant: str, given: Mapping[str, Any]) -> Any:
+    config = kind.configure(budget, task, contestant, given)
     for name, value in given.items():
         own = getattr(config, name)
         require(own == value, name, f"left out or {own!r}, which is {contestant}'s own", value)
@@ -165,9 +164,9 @@ def _names(entry: Mapping[str, Any], name: str) -> list[str]:
     return names
 
 
-def _options(given: Any, one: Experiment) -> dict[str, list[Any]]:
+def _options(given: Any, kind: Experiment) -> dict[str, list[Any]]:
     require(isinstance(given, dict), "options", "a table of names and values, such as options.lr = 0.01", given)
-    known, hints = one.options(), get_type_hints(one.config)
+    known, hints = kind.options(), get_type_hints(kind.config)
     for name, value in given.items():
         require(name in known, name, f"left out: it is no option here; those are {', '.join(known)}", value)
     return {name: choices(name, hints[name], value) for name, value in given.items()}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from hardgrad_lab.experiments import LIST, experiment
-from hardgrad_lab.runs.experiment import Budget, Experiment
+from hardgrad_lab.runs.experiment import Budget
 from hardgrad_lab.runs.options import chosen
 from hardgrad_lab.runs.record import Run
 
@@ -39,12 +39,11 @@ def groups_of(budget: Budget, only: Iterable[str] = (), seeds: int = 0) -> list[
     Raises:
         OptionError: if a name is unknown.
     """
-    return [_group(experiment(name), budget, seeds) for name in chosen("only", only, LIST)]
-
-
-def _group(one: Experiment, budget: Budget, seeds: int) -> Group:
-    every = range(seeds or one.seeds[budget])
-    return Group(title=one.name, runs=[run for seed in every for run in one.runs(budget, seed)])
+    found = []
+    for one in map(experiment, chosen("only", only, LIST)):
+        runs = [run for seed in range(seeds or one.seeds[budget]) for run in one.runs(budget, seed)]
+        found.append(Group(title=one.name, runs=runs))
+    return found
 
 
 class Estimates:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
+from hardgrad_lab.data.root import Root
 from hardgrad_lab.experiments import experiment
 from hardgrad_lab.runs.record import Run
 
@@ -95,7 +96,7 @@ def work(run: Run, setup: Setup, results: Path, console: Console) -> Result:
         checkpoint_every=setup.checkpoint_every,
     )
     try:
-        outcome = _patiently(run, setup, how, console)
+        outcome = _patiently(run, Root(folder=setup.data, download=setup.download), how, console)
     except Interrupted as stopped:
         return Result(status="stopped", seconds=time.monotonic() - began, error=stopped.unsaved)
     except Exception as error:  # whatever an experiment raises, the plan goes on without it
@@ -105,16 +106,14 @@ def work(run: Run, setup: Setup, results: Path, console: Console) -> Result:
     return Result(status="done", seconds=outcome.record.seconds)
 
 
-def _patiently(run: Run, setup: Setup, how: How, console: Console) -> Outcome:
+def _patiently(run: Run, root: Root, how: How, console: Console) -> Outcome:
     """Do the job once nobody else is at it: workers of a plan that was killed are, until they have saved it."""
-    from hardgrad_lab.data.root import Root
     from hardgrad_lab.runs.lock import InUseError
 
-    one, root = experiment(run.experiment), Root(folder=setup.data, download=setup.download)
     ends = time.monotonic() + PATIENCE_S
     while True:
         try:
-            return one.reproduce(run, root, how, console)
+            return experiment(run.experiment).reproduce(run, root, how, console)
         except InUseError as error:
             if time.monotonic() > ends:
                 raise
