@@ -13,7 +13,7 @@ from hardgrad._torch_state import hides_values, in_graph
 from hardgrad.switch.arguments import integer
 from hardgrad.switch.branch_layer import BranchLayer
 from hardgrad.switch.branches.branches import Branches
-from hardgrad.switch.branches.build import one_a_range
+from hardgrad.switch.branches.build import one_per_range
 from hardgrad.switch.conditions.condition import Router, count
 from hardgrad.switch.keys import branch_of, key_of
 
@@ -77,7 +77,7 @@ class RangeEmbedding(BranchLayer):
         if not isinstance(normalize, bool):
             raise ValueError(f"RangeEmbedding: normalize must be True or False, got {normalize!r}")
         _check.one_of("RangeEmbedding", "init", init, ("independent", "identical"))
-        super().__init__(ranges, one_a_range(ranges, nn.Linear(1, features), init), normalize=normalize)
+        super().__init__(ranges, one_per_range(ranges, nn.Linear(1, features), init), normalize=normalize)
         self.features = features
 
     def forward(self, x: Tensor, key: Tensor | None = None) -> Tensor:

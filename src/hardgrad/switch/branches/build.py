@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 from hardgrad.switch.conditions.condition import Router
 
 
-def one_a_range(
+def one_per_range(
     ranges: Router, branches: nn.Module | Sequence[nn.Module], init: str | None, owner: str = "Switch"
 ) -> list[nn.Module]:
     """Return the branches: clones of one module, with new weights of their own if asked for, or the ones given.
@@ -29,7 +29,7 @@ def one_a_range(
         copies = [clone(branches) for _ in range(ranges.branches)]
         if init != "identical":
             for branch in copies:
-                draw_again(branch)
+                redraw(branch)
             if init is None and copies:
                 _warn_of_lost_weights(branches, copies[0], owner)
         return copies
@@ -65,7 +65,7 @@ def clone(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, {id(value): value.detach().clone() for value in computed})
 
 
-def draw_again(module: nn.Module) -> None:
+def redraw(module: nn.Module) -> None:
     """Draw new initial weights for every part of a module, in place, or raise if a part cannot."""
     _draw(module, "")
 

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from hardgrad import _check
 from hardgrad._tracing import eagerly
 from hardgrad.switch.arguments import whole
+from hardgrad.switch.branch_layer import BranchLayer
 from hardgrad.switch.branches.state import evaluating
 from hardgrad.switch.conditions.condition import count
 from hardgrad.switch.keys import branch_of, check_sequences, key_of, refuse_learning
 from hardgrad.switch.sequences import memory
 from hardgrad.switch.sequences.recurrent import RecurrentState, RecurrentSwitch
-from hardgrad.switch.switch import Switch
 
 READS_KEYS = (
     "CrossFade: how many steps fade depends on the keys, which a compiled or exported graph cannot read; call it "
@@ -95,14 +95,14 @@ class CrossFade(nn.Module):
 
     def __init__(
         self,
-        switch: Switch | RecurrentSwitch,
+        switch: BranchLayer | RecurrentSwitch,
         length: int,
         *,
         curve: Literal["linear", "equal_power"] = "linear",
         train_old: bool = True,
     ) -> None:
         super().__init__()
-        if not isinstance(switch, Switch | RecurrentSwitch):
+        if not isinstance(switch, BranchLayer | RecurrentSwitch):
             raise ValueError(f"CrossFade: switch must be a Switch or a RecurrentSwitch, got {type(switch).__name__}")
         if isinstance(switch, RecurrentSwitch) and switch.state != "per_branch":
             raise ValueError(
@@ -166,13 +166,13 @@ class CrossFade(nn.Module):
         if self.train_old or bool(current.all()):
             return _blend(self._outputs(x, step, branch), step, gain, index)
         y = _blend(self._outputs(x, step[current], branch[current]), step[current], gain[current], index)
-        with torch.no_grad(), evaluating(cast(Switch, self.switch).branches):
+        with torch.no_grad(), evaluating(cast(BranchLayer, self.switch).branches):
             old = _blend(self._outputs(x, step[~current], branch[~current]), step[~current], gain[~current], index)
         return y + old.detach()  # forward mode does not ask about no_grad
 
     def _outputs(self, x: Tensor, step: Tensor, branch: Tensor) -> Tensor:
         rows = x.flatten(0, 1).index_select(0, step)
-        return cast(Switch, self.switch).bundle().run(rows, branch, owned=True)  # a fading branch is not visited
+        return cast(BranchLayer, self.switch).bundle().run(rows, branch, owned=True)  # a fading branch is not visited
 
     def _recurrent(
         self,

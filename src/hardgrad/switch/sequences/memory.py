@@ -41,7 +41,7 @@ def _dtype(branches: nn.ModuleList, x: Tensor) -> torch.dtype:
 
 
 @_in_own_precision
-def handed_on(branches: nn.ModuleList, x: Tensor, index: Tensor, hidden: Any) -> tuple[Tensor, Any]:
+def run_shared(branches: nn.ModuleList, x: Tensor, index: Tensor, hidden: Any) -> tuple[Tensor, Any]:
     """Run (B, T, F) by (B, T) with one state a row, whichever branch left it; return y and the state at the end."""
     visited = index.unique().tolist()
     one_kind = moments.alike([branches[i] for i in visited])
@@ -94,7 +94,9 @@ def _round_by_round(branches: nn.ModuleList, x: Tensor, index: Tensor, hidden: A
     return _back(outputs, plan.steps).unflatten(0, index.shape), hidden
 
 
-def kept(branches: nn.ModuleList, x: Tensor, index: Tensor, hidden: Any, *, reset: bool) -> tuple[Tensor, Any]:
+def run_per_branch(
+    branches: nn.ModuleList, x: Tensor, index: Tensor, hidden: Any, *, reset: bool
+) -> tuple[Tensor, Any]:
     """Run (B, T, F) by (B, T), each branch with states of its own; return y and the states at the end.
 
     ``reset`` starts each run of a range from zero, unless it goes on from the last call: of each row the branch of the
