@@ -155,7 +155,7 @@ def test_every_module_is_in_a_room() -> None:
         ("hardgrad/bridge.py", "import hardgrad_lab.runs", "hardgrad.bridge imports hardgrad_lab.runs"),
         ("hardgrad/surrogate/spsa.py", "import numpy as np", "hardgrad.surrogate.spsa imports numpy"),
         ("hardgrad_lab/runs/loop.py", "def f():\n    from hardgrad_lab import cli", "imports hardgrad_lab.cli"),
-        ("hardgrad_lab/dab/x.py", "from hardgrad_lab.report.page import draw", "imports hardgrad_lab.report.page"),
+        ("hardgrad_lab/dab/x.py", "from hardgrad_lab.drawing.page import draw", "imports hardgrad_lab.drawing.page"),
     ],
 )
 def test_the_guard_can_fail(tmp_path: Path, module: str, line: str, complaint: str) -> None:

@@ -29,17 +29,17 @@ from hardgrad_lab.baselines.moments import ALPHAS, Array, Moments
 from hardgrad_lab.baselines.ridge import RidgeLine, folds
 from hardgrad_lab.fit import job as job_module
 from hardgrad_lab.fit.class_job import ClassJob
-from hardgrad_lab.fit.fitting.network import Architecture
-from hardgrad_lab.fit.fitting.start import start_rival
-from hardgrad_lab.fit.fitting.training import Training
 from hardgrad_lab.fit.job import Fitted, Job
+from hardgrad_lab.fit.page.verdict import reasons, verdict
 from hardgrad_lab.fit.rivals import budget, compare
 from hardgrad_lab.fit.rivals.compare import rivals_of
 from hardgrad_lab.fit.rivals.design import Design, some
 from hardgrad_lab.fit.rivals.scores import LeftOut, Margin, Score, blocks_of, margin
 from hardgrad_lab.fit.rows import Rows
 from hardgrad_lab.fit.tables import Columns, read_table
-from hardgrad_lab.report.fit_verdict import reasons, verdict
+from hardgrad_lab.fit.training.network import Architecture
+from hardgrad_lab.fit.training.start import start_rival
+from hardgrad_lab.fit.training.training import Training
 from hardgrad_lab.runs.loop import DivergedError
 from hardgrad_lab.runs.signals import Interrupted
 

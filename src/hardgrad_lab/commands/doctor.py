@@ -142,7 +142,7 @@ def _wanted(function: str, what: WhatOptions, how: HowOptions, console: Console)
 
 def _write(found: Examination, out: Path, console: Console) -> None:
     from hardgrad_lab.commands.show_doctor import show_doctor
-    from hardgrad_lab.report.doctor import write_examination
+    from hardgrad_lab.doctor.page.examination import write_examination
 
     found.save(out / "doctor.json")
     show_doctor(found, console)

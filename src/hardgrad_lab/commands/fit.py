@@ -218,7 +218,7 @@ def _check_ranges(model: Model, read: Table, console: Console) -> None:
     """Raise for a range without a row; say how many rows are outside."""
     if model.points is None or read.key_categories:
         return
-    from hardgrad_lab.fit.fitting.points import empty_ranges, outside_share
+    from hardgrad_lab.fit.training.points import empty_ranges, outside_share
 
     key = read.inputs[read.key].to_numpy()
     try:
@@ -279,9 +279,9 @@ def _finish(fitted: Fitted, read: Table, target: str, noted: list[str], job: Job
     from hardgrad_lab.commands.show_fit import show_fit
     from hardgrad_lab.fit.folder import REPORT, describe, weights_of, write_folder
     from hardgrad_lab.fit.memory import what_came_before
+    from hardgrad_lab.fit.page.page import fit_page
+    from hardgrad_lab.fit.page.story import tell
     from hardgrad_lab.fit.tables import INPUT
-    from hardgrad_lab.report.fit import fit_page
-    from hardgrad_lab.report.fit_story import tell
     from hardgrad_lab.runs.space import explain, refuge
 
     name = Path(target.split(",")[0]).stem if read.key == INPUT else target

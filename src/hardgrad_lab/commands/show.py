@@ -15,7 +15,7 @@ from hardgrad_lab.commands.machine import is_first
 from hardgrad_lab.experiments.bridges.listed import EXPERIMENTS as DAB
 
 if TYPE_CHECKING:
-    from hardgrad_lab.report.page import Page
+    from hardgrad_lab.drawing.page import Page
 
 # Columns that may wrap, and the width they keep: what the others leave of 80 columns at their widest.
 WRAPS = {"setting": 13, "ESR": 8, "ESR train": 8, "ESR later": 8, "ESR unseen": 8}

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from hardgrad_lab.doctor.page.table import HEADINGS, NUMERIC, Line, Tone, about_truth, lines
 from hardgrad_lab.doctor.record import Examination
 from hardgrad_lab.doctor.record import Progress as Now
-from hardgrad_lab.report.doctor_table import HEADINGS, NUMERIC, Line, Tone, about_truth, lines
 
 STYLES: dict[Tone, str] = {
     "uphill": "bold red",

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from hardgrad_lab import baselines
 from hardgrad_lab.fit.estimator import SwitchClassifier
-from hardgrad_lab.fit.fitting.training import Training
 from hardgrad_lab.fit.job import SWITCH, Job
 from hardgrad_lab.fit.rivals.class_rivals import CLASS_SOLVED, solve_classes
 from hardgrad_lab.fit.rivals.class_scores import ClassScore, accuracy, loss_margin, losses, means
@@ -23,6 +22,7 @@ from hardgrad_lab.fit.rivals.design import Design
 from hardgrad_lab.fit.rivals.scores import LeftOut, blocks_of
 from hardgrad_lab.fit.rivals.solved import Setting
 from hardgrad_lab.fit.rows import Rows
+from hardgrad_lab.fit.training.training import Training
 
 
 class ClassJob(Job):

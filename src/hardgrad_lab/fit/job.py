@@ -19,8 +19,6 @@ from torch import Tensor
 
 from hardgrad_lab import baselines
 from hardgrad_lab.fit.estimator import SwitchClassifier, SwitchRegressor
-from hardgrad_lab.fit.fitting.start import start_rival
-from hardgrad_lab.fit.fitting.training import Training
 from hardgrad_lab.fit.rivals.class_scores import ClassScore
 from hardgrad_lab.fit.rivals.compare import (
     TRAINED,
@@ -36,6 +34,8 @@ from hardgrad_lab.fit.rivals.scores import LeftOut, Score, blocks_of, margin, pe
 from hardgrad_lab.fit.rivals.solved import Setting
 from hardgrad_lab.fit.rows import Array, Rows, Scaling, first_rows, held_out
 from hardgrad_lab.fit.tables import Table
+from hardgrad_lab.fit.training.start import start_rival
+from hardgrad_lab.fit.training.training import Training
 from hardgrad_lab.runs import checkpoint
 from hardgrad_lab.runs.execute import choose_device
 from hardgrad_lab.runs.loop import DivergedError

@@ -8,6 +8,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+from hardgrad_lab.drawing.page import Content, Drawing, Page, provenance, write_report
 from hardgrad_lab.report import experiment_claims as claims
 from hardgrad_lab.report.experiment_table import (
     LEGEND,
@@ -20,7 +21,6 @@ from hardgrad_lab.report.experiment_table import (
     shown,
     standings,
 )
-from hardgrad_lab.report.page import Content, Drawing, Page, provenance, write_report
 from hardgrad_lab.report.section import FIGURE_ONLY, Section, as_markdown, is_bad
 from hardgrad_lab.runs.experiment import BUDGETS, Experiment
 from hardgrad_lab.runs.record import Record

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import get_args
 
 from hardgrad_lab.drawing.clips import clip_of_file
+from hardgrad_lab.drawing.page import Content, Drawing, Page, as_markdown, provenance, write_report
 from hardgrad_lab.experiments.switches import figures as figures
 from hardgrad_lab.experiments.switches.settings import CONTESTANTS, TASKS, Experiment
 from hardgrad_lab.report.lactose_table import LEGEND, PARTS, RATE, by_contestant, cells, headings, numeric, ordered
-from hardgrad_lab.report.page import Content, Drawing, Page, as_markdown, provenance, write_report
 from hardgrad_lab.runs.record import Record
 from hardgrad_lab.runs.records import Group, NoRecordsError, find_records, group_by_config
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hardgrad_lab.drawing.page import Drawing
 from hardgrad_lab.experiments.bridges.sorting import PUBLISHED, SYSTEMS
 from hardgrad_lab.experiments.bridges.sorting.figures import curves, ponders
 from hardgrad_lab.report import experiment_claims as claims
 from hardgrad_lab.report.experiment_table import NO_FIGURE, NOT_RUN, compare, mean, say_mean
-from hardgrad_lab.report.page import Drawing
 from hardgrad_lab.report.section import FIGURE_ONLY, Section
 from hardgrad_lab.report.sorting import CURVES, CURVES_CAPTION, PONDERING, PONDERING_CAPTION, fault
 from hardgrad_lab.report.sorting_table import (

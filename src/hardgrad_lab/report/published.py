@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from hardgrad_lab.drawing.page import Content, Page, as_markdown, provenance, write_report
 from hardgrad_lab.experiments.switches.program import VARIANTS
 from hardgrad_lab.report.lactose_table import middle, spread
-from hardgrad_lab.report.page import Content, Page, as_markdown, provenance, write_report
 from hardgrad_lab.runs.record import Record
 from hardgrad_lab.runs.records import Group, NoRecordsError, find_records, group_by_config
 

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from hardgrad_lab.report import page
+from hardgrad_lab.drawing import page
+from hardgrad_lab.drawing.page import Drawing
 from hardgrad_lab.report.experiment_claims import CLOSE, ENDLESS, FAILS, FEW, HOLDS
 from hardgrad_lab.report.experiment_table import NOT_RUN, UNLIKE
-from hardgrad_lab.report.page import Drawing
 from hardgrad_lab.runs.records import Group
 
 FIGURE_ONLY = "figure only, no numbers printed"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hardgrad_lab.drawing import page
 from hardgrad_lab.experiments.bridges.sorting import PUBLISHED, SYSTEMS, OptionError, Sorting, configure
-from hardgrad_lab.report import page
 from hardgrad_lab.runs.records import Group
 
 FALLS_SHORT = "▼"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hardgrad_lab.drawing.figures import Drawn
+from hardgrad_lab.drawing.page import Content, Drawing, Page, as_markdown, provenance, write_report
 from hardgrad_lab.experiments.toys import CONTESTANTS, option_names
 from hardgrad_lab.experiments.toys.figures import (
     BIASED,
@@ -17,7 +18,6 @@ from hardgrad_lab.experiments.toys.figures import (
     over_simplex,
 )
 from hardgrad_lab.report import toys_claims as claims
-from hardgrad_lab.report.page import Content, Drawing, Page, as_markdown, provenance, write_report
 from hardgrad_lab.report.toys_table import HEADINGS, LEGEND, NUMERIC, Named, by_task, cells, ordered
 from hardgrad_lab.runs.record import Record
 from hardgrad_lab.runs.records import NoRecordsError, find_records, group_by_config

@@ -9,8 +9,8 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from hardgrad_lab.drawing.figures import COLOURS, DASHES, INK, legend, sized_figure
+from hardgrad_lab.drawing.page import Drawing
 from hardgrad_lab.report.experiment_table import setting
-from hardgrad_lab.report.page import Drawing
 from hardgrad_lab.runs.experiment import BUDGETS, Experiment
 from hardgrad_lab.runs.records import Group
 

@@ -11,14 +11,14 @@ from threadpoolctl import threadpool_limits  # scikit-learn brings it
 from torch import Tensor, nn
 
 from hardgrad_lab import baselines
-from hardgrad_lab.fit.fitting.branches import Factory
-from hardgrad_lab.fit.fitting.forward import forward
-from hardgrad_lab.fit.fitting.network import Architecture, branch_maker
-from hardgrad_lab.fit.fitting.training import Training
 from hardgrad_lab.fit.rivals import budget
 from hardgrad_lab.fit.rivals.scores import LeftOut
 from hardgrad_lab.fit.rivals.solved import SOLVED, Setting, solve
 from hardgrad_lab.fit.rows import Array, Rows
+from hardgrad_lab.fit.training.branches import Factory
+from hardgrad_lab.fit.training.forward import forward
+from hardgrad_lab.fit.training.network import Architecture, branch_maker
+from hardgrad_lab.fit.training.training import Training
 
 TRAINED = ("plain-total", "plain-active", "condition-input")
 

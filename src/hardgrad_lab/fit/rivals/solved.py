@@ -13,10 +13,10 @@ from hardgrad_lab.baselines.boosting import Boosting
 from hardgrad_lab.baselines.knots import KnotTable
 from hardgrad_lab.baselines.leaves import RidgeTree
 from hardgrad_lab.baselines.ridge import FOLDS, RidgeLine, folds
-from hardgrad_lab.fit.fitting.task import Task
 from hardgrad_lab.fit.rivals.budget import CHOOSING, rows_for
 from hardgrad_lab.fit.rivals.design import Design, some
 from hardgrad_lab.fit.rows import Array, Rows
+from hardgrad_lab.fit.training.task import Task
 
 CHOSEN = f"by {FOLDS}-fold cross-validation on the training rows"
 

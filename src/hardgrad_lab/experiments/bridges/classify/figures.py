@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from hardgrad_lab.drawing.page import Drawing
 from hardgrad_lab.experiments.bridges.along import accuracy
 from hardgrad_lab.experiments.bridges.classify import CLASSIFY
-from hardgrad_lab.report.page import Drawing
 from hardgrad_lab.runs.records import Group
 
 

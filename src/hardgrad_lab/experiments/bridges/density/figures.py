@@ -10,9 +10,9 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from hardgrad_lab.drawing.figures import COLOURS, DASHES, INK, legend, sized_figure
+from hardgrad_lab.drawing.page import Drawing
 from hardgrad_lab.experiments.bridges.along import largest_budget
 from hardgrad_lab.experiments.bridges.density import DENSITY
-from hardgrad_lab.report.page import Drawing
 from hardgrad_lab.runs.records import Group
 
 BELOW = 8.0  # nats below the lowest end of a line that a panel shows: the first epochs would flatten the rest

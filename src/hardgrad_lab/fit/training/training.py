@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 import hardgrad as hg
-from hardgrad_lab.fit.fitting.forward import forward, uncounted
-from hardgrad_lab.fit.fitting.learn_points import move_points
-from hardgrad_lab.fit.fitting.schedule import learning_rate, optimizer_of, window_of
-from hardgrad_lab.fit.fitting.task import Recipe, Task
+from hardgrad_lab.fit.training.forward import forward, uncounted
+from hardgrad_lab.fit.training.learn_points import move_points
+from hardgrad_lab.fit.training.schedule import learning_rate, optimizer_of, window_of
+from hardgrad_lab.fit.training.task import Recipe, Task
 
 HOPELESS = 1e6  # times a constant's loss: no learning rate that falls brings that back
 WORSE = 10.0  # times a constant's loss, at the end

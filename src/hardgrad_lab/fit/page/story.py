@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardgrad_lab.fit.estimator import SwitchClassifier
+from hardgrad_lab.fit.page.sound import Sound, sound_of
+from hardgrad_lab.fit.page.verdict import reasons, verdict
+from hardgrad_lab.fit.page.words import Words, as_db, as_esr, esr_of, explained, range_labels, words
 from hardgrad_lab.fit.rivals.class_scores import ClassScore
 from hardgrad_lab.fit.rivals.scores import LeftOut, Score
-from hardgrad_lab.report.fit_sound import Sound, sound_of
-from hardgrad_lab.report.fit_verdict import reasons, verdict
-from hardgrad_lab.report.fit_words import Words, as_db, as_esr, esr_of, explained, range_labels, words
 from hardgrad_lab.runs.record import describe_environment
 
 if TYPE_CHECKING:

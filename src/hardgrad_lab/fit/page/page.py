@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from hardgrad_lab.drawing.figures import Drawn, Inline, inline
+from hardgrad_lab.drawing.render import render
+from hardgrad_lab.fit.page import class_figures as of_classes
+from hardgrad_lab.fit.page import figures
+from hardgrad_lab.fit.page import sound_figures as sounds
+from hardgrad_lab.fit.page.sound import players
+from hardgrad_lab.fit.page.story import Story
+from hardgrad_lab.fit.page.words import as_db, as_esr, esr_of
 from hardgrad_lab.fit.rivals.class_scores import ClassScore
 from hardgrad_lab.fit.rivals.scores import Score
-from hardgrad_lab.report import fit_class_figures as of_classes
-from hardgrad_lab.report import fit_figures as figures
-from hardgrad_lab.report import fit_sound_figures as sounds
-from hardgrad_lab.report.fit_sound import players
-from hardgrad_lab.report.fit_story import Story
-from hardgrad_lab.report.fit_words import as_db, as_esr, esr_of
-from hardgrad_lab.report.render import render
 
 HEADINGS = ("", "RMSE", "R²", "parameters", "active", "updates", "s")
 CLASS_HEADINGS = ("", "log loss", "right", *HEADINGS[3:])

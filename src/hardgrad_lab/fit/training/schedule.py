@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from hardgrad_lab.fit.fitting.task import Recipe
+from hardgrad_lab.fit.training.task import Recipe
 
 WARM_UP = 0.03  # share of the steps over which the learning rate rises
 # Learned points wait until the branches know something, move far at first and little at last, and then rest.

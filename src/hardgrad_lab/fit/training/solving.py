@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hardgrad as hg
-from hardgrad_lab.fit.fitting.closed_form import least_squares, set_lines
-from hardgrad_lab.fit.fitting.learn_points import move_points
-from hardgrad_lab.fit.fitting.schedule import WIDE
-from hardgrad_lab.fit.fitting.training import Training
+from hardgrad_lab.fit.training.closed_form import least_squares, set_lines
+from hardgrad_lab.fit.training.learn_points import move_points
+from hardgrad_lab.fit.training.schedule import WIDE
+from hardgrad_lab.fit.training.training import Training
 
 ROUNDS = 30  # of solving and moving points; three to six are usual
 
