@@ -1,8 +1,9 @@
-"""Imports point down: the rooms of docs/design.md, enforced, and shown to be enforceable."""
+"""Imports point down: between the rooms of docs/design.md, and between files, where no circle may be."""
 
 from __future__ import annotations
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -15,19 +16,21 @@ SOURCE = Path(__file__).parent.parent / "src"
 BELOW = ["hardgrad._torch_state", "hardgrad._tracing", "hardgrad._check"]
 LEVEL_0 = [
     *BELOW,
-    *("hardgrad.hard", "hardgrad.graft", "hardgrad.penalty", "hardgrad.two_track", "hardgrad.approximators"),
+    *("hardgrad.hard", "hardgrad._graft", "hardgrad.penalty", "hardgrad.two_track", "hardgrad.approximators"),
     *("hardgrad.user_code", "hardgrad.no_gradient", "hardgrad.fidelity"),
 ]
-LAYER = ["hardgrad.hard_layer", "hardgrad.strip"]
-# The rooms within tabular; what lies beside them puts them together.
-TABULAR = "hardgrad_lab.tabular"
-PARTS = [f"{TABULAR}.{part}" for part in ("options", "rows", "reading", "fitting", "models", "rivals", "sounds")]
+LAYER = ["hardgrad.hard_layer", "hardgrad._strip"]
+LEVEL_1 = ["hardgrad.bridge", "hardgrad.surrogate", "hardgrad.montecarlo", "hardgrad.switch"]
+LAB = ["hardgrad", "hardgrad_lab.runs", "hardgrad_lab.data", "hardgrad_lab.baselines", "hardgrad_lab.drawing"]
+# The rooms within fit; what lies beside them puts them together.
+FIT = "hardgrad_lab.fit"
+PARTS = [f"{FIT}.{part}" for part in ("options", "rows", "reading", "training", "models", "rivals", "sounds", "page")]
 MAY_IMPORT: dict[str, list[str]] = {
     "hardgrad._torch_state": [],
     "hardgrad._tracing": ["hardgrad._torch_state"],
     "hardgrad._check": [],
     "hardgrad.hard": BELOW,
-    "hardgrad.graft": BELOW,
+    "hardgrad._graft": BELOW,
     "hardgrad.penalty": BELOW,
     "hardgrad.two_track": [*BELOW, "hardgrad.penalty"],
     "hardgrad.approximators": BELOW,
@@ -35,70 +38,62 @@ MAY_IMPORT: dict[str, list[str]] = {
     "hardgrad.no_gradient": BELOW,
     "hardgrad.fidelity": BELOW,
     "hardgrad.hard_layer": LEVEL_0,
-    "hardgrad.strip": [],
+    "hardgrad._strip": [],
     "hardgrad.bridge": [*LEVEL_0, *LAYER],
     "hardgrad.surrogate": [*LEVEL_0, *LAYER],
     "hardgrad.switch": LEVEL_0,
     "hardgrad.montecarlo": LEVEL_0,
+    "hardgrad.segments": [*LEVEL_0, "hardgrad.switch"],
     "hardgrad.doctor": [*LEVEL_0, "hardgrad.bridge", "hardgrad.surrogate", "hardgrad.montecarlo"],
-    "hardgrad": [
-        *(*LEVEL_0, *LAYER),
-        *("hardgrad.bridge", "hardgrad.surrogate", "hardgrad.switch", "hardgrad.montecarlo", "hardgrad.doctor"),
-    ],
-    "hardgrad_lab": [TABULAR],
+    "hardgrad": [*LEVEL_0, *LAYER, *LEVEL_1, "hardgrad.segments", "hardgrad.doctor"],
+    "hardgrad_lab": [FIT],
     "hardgrad_lab.runs": ["hardgrad", "hardgrad.penalty"],
     "hardgrad_lab.data": ["hardgrad", "hardgrad_lab.runs"],
     "hardgrad_lab.baselines": ["hardgrad"],
+    "hardgrad_lab.drawing": ["hardgrad_lab.runs"],
     "hardgrad_lab.bench": ["hardgrad"],
-    "hardgrad_lab.search": ["hardgrad"],
-    "hardgrad_lab.doctor": ["hardgrad", "hardgrad_lab.runs", "hardgrad_lab.data"],
-    "hardgrad_lab.dab": ["hardgrad", "hardgrad_lab.runs", "hardgrad_lab.data"],
-    "hardgrad_lab.lactose": ["hardgrad", "hardgrad_lab.runs", "hardgrad_lab.baselines"],
-    "hardgrad_lab.toys": ["hardgrad", "hardgrad_lab.runs", "hardgrad_lab.data"],
-    f"{TABULAR}.options": [],
-    f"{TABULAR}.rows": [],
-    f"{TABULAR}.reading": [f"{TABULAR}.rows"],
-    f"{TABULAR}.fitting": [
-        "hardgrad",
-        "hardgrad_lab.runs",
-        "hardgrad_lab.baselines",
-        f"{TABULAR}.options",
-        f"{TABULAR}.rows",
-    ],
-    f"{TABULAR}.models": ["hardgrad", "hardgrad_lab.runs", *PARTS[:2], f"{TABULAR}.fitting"],
-    f"{TABULAR}.rivals": ["hardgrad", "hardgrad_lab.runs", "hardgrad_lab.baselines", *PARTS[:2], f"{TABULAR}.fitting"],
-    f"{TABULAR}.sounds": ["hardgrad_lab.runs", TABULAR, *PARTS],
-    TABULAR: ["hardgrad", "hardgrad_lab.runs", "hardgrad_lab.baselines", *PARTS],
-    "hardgrad_lab.report": [
-        "hardgrad_lab.runs",
-        "hardgrad_lab.doctor",
-        "hardgrad_lab.dab",
-        "hardgrad_lab.lactose",
-        "hardgrad_lab.toys",
-        *(TABULAR, *PARTS),
-    ],
-    "hardgrad_lab.plan": [
-        "hardgrad_lab.runs",
-        "hardgrad_lab.data",
-        "hardgrad_lab.dab",
-        "hardgrad_lab.lactose",
-        "hardgrad_lab.toys",
-    ],
+    "hardgrad_lab.doctor": LAB,
+    "hardgrad_lab.experiments": LAB,
+    f"{FIT}.options": [],
+    f"{FIT}.rows": [],
+    f"{FIT}.reading": [f"{FIT}.rows"],
+    f"{FIT}.training": [*LAB, f"{FIT}.options", f"{FIT}.rows"],
+    f"{FIT}.models": [*LAB, f"{FIT}.options", f"{FIT}.rows", f"{FIT}.training"],
+    f"{FIT}.rivals": [*LAB, f"{FIT}.options", f"{FIT}.rows", f"{FIT}.training"],
+    f"{FIT}.sounds": [*LAB, FIT, *PARTS],
+    f"{FIT}.page": [*LAB, FIT, *PARTS],
+    FIT: [*LAB, *PARTS],
+    "hardgrad_lab.report": [*LAB, "hardgrad_lab.experiments"],
+    "hardgrad_lab.plan": [*LAB, "hardgrad_lab.experiments"],
     "hardgrad_lab.commands": [
-        "hardgrad_lab.plan",
-        "hardgrad_lab.runs",
-        "hardgrad_lab.data",
-        "hardgrad_lab.bench",
-        "hardgrad_lab.doctor",
-        "hardgrad_lab.dab",
-        "hardgrad_lab.lactose",
-        "hardgrad_lab.toys",
-        *(TABULAR, *PARTS),
-        "hardgrad_lab.report",
+        *(*LAB, FIT, *PARTS),
+        *(f"hardgrad_lab.{room}" for room in ("bench", "doctor", "experiments", "plan", "report")),
     ],
     "hardgrad_lab.app": ["hardgrad_lab.commands"],
     "hardgrad_lab.cli": ["hardgrad_lab.app"],
 }
+
+
+def modules_in(source: Path) -> dict[str, list[str]]:
+    """Every file as a module, and what it imports: the file of ours that is meant, where it is one."""
+    paths = {
+        ".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in sorted(source.rglob("*.py"))
+    }
+    return {module: list(_imports(ast.parse(path.read_text()), paths)) for module, path in paths.items()}
+
+
+def _imports(tree: ast.Module, modules: dict[str, Path]) -> list[str]:
+    names = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "relative imports hide their room"
+            # `from hardgrad import hard` names a room, `from hardgrad.bridge import Bridge` does not
+            full = [f"{node.module}.{alias.name}" for alias in node.names]
+            names += [name if name in MAY_IMPORT or name in modules else str(node.module) for name in full]
+    return names
 
 
 def room_of(module: str) -> str | None:
@@ -108,10 +103,9 @@ def room_of(module: str) -> str | None:
 def wrong_arrows(source: Path) -> list[str]:
     """Every import that points up or sideways, and every import of the core that is neither torch nor standard."""
     wrong = []
-    for path in sorted(source.rglob("*.py")):
-        module = ".".join(path.relative_to(source).with_suffix("").parts).removesuffix(".__init__")
+    for module, targets in modules_in(source).items():
         room = room_of(module)
-        for target in _imports(ast.parse(path.read_text())):
+        for target in targets:
             other = room_of(target)
             if other is not None and other != room and other not in MAY_IMPORT[room or ""]:
                 wrong.append(f"{module} imports {target}")
@@ -125,21 +119,23 @@ def wrong_arrows(source: Path) -> list[str]:
     return wrong
 
 
-def _imports(tree: ast.Module) -> list[str]:
-    found = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "relative imports hide their room"
-            # `from hardgrad import hard` names a room, `from hardgrad.bridge import Bridge` does not
-            named = [f"{node.module}.{alias.name}" for alias in node.names]
-            found += [name if name in MAY_IMPORT else str(node.module) for name in named]
-    return found
+def circle(source: Path) -> list[str]:
+    """Files that import each other in a circle, imports for a type checker included; empty if there are none."""
+    modules = modules_in(source)
+    graph = {module: {t for t in targets if t in modules and t != module} for module, targets in modules.items()}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return list(error.args[1])
+    return []
 
 
 def test_arrows_point_down() -> None:
     assert wrong_arrows(SOURCE) == []
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    assert circle(SOURCE) == []
 
 
 def test_every_module_is_in_a_room() -> None:
@@ -150,21 +146,42 @@ def test_every_module_is_in_a_room() -> None:
 @pytest.mark.parametrize(
     ("module", "line", "complaint"),
     [
-        ("hardgrad/graft.py", "from hardgrad.bridge import Bridge", "hardgrad.graft imports hardgrad.bridge"),
-        ("hardgrad/hard.py", "from hardgrad import graft", "hardgrad.hard imports hardgrad.graft"),
+        ("hardgrad/_graft.py", "from hardgrad.bridge import Bridge", "hardgrad._graft imports hardgrad.bridge"),
+        ("hardgrad/hard.py", "from hardgrad import _graft", "hardgrad.hard imports hardgrad._graft"),
         ("hardgrad/bridge.py", "import hardgrad_lab.runs", "hardgrad.bridge imports hardgrad_lab.runs"),
         ("hardgrad/surrogate/spsa.py", "import numpy as np", "hardgrad.surrogate.spsa imports numpy"),
+        ("hardgrad/switch/x.py", "from hardgrad.segments.rows import f", "imports hardgrad.segments.rows"),
         ("hardgrad_lab/runs/loop.py", "def f():\n    from hardgrad_lab import cli", "imports hardgrad_lab.cli"),
-        ("hardgrad_lab/dab/x.py", "from hardgrad_lab.drawing.page import draw", "imports hardgrad_lab.drawing.page"),
+        ("hardgrad_lab/experiments/x.py", "from hardgrad_lab.report.page import f", "imports hardgrad_lab.report.page"),
     ],
 )
 def test_the_guard_can_fail(tmp_path: Path, module: str, line: str, complaint: str) -> None:
     path = tmp_path / module
     path.parent.mkdir(parents=True)
     path.write_text(line)
-    found = wrong_arrows(tmp_path)
-    assert len(found) == 1
-    assert complaint in found[0]
+    wrong = wrong_arrows(tmp_path)
+    assert len(wrong) == 1
+    assert complaint in wrong[0]
+
+
+@pytest.mark.parametrize(
+    "closing",
+    [
+        "from hardgrad.switch.switch import Switch",
+        "from hardgrad.switch import switch",
+        "if TYPE_CHECKING:\n    from hardgrad.switch.switch import Switch",
+        "def f():\n    import hardgrad.switch.switch",
+    ],
+)
+def test_a_circle_of_files_in_one_room_is_seen(tmp_path: Path, closing: str) -> None:
+    room = tmp_path / "hardgrad" / "switch"
+    room.mkdir(parents=True)
+    (room / "__init__.py").write_text("from hardgrad.switch.switch import Switch as Switch")
+    (room / "switch.py").write_text("from hardgrad.switch.points import Points")
+    (room / "points.py").write_text("import torch")
+    assert circle(tmp_path) == []
+    (room / "points.py").write_text(closing)
+    assert {"hardgrad.switch.switch", "hardgrad.switch.points"} <= set(circle(tmp_path))
 
 
 def test_importing_the_core_loads_torch_alone() -> None:
