@@ -60,7 +60,7 @@ class ClassJob(Job):
             return outcomes, left_out
         if has_width(self.model.architecture_, None):
             for name in TRAINED:
-                made = self._train(name, switch, predict)
+                made = self._rival(name, switch, predict)
                 if isinstance(made, Outcome):
                     outcomes[name] = replace(made, outputs=softmax(made.outputs, axis=1))
                 else:

@@ -125,7 +125,7 @@ class Job:
             state = checkpoint.load(self.saved, self._identity())
             checkpoint.check_alike(self.saved, {"states": {}, "seconds": 0.0, "started": ""}, state)
             self._states, self._seconds, self._started = state["states"], state["seconds"], state["started"]
-        self._began = self._written = time.monotonic()
+        self._began = time.monotonic()
         self._saver = checkpoint.Saver(self.saved, self._identity(), self.warn)
         rest, aside = self._set_aside()
         test = aside if len(aside) else rest
@@ -174,12 +174,25 @@ class Job:
         groups = np.cumsum(gaps) if self.ordered else None
         assert self.table.target is not None
         training = self.model.begin(self.table.inputs.iloc[rest], self.table.target[rest], groups, self.seed)
-        if SWITCH in self._states:
-            with checkpoint.fitting(self.saved):
-                training.load_state_dict(self._states[SWITCH])
-        training.run(after_step=partial(self._after_step, SWITCH, training))
-        self._states[SWITCH] = training.state_dict()
+        self._train(SWITCH, training)
         return training
+
+    def _train(self, name: str, training: Training) -> None:
+        """Train a network to its end, from where an earlier sitting left it."""
+        if name in self._states:
+            with checkpoint.fitting(self.saved):
+                training.load_state_dict(self._states[name])
+        try:
+            training.run(
+                partial(self.tell, name, training),
+                lambda: self._save({**self._states, name: training.state_dict()}),
+                save_every_s=self.checkpoint_seconds,
+                save_every=self.checkpoint_steps,
+            )
+        except Interrupted as stopped:
+            raise Interrupted(stopped.number, self._saver.fault) from None
+        self._states[name] = training.state_dict()
+        self._stop_if_asked()
 
     def _measure(self, switch: Training, test: NDArray[np.int64]) -> tuple[list[Score], list[LeftOut]]:
         # All rows, also those fitted to: the windows of the test rows reach back into them.
@@ -203,7 +216,7 @@ class Job:
         names, left_out = rivals_of(self.model.architecture_, None) if self.compared else ([], [])
         setting = self._setting(switch)
         for name in names:
-            made = self._train(name, switch, predict) if name in TRAINED else solve_rival(name, setting, predict)
+            made = self._rival(name, switch, predict) if name in TRAINED else solve_rival(name, setting, predict)
             if isinstance(made, Outcome):
                 outcomes[name] = made
             else:
@@ -222,7 +235,7 @@ class Job:
             weight=switch.task.weight,
         )
 
-    def _train(self, name: str, switch: Training, predict: tuple[Rows, Tensor]) -> Outcome | LeftOut:
+    def _rival(self, name: str, switch: Training, predict: tuple[Rows, Tensor]) -> Outcome | LeftOut:
         """Train a rival, or say why not."""
         made = self.model.architecture_
         torch.manual_seed(self.seed + 1 + TRAINED.index(name))
@@ -233,15 +246,13 @@ class Job:
         if made.branch == "mlp" and switch.task.target.is_floating_point():
             start_rival(rival, switch.task)  # as the switch's branches do
         try:
-            tell, state = partial(self._after_step, name), self._states.get(name)
-            training, outcome = train_rival(name, rival, switch, tell, state, predict)
+            training, outcome = train_rival(name, rival, switch, partial(self._train, name), predict)
         except DivergedError as error:
             return LeftOut(name=name, reason=f"it diverged ({error})")
         if training.diverged:
             return LeftOut(name=name, reason=training.diverged)
         if not np.abs(outcome.outputs).max(initial=0.0) < HUGE:  # NaN, too
             return LeftOut(name=name, reason="it diverged: what it makes of the test rows is no sensible number")
-        self._states[name] = training.state_dict()
         return outcome
 
     @property
@@ -273,24 +284,14 @@ class Job:
             margin=None if name == SWITCH else margin(ours, errors, blocks, rivals),
         )
 
-    def _after_step(self, name: str, training: Training) -> None:
-        self.tell(name, training)
-        due = self.checkpoint_steps and training.steps % self.checkpoint_steps == 0
-        if due or self._signals or time.monotonic() - self._written >= self.checkpoint_seconds:
-            self._save({**self._states, name: training.state_dict()})
-        if self._signals:
-            raise Interrupted(self._signals[0], self._saver.fault)
-
     def _stop_if_asked(self) -> None:
-        """Stop between rivals: one that is solved has no steps to stop at."""
+        """Stop between two models: one that is solved has no steps to stop at."""
         if self._signals:
             self._save(self._states)
             raise Interrupted(self._signals[0], self._saver.fault)
 
     def _save(self, states: dict[str, Any]) -> None:
-        state = {"states": states, "seconds": self._passed(), "started": self._started}
-        self._saver.save(state)
-        self._written = time.monotonic()
+        self._saver.save({"states": states, "seconds": self._passed(), "started": self._started})
 
     def _passed(self) -> float:
         return self._seconds + time.monotonic() - self._began

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from threadpoolctl import threadpool_limits  # scikit-learn brings it
 from torch import Tensor, nn
@@ -96,8 +95,7 @@ def train_rival(
     name: str,
     rival: nn.Module,
     switch: Training,
-    tell: Callable[[Training], None],
-    state: dict[str, Any] | None,
+    train: Callable[[Training], None],
     predict: tuple[Rows, Tensor],
 ) -> tuple[Training, Outcome]:
     """Train a rival for as many updates as the switch took.
@@ -106,8 +104,7 @@ def train_rival(
         name: of the rival.
         rival: a network.
         switch: the switch's training, done.
-        tell: called after every step; may raise to stop.
-        state: of an earlier sitting, to continue from.
+        train: brings a training to its end; may raise to stop.
         predict: rows, and which of them to predict.
 
     Returns:
@@ -118,9 +115,7 @@ def train_rival(
     """
     rival = rival.to(switch.task.rows.key.device)
     training = Training(rival, switch.task, replace(switch.recipe, epochs=switch.epoch, patience=switch.epoch))
-    if state is not None:
-        training.load_state_dict(state)
-    training.run(after_step=lambda: tell(training))
+    train(training)
     outputs: Array = forward(rival.cpu().double(), *predict).numpy()
     counts, described = baselines.counts(rival), baselines.describe(name)
     outcome = Outcome(
