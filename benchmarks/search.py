@@ -70,7 +70,7 @@ def main() -> None:
                 def search(**more: int) -> hg.FoundRanges:
                     generator = torch.Generator().manual_seed(0)
                     settings = {"policy": policy, "criterion": criterion, "generator": generator}  # noqa: B023
-                    return hg.search_ranges(key, x, y, max_ranges=8, **settings, **more)  # noqa: B023
+                    return hg.search_ranges(x, key, y, max_ranges=8, **settings, **more)  # noqa: B023
 
                 took, rows = seconds(search, options.rounds), off_by(search(), key)
                 print(f"  {policy:20} {criterion:9} {took:7.3f} s {took / one:8.0f} fits   points off by {rows} rows")

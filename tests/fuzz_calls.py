@@ -123,7 +123,7 @@ _X = {"x": _randn(ROWS, 3)}
 _QF: dict[str, Make] = {"q": _q, "f": _same(_cost)}
 _DIM = {"dim": _same(-1)}
 _DRAWS = {"samples": _same(2), "generator": _seeded}
-_SEARCH = {"key": _rand(60), "inputs": _randn(60, 1), "targets": _randn(60), "max_ranges": _same(2)}
+_SEARCH = {"x": _randn(60, 1), "key": _rand(60), "target": _randn(60), "max_ranges": _same(2)}
 _TRAINED = {"switch": _learned, "x": _randn(ROWS, 3), "key": _keys(), "target": _randn(ROWS, 2)}
 
 # A target is held against x's rows, and so is a loss of them.
@@ -217,9 +217,9 @@ CALLS = [
         _QF | {"control": _same(None), "temperature": _same(0.5), "scale": _same(1.0), "tied": _same(True)} | _DRAWS,
     ),
     Call(hg.relax, _QF | {"control": lambda: nn.Linear(3, 1), "tied": _same(True)} | _DRAWS),
-    Call(_MC.straight_through, _QF | _DRAWS),
-    Call(_MC.bridge, _QF | {"approximator": lambda: _A.elementwise(4), "weight": _same(1.0)} | _DRAWS),
-    Call(_MC.each, {"f": _same(_cost), "event_dims": _same(1)}),
+    Call(_MC.straight_through_estimator, _QF | _DRAWS),
+    Call(_MC.bridge_estimator, _QF | {"approximator": lambda: _A.elementwise(4), "weight": _same(1.0)} | _DRAWS),
+    Call(_MC.each_sample, {"f": _same(_cost), "event_dims": _same(1)}),
     Call(_MC.Annealed, {"start": _same(1.0), "end": _same(0.5), "steps": _same(10)}),
     Call(_MC.MovingAverage, {"decay": _same(0.9)}),
     Call(_MC.RebarControl, {"temperature": _same(0.5), "scale": _same(1.0)}),
@@ -246,7 +246,7 @@ CALLS = [
         {"ranges": _ranges, "then": _same(["a", "b"]), "key": _same(0)},
         use=_run(lambda: _keys()().unsqueeze(-1)),
     ),
-    Call(hg.Hysteresis, {"ranges": _ranges, "band": _same(0.1)}, use=_run(_steps)),
+    Call(hg.Hysteresis, {"ranges": _ranges, "margin": _same(0.1)}, use=_run(_steps)),
     Call(
         hg.Switch,
         {
@@ -287,7 +287,7 @@ CALLS = [
         hg.CrossFade,
         {
             "switch": lambda: hg.Switch(_ranges(), nn.Linear(3, 2), key=0),
-            "steps": _same(2),
+            "length": _same(2),
             "curve": _same("linear"),
             "train_old": _same(True),
         },

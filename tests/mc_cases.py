@@ -114,7 +114,7 @@ def _trained() -> nn.Module:
         for _ in range(100):
             optimizer.zero_grad()
             q = Bernoulli(torch.rand(128, dtype=torch.float64))
-            hg.montecarlo.bridge(q, lambda b: b, network, weight=1.0).sum().backward()
+            hg.montecarlo.bridge_estimator(q, lambda b: b, network, weight=1.0).sum().backward()
             optimizer.step()
     return network
 
@@ -149,7 +149,7 @@ ESTIMATORS = [
     _score_function("moving average", baseline=lambda q: _moving_average()),
     _score_function("leave one out", baseline=lambda q: "leave_one_out", samples=lambda q: 2),
     _score_function("network", baseline=_network, samples=lambda q: 2),
-    Estimator("disarm", lambda q: partial(hg.disarm, samples=2), ("Bernoulli",), values_only=True),
+    Estimator("disarm", lambda q: partial(hg.disarm, samples=4), ("Bernoulli",), values_only=True),
     Estimator("arms", lambda q: partial(hg.arms, samples=3), ("Bernoulli",), values_only=True),
     Estimator("rebar", lambda q: partial(hg.rebar)),
     Estimator("rebar, untied", lambda q: partial(hg.rebar, tied=False, temperature=1.0, scale=0.7, samples=2)),
@@ -157,7 +157,9 @@ ESTIMATORS = [
     Estimator("relax", lambda q: partial(hg.relax, control=_network(q), samples=2), values_only=True),
     Estimator("relax, with f", lambda q: partial(hg.relax, control=_held(_MC.RelaxControl(_network(q))))),
     Estimator(
-        "straight-through", lambda q: partial(_MC.straight_through, samples=2), formula=mc_formulas.straight_through
+        "straight-through",
+        lambda q: partial(_MC.straight_through_estimator, samples=2),
+        formula=mc_formulas.straight_through,
     ),
     Estimator(
         "gumbel, soft",
@@ -179,6 +181,8 @@ ESTIMATORS = [
     ),
     Estimator("reinmax", lambda q: partial(hg.reinmax), formula=mc_formulas.reinmax),
     Estimator(
-        "bridge", lambda q: partial(_MC.bridge, approximator=_approximator(q), samples=2), formula=mc_formulas.bridge
+        "bridge",
+        lambda q: partial(_MC.bridge_estimator, approximator=_approximator(q), samples=2),
+        formula=mc_formulas.bridge,
     ),
 ]

@@ -261,8 +261,10 @@ def _refuses_arguments(trial: Trial, q: torch.distributions.Distribution) -> Non
         return
     with pytest.raises(TypeError, match=rf"{name}: generator must be a torch.Generator or None, got int 0"):
         trial.call(q, trial.f, generator=0)
-    for count in (1.5, float("nan"), True, "2", torch.tensor(2)):
-        with pytest.raises(TypeError, match=rf"{name}: samples must be a whole number, got .*; give an int"):
+    for count in (1.5, float("nan"), True, "2", torch.tensor(2.5)):
+        with pytest.raises(
+            TypeError, match=rf"{name}: samples must be a whole number, at least [12], got .*; give an int"
+        ):
             trial.call(q, trial.f, samples=count)
     for count in (0, -1):
         with pytest.raises(ValueError, match=rf"{name}: samples must be at least [12], got {count}"):

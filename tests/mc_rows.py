@@ -91,7 +91,7 @@ def general(hold: bool = False) -> dict[str, Call]:
 
 BINARY: dict[str, Call] = {
     "disarm": hg.disarm,
-    "disarm, 3 pairs": partial(hg.disarm, samples=3),
+    "disarm, 3 pairs": partial(hg.disarm, samples=6),
     "arms, 2": partial(hg.arms, samples=2),
     "arms, 4": hg.arms,
     "arms, 9": partial(hg.arms, samples=9),

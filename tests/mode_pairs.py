@@ -29,7 +29,7 @@ HEADING = "\n## Pairs of modes\n"
 _OURS = re.compile(
     r"\b(Bridge|straight_through|graft|Switch|Ranges|LearnedRanges|Grid|If|Hysteresis|RangeEmbedding|LayerMask|"
     r"RecurrentSwitch|CrossFade|MovingAverage|penalties|exact|score_function|disarm|arms|rebar|relax|gumbel|gumbel_rao|"
-    r"reinmax|bridge)(\([^)\n]*\))?: [^\n]{20,}"
+    r"reinmax|straight_through_estimator|bridge_estimator)(\([^)\n]*\))?: [^\n]{20,}"
 )
 
 

@@ -193,7 +193,7 @@ def _mask() -> nn.Module:
     return hg.LayerMask(layers, _ranges(), [[True, True, True], [False, True, True], [False, True, True]])
 
 
-def _recurrent(state: Any, ranges: hg.Ranges | None = None) -> hg.RecurrentSwitch:
+def _recurrent(state: Any, ranges: hg.switch.PointRouter | None = None) -> hg.RecurrentSwitch:
     return hg.RecurrentSwitch(ranges or _ranges(), nn.GRU(WIDTH, WIDTH, batch_first=True), state=state)
 
 
@@ -240,11 +240,11 @@ SUBJECTS = [
     _estimate(partial(hg.arms, samples=3), "arms"),
     _estimate(hg.rebar, "rebar"),
     _estimate(hg.relax, "relax", control=Last),
-    _estimate(_MC.straight_through, "montecarlo.straight_through"),
+    _estimate(_MC.straight_through_estimator, "straight_through_estimator"),
     _estimate(hg.gumbel, "gumbel", one_hot=True),
     _estimate(hg.gumbel_rao, "gumbel_rao"),
     _estimate(hg.reinmax, "reinmax", one_hot=True),
-    _estimate(_MC.bridge, "montecarlo.bridge", approximator=hg.approximators.elementwise),
+    _estimate(_MC.bridge_estimator, "bridge_estimator", approximator=hg.approximators.elementwise),
     Subject("Switch", "Switch", lambda: hg.Switch(_ranges(), _branch()), keys=_one),
     Subject("Switch, a key a step", "Switch", lambda: hg.Switch(_ranges(), _branch()), keys=_steps, time=True),
     Subject("Switch, normalize", "Switch", lambda: hg.Switch(_ranges(), _branch(), normalize=[0]), keys=_one),

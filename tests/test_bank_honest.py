@@ -14,7 +14,7 @@ import torch.nn.utils.prune
 from torch import Tensor, nn
 
 import hardgrad as hg
-from hardgrad.switch.banks.elementwise import RULES
+from hardgrad.switch.branches.bank.elementwise import RULES
 
 generator = torch.Generator().manual_seed(1)
 X = torch.randn(12, 3, generator=generator, dtype=torch.float64)

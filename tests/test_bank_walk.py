@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 import hardgrad as hg
-from hardgrad.switch.banks import products
-from hardgrad.switch.banks.bank import Bank
+from hardgrad.switch.branches.bank import products
+from hardgrad.switch.branches.bank.bank import Bank
 
 RANGES, INPUTS, STEPS = 5, 3, 220
 OPTIMIZERS: list[Callable[..., torch.optim.Optimizer]] = [

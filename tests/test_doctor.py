@@ -228,7 +228,7 @@ def test_unbiased_estimators_show_no_bias(estimator: Callable[..., Tensor]) -> N
     assert -3 < sum(z) / len(z) * math.sqrt(len(z)) < 4.5
 
 
-@pytest.mark.parametrize("estimator", [hg.gumbel, hg.montecarlo.straight_through])
+@pytest.mark.parametrize("estimator", [hg.gumbel, hg.montecarlo.straight_through_estimator])
 def test_biased_estimators_show_it(estimator: Callable[..., Tensor]) -> None:
     row = hg.diagnose({"it": estimator}, f, q_of(), draws=2000)["it"]
     assert row.bias_z > 4.5
@@ -241,7 +241,7 @@ def test_biased_estimators_are_caught_pointing_uphill() -> None:
     w, v = 2 * torch.randn(4, 8, generator=generator), torch.randn(8, generator=generator)
     q = OneHotCategorical(logits=0.5 * torch.randn(1, 4, generator=generator))
     misled = {
-        "straight_through": hg.montecarlo.straight_through,
+        "straight_through": hg.montecarlo.straight_through_estimator,
         "gumbel": hg.gumbel,
         "gumbel, colder": partial(hg.gumbel, temperature=0.5),
         "reinmax": hg.reinmax,

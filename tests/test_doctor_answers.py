@@ -126,7 +126,7 @@ def test_a_layer_needs_a_tensor() -> None:
         ({"warm_up": -1}, "warm_up must be at least 0"),
         ({"truth": "long"}, "truth must be one of 'auto', 'enumeration'"),
         ({"truth": "enumeration", "noise": "gaussian"}, "'enumeration' needs a discrete distribution"),
-        ({"noise": "uniform"}, "noise must be 'auto', 'gaussian'"),
+        ({"noise": "uniform"}, "noise must be one of 'auto', 'gaussian'"),
         ({"noise": "gumbel"}, "needs the one-hot vector of the largest entry"),
         ({"function": hg.hard.sort, "noise": "logistic"}, "needs a threshold at 0"),
         ({"sigma": 0.0}, "sigma must be above 0"),

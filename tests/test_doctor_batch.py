@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Independent
 
 import hardgrad as hg
+from hardgrad.doctor.apart import copies_at_once
 from hardgrad.doctor.copies import Shared
 from hardgrad.doctor.smoothing import smooth
 from hardgrad.doctor.subject import Subject
@@ -117,8 +118,7 @@ def copies(candidate: Callable[..., Tensor], function: Objective = f, inputs: ob
     """How many copies of the batch the doctor stacks."""
     smoothed = smooth(function, q() if inputs is None else inputs, None, "auto", None, torch.Generator().manual_seed(0))
     subject = Subject("it", candidate, smoothed, Shared(function, function))
-    subject.try_copies(0)
-    return subject.at_once
+    return copies_at_once(subject, 0)
 
 
 @pytest.mark.parametrize("name", list(SHARING))
@@ -262,6 +262,11 @@ def test_a_hard_function_that_mixes_rows_is_refused(mix: Objective) -> None:
 
 def test_a_function_that_mixes_nothing_is_not_said_to() -> None:
     drop = nn.Sequential(nn.Linear(2, 4), nn.Dropout(), nn.Linear(4, 1))
-    for function in (f, hg.montecarlo.each(f), lambda b: drop(b).squeeze(-1), lambda b: b.sum(-1) + torch.rand(())):
+    for function in (
+        f,
+        hg.montecarlo.each_sample(f),
+        lambda b: drop(b).squeeze(-1),
+        lambda b: b.sum(-1) + torch.rand(()),
+    ):
         found = hg.diagnose({"it": hg.score_function}, function, q(), draws=20)
         assert not any("mixes" in warning for warning in found.warnings)

@@ -482,12 +482,14 @@ def test_a_function_that_raises_far_from_the_inputs_is_examined() -> None:
 
 @pytest.mark.parametrize("seconds", [0, -1, True, "10", math.inf, math.nan])
 def test_a_limit_is_a_length_of_time(seconds: Any) -> None:
-    with pytest.raises(ValueError, match="diagnose: seconds must be above 0 and finite, got"):
+    with pytest.raises((ValueError, TypeError), match=r"diagnose: seconds must be (above 0|a number).*, got .*; None"):
         quick(torch.round, seconds=seconds)
 
 
 def test_progress_is_something_to_call() -> None:
-    with pytest.raises(ValueError, match="diagnose: progress must be callable or None, got int; print will do"):
+    with pytest.raises(
+        TypeError, match="diagnose: progress must be a function of a Progress, got int 3; print will do"
+    ):
         quick(torch.round, progress=3)
 
 
@@ -508,7 +510,7 @@ def test_a_notebook_shows_one_line_or_a_small_table() -> None:
 
 def test_found_ranges_are_one_line_in_a_notebook() -> None:
     key = torch.linspace(0, 4, 400)
-    ranges = hg.search_ranges(key, key[:, None], torch.where(key < 1, key, 5 - key), max_ranges=3, generator=seed())
+    ranges = hg.search_ranges(key[:, None], key, torch.where(key < 1, key, 5 - key), max_ranges=3, generator=seed())
     shown = r"<FoundRanges: 2 ranges by dynamic_programming, chosen by held_out; points 0, (1|0.99\d*), 4>"
     assert re.fullmatch(shown, repr(ranges))
     assert str(ranges) in ranges._repr_html_().replace("&#x27;", "'").replace("&lt;", "<").replace("&gt;", ">")

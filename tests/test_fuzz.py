@@ -91,7 +91,17 @@ def test_right_arguments_are_taken() -> None:
 
 
 def test_every_public_name_is_fuzzed() -> None:
-    rooms = (hg, hg.hard, hg.surrogate, hg.surrogate.twins, hg.approximators, hg.montecarlo, hg.switch, hg.doctor)
+    rooms = (
+        hg,
+        hg.hard,
+        hg.surrogate,
+        hg.surrogate.twins,
+        hg.approximators,
+        hg.montecarlo,
+        hg.switch,
+        hg.segments,
+        hg.doctor,
+    )
     public = {
         value.__name__
         for room in rooms
@@ -101,7 +111,19 @@ def test_every_public_name_is_fuzzed() -> None:
     results = {  # what the library returns, and what has no arguments of its own
         *("Agreement", "Diagnosis", "Fidelity", "FoundRanges", "Health", "Penalties", "Refined", "Relocated", "Row"),
         *("FunctionError", "Progress", "Stopped"),
-        *("Router", "Sighting", "SoftTwin", "StraightThrough", "Truth", "penalties", "KeyScore", "RangeScore"),
+        *(
+            "PointRouter",
+            "RankedKeys",
+            "Router",
+            "Sighting",
+            "Tried",
+            "SoftTwin",
+            "StraightThrough",
+            "Truth",
+            "penalties",
+            "KeyScore",
+            "RangeScore",
+        ),
     }
     assert public - {call.name for call in CALLS} - results == set()
 

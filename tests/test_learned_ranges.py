@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 import hardgrad as hg
-from hardgrad.switch.learning.gradient import served
 
 POINTS = [-1.0, -0.4, 0.1, 1.0]
 
@@ -108,7 +107,7 @@ def test_the_gradient_is_the_plain_sum_of_the_docstring() -> None:
             h = 0.7 * min(POINTS[i + 1] - POINTS[i], POINTS[i + 2] - POINTS[i + 1])
             u = abs(k - POINTS[i + 1])
             if u < h and own in (i, i + 1):
-                below, above = (served(switch, x, torch.tensor([row]), torch.tensor([j])) for j in (i, i + 1))
+                below, above = (switch.bundle().predict(x[[row]], torch.tensor([j])) for j in (i, i + 1))
                 slope = 3 * y[row].detach().square()
                 expected[i] += ((slope * (below - above)[0]).sum() * (1 - u / h) / h).item()
     assert switch.ranges.inner.grad.tolist() == pytest.approx(expected, rel=1e-9)
@@ -232,11 +231,11 @@ def test_a_step_is_seen_at_once_in_every_dtype() -> None:
 
 def test_no_cast_touches_the_points() -> None:
     switch = hg.Switch(hg.LearnedRanges([0.0, 0.1, 1.0]), nn.Linear(1, 1), normalize=True)
-    scale = switch.normalize.center.clone()
+    scale = switch.normalise.centre.clone()
     switch.half().to(torch.bfloat16).float()
     assert switch.ranges.inner.dtype is torch.float64
     assert switch.ranges.points == (0.0, 0.1, 1.0)
-    assert torch.equal(switch.normalize.center, scale)
+    assert torch.equal(switch.normalise.centre, scale)
     assert switch.branch(0).weight.dtype is torch.float32
 
 

@@ -218,14 +218,14 @@ def test_each_hands_over_one_sample_at_a_time() -> None:
         return layer(torch.cat([x.expand(*b.shape[:-1], 2), b], -1)).tanh().squeeze(-1)
 
     found = []
-    for f in (hg.montecarlo.each(joined), broadcast):
+    for f in (hg.montecarlo.each_sample(joined), broadcast):
         torch.manual_seed(0)
         loss = hg.score_function(Independent(Bernoulli(logits=logits), 1), f, samples=5, baseline="leave_one_out")
         found.append([loss, *torch.autograd.grad(loss.sum(), [logits, layer.weight])])
     for a, b in zip(*found, strict=True):
         torch.testing.assert_close(a, b)
     assert shapes == [(4, 3)] * 5
-    scalar = hg.montecarlo.each(lambda b: b * torch.arange(4.0), event_dims=0)
+    scalar = hg.montecarlo.each_sample(lambda b: b * torch.arange(4.0), event_dims=0)
     b = torch.rand(2, 3, 4)
     torch.testing.assert_close(scalar(b), b * torch.arange(4.0))
     torch.testing.assert_close(scalar(b[0, 0]), b[0, 0] * torch.arange(4.0))

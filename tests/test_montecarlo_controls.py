@@ -274,8 +274,9 @@ def learned(q: Distribution, f: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 ERRORS: list[tuple[str, Callable[[Distribution, Callable[[Tensor], Tensor]], object]]] = [
-    ("disarm: samples must be at least 1, got 0", lambda q, f: hg.disarm(q, f, samples=0)),
-    ("arms: samples must be at least 2, got 1", lambda q, f: hg.arms(q, f, 1)),
+    ("disarm: samples must be at least 2, got 0", lambda q, f: hg.disarm(q, f, samples=0)),
+    ("disarm: samples must be even, since draws come in pairs, got 3; give 4", lambda q, f: hg.disarm(q, f, samples=3)),
+    ("arms: samples must be at least 2, got 1", lambda q, f: hg.arms(q, f, samples=1)),
     ("disarm: q must be .* Bernoulli .*got OneHotCategorical", lambda q, f: hg.disarm(one_hot(LOGITS), f)),
     ("arms: q must be .* Bernoulli .*got OneHotCategorical", lambda q, f: hg.arms(one_hot(LOGITS), f)),
     ("rebar: samples must be at least 1, got 0", lambda q, f: hg.rebar(q, f, samples=0)),

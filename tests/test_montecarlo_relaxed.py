@@ -61,8 +61,8 @@ def network_of_fixed_weights() -> nn.Module:
 HARD: dict[str, Callable[..., Tensor]] = {
     "gumbel": partial(hg.gumbel, temperature=0.6),
     "gumbel_rao": partial(hg.gumbel_rao, temperature=0.6, inner=4),
-    "straight_through": mc.straight_through,
-    "bridge": partial(mc.bridge, approximator=network_of_fixed_weights()),
+    "straight_through_estimator": mc.straight_through_estimator,
+    "bridge_estimator": partial(mc.bridge_estimator, approximator=network_of_fixed_weights()),
 }
 ALL = HARD | {"soft": partial(hg.gumbel, temperature=0.6, hard=False)}
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -260,7 +260,7 @@ def test_straight_through_of_bernoulli_by_enumeration() -> None:
     for outcome in itertools.product((0.0, 1.0), repeat=3):
         b = torch.tensor(outcome, dtype=torch.float64)
         expected += torch.where(b > 0, p, 1 - p).prod() * slope(b) * p * (1 - p)
-    _, found = draws(mc.straight_through, "bernoulli", logits, 100_000)
+    _, found = draws(mc.straight_through_estimator, "bernoulli", logits, 100_000)
     assert_mean(found, expected)
 
 
@@ -270,7 +270,7 @@ def test_straight_through_of_one_hot_by_enumeration() -> None:
     p = logits.softmax(0)
     jacobian = p.diag() - p.outer(p)
     expected = sum(p[i] * jacobian @ slope(b) for i, b in enumerate(torch.eye(4, dtype=torch.float64)))
-    _, found = draws(mc.straight_through, "one_hot", logits, 100_000)
+    _, found = draws(mc.straight_through_estimator, "one_hot", logits, 100_000)
     assert_mean(found, expected)
 
 
@@ -279,7 +279,7 @@ def test_straight_through_is_unbiased_where_f_is_linear_in_each_unit() -> None:
     logits = torch.tensor([0.3, -1.2, 1.6], dtype=torch.float64)
     p = logits.sigmoid()
     expected = p * (1 - p) * torch.stack([p[1] * p[2], p[0] * p[2], p[0] * p[1]])
-    _, found = draws(mc.straight_through, "bernoulli", logits, 100_000, lambda b: b.prod(-1))
+    _, found = draws(mc.straight_through_estimator, "bernoulli", logits, 100_000, lambda b: b.prod(-1))
     assert_mean(found, expected)
 
 
@@ -293,7 +293,7 @@ def test_gumbel_is_torch_gumbel_softmax(monkeypatch: pytest.MonkeyPatch, hard: b
     monkeypatch.setattr(Tensor, "exponential_", lambda t: t.copy_(-torch.log1p(-u[0])))
     theirs = cost(nn.functional.gumbel_softmax(logits, tau=0.7, hard=hard))
     (expected,) = torch.autograd.grad(theirs.sum(), logits)
-    mine = hg.gumbel(one_hot(logits), cost, 0.7, hard, generator=seeded())
+    mine = hg.gumbel(one_hot(logits), cost, temperature=0.7, hard=hard, generator=seeded())
     mine.sum().backward()
     torch.testing.assert_close(mine, theirs)
     torch.testing.assert_close(logits.grad, expected)
@@ -302,7 +302,7 @@ def test_gumbel_is_torch_gumbel_softmax(monkeypatch: pytest.MonkeyPatch, hard: b
 def test_soft_bernoulli_is_torch_relaxed_bernoulli(monkeypatch: pytest.MonkeyPatch) -> None:
     logits = torch.randn(50, 3, dtype=torch.float64, requires_grad=True)
     u = discrete(bernoulli(logits), "here").noise(1, seeded())
-    mine = hg.gumbel(bernoulli(logits), cost, 0.7, hard=False, generator=seeded())
+    mine = hg.gumbel(bernoulli(logits), cost, temperature=0.7, hard=False, generator=seeded())
     (found,) = torch.autograd.grad(mine.sum(), logits)
     # The sign of the logistic noise is a convention: ours makes a sample the rarer outcome where u is small.
     monkeypatch.setattr(torch, "rand", lambda *_, **__: torch.where(logits > 0, u[0], 1 - u[0]))
@@ -318,7 +318,7 @@ def test_soft_gumbel_against_finite_differences_to_second_order(kind: str) -> No
     """The noise held fixed by the generator's seed."""
 
     def relaxed(logits: Tensor) -> Tensor:
-        return hg.gumbel(KINDS[kind](logits), cost, 0.8, hard=False, samples=2, generator=seeded())
+        return hg.gumbel(KINDS[kind](logits), cost, temperature=0.8, hard=False, samples=2, generator=seeded())
 
     logits = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(relaxed, logits)
@@ -336,7 +336,7 @@ def test_bridge_lends_the_jacobian_of_its_approximator() -> None:
         ("one_hot", lambda p: p.diag() - p.outer(p)),
     ):
         logits, seen = torch.randn(5, 3, dtype=torch.float64, requires_grad=True), []
-        mc.bridge(
+        mc.bridge_estimator(
             KINDS[kind](logits), lambda b, seen=seen: (seen.append(b.detach()), cost(b))[1], network
         ).sum().backward()
         probs = logits.detach().sigmoid() if kind == "bernoulli" else logits.detach().softmax(-1)
@@ -354,12 +354,12 @@ def test_bridge_keeps_task_and_penalty_apart() -> None:
         seen.append(b.detach())
         return cost(b)
 
-    mc.bridge(bernoulli(logits), watched, network, weight=0.0).sum().backward()
+    mc.bridge_estimator(bernoulli(logits), watched, network, weight=0.0).sum().backward()
     assert all(w.grad.abs().sum() == 0 for w in network.parameters())
     logits.grad = None
     network.zero_grad()
     # The task's loss is multiplied by zero: what is left is the penalty's, whole.
-    (mc.bridge(bernoulli(logits), watched, network, weight=3.0, samples=4) * 0).sum().backward()
+    (mc.bridge_estimator(bernoulli(logits), watched, network, weight=3.0, samples=4) * 0).sum().backward()
     assert logits.grad.abs().sum() == 0
     found = [w.grad.clone() for w in network.parameters()]
     network.zero_grad()
@@ -374,7 +374,7 @@ def test_bridge_hands_its_penalty_to_an_open_scope() -> None:
     network, seen = hg.approximators.elementwise(4).double(), []
     logits = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
     with hg.penalties() as bag:
-        loss = mc.bridge(bernoulli(logits), lambda b: (seen.append(b.detach()), cost(b))[1], network)
+        loss = mc.bridge_estimator(bernoulli(logits), lambda b: (seen.append(b.detach()), cost(b))[1], network)
     expected = 10 * (network(logits.sigmoid()) - seen[0]).square().sum() / 5
     torch.testing.assert_close(bag.total(), expected)
     loss.sum().backward()
@@ -390,10 +390,10 @@ def test_bridge_at_its_approximators_optimum() -> None:
         optimizer.zero_grad()
         q = bernoulli(6 * torch.rand(256, 3) - 3)
         # Nobody asks for q's gradient here; the approximator learns all the same.
-        mc.bridge(q, lambda b: (b * weight).sum(-1), network, samples=4).sum().backward()
+        mc.bridge_estimator(q, lambda b: (b * weight).sum(-1), network, samples=4).sum().backward()
         optimizer.step()
     logits = (6 * torch.rand(200, 3) - 3).requires_grad_()
-    mc.bridge(bernoulli(logits), lambda b: (b * weight).sum(-1), network).sum().backward()
+    mc.bridge_estimator(bernoulli(logits), lambda b: (b * weight).sum(-1), network).sum().backward()
     p = logits.detach().sigmoid()
     exact = weight * p * (1 - p)
     assert nn.functional.cosine_similarity(logits.grad.flatten(), exact.flatten(), dim=0) > 0.99
@@ -403,7 +403,7 @@ def test_bridge_at_its_approximators_optimum() -> None:
 
 def test_bridge_approximator_does_not_run_under_no_grad() -> None:
     with torch.no_grad():
-        value = mc.bridge(bernoulli(torch.zeros(5, 3)), cost, nn.Linear(99, 99))
+        value = mc.bridge_estimator(bernoulli(torch.zeros(5, 3)), cost, nn.Linear(99, 99))
     assert value.shape == (5,)
 
 
@@ -413,7 +413,7 @@ def test_bridge_of_mixed_precision(q_dtype: torch.dtype, dtype: torch.dtype) -> 
     logits, network = torch.zeros(4, 300, dtype=q_dtype, requires_grad=True), nn.Linear(300, 300).to(dtype)
     nn.init.constant_(network.bias, 30)
     with hg.penalties() as bag:
-        loss = mc.bridge(bernoulli(logits), lambda b: b.sum(-1), network)
+        loss = mc.bridge_estimator(bernoulli(logits), lambda b: b.sum(-1), network)
     assert bag.total().item() == pytest.approx(10 * 300 * 29.5**2, rel=0.05)  # far above fp16's 65,504
     (loss.sum() + bag.total()).backward()
     assert logits.grad.dtype == q_dtype
@@ -422,12 +422,16 @@ def test_bridge_of_mixed_precision(q_dtype: torch.dtype, dtype: torch.dtype) -> 
 
 def test_bridge_names_a_wrong_approximator() -> None:
     q = bernoulli(torch.zeros(5, 3, requires_grad=True))
-    with pytest.raises(ValueError, match=r"bridge: approximator must return.*\(5, 3\), got \(5, 2\); .*elementwise"):
-        mc.bridge(q, cost, nn.Linear(3, 2))
-    with pytest.raises(ValueError, match=r"bridge: approximator must be an nn.Module, got function; .*elementwise"):
-        mc.bridge(q, cost, lambda p: p)
-    with pytest.raises(ValueError, match="bridge: weight must be at least 0, got -1"):
-        mc.bridge(q, cost, nn.Linear(3, 3), weight=-1)
+    with pytest.raises(
+        ValueError, match=r"bridge_estimator: approximator must return.*\(5, 3\), got \(5, 2\); .*elementwise"
+    ):
+        mc.bridge_estimator(q, cost, nn.Linear(3, 2))
+    with pytest.raises(
+        ValueError, match=r"bridge_estimator: approximator must be an nn.Module, got function; .*elementwise"
+    ):
+        mc.bridge_estimator(q, cost, lambda p: p)
+    with pytest.raises(ValueError, match="bridge_estimator: weight must be at least 0, got -1"):
+        mc.bridge_estimator(q, cost, nn.Linear(3, 3), weight=-1)
 
 
 # Annealed temperature
@@ -506,7 +510,7 @@ def test_value_is_f_at_hard_samples_the_same_from_one_seed(name: str, kind: str)
 
     values = [
         estimator(KINDS[kind](logits.clone().requires_grad_(asks)), watched, samples=5, generator=seeded())
-        for estimator, asks in ((HARD[name], True), (HARD[name], False), (mc.straight_through, True))
+        for estimator, asks in ((HARD[name], True), (HARD[name], False), (mc.straight_through_estimator, True))
     ]
     assert len(seen) == 3  # f is called once
     assert seen[0].shape == (5, 6, 3)
@@ -532,7 +536,7 @@ def test_gumbel_rao_draws_no_inner_noise_that_nobody_asks_for(kind: str) -> None
     """Under no_grad, and for a frozen q, the generator moves by the samples alone."""
     q, generators = KINDS[kind](torch.zeros(6, 3)), [seeded() for _ in range(2)]
     hg.gumbel_rao(q, cost, samples=2, generator=generators[0])
-    mc.straight_through(q, cost, samples=2, generator=generators[1])
+    mc.straight_through_estimator(q, cost, samples=2, generator=generators[1])
     assert torch.equal(generators[0].get_state(), generators[1].get_state())
 
 
@@ -585,7 +589,7 @@ def test_several_units_of_several_outcomes(name: str) -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_extremes_are_finite(name: str, kind: str, dtype: torch.dtype) -> None:
     """Logits of 100, and at a temperature of a hundredth; an outcome masked by -inf has no gradient at all."""
-    options = {} if name in ("straight_through", "bridge") else {"temperature": 0.01}
+    options = {} if name in ("straight_through_estimator", "bridge_estimator") else {"temperature": 0.01}
     logits = torch.tensor(
         [[100.0, -100, 0], [-100, -100, 100], [-math.inf, 0, 1], [-math.inf, 0.0, -math.inf]], dtype=dtype
     ).requires_grad_()
@@ -759,9 +763,9 @@ def test_a_bad_temperature_is_named(name: str, temperature: float) -> None:
     with pytest.raises(
         ValueError, match=f"{name}: temperature must be above 0 and finite, got {temperature}; .*Annealed"
     ):
-        getattr(hg, name)(bernoulli(torch.zeros(4, 3)), cost, temperature)
+        getattr(hg, name)(bernoulli(torch.zeros(4, 3)), cost, temperature=temperature)
 
 
 def test_a_tensor_temperature_is_named() -> None:
     with pytest.raises(ValueError, match=r"gumbel: temperature must be a number above 0 or a .*Annealed, got a tensor"):
-        hg.gumbel(bernoulli(torch.zeros(4, 3)), cost, torch.tensor(1.0))
+        hg.gumbel(bernoulli(torch.zeros(4, 3)), cost, temperature=torch.tensor(1.0))

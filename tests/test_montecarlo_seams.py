@@ -95,7 +95,7 @@ def test_rare_probabilities_have_a_gradient() -> None:
 
 
 @pytest.mark.parametrize("size", [1e-3, 8.0, 17.0, 20.0, 40.0])
-@pytest.mark.parametrize("name", ["straight_through", "reinmax", "disarm", "arms"])
+@pytest.mark.parametrize("name", ["reinmax", "disarm", "arms", "straight_through_estimator"])
 def test_a_unit_turned_round_has_the_gradient_turned_round(name: str, size: float) -> None:
     """1 - b of logits -l is b of logits l: in single precision too, where a probability near 1 is rounded to 1."""
     found = []
@@ -103,7 +103,7 @@ def test_a_unit_turned_round_has_the_gradient_turned_round(name: str, size: floa
         logits = torch.full((1000,), sign * size, requires_grad=True)
         turned = lambda b, s=sign: (b if s > 0 else 1 - b) * 3.0 + (b if s > 0 else 1 - b).square()  # noqa: E731
         torch.manual_seed(0)
-        getattr(MC, name)(Bernoulli(logits=logits), turned).sum().backward()
+        (getattr(hg, name, None) or getattr(MC, name))(Bernoulli(logits=logits), turned).sum().backward()
         found.append(sign * logits.grad)
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-5 * float(found[1].abs().max()))
 
@@ -179,8 +179,8 @@ def test_a_context_is_seen_as_it_was_and_left_as_it_was() -> None:
 
 def test_each_is_safe_from_a_function_that_writes_and_returns_one_buffer() -> None:
     buffer = torch.empty(4)
-    clean = MC.each(lambda b: (b * torch.arange(3.0)).sum(-1))
-    dirty = MC.each(lambda b: torch.sum(b.mul_(torch.arange(3.0)), -1, out=buffer))
+    clean = MC.each_sample(lambda b: (b * torch.arange(3.0)).sum(-1))
+    dirty = MC.each_sample(lambda b: torch.sum(b.mul_(torch.arange(3.0)), -1, out=buffer))
     sample = torch.randn(5, 4, 3)
     kept = sample.clone()
     torch.testing.assert_close(dirty(sample), clean(kept))
@@ -188,12 +188,12 @@ def test_each_is_safe_from_a_function_that_writes_and_returns_one_buffer() -> No
 
 
 def test_each_names_what_it_is_given() -> None:
-    with pytest.raises(TypeError, match="each: f must be a function of one sample, got int 3"):
-        MC.each(3)
-    with pytest.raises(ValueError, match="each: event_dims must be at least 0, got -1"):
-        MC.each(torch.sum, -1)
-    with pytest.raises(ValueError, match="each: f must return a tensor, got tuple"):
-        MC.each(lambda b: (b,))(torch.zeros(2, 3, 4))
+    with pytest.raises(TypeError, match="each_sample: f must be a function of one sample, got int 3"):
+        MC.each_sample(3)
+    with pytest.raises(ValueError, match="each_sample: event_dims must be at least 0, got -1"):
+        MC.each_sample(torch.sum, -1)
+    with pytest.raises(ValueError, match="each_sample: f must return a tensor, got tuple"):
+        MC.each_sample(lambda b: (b,))(torch.zeros(2, 3, 4))
 
 
 # Travel
@@ -208,7 +208,7 @@ def in_another_process(send: multiprocessing.connection.Connection, f: MC.Object
 
 
 def test_each_travels() -> None:
-    joined = MC.each(total)
+    joined = MC.each_sample(total)
     assert torch.equal(pickle.loads(pickle.dumps(joined))(torch.ones(2, 3, 4)), torch.full((2, 3), 4.0))
     context = multiprocessing.get_context("spawn")
     receive, send = context.Pipe(duplex=False)
@@ -356,7 +356,7 @@ def test_a_distribution_without_a_mean_shows_its_network_zeros() -> None:
 @pytest.mark.parametrize(
     ("message", "call"),
     [
-        ("Annealed: steps must be a whole number, got float nan", lambda: MC.Annealed(1.0, 0.5, math.nan)),
+        ("Annealed: steps must be a whole number, at least 1, got float nan", lambda: MC.Annealed(1.0, 0.5, math.nan)),
         ("Annealed: start must be above 0 and finite in single precision", lambda: MC.Annealed(1e308, 0.5, 10)),
         ("Annealed: end must be above 0 and finite in single precision", lambda: MC.Annealed(1.0, 1e-300, 10)),
         ("Annealed: start must be a number, got str", lambda: MC.Annealed("1", 0.5, 10)),
@@ -365,12 +365,24 @@ def test_a_distribution_without_a_mean_shows_its_network_zeros() -> None:
         ("RebarControl: scale must be finite, got nan", lambda: MC.RebarControl(scale=math.nan)),
         ("rebar: scale must be finite, got nan", lambda: hg.rebar(Q, total, scale=math.nan)),
         ("rebar: scale must be a number, got a tensor", lambda: hg.rebar(Q, total, scale=torch.ones(()))),
-        ("gumbel: temperature must be above 0 and finite, got nan", lambda: hg.gumbel(Q, total, math.nan)),
-        ("gumbel: temperature must be a number, got str", lambda: hg.gumbel(Q, total, "1")),
-        ("gumbel_rao: inner must be a whole number, got float nan", lambda: hg.gumbel_rao(Q, total, inner=math.nan)),
-        ("exact: max_states must be a whole number, got float nan", lambda: hg.exact(Q, total, max_states=math.nan)),
-        ("bridge: weight must be a number, got str", lambda: MC.bridge(Q, total, nn.Identity(), weight="1")),
-        ("bridge: weight must be at least 0, got inf", lambda: MC.bridge(Q, total, nn.Identity(), weight=math.inf)),
+        ("gumbel: temperature must be above 0 and finite, got nan", lambda: hg.gumbel(Q, total, temperature=math.nan)),
+        ("gumbel: temperature must be a number, got str", lambda: hg.gumbel(Q, total, temperature="1")),
+        (
+            "gumbel_rao: inner must be a whole number, at least 1, got float nan",
+            lambda: hg.gumbel_rao(Q, total, inner=math.nan),
+        ),
+        (
+            "exact: max_states must be a whole number, at least 1, got float nan",
+            lambda: hg.exact(Q, total, max_states=math.nan),
+        ),
+        (
+            "bridge_estimator: weight must be a number, got str",
+            lambda: MC.bridge_estimator(Q, total, nn.Identity(), weight="1"),
+        ),
+        (
+            "bridge_estimator: weight must be at least 0 and finite, got inf",
+            lambda: MC.bridge_estimator(Q, total, nn.Identity(), weight=math.inf),
+        ),
         (
             "score_function: context must be a tensor, got int",
             lambda: hg.score_function(Q, total, baseline=nn.Identity(), context=3),

@@ -161,7 +161,9 @@ def test_arms_draws_have_the_law_they_are_corrected_for(samples: int) -> None:
 def test_two_samples_of_arms_are_disarm() -> None:
     seen = []
     logits = LOGITS.clone().requires_grad_()
-    hg.arms(bernoulli(logits), lambda b: seen.append(b) or OBJECTIVES["exponential"](b, THETA), 2).sum().backward()
+    hg.arms(
+        bernoulli(logits), lambda b: seen.append(b) or OBJECTIVES["exponential"](b, THETA), samples=2
+    ).sum().backward()
     (b, twin), p = seen[0], LOGITS.sigmoid()
     difference = OBJECTIVES["exponential"](b, THETA) - OBJECTIVES["exponential"](twin, THETA)
     closed = difference.unsqueeze(-1) / 2 * (b - twin) * torch.maximum(p, 1 - p)

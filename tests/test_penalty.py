@@ -15,7 +15,8 @@ from torch.distributions import Bernoulli, Independent
 from torch.utils.checkpoint import checkpoint
 
 import hardgrad as hg
-from hardgrad.penalty import settle, unheard
+from hardgrad.penalty.add import add_penalty
+from hardgrad.penalty.scopes import penalties_disabled
 
 
 def bridge(width: int = 4) -> hg.Bridge:
@@ -114,9 +115,9 @@ def test_an_unheard_call_neither_trains_nor_is_collected() -> None:
     layer, x = hg.Bridge(hg.hard.sign, hg.approximators.mlp(2, 2)), torch.randn(3, 2, requires_grad=True)
     layer(x)
     before = layer.fidelity()
-    with unheard():
+    with penalties_disabled():
         layer(3 * x).sum().backward()
-        with hg.penalties() as bag, unheard():
+        with hg.penalties() as bag, penalties_disabled():
             layer(3 * x)
     assert x.grad.abs().sum() > 0
     assert all(p.grad is None or not p.grad.any() for p in layer.parameters())
@@ -308,7 +309,7 @@ def test_a_penalty_rides_through_a_compiled_transform() -> None:
     module, x = nn.Linear(4, 1), torch.randn(3, 4)
 
     def loss(w: Tensor) -> Tensor:
-        return (5 * settle(module, w, (x @ w).square().sum())).sum()
+        return (5 * add_penalty(module, w, (x @ w).square().sum())).sum()
 
     def square(w: Tensor) -> Tensor:
         return torch.func.grad(loss)(w).square().sum()
@@ -440,7 +441,7 @@ def test_a_thread_that_two_scopes_claim_asks_whose_it_is(named: bool) -> None:
 
 def test_a_thread_started_unheard_is_unheard() -> None:
     layer, x, found = bridge(), torch.randn(5, 4), []
-    with hg.penalties() as bag, unheard():
+    with hg.penalties() as bag, penalties_disabled():
         in_a_thread(lambda: found.append(trains_itself(layer, x))).join()
     assert found == [False]
     assert len(bag) == 0
@@ -487,12 +488,12 @@ def test_replicas_train_the_model_as_it_trains_itself() -> None:
 
 
 def test_a_sum_is_of_the_widest_precision() -> None:
-    bag, layers = hg.penalty.Penalties(), [nn.Linear(1, 1) for _ in range(3)]
+    bag, layers = hg.Penalties(), [nn.Linear(1, 1) for _ in range(3)]
     for layer, value in zip(layers, [60000.0, 60000.0, 1.0], strict=True):
-        bag._add(layer, torch.tensor(value, dtype=torch.float16))
+        bag.add(layer, torch.tensor(value, dtype=torch.float16))
     assert bag.total().dtype == torch.float32
     assert bag.total().item() == 120001.0 - 1 + 1  # far above fp16's 65,504
-    bag._add(layers[0], torch.tensor(1e-12, dtype=torch.float64))
+    bag.add(layers[0], torch.tensor(1e-12, dtype=torch.float64))
     assert bag.total().item() == 120001.0 + 1e-12
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import hardgrad as hg
-from hardgrad.switch.conditions.ranges import FEW
+from hardgrad.switch.points import FEW
 
 POINTS = [-1.0, -0.6, -0.25, 0.0, 0.25, 0.75, 1.0]  # the published program's
 

@@ -101,7 +101,7 @@ def test_weights_optimizer_state_and_scales_move_along(
     (switch(x, x[:, 0]) - staircase(x) - 1).square().sum().backward()
     optimizer.step()
     before = [(b.bias.item(), optimizer.state[b.bias]["exp_avg"].item()) for b in switch.branches]
-    scales = switch.normalize.center.tolist()
+    scales = switch.normalise.centre.tolist()
     held = list(switch.parameters())
     done = hg.switch.relocate(switch, x, x[:, 0], staircase(x), optimizer)
     assert done is not None
@@ -109,7 +109,7 @@ def test_weights_optimizer_state_and_scales_move_along(
         moved = [0, 0, 1, 3]
     after = [(b.bias.item(), optimizer.state[b.bias]["exp_avg"].item()) for b in switch.branches]
     assert after == [before[i] for i in moved]
-    assert switch.normalize.center.tolist() == [scales[i] for i in moved]
+    assert switch.normalise.centre.tolist() == [scales[i] for i in moved]
     assert all(a is b for a, b in zip(held, switch.parameters(), strict=True))
 
 

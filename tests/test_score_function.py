@@ -42,7 +42,7 @@ class Recorder:
 @pytest.mark.parametrize("samples", [1, 2, 5])
 def test_the_formula_without_a_baseline(samples: int) -> None:
     logits, f = THREE.rows(4), Recorder()
-    value = hg.score_function(THREE.distribution(logits), f, samples)
+    value = hg.score_function(THREE.distribution(logits), f, samples=samples)
     value.sum().backward()
     torch.testing.assert_close(value, f.of(f.b).mean(0))
     torch.testing.assert_close(logits.grad, literal(logits, f.b, f.of(f.b)))
@@ -51,7 +51,7 @@ def test_the_formula_without_a_baseline(samples: int) -> None:
 @pytest.mark.parametrize("samples", [2, 5])
 def test_leave_one_out_is_the_mean_of_the_others(samples: int) -> None:
     logits, f = THREE.rows(4), Recorder()
-    hg.score_function(THREE.distribution(logits), f, samples, baseline="leave_one_out").sum().backward()
+    hg.score_function(THREE.distribution(logits), f, samples=samples, baseline="leave_one_out").sum().backward()
     values = f.of(f.b)
     others = torch.stack([torch.cat([values[:k], values[k + 1 :]]).mean(0) for k in range(samples)])
     torch.testing.assert_close(logits.grad, literal(logits, f.b, values - others))
@@ -63,7 +63,7 @@ def test_variance_by_enumeration(baseline: str | None) -> None:
     f, samples, rows = Recorder(), 2, 60_000
     logits, row = THREE.rows(rows), THREE.rows()
     q = THREE.distribution(logits)
-    (found,) = torch.autograd.grad(hg.score_function(q, f, samples, baseline=baseline).sum(), logits)
+    (found,) = torch.autograd.grad(hg.score_function(q, f, samples=samples, baseline=baseline).sum(), logits)
     mean, square = torch.zeros(3).double(), torch.zeros(3).double()
     for first, chance in outcomes(THREE, row):
         for second, other in outcomes(THREE, row):
@@ -82,7 +82,7 @@ def test_leave_one_out_in_half_precision_leaves_itself_out() -> None:
     logits = torch.zeros(2000, 3, dtype=torch.bfloat16, requires_grad=True)
     f = Recorder()
     q = Independent(Bernoulli(logits=logits), 1)
-    hg.score_function(q, lambda b: 1000 + 4 * f(b), 64, baseline="leave_one_out").sum().backward()
+    hg.score_function(q, lambda b: 1000 + 4 * f(b), samples=64, baseline="leave_one_out").sum().backward()
     wide = logits.detach().float().requires_grad_()
     values = (1000 + 4 * f.of(f.b)).float()
     expected = literal(wide, f.b.float(), (values - values.mean(0)) * 64 / 63)
@@ -96,7 +96,7 @@ def test_moving_average_follows_its_recursion() -> None:
         logits.grad = None
         before = mean / weight if weight else 0.0
         assert average(logits).item() == pytest.approx(before, rel=1e-6)
-        hg.score_function(THREE.distribution(logits), f, 2, baseline=average).sum().backward()
+        hg.score_function(THREE.distribution(logits), f, samples=2, baseline=average).sum().backward()
         torch.testing.assert_close(logits.grad, literal(logits, f.b, f.of(f.b) - before), rtol=1e-5, atol=1e-6)
         mean, weight = 0.8 * mean + 0.2 * f.of(f.b).mean().item(), 0.8 * weight + 0.2
     assert average.mean.item() == pytest.approx(mean)
@@ -140,7 +140,7 @@ class Predict(nn.Module):
 @pytest.mark.parametrize("last", [True, False])
 def test_a_network_learns_from_its_squared_error_alone(last: bool) -> None:
     network, f, logits = Predict(last), Recorder(), THREE.rows(6)
-    (7 * hg.score_function(THREE.distribution(logits), f, 2, baseline=network)).sum().backward()
+    (7 * hg.score_function(THREE.distribution(logits), f, samples=2, baseline=network)).sum().backward()
     guess = network.layer(logits.detach()).squeeze(-1)
     torch.testing.assert_close(network.seen, logits.detach())
     torch.testing.assert_close(logits.grad, 7 * literal(logits, f.b, f.of(f.b) - guess.detach()))
@@ -211,7 +211,7 @@ def test_a_step_smoothed_by_gaussian_noise_has_the_gradients_of_the_normal_integ
         return torch.from_numpy((x.numpy() > 0).astype("float64"))
 
     generator = torch.Generator().manual_seed(0)
-    value = hg.score_function(Normal(mean, scale), step, 4, baseline="leave_one_out", generator=generator)
+    value = hg.score_function(Normal(mean, scale), step, samples=4, baseline="leave_one_out", generator=generator)
     found = torch.autograd.grad(value.sum(), [mean, scale])
     density = math.exp(-((m / s) ** 2) / 2) / math.sqrt(2 * math.pi)
     integral = (1 + math.erf(m / s / math.sqrt(2))) / 2
@@ -224,7 +224,7 @@ def test_a_generator_decides_normal_draws() -> None:
     q = Independent(Normal(mean, torch.tensor([1.0, 2.0, 3.0])), 1)
 
     def drawn(seed: int) -> Tensor:
-        return hg.score_function(q, lambda x: x.sum(-1), 2, generator=torch.Generator().manual_seed(seed))
+        return hg.score_function(q, lambda x: x.sum(-1), samples=2, generator=torch.Generator().manual_seed(seed))
 
     before = torch.get_rng_state()
     assert torch.equal(drawn(0), drawn(0))
@@ -235,7 +235,7 @@ def test_a_generator_decides_normal_draws() -> None:
 def test_any_distribution_with_a_density_is_taken() -> None:
     """The mean of x^2 under an exponential law of rate r is 2 / r^2, its derivative -4 / r^3; 40,000 rows."""
     rate = torch.full((40_000,), 2.0, dtype=torch.float64, requires_grad=True)
-    value = hg.score_function(Exponential(rate), lambda x: x.square(), 4, baseline="leave_one_out")
+    value = hg.score_function(Exponential(rate), lambda x: x.square(), samples=4, baseline="leave_one_out")
     (found,) = torch.autograd.grad(value.sum(), rate)
     assert deviation(found, torch.tensor(-4 / 2.0**3)) < SIGMA
     with pytest.raises(ValueError, match="generator is for discrete q and Normal, got Poisson, which torch samples"):
@@ -259,7 +259,7 @@ def test_mixed_second_derivatives_are_those_of_enumeration(baseline: str | None)
 
     leaves = problem.leaves(rows)
     value = hg.score_function(
-        THREE.distribution(leaves["q"]), lambda b: problem.case.function(b, leaves["f"]), 3, baseline=baseline
+        THREE.distribution(leaves["q"]), lambda b: problem.case.function(b, leaves["f"]), samples=3, baseline=baseline
     )
     (first,) = torch.autograd.grad(value.sum(), leaves["q"], create_graph=True)
     found = torch.autograd.grad((first * direction).sum(), [leaves["q"], leaves["f"]])
@@ -276,7 +276,7 @@ def test_mixed_second_derivatives_are_those_of_enumeration(baseline: str | None)
 def test_a_second_derivative_leaves_the_network_alone() -> None:
     network, logits = Predict(True), THREE.rows(6)
     with hg.penalties():
-        loss = hg.score_function(THREE.distribution(logits), Recorder(), 2, baseline=network).sum()
+        loss = hg.score_function(THREE.distribution(logits), Recorder(), samples=2, baseline=network).sum()
     (first,) = torch.autograd.grad(loss, logits, create_graph=True)
     first.square().sum().backward()
     assert logits.grad.abs().sum() > 0
@@ -286,7 +286,7 @@ def test_a_second_derivative_leaves_the_network_alone() -> None:
 def test_a_third_derivative() -> None:
     """Of one Bernoulli, f = 2 b + 1: the derivatives of 2 sigmoid(l); 40,000 rows."""
     logits = torch.full((40_000,), 0.3, dtype=torch.float64, requires_grad=True)
-    found = hg.score_function(Bernoulli(logits=logits), lambda b: 2 * b + 1, 2, baseline="leave_one_out").sum()
+    found = hg.score_function(Bernoulli(logits=logits), lambda b: 2 * b + 1, samples=2, baseline="leave_one_out").sum()
     leaf = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
     true = 2 * leaf.sigmoid()
     for _ in range(3):

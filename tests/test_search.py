@@ -17,7 +17,7 @@ from hardgrad.segments import proxy
 from hardgrad.segments.bootstrap import intervals, losses_of_many, one_range_p_value
 from hardgrad.segments.exact import best_cuts
 from hardgrad.segments.policies import dynamic_programming
-from hardgrad.segments.refine import best_near, move
+from hardgrad.segments.refine import best_within_reach, move
 from hardgrad.segments.rows import Rows, sorted_rows
 from hardgrad.segments.sums import Sums
 
@@ -39,17 +39,17 @@ def normal(*shape: int, g: torch.Generator) -> Tensor:
 def planted(
     n: int, d: int, seed: int, noise: float = 0.1, edges: tuple[float, ...] = EDGES, outputs: int = 1
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """A key, inputs that do not know it, and another linear map in each range."""
+    """Inputs, a key that they do not know, and another linear map in each range."""
     g = seeded(seed)
     key, x = uniform(n, g), normal(n, d, g=g)
     i = torch.bucketize(key, torch.tensor(edges, dtype=torch.float64), right=True)
     weight, bias = normal(len(edges) + 1, d, outputs, g=g), normal(len(edges) + 1, outputs, g=g)
     y = torch.einsum("nd,ndo->no", x, weight[i]) + bias[i] + noise * normal(n, outputs, g=g)
-    return key, x, y.squeeze(1)
+    return x, key, y.squeeze(1)
 
 
-def rows_of(key: Tensor, x: Tensor, y: Tensor, least_share: float = 0.05, ridge: float = 1e-6) -> Rows:
-    return sorted_rows("test", key, x, y, least_share, ridge)[0]
+def rows_of(x: Tensor, key: Tensor, y: Tensor, least_share: float = 0.05, ridge: float = 1e-6) -> Rows:
+    return sorted_rows("test", x, key, y, least_share, ridge)[0]
 
 
 def plain_loss(z: Tensor, d: int, ridge: float) -> float:
@@ -131,14 +131,14 @@ def test_a_cut_moves_to_the_best_of_all_rows_within_reach() -> None:
     assert rows.least == 10
     losses = {c: plain_loss(rows.z[:c], 2, 1e-6) + plain_loss(rows.z[c:], 2, 1e-6) for c in range(10, 191)}
     true = int((rows.key < 0.1).sum())
-    found = best_near(rows, [(0, true - 7, 200)], 15)[0]  # 15: tried at every row
+    found = best_within_reach(rows, [(0, true - 7, 200)], 15)[0]  # 15: tried at every row
     assert found == min(range(true - 22, true + 9), key=losses.__getitem__)
 
 
 def test_a_cut_moves_to_a_far_edge_by_finer_and_finer_steps() -> None:
     rows = rows_of(*planted(2000, 2, 3, noise=0.01, edges=(0.1,)))
     true = int((rows.key < 0.1).sum())
-    assert best_near(rows, [(0, true - 187, 2000), (300, true + 101, 1900)], 200) == [true, true]
+    assert best_within_reach(rows, [(0, true - 187, 2000), (300, true + 101, 1900)], 200) == [true, true]
 
 
 def test_moved_cuts_cannot_be_moved_alone_for_a_gain() -> None:
@@ -188,8 +188,8 @@ def test_breaks_of_static_devices_come_back_from_the_signal_alone(name: str, lev
 
 
 def test_several_targets_and_integer_keys_that_repeat() -> None:
-    key, x, y = planted(3000, 4, 6, outputs=3)
-    found = hg.search_ranges(key.mul(20).floor().int(), x, y, max_ranges=6, criterion="bic")
+    x, key, y = planted(3000, 4, 6, outputs=3)
+    found = hg.search_ranges(x, key.mul(20).floor().int(), y, max_ranges=6, criterion="bic")
     assert found.points == (-20, -12.5, -5.5, 1.5, 9.5, 19)  # -0.25 is the key -5 of 20; keys are whole, points between
     assert sum(score.rows for score in found.scores) == 3000
 
@@ -199,7 +199,7 @@ def test_several_targets_and_integer_keys_that_repeat() -> None:
 def test_points_part_neighbours_among_the_numbers(dtype: torch.dtype, step: float, first: int) -> None:
     key = torch.tensor([1.0 + first * step, 1.0 + (first + 1) * step], dtype=dtype).repeat(50)
     x = torch.linspace(-1, 1, 100)
-    found = hg.search_ranges(key, x, torch.where(key > key.min(), x, -x), max_ranges=2, generator=seeded(0))
+    found = hg.search_ranges(x, key, torch.where(key > key.min(), x, -x), max_ranges=2, generator=seeded(0))
     assert found.ranges().index(key).tolist() == (key > key.min()).int().tolist()
 
 
@@ -223,7 +223,7 @@ def test_one_range_where_there_is_nothing_to_find(kind: str) -> None:
         g = seeded(seed)
         key = uniform(400, g)
         x = torch.cat([key[:, None], normal(400, 2, g=g)], 1)
-        found = hg.search_ranges(key, x, NOTHING[kind](key, x, g), max_ranges=4, generator=g)
+        found = hg.search_ranges(x, key, NOTHING[kind](key, x, g), max_ranges=4, generator=g)
         assert len(found) == 1
         assert found.points == (float(key.min()), float(key.max()))
         assert "1 range" in str(found)
@@ -243,14 +243,14 @@ def test_a_smooth_curve_is_cut_but_not_silently() -> None:
 
 
 def test_units_and_the_order_of_rows_do_not_matter() -> None:
-    key, x, y = planted(1500, 4, 8, noise=0.5)
-    first = hg.search_ranges(key, x, y, max_ranges=7, generator=seeded(1))
+    x, key, y = planted(1500, 4, 8, noise=0.5)
+    first = hg.search_ranges(x, key, y, max_ranges=7, generator=seeded(1))
     scale = torch.tensor([1e-6, 1.0, 1e5, 3.0])
-    moved = hg.search_ranges(1e3 * key + 7, x * scale - 50, -1e-4 * y + 2, max_ranges=7, generator=seeded(1))
+    moved = hg.search_ranges(x * scale - 50, 1e3 * key + 7, -1e-4 * y + 2, max_ranges=7, generator=seeded(1))
     assert moved.points == pytest.approx([1e3 * point + 7 for point in first.points], rel=1e-9)
     assert moved.gains == pytest.approx(first.gains, rel=1e-6)
     order = torch.randperm(1500, generator=seeded(2))
-    mixed = hg.search_ranges(key[order], x[order], y[order], max_ranges=7, generator=seeded(1))
+    mixed = hg.search_ranges(x[order], key[order], y[order], max_ranges=7, generator=seeded(1))
     assert mixed.points == first.points
     assert [tried.score for tried in mixed.criterion_path] == pytest.approx(
         [tried.score for tried in first.criterion_path], rel=1e-12
@@ -259,43 +259,43 @@ def test_units_and_the_order_of_rows_do_not_matter() -> None:
 
 @pytest.mark.parametrize("policy", ["dynamic_programming", "gradient"])
 def test_no_unit_is_too_large_or_too_small(policy: str) -> None:
-    key, x, y = planted(300, 2, 8, edges=(0.1,))
+    x, key, y = planted(300, 2, 8, edges=(0.1,))
     choose = hg.segments.Gradient(torch.nn.Linear(2, 1), steps=5) if policy == "gradient" else policy
 
-    def search(key: Tensor, x: Tensor, y: Tensor) -> hg.FoundRanges:
-        return hg.search_ranges(key, x, y, max_ranges=3, policy=choose, generator=seeded(1))
+    def search(x: Tensor, key: Tensor, y: Tensor) -> hg.FoundRanges:
+        return hg.search_ranges(x, key, y, max_ranges=3, policy=choose, generator=seeded(1))
 
-    first, mixed = search(key, x, y), torch.tensor([1e-300, 1e200], dtype=torch.float64)
+    first, mixed = search(x, key, y), torch.tensor([1e-300, 1e200], dtype=torch.float64)
     assert len(first) > 1
     for found in (
-        search(key, x * 1e160, y),
-        search(key, x * mixed, y * 1e-310),
-        search(key * 1e300, x, y * 1e300),
-        search(key * 1.7e308, x, y),
-        search(key * 1e-300, x * 1e-300, y),
+        search(x * 1e160, key, y),
+        search(x * mixed, key, y * 1e-310),
+        search(x, key * 1e300, y * 1e300),
+        search(x, key * 1.7e308, y),
+        search(x * 1e-300, key * 1e-300, y),
     ):
         assert found.gains == pytest.approx(first.gains, rel=1e-6)
         assert found.smooth == pytest.approx(first.smooth, rel=1e-6)
         assert all(map(math.isfinite, found.points))
         assert len(found.ranges()) == len(first)
-    far = search(key * 1e-3 + 1e9, x * 1e-3 + 1e9, y * 1e-3 + 1e9)  # known to 1e-4 of what they vary by
+    far = search(x * 1e-3 + 1e9, key * 1e-3 + 1e9, y * 1e-3 + 1e9)  # known to 1e-4 of what they vary by
     assert far.gains == pytest.approx(first.gains, rel=1e-2)
 
 
 def test_nothing_that_is_given_is_written_to() -> None:
-    key, x, y = planted(300, 2, 8, edges=(0.1,))
-    data = key, x, y
+    x, key, y = planted(300, 2, 8, edges=(0.1,))
+    data = x, key, y
     before = [each.clone() for each in data]
 
-    def writes(key: Tensor, inputs: Tensor, targets: Tensor, ranges: int) -> list[float]:
+    def writes(x: Tensor, key: Tensor, target: Tensor, ranges: int) -> list[float]:
         points = torch.quantile(key, torch.linspace(0, 1, ranges + 1, dtype=torch.float64))[1:-1].tolist()
-        for each in (key, inputs, targets):
+        for each in (x, key, target):
             each.zero_()
         return points
 
     found = hg.search_ranges(*data, max_ranges=3, policy=writes, generator=seeded(0))
     assert found.points == hg.search_ranges(*data, max_ranges=3, policy="quantile", generator=seeded(0)).points
-    hg.search_key({"k": key}, x, y, max_ranges=2, generator=seeded(0))
+    hg.search_key(x, {"k": key}, y, max_ranges=2, generator=seeded(0))
     assert all(torch.equal(each, was) for each, was in zip(data, before, strict=True))
 
 
@@ -315,15 +315,15 @@ def test_a_search_is_the_same_in_every_mode_of_torch() -> None:
 
 
 def test_few_blocks_and_keys_that_repeat() -> None:
-    key, x, y = planted(300, 2, 9, edges=(0.1,))
-    found = hg.search_ranges(key, x, y, max_ranges=2, block=100, bootstrap=30, generator=seeded(0))
+    x, key, y = planted(300, 2, 9, edges=(0.1,))
+    found = hg.search_ranges(x, key, y, max_ranges=2, block=100, bootstrap=30, generator=seeded(0))
     assert found.p_value is not None
     with pytest.raises(ValueError, match="block must leave at least 3 blocks of rows, got 150 for 300 rows"):
-        hg.search_ranges(key, x, y, max_ranges=2, block=150, bootstrap=5)
+        hg.search_ranges(x, key, y, max_ranges=2, block=150, bootstrap=5)
     with pytest.raises(ValueError, match="block must leave at least 2 blocks"):
-        hg.search_key({"k": key}, x, y, max_ranges=2, block=300)
+        hg.search_key(x, {"k": key}, y, max_ranges=2, block=300)
     tied = torch.arange(300) % 3
-    hg.search_ranges(tied, x, y, max_ranges=4, policy=hg.segments.Gradient(steps=2), generator=seeded(0))
+    hg.search_ranges(x, tied, y, max_ranges=4, policy=hg.segments.Gradient(steps=2), generator=seeded(0))
 
 
 def test_one_seed_gives_one_answer() -> None:
@@ -338,11 +338,11 @@ def test_one_seed_gives_one_answer() -> None:
 
 
 def test_held_out_losses_are_those_of_models_fitted_without_the_row() -> None:
-    key, x, y = planted(300, 2, 10, edges=(0.1,))
+    x, key, y = planted(300, 2, 10, edges=(0.1,))
     held = torch.zeros(300, dtype=torch.bool)
     held[::3] = True
-    found = hg.search_ranges(key, x, y, max_ranges=2, held_out=held)
-    part = hg.search_ranges(key[~held], x[~held], y[~held], max_ranges=2, criterion="bic")
+    found = hg.search_ranges(x, key, y, max_ranges=2, held_out=held)
+    part = hg.search_ranges(x[~held], key[~held], y[~held], max_ranges=2, criterion="bic")
     y_hat = torch.empty_like(y)
     for i in range(2):
         seen, unseen = (part.ranges().index(key[each]) == i for each in (~held, held))
@@ -358,8 +358,8 @@ def test_rows_of_a_block_are_held_out_together() -> None:
     g = seeded(11)
     x, y = normal(600, 1, g=g), normal(600, g=g).cumsum(0)
     key = torch.arange(600)
-    fooled = hg.search_ranges(key, x, y, max_ranges=6, generator=seeded(0))
-    blocked = hg.search_ranges(key, x, y, max_ranges=6, generator=seeded(0), block=150)
+    fooled = hg.search_ranges(x, key, y, max_ranges=6, generator=seeded(0))
+    blocked = hg.search_ranges(x, key, y, max_ranges=6, generator=seeded(0), block=150)
     assert len(fooled) == 6
     assert blocked.criterion_path[0].error > 3 * fooled.criterion_path[0].error
 
@@ -382,14 +382,14 @@ def test_quantile_points_part_the_rows_evenly() -> None:
 def test_a_function_may_be_the_policy() -> None:
     asked = []
 
-    def policy(key: Tensor, inputs: Tensor, targets: Tensor, ranges: int) -> list[float]:
-        asked.append((len(key), tuple(inputs.shape), tuple(targets.shape), ranges))
+    def policy(x: Tensor, key: Tensor, target: Tensor, ranges: int) -> list[float]:
+        asked.append((tuple(x.shape), len(key), tuple(target.shape), ranges))
         return [EDGES[i] for i in range(ranges - 1)]
 
     found = hg.search_ranges(*planted(1000, 3, 14), max_ranges=5, policy=policy, generator=seeded(0))
     assert found.points[1:-1] == pytest.approx(EDGES, abs=0.005)  # snapped between the two keys beside
     assert found.policy == "policy"
-    assert asked[:4] == [(1000, (1000, 3), (1000, 1), ranges) for ranges in (2, 3, 4, 5)]
+    assert asked[:4] == [((1000, 3), 1000, (1000, 1), ranges) for ranges in (2, 3, 4, 5)]
     with pytest.raises(ValueError, match=r"a policy must return 1 inner points for 2 ranges, got \[\]"):
         hg.search_ranges(*planted(1000, 3, 14), max_ranges=5, policy=lambda *_: [])
 
@@ -410,15 +410,15 @@ def test_learned_points_move_from_equal_counts_to_the_planted_one() -> None:
 
 
 def test_the_bootstrap_is_sure_of_a_real_point_and_not_of_a_made_one() -> None:
-    key, x, y = planted(500, 2, 15, noise=0.3, edges=(0.2,))
-    found = hg.search_ranges(key, x, y, max_ranges=3, bootstrap=39, generator=seeded(0))
+    x, key, y = planted(500, 2, 15, noise=0.3, edges=(0.2,))
+    found = hg.search_ranges(x, key, y, max_ranges=3, bootstrap=39, generator=seeded(0))
     assert len(found) == 2
     assert found.p_value == 1 / 40
     assert found.support[0] > 0.9
     low, high = found.intervals[0]
     assert low < 0.2 < high
     assert high - low < 0.05
-    noise = hg.search_ranges(key, x, normal(500, g=seeded(1)), max_ranges=3, bootstrap=39, generator=seeded(0))
+    noise = hg.search_ranges(x, key, normal(500, g=seeded(1)), max_ranges=3, bootstrap=39, generator=seeded(0))
     assert noise.intervals == ()
     assert noise.p_value > 0.05
 
@@ -429,7 +429,7 @@ def test_p_values_of_noise_are_uniform() -> None:
     for seed in range(60):
         g = seeded(seed)
         key, x = uniform(200, g), normal(200, 1, g=g)
-        rows = rows_of(key, x, x[:, 0] + (key + 1.2) * normal(200, g=g))
+        rows = rows_of(x, key, x[:, 0] + (key + 1.2) * normal(200, g=g))
         small += one_range_p_value(rows, 3, torch.arange(200), 19, 16, g) <= 0.1
     assert small <= 13
 
@@ -466,22 +466,22 @@ def test_the_key_and_its_lag_are_found() -> None:
     g = seeded(18)
     a, b, x = uniform(1500, g), uniform(1500, g), normal(1500, g=g)
     y = torch.where(a.roll(2) < 0.25, x, -x) + 0.3 * normal(1500, g=g)
-    ranked = hg.search_key({"a": a, "b": b}, x, y, max_ranges=3, lags=range(4), generator=g)
+    ranked = hg.search_key(x, {"a": a, "b": b}, y, max_ranges=3, lags=range(4), generator=g)
     assert (ranked.best.name, ranked.best.lag, ranked.best.ranges) == ("a", 2, 2)
     assert ranked.best.points == pytest.approx((0.25,), abs=0.01)
     assert ranked.best.gain > 10 * ranked.best.error
     assert all(score.gain == 0 and score.behind > 10 * score.behind_error for score in ranked.ranking[1:])
     assert str(ranked).splitlines()[1].split()[:3] == ["a", "2", "2"]
     assert json.loads(ranked.to_json())[0]["name"] == "a"
-    assert hg.search_key(torch.stack([b, a], 1)[:-2], x[2:], y[2:], max_ranges=3, generator=g).best.name == "1"
+    assert hg.search_key(x[2:], torch.stack([b, a], 1)[:-2], y[2:], max_ranges=3, generator=g).best.name == "1"
 
 
 # What it says
 
 
 def test_what_was_found_reads_and_saves_and_draws() -> None:
-    key, x, y = planted(600, 2, 19, edges=(0.2,))
-    found = hg.search_ranges(key, x, y, max_ranges=3, bootstrap=5, outside="error", generator=seeded(0))
+    x, key, y = planted(600, 2, 19, edges=(0.2,))
+    found = hg.search_ranges(x, key, y, max_ranges=3, bootstrap=5, outside="error", generator=seeded(0))
     data = json.loads(found.to_json())
     assert data["points"] == list(found.points)
     assert data["scores"][0]["rows"] == found.scores[0].rows
@@ -522,9 +522,9 @@ class Axes:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"key": torch.zeros(99)}, r"inputs must have shape \(B,\) or \(B, columns\) with B = 99, .* got \(100, 2\)"),
+        ({"key": torch.zeros(99)}, r"x must have shape \(B,\) or \(B, columns\) with B = 99, .* got \(100, 2\)"),
         ({"key": torch.zeros(100, 1)}, r"key must have shape \(B,\), one number a row, got \(100, 1\)"),
-        ({"targets": torch.zeros(100, 1, 1)}, r"targets must have shape .* got \(100, 1, 1\)"),
+        ({"target": torch.zeros(100, 1, 1)}, r"target must have shape .* got \(100, 1, 1\)"),
         ({"key": torch.full((100,), 2.0)}, "key must have at least two different values, got 2 in all 100 rows"),
         ({"key": torch.ones(100).bool()}, "key must be real numbers, got torch.bool"),
         ({"max_ranges": 0}, "max_ranges must be at least 1, got 0"),
@@ -545,13 +545,13 @@ class Axes:
         ({"held_out": "half"}, r"held_out must lie in \(0, 0.5\], .* got 'half'"),
         ({"ridge": math.inf}, "ridge must be at least 1e-10, got inf"),
         ({"least_share": math.nan}, "least_share must be a real number, got nan"),
-        ({"inputs": torch.zeros(100, 2).to("meta")}, "inputs must have values to read"),
+        ({"x": torch.zeros(100, 2).to("meta")}, "x must have values to read"),
         ({"policy": lambda *_: [math.nan]}, r"a policy must return 1 inner points .* all finite, got \[nan\]"),
         ({"policy": lambda *_: None}, "a policy must return 1 inner points .* as numbers, got None"),
     ],
 )
 def test_mistakes_are_named(change: dict[str, object], complaint: str) -> None:
-    right = {"key": torch.arange(100), "inputs": torch.randn(100, 2), "targets": torch.randn(100), "max_ranges": 2}
+    right = {"x": torch.randn(100, 2), "key": torch.arange(100), "target": torch.randn(100), "max_ranges": 2}
     with pytest.raises(ValueError, match=complaint):
         hg.search_ranges(**{**right, **change})
 
@@ -559,36 +559,36 @@ def test_mistakes_are_named(change: dict[str, object], complaint: str) -> None:
 def test_rows_without_numbers_are_named() -> None:
     x = torch.randn(100, 2)
     x[17, 1], x[40, 0] = math.nan, math.inf
-    with pytest.raises(ValueError, match=r"inputs must be finite numbers, got .*nan\] in row 17 and 1 more such rows"):
-        hg.search_ranges(torch.arange(100), x, torch.randn(100), max_ranges=2)
+    with pytest.raises(ValueError, match=r"x must be finite numbers, got .*nan\] in row 17 and 1 more such rows"):
+        hg.search_ranges(x, torch.arange(100), torch.randn(100), max_ranges=2)
 
 
 def test_too_few_rows_and_no_tensor() -> None:
     with pytest.raises(ValueError, match=r"a range needs at least 42 rows, twice the 21 coefficients .* got 30 rows"):
-        hg.search_ranges(torch.arange(30), torch.randn(30, 20), torch.randn(30), max_ranges=2)
-    with pytest.raises(TypeError, match="targets must be a tensor, got list"):
-        hg.search_ranges(torch.arange(3), torch.randn(3), [1, 2, 3], max_ranges=2)
+        hg.search_ranges(torch.randn(30, 20), torch.arange(30), torch.randn(30), max_ranges=2)
+    with pytest.raises(TypeError, match="target must be a tensor, got list"):
+        hg.search_ranges(torch.randn(3), torch.arange(3), [1, 2, 3], max_ranges=2)
     with pytest.raises(ValueError, match=r"lags must be whole numbers from 0 .* got \[-1\]"):
-        hg.search_key({"a": torch.arange(30)}, torch.randn(30), torch.randn(30), max_ranges=2, lags=[-1])
+        hg.search_key(torch.randn(30), {"a": torch.arange(30)}, torch.randn(30), max_ranges=2, lags=[-1])
     with pytest.raises(ValueError, match=r"lags must be whole numbers from 0 .* got \[1.5\]"):
-        hg.search_key({"a": torch.arange(30)}, torch.randn(30), torch.randn(30), max_ranges=2, lags=[1.5])
+        hg.search_key(torch.randn(30), {"a": torch.arange(30)}, torch.randn(30), max_ranges=2, lags=[1.5])
     with pytest.raises(ValueError, match=r"keys\['a'\] must have shape \(30,\).* got \(29,\)"):
-        hg.search_key({"a": torch.arange(29)}, torch.randn(30), torch.randn(30), max_ranges=2)
+        hg.search_key(torch.randn(30), {"a": torch.arange(29)}, torch.randn(30), max_ranges=2)
     with pytest.raises(TypeError, match=r"keys must be a tensor .* got list"):
-        hg.search_key([1, 2], torch.randn(30), torch.randn(30), max_ranges=2)
+        hg.search_key(torch.randn(30), [1, 2], torch.randn(30), max_ranges=2)
     with pytest.raises(TypeError, match="generator must be a torch"):
-        hg.search_ranges(torch.arange(30), torch.randn(30), torch.randn(30), max_ranges=2, generator=0)
+        hg.search_ranges(torch.randn(30), torch.arange(30), torch.randn(30), max_ranges=2, generator=0)
     for points in ([math.nan], ["a"], 0.5):
         with pytest.raises(ValueError, match="points must be numbers, and none of them NaN, got"):
-            hg.segments.proxy_loss(torch.arange(30), torch.randn(30), torch.randn(30), points)
+            hg.segments.proxy_loss(torch.randn(30), torch.arange(30), torch.randn(30), points)
     for options in ({"lr": 0.0}, {"lr": math.inf}, {"steps": 1.5}, {"seed": -1}, {"branch": 3}):
         with pytest.raises((ValueError, TypeError), match=f"Gradient: .*{next(iter(options))}"):
             hg.segments.Gradient(**options)
     wide = hg.segments.Gradient(torch.nn.Linear(1, 3), steps=1)
-    with pytest.raises(ValueError, match=r"branch must map inputs \(B, 1\) to targets \(B, 1\), got"):
-        wide(torch.rand(30), torch.rand(30, 1), torch.rand(30, 1), 2)
+    with pytest.raises(ValueError, match=r"branch must map x \(B, 1\) to targets \(B, 1\), got"):
+        wide(torch.rand(30, 1), torch.rand(30), torch.rand(30, 1), 2)
     with pytest.raises(ValueError, match="keys must be at least one, got none"):
-        hg.search_key({}, torch.randn(30), torch.randn(30), max_ranges=2)
+        hg.search_key(torch.randn(30), {}, torch.randn(30), max_ranges=2)
 
 
 # Branches that bend, and rows that weigh
@@ -611,35 +611,35 @@ def test_polynomials_find_one_range_where_there_is_nothing_to_find(kind: str) ->
         g = seeded(seed)
         key = uniform(400, g)
         x = torch.cat([key[:, None], normal(400, 2, g=g)], 1)
-        assert len(hg.search_ranges(key, x, NOTHING[kind](key, x, g), max_ranges=4, degree=3, generator=g)) == 1
+        assert len(hg.search_ranges(x, key, NOTHING[kind](key, x, g), max_ranges=4, degree=3, generator=g)) == 1
 
 
 @pytest.mark.parametrize("degree", [1, 3])
 def test_a_row_of_weight_two_is_there_twice(degree: int) -> None:
-    key, x, y = planted(200, 2, 32, outputs=2)
+    x, key, y = planted(200, 2, 32, outputs=2)
     times = torch.randint(1, 4, (200,), generator=seeded(33)).double()
     points = [-0.3, 0.25]
-    again = [each.repeat_interleave(times.long(), 0) for each in (key, x, y)]
+    again = [each.repeat_interleave(times.long(), 0) for each in (x, key, y)]
     repeated = hg.segments.proxy_loss(*again, points, degree=degree)
-    weighted = hg.segments.proxy_loss(key, x, y, points, degree=degree, weights=times)
+    weighted = hg.segments.proxy_loss(x, key, y, points, degree=degree, weights=times)
     assert weighted == pytest.approx(repeated, rel=1e-9)
-    assert weighted != pytest.approx(hg.segments.proxy_loss(key, x, y, points, degree=degree), rel=1e-3)
-    assert hg.segments.proxy_loss(key, x, y, points, weights=1e300 * times) == pytest.approx(
-        hg.segments.proxy_loss(key, x, y, points, weights=times), rel=1e-9
+    assert weighted != pytest.approx(hg.segments.proxy_loss(x, key, y, points, degree=degree), rel=1e-3)
+    assert hg.segments.proxy_loss(x, key, y, points, weights=1e300 * times) == pytest.approx(
+        hg.segments.proxy_loss(x, key, y, points, weights=times), rel=1e-9
     )
 
 
 def test_rows_that_weigh_little_do_not_move_points() -> None:
-    key, x, y = planted(1000, 2, 34, edges=(0.1,))
+    x, key, y = planted(1000, 2, 34, edges=(0.1,))
     other = torch.rand(1000, generator=seeded(35)) < 0.3
     spoilt = torch.where(other, torch.where(key < -0.4, 9.0, -9.0), y)  # a louder break at -0.4 in a third of the rows
     weights = torch.where(other, 1e-9, 1.0)
-    found = hg.search_ranges(key, x, spoilt, max_ranges=4, weights=weights, generator=seeded(0))
+    found = hg.search_ranges(x, key, spoilt, max_ranges=4, weights=weights, generator=seeded(0))
     assert found.points[1:-1] == pytest.approx((0.1,), abs=0.01)
     assert found.scores[0].loss < 0.1
-    alone = hg.search_ranges(key[~other], x[~other], y[~other], max_ranges=4, generator=seeded(0))
+    alone = hg.search_ranges(x[~other], key[~other], y[~other], max_ranges=4, generator=seeded(0))
     assert [score.loss for score in found.scores] == pytest.approx([score.loss for score in alone.scores], rel=1e-4)
-    assert len(hg.search_ranges(key, x, spoilt, max_ranges=4, generator=seeded(0))) > 2
+    assert len(hg.search_ranges(x, key, spoilt, max_ranges=4, generator=seeded(0))) > 2
 
 
 @pytest.mark.parametrize(
@@ -654,4 +654,4 @@ def test_rows_that_weigh_little_do_not_move_points() -> None:
 )
 def test_wrong_degrees_and_weights_are_named(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        hg.search_ranges(torch.arange(100), torch.randn(100), torch.randn(100), max_ranges=2, **options)
+        hg.search_ranges(torch.randn(100), torch.arange(100), torch.randn(100), max_ranges=2, **options)

@@ -51,7 +51,7 @@ WRONG: dict[str, tuple[Callable[[], object], tuple[str, ...]]] = {
     "band a word": (lambda: hg.LearnedRanges([0, 1, 2], band="wide"), ("band", "wide")),
     "band NaN": (lambda: hg.LearnedRanges([0, 1, 2], band=NAN), ("band", "nan")),
     "band a bool": (lambda: hg.LearnedRanges([0, 1, 2], band=True), ("band", "True")),
-    "hysteresis band": (lambda: hg.Hysteresis(RANGES, "0.1"), ("band", "0.1")),
+    "hysteresis margin": (lambda: hg.Hysteresis(RANGES, "0.1"), ("margin", "0.1")),
     "hysteresis start": (lambda: hg.Hysteresis(RANGES, 0.1)(KEY[None], torch.zeros(1)), ("start", "float32")),
     "grid of a list": (lambda: hg.Grid([RANGES, RANGES]), ("ranges", "list")),
     "grid of points": (lambda: hg.Grid([0, 1, 2]), ("ranges", "list")),

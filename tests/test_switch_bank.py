@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import hardgrad as hg
-from hardgrad.switch.banks import layouts, products
-from hardgrad.switch.banks.elementwise import ELEMENTWISE
+from hardgrad.switch.branches.bank import layouts, products
+from hardgrad.switch.branches.bank.elementwise import ELEMENTWISE
 
 
 def pair(branch: nn.Module, ranges: int) -> tuple[hg.Switch, hg.Switch]:
@@ -141,7 +141,7 @@ def runs_in_bank(layer: hg.Switch, x: Tensor, key: Tensor) -> bool:
     assert layer._bank is not None
     index = layer.ranges.index(key)
     sizes = torch.bincount(index, minlength=layer.ranges.branches).tolist()
-    return layer._bank.run(x, index, sizes, [i for i, size in enumerate(sizes) if size]) is not None
+    return layer._bank.run(layer.branches, x, index, sizes, [i for i, size in enumerate(sizes) if size]) is not None
 
 
 def test_moved_parameters_stay_the_optimizers_and_in_the_bank() -> None:

@@ -115,11 +115,11 @@ def _row(layer: Any, x: Tensor, taken: list[int]) -> Tensor:
     outputs = []
     every = [_fading(layer, x, taken, i) for i in range(3)]
     for t, now in enumerate(taken):
-        window = [taken[max(t - j, 0)] for j in range(layer.steps + 1)]
+        window = [taken[max(t - j, 0)] for j in range(layer.length + 1)]
         y = torch.zeros(WIDTH, dtype=x.dtype)
         for i in sorted(set(window)):
             part = every[i][t] if layer.train_old or i == now else every[i][t].detach()
-            y = y + window.count(i) / (layer.steps + 1) * part
+            y = y + window.count(i) / (layer.length + 1) * part
         outputs.append(y)
     return torch.stack(outputs)
 
@@ -128,7 +128,7 @@ def _fading(layer: Any, x: Tensor, taken: list[int], i: int) -> list[Any]:
     """What branch i makes of the steps that it has a share in."""
     branch, state, outputs = layer.switch.branch(i), None, list[Any]()
     for t, x_t in enumerate(x):
-        if i not in [taken[max(t - j, 0)] for j in range(layer.steps + 1)]:
+        if i not in [taken[max(t - j, 0)] for j in range(layer.length + 1)]:
             outputs.append(None)
         elif isinstance(layer.switch, hg.Switch):
             outputs.append(branch(x_t[None].clone())[0])
@@ -212,7 +212,7 @@ def test_a_checkpoint_runs_it_again_and_counts_once(name: str) -> None:
     layer, (x, key) = layer_of(name), data()
     x.requires_grad_()
     check(name, layer, x, first(checkpoint(layer, x, key, use_reentrant=False)))
-    visits = next(module.visits for module in layer.modules() if isinstance(module, hg.Ranges))
+    visits = next(module.visits for module in layer.modules() if isinstance(module, hg.switch.PointRouter))
     assert int(visits.sum()) == BATCH * TIME
 
 

@@ -383,7 +383,7 @@ def test_a_key_per_step_routes_every_step_alone() -> None:
 # Hysteresis.
 
 
-def schmitt(ranges: hg.Ranges, band: float, key: Tensor, start: list[int] | None = None) -> list[list[int]]:
+def schmitt(ranges: hg.Ranges, margin: float, key: Tensor, start: list[int] | None = None) -> list[list[int]]:
     points, rows = ranges.points, []
     for row, sequence in enumerate(key.tolist()):
         now = None if start is None else start[row]
@@ -392,8 +392,8 @@ def schmitt(ranges: hg.Ranges, band: float, key: Tensor, start: list[int] | None
             plain = int(ranges.index(torch.tensor(k, dtype=key.dtype)))
             if now is None:
                 now = plain
-            low = points[now] - band if now > 0 else -float("inf")
-            high = points[now + 1] + band if now < len(ranges) - 1 else float("inf")
+            low = points[now] - margin if now > 0 else -float("inf")
+            high = points[now + 1] + margin if now < len(ranges) - 1 else float("inf")
             stays = low <= k < high if ranges.closed == "left" else low < k <= high
             now = now if stays else plain
             taken.append(now)
@@ -402,22 +402,22 @@ def schmitt(ranges: hg.Ranges, band: float, key: Tensor, start: list[int] | None
 
 
 @pytest.mark.parametrize("closed", ["left", "right"])
-@pytest.mark.parametrize("band", [0.0, 0.1, 0.25, 0.7])
-def test_hysteresis_equals_a_plain_loop(closed: Any, band: float) -> None:
+@pytest.mark.parametrize("margin", [0.0, 0.1, 0.25, 0.7])
+def test_hysteresis_equals_a_plain_loop(closed: Any, margin: float) -> None:
     ranges = hg.Ranges([-1, -0.5, 0.0, 0.25, 1], closed=closed)
     walk = (torch.randn(3, 400, dtype=torch.float64) * 0.1).cumsum(1).sin()
     noise = torch.rand(3, 400, dtype=torch.float64) * 2.2 - 1.1
     edges = torch.tensor(ranges.points, dtype=torch.float64)[torch.randint(5, (3, 400))]
-    ends = edges + band * torch.randint(-1, 2, (3, 400))
+    ends = edges + margin * torch.randint(-1, 2, (3, 400))
     for key in (walk, noise, edges, ends):
-        hysteresis = hg.Hysteresis(ranges, band)
+        hysteresis = hg.Hysteresis(ranges, margin)
         found = hysteresis(key)
-        assert found.tolist() == schmitt(ranges, band, key)
+        assert found.tolist() == schmitt(ranges, margin, key)
         assert torch.equal(hysteresis.visits, torch.bincount(found.reshape(-1), minlength=4))
-        if band == 0:
+        if margin == 0:
             assert torch.equal(found, ranges.index(key))
         start = torch.tensor([3, 0, 1])
-        assert hysteresis.index(key, start).tolist() == schmitt(ranges, band, key, start.tolist())
+        assert hysteresis.index(key, start).tolist() == schmitt(ranges, margin, key, start.tolist())
         first = hysteresis.index(key[:, :131])
         chunks = torch.cat([first, hysteresis.index(key[:, 131:], first[:, -1])], 1)
         assert torch.equal(chunks, found)
@@ -444,7 +444,7 @@ def test_hysteresis_of_other_dtypes_and_shapes() -> None:
     copied = copy.deepcopy(hysteresis)
     copied.load_state_dict(hysteresis.state_dict())
     assert torch.equal(copied.visits, hysteresis.visits)
-    assert "band=2" in repr(copied)
+    assert "margin=2" in repr(copied)
 
 
 def test_hysteresis_in_a_switch() -> None:
@@ -461,9 +461,9 @@ def test_hysteresis_in_a_switch() -> None:
 
 def test_hysteresis_mistakes_are_named() -> None:
     ranges = hg.Ranges([-1, 0, 1], outside="error")
-    for band in (-0.1, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="band must be a finite number, zero or more, got"):
-            hg.Hysteresis(ranges, band)
+    for margin in (-0.1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="margin must be a finite number, zero or more, got"):
+            hg.Hysteresis(ranges, margin)
     with pytest.raises(ValueError, match="ranges must be plain Ranges, got Hysteresis"):
         hg.Hysteresis(hg.Hysteresis(ranges, 0.1), 0.1)
     hysteresis = hg.Hysteresis(ranges, 0.1)
@@ -539,10 +539,10 @@ def test_a_flickering_key_blends_all_its_ranges() -> None:
 
 
 @pytest.mark.parametrize("recurrent", [False, True])
-@pytest.mark.parametrize("band", [None, 0.2])
+@pytest.mark.parametrize("margin", [None, 0.2])
 @pytest.mark.parametrize("steps", [0, 1, 5])
-def test_cross_fade_by_chunks_equals_one_call(recurrent: bool, band: float | None, steps: int) -> None:
-    ranges = hg.Ranges(POINTS) if band is None else hg.Hysteresis(hg.Ranges(POINTS), band)
+def test_cross_fade_by_chunks_equals_one_call(recurrent: bool, margin: float | None, steps: int) -> None:
+    ranges = hg.Ranges(POINTS) if margin is None else hg.Hysteresis(hg.Ranges(POINTS), margin)
     if recurrent:
         switch = hg.RecurrentSwitch(ranges, nn.GRU(3, 4, batch_first=True), state="per_branch").double()
     else:
@@ -639,7 +639,7 @@ def test_cross_fade_mistakes_are_named() -> None:
             hg.CrossFade(hg.RecurrentSwitch(ranges, gru, state=policy), 2)
     switch = hg.Switch(ranges, nn.Linear(3, 2))
     for steps in (-1, 1.5):
-        with pytest.raises(ValueError, match="steps must be a whole number, zero or more"):
+        with pytest.raises(ValueError, match="length must be a whole number, zero or more"):
             hg.CrossFade(switch, steps)
     with pytest.raises(ValueError, match="curve must be one of 'linear', 'equal_power', got 'cubic'"):
         hg.CrossFade(switch, 2, curve="cubic")

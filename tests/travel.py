@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import hardgrad as hg
 
-ROOMS = {"approximators", "doctor", "hard", "montecarlo", "search", "surrogate", "switch", "twins"}
+ROOMS = {"approximators", "doctor", "hard", "montecarlo", "segments", "surrogate", "switch", "twins"}
 # What a call returns that is a number, a tensor or a scope: nothing that is kept.
 PASSING = {"Tensor", "float", "Iterator[Penalties]", "nn.Module", "dict[str, Candidate]"}
 
@@ -185,9 +185,9 @@ THINGS: dict[str, Thing] = {
     "hg.FoundRanges": Thing(lambda: record(hg.FoundRanges), dataclasses.asdict),
     "hg.Diagnosis": Thing(lambda: record(hg.Diagnosis), dataclasses.asdict),
     "hg.search_ranges": Thing(
-        lambda: hg.search_ranges(torch.linspace(0, 1, 60), batch(60, 1), batch(60).sign(), max_ranges=2)
+        lambda: hg.search_ranges(batch(60, 1), torch.linspace(0, 1, 60), batch(60).sign(), max_ranges=2)
     ),
-    "hg.search_key": Thing(lambda: hg.search_key(batch(60, 2), batch(60, 1), batch(60).sign(), max_ranges=2)),
+    "hg.search_key": Thing(lambda: hg.search_key(batch(60, 1), batch(60, 2), batch(60).sign(), max_ranges=2)),
     "hg.diagnose": Thing(lambda: hg.diagnose(hg.straight_through(hg.hard.sign), hg.hard.sign, _X, draws=50), str),
     "hg.doctor.FunctionError": Thing(lambda: hg.doctor.FunctionError("diagnose: function raises")),
     "hg.doctor.Progress": Thing(lambda: hg.doctor.Progress("truth", 0.5, 3, 2.0)),
@@ -201,12 +201,12 @@ THINGS: dict[str, Thing] = {
     "hg.montecarlo.MovingAverage": Thing(hg.montecarlo.MovingAverage, _controls),
     "hg.montecarlo.RebarControl": Thing(hg.montecarlo.RebarControl, _controls),
     "hg.montecarlo.RelaxControl": Thing(lambda: hg.montecarlo.RelaxControl(nn.Linear(3, 1)), _controls),
-    "hg.montecarlo.each": Thing(lambda: hg.montecarlo.each(_row), lambda f: f(batch(2, 4, 3))),
+    "hg.montecarlo.each_sample": Thing(lambda: hg.montecarlo.each_sample(_row), lambda f: f(batch(2, 4, 3))),
     "hg.switch.Agreement": Thing(lambda: record(hg.switch.Agreement), dataclasses.asdict),
     "hg.switch.agreement": Thing(lambda: record(hg.switch.Agreement), dataclasses.asdict),
     "hg.segments.Gradient": Thing(
         lambda: hg.segments.Gradient(nn.Linear(1, 1), steps=2, batch=4),
-        lambda policy: policy(torch.linspace(0, 1, 20), batch(20, 1), batch(20, 1), 2),
+        lambda policy: policy(batch(20, 1), torch.linspace(0, 1, 20), batch(20, 1), 2),
     ),
     "hg.switch.Health": Thing(lambda: hg.switch.inspect(_switch(), keyed())),
     "hg.switch.inspect": Thing(lambda: hg.switch.inspect(_switch(), keyed())),
@@ -215,11 +215,12 @@ THINGS: dict[str, Thing] = {
     "hg.switch.refine": Thing(lambda: record(hg.switch.Refined)),
     "hg.switch.Relocated": Thing(lambda: record(hg.switch.Relocated)),
     "hg.switch.relocate": Thing(lambda: record(hg.switch.Relocated)),
+    "hg.switch.PointRouter": Thing(lambda: hg.Ranges([0.0, 1.0, 2.0]), lambda ranges: (ranges.points, ranges.visits)),
     "hg.switch.Router": Thing(lambda: hg.switch.Router(3, 1), lambda router: (router.branches, router.visits)),
-    "hg.switch.search.KeyScore": Thing(lambda: record(hg.switch.search.KeyScore)),
-    "hg.switch.search.RangeScore": Thing(lambda: record(hg.switch.search.RangeScore)),
-    "hg.switch.search.RankedKeys": Thing(lambda: record(hg.switch.search.RankedKeys), dataclasses.asdict),
-    "hg.switch.search.Tried": Thing(lambda: record(hg.switch.search.Tried)),
+    "hg.segments.KeyScore": Thing(lambda: record(hg.segments.KeyScore)),
+    "hg.segments.RangeScore": Thing(lambda: record(hg.segments.RangeScore)),
+    "hg.segments.RankedKeys": Thing(lambda: record(hg.segments.RankedKeys), dataclasses.asdict),
+    "hg.segments.Tried": Thing(lambda: record(hg.segments.Tried)),
 }
 
 

@@ -36,9 +36,14 @@ def in_graph() -> bool:
     return compiling() or torch._C._get_tracing_state() is not None
 
 
+def in_export() -> bool:
+    """Whether ``torch.export`` traces this code; then ``compiling`` is true, too."""
+    return torch.compiler.is_exporting()
+
+
 def exporting() -> bool:
     """Whether this becomes a graph for another program, which may lack the less common of torch's operators."""
-    return torch.compiler.is_exporting() or torch._C._get_tracing_state() is not None
+    return in_export() or torch._C._get_tracing_state() is not None
 
 
 def readable(x: Tensor) -> bool:

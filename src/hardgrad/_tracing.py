@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 import torch
 from torch._compile import _disable_dynamo
 
-from hardgrad._torch_state import compiling, in_compiled_transform
+from hardgrad._torch_state import compiling, in_compiled_transform, in_export, in_graph
 
 Anything = TypeVar("Anything")
 P = ParamSpec("P")
@@ -81,3 +81,18 @@ def outside_graphs(function: Callable[P, R]) -> Callable[P, R]:
     As ``torch.compiler.disable``, which would import the compiler with this library.
     """
     return cast(Callable[P, R], _disable_dynamo(function))
+
+
+def eagerly(reason: str, function: Callable[..., Any], *args: Any) -> Any:
+    """Run a function in eager code, also where torch.compile traces and may break its graph; else raise the reason."""
+    if not in_graph():
+        return function(*args)
+    if not compiling() or in_export():
+        raise RuntimeError(reason)
+    torch._dynamo.graph_break(msg=reason)  # where the graph must not break, the error has the reason
+    return _outside_graphs(function, *args)
+
+
+@outside_graphs
+def _outside_graphs(function: Callable[..., Any], *args: Any) -> Any:
+    return function(*args)

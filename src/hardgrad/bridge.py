@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from hardgrad._graft import graft
 from hardgrad._strip import RemovedApproximator, strips
-from hardgrad._strip import strip as strip
 from hardgrad._torch_state import compiling, exporting, hides_requires_grad, holds_a_batch, in_transform
 from hardgrad.fidelity import Fidelity as Fidelity
 from hardgrad.fidelity import squared_norm
 from hardgrad.hard_layer import HardLayer as HardLayer
 from hardgrad.hard_layer import LendingLayer, check_callable, check_flag
-from hardgrad.penalty import is_heard, settle
+from hardgrad.penalty.add import add_penalty
+from hardgrad.penalty.scopes import penalties_enabled
 from hardgrad.two_track import NoTensorError, two_tracks
 from hardgrad.user_code import TensorFunction, private
 from hardgrad.user_code import name_of as name_of
@@ -39,7 +39,7 @@ class Bridge(LendingLayer):
 
     A bridge trains itself: the user's own ``loss.backward()`` reaches the penalty, with a gradient of one. Inside
     ``hardgrad.penalties()`` the user owns the penalty instead. In ``eval()`` and under ``no_grad`` or
-    ``inference_mode`` the approximator does not run; ``hardgrad._strip`` removes it.
+    ``inference_mode`` the approximator does not run; ``hardgrad.strip`` removes it.
 
     In ``eval()`` no gradient passes, not even one that torch has for ``hard``, and the first backward that needs one
     gets zeros and a ``UserWarning`` that names the layer; a validation loop hears nothing. With
@@ -126,7 +126,7 @@ class Bridge(LendingLayer):
             x, lambda: two_tracks(self.approximator, self._watched(x), x if self.conditioning else x.detach())
         )
         self._check_approximator(x, value, learn)
-        path = settle(self, lend, self._penalty(x, value, learn))
+        path = add_penalty(self, lend, self._penalty(x, value, learn))
         return graft(value, path)
 
     def _lends(self, x: Tensor) -> bool:
@@ -197,7 +197,7 @@ class Bridge(LendingLayer):
             self._gradient_norm = torch.linalg.vector_norm(gradient.detach())
 
     def _note(self, value: Tensor, squared_error: Tensor) -> None:
-        if is_heard() and not in_transform():
+        if penalties_enabled() and not in_transform():
             self._squared_error = squared_error
             self._hard_norm = torch.linalg.vector_norm(value)
 

@@ -27,6 +27,16 @@ def samples() -> Path:
     return Path(__file__).parent / "samples"
 
 
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of made-up hearts and sounds, to be given as ``--data``."""
+    from lab.recordings import make
+
+    folder = tmp_path_factory.mktemp("recordings")
+    make(folder)
+    return folder
+
+
 @pytest.fixture
 def tiny() -> Callable[..., Sorting]:
     """Return a maker of configurations that train in a blink."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hardgrad_lab.runs.experiment import Claim, Experiment, Metric, Published
+from hardgrad_lab.runs.experiment import Experiment
+from hardgrad_lab.runs.published import Claim, Metric, Published
 from hardgrad_lab.runs.record import Record
 
 

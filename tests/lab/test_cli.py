@@ -148,7 +148,7 @@ def test_the_report_goes_where_it_is_told_and_names_damaged_files(capsys: pytest
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
-    long = {"640": "3200000", "4": "100000"}  # samples and evaluations
+    long = {"640": "320000", "4": "10000"}  # samples and evaluations: the first line comes after 400 steps
     words = ["reproduce", "sorting", "--length", "3", *(long.get(word, word) for word in SMALL)]
     command = [sys.executable, "-u", "-m", "hardgrad_lab.cli", *words]
     pipe = subprocess.PIPE

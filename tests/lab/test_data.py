@@ -21,9 +21,8 @@ from PIL import Image
 import hardgrad_lab.data.checksum as checksum
 from hardgrad_lab.data import binarized, cifar10, folder, mnist, omniglot
 from hardgrad_lab.data.download import fetch, unpack
-from hardgrad_lab.data.errors import DamagedDataError, DataError, MissingDataError
+from hardgrad_lab.data.errors import DamagedDataError, MissingDataError
 from hardgrad_lab.data.images import SplitError
-from hardgrad_lab.data.kept import decoded
 from hardgrad_lab.data.root import VARIABLE, File, Root
 from lab.data_files import batches, digest, digits, drawings, noise, photographs, pickled, trap, write_idx
 
@@ -469,26 +468,6 @@ def test_a_picture_that_cannot_be_decoded_is_named(tmp_path: Path, content: byte
     (tmp_path / "bad.jpg").write_bytes(content)
     with pytest.raises(DamagedDataError, match=r"bad\.jpg cannot be decoded"):
         folder.read(tmp_path / "bad.jpg", 8, folder.Middle(), torch.empty(0))
-
-
-def test_decoded_pictures_are_kept_and_decoded_anew_when_one_changes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    photographs(tmp_path / "set/train", {"a": [(9, 5), (5, 9)], "b": [(6, 6)]})
-    cache = tmp_path / "decoded"
-    listing = folder.find(Root(folder=tmp_path), "set", "train")
-    first = decoded(listing, side=4, cache=cache, workers=2)
-    assert first.x.shape == (3, 3, 4, 4)
-    assert first.x.amax((2, 3)).tolist() == first.x.amin((2, 3)).tolist() == [[0, 0, 7], [0, 10, 7], [10, 0, 7]]
-    with monkeypatch.context() as patch:
-        patch.setattr("hardgrad_lab.data.kept.read", None)  # would be called
-        assert torch.equal(decoded(listing, side=4, cache=cache).x, first.x)
-    Image.new("RGB", (6, 6), (99, 98, 97)).save(tmp_path / "set/train/b/000.png")
-    os.utime(tmp_path / "set/train/b/000.png", ns=(1, 1))
-    assert decoded(listing, side=4, cache=cache).x[2, :, 0, 0].tolist() == [99, 98, 97]
-    monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 100}))
-    with pytest.raises(DataError, match=r"the decoded pictures need 0.0 GB and .* has 0.0 GB left"):
-        decoded(listing, side=8, cache=cache)
 
 
 # Downloads

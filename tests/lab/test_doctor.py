@@ -125,7 +125,7 @@ def test_a_seed_gives_the_same_numbers_again() -> None:
 @pytest.mark.usefixtures("undrawn")
 def test_an_estimator_that_points_uphill_is_loud(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["their_module:rugged", "--shape", "8,4", "--distribution", "one-hot", "--warm-up", "0", "--draws", "400"]
-    assert run(*words, "--estimators", "exact,reinmax,montecarlo.straight_through") == 0
+    assert run(*words, "--estimators", "exact,reinmax,straight_through_estimator") == 0
     out = capsys.readouterr().out
     assert re.search(r"reinmax +-\d\.\d\d.* UPHILL", out)
     assert "WARNING: reinmax points uphill" in out

@@ -18,13 +18,15 @@ from rich.console import Console
 from hardgrad_lab.app import run
 from hardgrad_lab.commands.experiment import _helps
 from hardgrad_lab.data.root import Root
-from hardgrad_lab.experiments.bridges.listed import EXPERIMENTS
+from hardgrad_lab.experiments import experiments
 from hardgrad_lab.runs import checkpoint
 from hardgrad_lab.runs.execute import How
 from hardgrad_lab.runs.experiment import BUDGETS, NAMES, Budget, Experiment
 from hardgrad_lab.runs.loop import Training
 from hardgrad_lab.runs.options import OptionError
 from hardgrad_lab.runs.record import Record
+
+EXPERIMENTS = {one.name: one for one in experiments() if not one.sections}  # those without a shape of their own
 
 every = pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=EXPERIMENTS.keys())
 

@@ -19,12 +19,9 @@ from rich.console import Console
 
 from hardgrad_lab import cli
 from hardgrad_lab.commands import all as command
+from hardgrad_lab.experiments import experiments
 from hardgrad_lab.experiments.bridges import sorting
 from hardgrad_lab.experiments.bridges.figure3 import FIGURE3
-from hardgrad_lab.experiments.bridges.listed import EXPERIMENTS
-from hardgrad_lab.experiments.switches import program as published_settings
-from hardgrad_lab.experiments.switches import settings
-from hardgrad_lab.experiments.toys import Toy
 from hardgrad_lab.plan import processes
 from hardgrad_lab.plan.groups import Estimates, Group, groups_of
 from hardgrad_lab.plan.jobs import DEATHS, Queue, folder_of, in_order
@@ -39,6 +36,8 @@ from hardgrad_lab.runs.experiment import Budget
 from hardgrad_lab.runs.lock import locked
 from hardgrad_lab.runs.record import Record, Run
 from lab.run_state import state_of
+
+EXPERIMENTS = {one.name: one for one in experiments()}
 
 ROOT = Path(__file__).parents[2]
 QUIET = Console(quiet=True)
@@ -116,14 +115,13 @@ def test_seeds_and_experiments_can_be_chosen() -> None:
 
 
 def test_a_run_that_went_through_json_is_the_same_run() -> None:
-    older = {"sorting": sorting.Sorting, "published": published_settings.Published, "toys": Toy}
     for run in jobs_of("smoke"):
         config = json.loads(json.dumps(run.config))
         if run.experiment in EXPERIMENTS:
             experiment = EXPERIMENTS[run.experiment]
-            assert experiment.run(rebuilt(experiment.config, config), run.seed) == run
+            assert experiment.run(experiment.rebuilt(config), run.seed) == run
         else:
-            assert rebuilt(older.get(run.experiment, settings.Setup), config).run(run.seed) == run
+            assert rebuilt(sorting.Sorting, config).run(run.seed) == run
 
 
 def test_a_failed_job_is_tried_once_more_behind_the_others() -> None:

@@ -10,7 +10,7 @@ from scipy.stats import ttest_ind_from_stats
 
 from hardgrad_lab.report.experiment import report_experiment
 from hardgrad_lab.runs.compare import Mean, by_chance
-from hardgrad_lab.runs.experiment import Claim
+from hardgrad_lab.runs.published import Claim
 from lab.tea import TEA, claim, write
 
 

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from hardgrad_lab.report.experiment import report_experiment
-from hardgrad_lab.report.experiment_table import compare, say_count, say_duration
 from hardgrad_lab.runs.compare import Mean, mean_of, standard_error
-from hardgrad_lab.runs.experiment import Experiment, Published
+from hardgrad_lab.runs.experiment import Experiment
+from hardgrad_lab.runs.judge import compare
+from hardgrad_lab.runs.published import Published
 from hardgrad_lab.runs.records import NoRecordsError
+from hardgrad_lab.runs.words import say_count, say_duration
 from lab.pages import Page
 from lab.tea import ACCURACY, LOSS, TEA, write
 
@@ -138,12 +140,11 @@ def test_damage_to_what_figures_are_drawn_from_is_a_warning(tmp_path: Path, monk
     def draw(groups: Any, results: Path) -> list[Any]:
         raise KeyError("gradient")
 
-    drawer = types.ModuleType("hardgrad_lab.report.dab_figures.tea")
+    drawer = types.ModuleType("tea_figures")
     drawer.draw = draw  # type: ignore[attr-defined]  # a module made by hand
-    drawer.__spec__ = types.SimpleNamespace()  # type: ignore[assignment]  # which it would be found by
     monkeypatch.setitem(sys.modules, drawer.__name__, drawer)
     write(tmp_path, "pot", [0.8])
-    page = report_experiment(TEA, tmp_path, tmp_path / "report")
+    page = report_experiment(replace(TEA, figures="tea_figures:draw"), tmp_path, tmp_path / "report")
     assert page.warnings == ["no figures of tea: what its runs left is damaged or incomplete (KeyError('gradient'))"]
     assert page.cells
 

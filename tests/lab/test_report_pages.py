@@ -19,10 +19,11 @@ from hardgrad_lab.doctor.page.examination import write_examinations
 from hardgrad_lab.doctor.record import load_all
 from hardgrad_lab.drawing.clips import MOST_S, clips_of
 from hardgrad_lab.drawing.index import INDEX, index_reports
+from hardgrad_lab.experiments.switches.waveshaper import WAVESHAPER
+from hardgrad_lab.experiments.toys import TOYS
 from hardgrad_lab.fit.folder import load_model
 from hardgrad_lab.fit.page.words import as_db, as_esr, esr_of, explained, range_labels
-from hardgrad_lab.report.lactose import report_lactose
-from hardgrad_lab.report.toys import report_toys
+from hardgrad_lab.report.experiment import report_experiment
 from lab.pages import Page, check_figures
 
 ROOT = Path(__file__).parents[2]
@@ -101,8 +102,8 @@ def reports(at: Path) -> dict[str, Path]:
     return {
         "doctor": examined[1],
         "doctor's index": examined[-1],
-        "waveshaper": report_lactose("waveshaper", records, out, source="rows of this machine").page,
-        "toys": report_toys(records, out).page,
+        "waveshaper": report_experiment(WAVESHAPER, records, out, source="rows of this machine").page,
+        "toys": report_experiment(TOYS, records, out).page,
         "index": out / INDEX,
     }
 

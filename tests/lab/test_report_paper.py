@@ -10,16 +10,18 @@ import numpy as np
 import pytest
 
 from hardgrad_lab import cli
+from hardgrad_lab.experiments import experiments
 from hardgrad_lab.experiments.bridges.figure3.figures import draw
-from hardgrad_lab.experiments.bridges.listed import EXPERIMENTS
 from hardgrad_lab.experiments.bridges.sorting import configure
 from hardgrad_lab.report import experiment as reports
-from hardgrad_lab.report import paper
-from hardgrad_lab.report.paper_page import Written, origins, report_paper
+from hardgrad_lab.report.everything import Written, origins, report_everything
+from hardgrad_lab.report.experiment import of_tasks
 from hardgrad_lab.report.section import summary
 from hardgrad_lab.runs.record import Record, Run
 from hardgrad_lab.runs.records import group_by_config, read_records
 from lab.pages import Page, check_figures
+
+EXPERIMENTS = {one.name: one for one in experiments() if not one.sections}  # those without a shape of their own
 
 ROOT = Path(__file__).parents[2]
 ORDER = [
@@ -96,18 +98,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Written:
     folder = tmp_path_factory.mktemp("results")
     a_few_of_each(folder)
     (folder / "broken.json").write_text("{", encoding="utf-8")
-    return report_paper(folder, folder / "report", folder / "docs" / "reproduction.md")
+    return report_everything(folder, folder / "report", folder / "docs" / "reproduction.md")
 
 
 def test_every_part_of_the_paper_is_there_in_its_order(made: Written) -> None:
     text = made.page.read_text(encoding="utf-8")
     assert re.findall(r'<section id="([\w-]+)">', text) == ORDER
     assert re.findall(r'<a id="([\w-]+)">', made.markdown.read_text(encoding="utf-8")) == ORDER
-    shown = {part.experiment for part in paper.PARTS if isinstance(part, paper.Part)}
-    assert shown == EXPERIMENTS.keys(), "an experiment that no part of the page shows"
-    for name, experiment in EXPERIMENTS.items():
-        parts = [part for part in paper.PARTS if isinstance(part, paper.Part) and part.experiment == name]
-        tasks = [task for part in parts for task in paper.of_tasks(experiment, part.tasks).tasks]
+    for experiment in EXPERIMENTS.values():
+        tasks = [task for part in experiment.parts for task in of_tasks(experiment, part.tasks).tasks]
         assert sorted(tasks) == sorted(experiment.tasks), "every task once"
 
 
@@ -162,7 +161,7 @@ def test_markdown_has_the_tables_and_shows_the_pictures(made: Written) -> None:
 
 def test_the_committed_page_holds_the_numbers_on_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reports, "draw", lambda *_: ([], []))
-    made = report_paper(ROOT / "results", tmp_path)
+    made = report_everything(ROOT / "results", tmp_path)
     page = ROOT / "docs" / "reproduction.md"
     again = "write it again with: hardgrad report all --results results --guide docs/reproduction.md"
     assert tables(page) == tables(made.markdown), again
@@ -182,7 +181,7 @@ def test_records_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     sorting(tmp_path, "elu-dense", 0, 0.5)
     monkeypatch.setattr(Record, "load", lambda path: read.append(path) or load(path))
     monkeypatch.setattr(reports, "draw", lambda *_: ([], []))
-    report_paper(tmp_path, tmp_path / "report")
+    report_everything(tmp_path, tmp_path / "report")
     assert len(read) == len(set(read)) == 2
 
 

@@ -17,15 +17,16 @@ import torch
 from rich.console import Console
 
 from hardgrad_lab.app import run as run_command
-from hardgrad_lab.experiments.toys import CONTESTANTS, TASKS, Toy, configure
+from hardgrad_lab.experiments.toys import CONTESTANTS, TASKS, TOYS
+from hardgrad_lab.experiments.toys.claims import CLAIMS, judged
+from hardgrad_lab.experiments.toys.config import Toy
 from hardgrad_lab.experiments.toys.contestants import PerRow, contestant
 from hardgrad_lab.experiments.toys.measure import Gradients, draw_gradients, summary
 from hardgrad_lab.experiments.toys.problems import problem
-from hardgrad_lab.experiments.toys.run import points, reproduce, train
-from hardgrad_lab.report.toys import report_toys
-from hardgrad_lab.report.toys_claims import CLAIMS, judged
-from hardgrad_lab.report.toys_table import by_task, cells, name_of
-from hardgrad_lab.runs.execute import How
+from hardgrad_lab.experiments.toys.run import points, train
+from hardgrad_lab.experiments.toys.table import by_task, cells, name_of
+from hardgrad_lab.report.experiment import report_experiment
+from hardgrad_lab.runs.execute import How, Outcome
 from hardgrad_lab.runs.options import OptionError
 from hardgrad_lab.runs.record import Record
 from hardgrad_lab.runs.records import Group, group_by_config
@@ -41,6 +42,13 @@ UNBIASED = (
     "relax",
     "relax-beside-f",
 )
+
+
+configure = TOYS.configure
+
+
+def reproduce(toy: Toy, seed: int, how: How, console: Console) -> Outcome:
+    return TOYS.reproduce(TOYS.run(toy, seed), None, how, console)
 
 
 def smoke(task: str, name: str, **given: Any) -> Toy:
@@ -260,12 +268,12 @@ def test_the_same_seed_gives_the_same_record_and_another_seed_another(tmp_path: 
 )
 def test_values_that_make_no_sense_are_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=re.escape(message)):
-        configure("small", "rebar", "score", given)
+        replace(configure("small", "rebar", "score", {}), **given)
 
 
 def test_settings_and_report_read_without_torch() -> None:
     code = (
-        "import sys; import hardgrad_lab.experiments.toys, hardgrad_lab.report.toys;"
+        "import sys; import hardgrad_lab.experiments.toys.sections, hardgrad_lab.report.experiment;"
         "assert 'torch' not in sys.modules, 'torch is loaded'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -278,7 +286,7 @@ def record(task: str, name: str, curve: list[dict[str, float]] | None = None, **
     toy = configure("small", task, name, {})
     figures = {"loss": 0.2, "best": 1.0, "reached": 1.0, "log_variance": -1.0, "bias_in_errors": 1.0, "cosine": 0.5}
     return Record(
-        experiment="toys", config=toy.run(0).config, seed=0,
+        experiment="toys", config=TOYS.run(toy, 0).config, seed=0,
         metrics={**figures, "evaluations_of_f": toy.evaluations_of_f, **metrics},
         curve=curve or [], samples=1, seconds=1.0, started="2026-01-01T00:00:00+00:00", environment={},
     )  # fmt: skip
@@ -375,12 +383,19 @@ def test_what_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "--contestant must be one of exact, score" in capsys.readouterr().err
 
 
+def test_a_survey_takes_no_steps_whatever_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert configure("small", "arms", "arms-2", {"steps": 9, "lr": 0.5}) == configure("small", "arms", "arms-2", {})
+    words = ["--task", "arms", "--contestant", "arms-2", "--steps", "9", "--out", str(tmp_path)]
+    assert run_command(["reproduce", "toys", *words]) == 1
+    assert "--steps must be 0, which is arms-2's own, got 9" in capsys.readouterr().err
+
+
 def test_a_record_of_something_else_is_skipped_with_a_warning(tmp_path: Path) -> None:
     record("rebar", "score").save(tmp_path / "good.json")
     bad = record("rebar", "score")
     replace(bad, config={**bad.config, "contestant": "arm"}).save(tmp_path / "odd.json")
     replace(bad, config={"task": "rebar"}).save(tmp_path / "old.json")
-    report = report_toys(tmp_path, tmp_path / "report")
+    report = report_experiment(TOYS, tmp_path, tmp_path / "report")
     assert len(report.cells) == 1
     assert sorted(warning.split(" ")[-1] for warning in report.warnings)[0].endswith("'arm')")
     assert any("odd.json is of an unknown toy or estimator ('rebar', 'arm')" in warning for warning in report.warnings)

@@ -181,14 +181,13 @@ def test_a_terminal_shows_the_words_of_a_stranger_as_letters(capsys: pytest.Capt
 
 def test_no_picture_is_drawn_where_a_record_says(tmp_path: Path) -> None:
     """Files of a report are named after what a record says: a budget of ``../..`` was drawn outside of its folder."""
-    from hardgrad_lab.experiments import toys as settings
-    from hardgrad_lab.experiments.toys.run import reproduce
+    from hardgrad_lab.experiments.toys import TOYS
     from hardgrad_lab.runs.execute import How
 
-    task = next(task for task in settings.TASKS if task.startswith("arms"))
-    for number, name in enumerate(list(settings.CONTESTANTS[task])[:2]):
-        toy = settings.configure("smoke", task, name, {})
-        path = reproduce(toy, 0, How(results=Path("in/records")), Console(quiet=True)).path
+    arms = [(task, name) for task, name in TOYS.pairs("smoke") if task == "arms"]
+    for number, (task, name) in enumerate(arms[:2]):
+        run = TOYS.run(TOYS.configure("smoke", task, name, {}), 0)
+        path = TOYS.reproduce(run, None, How(results=Path("in/records")), Console(quiet=True)).path
         record = json.loads(path.read_text())
         record["config"]["budget"] = "../../../escaped"
         if number:

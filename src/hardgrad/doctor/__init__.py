@@ -1,8 +1,6 @@
 """The doctor: how far a gradient is from the true one, on the user's own function."""
 
-from hardgrad.doctor._diagnose import diagnose as diagnose
-from hardgrad.doctor.candidates import candidates as candidates
-from hardgrad.doctor.diagnosis import Diagnosis as Diagnosis
+from hardgrad.doctor._candidates import candidates as candidates
 from hardgrad.doctor.diagnosis import Truth as Truth
 from hardgrad.doctor.function import FunctionError as FunctionError
 from hardgrad.doctor.pace import Progress as Progress

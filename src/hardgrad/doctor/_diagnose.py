@@ -9,17 +9,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from hardgrad import _check
 from hardgrad.bridge import name_of
-from hardgrad.doctor.arguments import (
-    check_callable,
-    check_generator,
-    check_place,
-    check_progress,
-    check_seconds,
-    check_whole,
-    device_of,
-    named,
-)
+from hardgrad.doctor.arguments import check_callable, check_place, check_positive, device_of, named
 from hardgrad.doctor.conclude import conclude, truth_of
 from hardgrad.doctor.copies import Candidate, Shared, private_copy
 from hardgrad.doctor.diagnosis import Diagnosis
@@ -119,8 +111,9 @@ def diagnose(
     """
     with torch.inference_mode(False):
         candidates = _checked(estimators, function, inputs, objective, draws, budget, warm_up, generator)
-        check_seconds("diagnose", seconds)
-        check_progress("diagnose", progress)
+        check_positive("diagnose", "seconds", seconds, "None takes as long as it takes")
+        if progress is not None:
+            _check.function("diagnose", "progress", progress, "of a Progress", "print will do, or None")
         master, pace = master_seed(generator), Pace(list(candidates), progress, seconds)
         own = Guarded(_own(function), _rows_of(inputs))
         smoothed = _smoothed(own, inputs, objective, noise, sigma, master)
@@ -184,11 +177,11 @@ def _checked(
     if objective is not None:
         check_callable("diagnose", "objective", objective)
     if draws is not None:
-        check_whole("diagnose", "draws", draws, GROUPS, "standard errors need as many; None takes 1000 or more")
+        _check.whole("diagnose", "draws", draws, GROUPS, cure="standard errors need as many; None takes 1000 or more")
     if budget is not None:
-        check_whole("diagnose", "budget", budget, 1, "it counts evaluations; None takes 200000")
-    check_whole("diagnose", "warm_up", warm_up, 0, "it counts steps; 0 trains nothing")
-    check_generator("diagnose", generator)
+        _check.whole("diagnose", "budget", budget, 1, cure="it counts evaluations; None takes 200000")
+    _check.whole("diagnose", "warm_up", warm_up, 0, cure="it counts steps; 0 trains nothing")
+    _check.generator("diagnose", generator)
     return candidates
 
 

@@ -8,18 +8,17 @@ values are scaled and shifted, and whose gradients are weighed. If its gradient 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from hardgrad.doctor.others import Others
+from hardgrad.doctor.randomness import seed_of, seeded
 from hardgrad.doctor.scripted import Scripted
 from hardgrad.doctor.smoothed import LARGEST
-
-if TYPE_CHECKING:
-    from hardgrad.doctor.subject import Subject
+from hardgrad.doctor.subject import Subject
 
 _WIDTH = 128  # numbers that a network may keep for each row, however small the row
 # Copies in a trial. Few other sizes are a multiple of these, which is how a dimension of copies is told from others.
@@ -39,58 +38,21 @@ class Trial(NamedTuple):
 _TRIALS = (Trial(0.0, -3.0, 10.0, 1.0), Trial(0.5, 10.0, -10.0, 3.0), Trial(1.0, 0.1, 1.0, 0.1))
 
 
-@dataclass(frozen=True)
-class Beside:
-    """What is done to the copies beside one.
-
-    Args:
-        copies: how many there are.
-        kept: which one nothing is done to.
-        move: added to x, zero at the copy that is kept, shape ``(copies, *x.shape)``.
-        factor: that values and gradients are multiplied by.
-        shift: that values are then moved by.
-    """
-
-    copies: int
-    kept: int
-    move: Tensor
-    factor: float
-    shift: float
-
-    def stir(self, values: Callable[[Tensor], Tensor], batch_dims: int) -> Callable[[Tensor], Tensor]:
-        """Return an objective that is another one at the other copies."""
-
-        def stirred(b: Tensor) -> Tensor:
-            found = values(b)
-            place = found.ndim - max(batch_dims, 1)
-            if place < 0 or found.shape[place] % self.copies:
-                return found
-            apart = found.unflatten(place, (self.copies, -1))
-            kept = self._kept(found.device).view(-1, *(1,) * (apart.ndim - place - 1))
-            return torch.where(kept, apart, apart * self.factor + self.shift).flatten(place, place + 1)
-
-        return stirred
-
-    def weigh(self, loss: Tensor) -> Tensor:
-        """Return a number for each row, in order of the copies, with those of the other copies scaled."""
-        apart = loss.reshape(self.copies, -1)
-        return torch.where(self._kept(loss.device).unsqueeze(1), apart, apart * self.factor)
-
-    def _kept(self, device: torch.device) -> Tensor:
-        return torch.arange(self.copies, device=device) == self.kept
-
-
-def copies_at_once(subject: Subject, seed: int, generator: torch.Generator) -> int:
+def copies_at_once(subject: Subject, seed: int) -> int:
     """Return how many copies of the batch may go through the candidate as one larger batch; 1 if it shares among rows.
 
     Args:
         subject: the candidate.
         seed: of the trials.
-        generator: of the inputs' device.
 
     Raises:
         Exception: whatever the candidate raises at the batch itself.
     """
+    with seeded(seed, subject.smoothed.x.device) as generator:
+        return _copies_at_once(subject, seed_of(seed, "script") % 2**40, generator)
+
+
+def _copies_at_once(subject: Subject, seed: int, generator: torch.Generator) -> int:
     smoothed = subject.smoothed
     before, noise = subject.rows_evaluated(), smoothed.noise(1, generator)
     with Scripted(seed, smoothed.x.device, smoothed.rows):
@@ -129,10 +91,10 @@ def _among(
     noise = smoothed.noise(stack, generator)
     moves = trial.move * smoothed.noise(stack, generator)
     noise[kept], moves[kept] = own[0], 0
-    beside = Beside(stack, kept, moves, trial.factor, trial.shift * (1 + smoothed.scale))
+    others = Others(stack, kept, moves, trial.factor, trial.shift * (1 + smoothed.scale))
     try:
         with Scripted(seed, smoothed.x.device, smoothed.rows, stack, kept) as script:
-            found = subject.gradients(subject.fresh(), noise, beside)[0][kept]
+            found = subject.gradients(subject.fresh(), noise, others)[0][kept]
         yield None if script.failed else found
         if script.shared:
             with Scripted(seed, smoothed.x.device, smoothed.rows, others=frozenset(script.shared)):

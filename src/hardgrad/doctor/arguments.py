@@ -1,65 +1,34 @@
-"""What ``diagnose`` and ``Watch`` may be told: each mistake names its argument, the rule, what it got and the cure."""
+"""The rules of the doctor's own arguments; what is general is in ``hardgrad._check``."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from hardgrad import _check
 from hardgrad._torch_state import compiling, in_transform
 from hardgrad.bridge import name_of
 from hardgrad.doctor.copies import Candidate
 from hardgrad.doctor.smoothed import NOISES
 
 
-def check_whole(who: str, name: str, value: object, least: int, cure: str) -> None:
-    """Raise ValueError if a number is not whole or too small."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"{who}: {name} must be a whole number, at least {least}, got {value!r}; {cure}")
-    if value < least:
-        raise ValueError(f"{who}: {name} must be at least {least}, got {value}; {cure}")
+def check_positive(who: str, name: str, value: object, cure: str) -> None:
+    """Raise if this is neither None nor a finite number above 0."""
+    if value is not None:
+        _check.number(who, name, value, above=0, cure=cure)
 
 
 def check_sigma(who: str, sigma: object) -> None:
-    """Raise ValueError if this is neither None nor a scale."""
-    if sigma is not None and (
-        isinstance(sigma, bool) or not isinstance(sigma, int | float) or not 0 < sigma < math.inf
-    ):
-        raise ValueError(f"{who}: sigma must be above 0 and finite, got {sigma!r}; None takes half the inputs' spread")
-
-
-def check_seconds(who: str, seconds: object) -> None:
-    """Raise ValueError if this is neither None nor a length of time."""
-    if seconds is not None and (
-        isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf
-    ):
-        raise ValueError(f"{who}: seconds must be above 0 and finite, got {seconds!r}; None takes as long as it takes")
-
-
-def check_progress(who: str, progress: object) -> None:
-    """Raise ValueError if this is neither None nor something that can be called."""
-    if progress is not None and not callable(progress):
-        raise ValueError(f"{who}: progress must be callable or None, got {type(progress).__name__}; print will do")
+    """Raise if this is neither None nor a scale."""
+    check_positive(who, "sigma", sigma, "None takes half the inputs' spread")
 
 
 def check_noise(who: str, noise: object) -> None:
-    """Raise ValueError if this is no kind of noise."""
-    if not isinstance(noise, str) or noise not in ("auto", *NOISES):
-        raise ValueError(
-            f"{who}: noise must be 'auto', 'gaussian', 'logistic' or 'gumbel', got {noise!r}; 'auto' fits any function"
-        )
-
-
-def check_generator(who: str, generator: object) -> None:
-    """Raise ValueError if this is neither None nor a generator."""
-    if generator is not None and not isinstance(generator, torch.Generator):
-        raise ValueError(
-            f"{who}: generator must be a torch.Generator or None, got {type(generator).__name__}; "
-            "torch.Generator().manual_seed(0) makes one"
-        )
+    """Raise if this is no kind of noise."""
+    _check.one_of(who, "noise", noise, ("auto", *NOISES), "'auto' fits any function")
 
 
 def check_callable(who: str, name: str, value: object) -> None:

@@ -1,4 +1,19 @@
-"""Candidates are run on copies: what they learn or count while they are examined is not the caller's."""
+"""Candidates are run on copies: what they learn or count while they are examined is not the caller's.
+
+A module is copied by ``deepcopy``. A function that refers to one, by an enclosing or a global variable, is built anew
+with the copy in that variable's place. Rules that would do without were weighed, and each loses what is promised:
+
+- *Copy modules and partials, run functions as they are.* ``lambda x: head(body(x))`` is how candidates are written:
+  a batch norm in ``body`` would count the doctor's batches, and ``warm_up`` would train the user's own weights.
+- *Run modules in place, and put their state back afterwards.* This takes the same search for them. Until then the
+  user's weights are others, which whoever stops the doctor by hand, watches a training or uses the model in a thread
+  would find. And the user's function inside a candidate has to become one that counts its rows (``Shared``): no state
+  that is put back exchanges one object for another.
+- *Fork a process for each candidate.* Not with CUDA, and not where processes are spawned, which pickles: no lambda.
+- *Ask for a maker of candidates.* The doctor is asked about the bridge that the user has trained, not about a new one.
+
+What copies reach is said in ``private_copy``; functions of libraries, named globally, are taken as they are.
+"""
 
 from __future__ import annotations
 

@@ -147,7 +147,8 @@ def _checked(value: object, given: Tensor, event_ndim: int, name: str) -> Tensor
     if value.shape != wanted:
         raise ValueError(
             f"diagnose: {name} must return one number per row, shape {tuple(wanted)} for {tuple(given.shape)}, got "
-            f"{tuple(value.shape)}; let it broadcast over a leading dimension, or wrap it in hardgrad.montecarlo.each"
+            f"{tuple(value.shape)}; let it broadcast over a leading dimension, or wrap it in "
+            "hardgrad.montecarlo.each_sample"
         )
     return value if value.is_floating_point() else value.to(torch.float32)
 

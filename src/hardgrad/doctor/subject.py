@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hardgrad.doctor.apart import Beside, copies_at_once
 from hardgrad.doctor.copies import Candidate, Shared, private_copy, required_arguments
+from hardgrad.doctor.others import Others
 from hardgrad.doctor.pace import Pace
-from hardgrad.doctor.randomness import seed_of, seeded
+from hardgrad.doctor.randomness import seeded
 from hardgrad.doctor.smoothed import Smoothed
-from hardgrad.penalty import Penalties, penalties
+from hardgrad.penalty.bag import Penalties
+from hardgrad.penalty.scopes import penalties
 
 # Adam's rate in warm_up: three times its usual one, as these networks are small and the steps are few.
 _RATE = 3e-3
@@ -43,7 +44,7 @@ class Subject:
         self.smoothed = smoothed
         self._candidate = candidate
         self._shared = shared
-        self.at_once = 1
+        self.at_once = 1  # copies of the batch that may be stacked; see ``copies_at_once``
         if self.is_layer and smoothed.hard is None:
             raise ValueError(
                 f"diagnose: {name} takes one argument, so it is a layer, which needs a tensor as inputs and a hard "
@@ -58,22 +59,13 @@ class Subject:
         """Return for how many rows the function was called up to now, by this candidate or any other of its kind."""
         return self._shared.rows if self.is_layer else self.smoothed.count.rows
 
-    def try_copies(self, seed: int) -> None:
-        """Find out how many copies of the batch may be stacked, ``at_once``: 1 if the candidate shares among rows.
-
-        Raises:
-            Exception: whatever the candidate raises at the batch itself.
-        """
-        with seeded(seed, self.smoothed.x.device) as generator:
-            self.at_once = copies_at_once(self, seed_of(seed, "script") % 2**40, generator)
-
-    def gradients(self, run: Candidate, noise: Tensor, beside: Beside | None = None) -> tuple[Tensor, Penalties]:
+    def gradients(self, run: Candidate, noise: Tensor, others: Others | None = None) -> tuple[Tensor, Penalties]:
         """Return independent gradients of the batch, and the penalties that came with them.
 
         Args:
             run: a copy.
             noise: what a layer's input is moved by, shape ``(n, *x.shape)``; only its n matters to an estimator.
-            beside: what is done to all copies but one, to see whether that one feels it.
+            others: what is done to all copies but one, to see whether that one feels it.
 
         Returns:
             Shape ``(n, *x.shape)``, zeros where nothing leads back to x; and the bag.
@@ -81,9 +73,9 @@ class Subject:
         n = noise.shape[0]
         with torch.enable_grad(), penalties() as bag:
             x = self.smoothed.copies(n)
-            x = (x if beside is None else x + beside.move.reshape(x.shape)).requires_grad_()
-            numbers = self._loss(run, x, noise.reshape(x.shape), beside)
-            loss = (numbers if beside is None else beside.weigh(numbers)).sum()
+            x = (x if others is None else x + others.move.reshape(x.shape)).requires_grad_()
+            numbers = self._loss(run, x, noise.reshape(x.shape), others)
+            loss = (numbers if others is None else others.weigh(numbers)).sum()
             found = torch.autograd.grad(loss, x, allow_unused=True)[0] if loss.requires_grad else None
         gradient = torch.zeros_like(x) if found is None else found
         return gradient.view(n, *self.smoothed.x.shape), bag
@@ -111,11 +103,11 @@ class Subject:
                 _step(optimizer, penalty)
         self._candidate = run
 
-    def _loss(self, run: Candidate, x: Tensor, noise: Tensor, beside: Beside | None = None) -> Tensor:
+    def _loss(self, run: Candidate, x: Tensor, noise: Tensor, others: Others | None = None) -> Tensor:
         """One number for each row of x, copies of the batch."""
         if not self.is_layer:
             values, batch_dims = self.smoothed.values, len(self.smoothed.batch_shape)
-            f = values if beside is None else beside.stir(values, batch_dims)
+            f = values if others is None else others.alter(values, batch_dims)
             value = run(self.smoothed.distribution(x.to(self.smoothed.given)), f)
             wanted = x.shape[: x.ndim - self.smoothed.x.ndim + batch_dims]
             if not isinstance(value, Tensor) or value.shape != wanted:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 
+from hardgrad.doctor.apart import copies_at_once
 from hardgrad.doctor.compare import compare
 from hardgrad.doctor.copies import Candidate, Shared, required_arguments
 from hardgrad.doctor.cost import Cost, Costs, costs, error_text
@@ -151,10 +152,11 @@ def _examined(name: str, candidate: Candidate, exam: Exam) -> Examined | str:
     try:
         subject = Subject(name, candidate, exam.smoothed, exam.shared)
         trial = seed_of(exam.master, f"trials of {name}")
-        subject.try_copies(trial)
+        subject.at_once = copies_at_once(subject, trial)
         if exam.warm_up:
             subject.warm_up(exam.warm_up, seed_of(exam.master, f"warm-up of {name}"), exam.pace)
-            subject.try_copies(trial)  # once more: what it has learned may be to look at the other rows
+            # Once more: what it has learned may be to look at the other rows.
+            subject.at_once = copies_at_once(subject, trial)
         return Examined(subject, _drawn(subject, exam))
     except Exception as error:  # of the user's code, hence of any kind; the others are still to be examined
         return error_text(error)

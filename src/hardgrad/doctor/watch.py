@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from hardgrad import _check
 from hardgrad._torch_state import compiling, in_backward, in_transform
 from hardgrad.bridge import Bridge
-from hardgrad.doctor.arguments import check_generator, check_noise, check_sigma, check_whole
+from hardgrad.doctor.arguments import check_noise, check_sigma
 from hardgrad.doctor.compare import angle, is_resolved
 from hardgrad.doctor.copies import private_copy
 from hardgrad.doctor.mixing import for_truth, mixing_of
@@ -107,11 +108,11 @@ class Watch:
             raise ValueError(
                 f"Watch: bridge must be a hardgrad.Bridge, got {type(bridge).__name__}; give the layer, not its model"
             )
-        check_whole("Watch", "every", every, 1, "it counts training calls; 100 is usual")
-        check_whole("Watch", "budget", budget, 1, "it counts evaluations; 20000 is usual")
+        _check.whole("Watch", "every", every, 1, cure="it counts training calls; 100 is usual")
+        _check.whole("Watch", "budget", budget, 1, cure="it counts evaluations; 20000 is usual")
         check_sigma("Watch", sigma)
         check_noise("Watch", noise)
-        check_generator("Watch", generator)
+        _check.generator("Watch", generator)
         self.every, self.sigma, self.noise, self.budget = every, sigma, noise, budget
         self.records: list[Sighting] = []
         self._calls = 0

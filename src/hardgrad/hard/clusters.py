@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hardgrad import _check
 from hardgrad.hard import checks
 from hardgrad.hard.distances import nearest, nearest_row
 from hardgrad.hard.precision import back, double, middling
@@ -59,7 +60,7 @@ def _check_codebook(x: Tensor, codebook: Tensor) -> None:
         )
     if codebook.shape[0] == 0:
         raise ValueError(f"nearest_code: codebook must have at least one row, got shape {tuple(codebook.shape)}")
-    checks.beside("nearest_code", x, codebook, "codebook")
+    checks.same_device("nearest_code", x, codebook, "codebook")
 
 
 def kmeans(x: Tensor, k: int = 10, *, iterations: int = 10) -> Tensor:
@@ -111,7 +112,7 @@ def _checked_clusters(x: Tensor, k: int, iterations: int) -> int:
     checks.floating("kmeans", x)
     if x.ndim < 2:
         raise ValueError(f"kmeans: x must have shape (..., points, features), got {tuple(x.shape)}")
-    k, iterations = checks.whole("kmeans", "k", k), checks.whole("kmeans", "iterations", iterations)
+    k, iterations = _check.whole("kmeans", "k", k), _check.whole("kmeans", "iterations", iterations)
     if not 1 <= k <= x.shape[-2]:
         raise ValueError(f"kmeans: k must be from 1 to {x.shape[-2]}, the number of points, got {k}")
     if iterations < 1:

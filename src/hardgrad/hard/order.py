@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hardgrad import _check
 from hardgrad.hard import checks
 
 
@@ -62,7 +63,7 @@ def top_k(x: Tensor, k: int, dim: int = -1) -> Tensor:
     Source: Ramapuram and Webb 2020 (arXiv 1905.03658), table VI.
     """
     checks.floating("top_k", x)
-    k, entries = checks.whole("top_k", "k", k), checks.size("top_k", x, dim)
+    k, entries = _check.whole("top_k", "k", k), checks.size("top_k", x, dim)
     if not 1 <= k <= entries:
         raise ValueError(f"top_k: k must be from 1 to {entries}, the size of dim {dim}, got {k}")
     return x.topk(k, dim).values

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hardgrad import _check
 from hardgrad._torch_state import in_graph, in_transform, readable
 from hardgrad.hard import checks
 from hardgrad.hard.precision import double, keep_nan, middling, single
@@ -34,7 +35,7 @@ def bernoulli(p: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
     Source: the non-reparameterized Bernoulli of Ramapuram and Webb 2020 (arXiv 1905.03658), table III.
     """
     checks.floating("bernoulli", p, "p")
-    checks.generator("bernoulli", generator, p)
+    _check.generator("bernoulli", generator, p.device)
     return keep_nan(_fires(single(p.detach()), generator).to(p.dtype), p)
 
 
@@ -62,7 +63,7 @@ def categorical(p: Tensor, *, generator: torch.Generator | None = None) -> Tenso
         [0.0, 1.0, 0.0]
     """
     checks.floating("categorical", p, "p")
-    checks.generator("categorical", generator, p)
+    _check.generator("categorical", generator, p.device)
     checks.dimensions("categorical", p, 1, "(..., classes)", "p")
     if p.shape[-1] == 0:
         return p.clone()

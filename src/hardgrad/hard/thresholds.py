@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hardgrad import _check
 from hardgrad.hard import checks
 from hardgrad.hard.precision import back, double, keep_nan, middling, reached, single
 
@@ -41,7 +42,7 @@ def sign(x: Tensor, margin: float = 0.0) -> Tensor:
     Source: Ramapuram and Webb 2020 (arXiv 1905.03658), equation 1.
     """
     checks.floating("sign", x)
-    margin = checks.real("sign", "margin", margin)
+    margin = _check.real("sign", "margin", margin)
     if not margin >= 0:
         raise ValueError(f"sign: margin must be at least 0, got {margin}; it is half the width of the dead zone")
     if margin == 0:
@@ -82,7 +83,7 @@ def step(x: Tensor, threshold: float | Tensor = 0.0) -> Tensor:
     checks.floating("step", x)
     if isinstance(threshold, Tensor):
         return _step_at(x, threshold)
-    threshold = checks.real("step", "threshold", threshold)
+    threshold = _check.real("step", "threshold", threshold)
     wide = single(x)
     most = torch.finfo(wide.dtype).max
     if abs(threshold) > most:  # beyond every finite x: a comparison in x's precision would take it for infinity
@@ -93,7 +94,7 @@ def step(x: Tensor, threshold: float | Tensor = 0.0) -> Tensor:
 def _step_at(x: Tensor, threshold: Tensor) -> Tensor:
     checks.floating("step", threshold, "threshold")
     if threshold.ndim:  # torch takes a number from any device
-        checks.beside("step", x, threshold, "threshold")
+        checks.same_device("step", x, threshold, "threshold")
     checks.broadcast("step", x, threshold, "threshold")
     y = keep_nan((single(x) >= single(threshold)).to(x.dtype), x)
     return y.masked_fill(threshold.isnan(), torch.nan)
@@ -218,8 +219,8 @@ def _level(x: Tensor, last: int, low: float, high: float) -> Tensor:
 
 
 def _checked_levels(levels: int, low: float, high: float) -> tuple[int, float, float]:
-    levels = checks.whole("quantize", "levels", levels)
-    low, high = checks.real("quantize", "low", low), checks.real("quantize", "high", high)
+    levels = _check.whole("quantize", "levels", levels)
+    low, high = _check.real("quantize", "low", low), _check.real("quantize", "high", high)
     if levels < 2:
         raise ValueError(
             f"quantize: levels must be at least 2, got {levels}; 2 ** bits for a quantizer of so many bits"

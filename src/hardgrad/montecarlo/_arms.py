@@ -13,7 +13,7 @@ from hardgrad.montecarlo.objective import Objective, evaluate
 from hardgrad.montecarlo.surrogate_gradient import estimate
 
 
-def arms(q: Distribution, f: Objective, samples: int = 4, *, generator: torch.Generator | None = None) -> Tensor:
+def arms(q: Distribution, f: Objective, *, samples: int = 4, generator: torch.Generator | None = None) -> Tensor:
     r"""Return a Monte Carlo estimate of the expectation of f under q with the ARMS gradient.
 
     .. math::
@@ -26,7 +26,7 @@ def arms(q: Distribution, f: Objective, samples: int = 4, *, generator: torch.Ge
     Args:
         q: Bernoulli, ``Independent`` allowed; batch shape ``(*batch,)``.
         f: ``(samples, *batch, *event) -> (samples, *batch)``. Its own parameters get their ordinary gradient.
-        samples: n, at least 2; f sees all of them in one call.
+        samples: n, how often f is evaluated for a row, at least 2; it sees all of them in one call.
         generator: source of randomness; torch's global one by default.
 
     Returns:
@@ -45,17 +45,17 @@ def arms(q: Distribution, f: Objective, samples: int = 4, *, generator: torch.Ge
 
     Source: Dimitriev and Zhou 2021 (arXiv 2105.14141), the Dirichlet copula.
     """
-    _check.whole("arms", "samples", samples, least=2)
+    samples = _check.whole("arms", "samples", samples, least=2)
     d = discrete(q, "arms", ("Bernoulli",))
     probs, rarer = d.probs.detach(), d.rarer
     b = draw_apart(d.noise(samples, generator), d.side, rarer)
     # The differences from the mean add up to nothing but rounding, which centring b keeps away from certain units.
     centerd = b - probs  # before f, which may write into its sample
-    values = evaluate(f, d.shown(b), len(d.event_shape), "arms")
+    values = evaluate(f, d.shown(b), d)
     seen = values.detach().to(b.dtype)
     apart = d.over_event((seen - seen.mean(0)) / (samples - 1))
     gradient = (apart * centerd).sum(0) * undo_correlation(rarer, samples)
-    return estimate(values, d, gradient, "arms")
+    return estimate(values, d, gradient)
 
 
 def draw_apart(u: Tensor, side: Tensor, rarer: Tensor) -> Tensor:

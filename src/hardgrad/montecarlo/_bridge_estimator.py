@@ -11,11 +11,11 @@ from hardgrad._torch_state import compiling
 from hardgrad.montecarlo.discrete import Discrete, discrete
 from hardgrad.montecarlo.objective import Objective
 from hardgrad.montecarlo.surrogate_gradient import through
-from hardgrad.penalty import settle
+from hardgrad.penalty.add import add_penalty
 from hardgrad.two_track import NoTensorError, two_tracks
 
 
-def bridge(
+def bridge_estimator(
     q: Distribution,
     f: Objective,
     approximator: nn.Module,
@@ -34,8 +34,8 @@ def bridge(
     ``hardgrad.Bridge``: the task's gradient passes through the approximator and never into its weights, and it learns
     from its penalty alone, which never reaches q. The penalty rides on the user's own ``loss.backward()``, or goes to
     ``hardgrad.penalties()``; in ``eval()`` the approximator lends and stands still. The best imitation in squared
-    error is the mean, :math:`a(p) = p`, so an approximator with nothing left to learn makes this ``straight_through``,
-    bias included. One evaluation of f and its gradient.
+    error is the mean, :math:`a(p) = p`, so an approximator with nothing left to learn makes this
+    ``straight_through_estimator``, bias included. One evaluation of f and its gradient.
 
     Args:
         q: Bernoulli or OneHotCategorical, ``Independent`` allowed; batch shape ``(*batch,)``.
@@ -44,7 +44,7 @@ def bridge(
         approximator: a network from probabilities ``(*batch, *event)`` to that shape, such as
             ``hardgrad.approximators.elementwise()``; it sees them in the dtype of its weights.
         weight: gamma, at least 0.
-        samples: how many draws to average over, at least 1; the approximator runs once for all.
+        samples: how many draws of b f is evaluated at for a row, at least 1; the approximator runs once for all.
         generator: source of randomness; torch's global one by default.
 
     Returns:
@@ -60,7 +60,7 @@ def bridge(
         >>> logits = torch.zeros(4, 3, requires_grad=True)
         >>> imitate = hg.approximators.elementwise()
         >>> q = Independent(Bernoulli(logits=logits), 1)
-        >>> loss = hg.montecarlo.bridge(q, lambda b: (b.sum(-1) - 2).square(), imitate)
+        >>> loss = hg.montecarlo.bridge_estimator(q, lambda b: (b.sum(-1) - 2).square(), imitate)
         >>> loss.mean().backward(); logits.grad.shape, imitate[1].weight.grad.shape
         (torch.Size([4, 3]), torch.Size([16, 1]))
 
@@ -68,28 +68,28 @@ def bridge(
     """
     if not isinstance(approximator, nn.Module):
         raise ValueError(
-            f"bridge: approximator must be an nn.Module, got {type(approximator).__name__}; "
+            f"bridge_estimator: approximator must be an nn.Module, got {type(approximator).__name__}; "
             "hardgrad.approximators.elementwise() builds one"
         )
-    _check.number("bridge", "weight", weight, least=0, cure="the paper uses 10")
-    _check.whole("bridge", "samples", samples, least=1)
-    d = discrete(q, "bridge", ("Bernoulli", "OneHotCategorical"))
+    _check.number("bridge_estimator", "weight", weight, least=0, cure="the paper uses 10")
+    samples = _check.whole("bridge_estimator", "samples", samples, least=1)
+    d = discrete(q, "bridge_estimator", ("Bernoulli", "OneHotCategorical"))
     b = d.draw(samples, generator)
     path = _lend(d, b, approximator, weight) if torch.is_grad_enabled() else b
-    return through(f, b, path, d, "bridge")
+    return through(f, b, path, d)
 
 
 def _run(approximator: nn.Module, p: Tensor) -> tuple[Tensor, Tensor]:
     try:
         return two_tracks(approximator, p, p.detach().clone())
     except NoTensorError as error:
-        raise ValueError(f"bridge: {error}") from None
+        raise ValueError(f"bridge_estimator: {error}") from None
     except RuntimeError as error:
         if compiling() or type(error) is not RuntimeError:  # out of memory, a checkpoint's early stop
             raise
         raise RuntimeError(
-            f"bridge: approximator failed on probabilities of shape {tuple(p.shape)}: {error}; it must take what q "
-            "gives, as hardgrad.approximators.elementwise() does"
+            f"bridge_estimator: approximator failed on probabilities of shape {tuple(p.shape)}: {error}; it must take "
+            "what q gives, as hardgrad.approximators.elementwise() does"
         ) from error
 
 
@@ -100,7 +100,7 @@ def _lend(d: Discrete, b: Tensor, approximator: nn.Module, weight: float) -> Ten
     lend, learn = _run(approximator, p)
     if learn.shape != p.shape:
         raise ValueError(
-            f"bridge: approximator must return the shape of the probabilities {tuple(p.shape)}, got "
+            f"bridge_estimator: approximator must return the shape of the probabilities {tuple(p.shape)}, got "
             f"{tuple(learn.shape)}; hardgrad.approximators.elementwise() keeps any shape"
         )
     if not approximator.training:
@@ -108,4 +108,4 @@ def _lend(d: Discrete, b: Tensor, approximator: nn.Module, weight: float) -> Ten
     # In single precision at least: squares summed over units overflow fp16.
     wide = torch.promote_types(learn.dtype, torch.float32)
     squared_error = (learn.to(wide) - b).square().sum() / b.shape[0]
-    return settle(approximator, lend, squared_error * (weight / max(d.batch_shape.numel(), 1)))
+    return add_penalty(approximator, lend, squared_error * (weight / max(d.batch_shape.numel(), 1)))

@@ -13,7 +13,7 @@ from hardgrad.montecarlo.objective import Objective, evaluate
 from hardgrad.montecarlo.surrogate_gradient import estimate
 
 
-def disarm(q: Distribution, f: Objective, *, samples: int = 1, generator: torch.Generator | None = None) -> Tensor:
+def disarm(q: Distribution, f: Objective, *, samples: int = 2, generator: torch.Generator | None = None) -> Tensor:
     r"""Return a Monte Carlo estimate of the expectation of f under q with the DisARM gradient.
 
     .. math::
@@ -26,15 +26,16 @@ def disarm(q: Distribution, f: Objective, *, samples: int = 1, generator: torch.
 
     Args:
         q: Bernoulli, ``Independent`` allowed; batch shape ``(*batch,)``.
-        f: ``(2 * samples, *batch, *event) -> (2 * samples, *batch)``. Its own parameters get their ordinary gradient.
-        samples: how many pairs to average over, at least 1; f sees all of them in one call.
+        f: ``(samples, *batch, *event) -> (samples, *batch)``. Its own parameters get their ordinary gradient.
+        samples: how often f is evaluated for a row, an even number of at least 2, since draws come in pairs; it sees
+            all of them in one call.
         generator: source of randomness; torch's global one by default.
 
     Returns:
         Shape ``(*batch,)``: the mean of f over all draws.
 
     Raises:
-        ValueError: if ``samples`` is below 1, q is another distribution, or f's shape is wrong.
+        ValueError: if ``samples`` is below 2 or odd, q is another distribution, or f's shape is wrong.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -46,16 +47,23 @@ def disarm(q: Distribution, f: Objective, *, samples: int = 1, generator: torch.
 
     Source: Dong, Mnih and Tucker 2020 (arXiv 2006.10680).
     """
-    _check.whole("disarm", "samples", samples, least=1)
+    pairs = _pairs(samples)
     d = discrete(q, "disarm", ("Bernoulli",))
-    u, rarer, side = d.noise(samples, generator), d.rarer, d.side
+    u, rarer, side = d.noise(pairs, generator), d.rarer, d.side
     # The twin's share of u is the one after its own, not the other end, where u is too coarse for rare events.
     here = rarely(u - rarer)
     there = rarely(u - 2 * rarer) - here + 0.5
     b = torch.cat([0.5 + side * here, 0.5 + side * there])
     apart = (here - there) * (side * (1 - rarer))  # before f, which may write into its sample
-    values = evaluate(f, d.shown(b), len(d.event_shape), "disarm")
+    values = evaluate(f, d.shown(b), d)
     value, twin = (values.detach() / 2).chunk(2)
     gradient = d.over_event(value - twin) * apart
-    gradient = gradient.squeeze(0) if samples == 1 else gradient.mean(0)
-    return estimate(values, d, gradient, "disarm")
+    gradient = gradient.squeeze(0) if pairs == 1 else gradient.mean(0)
+    return estimate(values, d, gradient)
+
+
+def _pairs(samples: int) -> int:
+    samples = _check.whole("disarm", "samples", samples, least=2)
+    if samples % 2:
+        raise ValueError(f"disarm: samples must be even, since draws come in pairs, got {samples}; give {samples + 1}")
+    return samples // 2

@@ -38,14 +38,14 @@ def exact(q: Distribution, f: Objective, *, max_states: int = 65536) -> Tensor:
         >>> value.backward(); value.item(), p.grad.item()
         (0.5, 1.0)
     """
-    _check.whole("exact", "max_states", max_states, least=1)
+    max_states = _check.whole("exact", "max_states", max_states, least=1)
     d = discrete(q, "exact")
     states = outcomes(d, max_states)
     states = states.expand(states.shape[0], *d.logits.shape)
     # A product of probabilities, not the exponential of a sum of logarithms: right at probabilities 0 and 1 too.
     unit = torch.where(states > 0, d.probs, d.others) if d.binary else torch.where(states > 0, d.probs, 0).sum(-1)
     weight = unit.flatten(unit.ndim - d.unit_dims).prod(-1) if d.unit_dims else unit
-    values = evaluate(f, d.shown(states).contiguous(), len(d.event_shape), "exact")
+    values = evaluate(f, d.shown(states).contiguous(), d)
     # What f is at an impossible outcome, such as minus infinity at a masked one, counts for nothing, not for NaN.
     values = values.masked_fill((weight == 0) & ~values.detach().isfinite(), 0)
     return (weight * values).sum(0).to(values.dtype)

@@ -17,9 +17,9 @@ from hardgrad.montecarlo.temperature import Temperature, temperature_of
 def gumbel(
     q: Distribution,
     f: Objective,
+    *,
     temperature: Temperature = 1.0,
     hard: bool = True,
-    *,
     samples: int = 1,
     generator: torch.Generator | None = None,
 ) -> Tensor:
@@ -46,7 +46,7 @@ def gumbel(
             ``samples`` is 1.
         temperature: tau, above 0; or a ``hardgrad.montecarlo.Annealed``.
         hard: whether f sees hard samples or relaxed ones.
-        samples: how many draws to average over, at least 1.
+        samples: how many draws of b f is evaluated at for a row, at least 1.
         generator: source of randomness; torch's global one by default.
 
     Returns:
@@ -70,13 +70,13 @@ def gumbel(
     Source: Jang, Gu and Poole 2017 (arXiv 1611.01144), equation 2 and section 2.2 (straight-through); Maddison, Mnih
     and Teh 2017 (arXiv 1611.00712), where the relaxed sample is called Concrete and its 0/1 form binary Concrete.
     """
-    _check.whole("gumbel", "samples", samples, least=1)
+    samples = _check.whole("gumbel", "samples", samples, least=1)
     _check.flag("gumbel", "hard", hard)
     d = discrete(q, "gumbel", ("Bernoulli", "OneHotCategorical"))
-    tau = temperature_of(temperature, d.logits, "gumbel")
+    tau = temperature_of(temperature, d)
     scores = perturbed(d, d.noise(samples, generator))
     soft = softened(d, scores, tau)
     if hard:
-        return through(f, d.hardened(scores), soft, d, "gumbel")
+        return through(f, d.hardened(scores), soft, d)
     call = evaluate_differentiable if wants_gradient(d) else evaluate
-    return call(f, d.shown(soft, copy=True), len(d.event_shape), "gumbel").mean(0)
+    return call(f, d.shown(soft, copy=True), d).mean(0)

@@ -17,9 +17,9 @@ from hardgrad.montecarlo.temperature import Temperature, temperature_of
 def gumbel_rao(
     q: Distribution,
     f: Objective,
+    *,
     temperature: Temperature = 1.0,
     inner: int = 10,
-    *,
     samples: int = 1,
     generator: torch.Generator | None = None,
 ) -> Tensor:
@@ -43,7 +43,7 @@ def gumbel_rao(
             ``samples`` is 1.
         temperature: tau, above 0; or a ``hardgrad.montecarlo.Annealed``.
         inner: K, draws of the noise per sample, at least 1; memory grows with it. At 1 it is ``gumbel(hard=True)``.
-        samples: how many draws of b to average over, at least 1.
+        samples: how many draws of b f is evaluated at for a row, at least 1.
         generator: source of randomness; torch's global one by default.
 
     Returns:
@@ -64,15 +64,17 @@ def gumbel_rao(
 
     Source: Paulus, Maddison and Krause 2020 (arXiv 2010.04838), the estimator GR-MCK.
     """
-    for argument, count in (("samples", samples), ("inner", inner)):
+    samples, inner = (
         _check.whole("gumbel_rao", argument, count, least=1)
+        for argument, count in (("samples", samples), ("inner", inner))
+    )
     d = discrete(q, "gumbel_rao", ("Bernoulli", "OneHotCategorical"))
-    tau = temperature_of(temperature, d.logits, "gumbel_rao")
+    tau = temperature_of(temperature, d)
     b = d.draw(samples, generator)
     if not wants_gradient(d):
-        return through(f, b, b, d, "gumbel_rao")
+        return through(f, b, b, d)
     u = d.noise(inner * samples, generator).unflatten(0, (inner, samples))
-    return through(f, b, _path(d, agreeing(d, b, u), tau), d, "gumbel_rao")
+    return through(f, b, _path(d, agreeing(d, b, u), tau), d)
 
 
 def _path(d: Discrete, scores: Tensor, temperature: float | Tensor) -> Tensor:

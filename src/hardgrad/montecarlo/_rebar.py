@@ -85,7 +85,7 @@ def rebar(
         control: None for a fixed temperature and scale; or a ``hardgrad.montecarlo.RebarControl`` that learns both.
         temperature: tau, above 0, or a ``hardgrad.montecarlo.Annealed``.
         scale: s.
-        samples: how many draws to average over, at least 1.
+        samples: how many draws of b f is evaluated at for a row, at least 1; relaxed samples come on top.
         tied: use z as z~, as the published program does. ``False`` draws it anew: f sees twice the relaxed samples, in
             one call with a leading dimension of ``2 * samples``, for about the same variance.
         generator: source of randomness; torch's global one by default.
@@ -112,11 +112,11 @@ def rebar(
     d = discrete(q, "rebar", ("Bernoulli", "OneHotCategorical"))
     if control is None:
         _check.number("rebar", "scale", scale, cure="hardgrad.montecarlo.RebarControl learns one")
-        c = Control(None, temperature_of(temperature, d.logits, "rebar"), scale, None)
+        c = Control(None, temperature_of(temperature, d), scale, None)
     else:
         _check_control(control, temperature, scale)
         c = Control(None, control.temperature, control.scale, control, learns(control.log_temperature))
-    return controlled(d, f, c, samples, tied, generator, "rebar")
+    return controlled(d, f, c, samples, tied, generator)
 
 
 def _check_control(control: object, temperature: Temperature, scale: float) -> None:

@@ -36,7 +36,7 @@ def reinmax(
         f: ``(samples, *batch, *event) -> (samples, *batch)``, differentiable.
         temperature: tau, at least 1: here, other than for Gumbel-Softmax, higher is calmer; or a
             ``hardgrad.montecarlo.Annealed``.
-        samples: how many draws to average over, at least 1.
+        samples: how many draws of b f is evaluated at for a row, at least 1.
         generator: source of randomness; torch's global one by default.
 
     Returns:
@@ -56,11 +56,11 @@ def reinmax(
 
     Source: Liu et al. 2023 (arXiv 2304.08612), algorithm 2.
     """
-    _check.whole("reinmax", "samples", samples, least=1)
+    samples = _check.whole("reinmax", "samples", samples, least=1)
     d = discrete(q, "reinmax", ("Bernoulli", "OneHotCategorical"))
-    tau = temperature_of(temperature, d.logits, "reinmax", least=1.0)
+    tau = temperature_of(temperature, d, least=1.0)
     b = d.draw(samples, generator)
-    return through(f, b, _path(d, b, tau), d, "reinmax")
+    return through(f, b, _path(d, b, tau), d)
 
 
 def _path(d: Discrete, b: Tensor, temperature: float | Tensor) -> Tensor:

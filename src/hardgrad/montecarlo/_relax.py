@@ -70,7 +70,8 @@ def relax(
             of 1, row by row (batch normalization would mix rows): ``hardgrad.approximators.mlp(units, 1)``, or
             ``elementwise()`` for units that are rows themselves. It sees scores in the dtype of its weights. A
             ``hardgrad.montecarlo.RelaxControl`` adds f at a relaxed sample to such a network.
-        samples: how many draws to average over, at least 1.
+        samples: how many draws of b f is evaluated at for a row, at least 1; under a ``RelaxControl`` relaxed
+            samples come on top.
         tied: use z as z~. ``False`` draws it anew: the control sees twice the scores, in one call, for about the same
             variance.
         generator: source of randomness; torch's global one by default.
@@ -100,7 +101,7 @@ def relax(
         c = Control(control.network, rebar.temperature, rebar.scale, control, learns(rebar.log_temperature))
     else:
         c = Control(control, None, 1.0, control)
-    return controlled(d, f, c, samples, tied, generator, "relax")
+    return controlled(d, f, c, samples, tied, generator)
 
 
 def _check_network(network: object, argument: str) -> None:

@@ -14,16 +14,16 @@ from hardgrad._torch_state import hides_requires_grad
 from hardgrad.montecarlo.baselines import MovingAverage, compare
 from hardgrad.montecarlo.discrete import discrete
 from hardgrad.montecarlo.families import KINDS, base_of, kind_of, own_method
-from hardgrad.montecarlo.objective import Objective, evaluate
-from hardgrad.penalty import settle
+from hardgrad.montecarlo.objective import Objective, OtherSource, evaluate
+from hardgrad.penalty.add import add_penalty
 
 
 def score_function(
     q: Distribution,
     f: Objective,
+    *,
     samples: int = 1,
     baseline: Literal["leave_one_out"] | nn.Module | None = None,
-    *,
     context: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
@@ -39,7 +39,7 @@ def score_function(
         q: any distribution that has ``log_prob``, discrete or not; batch shape ``(*batch,)``.
         f: ``(samples, *batch, *event) -> (samples, *batch)``; without the leading dimension when ``samples`` is 1. Its
             own parameters get their ordinary gradient.
-        samples: K, at least 1.
+        samples: K, how many draws of b f is evaluated at for a row, at least 1.
         baseline: None; ``"leave_one_out"``, the mean of f at the other samples; a
             ``hardgrad.montecarlo.MovingAverage()``; or a network that predicts f from ``context``,
             ``(*batch, *) -> (*batch,)``. A network trains itself by its squared error, as a bridge does: through
@@ -67,13 +67,14 @@ def score_function(
     Source: Williams 1992; Ramapuram and Webb 2020 (arXiv 1905.03658), equation 1; leave-one-out: Kool et al. 2019;
     the form that keeps higher derivatives right: Foerster et al. 2018 (arXiv 1802.05098).
     """
+    samples = _check.whole("score_function", "samples", samples, least=1)
     _check_baseline(samples, baseline, context)
     draws, log_prob = _draw(q, samples, generator)
     reference: Tensor | None = None
     # Before f, which may write into the context as it may into its sample.
     if isinstance(baseline, nn.Module) and torch.is_grad_enabled():
         reference = compare(baseline, _seen(baseline, q, context, log_prob), q.batch_shape)
-    values = evaluate(f, draws, len(q.event_shape), "score_function")
+    values = evaluate(f, draws, OtherSource(q.event_shape, "score_function"))
     if not torch.is_grad_enabled():
         return values.mean(0)
     if reference is not None:
@@ -90,7 +91,6 @@ def score_function(
 
 
 def _check_baseline(samples: int, baseline: object, context: object) -> None:
-    _check.whole("score_function", "samples", samples, least=1)
     module = isinstance(baseline, nn.Module)
     alone = isinstance(baseline, str) and baseline == "leave_one_out"
     if not (baseline is None or alone or module):
@@ -178,5 +178,5 @@ def _teach(baseline: nn.Module, reference: Tensor, values: Tensor) -> Tensor:
         baseline.observe(seen)
     elif baseline.training and (reference.requires_grad or hides_requires_grad()):
         error = (reference - seen).square().mean() if seen.numel() else reference.sum() * 0
-        return settle(baseline, values, error)
+        return add_penalty(baseline, values, error)
     return values

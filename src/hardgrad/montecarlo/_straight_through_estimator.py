@@ -12,7 +12,7 @@ from hardgrad.montecarlo.objective import Objective
 from hardgrad.montecarlo.surrogate_gradient import through
 
 
-def straight_through(
+def straight_through_estimator(
     q: Distribution, f: Objective, *, samples: int = 1, generator: torch.Generator | None = None
 ) -> Tensor:
     r"""Return a Monte Carlo estimate of the expectation of f under q with the straight-through gradient.
@@ -26,7 +26,7 @@ def straight_through(
         q: Bernoulli or OneHotCategorical, ``Independent`` allowed; batch shape ``(*batch,)``.
         f: ``(samples, *batch, *event) -> (samples, *batch)``, differentiable; without the leading dimension when
             ``samples`` is 1.
-        samples: how many draws to average over, at least 1.
+        samples: how many draws of b f is evaluated at for a row, at least 1.
         generator: source of randomness; torch's global one by default.
 
     Returns:
@@ -39,15 +39,15 @@ def straight_through(
         >>> import torch, hardgrad as hg
         >>> from torch.distributions import Bernoulli
         >>> p = torch.tensor(0.3, requires_grad=True)
-        >>> hg.montecarlo.straight_through(Bernoulli(probs=p), lambda b: 5 * b).backward(); p.grad.item()
+        >>> hg.montecarlo.straight_through_estimator(Bernoulli(probs=p), lambda b: 5 * b).backward(); p.grad.item()
         5.0
 
     Source: Bengio, Leonard and Courville 2013 (arXiv 1308.3432), after a lecture of Hinton's: their form that keeps the
     derivative of the sigmoid. One-hot: Jang, Gu and Poole 2017 (arXiv 1611.01144), section 3.
     """
-    _check.whole("straight_through", "samples", samples, least=1)
-    d = discrete(q, "straight_through", ("Bernoulli", "OneHotCategorical"))
-    return through(f, d.draw(samples, generator), _path(d), d, "straight_through")
+    samples = _check.whole("straight_through_estimator", "samples", samples, least=1)
+    d = discrete(q, "straight_through_estimator", ("Bernoulli", "OneHotCategorical"))
+    return through(f, d.draw(samples, generator), _path(d), d)
 
 
 def _path(d: Discrete) -> Tensor:

@@ -13,14 +13,14 @@ from hardgrad._torch_state import hides_requires_grad
 from hardgrad.montecarlo.discrete import Discrete
 from hardgrad.montecarlo.objective import Objective, evaluate_differentiable, value_and_gradient
 from hardgrad.montecarlo.relaxed import softened
-from hardgrad.penalty import unheard
+from hardgrad.penalty.scopes import penalties_disabled
 
 # Cotangents of values and of slopes -> gradient with respect to the temperature.
 Pull = Callable[[Tensor, Tensor], Tensor]
 Tunable = tuple[Tensor, Tensor, Pull]
 
 
-def network_at(network: nn.Module, d: Discrete, z: Tensor, learn: bool, estimator: str) -> tuple[Tensor, Tensor]:
+def network_at(network: nn.Module, d: Discrete, z: Tensor, learn: bool) -> tuple[Tensor, Tensor]:
     """Return a network's values at scores and its slopes there, which carry its weights' gradient if it learns.
 
     An outcome that cannot happen has scores of -inf, which a network would turn into NaN: it is shown zero instead. Its
@@ -32,7 +32,7 @@ def network_at(network: nn.Module, d: Discrete, z: Tensor, learn: bool, estimato
     seen = torch.nan_to_num(z.detach(), nan=torch.nan, posinf=0.0, neginf=0.0)
 
     def at(s: Tensor) -> Tensor:
-        return _one_per_sample(network(s.to(weights.dtype, copy=True)), d, s, estimator).to(s.dtype)
+        return _one_per_sample(network(s.to(weights.dtype, copy=True)), d, s).to(s.dtype)
 
     if hides_requires_grad():
         value, pull = cast(Any, torch.func.vjp(at, seen))
@@ -43,15 +43,15 @@ def network_at(network: nn.Module, d: Discrete, z: Tensor, learn: bool, estimato
             value = at(leaf)
             if not value.requires_grad:
                 raise ValueError(
-                    f"{estimator}: control must be differentiable in the scores, got a value that torch cannot follow "
-                    "back to them; do not detach them"
+                    f"{d.estimator}: control must be differentiable in the scores, got a value that torch cannot "
+                    "follow back to them; do not detach them"
                 )
             (slope,) = torch.autograd.grad(value.sum(), leaf, create_graph=learn, materialize_grads=True)
     return (value, slope) if learn else (value.detach(), slope.detach())
 
 
 def relaxed_at(
-    f: Objective, d: Discrete, z: Tensor, temperature: float | Tensor, tune: bool, estimator: str
+    f: Objective, d: Discrete, z: Tensor, temperature: float | Tensor, tune: bool
 ) -> tuple[Tensor, Tensor, Pull | None]:
     """Return what f is at relaxed samples, its slopes in the scores, and how both depend on the temperature.
 
@@ -62,19 +62,18 @@ def relaxed_at(
     def relaxed(s: Tensor, t: float | Tensor) -> Tensor:
         return f(d.shown(softened(d, s, t), copy=True))
 
-    dims = len(d.event_shape)
     if not tune:
         fixed = temperature.detach() if isinstance(temperature, Tensor) else temperature
-        value, slope = value_and_gradient(lambda s: relaxed(s, fixed), z, dims, estimator)
+        value, slope = value_and_gradient(lambda s: relaxed(s, fixed), z, d)
         return value.to(z.dtype, copy=True), slope, None  # f may write into what it returned
 
     def at(s: Tensor, t: Tensor) -> Tensor:
-        return evaluate_differentiable(lambda s: relaxed(s, t), s, dims, estimator).to(z.dtype, copy=True)
+        return evaluate_differentiable(lambda s: relaxed(s, t), s, d).to(z.dtype, copy=True)
 
     z = z.clamp(-1e30, 1e30)  # an outcome that cannot happen: minus infinity over the temperature has no derivative
-    with unheard(), _twice_differentiable(estimator):
+    with penalties_disabled(), _twice_differentiable(d.estimator):
         find = _tunable_in_graph if hides_requires_grad() else _tunable
-        return find(at, z, cast(Tensor, temperature).detach(), estimator)
+        return find(at, z, cast(Tensor, temperature).detach(), d.estimator)
 
 
 def _tunable(at: Callable[[Tensor, Tensor], Tensor], z: Tensor, t: Tensor, estimator: str) -> Tunable:
@@ -118,7 +117,7 @@ def _twice_differentiable(estimator: str) -> Iterator[None]:
         raise
 
 
-def _one_per_sample(value: object, d: Discrete, s: Tensor, estimator: str) -> Tensor:
+def _one_per_sample(value: object, d: Discrete, s: Tensor) -> Tensor:
     """Return what a control network gave, shape ``(samples, *batch)``.
 
     Raises:
@@ -130,7 +129,8 @@ def _one_per_sample(value: object, d: Discrete, s: Tensor, estimator: str) -> Te
     if not isinstance(value, Tensor) or value.shape != wanted:
         got = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise ValueError(
-            f"{estimator}: control must return one number per sample, shape {tuple(wanted)} (or with a last dimension "
-            f"of 1) for scores of shape {tuple(s.shape)}, got {got}; hardgrad.approximators.mlp({s.shape[-1]}, 1) does"
+            f"{d.estimator}: control must return one number per sample, shape {tuple(wanted)} (or with a last "
+            f"dimension of 1) for scores of shape {tuple(s.shape)}, got {got}; "
+            f"hardgrad.approximators.mlp({s.shape[-1]}, 1) does"
         )
     return value

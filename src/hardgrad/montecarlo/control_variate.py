@@ -30,7 +30,7 @@ from hardgrad.montecarlo.discrete import Discrete
 from hardgrad.montecarlo.objective import Objective, evaluate
 from hardgrad.montecarlo.relaxed import agreeing
 from hardgrad.montecarlo.surrogate_gradient import estimate, wants_gradient
-from hardgrad.penalty import settle
+from hardgrad.penalty.add import add_penalty
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,6 @@ def controlled(
     samples: int,
     tied: bool,
     generator: torch.Generator | None,
-    estimator: str,
 ) -> Tensor:
     """Return the mean of f at hard samples with the score function's gradient less its control variate.
 
@@ -94,24 +93,23 @@ def controlled(
         samples: how many draws to average over.
         tied: let the agreeing scores be the scores themselves.
         generator: source of randomness.
-        estimator: whose errors these are.
 
     Returns:
         Shape ``(*batch,)``.
     """
-    _check.whole(estimator, "samples", samples, least=1)
-    _check.flag(estimator, "tied", tied)
+    samples = _check.whole(d.estimator, "samples", samples, least=1)
+    _check.flag(d.estimator, "tied", tied)
     if not wants_gradient(d):
-        return evaluate(f, d.shown(d.draw(samples, generator)), len(d.event_shape), estimator).mean(0)
+        return evaluate(f, d.shown(d.draw(samples, generator)), d).mean(0)
     scores = draw_scores(d, samples, tied, generator)
-    values = evaluate(f, d.shown(scores.b), len(d.event_shape), estimator)
+    values = evaluate(f, d.shown(scores.b), d)
     if control.temperature is not None:  # f is called again, and may return the same memory
         values = values.clone()
-    gradient, penalty = _gradient_and_penalty(f, values.detach(), d, scores, control, estimator)
+    gradient, penalty = _gradient_and_penalty(f, values.detach(), d, scores, control)
     gradient = gradient.squeeze(0) if samples == 1 else gradient.mean(0)
     if control.owner is not None and penalty is not None:
-        values = settle(control.owner, values, penalty)  # not the result: the caller may change that in place
-    return estimate(values, d, gradient, estimator)
+        values = add_penalty(control.owner, values, penalty)  # not the result: the caller may change that in place
+    return estimate(values, d, gradient)
 
 
 def draw_scores(d: Discrete, samples: int, tied: bool, generator: torch.Generator | None) -> Scores:
@@ -138,7 +136,7 @@ def lag_of(d: Discrete, beside: Tensor, again: Tensor) -> Tensor:
 
 
 def _gradient_and_penalty(
-    f: Objective, values: Tensor, d: Discrete, scores: Scores, control: Control, estimator: str
+    f: Objective, values: Tensor, d: Discrete, scores: Scores, control: Control
 ) -> tuple[Tensor, Tensor | None]:
     """Return the gradient of each sample, and the single-sample variance up to a constant if anything learns from it.
 
@@ -148,10 +146,10 @@ def _gradient_and_penalty(
     learn, pull, parts = control.learns(), None, []
     if control.temperature is not None:
         tune = learn and control.tunes
-        value, slope, pull = relaxed_at(f, d, scores.z, control.temperature, tune, estimator)
+        value, slope, pull = relaxed_at(f, d, scores.z, control.temperature, tune)
         parts.append((control.scale * value, control.scale * slope))
     if control.network is not None:
-        parts.append(network_at(control.network, d, scores.z, learn, estimator))
+        parts.append(network_at(control.network, d, scores.z, learn))
     value, slope = parts[0] if len(parts) == 1 else (parts[0][0] + parts[1][0], parts[0][1] + parts[1][1])
     gradient = _combine(d, scores, values, value, slope)
     if not learn:

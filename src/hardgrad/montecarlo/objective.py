@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -12,20 +13,36 @@ from torch.autograd.graph import Node
 
 from hardgrad import _check
 from hardgrad._torch_state import hides_requires_grad
-from hardgrad.penalty import unheard
+from hardgrad.penalty.scopes import penalties_disabled
 
 Objective = Callable[[Tensor], Tensor]
 
 
-def evaluate(f: Objective, b: Tensor, event_dims: int, estimator: str) -> Tensor:
+class Source(Protocol):
+    """What samples come from: the shape of an event, and the estimator whose errors these are. ``Discrete`` is one."""
+
+    @property
+    def event_shape(self) -> torch.Size: ...
+    @property
+    def estimator(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class OtherSource:
+    """A ``Source`` of any distribution, those without a form here among them."""
+
+    event_shape: torch.Size
+    estimator: str
+
+
+def evaluate(f: Objective, b: Tensor, q: Source) -> Tensor:
     """Return f at several samples.
 
     Args:
         f: the objective. One sample is handed over without a leading dimension, more with it.
         b: samples as f sees them, shape ``(samples, *batch, *event)``, and as it may write to them: whoever calls this
             reads them no more.
-        event_dims: how many trailing dimensions are one event.
-        estimator: whose errors these are.
+        q: what an event is, and whose errors these are.
 
     Returns:
         Shape ``(samples, *batch)``, floating point; memory that f may write to when it is called again, or later.
@@ -34,6 +51,7 @@ def evaluate(f: Objective, b: Tensor, event_dims: int, estimator: str) -> Tensor
         TypeError: if f cannot be called.
         ValueError: if f returns something else.
     """
+    estimator, event_dims = q.estimator, len(q.event_shape)
     _check.function(estimator, "f", f, "of samples")
     alone, wide, device = b.shape[0] == 1, torch.promote_types(torch.float32, b.dtype), b.device
     given = b.squeeze(0) if alone else b
@@ -52,7 +70,7 @@ def evaluate(f: Objective, b: Tensor, event_dims: int, estimator: str) -> Tensor
     return value.unsqueeze(0) if alone else value
 
 
-def evaluate_differentiable(f: Objective, b: Tensor, event_dims: int, estimator: str) -> Tensor:
+def evaluate_differentiable(f: Objective, b: Tensor, q: Source) -> Tensor:
     """Return f at samples that require a gradient, after making sure that f passes one on.
 
     Raises:
@@ -61,24 +79,23 @@ def evaluate_differentiable(f: Objective, b: Tensor, event_dims: int, estimator:
     hidden, empty = hides_requires_grad(), b.numel() == 0
     source = None if hidden else b.grad_fn  # now: a sample that f writes to has another
     try:
-        value = evaluate(f, b, event_dims, estimator)
+        value = evaluate(f, b, q)
     except RuntimeError as error:
         if "requires grad" in str(error):  # Tensor.numpy() and its kin, whose own advice is to detach
-            raise ValueError(_black_box(estimator)) from error
+            raise ValueError(_black_box(q.estimator)) from error
         raise
     if not (hidden or empty or _reaches(value, source, b)):
-        raise ValueError(_black_box(estimator))
+        raise ValueError(_black_box(q.estimator))
     return value
 
 
-def value_and_gradient(f: Objective, b: Tensor, event_dims: int, estimator: str) -> tuple[Tensor, Tensor]:
+def value_and_gradient(f: Objective, b: Tensor, q: Source) -> tuple[Tensor, Tensor]:
     """Return f and its gradient at relaxed samples; neither carries a gradient, to f's own parameters least of all.
 
     Args:
         f: the objective.
         b: shape ``(samples, *batch, *event)``.
-        event_dims: how many trailing dimensions are one event.
-        estimator: whose errors these are.
+        q: what an event is, and whose errors these are.
 
     Returns:
         Shapes ``(samples, *batch)`` and that of ``b``.
@@ -88,17 +105,17 @@ def value_and_gradient(f: Objective, b: Tensor, event_dims: int, estimator: str)
     """
     if hides_requires_grad():
         # Neither torch.compile nor torch.func follows autograd.grad; the reverse holds for some user code.
-        with unheard():
-            value, pull = cast(Any, torch.func.vjp(lambda r: evaluate(f, r, event_dims, estimator), b.detach()))
+        with penalties_disabled():
+            value, pull = cast(Any, torch.func.vjp(lambda r: evaluate(f, r, q), b.detach()))
         return value.detach(), pull(torch.ones_like(value))[0].detach()
-    with torch.enable_grad(), unheard():
+    with torch.enable_grad(), penalties_disabled():
         leaf = b.detach().requires_grad_()
-        value = evaluate_differentiable(f, leaf, event_dims, estimator)
+        value = evaluate_differentiable(f, leaf, q)
         (gradient,) = torch.autograd.grad(value.sum(), leaf)
     return value.detach(), gradient
 
 
-def each(f: Objective, event_dims: int = 1) -> Objective:
+def each_sample(f: Objective, event_dims: int = 1) -> Objective:
     """Return an objective that hands f one sample of the batch at a time.
 
     Estimators that take several samples call ``f`` once, with a leading dimension. An f that cannot broadcast, since it
@@ -115,13 +132,13 @@ def each(f: Objective, event_dims: int = 1) -> Objective:
         >>> import torch, hardgrad as hg
         >>> from torch.distributions import Bernoulli, Independent
         >>> x, q = torch.randn(4, 2), Independent(Bernoulli(logits=torch.zeros(4, 3)), 1)
-        >>> joined = hg.montecarlo.each(lambda b: torch.cat([x, b], -1).square().sum(-1))
+        >>> joined = hg.montecarlo.each_sample(lambda b: torch.cat([x, b], -1).square().sum(-1))
         >>> hg.score_function(q, joined, samples=8).shape
         torch.Size([4])
     """
 
-    _check.function("each", "f", f, "of one sample")
-    _check.whole("each", "event_dims", event_dims, least=0)
+    _check.function("each_sample", "f", f, "of one sample")
+    _check.whole("each_sample", "event_dims", event_dims, least=0)
     return partial(_one_by_one, f, event_dims)  # not a closure, which could not be saved with a model
 
 
@@ -136,7 +153,7 @@ def _one_by_one(f: Objective, event_dims: int, b: Tensor) -> Tensor:
 
 
 def _one_value(value: object) -> Tensor:
-    _check.returned("each", "f", value)
+    _check.returned("each_sample", "f", value)
     return cast(Tensor, value).clone()
 
 
@@ -169,7 +186,7 @@ def _wrong_shape(shape: torch.Size, value: Tensor, event_dims: int, estimator: s
     cure = (
         f"sum over the event {event}, and wrap q in torch.distributions.Independent if f looks at several units"
         if alone
-        else "let f broadcast over leading dimensions, or wrap it in hardgrad.montecarlo.each"
+        else "let f broadcast over leading dimensions, or wrap it in hardgrad.montecarlo.each_sample"
     )
     return (
         f"{estimator}: f must return one number per sample, shape {wanted} for samples of shape "

@@ -20,14 +20,13 @@ def wants_gradient(q: Discrete) -> bool:
     return torch.is_grad_enabled() and (hides_requires_grad() or q.logits.requires_grad)
 
 
-def estimate(values: Tensor, q: Discrete, gradient: Tensor, estimator: str) -> Tensor:
+def estimate(values: Tensor, q: Discrete, gradient: Tensor) -> Tensor:
     """Return the mean of f's values with a given gradient with respect to the logits.
 
     Args:
         values: f at hard samples, shape ``(samples, *batch)``; f's own parameters get their gradient through it.
         q: the distribution.
         gradient: of the expectation with respect to ``q.logits``, its shape; no gradient flows into it.
-        estimator: whose errors these are.
 
     Returns:
         Shape ``(*batch,)``.
@@ -35,8 +34,8 @@ def estimate(values: Tensor, q: Discrete, gradient: Tensor, estimator: str) -> T
     value = values.mean(0)
     if not in_compiled_transform():
         lend = _LendUnderTransforms if in_transform() else _Lend
-        return cast(Tensor, lend.apply(value, q.logits, gradient.detach(), estimator))
-    lent = _nothing_but_its_slope(q.logits, estimator) * gradient.detach()
+        return cast(Tensor, lend.apply(value, q.logits, gradient.detach(), q.estimator))
+    lent = _nothing_but_its_slope(q.logits, q.estimator) * gradient.detach()
     return value + q.sum_event(lent).to(value.dtype)
 
 
@@ -160,7 +159,7 @@ def _nothing_but_its_slope(x: Tensor, estimator: str) -> Tensor:
     return zero + zero.abs().pow(1.5)
 
 
-def through(f: Objective, b: Tensor, path: Tensor, q: Discrete, estimator: str) -> Tensor:
+def through(f: Objective, b: Tensor, path: Tensor, q: Discrete) -> Tensor:
     """Return the mean of f at hard samples whose gradient goes on along ``path``.
 
     Args:
@@ -169,13 +168,12 @@ def through(f: Objective, b: Tensor, path: Tensor, q: Discrete, estimator: str) 
         path: what the gradient of f with respect to the samples flows through, the shape of ``b`` or one that expands
             to it.
         q: the distribution.
-        estimator: whose errors these are.
 
     Returns:
         Shape ``(*batch,)``.
     """
     # A path may also carry what an approximator learns from, with nobody asking for q's gradient.
     if not (wants_gradient(q) or (torch.is_grad_enabled() and path.requires_grad)):
-        return evaluate(f, q.shown(b), len(q.event_shape), estimator).mean(0)
-    lent = graft(b, first_order(path.expand_as(b), estimator))
-    return evaluate_differentiable(f, q.shown(lent), len(q.event_shape), estimator).mean(0)
+        return evaluate(f, q.shown(b), q).mean(0)
+    lent = graft(b, first_order(path.expand_as(b), q.estimator))
+    return evaluate_differentiable(f, q.shown(lent), q).mean(0)

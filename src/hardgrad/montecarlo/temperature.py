@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hardgrad import _check
+from hardgrad.montecarlo.discrete import Discrete
 from hardgrad.montecarlo.unrounded import keep_dtype
 
 
@@ -93,26 +94,25 @@ def check_temperature(owner: str, name: str, value: object, cure: str, least: fl
         )
 
 
-def temperature_of(temperature: Temperature, like: Tensor, estimator: str, least: float = 0.0) -> float | Tensor:
+def temperature_of(temperature: Temperature, q: Discrete, least: float = 0.0) -> float | Tensor:
     """Return the temperature now, a number or a tensor of shape ().
 
     Args:
         temperature: what the user gave.
-        like: whose dtype and device it must have.
-        estimator: whose errors these are.
+        q: the distribution, whose logits' dtype and device it must have.
         least: the lowest allowed; 0 itself never is.
 
     Raises:
         TypeError: if it is no number.
         ValueError: if it is not above 0 and at least ``least``.
     """
-    rule = f"above {least:g}" if least == 0 else f"at least {least:g}"
+    estimator, rule = q.estimator, f"above {least:g}" if least == 0 else f"at least {least:g}"
     if isinstance(temperature, Annealed):
         lowest = min(temperature.start, temperature.end)
         if lowest < least:
             raise ValueError(f"{estimator}: temperature must stay {rule}, got an Annealed that reaches {lowest:g}")
         # A copy: a step taken between forward and backward must not write into what backward will read.
-        return temperature.temperature.to(like, copy=True)
+        return temperature.temperature.to(q.logits, copy=True)
     if isinstance(temperature, Tensor):
         raise ValueError(
             f"{estimator}: temperature must be a number {rule} or a hardgrad.montecarlo.Annealed, got a tensor; "

@@ -1,11 +1,8 @@
 """The search for the conditions of a switch: points, how many, which key, and how sure."""
 
 from hardgrad.segments.criterion import Tried as Tried
-from hardgrad.segments.found import FoundRanges as FoundRanges
-from hardgrad.segments.found import RangeScore as RangeScore
 from hardgrad.segments.gradient import Gradient as Gradient
 from hardgrad.segments.keys import KeyScore as KeyScore
 from hardgrad.segments.keys import RankedKeys as RankedKeys
-from hardgrad.segments.keys import search_key as search_key
-from hardgrad.segments.search import proxy_loss as proxy_loss
-from hardgrad.segments.search import search_ranges as search_ranges
+from hardgrad.segments.result import RangeScore as RangeScore
+from hardgrad.segments.score import proxy_loss as proxy_loss

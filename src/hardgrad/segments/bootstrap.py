@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from hardgrad.segments.criterion import FLOOR, fewest, unseen
 from hardgrad.segments.exact import candidates_of
+from hardgrad.segments.options import Options
 from hardgrad.segments.policies import Policy
 from hardgrad.segments.proxy import CHUNK, factored, fit_ranges, membership
 from hardgrad.segments.rows import Path, Rows
@@ -17,6 +19,26 @@ from hardgrad.segments.sums import unions
 LIMIT = 7.35  # -2 log(1 - sqrt(0.95))
 PLACES = 200  # for each point, as ends of its interval
 MEMORY = 2**24  # numbers in the targets made at once
+
+Resample = tuple[int, dict[int, list[float]]]  # the number of ranges chosen, and the points for each number
+
+
+class Certainty(NamedTuple):
+    """What a bootstrap says of a search; each is as in ``FoundRanges``, None without one."""
+
+    intervals: tuple[tuple[float, float], ...] | None = None
+    support: tuple[float, ...] | None = None
+    p_value: float | None = None
+
+
+def certainty(rows: Rows, policy: Policy, cuts: list[int], most: int, group: Tensor, options: Options) -> Certainty:
+    """Return how sure it is that the rows part at these cuts, by ``options.bootstrap`` resamples."""
+    times, generator = options.bootstrap, options.generator
+    if not times:
+        return Certainty()
+    p_value = one_range_p_value(rows, most, group, times, options.candidates, generator)
+    searches = resampled(rows, policy, most, group, times, options.least_share, generator)
+    return Certainty(intervals(rows, cuts, group, times, generator), support(searches, rows, cuts), p_value)
 
 
 def resampled(
@@ -27,7 +49,7 @@ def resampled(
     times: int,
     least_share: float,
     generator: torch.Generator | None,
-) -> list[tuple[int, dict[int, list[float]]]]:
+) -> list[Resample]:
     """Search again on rows drawn with replacement, by groups.
 
     The number of ranges is chosen each time by the rows that were not drawn, about 37 % of them: drawn ones occur twice
@@ -37,15 +59,15 @@ def resampled(
         For each resample the number chosen, and the inner points for each number of ranges.
     """
     groups = int(group.max()) + 1
-    found = []
+    searches = []
     for _ in range(times):
         drawn = _drawn(groups, generator)[group]
         part = rows.take(torch.repeat_interleave(torch.arange(rows.n), drawn), least_share)
         path = policy(part, most) if part.key[0] < part.key[-1] else Path({1: []})
         left_out = (drawn == 0).nonzero()[:, 0]
         chosen = fewest(unseen(rows, part, path, left_out), group[left_out])
-        found.append((chosen, {ranges: [part.point(cut) for cut in cuts] for ranges, cuts in path.items()}))
-    return found
+        searches.append((chosen, {ranges: [part.point(cut) for cut in cuts] for ranges, cuts in path.items()}))
+    return searches
 
 
 def _drawn(groups: int, generator: torch.Generator | None) -> Tensor:
@@ -79,7 +101,7 @@ def intervals(
     residual = rows.z[:, rows.d :] - fitted
     freedom = (rows.n - (len(cuts) + 1) * (rows.d + 1)) * rows.outputs
     variance = float(residual.square().sum()) / max(freedom, 1)
-    found = []
+    ends = []
     for low, cut, high in zip([0, *cuts], cuts, [*cuts[1:], rows.n], strict=False):
         tried = _around(rows, low, cut, high)
         edges = torch.cat([torch.tensor([low]), tried, torch.tensor([high])])
@@ -92,9 +114,8 @@ def intervals(
             excess.append(loss[here] - loss.min(0).values)
         loss = losses_of_many(rows, edges, member, rows.z[:, rows.d :, None]).unflatten(0, (2, len(tried))).sum((0, 2))
         most = max(float(torch.cat(excess).quantile(0.95)), LIMIT * variance) + FLOOR * (high - low)
-        near = loss - loss.min() <= most
-        found.append(_ends(rows, edges, near))
-    return tuple(found)
+        ends.append(_ends(rows, edges, loss - loss.min() <= most))
+    return tuple(ends)
 
 
 def _around(rows: Rows, low: int, cut: int, high: int) -> Tensor:
@@ -103,25 +124,25 @@ def _around(rows: Rows, low: int, cut: int, high: int) -> Tensor:
     if len(inside) <= PLACES:
         return inside
     here = int((inside == cut).nonzero())
-    near = inside[max(0, here - PLACES // 4) : here + PLACES // 4 + 1].tolist()
-    return torch.tensor(sorted({*near, *inside[:: len(inside) // (PLACES // 2)].tolist()}))
+    beside = inside[max(0, here - PLACES // 4) : here + PLACES // 4 + 1].tolist()
+    return torch.tensor(sorted({*beside, *inside[:: len(inside) // (PLACES // 2)].tolist()}))
 
 
-def _ends(rows: Rows, edges: Tensor, near: Tensor) -> tuple[float, float]:
-    # A cut stands for any point between two keys, and places that were not tried count as near.
-    which = near.nonzero()[:, 0].tolist()
+def _ends(rows: Rows, edges: Tensor, inside: Tensor) -> tuple[float, float]:
+    # A cut stands for any point between two keys, and places that were not tried count as inside.
+    which = inside.nonzero()[:, 0].tolist()
     first, last = which[0], which[-1] + 2
     low = edges[first] if first else edges[1] - 1
     high = edges[last] - 1 if last < len(edges) - 1 else edges[-2]
     return float(rows.key[low]), float(rows.key[high])
 
 
-def support(found: list[tuple[int, dict[int, list[float]]]], rows: Rows, cuts: list[int]) -> tuple[float, ...]:
+def support(searches: list[Resample], rows: Rows, cuts: list[int]) -> tuple[float, ...]:
     """Return for each cut the share of resamples that chose a point with fewer than ``least`` rows between the two."""
     shares = []
     for cut in cuts:
-        near = [any(abs(rows.cut(point) - cut) < rows.least for point in path[chosen]) for chosen, path in found]
-        shares.append(sum(near) / max(len(near), 1))
+        again = [any(abs(rows.cut(point) - cut) < rows.least for point in path[chosen]) for chosen, path in searches]
+        shares.append(sum(again) / max(len(again), 1))
     return tuple(shares)
 
 

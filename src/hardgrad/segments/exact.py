@@ -15,9 +15,9 @@ def candidates_of(rows: Rows, candidates: int) -> Tensor:
         return places
     quantiles = torch.linspace(0, rows.n, candidates + 2)[1:-1].round().long()
     # A gap that takes a quarter of the keys' width around it: sensors and knobs rest at some values and skip others.
-    near = max(1, rows.n // candidates)
+    around = max(1, rows.n // candidates)
     key = rows.along
-    width = key[(places + near).clamp(max=rows.n - 1)] - key[(places - near).clamp(min=0)]
+    width = key[(places + around).clamp(max=rows.n - 1)] - key[(places - around).clamp(min=0)]
     share = (key[places] - key[places - 1]) / width
     widest = share.topk(min(candidates // 4, len(share))).indices
     chosen = torch.cat([rows.snapped(quantiles), places[widest[share[widest] > 0.25]]])

@@ -23,10 +23,10 @@ class Gradient:
     """A policy for ``search_ranges`` that learns the points by gradient descent, with networks as branches.
 
     It sees what a linear proxy cannot, costs a training run for each number of ranges and each round of the held-out
-    criterion, and finds the nearest good points, not the best. Key, inputs and targets are mapped to about [-1, 1].
+    criterion, and finds the nearest good points, not the best. Numbers are mapped to about [-1, 1].
 
     Args:
-        branch: network of one range, inputs (B, d) to targets (B, o); a copy with new weights is made for each range.
+        branch: network of one range, x (B, d) to targets (B, o); a copy with new weights is made for each range.
             Default: a perceptron with 16 hidden units.
         steps: training steps, at least 1.
         batch: rows a step.
@@ -36,14 +36,14 @@ class Gradient:
     Raises:
         TypeError: for a branch that is no module.
         ValueError: for steps or batch that are no whole numbers from 1, an lr that is not above 0 and finite, a
-            negative seed, and, when it runs, for a branch that does not return a row of targets for a row of inputs.
+            negative seed, and, when it runs, for a branch that does not return a row of targets for a row of x.
 
     Example:
         >>> import torch, hardgrad as hg
         >>> g = torch.Generator().manual_seed(0)
         >>> x = torch.rand(1000, generator=g) * 2 - 1
         >>> policy = hg.segments.Gradient(torch.nn.Linear(1, 1), steps=300)
-        >>> points = policy(x, x[:, None], torch.where(x < 0.3, x, 1.0)[:, None], 2)
+        >>> points = policy(x[:, None], x, torch.where(x < 0.3, x, 1.0)[:, None], 2)
         >>> abs(points[0] - 0.3) < 0.15
         True
     """
@@ -65,13 +65,13 @@ class Gradient:
             raise ValueError(f"Gradient: lr must be above 0 and finite, got {lr}")
         self.seed = whole("Gradient", "seed", seed, 0)
 
-    def __call__(self, key: Tensor, inputs: Tensor, targets: Tensor, ranges: int) -> Sequence[float]:
+    def __call__(self, x: Tensor, key: Tensor, target: Tensor, ranges: int) -> Sequence[float]:
         with torch.inference_mode(False), torch.enable_grad(), torch.autocast("cpu", enabled=False):
-            key, inputs, targets = (t.detach().clone().double() for t in (key, inputs, targets))
+            x, key, target = (t.detach().clone().double() for t in (x, key, target))
             unit = unit_of(key)
             low, high = (float(end) for end in (key / unit).aminmax())
             u = ((key / unit - low) / (high - low) * 2 - 1).float()
-            x, y = (standardized(columns)[0].float() for columns in (inputs, targets))
+            x, y = (standardized(columns)[0].float() for columns in (x, target))
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self.seed)
                 points = self._train(u, x, y, LearnedRanges([-1.0, *_start(u, ranges), 1.0], band=1.0))
@@ -96,7 +96,7 @@ class Gradient:
             y_hat = switch(x[some], u[some])
             if y_hat.shape != (self.batch, y.shape[1]):
                 raise ValueError(
-                    f"Gradient: branch must map inputs (B, {x.shape[1]}) to targets (B, {y.shape[1]}), got "
+                    f"Gradient: branch must map x (B, {x.shape[1]}) to targets (B, {y.shape[1]}), got "
                     f"{tuple(y_hat.shape)} of {self.batch} rows"
                 )
             loss = (y_hat - y[some]).square().mean()

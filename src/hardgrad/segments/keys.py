@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from hardgrad.segments.criterion import fewest, folds_of, held_out_losses, mean_and_error
-from hardgrad.segments.policies import PointPolicy
+from hardgrad.segments.options import Options, checked_options, checked_share, groups_of
+from hardgrad.segments.policies import Name, PointPolicy, policy_of
 from hardgrad.segments.report import table
-from hardgrad.segments.rows import on_the_cpu, sorted_rows
-from hardgrad.segments.search import check_share, groups_of, policy_of
-from hardgrad.switch.arguments import generator as generator_on
+from hardgrad.segments.rows import Rows, on_the_cpu, sorted_rows
 from hardgrad.switch.arguments import tensor, whole
 
 
@@ -77,13 +76,13 @@ class RankedKeys:
 
 @on_the_cpu
 def search_key(
+    x: Tensor,
     keys: Mapping[str, Tensor] | Tensor,
-    inputs: Tensor,
-    targets: Tensor,
+    target: Tensor,
     *,
     max_ranges: int,
     lags: Sequence[int] = (0,),
-    policy: Literal["dynamic_programming", "tree", "quantile", "gradient"] | PointPolicy = "dynamic_programming",
+    policy: Name | PointPolicy = "dynamic_programming",
     least_share: float = 0.05,
     held_out: float = 0.25,
     block: int = 1,
@@ -100,7 +99,7 @@ def search_key(
 
     Args:
         keys: (B, c), or a mapping from names to (B,). Rows are in order of time if lags are used, and of one recording.
-        inputs, targets, max_ranges, policy, least_share, block, candidates, ridge, generator: as ``search_ranges``.
+        x, target, max_ranges, policy, least_share, block, candidates, ridge, generator: as ``search_ranges``.
         lags: how many rows back each column is read, each at least 0.
         held_out: share of rows held out at a time.
 
@@ -115,48 +114,71 @@ def search_key(
         >>> g = torch.Generator().manual_seed(0)
         >>> a, b = torch.rand(2, 400, generator=g)
         >>> y = torch.where(a.roll(3) < 0.4, b, -b)
-        >>> ranked = hg.search_key({"a": a, "b": b}, b, y, max_ranges=3, lags=[0, 3], generator=g)
+        >>> ranked = hg.search_key(b, {"a": a, "b": b}, y, max_ranges=3, lags=[0, 3], generator=g)
         >>> ranked.best.name, ranked.best.lag, ranked.best.ranges
         ('a', 3, 2)
 
     Source: the choice of the delay in threshold autoregression (Tong 1983), with held-out loss in place of AIC.
     """
-    for name, values in {"inputs": inputs, "targets": targets}.items():
+    for name, values in {"x": x, "target": target}.items():
         if not tensor("search_key", name, values).ndim:
             raise ValueError(f"search_key: {name} must have shape (B,) or (B, columns), got ()")
-    columns = _columns(keys, len(inputs))
-    lags = _checked_lags(lags, len(inputs))
-    check_share(held_out)
-    generator_on("search_key", generator, "cpu")
-    least = {"max_ranges": (max_ranges, 1), "block": (block, 1), "candidates": (candidates, 2)}
-    max_ranges, block, candidates = (whole("search_key", name, *rule) for name, rule in least.items())
+    columns = _columns(keys, len(x))
+    lags = _checked_lags(lags, len(x))
+    held_out = checked_share(held_out)
+    options = checked_options(
+        "search_key",
+        max_ranges=max_ranges,
+        least_share=least_share,
+        block=block,
+        candidates=candidates,
+        generator=generator,
+    )
     first = max(lags)
-    run = policy_of(policy, candidates)
     tried = []
     for name, column in columns.items():
         for lag in lags:
             key = column[first - lag : len(column) - lag]
-            rows, order = sorted_rows(f"search_key({name!r})", key, inputs[first:], targets[first:], least_share, ridge)
-            group = groups_of(order, block, owner="search_key")
-            most = min(max_ranges, rows.n // rows.least)
-            fold = folds_of(group, held_out, generator)
-            losses = held_out_losses(rows, run, most, fold, least_share)
-            path = run(rows, most)
-            ranges = fewest({n: loss for n, loss in losses.items() if n in path}, group)
-            points = tuple(rows.point(cut) for cut in path[ranges])
-            by_row = {n: torch.empty_like(loss).index_copy_(0, order, loss) for n, loss in losses.items()}
-            tried.append((name, lag, ranges, points, by_row[ranges], by_row[1]))
-    return _ranked(tried, block)
+            owner = f"search_key({name!r})"
+            rows, order = sorted_rows(owner, x[first:], key, target[first:], least_share, ridge)
+            tried.append(_tried(name, lag, rows, order, policy, held_out, options))
+    return _ranked(tried, options.block)
 
 
-def _ranked(tried: list[tuple[str, int, int, tuple[float, ...], Tensor, Tensor]], block: int) -> RankedKeys:
-    tried.sort(key=lambda each: float(each[4].mean()))
-    best = tried[0][4]
+class _Tried(NamedTuple):
+    """A column at a lag: its choice, and the held-out losses of each row with the ranges and with one range."""
+
+    name: str
+    lag: int
+    ranges: int
+    points: tuple[float, ...]
+    loss: Tensor
+    one_range: Tensor
+
+
+def _tried(
+    name: str, lag: int, rows: Rows, order: Tensor, policy: Name | PointPolicy, held_out: float, options: Options
+) -> _Tried:
+    group = groups_of("search_key", order, options)
+    run, most = policy_of(policy, options.candidates), min(options.max_ranges, rows.n // rows.least)
+    fold = folds_of(group, held_out, options.generator)
+    losses = held_out_losses(rows, run, most, fold, options.least_share)
+    path = run(rows, most)
+    ranges = fewest({n: loss for n, loss in losses.items() if n in path}, group)
+    chosen, one = (torch.empty_like(losses[n]).index_copy_(0, order, losses[n]) for n in (ranges, 1))
+    return _Tried(name, lag, ranges, rows.points(path[ranges]), chosen, one)
+
+
+def _ranked(tried: list[_Tried], block: int) -> RankedKeys:
+    tried.sort(key=lambda key: float(key.loss.mean()))
+    best = tried[0].loss
     group = torch.div(torch.arange(len(best)), block, rounding_mode="floor")
     return RankedKeys(
         tuple(
-            KeyScore(name, lag, ranges, points, *mean_and_error(one - loss, group), *mean_and_error(loss - best, group))
-            for name, lag, ranges, points, loss, one in tried
+            KeyScore(
+                *key[:4], *mean_and_error(key.one_range - key.loss, group), *mean_and_error(key.loss - best, group)
+            )
+            for key in tried
         )
     )
 
@@ -179,7 +201,7 @@ def _columns(keys: Mapping[str, Tensor] | Tensor, rows: int) -> dict[str, Tensor
     for name, column in keys.items():
         if tensor("search_key", f"keys[{name!r}]", column).shape != (rows,):
             raise ValueError(
-                f"search_key: keys[{name!r}] must have shape ({rows},), one number for each row of inputs, got "
+                f"search_key: keys[{name!r}] must have shape ({rows},), one number for each row of x, got "
                 f"{tuple(column.shape)}"
             )
     return dict(keys)
@@ -187,11 +209,11 @@ def _columns(keys: Mapping[str, Tensor] | Tensor, rows: int) -> dict[str, Tensor
 
 def _checked_lags(lags: Sequence[int], rows: int) -> list[int]:
     try:
-        found = [whole("search_key", "lags", lag, 0) for lag in lags]
+        numbers = [whole("search_key", "lags", lag, 0) for lag in lags]
     except (TypeError, ValueError):
-        found = []
-    if not found or max(found) >= rows:
+        numbers = []
+    if not numbers or max(numbers) >= rows:
         raise ValueError(
             f"search_key: lags must be whole numbers from 0 up to the number of rows, {rows}, got {lags!r}"
         )
-    return found
+    return numbers

@@ -5,17 +5,21 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from hardgrad.segments.exact import best_cuts, candidates_of
+from hardgrad.segments.gradient import Gradient
 from hardgrad.segments.proxy import range_losses, segment_losses, split_losses
 from hardgrad.segments.refine import refined
 from hardgrad.segments.rows import Path, Rows
+from hardgrad.switch.conditions.condition import one_of
 
+Name = Literal["dynamic_programming", "tree", "quantile", "gradient"]
 Policy = Callable[[Rows, int], Path]
-PointPolicy = Callable[[Tensor, Tensor, Tensor, int], Sequence[float]]
+PointPolicy = Callable[[Tensor, Tensor, Tensor, int], Sequence[float]]  # (x, key, target, ranges)
 
 
 def quantile(rows: Rows, most: int) -> Path:
@@ -68,7 +72,7 @@ def _best_split(rows: Rows, grid: Tensor, low: int, high: int) -> tuple[float, i
 
 
 def of_points(choose: PointPolicy) -> Policy:
-    """Return the policy of a user's function (key, inputs, targets, ranges) -> inner points; its points stay put."""
+    """Return the policy of a user's function (x, key, target, ranges) -> inner points; its points stay put."""
 
     return functools.partial(_of_points, choose)
 
@@ -77,21 +81,38 @@ def _of_points(choose: PointPolicy, rows: Rows, most: int) -> Path:
     path = Path({1: []})
     for ranges in range(2, most + 1):
         # The rows must not change, whatever the function does with what it gets.
-        points = _numbers(choose(rows.key.clone(), *rows.raw(), ranges), ranges)
+        x, target = rows.raw()
+        points = _numbers(choose(x, rows.key.clone(), target, ranges), ranges)
         cuts = [rows.cut(point) for point in points]
         if rows.legal(cuts):
             path[ranges] = cuts
     return path
 
 
+POLICIES: dict[str, Callable[[int], Policy]] = {
+    "dynamic_programming": dynamic_programming,
+    "tree": tree,
+    "quantile": lambda candidates: quantile,
+    "gradient": lambda candidates: of_points(Gradient()),
+}
+
+
+def policy_of(policy: str | PointPolicy, candidates: int) -> Policy:
+    """Return the policy of a name or of a user's function, or raise a ValueError."""
+    if callable(policy):
+        return of_points(policy)
+    one_of("search_ranges", "policy", policy, tuple(POLICIES))
+    return POLICIES[policy](candidates)
+
+
 def _numbers(points: Sequence[float], ranges: int) -> list[float]:
     rule = f"search_ranges: a policy must return {ranges - 1} inner points for {ranges} ranges"
     try:
-        found = sorted(float(point) for point in points)
+        numbers = sorted(float(point) for point in points)
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"{rule}, as numbers, got {points!r}") from None
-    if len(found) != ranges - 1:
-        raise ValueError(f"{rule}, got {found}")
-    if not all(map(math.isfinite, found)):
-        raise ValueError(f"{rule}, all finite, got {found}")
-    return found
+    if len(numbers) != ranges - 1:
+        raise ValueError(f"{rule}, got {numbers}")
+    if not all(map(math.isfinite, numbers)):
+        raise ValueError(f"{rule}, all finite, got {numbers}")
+    return numbers

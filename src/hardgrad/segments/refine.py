@@ -26,9 +26,9 @@ def refined(rows: Rows, path: Path, most: int, grid: Tensor) -> Path:
     """Return for each number of ranges its cuts moved and merged until neither gains; grid is where they came from."""
     reach = max(2, round(1.5 * rows.n / (len(grid) + 1)))
     spare = {*grid[::4].tolist()}  # places for more ranges than the moved cuts leave room for
-    settled: dict[Window, int] = {}
+    places: dict[Window, int] = {}
     for _ in range(ROUNDS):
-        moved = move(rows, path, reach, settled)
+        moved = move(rows, path, reach, places)
         pool = torch.tensor(sorted(spare.union(*moved.values())), dtype=torch.int64)
         path = best_cuts(segment_losses(rows, pool), pool, most)
         if path == moved:
@@ -36,10 +36,11 @@ def refined(rows: Rows, path: Path, most: int, grid: Tensor) -> Path:
     return path
 
 
-def move(rows: Rows, path: Path, reach: int, settled: dict[Window, int]) -> Path:
+def move(rows: Rows, path: Path, reach: int, places: dict[Window, int]) -> Path:
     """Return the path with each cut at its best place between its neighbours, within reach of where it was.
 
     Every second cut moves at once, for all numbers of ranges: given the others they do not touch each other.
+    ``places`` keeps the best place of each window that was looked at.
     """
     path = {ranges: list(cuts) for ranges, cuts in path.items()}
     for _ in range(PASSES):
@@ -50,17 +51,17 @@ def move(rows: Rows, path: Path, reach: int, settled: dict[Window, int]) -> Path
                 for ranges, cuts in path.items()
                 for k in range(parity, len(cuts), 2)
             }
-            new = sorted({window for window in windows.values() if window not in settled})
-            for window, cut in zip(new, best_near(rows, new, reach), strict=True):
-                settled[window] = cut
+            new = sorted({window for window in windows.values() if window not in places})
+            for window, cut in zip(new, best_within_reach(rows, new, reach), strict=True):
+                places[window] = cut
             for (ranges, k), window in windows.items():
-                path[ranges][k] = settled[window]
+                path[ranges][k] = places[window]
         if path == before:
             break
     return path
 
 
-def best_near(rows: Rows, windows: list[Window], reach: int) -> list[int]:
+def best_within_reach(rows: Rows, windows: list[Window], reach: int) -> list[int]:
     """Return each window's best cut within reach of its cut, by ever finer steps."""
     if not windows:
         return []

@@ -18,6 +18,7 @@ from hardgrad.switch.arguments import real, tensor
 
 P = ParamSpec("P")
 T = TypeVar("T")
+MOST_DEGREE = 8  # of the key: beyond that a range's polynomial follows the noise at its ends
 Path = dict[int, list[int]]  # for each number of ranges, its cuts: c parts rows .. c - 1 from rows c ..
 
 
@@ -40,7 +41,7 @@ class Rows:
 
     Args:
         key: (n,), sorted.
-        z: (n, d + o), inputs and targets side by side, each column with mean 0 and variance 1 over all rows given.
+        z: (n, d + o), x and target side by side, each column with mean 0 and variance 1 over all rows given.
         weight: (n,), above 0, 1 on average.
         d: how many columns of ``z`` are inputs, powers of the key included.
         given: how many of them the user gave; they come first.
@@ -110,12 +111,16 @@ class Rows:
                 return point
         return high
 
+    def points(self, cuts: list[int]) -> tuple[float, ...]:
+        """Return the points of increasing cuts."""
+        return tuple(self.point(cut) for cut in cuts)
+
     def cut(self, point: float) -> int:
         """Return the cut that a point makes: the number of keys below it."""
         return int(torch.searchsorted(self.key, torch.tensor([point], dtype=torch.float64)))
 
     def raw(self) -> tuple[Tensor, Tensor]:
-        """Return inputs and targets in the user's units."""
+        """Return x and target in the user's units."""
         raw = self.z * self.scale + self.center
         return raw[:, : self.given], raw[:, self.d :]
 
@@ -133,17 +138,17 @@ def least_rows(n: int, least_share: float, d: int) -> int:
 
 def sorted_rows(
     owner: str,
+    x: Tensor,
     key: Tensor,
-    inputs: Tensor,
-    targets: Tensor,
+    target: Tensor,
     least_share: float,
     ridge: float,
     *,
     weights: Tensor | None = None,
     degree: int = 1,
 ) -> tuple[Rows, Tensor]:
-    """Check what the user gave and return the rows with the order that sorts them, or raise a ValueError."""
-    key, x, y = _columns(owner, key, inputs, targets)
+    """Return the checked rows with the order that sorts them, or raise a ValueError."""
+    x, key, y = _columns(owner, x, key, target)
     weight = _weights(owner, weights, len(key))
     numbers = key.double()
     low, high = torch.aminmax(numbers)
@@ -200,16 +205,18 @@ def unit_of(z: Tensor) -> Tensor:
     return torch.ldexp(torch.ones_like(peak), exponent)
 
 
-def _columns(owner: str, key: Tensor, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    for name, values in {"key": key, "inputs": inputs, "targets": targets}.items():
+def _columns(owner: str, x: Tensor, key: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    for name, values in {"x": x, "key": key, "target": target}.items():
         if hides_values(tensor(owner, name, values)):
             raise ValueError(f"{owner}: {name} must have values to read, got one of vmap or on the meta device")
         if values.dtype is torch.bool or values.is_complex():
             raise ValueError(f"{owner}: {name} must be real numbers, got {values.dtype}; cast it first")
     if key.ndim != 1 or not len(key):
-        raise ValueError(f"{owner}: key must have shape (B,), one number a row, got {tuple(key.shape)}")
+        raise ValueError(
+            f"{owner}: key must have shape (B,), one number a row, got {tuple(key.shape)}; the order is x, key, target"
+        )
     _table(owner, "key", key, len(key))
-    return key.detach().cpu(), _table(owner, "inputs", inputs, len(key)), _table(owner, "targets", targets, len(key))
+    return _table(owner, "x", x, len(key)), key.detach().cpu(), _table(owner, "target", target, len(key))
 
 
 def _weights(owner: str, weights: Tensor | None, n: int) -> Tensor:

@@ -2,4 +2,3 @@
 
 from hardgrad.surrogate import twins as twins
 from hardgrad.surrogate._straight_through import StraightThrough as StraightThrough
-from hardgrad.surrogate._straight_through import straight_through as straight_through

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import hides_values, in_graph, in_transform
+from hardgrad._torch_state import in_graph, in_transform
 from hardgrad.switch.conditions.condition import Router
 
 
@@ -88,17 +88,6 @@ def modules(owner: str, name: str, value: Any) -> None:
                 f"{owner}: {name} must be modules, got {type(each).__name__} at position {number}; wrap a function in "
                 "a torch.nn.Module"
             )
-
-
-def leading(owner: str, key: Tensor, ranges: Router) -> torch.Size:
-    """Return the key's shape but for a last dimension of keys, or raise where no value of it can be read."""
-    key = tensor(owner, "key", key)
-    if hides_values(key):
-        raise RuntimeError(
-            f"{owner}: which branch runs depends on the keys, whose values torch.func.vmap and the meta device hide; "
-            "give vmap the key with in_dims=None, the same for all, or loop over the samples"
-        )
-    return key.shape if ranges.keys == 0 else key.shape[:-1]
 
 
 def branch_number(owner: str, i: Any, branches: int) -> int:

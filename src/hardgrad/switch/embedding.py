@@ -9,21 +9,22 @@ import torch
 from torch import Tensor, nn
 
 from hardgrad._torch_state import hides_values, in_graph
+from hardgrad.switch.branch_layer import BranchLayer
+from hardgrad.switch.branches.branches import Branches
+from hardgrad.switch.branches.build import one_a_range
 from hardgrad.switch.checks import whole
-from hardgrad.switch.conditions.condition import Router, count
-from hardgrad.switch.conditions.learned import LearnedRanges
+from hardgrad.switch.conditions.condition import Router, count, one_of
 from hardgrad.switch.keys import branch_of, key_of
-from hardgrad.switch.switch import Switch
 
 
-class RangeEmbedding(Switch):
+class RangeEmbedding(BranchLayer):
     r"""Turn each number into a vector, by the affine map of the range that it falls into.
 
     .. math:: y = w_{r(x)}\, x + b_{r(x)}
 
     A piecewise affine curve through feature space with a jump at every point: what a layer over one-dimensional inputs
-    (samples, amplitudes, knobs) reads instead of the bare number. It is the ``Switch`` of ``Linear(1, features)``
-    branches whose key is its input, in meaning and in promise: each range's map is its own parameter, and one that no
+    (samples, amplitudes, knobs) reads instead of the bare number. In meaning and in promise it is the ``Switch`` of
+    ``Linear(1, features)`` branches whose key is its input: each range's map is its own parameter, and one that no
     number fell into gets no gradient, so no optimizer moves it. Only the way is another: one gather of the visited maps
     instead of a call for each. In a compiled graph, which cannot know the visited ones, those gradients are zero, as in
     ``Switch``.
@@ -74,7 +75,8 @@ class RangeEmbedding(Switch):
             )
         if not isinstance(normalize, bool):
             raise ValueError(f"RangeEmbedding: normalize must be True or False, got {normalize!r}")
-        super().__init__(ranges, nn.Linear(1, features), init=init, normalize=normalize)
+        one_of("RangeEmbedding", "init", init, ("independent", "identical"))
+        super().__init__(ranges, one_a_range(ranges, nn.Linear(1, features), init), normalize=normalize)
         self.features = features
 
     def forward(self, x: Tensor, key: Tensor | None = None) -> Tensor:
@@ -83,22 +85,20 @@ class RangeEmbedding(Switch):
             raise ValueError(
                 f"RangeEmbedding: key must have x's shape, got key {tuple(key.shape)} and x {tuple(x.shape)}"
             )
-        if isinstance(self.ranges, LearnedRanges) or hides_values(key) or not (in_graph() or x.numel()):
-            return self._as_switch(x, key)  # which lends learned points a gradient, and knows vmap and the empty batch
+        if self._learns or hides_values(key) or not (in_graph() or x.numel()):
+            return self._one_by_one(x, key)  # which knows learned points, vmap and the empty batch
         index = branch_of(self.ranges, key, "RangeEmbedding").reshape(-1)
         counts = count(index, len(self.branches))
         maps = self._maps(counts)
         if maps is None:
-            return self._as_switch(x, key)
+            return self._one_by_one(x, key)
         self.ranges.add_visits(counts, key)
         y = self._mapped(x, index, counts, *maps)
         return y.reshape(*x.shape, self.features)
 
-    def scaled(self, rows: Tensor, index: Tensor) -> Tensor:
-        return super().scaled(rows, index).to(self._dtype())
-
-    def _dtype(self) -> torch.dtype:
-        return next((p.dtype for p in self.branches[0].parameters()), torch.get_default_dtype())
+    def bundle(self) -> Branches:
+        dtype = next((p.dtype for p in self.branches[0].parameters()), torch.get_default_dtype())
+        return Branches(self.branches, self.normalise, marks=self._marks, dtype=dtype)
 
     def _maps(self, counts: Tensor) -> tuple[Tensor, Tensor] | None:
         """Stack the maps of the visited ranges, of all in a graph; None where a branch is more than its map."""
@@ -108,8 +108,8 @@ class RangeEmbedding(Switch):
             return None
         # Stacked anew in every call: one parameter for all ranges would give those not visited a gradient of zero, and
         # momentum and weight decay would move them.
-        weight = torch.stack([each.weight for each in branches]).squeeze(-1)
-        return weight, torch.stack([each.bias for each in branches])
+        weight = torch.stack([branch.weight for branch in branches]).squeeze(-1)
+        return weight, torch.stack([branch.bias for branch in branches])
 
     def _mapped(self, x: Tensor, index: Tensor, counts: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         row = index if len(weight) == len(self.branches) else ((counts > 0).cumsum(0) - 1).index_select(0, index)
@@ -121,10 +121,11 @@ class RangeEmbedding(Switch):
         y = torch.where(index.unsqueeze(1) >= 0, y, torch.nan)
         return self._marks.of(y, counts)
 
-    def _as_switch(self, x: Tensor, key: Tensor) -> Tensor:
+    def _one_by_one(self, x: Tensor, key: Tensor) -> Tensor:
+        """Call the maps as the modules that they are."""
         rows, kind = _floating(torch.atleast_1d(x)).unsqueeze(-1), x.device.type
         with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
-            return super().forward(rows, torch.atleast_1d(key)).reshape(*x.shape, self.features)
+            return self.through_branches(rows, torch.atleast_1d(key)).reshape(*x.shape, self.features)
 
 
 def _bare(branch: nn.Module) -> bool:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from hardgrad._torch_state import hides_values
-from hardgrad.switch.static import evaluating
-from hardgrad.switch.switch import Switch
+from hardgrad.switch.branch_layer import BranchLayer
+from hardgrad.switch.branches.state import evaluating
 
 # Leaves whose units can die: what they return no longer depends on the row. All of torch's elementwise activations are
 # in this module; attention is there too and has parts of its own.
@@ -90,7 +90,7 @@ class Health:
 
 
 @torch.no_grad()
-def inspect(switch: Switch, x: Tensor, key: Tensor | None = None) -> Health:
+def inspect(switch: BranchLayer, x: Tensor, key: Tensor | None = None) -> Health:
     """Look for ranges that were never visited, whose units are dead, or whose branch returns a constant.
 
     Each branch runs once on its own rows, in evaluation mode; no visit is counted and nothing moves: weights, buffers,
@@ -123,7 +123,7 @@ def inspect(switch: Switch, x: Tensor, key: Tensor | None = None) -> Health:
         range [1, 2]: no row so far; its branch still has its in
         range [1, 2]: none of the inspected rows falls into it.
     """
-    if not isinstance(switch, Switch):
+    if not isinstance(switch, BranchLayer):
         raise TypeError(
             f"inspect: switch must be a Switch, got {type(switch).__name__}; give the switch itself, out of its wrapper"
         )
@@ -135,7 +135,7 @@ def inspect(switch: Switch, x: Tensor, key: Tensor | None = None) -> Health:
             "inspect: values of the rows are read, which torch.func.vmap and the meta device hide; call it outside"
         )
     visits = switch.ranges.visits.tolist()
-    own = rows if switch.normalize is None else switch.normalize(rows, index)
+    own = switch.scaled(rows, index)
     found = []
     for i, branch in enumerate(switch.branches):
         mine = own[index == i]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import compiling, in_graph, in_transform
+from hardgrad._torch_state import compiling, in_export, in_graph, in_transform
 from hardgrad.switch.arguments import index_of, one_loss_a_row
 from hardgrad.switch.conditions.condition import Router
 
@@ -70,7 +70,7 @@ class History:
                 got another number of ranges since this history began.
             RuntimeError: under ``torch.func`` and in an exported graph: nothing of them may be kept.
         """
-        if in_transform() or (in_graph() and not compiling()) or torch.compiler.is_exporting():
+        if in_transform() or (in_graph() and not compiling()) or in_export():
             raise RuntimeError(
                 "History: add keeps sums between calls, which torch.func and exported graphs do not allow; return the "
                 "losses, and call add outside"

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import in_graph, in_transform
+from hardgrad._torch_state import hides_values, in_graph, in_transform
+from hardgrad.switch.arguments import tensor
 from hardgrad.switch.checks import whole
 from hardgrad.switch.conditions.condition import Router, without_values
 
@@ -59,12 +60,19 @@ def unwritten(function: Callable[[Tensor], Tensor], x: Tensor, what: str) -> Ten
     return made
 
 
-def branch_of(router: Router, key: Tensor, owner: str) -> Tensor:
-    """Return the branch of each key, int64, and raise if a router of the user's own broke the rules for it."""
+def branch_of(router: Router, key: Tensor, owner: str, last: Tensor | None = None) -> Tensor:
+    """Return the branch of each key, int64, and raise if a router of the user's own broke the rules for it.
+
+    Args:
+        router: the condition.
+        key: as for the condition.
+        owner: the layer, for messages.
+        last: int64 (B,), the branches that sequences were in before their first key, if they go on from a chunk before.
+    """
     if type(router).index.__module__.startswith("hardgrad."):
-        return router.index(key)
-    index = unwritten(router.index, key, f"{owner}: {type(router).__name__}.index")
-    shape = key.shape[:-1] if router.keys else key.shape
+        return router.index_after(key, last)
+    index = unwritten(lambda own: router.index_after(own, last), key, f"{owner}: {type(router).__name__}.index")
+    shape = router.leading(key)
     if not isinstance(index, Tensor) or index.dtype is not torch.int64 or index.shape != shape:
         got = f"{index.dtype} {tuple(index.shape)}" if isinstance(index, Tensor) else type(index).__name__
         raise ValueError(f"{owner}: {type(router).__name__}.index must return int64 {tuple(shape)}, got {got}")
@@ -76,6 +84,21 @@ def branch_of(router: Router, key: Tensor, owner: str) -> Tensor:
                 f"{high}"
             )
     return index
+
+
+def check_sequences(owner: str, ranges: Router, x: Tensor, key: Tensor, features: str = "...") -> None:
+    """Raise where x (B, T, features) and the keys are not sequences of one shape, or no value of a key can be read."""
+    if hides_values(tensor(owner, "key", key)):
+        raise RuntimeError(
+            f"{owner}: which branch runs depends on the keys, whose values torch.func.vmap and the meta device hide; "
+            "give vmap the key with in_dims=None, the same for all, or loop over the samples"
+        )
+    shape = ranges.leading(key)
+    if len(shape) != 2 or shape != x.shape[:2] or (features == "F" and x.ndim != 3):
+        raise ValueError(
+            f"{owner}: x must be (B, T, {features}) and key (B, T{', K' * bool(ranges.keys)}), one a step, got x "
+            f"{tuple(x.shape)} and key {tuple(key.shape)}; unsqueeze a single sequence"
+        )
 
 
 def refuse_learning(layer: nn.Module, ranges: Router) -> None:

@@ -8,22 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import compiling, hides_values, in_backward, in_graph, in_transform
-from hardgrad.switch.apart import eagerly, may_require_grad, of_no_rows, shown
+from hardgrad._torch_state import compiling, hides_values, in_backward, in_export, in_graph
+from hardgrad._tracing import eagerly
 from hardgrad.switch.arguments import branch_number, modules, router
 from hardgrad.switch.arguments import generator as random
+from hardgrad.switch.branches.marks import Marks
+from hardgrad.switch.branches.outputs import as_column, may_require_grad, of_no_rows
 from hardgrad.switch.conditions.condition import Router, count, without_values
-from hardgrad.switch.keys import branch_of, check_source, key_of, refuse_learning
-from hardgrad.switch.marks import Marks
-from hardgrad.switch.static import batch_statistics, beside, harmless_rows, state_kept
-from hardgrad.switch.ways import begins_fresh
-
-STATISTICS = (
-    "LayerMask: layer {} ({}) normalizes by the statistics of its batch, which a graph and vmap cannot keep to its own "
-    "rows; put it in eval(), use a LayerNorm or GroupNorm, or let torch.compile break the graph here (fullgraph=False)"
-)
-
-Table = Sequence[Sequence[float]] | Tensor
+from hardgrad.switch.keys import check_source, refuse_learning
+from hardgrad.switch.layer_tables import Table, dropout_of, mask_of
+from hardgrad.switch.rows import routed
+from hardgrad.switch.shared_layer import SharedLayer
 
 
 class LayerMask(nn.Module):
@@ -104,9 +99,9 @@ class LayerMask(nn.Module):
             raise ValueError("LayerMask: layers must be at least one, got none")
         shape = (ranges.branches, len(self.layers))
         self.ranges = ranges
-        self._mask = _mask(mask, shape)
+        self._mask = mask_of(mask, shape)
         self.register_buffer("mask", torch.tensor(self._mask))
-        self.dropout = _dropout(dropout, shape)
+        self.dropout = dropout_of(dropout, shape)
         self.key = key
         self.generator = random("LayerMask", generator)
         # Known without a read-back, so that a graph may ask.
@@ -136,37 +131,26 @@ class LayerMask(nn.Module):
 
     def _run(self, x: Tensor, key: Tensor | None) -> Tensor:
         refuse_learning(self, self.ranges)
-        key = key_of("LayerMask", self.key, x, key)
-        shape = key.shape if self.ranges.keys == 0 else key.shape[:-1]
-        if not shape or x.shape[: len(shape)] != shape:
-            what = "x's leading dimensions" + (" and a last one of the keys" if self.ranges.keys else "")
-            raise ValueError(
-                f"LayerMask: key must have {what}, got key {tuple(key.shape)} and x {tuple(x.shape)}; give one key a "
-                "row, shape (B,), or one a time step, shape (B, T)"
-            )
-        index = branch_of(self.ranges, key, "LayerMask").reshape(-1)
+        rows, key, index, shape = routed("LayerMask", self.ranges, self.key, x, key)
         if not hides_values(index):
             self.ranges.add_visits(count(index, self.ranges.branches), key)
-        rows = x.flatten(0, len(shape) - 1)
-        rows = self._each_layer(rows, index) if in_graph() or len(index) else self._no_rows(rows)
+        rows = self._through(rows, index) if in_graph() or len(index) else self._no_rows(rows)
         return rows.unflatten(0, shape) if len(shape) > 1 else rows
 
-    def _each_layer(self, rows: Tensor, index: Tensor) -> Tensor:
-        runs, given = self._runs(index), rows
-        for number, skippable in enumerate(self._skippable):
-            if skippable:
-                rows = self._through(number, rows, runs[:, number], given)
-            elif in_graph():
-                rows = self._in_a_graph(number, rows, given)
-            else:
-                rows = self._layer(number, rows, given)
+    def _through(self, rows: Tensor, index: Tensor) -> Tensor:
+        runs, caller = self._runs(index), rows
+        for layer in self._stack():
+            rows = layer.run(rows, runs, caller)
         if not without_values(index):
             return rows
-        if compiling() and not torch.compiler.is_exporting() and may_require_grad():
+        if compiling() and not in_export() and may_require_grad():
             rows = self._marks.of(rows, runs.sum(0))
         # A key that is NaN cannot raise here: it leads nowhere, and nothing comes of its row.
         nothing = torch.nan if rows.is_floating_point() or rows.is_complex() else 0
-        return torch.where(beside(index >= 0, rows), rows, nothing)
+        return torch.where(as_column(index >= 0, rows), rows, nothing)
+
+    def _stack(self) -> list[SharedLayer]:
+        return [SharedLayer(number, layer, self._skippable[number]) for number, layer in enumerate(self.layers)]
 
     def _runs(self, index: Tensor) -> Tensor:
         """Which row runs which layer, bool (B, L)."""
@@ -196,61 +180,14 @@ class LayerMask(nn.Module):
                 "LayerMask: a graph cannot draw from a generator of the layer's own; build the layer without "
                 "generator, or let torch.compile break the graph here (fullgraph=False)"
             )
-        for number, layer in enumerate(self.layers):
-            if self._skippable[number] and batch_statistics(layer):
-                return STATISTICS.format(number, type(layer).__name__)
-        return ""
-
-    def _through(self, number: int, rows: Tensor, runs: Tensor, given: Tensor) -> Tensor:
-        if hides_values(runs):
-            return self._for_all(number, rows, runs)
-        mine = runs.nonzero()[:, 0]
-        if not in_graph():
-            if not len(mine):
-                return rows
-            if len(mine) == len(rows):
-                return self._same_shape(number, rows, given)
-        some = rows.index_select(0, mine)
-        y = self._in_a_graph(number, some, None) if in_graph() else self._same_shape(number, some, None)
-        return rows.index_put((mine,), y)
-
-    def _for_all(self, number: int, rows: Tensor, runs: Tensor) -> Tensor:
-        """Run the layer on all rows, harmless ones in place of those that skip it: under vmap none can be picked."""
-        if batch_statistics(self.layers[number]):
-            raise RuntimeError(STATISTICS.format(number, type(self.layers[number]).__name__))
-        runs = beside(runs, rows)
-        return torch.where(runs, self._same_shape(number, torch.where(runs, rows, harmless_rows(rows)), None), rows)
-
-    def _in_a_graph(self, number: int, rows: Tensor, given: Tensor | None) -> Tensor:
-        """Run a layer on its rows, maybe none; what it keeps of a batch stays as it was if there are none."""
-        some = torch.ones(rows.shape[:1], dtype=torch.int64, device=rows.device).sum() > 0
-        with state_kept(self.layers[number], unless=some):
-            return self._same_shape(number, rows, given) if given is None else self._layer(number, rows, given)
-
-    def _same_shape(self, number: int, rows: Tensor, given: Tensor | None) -> Tensor:
-        y = self._layer(number, rows, given)
-        if y.shape[1:] != rows.shape[1:]:
-            raise ValueError(
-                f"LayerMask: layer {number} ({type(self.layers[number]).__name__}) may be skipped, so it must return "
-                f"its input's shape for a row, {tuple(rows.shape[1:])}, got {tuple(y.shape[1:])}; enable it in every "
-                "range without dropout, or give it equal sizes"
-            )
-        return y.to(rows.dtype)  # whoever else is in the batch, under autocast too
-
-    def _layer(self, number: int, rows: Tensor, given: Tensor | None) -> Tensor:
-        """Run a layer on rows; where they may be the caller's own memory, ``given``, on a copy if it may write."""
-        layer = self.layers[number]
-        if given is not None and not begins_fresh(layer) and _same_memory(rows, given):
-            rows = rows.clone()
-        return _checked(number, layer, rows, layer(rows))
+        return next(filter(None, (layer.mixes_rows() for layer in self._stack())), "")
 
     def _no_rows(self, rows: Tensor) -> Tensor:
-        """What comes of no rows: no layer runs, and copies tell the shape where it may change."""
-        one = rows.new_zeros(1, *rows.shape[1:])
-        for number, layer in enumerate(self.layers):
-            if not self._skippable[number]:
-                one = _checked(number, layer, one, shown("LayerMask", f"layer {number}", layer, one))
-        return of_no_rows(one.new_zeros(0, *one.shape[1:]))
+        """What comes of no rows: no layer runs."""
+        row = rows.new_zeros(1, *rows.shape[1:])
+        for layer in self._stack():
+            row = layer.row_of_no_rows(row)
+        return of_no_rows(row.new_zeros(0, *row.shape[1:]))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LayerMask:
         kept = torch.tensor(self._mask, device="cpu") if self.mask.is_meta else self.mask
@@ -277,67 +214,3 @@ class LayerMask(nn.Module):
         return (
             f"mask={[[int(runs) for runs in row] for row in self._mask]}, dropout={[list(row) for row in self.dropout]}"
         )
-
-
-def _same_memory(rows: Tensor, given: Tensor) -> bool:
-    if in_graph() or in_transform():
-        return True  # there nobody can tell, and a copy costs little
-    return rows.untyped_storage().data_ptr() == given.untyped_storage().data_ptr()
-
-
-def _checked(number: int, layer: nn.Module, rows: Tensor, y: Any) -> Tensor:
-    if not isinstance(y, Tensor):
-        raise ValueError(
-            f"LayerMask: layer {number} ({type(layer).__name__}) must return one tensor, got {type(y).__name__}; wrap "
-            "it in a module that returns the output alone"
-        )
-    if not y.ndim or (not in_graph() and len(y) != len(rows)):
-        raise ValueError(
-            f"LayerMask: layer {number} ({type(layer).__name__}) must return one output a row, {len(rows)} of them, "
-            f"got {tuple(y.shape)}"
-        )
-    return y
-
-
-def _mask(mask: Table | None, shape: tuple[int, int]) -> tuple[tuple[bool, ...], ...]:
-    if mask is None:
-        return ((True,) * shape[1],) * shape[0]
-    given = _table("mask", mask, shape)
-    if not bool(((given == 0) | (given == 1)).all()):
-        raise ValueError(f"LayerMask: mask must hold True and False, got {given.tolist()}")
-    return tuple(tuple(row) for row in given.bool().tolist())
-
-
-def _dropout(dropout: float | Table, shape: tuple[int, int]) -> tuple[tuple[float, ...], ...]:
-    if isinstance(dropout, bool):
-        raise ValueError(f"LayerMask: dropout must be probabilities, 0 to 1, got {dropout}; 1.0 drops every layer")
-    if isinstance(dropout, int | float):
-        given = torch.full(shape, float(dropout), dtype=torch.float64, device="cpu")
-    else:
-        given = _table("dropout", dropout, shape)
-    if given.is_complex() or not bool(((given >= 0) & (given <= 1)).all()):
-        raise ValueError(f"LayerMask: dropout must be probabilities, 0 to 1, got {given.tolist()}")
-    return tuple(tuple(row) for row in given.double().tolist())
-
-
-def _table(name: str, values: Table, shape: tuple[int, int]) -> Tensor:
-    try:
-        if isinstance(values, Tensor):
-            given = values.detach().cpu()
-        else:
-            given = torch.tensor(
-                [row if isinstance(row, int | float) else list(row) for row in values],
-                dtype=torch.float64,
-                device="cpu",
-            )
-    except (TypeError, ValueError, RuntimeError):
-        raise ValueError(
-            f"LayerMask: {name} must be (ranges, layers) = {shape} numbers, got {values!r}; give each range one entry "
-            "for each layer"
-        ) from None
-    if given.shape != shape:
-        raise ValueError(
-            f"LayerMask: {name} must be (ranges, layers) = {shape}, got {tuple(given.shape)}; give each range one "
-            "entry for each layer"
-        )
-    return given

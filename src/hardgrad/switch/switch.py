@@ -5,25 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import compiling, exporting, in_graph
+from hardgrad._torch_state import compiling, exporting
 from hardgrad._tracing import outside_graphs
-from hardgrad.switch import surgery
-from hardgrad.switch.banks.bank import Bank
-from hardgrad.switch.branches import one_a_range
+from hardgrad.switch.branch_layer import BranchLayer
+from hardgrad.switch.branches.build import one_a_range
+from hardgrad.switch.branches.everywhere import NORMS, batch_statistics
 from hardgrad.switch.conditions.condition import Router, one_of
-from hardgrad.switch.conditions.learned import LearnedRanges
-from hardgrad.switch.keys import branch_of, check_source, key_of, refuse_learning
-from hardgrad.switch.learning.gradient import lend
-from hardgrad.switch.marks import Marks
-from hardgrad.switch.normalize import Normalize
-from hardgrad.switch.static import NORMS, batch_statistics
-from hardgrad.switch.ways import run
+from hardgrad.switch.keys import check_source
 
 
-class Switch(nn.Module):
+class Switch(BranchLayer):
     r"""Run each row of a batch through the branch that its key leads to.
 
     .. math:: y_b = f_{r(k_b)}(x_b; \theta_{r(k_b)})
@@ -97,118 +90,21 @@ class Switch(nn.Module):
         normalize: bool | Sequence[int] = False,
         bank: bool = False,
     ) -> None:
-        super().__init__()
         if not isinstance(ranges, Router):
             raise ValueError(f"Switch: ranges must be Ranges or another Router, got {type(ranges).__name__}")
         if init is not None:
             one_of("Switch", "init", init, ("independent", "identical"))
         check_source("Switch", key)
-        self.ranges = ranges
-        self.branches = nn.ModuleList(one_a_range(ranges, branches, init))
-        self.key = key
-        self._learns = any(isinstance(part, LearnedRanges) for part in ranges.modules())
-        none = normalize is False or (isinstance(normalize, Sequence) and not len(normalize))
-        self.normalize = None if none else Normalize(ranges, normalize)
-        self.bank = bank
-        self._mark_anew()
-        self._bank = Bank(list(self.branches)) if bank else None
-
-    def branch(self, i: int) -> nn.Module:
-        """Return range i as an ordinary module; its parameters are that range's, not copies."""
-        return self.branches[i]
+        super().__init__(ranges, one_a_range(ranges, branches, init), key=key, normalize=normalize, bank=bank)
 
     def forward(self, x: Tensor, key: Tensor | None = None) -> Tensor:
         if self._norms and compiling() and not exporting() and any(map(batch_statistics, self.branches)):
             return _in_eager_code(self, x, key)
-        rows, key, index, shape = self.routed(x, key)
-        own = self.scaled(rows, index)
-        y = run(
-            self.branches,
-            own,
-            index,
-            self.ranges,
-            self._stacked(),
-            key=key,
-            marks=self._marks,
-            owned=own is not rows,
-        )
-        if self._learns and self.training and torch.is_grad_enabled():
-            y = self._lent(rows, key, index, y)
-        return y.unflatten(0, shape) if len(shape) > 1 else y
+        return self.through_branches(x, key)
 
-    def routed(self, x: Tensor, key: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, torch.Size]:
-        """Return the M rows of x (M, ...), their keys, their branches int64 (M,) and the leading shape; runs nothing.
-
-        Raises:
-            ValueError: as the switch itself, for a key that is missing or does not match x.
-        """
-        key = key_of("Switch", self.key, x, key)
-        shape = key.shape if self.ranges.keys == 0 else key.shape[:-1]
-        if not shape or x.shape[: len(shape)] != shape:
-            what = "x's leading dimensions" + (" and a last one of the keys" if self.ranges.keys else "")
-            raise ValueError(
-                f"Switch: key must have {what}, got key {tuple(key.shape)} and x {tuple(x.shape)}; "
-                "give one key a row, shape (B,), or one a time step, shape (B, T)"
-            )
-        index = branch_of(self.ranges, key, "Switch").reshape(-1)
-        return x.flatten(0, len(shape) - 1), key.flatten(0, len(shape) - 1), index, shape
-
-    def scaled(self, rows: Tensor, index: Tensor) -> Tensor:
-        """Return rows (M, ...) as the branches with these numbers (M,) get them."""
-        return rows if self.normalize is None else self.normalize(rows, index)
-
-    def split(self, i: int, at: float, optimizer: torch.optim.Optimizer | None = None) -> None:
-        """Split range i in two, both with its weights and its optimizer state; see ``training/surgery.py``."""
-        surgery.split(self, i, at, optimizer)
-        self._mark_anew()
-
-    def merge(
-        self,
-        i: int,
-        j: int,
-        optimizer: torch.optim.Optimizer | None = None,
-        *,
-        keep: Literal["most_visited", "i", "j", "mean"] = "most_visited",
-    ) -> None:
-        """Join two ranges side by side into one; see ``training/surgery.py``."""
-        surgery.merge(self, i, j, optimizer, keep)
-        self._mark_anew()
-
-    def warm_start(self, model: nn.Module) -> None:
-        """Copy a trained model's weights into every branch; see ``training/surgery.py``."""
-        surgery.warm_start(self, model)
-
-    def drop_unvisited_grads(self) -> None:
-        """Set ``grad`` to None in the branches that none of the rows went through that gradients came from.
-
-        Eager code needs this never. A compiled graph runs every branch on its rows, maybe none, and gives an unvisited
-        one a gradient of zeros, with which momentum and weight decay still move it: call this before ``step()``. What
-        counts are the backwards that led to the gradients held now, through however many forwards; neither validation
-        nor ``ranges.visits`` do. A gradient that ``backward()`` did not put there, such as one assigned, stays.
-        """
-        self._marks.drop()
-
-    def _lent(self, rows: Tensor, key: Tensor, index: Tensor, y: Tensor) -> Tensor:
-        if isinstance(self.ranges, LearnedRanges):
-            return lend(self, rows, key, index, y)
-        refuse_learning(self, self.ranges)  # such as a Grid of learned ranges, which no gradient would reach
-        return y
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Switch:
-        super()._apply(fn, recurse)
-        self._mark_anew()
-        return self
-
-    def _mark_anew(self) -> None:
+    def _branches_changed(self) -> None:
+        super()._branches_changed()
         self._norms = any(isinstance(part, NORMS) for part in self.branches.modules())
-        self._marks = Marks(self.branches, self.ranges.visits.device)
-
-    def _stacked(self) -> Bank | None:
-        if not self.bank or in_graph():
-            return None
-        if self._bank is None or self._bank.branches != list(self.branches):
-            self._bank = Bank(list(self.branches))
-        return self._bank
 
 
 @outside_graphs

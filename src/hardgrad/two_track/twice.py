@@ -12,20 +12,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from hardgrad._torch_state import compiling
 from hardgrad._tracing import constant_in_graph
-from hardgrad.penalty import penalties, unheard
+from hardgrad.penalty.scopes import penalties, penalties_disabled
 from hardgrad.two_track.plain import is_repeatable, may_write, the_tensor
 
 
 def two_runs(module: nn.Module, lend: Tensor, learn: Tensor) -> tuple[Tensor, Tensor]:
     """Return both tracks through a module called twice, with the noise of one call.
 
-    The task's call sees copies of the buffers, so that a normalization layer counts the batch once, and is unheard, so
-    that a layer inside with a penalty of its own counts it once.
+    The task's call sees copies of the buffers, so that a normalization layer counts the batch once, and penalties are
+    disabled in it, so that a layer inside with a penalty of its own counts it once.
     """
     if may_write(module):
         lend, learn = lend.clone(), learn.clone()
     draws = None if compiling() else _Draws(module, learn.device)
-    with unheard():
+    with penalties_disabled():
         lent = the_tensor(module, torch.func.functional_call(module, _stand_ins(module), (lend,), tie_weights=False))
     if draws is not None:
         draws.rewind()
@@ -105,7 +105,7 @@ def _is_one_network(frozen: nn.Module, live: nn.Module, x: Tensor) -> bool:
     """No noise, no attribute that a call replaces, no weight that stays live, no penalty inside that reaches x."""
     before = [dict(vars(part)) for part in frozen.modules()]
     with cast(Any, _Listen)() as listen:
-        with unheard():
+        with penalties_disabled():
             lent = torch.func.functional_call(frozen, _stand_ins(frozen), (x.clone(),), tie_weights=False)
         with penalties() as bag:
             learned = live(x.clone())

@@ -64,7 +64,7 @@ def build(
     in_features: int,
     out_features: int,
     *,
-    ranges: hg.Ranges | Sequence[float],
+    ranges: hg.switch.PointRouter | Sequence[float],
     hidden: Sequence[int] = (32, 32),
     activation: str = "relu",
     key_columns: Sequence[int] = (),
@@ -109,7 +109,7 @@ def build(
     _check(name, in_features, activation, key_columns)
     if name in SOLVED:
         return Solved(cast(Kind, name), in_features, out_features)
-    ranges = copy.deepcopy(ranges) if isinstance(ranges, hg.Ranges) else hg.Ranges(ranges)
+    ranges = copy.deepcopy(ranges) if isinstance(ranges, hg.switch.PointRouter) else hg.Ranges(ranges)
     columns = list(key_columns) if normalize else []
     make = branch or _mlp_branch(hidden, out_features, activation)
     if name == "switch":
@@ -165,7 +165,9 @@ def fitting(make: Callable[[float], nn.Module], total: int) -> float:
     return min((low, high), key=lambda factor: abs(size_at(factor) - total))
 
 
-def _rivals(name: str, make: Branch, in_features: int, scale: Scale, ranges: hg.Ranges) -> Callable[[float], nn.Module]:
+def _rivals(
+    name: str, make: Branch, in_features: int, scale: Scale, ranges: hg.switch.PointRouter
+) -> Callable[[float], nn.Module]:
     def rival(factor: float) -> nn.Module:
         match name:
             case "condition-input":

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hardgrad import Ranges
+import hardgrad as hg
 
 Branch = Callable[[int, float], nn.Module]
 
@@ -45,7 +45,7 @@ class Scale(nn.Module):
 
     mask: Tensor
 
-    def __init__(self, ranges: Ranges, columns: Sequence[int], in_features: int) -> None:
+    def __init__(self, ranges: hg.switch.PointRouter, columns: Sequence[int], in_features: int) -> None:
         super().__init__()
         finite = [point for point in ranges.points if math.isfinite(point)]
         self.low, self.high = (finite[0], finite[-1]) if len(finite) > 1 else (-1.0, 1.0)
@@ -78,7 +78,7 @@ class Plain(nn.Module):
 class ConditionInput(nn.Module):
     """A network with the scaled key and the one-hot number of its range as further inputs."""
 
-    def __init__(self, network: nn.Module, scale: Scale, ranges: Ranges) -> None:
+    def __init__(self, network: nn.Module, scale: Scale, ranges: hg.switch.PointRouter) -> None:
         super().__init__()
         self.network, self.scale, self.ranges = network, scale, ranges
 
@@ -100,7 +100,7 @@ class Film(nn.Module):
     Source: Perez et al. 2018, FiLM (arXiv 1709.07871), section 2.
     """
 
-    def __init__(self, network: nn.Sequential, scale: Scale, ranges: Ranges) -> None:
+    def __init__(self, network: nn.Sequential, scale: Scale, ranges: hg.switch.PointRouter) -> None:
         super().__init__()
         self.network, self.scale, self.ranges = network, scale, ranges
         self.widths = [width_of(layer) for layer in list(network)[:-1]]
@@ -167,7 +167,7 @@ class Table(nn.Module):
         return self.values[at] * (1 - share) + self.values[at + 1] * share
 
 
-def of_key(key: Tensor, ranges: Ranges, scale: Scale, dtype: torch.dtype) -> Tensor:
+def of_key(key: Tensor, ranges: hg.switch.PointRouter, scale: Scale, dtype: torch.dtype) -> Tensor:
     """Return the scaled key (B,) and the one-hot number of its range, (B, 1 + N)."""
     one_hot = F.one_hot(ranges.index(key), len(ranges)).to(dtype)
     return torch.cat([scale.key(key).to(dtype).unsqueeze(1), one_hot], dim=1)

@@ -92,7 +92,7 @@ def entries(case: Case) -> dict[str, Entry]:
             )
             for k in (2, 8)
         },
-        "straight-through": Entry(hg.montecarlo.straight_through, 1, one),
+        "straight-through": Entry(hg.montecarlo.straight_through_estimator, 1, one),
         "reinmax": Entry(hg.reinmax, 1, one),
         "gumbel, soft": Entry(partial(hg.gumbel, hard=False), 1, one),
         "gumbel, hard": Entry(hg.gumbel, 1, one),
@@ -104,7 +104,7 @@ def entries(case: Case) -> dict[str, Entry]:
     if case.kind == "bernoulli":
         found["disarm"] = Entry(hg.disarm, 2, needs.values(case, 2))
         found["arms, 4 draws"] = Entry(hg.arms, 4, needs.values(case, 4))
-        found["bridge"] = _with(hg.montecarlo.bridge, "approximator", hg.approximators.elementwise(), 1, one)
+        found["bridge"] = _with(hg.montecarlo.bridge_estimator, "approximator", hg.approximators.elementwise(), 1, one)
     return found
 
 

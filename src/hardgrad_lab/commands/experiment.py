@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, make_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -16,45 +17,84 @@ from hardgrad_lab.commands.show import show_report
 from hardgrad_lab.runs.experiment import Budget, Experiment
 from hardgrad_lab.runs.options import OptionError, chosen, require
 
-
-@dataclass(frozen=True, kw_only=True)
-class ChoiceOptions:
-    """What to run."""
-
-    budget: Budget = "small"
-    """Smoke takes seconds a run, small minutes to an hour on two cores, paper what the paper took."""
-    task: Annotated[tuple[str, ...], Parameter(negative="")] = ()
-    """Only this task; may be given more than once. By default those that the budget plans."""
-    contestant: Annotated[tuple[str, ...], Parameter(negative="")] = ()
-    """Only this contestant; may be given more than once."""
-    seed: Annotated[int, at_least(0)] = 0
-    """The first seed."""
-    seeds: Annotated[int, at_least(0)] = 0
-    """How many seeds, one run each; 0 takes as many as the budget plans."""
-    data: Path | None = None
-    """Folder that holds the data sets; by default what HARDGRAD_DATA says."""
-    download: Annotated[bool, Parameter(negative="")] = False
-    """Fetch data sets that are missing, where that is possible."""
+BUDGET = "Smoke takes seconds a run, small minutes to an hour on two cores, paper what the paper took."
+SEEDS = "How many seeds, one run each; 0 takes as many as the budget plans."
 
 
 def command(experiment: Experiment) -> Callable[..., int]:
     """Return the function that cyclopts makes a command of."""
 
-    def reproduce(
-        *, choice: ChoiceOptions | None = None, options: Any = None, machine: MachineOptions | None = None
-    ) -> int:
+    def reproduce(*, choice: Any = None, options: Any = None, machine: MachineOptions | None = None) -> int:
         given = {name: value for name, value in asdict(options).items() if value is not None} if options else {}
-        return _run(experiment, choice or ChoiceOptions(), given, machine or MachineOptions())
+        return _run(experiment, _choice(experiment, choice or choices()), given, machine or MachineOptions())
 
     # As objects: the type of the options is known only now.
-    parts: dict[str, Any] = {"choice": ChoiceOptions, "options": _options(experiment), "machine": MachineOptions}
+    choices = _choices(experiment)
+    parts: dict[str, Any] = {"choice": choices, "options": _options(experiment), "machine": MachineOptions}
     types: dict[str, Any] = {name: Annotated[kind | None, Parameter(name="*")] for name, kind in parts.items()}
     reproduce.__annotations__ = {**types, "return": int}
     reproduce.__name__ = experiment.name
+    task, contestant = (_option(experiment, name).capitalize() for name in ("task", "contestant"))
     tasks, contestants = ", ".join(experiment.tasks), ", ".join(experiment.contestants)
-    about = (experiment.about, f"Tasks: {tasks}.", f"Contestants: {contestants}.", f"Source: {experiment.source}.")
+    about = (experiment.about, f"{task}s: {tasks}.", f"{contestant}s: {contestants}.", f"Source: {experiment.source}.")
     reproduce.__doc__ = "\n\n".join(about)
     return reproduce
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Choice:
+    """What to run, as asked for."""
+
+    budget: Budget
+    task: tuple[str, ...]
+    contestant: tuple[str, ...]
+    seed: int
+    seeds: int
+    data: Path | None
+    download: bool
+
+
+def _option(experiment: Experiment, name: str) -> str:
+    """Return what the command line calls the task or the contestant of an experiment."""
+    return experiment.ask.options.get(name, name)
+
+
+def _choices(experiment: Experiment) -> type[Any]:
+    """Return a dataclass with a field for each option that says what to run."""
+    several, flag = Parameter(negative="", consume_multiple=False), Parameter(negative="")
+    asked = [
+        ("budget", Budget, "small", BUDGET),
+        *(
+            (_option(experiment, name), Annotated[tuple[str, ...], several], (), _help(experiment, name))
+            for name in ("task", "contestant")
+        ),
+        ("seed", Annotated[int, at_least(0)], 0, "The first seed."),
+        ("seeds", Annotated[int, at_least(0)], experiment.ask.seeds, SEEDS),
+        ("data", Path | None, None, "Folder that holds the data sets; by default what HARDGRAD_DATA says."),
+        ("download", Annotated[bool, flag], False, "Fetch data sets that are missing, where that is possible."),
+    ]
+    made = [
+        (name, Annotated[kind, Parameter(help=words)], field(default=default)) for name, kind, default, words in asked
+    ]
+    return _dataclass(f"{experiment.config.__name__}Choice", made)
+
+
+def _help(experiment: Experiment, name: str) -> str:
+    usual = ", ".join(experiment.ask.usual.get(name, ()))
+    planned = "those that the budget plans" if name == "task" else "all"
+    return f"Only this {_option(experiment, name)}; may be given more than once. By default {usual or planned}."
+
+
+def _choice(experiment: Experiment, asked: Any) -> _Choice:
+    """Return what to run, by our own names."""
+    names = {_option(experiment, name): name for name in ("task", "contestant")}
+    return _Choice(**{names.get(name, name): value for name, value in asdict(asked).items()})
+
+
+def _dataclass(name: str, made: list[Any]) -> type[Any]:
+    options = make_dataclass(name, made, frozen=True, kw_only=True)
+    options.__module__ = __name__  # else it is "types", and cyclopts takes it for one of Python's own
+    return options
 
 
 def _options(experiment: Experiment) -> type[Any]:
@@ -64,9 +104,7 @@ def _options(experiment: Experiment) -> type[Any]:
         (name, Annotated[hints[name] | None, Parameter(help=helps.get(name, ""))], field(default=None))
         for name in experiment.options()
     ]
-    options = make_dataclass(f"{experiment.config.__name__}Options", made, frozen=True, kw_only=True)
-    options.__module__ = __name__  # else it is "types", and cyclopts takes it for one of Python's own
-    return options
+    return _dataclass(f"{experiment.config.__name__}Options", made)
 
 
 def _helps(config: type[Any]) -> dict[str, str]:
@@ -78,47 +116,41 @@ def _helps(config: type[Any]) -> dict[str, str]:
     return {name: words[:1].upper() + words[1:] for name, words in said.items()}
 
 
-def _run(experiment: Experiment, choice: ChoiceOptions, given: dict[str, Any], machine: MachineOptions) -> int:
+def _run(experiment: Experiment, choice: _Choice, given: dict[str, Any], machine: MachineOptions) -> int:
     console, how = Console(), machine.how()
     configs = _configs(experiment, choice, given)  # all of them first: a wrong option should not wait for an hour
     seeds = range(choice.seed, choice.seed + (choice.seeds or experiment.seeds[choice.budget]))
-    from importlib import import_module
-
     from hardgrad_lab.data.root import Root
 
-    root, program = Root(folder=choice.data, download=choice.download), import_module(experiment.program)
+    root = Root(folder=choice.data, download=choice.download)
     for config in configs:
         for seed in seeds:
             run = experiment.run(config, seed)
-            say(
-                run_or_stop(
-                    run,
-                    how,
-                    # mypy infers no type for a default.
-                    lambda run=run, config=config, seed=seed: program.reproduce(  # type: ignore[misc]
-                        run, config, seed, root, how, console
-                    ),
-                ),
-                console,
-            )
+            say(run_or_stop(run, how, partial(experiment.reproduce, run, root, how, console)), console)
     return show_report(experiment.name, machine.out, machine.out / "report", console)
 
 
-def _configs(experiment: Experiment, choice: ChoiceOptions, given: dict[str, Any]) -> list[Any]:
+def _configs(experiment: Experiment, choice: _Choice, given: dict[str, Any]) -> list[Any]:
     try:
-        tasks = choice.task or experiment.planned_tasks(choice.budget)
-        configs = [
-            experiment.configure(choice.budget, task, name, given)
-            for task in chosen("task", tasks, experiment.tasks)
-            for name in chosen("contestant", choice.contestant, experiment.contestants)
-            if (task, name) not in experiment.without
-        ]
-        require(bool(configs), "contestant", f"one that {', '.join(tasks)} has", ", ".join(choice.contestant))
-        for name, value in given.items():
-            # A contestant's own values stand above options: an option that none of them takes up is a mistake.
-            taken = [getattr(config, name) for config in configs]
-            own = ", ".join(sorted(set(map(str, taken))))
-            require(value in taken, name, f"{own}, which is {', '.join(choice.contestant) or 'everybody'}'s own", value)
+        return _configured(experiment, choice, given)
     except OptionError as error:
-        raise as_option(error) from None
+        raise as_option(OptionError(_option(experiment, error.name), error.rule, error.got)) from None
+
+
+def _configured(experiment: Experiment, choice: _Choice, given: dict[str, Any]) -> list[Any]:
+    usual, any_task = experiment.ask.usual, experiment.ask.any_task
+    tasks = choice.task or usual.get("task") or experiment.planned_tasks(choice.budget)
+    names = chosen("contestant", choice.contestant or usual.get("contestant", ()), experiment.contestants)
+    configs = [
+        experiment.configure(choice.budget, task, name, given)
+        for task in (tasks if any_task else chosen("task", tasks, experiment.tasks))
+        for name in names
+        if (task, name) not in experiment.without
+    ]
+    require(bool(configs), "contestant", f"one that {', '.join(tasks)} has", ", ".join(choice.contestant))
+    for name, value in given.items():
+        # A contestant's own values stand above options: an option that none of them takes up is a mistake.
+        taken = [getattr(config, name) for config in configs]
+        own = ", ".join(sorted(set(map(str, taken))))
+        require(value in taken, name, f"{own}, which is {', '.join(choice.contestant) or 'everybody'}'s own", value)
     return configs

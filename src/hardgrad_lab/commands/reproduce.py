@@ -5,15 +5,12 @@ from __future__ import annotations
 from cyclopts import App
 
 from hardgrad_lab.commands import all as everything
-from hardgrad_lab.commands import lactose, published, sorting, toys
-from hardgrad_lab.commands.experiment import command
+from hardgrad_lab.commands import sorting
 from hardgrad_lab.commands.machine import Stopped as Stopped
-from hardgrad_lab.experiments.bridges.listed import EXPERIMENTS
+from hardgrad_lab.experiments import LIST
 
 app = App(name="reproduce", help="Run a published experiment: progress, records, checkpoints, a report.")
 app.command(sorting.sorting)
-for function in (*lactose.COMMANDS, published.published, toys.toys):
-    app.command(function)
-for experiment in EXPERIMENTS.values():
-    app.command(command(experiment), name=experiment.name)
+for name in LIST:
+    app.command(f"hardgrad_lab.commands.by_name:{name}", name=name)
 app.command(everything.everything, name="all")

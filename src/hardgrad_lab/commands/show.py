@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hardgrad_lab.commands.machine import is_first
-from hardgrad_lab.experiments.bridges.listed import EXPERIMENTS as DAB
+from hardgrad_lab.experiments import LIST, experiment, experiments
 
 if TYPE_CHECKING:
     from hardgrad_lab.drawing.page import Page
@@ -23,20 +24,15 @@ NEVER_WRAP = (0, 1, 3)  # of a described experiment: task, contestant and what d
 # The experiments that can be run and reported on, and what their report is.
 EXPERIMENTS: dict[str, str] = {
     "sorting": "Put our runs of neural sorting beside the published numbers.",
-    "piecewise": "Put a switch beside its rivals on maps of linear pieces.",
-    "ecg": "Put a switch beside its rivals on heart signals.",
-    "waveshaper": "Put a switch beside its rivals on circuits with breaks, in sound.",
-    "published": "Put the published program of the differentiable IF beside what it meant, quirk by quirk.",
-    "toys": "Put every Monte Carlo gradient on the toy that its paper shows, and beside the truth.",
-    **{name: experiment.about for name, experiment in DAB.items()},
+    **{one.name: one.about for one in experiments()},
 }
 
 
-def show_report(experiment: str, results: Path, out: Path, console: Console) -> int:
+def show_report(name: str, results: Path, out: Path, console: Console) -> int:
     """Write the report on an experiment, print its table and the paths.
 
     Args:
-        experiment: one of ``EXPERIMENTS``.
+        name: one of ``EXPERIMENTS``.
         results: folder of the records.
         out: folder to write into.
         console: where to print.
@@ -52,7 +48,7 @@ def show_report(experiment: str, results: Path, out: Path, console: Console) -> 
     from hardgrad_lab.runs.records import reporting, whose
 
     with reporting(results):
-        made = _writer(experiment)(results, out, whose(results))
+        made = _writer(name)(results, out, whose(results))
     for warning in made.warnings:
         console.print(warning, style="yellow", markup=False, soft_wrap=True)
     table = Table(title=made.title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
@@ -62,8 +58,8 @@ def show_report(experiment: str, results: Path, out: Path, console: Console) -> 
         justify: Literal["left", "right"] = "right" if number in made.numeric else "left"
         least = WRAPS.get(heading)
         # What a described experiment says in words may wrap: its setting, a published number's source, the mark.
-        whole = least is None and (experiment not in DAB or number in NEVER_WRAP)
-        said = textwrap.fill(heading, 11, break_long_words=False) if experiment in DAB else heading
+        whole = least is None and (not made.wraps or number in NEVER_WRAP)
+        said = textwrap.fill(heading, 11, break_long_words=False) if made.wraps else heading
         table.add_column(said, justify=justify, no_wrap=whole, min_width=least, overflow="fold")
     for cells in made.cells:
         table.add_row(*(cells[number] for number in columns))
@@ -93,12 +89,12 @@ def show_all(results: Path, out: Path, guide: Path | None, console: Console) -> 
     Raises:
         NoRecordsError: if there is nothing to report on.
     """
-    from hardgrad_lab.report.paper_page import COUNTED, report_paper
+    from hardgrad_lab.report.everything import COUNTED, report_everything
     from hardgrad_lab.report.section import SUMMARY, summary
     from hardgrad_lab.runs.records import reporting, whose
 
     with reporting(results):
-        made = report_paper(results, out, guide, whose(results))
+        made = report_everything(results, out, guide, whose(results))
     for warning in made.warnings:
         console.print(warning, style="yellow", markup=False, soft_wrap=True)
     table = Table(title="The paper, part by part", title_justify="left", box=box.SIMPLE_HEAD, padding=0)
@@ -115,23 +111,13 @@ def show_all(results: Path, out: Path, guide: Path | None, console: Console) -> 
     return 0
 
 
-def _writer(experiment: str) -> Callable[[Path, Path, str], Page]:
-    if experiment == "sorting":
+def _writer(name: str) -> Callable[[Path, Path, str], Page]:
+    if name in LIST:
+        from hardgrad_lab.report.experiment import report_experiment
+
+        return partial(report_experiment, experiment(name))
+    if name == "sorting":
         from hardgrad_lab.report.sorting import report_sorting
 
         return report_sorting
-    if experiment == "published":
-        from hardgrad_lab.report.published import report_published
-
-        return report_published
-    if experiment == "toys":
-        from hardgrad_lab.report.toys import report_toys
-
-        return report_toys
-    if experiment in DAB:
-        from hardgrad_lab.report.experiment import report_experiment
-
-        return lambda results, out, source: report_experiment(DAB[experiment], results, out, source)
-    from hardgrad_lab.report.lactose import report_lactose
-
-    return lambda results, out, source: report_lactose(experiment, results, out, source)
+    raise KeyError(name)

@@ -16,7 +16,6 @@ from torch import Tensor
 Prepare = Callable[[Tensor, torch.Generator], Tensor]
 
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # of its training rows
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # the customary ones
 
 
 def scaled(x: Tensor, generator: torch.Generator) -> Tensor:

@@ -7,28 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hardgrad_lab.drawing.figures import Drawn, inline, save_figure
+from hardgrad_lab.drawing.figures import inline, save_figure
 from hardgrad_lab.drawing.index import index_reports, link_to_index
 from hardgrad_lab.drawing.render import Link, render
+from hardgrad_lab.drawing.section import Drawing
 from hardgrad_lab.runs.atomic import write_text
 from hardgrad_lab.runs.records import Group
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drawing:
-    """A figure and what is said with it.
-
-    Args:
-        name: of its files, without a suffix.
-        title: above it.
-        caption: below it.
-        figure: what to draw.
-    """
-
-    name: str
-    title: str
-    caption: str
-    figure: Drawn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +65,7 @@ class Page:
         markdown: the table in Markdown.
         pictures: the figures, PNG and SVG.
         shown: which columns a terminal has room for; by default all.
+        wraps: words of the table may be broken in a terminal, but for the columns 0, 1 and 3.
     """
 
     title: str
@@ -93,6 +78,7 @@ class Page:
     markdown: Path
     pictures: list[Path]
     shown: Sequence[int] | None = None
+    wraps: bool = False
 
 
 def write_page(content: Content, path: Path, markdown: str) -> dict[str, Any]:

@@ -195,6 +195,8 @@ def read_description(path: Path) -> dict[str, Any]:
         raise FolderError(
             f"{path / DESCRIPTION}: kind must be one of {', '.join(_KINDS)}, got {said.get('kind')!r}; {CURE}"
         )
+    if isinstance(options := said.get("options"), dict) and "normalise" in options:  # its name in older folders
+        options["normalize"] = options.pop("normalise")
     Check(path / DESCRIPTION, said, _PARAMETERS).all()
     return said
 

@@ -20,7 +20,7 @@ from hardgrad_lab.fit.rows import Array
 
 __all__ = ["INPUT", "Columns", "FileFault", "Frame", "Reading", "Table", "read_table"]
 
-INPUT, TARGET = "input", "target"  # the columns of a pair of files
+INPUT = "input"  # the column of a pair of sounds
 SHOWN = 5  # rows that a message lists
 
 

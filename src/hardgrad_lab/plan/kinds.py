@@ -8,22 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
-from functools import partial
-from importlib import import_module
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 from rich.console import Console
 
-from hardgrad_lab.experiments import toys as toys
+from hardgrad_lab.experiments import experiments
 from hardgrad_lab.experiments.bridges import sorting
-from hardgrad_lab.experiments.bridges.listed import EXPERIMENTS
-from hardgrad_lab.experiments.switches import program as published_settings
-from hardgrad_lab.experiments.switches import settings
-from hardgrad_lab.plan.values import is_tuple
 from hardgrad_lab.runs.experiment import Budget, Experiment
-from hardgrad_lab.runs.options import require
+from hardgrad_lab.runs.options import is_tuple, require
 from hardgrad_lab.runs.record import Run
 
 if TYPE_CHECKING:
@@ -99,21 +93,15 @@ def _own(config: Any, seed: int) -> Run:
 
 
 def _described(experiment: Experiment) -> Kind:
-    def pairs(budget: Budget) -> Iterable[Pair]:
-        every = product(experiment.planned_tasks(budget), experiment.contestants)
-        return [pair for pair in every if pair not in experiment.without]
-
     def reproduce(run: Run, data: Data, how: How, console: Console) -> Outcome:
         from hardgrad_lab.data.root import Root
 
         root = Root(folder=data.folder, download=data.download)
-        config = rebuilt(experiment.config, run.config)
-        outcome: Outcome = import_module(experiment.program).reproduce(run, config, run.seed, root, how, console)
-        return outcome
+        return experiment.reproduce(run, root, how, console)
 
     return Kind(
         config=experiment.config,
-        pairs=pairs,
+        pairs=experiment.pairs,
         configure=experiment.configure,
         identify=experiment.run,
         seeds=dict(experiment.seeds),
@@ -145,44 +133,6 @@ def _sorting(run: Run, data: Data, how: How, console: Console) -> Outcome:
     return reproduce(rebuilt(sorting.Sorting, run.config), run.seed, how, console)
 
 
-def _lactose(name: settings.Experiment) -> Kind:
-    def reproduce(run: Run, data: Data, how: How, console: Console) -> Outcome:
-        from hardgrad_lab.experiments.switches import fit
-
-        return fit.reproduce(rebuilt(settings.Setup, run.config), run.seed, data.folder, how, console)
-
-    return Kind(
-        config=settings.Setup,
-        pairs=lambda budget: product(settings.TASKS[name], settings.CONTESTANTS[name]),
-        configure=partial(settings.configure, name),
-        identify=_own,
-        seeds={"smoke": 1, "small": 5, "paper": 5},
-        reproduce=reproduce,
-    )
-
-
-def _published_config(
-    budget: Budget, task: str, variant: str, given: Mapping[str, Any]
-) -> published_settings.Published:
-    require(task == "published", "task", "published, its only one", task)
-    known = published_settings.VARIANTS
-    require(variant in known, "contestant", f"one of {', '.join(known)}", variant)
-    return published_settings.configure(budget, variant, given)
-
-
-def _published(run: Run, data: Data, how: How, console: Console) -> Outcome:
-    from hardgrad_lab.experiments.switches.program.run import reproduce
-
-    return reproduce(rebuilt(published_settings.Published, run.config), run.seed, data.folder, how, console)
-
-
-def _toys(run: Run, data: Data, how: How, console: Console) -> Outcome:
-    from hardgrad_lab.experiments.toys.run import reproduce
-
-    del data  # there is none
-    return reproduce(rebuilt(toys.Toy, run.config), run.seed, how, console)
-
-
 KINDS: dict[str, Kind] = {
     "sorting": Kind(
         config=sorting.Sorting,
@@ -192,22 +142,5 @@ KINDS: dict[str, Kind] = {
         seeds={"smoke": 1, "small": 3, "paper": 5},
         reproduce=_sorting,
     ),
-    **{name: _described(experiment) for name, experiment in EXPERIMENTS.items()},
-    **{name: _lactose(name) for name in settings.EXPERIMENTS},
-    "published": Kind(
-        config=published_settings.Published,
-        pairs=lambda budget: product(["published"], published_settings.VARIANTS),
-        configure=_published_config,
-        identify=_own,
-        seeds={"smoke": 1, "small": 3, "paper": 3},
-        reproduce=_published,
-    ),
-    "toys": Kind(
-        config=toys.Toy,
-        pairs=lambda budget: [(task, name) for task in toys.TASKS for name in toys.CONTESTANTS[task]],
-        configure=toys.configure,
-        identify=_own,
-        seeds={"smoke": 1, "small": 1, "paper": 1},
-        reproduce=_toys,
-    ),
+    **{one.name: _described(one) for one in experiments()},
 }

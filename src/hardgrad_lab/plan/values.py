@@ -6,7 +6,7 @@ import sys
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from hardgrad_lab.runs.options import require
+from hardgrad_lab.runs.options import is_tuple, require
 
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
@@ -39,11 +39,6 @@ def typed(name: str, hint: Any, value: Any) -> Any:
         return value
     require(abs(value) <= sys.float_info.max, name, "a finite number", value)
     return float(value)
-
-
-def is_tuple(hint: Any) -> bool:
-    """Return whether a type is that of several values, or may be."""
-    return hint is tuple or get_origin(hint) is tuple or any(is_tuple(each) for each in get_args(hint))
 
 
 def choices(name: str, hint: Any, value: Any) -> list[Any]:

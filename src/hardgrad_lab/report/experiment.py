@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Sequence
-from importlib import import_module
-from importlib.util import find_spec
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from hardgrad_lab.drawing.page import Content, Drawing, Page, provenance, write_report
+from hardgrad_lab.drawing.page import Content, Page, provenance, write_report
+from hardgrad_lab.drawing.section import FIGURE_ONLY, Drawing, Section
 from hardgrad_lab.report import experiment_claims as claims
 from hardgrad_lab.report.experiment_table import (
     LEGEND,
@@ -21,8 +21,9 @@ from hardgrad_lab.report.experiment_table import (
     shown,
     standings,
 )
-from hardgrad_lab.report.section import FIGURE_ONLY, Section, as_markdown, is_bad
-from hardgrad_lab.runs.experiment import BUDGETS, Experiment
+from hardgrad_lab.report.section import as_markdown, is_bad
+from hardgrad_lab.runs.experiment import BUDGETS, Experiment, Part
+from hardgrad_lab.runs.named import load
 from hardgrad_lab.runs.record import Record
 from hardgrad_lab.runs.records import Found, Group, NoRecordsError, group_by_config, read_records
 
@@ -43,27 +44,75 @@ def report_experiment(experiment: Experiment, results: Path, out: Path, source: 
         NoRecordsError: if there is not one readable record.
     """
     found = read_records(results)
-    made = section_of(experiment, found, results, anchor=experiment.name, title=experiment.source)
+    made = page_of(experiment, found, results)
+    warnings = [*found.warnings, *made.warnings]
     if not made.groups:
         make = f"Make one with: hardgrad reproduce {experiment.name}"
-        warnings = (*found.warnings, *made.warnings)
         raise NoRecordsError(" ".join([f"no records of {experiment.name} in {results}.", *warnings, make]))
     content = Content(
-        template="dab.html.jinja",
+        template="experiment.html.jinja",
         title=made.title,
-        measure="Ours beside the published numbers",
+        measure=made.measure,
         headings=made.headings,
         numeric=made.numeric,
         cells=made.cells,
         legend=made.legend,
         drawn=made.drawn,
-        warnings=[*found.warnings, *made.warnings],
+        warnings=warnings,
         source=source,
-        runs=provenance(made.groups, "{task}, {contestant}, {budget}"),
+        runs=provenance(made.groups, made.run_name),
         more={"section": made, "is_bad": is_bad},
     )
-    columns = shown(experiment, made.cells)
-    return Page(**write_report(content, out / experiment.name, as_markdown(made)), shown=columns)
+    written = write_report(content, out / experiment.name, as_markdown(made))
+    return Page(**written, shown=made.shown, wraps=made.wraps)
+
+
+def page_of(experiment: Experiment, found: Found, results: Path) -> Section:
+    """Return the section that is the experiment's own page.
+
+    Args:
+        experiment: what was run.
+        found: all records.
+        results: the folder they were found in, for what runs left beside them.
+    """
+    if experiment.page:
+        section: Section = load(experiment.page)(experiment, found, results)
+        return section
+    made = section_of(experiment, found, results, anchor=experiment.name, title=experiment.source)
+    return replace(made, shown=shown(experiment, made.cells), wraps=True)
+
+
+def sections_of(experiment: Experiment, found: Found, results: Path) -> list[Section]:
+    """Return the sections of an experiment on the page of all, those that nobody ran too.
+
+    Args:
+        experiment: what was run.
+        found: all records.
+        results: the folder they were found in, for what runs left beside them.
+    """
+    if experiment.sections:
+        return list(load(experiment.sections)(experiment, found, results))
+    parts = experiment.parts or (Part(anchor=experiment.name, title=experiment.source),)
+    made = []
+    for part in parts:
+        mine = of_tasks(experiment, part.tasks)
+        elsewhere = experiment.tasks.keys() - mine.tasks.keys()
+        records = [each for each in found.records if not _is_of(each[1], experiment.name, elsewhere)]
+        made.append(section_of(mine, replace(found, records=records), results, anchor=part.anchor, title=part.title))
+    return made
+
+
+def of_tasks(experiment: Experiment, beginnings: tuple[str, ...]) -> Experiment:
+    """Return an experiment with those of its tasks alone whose names begin so, and what belongs to them."""
+    tasks = {name: values for name, values in experiment.tasks.items() if name.startswith(beginnings)}
+    published = {key: numbers for key, numbers in experiment.published.items() if key[0] in tasks}
+    claims = [claim for claim in experiment.claims if claim.task in tasks]
+    return replace(experiment, tasks=tasks, published=published, claims=claims)
+
+
+def _is_of(record: Record, name: str, tasks: Collection[str]) -> bool:
+    """Return whether a record is of an experiment, and of one of some tasks."""
+    return record.experiment == name and record.config.get("task") in tasks
 
 
 def section_of(experiment: Experiment, found: Found, results: Path, *, anchor: str, title: str) -> Section:
@@ -106,13 +155,11 @@ def section_of(experiment: Experiment, found: Found, results: Path, *, anchor: s
 def draw(experiment: Experiment, groups: Sequence[Group], results: Path) -> tuple[list[Drawing], list[str]]:
     """Return the figures of an experiment, and what kept them from being drawn.
 
-    They are what ``dab_figures/NAME.py`` makes of the records and of what runs left beside them; an experiment without
-    such a file, or without records, has none.
+    An experiment that draws nothing, or that has no records, has none.
     """
-    module = f"hardgrad_lab.report.dab_figures.{experiment.name}"
-    if not groups or find_spec(module) is None:
+    if not groups or not experiment.figures:
         return [], []
-    maker: Callable[[Sequence[Group], Path], list[Drawing]] = import_module(module).draw
+    maker: Callable[[Sequence[Group], Path], list[Drawing]] = load(experiment.figures)
     try:
         return maker(groups, results), []
     except (OSError, ValueError, LookupError, zipfile.BadZipFile) as error:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from hardgrad_lab.report.experiment_table import NOT_RUN, say_apart, say_mean, setting
-from hardgrad_lab.runs.compare import Mean, by_chance, mean_of, standard_error
-from hardgrad_lab.runs.experiment import BUDGETS, Claim, Experiment, Metric
-from hardgrad_lab.runs.record import config_hash
+from hardgrad_lab.runs.experiment import BUDGETS, Experiment
+from hardgrad_lab.runs.judge import CLOSE, ENDLESS, FAILS, FEW, HOLDS, UNEQUAL, Pair, equal_pairs, sides_of, towards
+from hardgrad_lab.runs.published import Claim
 from hardgrad_lab.runs.records import Group
+from hardgrad_lab.runs.setting import setting
+from hardgrad_lab.runs.words import NOT_RUN
 
 HEADINGS = ("what the paper says", "where", "task, measure", "budget", "ours", "difference", "")
-HOLDS, FAILS, CLOSE, FEW = "holds", "does not hold at this budget", "too close to say", "too few runs to say"
-ENDLESS = "no finite number"
-UNEQUAL = f"{NOT_RUN} at equal configuration"
 LEGEND = (
     "Judged at the largest budget that has both sides at equal configuration. Difference: of the means, in the "
     "direction of the claim, ± its standard error. It counts where chance would show it less than once in twenty times "
     "(Welch's test); a side of one run has no spread to judge by."
 )
-Pair = tuple[Group, Group]
 
 
 def judged(experiment: Experiment, groups: Sequence[Group]) -> list[list[str]]:
@@ -63,69 +59,11 @@ def _pairs(experiment: Experiment, claim: Claim, winner: str, sides: Mapping[str
     return equal_pairs(sides[winner], sides[claim.worse], own)
 
 
-def sides_of(pair: Pair, metric: Metric, name: str = "contestant") -> list[str]:
-    """Return both sides' numbers, their difference and the verdict, as text.
-
-    Args:
-        pair: the side that should win and the other; each has the metric.
-        metric: that decides.
-        name: of the value that says who is who.
-    """
-    found = [mean_of([record.metrics[metric.name] for record in group.records]) for group in pair]
-    ours = "; ".join(
-        f"{group.config[name]} {say_mean(side, metric.form)} (n={side.n})"
-        for group, side in zip(pair, found, strict=True)
-    )
-    difference, said = verdict(metric, *found)
-    return [ours, difference, said + unequal(pair)]
-
-
 def _runs(claim: Claim, contestant: str, groups: Sequence[Group]) -> list[Group]:
     """Return the runs of one side, in whatever configuration."""
     mine = [each for each in groups if (each.config["task"], each.config["contestant"]) == (claim.task, contestant)]
     return [each for each in mine if all(claim.metric in record.metrics for record in each.records)]
 
 
-def equal_pairs(better: Sequence[Group], worse: Sequence[Group], own: Collection[str]) -> list[Pair]:
-    """Return the pairs of configurations that are equal but for the values that make the contestants themselves.
-
-    Args:
-        better: the groups of one side.
-        worse: those of the other.
-        own: the names of the values that may differ.
-    """
-
-    def shared(group: Group) -> str:
-        return config_hash({name: value for name, value in group.config.items() if name not in own})
-
-    return [(one, other) for one in better for other in worse if shared(one) == shared(other)]
-
-
 def _size(group: Group) -> int:
     return BUDGETS.index(group.config["budget"])
-
-
-def towards(metric: Metric, better: float, worse: float) -> float:
-    """Return by how much one value is better than another."""
-    return worse - better if metric.better == "less" else better - worse
-
-
-def verdict(metric: Metric, better: Mean, worse: Mean) -> tuple[str, str]:
-    """Return the difference towards the claim with its standard error, and whether the claim holds."""
-    apart = towards(metric, better.value, worse.value)
-    if not math.isfinite(apart):
-        return "-", ENDLESS
-    said = ("-" if apart < 0 else "+") + say_apart(abs(apart), metric.form)
-    if better.spread is None or worse.spread is None:
-        return said, FEW
-    error = standard_error(better, worse) or 0.0
-    said += f" ± {say_apart(error, metric.form)}"
-    if abs(apart) <= by_chance(better, worse):
-        return said, CLOSE
-    return said, HOLDS if apart > 0 else FAILS
-
-
-def unequal(pair: Pair) -> str:
-    """Say so where the two sides did not see the same number of samples."""
-    seen = {max(record.samples for record in group.records) for group in pair}
-    return "" if len(seen) == 1 else " (not the same number of samples)"

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any
 
-from hardgrad_lab.runs.compare import BEYOND, Mean, mean_of, standard_error
-from hardgrad_lab.runs.experiment import BUDGETS, Experiment, Metric, Published
-from hardgrad_lab.runs.options import OptionError
+from hardgrad_lab.runs.experiment import BUDGETS, Experiment
+from hardgrad_lab.runs.judge import compare
+from hardgrad_lab.runs.published import Metric, Published
 from hardgrad_lab.runs.records import Group
+from hardgrad_lab.runs.setting import plain, setting
+from hardgrad_lab.runs.words import NO_FIGURE, NOT_RUN, mean, say_count, say_duration, say_mean
 
-NO_FIGURE = "-"
-NOT_RUN = "not run"
 UNLIKE = "not comparable"
 LEGEND = (
     "Mean ± sample standard deviation over n runs that differ in their seed alone. The budget's name is followed by "
@@ -20,52 +18,6 @@ LEGEND = (
     "holds ours against the published mean: as published is within two standard errors of it, of both sides where both "
     "have a spread; where neither has one, any difference as printed is said."
 )
-
-
-def mean(group: Group, metric: str) -> Mean | None:
-    """Return the mean of a metric over the runs that have it; None where none has."""
-    values = [record.metrics[metric] for record in group.records if metric in record.metrics]
-    return mean_of(values) if values else None
-
-
-def published_mean(number: Published) -> Mean:
-    """Return a published number as a mean."""
-    return Mean(value=number.value, spread=number.spread, n=number.replications)
-
-
-def say_mean(value: Mean | None, form: str) -> str:
-    """Return mean and spread as text, such as ``0.93 ± 0.01``."""
-    if value is None:
-        return NO_FIGURE
-    text = format(value.value, form)
-    return text if value.spread is None else f"{text} ± {format(value.spread, form)}"
-
-
-def say_apart(apart: float, form: str) -> str:
-    """Return a distance as text; of percentages in points."""
-    return f"{format(100 * apart, form[:-1] + 'f')} points" if form.endswith("%") else format(apart, form)
-
-
-def setting(experiment: Experiment, group: Group) -> str:
-    """Return the budget and every value that differs from its preset, such as ``small, steps 100``."""
-    config = group.config
-    try:
-        preset = experiment.configure(config["budget"], config["task"], config["contestant"], {})
-        values = experiment.run(preset, 0).config
-    except OptionError:
-        values = {}
-    differing = [
-        f"{name.replace('_', ' ')} {_plain(config[name])}" if name in config else f"without {name.replace('_', ' ')}"
-        for name in {**values, **config}
-        if values and (name not in config or name not in values or config[name] != values[name])
-    ]
-    return ", ".join([str(config["budget"]), *differing])
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return "x".join(map(str, value))
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def ordered(experiment: Experiment, groups: Sequence[Group]) -> list[Group]:
@@ -156,28 +108,15 @@ def standings(experiment: Experiment, groups: Sequence[Group]) -> list[str]:
 
 def _weight(experiment: Experiment, group: Group) -> tuple[int, bool, int, int]:
     """Return what makes a configuration the one to judge by: its budget, the preset as it is, samples, runs."""
-    plain = setting(experiment, group) == group.config["budget"]
-    return BUDGETS.index(group.config["budget"]), plain, max(record.samples for record in group.records), group.n
+    preset = setting(experiment, group) == group.config["budget"]
+    return BUDGETS.index(group.config["budget"]), preset, max(record.samples for record in group.records), group.n
 
 
 def unlike(experiment: Experiment, group: Group) -> str:
     """Return why a group is not held against the published numbers of its task; nothing where it is."""
     wanted = experiment.comparable.get(group.config["task"], {})
-    other = [f"{name} {_plain(group.config.get(name))}" for name in wanted if group.config.get(name) != wanted[name]]
+    other = [f"{name} {plain(group.config.get(name))}" for name in wanted if group.config.get(name) != wanted[name]]
     return f"{UNLIKE}: {', '.join(other)}" if other else ""
-
-
-def compare(metric: Metric, ours: Mean, number: Published) -> str:
-    """Return in words how ours stands to a published number, of a metric of which more or less is better."""
-    if not math.isfinite(ours.value):
-        return "short: no finite number"
-    theirs = published_mean(number)
-    error, apart = standard_error(ours, theirs), ours.value - theirs.value
-    noise = 0.0 if error is None else BEYOND * error
-    if format(ours.value, metric.form) == format(theirs.value, metric.form) or abs(apart) <= noise:
-        return "as published"
-    better = (apart > 0) == (metric.better == "more")
-    return f"{'better' if better else 'short'} by {say_apart(abs(apart), metric.form)}"
 
 
 def _sources(experiment: Experiment, metric: Metric) -> list[str]:
@@ -229,18 +168,3 @@ def _theirs(experiment: Experiment, metric: Metric, number: Published | None) ->
     # With as many digits as it is printed with, which a column's form may cut.
     spread = "" if number.spread is None else f" ± {scale * number.spread:g}{unit}"
     return [f"{format(number.value, metric.form)}{spread}" + (f" ({', '.join(notes)})" if notes else "")]
-
-
-def say_count(samples: int) -> str:
-    """Return a number of samples in three digits, such as ``12.5 M``."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if samples >= 0.9995 * size:
-            return f"{samples / size:.3g} {unit}"
-    return str(samples)
-
-
-def say_duration(seconds: float) -> str:
-    """Return seconds, minutes or hours."""
-    if seconds < 120:
-        return f"{seconds:.{0 if seconds >= 10 else 1}f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

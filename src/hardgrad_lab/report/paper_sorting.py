@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hardgrad_lab.drawing.page import Drawing
+from hardgrad_lab.drawing.section import FIGURE_ONLY, Drawing, Section
 from hardgrad_lab.experiments.bridges.sorting import PUBLISHED, SYSTEMS
 from hardgrad_lab.experiments.bridges.sorting.figures import curves, ponders
 from hardgrad_lab.report import experiment_claims as claims
-from hardgrad_lab.report.experiment_table import NO_FIGURE, NOT_RUN, compare, mean, say_mean
-from hardgrad_lab.report.section import FIGURE_ONLY, Section
 from hardgrad_lab.report.sorting import CURVES, CURVES_CAPTION, PONDERING, PONDERING_CAPTION, fault
 from hardgrad_lab.report.sorting_table import (
     HEADINGS,
@@ -19,8 +17,10 @@ from hardgrad_lab.report.sorting_table import (
     published_text,
     rows,
 )
-from hardgrad_lab.runs.experiment import Metric, Published
+from hardgrad_lab.runs.judge import UNEQUAL, compare, equal_pairs, sides_of
+from hardgrad_lab.runs.published import Metric, Published
 from hardgrad_lab.runs.records import Found, Group, group_by_config
+from hardgrad_lab.runs.words import NO_FIGURE, NOT_RUN, mean, say_mean
 
 ACCURACY = Metric(name="accuracy", title="all-or-none accuracy", form=".2%")
 BEST = Metric(name="best_accuracy", title="best all-or-none accuracy", form=".2%")
@@ -121,11 +121,11 @@ def _claim(groups: Sequence[Group], length: int, rival: str, source: str) -> lis
     missing = [name for name, found in zip(("signum-dense", rival), sides, strict=True) if not found]
     if missing:
         return [*said, "-", "-", "-", f"{NOT_RUN}: {', '.join(missing)}"]
-    pairs = claims.equal_pairs(sides[0], sides[1], {"system"})
+    pairs = equal_pairs(sides[0], sides[1], {"system"})
     if not pairs:
-        return [*said, "-", "-", "-", claims.UNEQUAL]
+        return [*said, "-", "-", "-", UNEQUAL]
     pair = max(pairs, key=lambda pair: (_samples(pair[0]), min(each.n for each in pair)))
-    return [*said, describe_setting(pair[0]), *claims.sides_of(pair, ACCURACY, "system")]
+    return [*said, describe_setting(pair[0]), *sides_of(pair, ACCURACY, "system")]
 
 
 def _pondered(group: Group) -> list[str]:

@@ -4,57 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 
 from hardgrad_lab.drawing import page
-from hardgrad_lab.drawing.page import Drawing
-from hardgrad_lab.report.experiment_claims import CLOSE, ENDLESS, FAILS, FEW, HOLDS
-from hardgrad_lab.report.experiment_table import NOT_RUN, UNLIKE
-from hardgrad_lab.runs.records import Group
+from hardgrad_lab.drawing.section import FIGURE_ONLY, Section
+from hardgrad_lab.report.experiment_table import UNLIKE
+from hardgrad_lab.runs.judge import CLOSE, ENDLESS, FAILS, FEW, HOLDS
+from hardgrad_lab.runs.words import NOT_RUN
 
-FIGURE_ONLY = "figure only, no numbers printed"
 SUMMARY = ("part", "result", "published numbers", "claims", "runs", "budget")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Section:
-    """One table or figure of a paper, redone.
-
-    Args:
-        anchor: its id on a page, such as ``table-v``.
-        title: such as ``Table V and figure 9: density``.
-        about: what is done there, one or two sentences.
-        command: the arguments of ``hardgrad`` that make its records.
-        headings: of the table's columns.
-        numeric: which of them hold figures.
-        cells: the table.
-        legend: below the table.
-        claims: what the paper says of it and whether ours agrees, one row a claim.
-        claim_headings: above them.
-        claim_legend: below them.
-        drawn: the figures.
-        notes: what else a reader must know.
-        warnings: one for each record that could not be used.
-        groups: of the records.
-        standings: how ours stands to each published number, in the words of ``experiment_table.compare``.
-    """
-
-    anchor: str
-    title: str
-    about: str
-    command: str
-    headings: Sequence[str]
-    numeric: Sequence[int]
-    cells: list[list[str]]
-    legend: str
-    claims: list[list[str]] = field(default_factory=list)
-    claim_headings: Sequence[str] = ()
-    claim_legend: str = ""
-    drawn: Sequence[Drawing] = ()
-    notes: Sequence[str] = ()
-    warnings: Sequence[str] = ()
-    groups: Sequence[Group] = ()
-    standings: Sequence[str] = ()
 
 
 def summary(section: Section) -> list[str]:
@@ -115,11 +72,12 @@ def as_markdown(section: Section, pictures: Mapping[str, str] | None = None) -> 
         section: what to write.
         pictures: the files of the drawings by their names, to be shown; by default none is.
     """
+    claims = page.as_markdown(section.claim_headings, (), section.claims, section.claim_legend)
     table = page.as_markdown(section.headings, section.numeric, section.cells, section.legend)
     parts = [table] if section.cells else []
     parts += section.notes
     if section.claims:
-        parts.append(page.as_markdown(section.claim_headings, (), section.claims, section.claim_legend))
+        parts.insert(0 if section.claims_first else len(parts), claims)
     parts += [
         f"![{each.title}]({pictures[each.name]})\n\n**{each.title}.** {each.caption}"
         for each in section.drawn

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from hardgrad_lab.drawing.page import Content, Drawing, Page, provenance, write_report
+from hardgrad_lab.drawing.page import Content, Page, provenance, write_report
+from hardgrad_lab.drawing.section import Drawing
 from hardgrad_lab.experiments.bridges.sorting import SYSTEMS
 from hardgrad_lab.experiments.bridges.sorting.figures import curves, ponders
 from hardgrad_lab.report.sorting_table import HEADINGS, LEGEND, NUMERIC, Row, as_markdown, rows

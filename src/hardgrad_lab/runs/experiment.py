@@ -1,81 +1,66 @@
 """What a published experiment is made of: tasks, contestants, budgets, and the numbers it is held against.
 
-An experiment's own file fills these in and defines its configuration, a frozen dataclass. Nothing here imports torch:
-the command line and the report read it at once.
+An experiment's own folder fills these in and defines its configuration, a frozen dataclass. What most experiments share
+is data here; what one of them does in its own way is a function, or the name of one, ``module:function``, where it
+needs more than the standard library. Nothing here imports torch: the command line and the report read it at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_args
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 
-from hardgrad_lab.runs.options import require
+from hardgrad_lab.runs.options import is_tuple, require
+from hardgrad_lab.runs.published import Claim, Metric, Published
 from hardgrad_lab.runs.record import Run
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hardgrad_lab.runs.execute import How, Outcome
 
 Budget = Literal["smoke", "small", "paper"]
 BUDGETS: tuple[Budget, ...] = get_args(Budget)
-# What names a configuration; the rest of its fields are values that a user may change.
-NAMES = ("task", "contestant", "budget")
+NAMES = ("task", "contestant", "budget")  # what names a configuration
 
 
 @dataclass(frozen=True, kw_only=True)
-class Metric:
-    """A column of the table.
+class Part:
+    """A table or figure of a paper, a section of the page of all experiments.
 
     Args:
-        name: the key in a record's metrics.
-        title: above the column.
-        form: a format specification, such as ``.2f`` or ``.2%``.
-        better: whether ``more`` or ``less`` of it is better; None if neither.
+        anchor: the section's id on the page.
+        title: of the section.
+        tasks: the tasks whose names begin so; all by default.
     """
 
-    name: str
+    anchor: str
     title: str
-    form: str = ".3f"
-    better: Literal["more", "less"] | None = "more"
+    tasks: tuple[str, ...] = ("",)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Published:
-    """A number that a paper gives.
+class Ask:
+    """How the command line asks for the runs of an experiment, where it is not as for the others.
 
     Args:
-        value: in the unit of the metric; an accuracy is from 0 to 1.
-        spread: its standard deviation, where one is given.
-        replications: how many runs, where it is given.
-        source: where it stands, such as ``table V``.
+        options: names of options in place of ``task`` and ``contestant``.
+        usual: what is run of these where nothing is asked for, in place of all that the budget plans.
+        seeds: how many where nothing is asked for; 0 takes as many as the budget plans.
+        any_task: tasks besides those listed make sense; ``Experiment.maker`` says which.
     """
 
-    value: float
-    spread: float | None = None
-    replications: int | None = None
-    source: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    usual: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    seeds: int = 0
+    any_task: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Claim:
-    """That one contestant is better than another, as a paper says it.
-
-    Args:
-        says: the claim in our own words.
-        source: where the paper makes it.
-        task: on which task.
-        metric: by which metric.
-        better: the contestant that should win.
-        worse: the other.
-        alternatives: contestants of which any may win in the place of ``better``, where the paper says "one of them".
-        aside: values that mean nothing to the winner, so that a rival with another is at equal configuration too.
-    """
-
-    says: str
-    source: str
-    task: str
-    metric: str
-    better: str
-    worse: str
-    alternatives: Sequence[str] = ()
-    aside: Sequence[str] = ()
+def usual_label(config: Mapping[str, Any]) -> str:
+    """Return the readable part of a run's name, from its configuration as records have it."""
+    return "{task}-{contestant}-{budget}".format(**config)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,13 +68,13 @@ class Experiment:
     """A published experiment.
 
     A value of a configuration comes from, the later over the earlier: ``common``, the task, the budget, the budget of
-    that task, what the user gives, the contestant. So a contestant's values are what makes it itself, and no option
-    changes them.
+    that task, what the user gives, the contestant, the contestant in that task. So a contestant's values are what makes
+    it itself, and no option changes them.
 
     Args:
         name: the word on the command line, and the folder of its records.
         about: one sentence: the help of its command, and what its report says first.
-        source: the paper's table or figure.
+        source: the paper's table or figure; the title of its report.
         config: a frozen dataclass with the fields ``task``, ``contestant`` and ``budget`` and whatever else decides the
             outcome; its docstring lists them under ``Args:``, which becomes the help of the options.
         program: the module with ``reproduce(run, config, seed, root, how, console) -> Outcome``; imported when run.
@@ -98,14 +83,27 @@ class Experiment:
         contestants: what each contestant is.
         budgets: what each budget changes.
         special: what a budget changes in one task besides.
+        own: what a contestant is in one task besides, by task and contestant.
         without: pairs of task and contestant that make no sense together.
         planned: the tasks that a budget runs where none is asked for; all of them if it says nothing.
+        unplanned: triples of budget, task and contestant that are run only where they are asked for.
         seeds: how many runs of each configuration a budget makes where the user does not say.
+        maker: makes a configuration of budget, task, contestant and what the user gives, in place of all these values.
+        names: the fields that name a configuration; the rest are values that a user may change.
+        keys: of fields whose key in a record is another one, that key; empty where records do not have it.
+        label: makes the readable part of a run's name from its configuration as records have it.
+        ask: how the command line asks for runs.
         metrics: the columns of the table; the first is what decides.
         published: the paper's numbers, by task and contestant, then by metric.
         claims: what the paper says of them.
         comparable: by task, the values that a run must have to be held against the task's published numbers; with
             others, such as another data set, it is of something else.
+        figures: ``module:function``, given the groups of records and their folder, returns the drawings.
+        parts: the sections of the page of all experiments; one by default.
+        sections: ``module:function``, given the experiment, all records and their folder, returns these sections, in
+            place of the usual ones.
+        page: ``module:function``, given the same, returns the one section that is the experiment's own page.
+        brief: the page of all experiments shows it after the others, and does not count its numbers.
     """
 
     name: str
@@ -113,18 +111,30 @@ class Experiment:
     source: str
     config: type[Any]
     program: str
-    common: Mapping[str, Any]
+    common: Mapping[str, Any] = field(default_factory=dict)
     tasks: Mapping[str, Mapping[str, Any]]
     contestants: Mapping[str, Mapping[str, Any]]
-    budgets: Mapping[Budget, Mapping[str, Any]]
+    budgets: Mapping[Budget, Mapping[str, Any]] = field(default_factory=dict)
     special: Mapping[tuple[Budget, str], Mapping[str, Any]] = field(default_factory=dict)
+    own: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
     without: Collection[tuple[str, str]] = ()
     planned: Mapping[Budget, Sequence[str]] = field(default_factory=dict)
+    unplanned: Collection[tuple[Budget, str, str]] = ()
     seeds: Mapping[Budget, int]
-    metrics: Sequence[Metric]
+    maker: Callable[[Budget, str, str, Mapping[str, Any]], Any] | None = None
+    names: Sequence[str] = NAMES
+    keys: Mapping[str, str] = field(default_factory=dict)
+    label: Callable[[Mapping[str, Any]], str] = usual_label
+    ask: Ask = Ask()
+    metrics: Sequence[Metric] = ()
     published: Mapping[tuple[str, str], Mapping[str, Published]] = field(default_factory=dict)
     claims: Sequence[Claim] = ()
     comparable: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    figures: str = ""
+    parts: Sequence[Part] = ()
+    sections: str = ""
+    page: str = ""
+    brief: bool = False
 
     def configure(self, budget: Budget, task: str, contestant: str, given: Mapping[str, Any]) -> Any:
         """Return one configuration.
@@ -139,27 +149,69 @@ class Experiment:
             OptionError: if a name is unknown, or a value is not allowed.
         """
         require(budget in BUDGETS, "budget", f"one of {', '.join(BUDGETS)}", budget)
-        require(task in self.tasks, "task", f"one of {', '.join(self.tasks)}", task)
+        require(self.ask.any_task or task in self.tasks, "task", f"one of {', '.join(self.tasks)}", task)
         require(contestant in self.contestants, "contestant", f"one of {', '.join(self.contestants)}", contestant)
         require((task, contestant) not in self.without, "contestant", f"one that {task} has", contestant)
         for name in given:
             require(name in self.options(), name, "left out: there is no such option", given[name])
-        special = self.special.get((budget, task), {})
-        layers = (self.common, self.tasks[task], self.budgets[budget], special, given, self.contestants[contestant])
+        if self.maker is not None:
+            return self.maker(budget, task, contestant, given)
+        preset = (self.common, self.tasks[task], self.budgets.get(budget, {}), self.special.get((budget, task), {}))
+        layers = (*preset, given, self.contestants[contestant], self.own.get((task, contestant), {}))
         values = {name: value for layer in layers for name, value in layer.items()}
         return self.config(task=task, contestant=contestant, budget=budget, **values)
 
     def options(self) -> list[str]:
         """Return the names of the values that a user may change."""
-        return [each.name for each in fields(self.config) if each.name not in NAMES]
+        return [each.name for each in fields(self.config) if each.name not in self.names]
 
     def planned_tasks(self, budget: Budget) -> list[str]:
         """Return the tasks that a budget runs where none is asked for."""
         return list(self.planned.get(budget, self.tasks))
 
+    def pairs(self, budget: Budget) -> list[tuple[str, str]]:
+        """Return the tasks and contestants that a budget runs where none is asked for."""
+        return [
+            (task, name)
+            for task in self.planned_tasks(budget)
+            for name in self.contestants
+            if (task, name) not in self.without and (budget, task, name) not in self.unplanned
+        ]
+
+    def runs(self, budget: Budget, seed: int) -> list[Run]:
+        """Return the runs that a budget makes with one seed."""
+        return [self.run(self.configure(budget, task, name, {}), seed) for task, name in self.pairs(budget)]
+
     def run(self, config: Any, seed: int) -> Run:
         """Return the identity of the run of a configuration with ``seed``."""
-        label = f"{config.task}-{config.contestant}-{config.budget}"
+        named = {self.keys.get(name, name): value for name, value in asdict(config).items()}
         # Lists, as JSON has them: a checkpoint compares the configuration with what it read.
-        values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(config).items()}
-        return Run(experiment=self.name, label=label, config=values, seed=seed)
+        values = {key: list(value) if isinstance(value, tuple) else value for key, value in named.items() if key}
+        return Run(experiment=self.name, label=self.label(values), config=values, seed=seed)
+
+    def rebuilt(self, values: Mapping[str, Any]) -> Any:
+        """Return the configuration that a run's plain values, as records have them, were made from."""
+        hints = get_type_hints(self.config)
+        names = {key: name for name, key in self.keys.items() if name in hints}
+        given = {names.get(key, key): value for key, value in values.items()}
+        return self.config(**{name: tuple(it) if is_tuple(hints[name]) else it for name, it in given.items()})
+
+    def named(self, values: Mapping[str, Any]) -> tuple[str, str, str]:
+        """Return task, contestant and budget of a configuration as records have it."""
+        only = {"task": next(iter(self.tasks))}  # what a record leaves out is the only one
+        keys = {name: self.keys.get(name, name) for name in NAMES}
+        task, contestant, budget = (str(values[key]) if key else only[name] for name, key in keys.items())
+        return task, contestant, budget
+
+    def reproduce(self, run: Run, root: Any, how: How, console: Console) -> Outcome:
+        """Bring a run to its end, or find its record; see ``runs.execute.execute`` for what it raises.
+
+        Args:
+            run: one of the experiment's.
+            root: where it finds its data, a ``data.root.Root``.
+            how: device, folder, whether to resume.
+            console: where progress is shown.
+        """
+        program = import_module(self.program)
+        outcome: Outcome = program.reproduce(run, self.rebuilt(run.config), run.seed, root, how, console)
+        return outcome

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 OWN_RUNS = Path("runs")  # never results/, which holds the project's evidence that pages and tests are held to
 
@@ -35,3 +35,8 @@ def chosen(name: str, asked: Iterable[str], known: Mapping[str, Any]) -> list[st
     for each in asked:
         require(each in known, name, f"one of {', '.join(known)}", each)
     return asked or list(known)
+
+
+def is_tuple(hint: Any) -> bool:
+    """Return whether a type is that of several values, or may be."""
+    return hint is tuple or get_origin(hint) is tuple or any(is_tuple(each) for each in get_args(hint))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 import hardgrad as hg
-from hardgrad.penalty import settle
+from hardgrad.penalty.add import add_penalty
 from hardgrad_lab.runs.spread import world
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -71,6 +71,6 @@ def _shared(loss: Loss, model: nn.Module, device: torch.device) -> Loss:
 
     def together(inputs: Tensor, targets: Tensor) -> Tensor:
         task, penalty = parallel(inputs, targets)
-        return settle(parallel, task, penalty)
+        return add_penalty(parallel, task, penalty)
 
     return together

@@ -5,14 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import compiling, hides_values, in_backward, in_graph, in_transform
+from hardgrad._torch_state import hides_values, in_backward, in_export, in_graph, in_transform
 
 
 class Router(nn.Module):
     """A condition: ``index(key)`` is the branch of each key, and how often each was taken is kept.
 
     A router of your own defines ``index`` and ``label``; ``hardgrad.Switch`` needs nothing else of it. Asking ``index``
-    counts nothing; calling the router does, as a switch does for the rows that it runs.
+    counts nothing; calling the router does, as a switch does for the rows that it runs. What a layer asks of any
+    condition is here; what only conditions on points can answer is in ``PointRouter``.
 
     Args:
         branches: how many branches it leads to.
@@ -20,9 +21,12 @@ class Router(nn.Module):
 
     Attributes:
         visits: int64 (branches,), how many keys led to each branch so far; saved in ``state_dict()``.
+        along_time: whether a key's branch depends on the keys before it in its sequence.
+        learned_points: the parameter of its points, if they learn; else None.
     """
 
     visits: Tensor
+    along_time: bool = False
 
     def __init__(self, branches: int, keys: int = 0) -> None:
         super().__init__()
@@ -38,9 +42,25 @@ class Router(nn.Module):
         """
         raise NotImplementedError
 
+    def leading(self, key: Tensor) -> torch.Size:
+        """Return a key's shape but for a last dimension of keys: that of the branch numbers."""
+        return key.shape[:-1] if self.keys else key.shape
+
+    def index_after(self, key: Tensor, last: Tensor | None) -> Tensor:
+        """Return ``index(key)`` for sequences whose step before the first key took branch ``last``, int64 (B,)."""
+        return self.index(key)
+
     def label(self, i: int) -> str:
         """Return what branch i stands for, in words."""
         raise NotImplementedError
+
+    @property
+    def learned_points(self) -> nn.Parameter | None:
+        return None
+
+    def learns(self) -> bool:
+        """Whether points of this condition learn, or of one inside it."""
+        return any(part.learned_points is not None for part in self.modules() if isinstance(part, Router))
 
     def forward(self, key: Tensor) -> Tensor:
         index = self.index(key)
@@ -71,7 +91,7 @@ def counting() -> bool:
     """Whether counters move: not in an exported graph, nor under torch.func, nor when a checkpoint runs again."""
     if in_transform():
         return False
-    return not torch.compiler.is_exporting() if compiling() else not in_backward()
+    return not (in_export() or in_backward())
 
 
 def without_values(key: Tensor) -> bool:
@@ -97,3 +117,11 @@ def one_of(owner: str, name: str, value: str, allowed: tuple[str, ...]) -> None:
     """Raise a ValueError that names the argument if ``value`` is not allowed."""
     if not isinstance(value, str) or value not in allowed:
         raise ValueError(f"{owner}: {name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
+
+
+def check_key(owner: str, key: Tensor) -> None:
+    """Raise if a key is no tensor of real numbers."""
+    if not isinstance(key, Tensor):
+        raise TypeError(f"{owner}: key must be a tensor, got {type(key).__name__}; wrap it in torch.as_tensor")
+    if key.dtype is torch.bool or key.is_complex():
+        raise ValueError(f"{owner}: key must be real numbers, got {key.dtype}; cast it first")

@@ -5,15 +5,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from math import prod
-from typing import Any, cast
+from typing import Any, cast, final
 
 import torch
 from torch import Tensor, nn
 
-from hardgrad.switch.conditions.condition import Router, count, counting, without_values
-from hardgrad.switch.conditions.ranges import Ranges, check_key
+from hardgrad.switch.conditions.condition import Router, check_key, count, counting, without_values
+from hardgrad.switch.conditions.on_points import PointRouter
 
 
+@final
 class Grid(Router):
     """The condition of a hard IF on several keys: every combination of their ranges is a cell.
 
@@ -42,11 +43,11 @@ class Grid(Router):
         '[-1, 0) x [0, 10) or [0, 1] x [0, 10)'
     """
 
-    def __init__(self, *ranges: Ranges, share: Sequence[Any] | None = None) -> None:
+    def __init__(self, *ranges: PointRouter, share: Sequence[Any] | None = None) -> None:
         if not ranges:
             raise ValueError("Grid: ranges must be at least one, got none; give one Ranges for each key")
         for axis in ranges:
-            if not isinstance(axis, Ranges):
+            if not isinstance(axis, PointRouter):
                 raise ValueError(
                     f"Grid: ranges must be Ranges, one for each key, got {type(axis).__name__}; write Grid(one, other)"
                 )
@@ -68,7 +69,7 @@ class Grid(Router):
             raise ValueError(
                 f"Grid: key must have shape (..., {self.keys}), one number for each ranges, got {tuple(key.shape)}"
             )
-        places = [cast(Ranges, axis).index(key[..., i]) for i, axis in enumerate(self.axes)]
+        places = [cast(PointRouter, axis).index(key[..., i]) for i, axis in enumerate(self.axes)]
         cell = places[0]
         for place, width in zip(places[1:], self._shape[1:], strict=True):
             cell = cell * width + place
@@ -85,7 +86,7 @@ class Grid(Router):
         if key is None or not counting():
             return
         for i, each in enumerate(self.axes):
-            axis, its = cast(Ranges, each), key[..., i]
+            axis, its = cast(PointRouter, each), key[..., i]
             others = [other for other in range(self.keys) if other != i]
             if not self._plain:  # branches do not say which cells they were
                 mine = count(axis.index(its).reshape(-1), len(axis))
@@ -94,7 +95,7 @@ class Grid(Router):
             axis.add_visits(mine, its)
 
     def label(self, i: int) -> str:
-        axes = [[axis.label(j) for j in range(len(axis))] for axis in self.axes if isinstance(axis, Ranges)]
+        axes = [[axis.label(j) for j in range(len(axis))] for axis in self.axes if isinstance(axis, PointRouter)]
         cells = zip(itertools.product(*axes), self._cells, strict=True)
         return " or ".join(" x ".join(names) for names, branch in cells if branch == i)
 

@@ -1,30 +1,33 @@
-"""Ranges whose inner points learn: the routing stays hard, and the rows near a point lend it a gradient."""
+"""Ranges whose inner points learn: the routing stays hard, and a point gets a surrogate gradient from rows near it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any, Literal, cast
+from typing import Any, cast, final
 
 import torch
 from torch import Tensor, nn
 
 from hardgrad._torch_state import in_graph
 from hardgrad.switch.checks import number
-from hardgrad.switch.conditions.condition import Router, without_values
-from hardgrad.switch.conditions.ranges import Ranges, keep_double
-from hardgrad.switch.learning.decay import watch
+from hardgrad.switch.conditions.condition import without_values
+from hardgrad.switch.conditions.on_points import PointRouter, keep_double
+from hardgrad.switch.conditions.weight_decay import watch
+from hardgrad.switch.points import Closed, Outside, Points, checked, range_without_values
 
 # Two points never come nearer than this share of the narrowest range given: a range without width cannot be mapped to
 # [-1, 1], and one without rows could never grow again.
 LEAST = 0.02
 
 
-class LearnedRanges(Ranges):
+@final
+class LearnedRanges(PointRouter):
     r"""``Ranges`` whose inner points are learned by gradient descent.
 
     Training and evaluation route alike, hard, by the current points; only ``hardgrad.Switch`` in training knows the
-    difference. It lends each point a gradient from the rows near it, by what its neighbour would have made of a row:
+    difference. It gives each point a surrogate gradient from the rows near it, by what the branch on the other side
+    would have made of a row:
 
     .. math::
         \frac{\partial L}{\partial p_i} = \sum_b \frac{\partial L}{\partial y_b} \cdot
@@ -38,14 +41,14 @@ class LearnedRanges(Ranges):
 
     That alone finds a break that the branches plainly misfit. A branch that can follow a break inside its own range
     leaves nothing to see near the point: then call ``hardgrad.switch.refine`` every so often, whose note has a recipe.
-    ``hardgrad.switch.threshold_loss`` lends the exact difference of the losses, row by row.
+    ``hardgrad.switch.threshold_loss`` has the exact difference of the losses, row by row.
 
     Args:
         points: the start, at least two numbers, strictly increasing. The outer two stay, since an end decides between
             no two branches, and must be finite where there are inner points.
         band: half-width h of the neighbourhood that a point learns from, as a share of the narrower of the two ranges
             beside it at the start; above 0, at most 1. Set ``ranges.band`` as training goes on: wide finds a point far
-            off, narrow places it. None lends nothing.
+            off, narrow places it. None: no gradient.
         outside: as ``Ranges``.
         closed: as ``Ranges``.
 
@@ -83,17 +86,17 @@ class LearnedRanges(Ranges):
         points: Sequence[float],
         *,
         band: float | None = 0.5,
-        outside: Literal["nearest", "error"] = "nearest",
-        closed: Literal["left", "right"] = "left",
+        outside: Outside = "nearest",
+        closed: Closed = "left",
     ) -> None:
-        super().__init__(points, outside, closed)
-        widths = [high - low for low, high in pairwise(self._points)]
-        if len(widths) > 1 and not max(widths) < float("inf"):
+        start = Points(checked(points), closed)
+        super().__init__(start, outside)
+        if len(start) > 1 and not max(start.widths) < float("inf"):
             raise ValueError(
-                f"LearnedRanges: points must be finite, got {list(self._points)}; give the outer ranges an end: with "
+                f"LearnedRanges: points must be finite, got {list(start.values)}; give the outer ranges an end: with "
                 'outside="nearest" they hold what lies beyond it too'
             )
-        self.inner = nn.Parameter(torch.tensor(self._points[1:-1], dtype=torch.float64))
+        self.inner = nn.Parameter(torch.tensor(start.values[1:-1], dtype=torch.float64))
         self.band = band
         self._measure()
         watch(self)
@@ -103,10 +106,10 @@ class LearnedRanges(Ranges):
         watch(self)  # a copy, or one that was unpickled
 
     def _measure(self) -> None:
-        widths = [high - low for low, high in pairwise(self._points)]
+        widths = self._points.widths
         self.reach = [min(pair) for pair in pairwise(widths)]
         self._least = LEAST * min(widths)
-        self._cached = self._points
+        self._current = self._points
 
     def replace_points(self, points: tuple[float, ...], visits: Tensor) -> None:
         super().replace_points(points, visits)
@@ -129,13 +132,19 @@ class LearnedRanges(Ranges):
         self._band = band
 
     @property
-    def points(self) -> tuple[float, ...]:
-        # An attribute, but no parameter, in a replica of DataParallel; without values on the meta device.
-        inner = getattr(self, "inner", None)
-        if inner is None or inner.is_meta:
+    def learned_points(self) -> nn.Parameter:
+        return self.inner
+
+    def current(self) -> Points:
+        if self.inner.is_meta:  # which has no values
             return self._points
-        low, *_, high = self._points
-        inner = inner.tolist()
+        values = self._in_order(self.inner.tolist())
+        if values != self._current.values:
+            self._current = Points(values, self.closed)
+        return self._current
+
+    def _in_order(self, inner: list[float]) -> tuple[float, ...]:
+        low, *_, high = self._points.values
         bound = low
         for i, point in enumerate(inner):
             inner[i] = bound = max(point, bound + self._least)
@@ -146,36 +155,30 @@ class LearnedRanges(Ranges):
 
     def tensor(self, device: torch.device) -> Tensor:
         # As `points`, without a read-back.
-        low, *_, high = self._points
+        low, *_, high = self._points.values
         inner = _apart(self.inner.detach(), low, self._least)
         inner = -_apart(-inner.flip(0), -high, self._least).flip(0)
         return torch.cat([inner.new_tensor([low]), inner, inner.new_tensor([high])]).to(device)
 
     def index(self, key: Tensor) -> Tensor:
-        hidden = isinstance(key, Tensor) and not without_values(key) and without_values(self.inner)
-        return self._index_without_values(key.detach()) if hidden else super().index(key)
+        if isinstance(key, Tensor) and not without_values(key) and without_values(self.inner):
+            return range_without_values(key.detach(), self.tensor(key.device), self.closed)
+        return super().index(key)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, band={self.band}"
 
-    def _points_as(self, dtype: torch.dtype) -> list[float]:
-        if self._cached != (points := self.points):
-            self._floats, self._cached = {}, points
-        return super()._points_as(dtype)
-
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> LearnedRanges:
         return cast(LearnedRanges, super()._apply(keep_double(fn), recurse))
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        saved = state_dict.pop(prefix + "points", None)
-        if saved is not None:
-            if len(saved) != len(self._points) or (saved[[0, -1]].tolist() != [self._points[0], self._points[-1]]):
-                raise ValueError(
-                    f"LearnedRanges: the state to load has the points {saved.tolist()}, and these ranges "
-                    f"{list(self.points)}; build the switch with as many points, and the saved outer two"
-                )
-            state_dict.setdefault(prefix + "inner", saved[1:-1])  # a state of plain Ranges
-        Router._load_from_state_dict(self, state_dict, prefix, *args, **kwargs)
+    def _load_points(self, saved: Tensor, state_dict: dict[str, Any], prefix: str) -> None:
+        ends = [self._points.values[0], self._points.values[-1]]
+        if len(saved) != len(self._points.values) or saved[[0, -1]].tolist() != ends:
+            raise ValueError(
+                f"LearnedRanges: the state to load has the points {saved.tolist()}, and these ranges "
+                f"{list(self.points)}; build the switch with as many points, and the saved outer two"
+            )
+        state_dict.setdefault(prefix + "inner", saved[1:-1])  # a state of plain Ranges
 
 
 def _apart(inner: Tensor, low: float, least: float) -> Tensor:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Union
+from typing import Union, final
 
 import torch
 from torch import Tensor, nn
 
 from hardgrad._torch_state import in_graph
 from hardgrad.switch.checks import whole
-from hardgrad.switch.conditions.condition import Router, count, counting, without_values
-from hardgrad.switch.conditions.hysteresis import Hysteresis
-from hardgrad.switch.conditions.ranges import Ranges, check_key
+from hardgrad.switch.conditions.condition import Router, check_key, count, counting, without_values
+from hardgrad.switch.conditions.on_points import PointRouter
 
 Then = Union[str, "If"]
 
 
+@final
 class If(Router):
     """Nested IFs: each range leads to a branch, by name, or to another IF.
 
@@ -50,7 +50,7 @@ class If(Router):
             key 1 in [200, 20000]: treble
     """
 
-    def __init__(self, ranges: Ranges, then: Sequence[Then], *, key: int = 0) -> None:
+    def __init__(self, ranges: PointRouter, then: Sequence[Then], *, key: int = 0) -> None:
         _check(ranges, then, key)
         names = list(dict.fromkeys(name for child in then for name in _names(child)))
         super().__init__(len(names), keys=1 + max([key, *(c.keys - 1 for c in then if isinstance(c, If))]))
@@ -122,8 +122,8 @@ def _names(then: Then) -> list[str]:
     return [then] if isinstance(then, str) else then.names
 
 
-def _check(ranges: Ranges, then: Sequence[Then], key: int) -> None:
-    if not isinstance(ranges, Ranges) or isinstance(ranges, Hysteresis):
+def _check(ranges: PointRouter, then: Sequence[Then], key: int) -> None:
+    if not isinstance(ranges, PointRouter) or ranges.along_time:
         raise ValueError(f"If: ranges must be Ranges, got {type(ranges).__name__}; an If asks each row by itself")
     if isinstance(then, str) or not isinstance(then, Sequence) or len(then) != len(ranges):
         got = f"{len(then)}: {then!r}" if isinstance(then, Sequence) else type(then).__name__

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from hardgrad.switch.checks import some_rows
+from hardgrad.switch.branches.branches import Branches
 from hardgrad.switch.conditions.learned import LearnedRanges
-from hardgrad.switch.learning.gradient import near, served
-from hardgrad.switch.switch import Switch
+from hardgrad.switch.learning.gradient import rows_in_bands
+from hardgrad.switch.rows import Routed
 
 
 @dataclass(frozen=True)
@@ -47,42 +46,13 @@ class Agreement:
 
 
 @torch.no_grad()
-def agreement(switch: Switch, x: Tensor, key: Tensor | None = None) -> Agreement:
-    r"""Compare the hard choice with the soft one whose slope learned points follow.
-
-    The soft choice mixes the two branches beside a point by the area of the triangle of ``LearnedRanges``, which slopes
-    from one to the other within the band:
-
-    .. math:: s_i(k) = \int_{-\infty}^{k} w_h(u - p_i)\, \mathrm{d}u
-
-    Args:
-        switch: a switch on ``LearnedRanges`` with a band; it runs in evaluation mode, and no visit is counted.
-        x: as for the switch.
-        key: as for the switch.
-
-    Returns:
-        An ``Agreement``; print it.
-
-    Raises:
-        ValueError: for other ranges, no band or no rows.
-
-    Example:
-        >>> import torch, hardgrad as hg
-        >>> switch = hg.Switch(hg.LearnedRanges([0.0, 1.0, 2.0], band=0.2), torch.nn.Linear(1, 1))
-        >>> x = torch.tensor([[0.5], [1.0], [1.1], [1.5]])
-        >>> report = hg.switch.agreement(switch, x, key=x[:, 0])
-        >>> round(report.choice, 3), report.in_band, report.rows
-        (0.844, 0.5, (2,))
-    """
-    ranges = getattr(switch, "ranges", None)
-    if not isinstance(ranges, LearnedRanges) or ranges.band is None:
-        got = ranges if isinstance(switch, Switch) else type(switch).__name__
-        raise ValueError(f"agreement: switch must have LearnedRanges with a band, got {got}; set ranges.band, 0.5 say")
-    rows, key, index, _ = switch.routed(x, key)
-    some_rows("agreement", rows)
-    hard = served(switch, rows, torch.arange(len(rows), device=rows.device), index)
-    row, edge, other, weight = near(ranges, key, index)
-    jump = (served(switch, rows, row, other) - hard[row]).flatten(1).double()
+def measure_agreement(branches: Branches, ranges: LearnedRanges, batch: Routed) -> Agreement:
+    """Compare the hard choice with the soft one, which mixes the two branches beside a point within its band."""
+    assert ranges.band is not None
+    rows, index = batch.rows, batch.branch
+    hard = branches.predict(rows, index)
+    row, edge, other, weight = rows_in_bands(ranges, batch.key, index)
+    jump = (branches.predict(rows[row], other) - hard[row]).flatten(1).double()
     half = ranges.band * torch.tensor(ranges.reach, dtype=torch.float64, device=weight.device)[edge]
     share = 0.5 * (weight.abs() * half).square()  # of the other branch: the triangle's area beyond the row
     given = torch.zeros(len(rows), dtype=torch.float64, device=rows.device).index_add(0, row, share)

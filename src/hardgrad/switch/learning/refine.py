@@ -1,4 +1,4 @@
-"""Learned points placed by loss differences: lent exactly, row by row, or placed at once over many rows."""
+"""Learned points placed by loss differences: a gradient row by row, or all at once over many rows."""
 
 from __future__ import annotations
 
@@ -8,58 +8,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hardgrad.switch.checks import number, row_targets, some_rows
+from hardgrad.switch.branches.branches import Branches
 from hardgrad.switch.conditions.learned import LearnedRanges
-from hardgrad.switch.learning.gradient import near, served
-from hardgrad.switch.switch import Switch
+from hardgrad.switch.learning.gradient import rows_in_bands
+from hardgrad.switch.rows import Routed
 
 RowLoss = Callable[[Tensor, Tensor], Tensor]
 
 
-def threshold_loss(switch: Switch, x: Tensor, key: Tensor, target: Tensor, loss: RowLoss) -> Tensor:
-    r"""Return a zero whose gradient moves the learned points by the exact difference of two branches' losses.
-
-    .. math::
-        \frac{\partial}{\partial p_i} = \frac{1}{B} \sum_b w_h(k_b - p_i)\,
-        \bigl(\ell(f_{i-1}(x_b), t_b) - \ell(f_i(x_b), t_b)\bigr)
-
-    What ``LearnedRanges`` lends by itself is this to first order in the jump between the branches. Add it to the loss
-    of a switch whose ranges lend nothing (``ranges.band = None`` while the switch runs), else points get both.
-
-    Args:
-        switch: a switch on ``LearnedRanges`` with a band.
-        x: as for the switch.
-        key: as for the switch.
-        target: of each row, x's leading dimensions first.
-        loss: (outputs (M, *), targets (M, *)) to the loss of each row, (M,).
-
-    Returns:
-        A scalar 0. Only the points get a gradient, that of the mean loss over the rows.
-
-    Raises:
-        ValueError: for other ranges, no band, a target of other rows, or a loss that is not one finite number a row.
-
-    Example:
-        >>> import torch, hardgrad as hg
-        >>> switch = hg.Switch(hg.LearnedRanges([0.0, 1.5, 2.0]), torch.nn.Linear(1, 1))
-        >>> x = torch.tensor([[1.4], [1.6]])
-        >>> zero = hg.switch.threshold_loss(switch, x, x[:, 0], x, lambda y, t: (y - t).square().sum(1))
-        >>> zero.backward()
-        >>> zero.item(), switch.ranges.inner.grad.shape, switch.branch(0).weight.grad
-        (0.0, torch.Size([1]), None)
-    """
-    ranges = _learned(switch, "threshold_loss")
-    if ranges.band is None:
-        raise ValueError("threshold_loss: switch's ranges must have a band, got None; set ranges.band, 0.5 say")
-    rows, key, index, shape = switch.routed(x, key)
-    wanted = row_targets("threshold_loss", target, shape)
+def loss_of_points(branches: Branches, ranges: LearnedRanges, batch: Routed, target: Tensor, loss: RowLoss) -> Tensor:
+    """Return a zero whose gradient moves the points by the difference of two branches' losses; target: (M, ...)."""
     with torch.no_grad():
-        row, edge, other, weight = near(ranges, key, index)
-        wanted = wanted[row]
-        theirs = _row_loss("threshold_loss", loss, served(switch, rows, row, other), wanted)
-        own = _row_loss("threshold_loss", loss, served(switch, rows, row, index[row]), wanted)
+        row, edge, other, weight = rows_in_bands(ranges, batch.key, batch.branch)
+        rows, target = batch.rows.detach()[row], target[row]
+        theirs = _row_loss("threshold_loss", loss, branches.predict(rows, other), target)
+        own = _row_loss("threshold_loss", loss, branches.predict(rows, batch.branch[row]), target)
         slope = torch.zeros_like(ranges.inner)
-        slope = slope.index_add(0, edge, weight * (theirs - own).double() / max(len(rows), 1))
+        slope = slope.index_add(0, edge, weight * (theirs - own).double() / max(len(batch.rows), 1))
     return (slope * (ranges.inner - ranges.inner.detach())).sum()
 
 
@@ -82,64 +47,15 @@ class Refined:
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def refine(switch: Switch, x: Tensor, key: Tensor, target: Tensor, loss: RowLoss, *, window: float = 0.5) -> Refined:
-    r"""Place all inner points at once where the branches, as they are, serve the rows best.
-
-    .. math:: \min_{p_1 < \dots < p_{N-1}} \sum_b \ell\bigl(f_{r_p(k_b)}(x_b), t_b\bigr), \qquad
-        |p_i - p_i^{\text{before}}| \le w \cdot (\text{narrower range beside it at the start})
-
-    The minimum is exact, by dynamic programming over the sorted rows: a point lies half-way between two keys. Called
-    every so often in training, it is the hard step of an expectation-maximization whose other step trains the branches;
-    every branch serves every row once, so give it some ten thousand rows, not each batch. The window keeps a point from
-    running over to the next break, which the branches may serve as well.
-
-    Args:
-        switch: a switch on ``LearnedRanges``. Its points are set, nothing else moves, no visit is counted.
-        x: as for the switch.
-        key: as for the switch.
-        target: of each row, x's leading dimensions first.
-        loss: (outputs (M, *), targets (M, *)) to the loss of each row, (M,).
-        window: how far a point may move at once; above 0. Infinite for no bound.
-
-    Returns:
-        The points and mean losses before and after.
-
-    Raises:
-        ValueError: for other ranges, no rows, a target of other rows, a window that is not above 0, or a loss that is
-            not one finite number a row.
-
-    Example:
-        >>> import torch, hardgrad as hg
-        >>> switch = hg.Switch(hg.LearnedRanges([0.0, 1.2, 2.0]), torch.nn.Linear(1, 1))
-        >>> for branch, level in zip(switch.branches, (-1.0, 1.0)):
-        ...     _ = torch.nn.init.zeros_(branch.weight), torch.nn.init.constant_(branch.bias, level)
-        >>> x = torch.linspace(0, 2, 21).unsqueeze(1)
-        >>> done = hg.switch.refine(switch, x, x[:, 0], (x - 0.95).sign(), lambda y, t: (y - t).square().sum(1))
-        >>> round(done.after[1], 2), done.loss_after
-        (0.95, 0.0)
-
-    Note:
-        A recipe that brought points back from 30 % off: ``band=None``; AdamW with a weight decay of 1.5 that falls to
-        zero by half of the steps, so that branches are too stiff at first to follow a break inside their range; rows
-        drawn evenly over the key; no call in the first 300 steps, while the branches know nothing; then one every 50
-        steps until 85 % of them, on 100 000 rows; a last one on all rows. A point that starts nearer to another's
-        break than to its own may take that one: ``relocate`` moves it to the one that is missing.
-
-    Source: the segmentation of Bellman 1961 (On the approximation of curves by line segments), with trained networks in
-    the place of lines.
-    """
-    ranges = _learned(switch, "refine")
-    if not number("refine", "window", window, "0.5 is half the narrower range beside a point") > 0:
-        raise ValueError(f"refine: window must be above 0, got {window}; 0.5 is half the narrower range beside a point")
+def place_points(
+    branches: Branches, ranges: LearnedRanges, batch: Routed, target: Tensor, loss: RowLoss, window: float
+) -> Refined:
+    """Set all inner points to where the branches, as they are, have the least loss; target: (M, ...)."""
     before = ranges.points
-    rows, key, index, shape = switch.routed(x, key)
-    some_rows("refine", rows)
-    wanted = row_targets("refine", target, shape)
-    order = key.double().argsort()
-    rows, key, index, wanted = rows[order], key.double()[order], index[order], wanted[order]
-    everyone = torch.arange(len(rows), device=rows.device)
+    order = batch.key.double().argsort()
+    rows, key, index, target = batch.rows[order], batch.key.double()[order], batch.branch[order], target[order]
     costs = [
-        _row_loss("refine", loss, served(switch, rows, everyone, torch.full_like(everyone, i)), wanted).double()
+        _row_loss("refine", loss, branches.predict(rows, torch.full_like(index, i)), target).double()
         for i in range(len(ranges))
     ]
     table = torch.stack(costs)
@@ -181,21 +97,15 @@ def _between(key: Tensor, cut: int) -> Tensor:
 def _row_loss(owner: str, loss: RowLoss, y: Tensor, target: Tensor) -> Tensor:
     if not callable(loss):
         raise ValueError(f"{owner}: loss must be a function of outputs and targets, got {type(loss).__name__}")
-    each = loss(y.clone(), target.clone())  # of their own, since the loss may write into them
-    if not isinstance(each, Tensor) or each.shape != y.shape[:1]:
-        got = str(tuple(each.shape)) if isinstance(each, Tensor) else type(each).__name__
+    losses = loss(y.clone(), target.clone())  # of their own, since the loss may write into them
+    if not isinstance(losses, Tensor) or losses.shape != y.shape[:1]:
+        got = str(tuple(losses.shape)) if isinstance(losses, Tensor) else type(losses).__name__
         raise ValueError(
             f"{owner}: loss must return one number a row, shape ({len(y)},), got {got}; average over the other "
             "dimensions"
         )
-    if not bool(each.isfinite().all()):
-        raise ValueError(f"{owner}: loss must be finite, got {each[~each.isfinite()][0].item()}; look at that branch")
-    return each
-
-
-def _learned(switch: Switch, owner: str) -> LearnedRanges:
-    ranges = getattr(switch, "ranges", None)
-    if not isinstance(switch, Switch) or not isinstance(ranges, LearnedRanges):
-        got = type(ranges).__name__ if isinstance(switch, Switch) else type(switch).__name__
-        raise ValueError(f"{owner}: switch must have LearnedRanges, got {got}; build it on hardgrad.LearnedRanges")
-    return ranges
+    if not bool(losses.isfinite().all()):
+        raise ValueError(
+            f"{owner}: loss must be finite, got {losses[~losses.isfinite()][0].item()}; look at that branch"
+        )
+    return losses

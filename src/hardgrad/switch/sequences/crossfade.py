@@ -8,16 +8,14 @@ from typing import Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from hardgrad.switch.apart import eagerly
-from hardgrad.switch.arguments import leading, whole
-from hardgrad.switch.conditions.condition import Router, count, one_of
-from hardgrad.switch.conditions.hysteresis import Hysteresis
-from hardgrad.switch.keys import branch_of, key_of, refuse_learning
+from hardgrad._tracing import eagerly
+from hardgrad.switch.arguments import whole
+from hardgrad.switch.branches.state import evaluating
+from hardgrad.switch.conditions.condition import count, one_of
+from hardgrad.switch.keys import branch_of, check_sequences, key_of, refuse_learning
 from hardgrad.switch.sequences import memory
 from hardgrad.switch.sequences.recurrent import RecurrentState, RecurrentSwitch
-from hardgrad.switch.static import evaluating
 from hardgrad.switch.switch import Switch
-from hardgrad.switch.ways import run
 
 READS_KEYS = (
     "CrossFade: how many steps fade depends on the keys, which a compiled or exported graph cannot read; call it "
@@ -29,7 +27,7 @@ class FadeState(NamedTuple):
     """What a ``CrossFade`` knows at the end of a chunk.
 
     Attributes:
-        recent: int64 (B, max(steps, 1)), the ranges of the last steps.
+        recent: int64 (B, max(length, 1)), the ranges of the last steps.
         switch: the state of a ``RecurrentSwitch``, None for a ``Switch``.
     """
 
@@ -63,7 +61,7 @@ class CrossFade(nn.Module):
     Args:
         switch: a ``Switch`` with a key for each time step, or a ``RecurrentSwitch``. Owned: its parameters are this
             layer's.
-        steps: k, at least zero; zero is the plain switch.
+        length: k, how many steps a fade takes, at least zero; zero is the plain switch.
         curve: g, "linear" for g(s) = s, or "equal_power" for g(s) = sin(pi s / 2), scaled so that the squares sum to
             one: for branches whose outputs are uncorrelated, which linear weights would make quieter half way.
         train_old: whether the branches that were left get a gradient.
@@ -73,8 +71,8 @@ class CrossFade(nn.Module):
         ``FadeState``, which given to the next call goes on where this one ended, also for a ``Hysteresis``.
 
     Raises:
-        ValueError: for a switch of another type, a ``RecurrentSwitch`` whose state is not "per_branch", steps below
-            zero, a key that does not match x, a state of another batch, or points that learn, in training.
+        ValueError: for a switch of another type, a ``RecurrentSwitch`` whose state is not "per_branch", a length
+            below zero, a key that does not match x, a state of another batch, or points that learn, in training.
         RuntimeError: in an exported graph, in one that ``torch.compile`` must not break, and for keys that ``vmap``
             holds: the number of steps that fade depends on the keys. A ``torch.func`` derivative that is compiled fails
             in torch: differentiate outside of compiled code.
@@ -97,7 +95,7 @@ class CrossFade(nn.Module):
     def __init__(
         self,
         switch: Switch | RecurrentSwitch,
-        steps: int,
+        length: int,
         *,
         curve: Literal["linear", "equal_power"] = "linear",
         train_old: bool = True,
@@ -111,10 +109,10 @@ class CrossFade(nn.Module):
                 "that fades out needs a state of its own to run on with"
             )
         try:
-            self.steps = whole("CrossFade", "steps", steps, 0)
+            self.length = whole("CrossFade", "length", length, 0)
         except ValueError:
             raise ValueError(
-                f"CrossFade: steps must be a whole number, zero or more, got {steps!r}; zero is no fade"
+                f"CrossFade: length must be a whole number, zero or more, got {length!r}; zero is no fade"
             ) from None
         if not isinstance(train_old, bool):
             raise TypeError(f"CrossFade: train_old must be True or False, got {train_old!r}")
@@ -134,10 +132,10 @@ class CrossFade(nn.Module):
         if not index.numel():
             return self._nothing(x, index, state)
         self.switch.ranges.add_visits(count(index.reshape(-1), self.switch.ranges.branches), key)
-        before = max(self.steps, 1)
+        before = max(self.length, 1)
         past = index[:, :1].expand(-1, before) if state is None else state.recent
         ranges = torch.cat([past, index], 1)
-        step, branch, share = _shares(ranges[:, before - self.steps :], self.steps)
+        step, branch, share = _shares(ranges[:, before - self.length :], self.length)
         gain = share if self.curve == "linear" else _equal_power(step, share, index.numel())
         current = branch == index.reshape(-1)[step]
         if isinstance(self.switch, RecurrentSwitch):
@@ -149,26 +147,19 @@ class CrossFade(nn.Module):
     def _index(self, x: Tensor, key: Tensor, state: FadeState | None) -> Tensor:
         ranges = self.switch.ranges
         refuse_learning(self, ranges)
-        shape = leading("CrossFade", key, ranges)
-        if len(shape) != 2 or shape != x.shape[:2]:
-            raise ValueError(
-                f"CrossFade: x must be (B, T, ...) and key (B, T{', K' * bool(ranges.keys)}), one a step, got x "
-                f"{tuple(x.shape)} and key {tuple(key.shape)}; unsqueeze a single sequence"
-            )
+        check_sequences("CrossFade", ranges, x, key)
         if state is not None and not isinstance(state, FadeState):
             raise TypeError(
                 f"CrossFade: state must be the FadeState that an earlier call returned, got {type(state).__name__}; "
                 "start with state=None"
             )
-        recent = (len(x), max(self.steps, 1))
+        recent = (len(x), max(self.length, 1))
         if state is not None and state.recent.shape != recent:
             raise ValueError(
                 f"CrossFade: state must be of x's {recent[0]} sequences and the last {recent[1]} steps, got "
                 f"{tuple(state.recent.shape)}; start a new batch with state=None"
             )
-        if isinstance(ranges, Hysteresis):
-            return ranges.index(key, None if state is None else state.recent[:, -1])
-        return branch_of(ranges, key, "CrossFade")
+        return branch_of(ranges, key, "CrossFade", None if state is None else state.recent[:, -1])
 
     def _plain(self, x: Tensor, index: Tensor, step: Tensor, branch: Tensor, current: Tensor, gain: Tensor) -> Tensor:
         if self.train_old or bool(current.all()):
@@ -179,11 +170,8 @@ class CrossFade(nn.Module):
         return y + old.detach()  # forward mode does not ask about no_grad
 
     def _outputs(self, x: Tensor, step: Tensor, branch: Tensor) -> Tensor:
-        switch, rows = cast(Switch, self.switch), x.flatten(0, 1).index_select(0, step)
-        if switch.normalize is not None:
-            rows = switch.normalize(rows, branch)
-        uncounted = Router(switch.ranges.branches)  # a fading branch is not visited
-        return run(switch.branches, rows, branch, uncounted, switch._stacked(), owned=True)
+        rows = x.flatten(0, 1).index_select(0, step)
+        return cast(Switch, self.switch).bundle().run(rows, branch, owned=True)  # a fading branch is not visited
 
     def _recurrent(
         self,
@@ -204,7 +192,7 @@ class CrossFade(nn.Module):
     def _nothing(self, x: Tensor, index: Tensor, state: FadeState | None) -> tuple[Tensor, FadeState]:
         if state is None and len(x):
             raise ValueError("CrossFade: x must have a time step if there is no state yet, got T = 0")
-        recent = index.new_zeros(0, max(self.steps, 1)) if state is None else state.recent
+        recent = index.new_zeros(0, max(self.length, 1)) if state is None else state.recent
         if isinstance(self.switch, RecurrentSwitch):
             y, inner = self.switch.empty(x, index, None if state is None else state.switch)
             return y, FadeState(recent, inner)
@@ -212,7 +200,7 @@ class CrossFade(nn.Module):
         return self._outputs(x, nowhere, nowhere).unflatten(0, index.shape), FadeState(recent, None)
 
     def extra_repr(self) -> str:
-        return f"steps={self.steps}, curve={self.curve!r}, train_old={self.train_old}"
+        return f"length={self.length}, curve={self.curve!r}, train_old={self.train_old}"
 
 
 def _shares(ranges: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from hardgrad.switch.apart import shown
+from hardgrad.switch.branches.state import output_of_copy
 
 TORCHS = (nn.GRU, nn.LSTM, nn.RNN)
 
@@ -109,7 +109,7 @@ def _explain(i: int, branch: nn.Module, x: Tensor, handed: Any, error: RuntimeEr
     if handed is None or isinstance(error, torch.OutOfMemoryError):
         return
     try:
-        own = shape(shown("RecurrentSwitch", f"branch {i}", branch, x[:1, :1], None)[1])
+        own = shape(output_of_copy("RecurrentSwitch", f"branch {i}", branch, x[:1, :1], None)[1])
     except Exception:  # the branch fails by itself: its own error says more
         return
     if own != shape(handed):

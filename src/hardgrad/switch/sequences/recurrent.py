@@ -8,12 +8,13 @@ from typing import Any, Literal, NamedTuple, cast
 from torch import Tensor, nn
 
 from hardgrad._torch_state import in_graph
-from hardgrad.switch.apart import eagerly, of_no_rows, shown
-from hardgrad.switch.arguments import branch_number, leading, modules, router
-from hardgrad.switch.branches import one_a_range
+from hardgrad._tracing import eagerly
+from hardgrad.switch.arguments import branch_number, modules, router
+from hardgrad.switch.branches.build import one_a_range
+from hardgrad.switch.branches.outputs import of_no_rows
+from hardgrad.switch.branches.state import output_of_copy
 from hardgrad.switch.conditions.condition import Router, count, one_of
-from hardgrad.switch.conditions.hysteresis import Hysteresis
-from hardgrad.switch.keys import branch_of, check_source, key_of, refuse_learning
+from hardgrad.switch.keys import branch_of, check_sequences, check_source, key_of, refuse_learning
 from hardgrad.switch.sequences import memory, pieces
 
 READS_KEYS = (
@@ -145,16 +146,9 @@ class RecurrentSwitch(nn.Module):
             raise RuntimeError(READS_KEYS)
         refuse_learning(self, self.ranges)
         key = key_of("RecurrentSwitch", self.key, x, key)
-        shape = leading("RecurrentSwitch", key, self.ranges)
-        if x.ndim != 3 or shape != x.shape[:2]:
-            raise ValueError(
-                f"RecurrentSwitch: x must be (B, T, F) and key (B, T{', K' * bool(self.ranges.keys)}), one a step, got "
-                f"x {tuple(x.shape)} and key {tuple(key.shape)}; unsqueeze a single sequence"
-            )
+        check_sequences("RecurrentSwitch", self.ranges, x, key, features="F")
         self._check_state(x, state)
-        if isinstance(self.ranges, Hysteresis):
-            return self.ranges.index(key, None if state is None else state.last)
-        return branch_of(self.ranges, key, "RecurrentSwitch")
+        return branch_of(self.ranges, key, "RecurrentSwitch", None if state is None else state.last)
 
     def _check_state(self, x: Tensor, state: RecurrentState | None) -> None:
         if state is None:
@@ -188,7 +182,7 @@ class RecurrentSwitch(nn.Module):
             layer = cast(nn.RNNBase, branch)
             width, like = layer.proj_size or layer.hidden_size, x
         else:
-            like, _ = shown("RecurrentSwitch", "branch 0", branch, x.new_zeros(1, 1, x.shape[-1]), None)
+            like, _ = output_of_copy("RecurrentSwitch", "branch 0", branch, x.new_zeros(1, 1, x.shape[-1]), None)
             width = like.shape[-1]
         return of_no_rows(like.new_zeros(*index.shape, width)), state
 

@@ -10,8 +10,9 @@ from hardgrad_lab.doctor.page import figures
 from hardgrad_lab.doctor.page.table import HEADINGS, LEGEND, NUMERIC, about_truth, lines
 from hardgrad_lab.doctor.record import Examination
 from hardgrad_lab.drawing.index import neighbours, write_index
-from hardgrad_lab.drawing.page import Content, Drawing, as_markdown, write_page
+from hardgrad_lab.drawing.page import Content, as_markdown, write_page
 from hardgrad_lab.drawing.render import Link
+from hardgrad_lab.drawing.section import Drawing
 
 OVERVIEW = (
     "First: the direction of the average gradient (filled, two standard errors) and of one gradient (hollow); in the "

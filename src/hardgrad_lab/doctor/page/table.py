@@ -106,11 +106,6 @@ def cosine_of(row: Row) -> str:
     return f"{row.cosine:.2f} ±{error:.2f}".replace("±0.00", "")
 
 
-def percent(value: float | None) -> str:
-    """Return a share of a whole."""
-    return NONE if value is None else f"{value:.0%}"
-
-
 def _line(row: Row) -> Line:
     tone = tone_of(row)
     if row.error is not None:

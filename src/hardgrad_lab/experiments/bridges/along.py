@@ -9,10 +9,10 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from hardgrad_lab.drawing.figures import COLOURS, DASHES, INK, legend, sized_figure
-from hardgrad_lab.drawing.page import Drawing
-from hardgrad_lab.report.experiment_table import setting
+from hardgrad_lab.drawing.section import Drawing
 from hardgrad_lab.runs.experiment import BUDGETS, Experiment
 from hardgrad_lab.runs.records import Group
+from hardgrad_lab.runs.setting import setting
 
 BAND = "The band is one standard deviation over seeds."
 DOT = "Lines are of a part of the test rows, dots of all of them at the end."

@@ -1,31 +1,57 @@
-"""The figures on switches: errors seed by seed, transfer curves, hearts, and points that find their way back."""
+"""The figures on switches: errors seed by seed, transfer curves, and the error range by range."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from hardgrad_lab.drawing.figures import COLOURS, DASHES, FAINT, Drawn, legend, new_figure
-from hardgrad_lab.report.lactose_table import SOLVED, middle
-from hardgrad_lab.runs.record import Record, Run
+from hardgrad_lab.drawing.section import Drawing
+from hardgrad_lab.experiments.switches.table import SOLVED, by_task, middle
+from hardgrad_lab.runs.kept import Arrays, kept_files, read_arrays
 from hardgrad_lab.runs.records import Group
 
-Arrays = Mapping[str, np.ndarray[Any, Any]]
+Curves = Mapping[tuple[str, str], Arrays]  # of a run, by task and contestant
 DRAWN = ("switch", "switch-wrong", "switch-learnt", "plain-total", "plain-active")
-SHOWN_S = 3.0
 
 
-def by_task(groups: Sequence[Group]) -> dict[str, list[Group]]:
-    """Return the groups of each task, in the given order."""
-    found: dict[str, list[Group]] = {}
-    for group in groups:
-        found.setdefault(group.config["task"], []).append(group)
-    return found
+def curves_of(groups: Sequence[Group], results: Path) -> Curves:
+    """Return the curves that runs left beside their records."""
+    return {
+        (group.config["task"], group.config["contestant"]): read_arrays(path)
+        for group in groups
+        for path in kept_files(results, group, "curves").values()
+    }
+
+
+def error_figure(groups: Sequence[Group], metric: str) -> Drawing:
+    """Return every seed's error as a drawing, called ``errors``."""
+    caption = "One dot a seed, a bar at the median; switches in blue."
+    return Drawing(name="errors", title="Errors", caption=caption, figure=errors(groups, metric))
+
+
+def transfer_figure(curves: Curves) -> list[Drawing]:
+    """Return what models learned of static maps as a drawing, called ``transfer``; none where no run left a curve."""
+    figure, caption = transfer(curves), "What seed 0 learnt, beside the truth."
+    return [Drawing(name="transfer", title="Transfer curves", caption=caption, figure=figure)] if figure else []
+
+
+def range_figure(groups: Sequence[Group], part: str = "", among: str = "") -> list[Drawing]:
+    """Return each range's share of the error as a drawing, called ``ranges``; none where no record has it.
+
+    Args:
+        groups: of records.
+        part: the test rows; empty for all.
+        among: of whom these rows are, to stand in the title.
+    """
+    caption = (
+        "Squared error of each range in the energy of all rows: the shares add up to the ESR. Median of the seeds."
+    )
+    figure, title = ranges(groups, part), "Range by range" + among
+    return [Drawing(name="ranges", title=title, caption=caption, figure=figure)] if figure else []
 
 
 def errors(groups: Sequence[Group], metric: str) -> Drawn:
@@ -44,8 +70,8 @@ def errors(groups: Sequence[Group], metric: str) -> Drawn:
             value = middle(members[0], metric.replace("esr", f"esr_{name}", 1))
             if value is not None:
                 panel.axvline(value, color=COLOURS[2], linestyle=dashes, linewidth=1, label=name)
-        everything = [record.metrics[metric] for group in members for record in group.records]
-        if max(everything) > 5 * min(everything):  # a logarithm of less has no room for its numbers
+        values = [record.metrics[metric] for group in members for record in group.records]
+        if max(values) > 5 * min(values):  # a logarithm of less has no room for its numbers
             panel.set_xscale("log")
         panel.set_title(task)
         panel.set_xlabel("ESR on held-out rows")
@@ -54,25 +80,7 @@ def errors(groups: Sequence[Group], metric: str) -> Drawn:
     return figure
 
 
-def kept(results: Path, groups: Sequence[Group]) -> dict[tuple[str, str], Arrays]:
-    """Return the curves that runs left beside their records, by task and contestant."""
-    paths = {path.stem: path for path in sorted(results.rglob("curves/*.npz"))}
-    found: dict[tuple[str, str], Arrays] = {}
-    for record in (record for group in groups for record in group.records):
-        path = paths.get(_name(record))
-        if path is not None:
-            with np.load(path) as file:
-                found[record.config["task"], record.config["contestant"]] = dict(file)
-    return found
-
-
-def _name(record: Record) -> str:
-    config = record.config
-    label = f"{config['task']}-{config['contestant']}-{config['budget']}"
-    return Run(experiment=record.experiment, label=label, config=config, seed=record.seed).name
-
-
-def transfer(curves: Mapping[tuple[str, str], Arrays]) -> Drawn | None:
+def transfer(curves: Curves) -> Drawn | None:
     """Draw what models make of every key, and the truth, one panel a task."""
     static = {names: arrays for names, arrays in curves.items() if "truth" in arrays and names[1] in DRAWN}
     tasks = list(dict.fromkeys(task for task, _ in static))
@@ -95,29 +103,6 @@ def transfer(curves: Mapping[tuple[str, str], Arrays]) -> Drawn | None:
     return figure
 
 
-def hearts(curves: Mapping[tuple[str, str], Arrays], rate: float) -> Drawn | None:
-    """Draw seconds of the unseen subject's heart, and what models make of them, one panel a task."""
-    signals = {names: arrays for names, arrays in curves.items() if "unseen_truth" in arrays and names[1] in DRAWN}
-    tasks = list(dict.fromkeys(task for task, _ in signals))
-    if not tasks:
-        return None
-    figure, axes = new_figure(len(tasks))
-    for panel, task in zip(axes, tasks, strict=True):
-        mine = {name: arrays for (other, name), arrays in signals.items() if other == task}
-        for place, (name, arrays) in enumerate(
-            [("truth", {"unseen_said": next(iter(mine.values()))["unseen_truth"]}), *mine.items()]
-        ):
-            if name in ("truth", "switch", "plain-total"):
-                said = arrays["unseen_said"][: int(SHOWN_S * rate)]
-                colour = FAINT if name == "truth" else COLOURS[0 if name == "switch" else 1]
-                panel.plot(np.arange(len(said)) / rate, said, color=colour, lw=1.2, label=name, zorder=2 - place)
-        panel.set_title(f"{task}, unseen subject")
-        panel.set_xlabel("seconds")
-    axes[0].set_ylabel("ECG, peak 1")
-    legend(figure, axes)
-    return figure
-
-
 def ranges(groups: Sequence[Group], part: str) -> Drawn | None:
     """Draw each range's share of the error, median over seeds, one panel a task, one line a contestant."""
     mark = f"{part}_" if part else ""
@@ -134,10 +119,10 @@ def ranges(groups: Sequence[Group], part: str) -> Drawn | None:
         for group in members:
             style = names.index(group.config["contestant"])
             shares = {i: middle(group, f"esr_{mark}range_{i}") for i in range(64)}
-            found = {i: share for i, share in shares.items() if share is not None}
+            shown = {i: share for i, share in shares.items() if share is not None}
             panel.plot(
-                list(found),
-                list(found.values()),
+                list(shown),
+                list(shown.values()),
                 color=COLOURS[style % len(COLOURS)],
                 linestyle=DASHES[(style + style // len(COLOURS)) % len(DASHES)],
                 marker=".",
@@ -148,26 +133,5 @@ def ranges(groups: Sequence[Group], part: str) -> Drawn | None:
         panel.set_title(task)
         panel.set_xlabel("range")
     axes[0].set_ylabel("share of the ESR")
-    legend(figure, axes)
-    return figure
-
-
-def journeys(groups: Sequence[Group], truth: Mapping[str, Sequence[float]]) -> Drawn | None:
-    """Draw where learnt points were along the run, all seeds, and where they truly are."""
-    tasks = by_task([group for group in groups if group.config["contestant"] == "switch-learnt-near"])
-    if not tasks:
-        return None
-    figure, axes = new_figure(len(tasks))
-    for panel, (task, members) in zip(axes, tasks.items(), strict=True):
-        for record in (record for group in members for record in group.records):
-            for i in range(1, len(truth[task]) - 1):
-                path = [(point["samples"], point[f"point_{i}"]) for point in record.curve if f"point_{i}" in point]
-                if path:
-                    panel.plot(*zip(*path, strict=True), color=COLOURS[0], alpha=0.6, lw=1)
-        for i, point in enumerate(truth[task][1:-1]):
-            panel.axhline(point, color=COLOURS[1], linestyle="--", lw=1, label="true point" if i == 0 else None)
-        panel.set_title(task)
-        panel.set_xlabel("training samples")
-    axes[0].set_ylabel("learnt points")
     legend(figure, axes)
     return figure

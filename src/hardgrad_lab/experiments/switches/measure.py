@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import hardgrad as hg
 from hardgrad_lab.baselines import SOLVED, Solved, build, counts
-from hardgrad_lab.experiments.switches.data import Part, Rows
+from hardgrad_lab.experiments.switches.rows import Part, Rows
 
 AT_ONCE = 16_384
 BLOCK = 512  # rows that an audio plug-in asks for at a time
@@ -19,8 +19,8 @@ CONSTANT = 1e-6  # of the target's spread: what a branch with dead ReLUs puts ou
 
 @torch.no_grad()
 def predict(model: nn.Module, part: Part) -> Tensor:
-    """Return what a model says of each row, (n, 1). The visits of its ranges are left as they were."""
-    routers = [module for module in model.modules() if isinstance(module, hg.Ranges)]
+    """Return the output of a model for each row, (n, 1). The visits of its ranges are left as they were."""
+    routers = [module for module in model.modules() if isinstance(module, hg.switch.PointRouter)]
     kept = [{name: buffer.clone() for name, buffer in router.named_buffers()} for router in routers]
     outputs = [model(part.x[i : i + AT_ONCE], part.key[i : i + AT_ONCE]) for i in range(0, len(part), AT_ONCE)]
     for router, before in zip(routers, kept, strict=True):
@@ -29,49 +29,49 @@ def predict(model: nn.Module, part: Part) -> Tensor:
     return torch.cat(outputs)
 
 
-def esr(said: Tensor, truth: Tensor) -> float:
+def esr(outputs: Tensor, truth: Tensor) -> float:
     r"""Return the error-to-signal ratio, sum of (y - y')^2 over sum of y^2; 1 for a model that says 0."""
-    error, energy = (said.double() - truth.double()).square().sum(), truth.double().square().sum()
+    error, energy = (outputs.double() - truth.double()).square().sum(), truth.double().square().sum()
     return float(error / energy.clamp_min(1e-300))
 
 
-def by_range(said: Tensor, part: Part, points: tuple[float, ...], what: str) -> dict[str, float]:
+def by_range(outputs: Tensor, part: Part, points: tuple[float, ...], name: str) -> dict[str, float]:
     """Return each range's error and rows, by name; a range without rows has no error.
 
     A range's error is in the energy of all rows, so that the ranges' errors add up to the whole: a range where the
     target is zero has no energy of its own to divide by.
 
     Args:
-        said: (n, 1), of the model.
+        outputs: (n, 1), of the model.
         part: the rows.
         points: of the ranges.
-        what: the part's name, to stand in the figures' names; empty for none.
+        name: of the part, to stand in the figures' names; empty for none.
     """
     index = hg.Ranges(points).index(part.key)
     energy = part.y.double().square().sum()
-    mark = f"{what}_" if what else ""
-    found: dict[str, float] = {}
+    mark = f"{name}_" if name else ""
+    figures: dict[str, float] = {}
     for i in range(len(points) - 1):
         mine = index == i
-        found[f"rows_{mark}range_{i}"] = float(mine.sum())
+        figures[f"rows_{mark}range_{i}"] = float(mine.sum())
         if mine.any():
-            error = (said[mine].double() - part.y[mine].double()).square().sum()
-            found[f"esr_{mark}range_{i}"] = float(error / energy)
-    return found
+            error = (outputs[mine].double() - part.y[mine].double()).square().sum()
+            figures[f"esr_{mark}range_{i}"] = float(error / energy)
+    return figures
 
 
 def solved(rows: Rows) -> dict[str, float]:
     """Return the test error of the models that need no training, fitted to the training rows."""
-    found: dict[str, float] = {}
+    figures: dict[str, float] = {}
     for name in SOLVED:
         model = build(name, rows.train.x.shape[1], 1, ranges=rows.points)
         assert isinstance(model, Solved)
         model.solve(rows.train.x.cpu(), rows.train.key.cpu(), rows.train.y.cpu())
         model.to(rows.train.x.device)
-        found[f"esr_{name}"] = esr(predict(model, rows.test), rows.test.y)
-        for what, part in several(rows.tests).items():
-            found[f"esr_{name}_{what}"] = esr(predict(model, part), part.y)
-    return found
+        figures[f"esr_{name}"] = esr(predict(model, rows.test), rows.test.y)
+        for test, part in several(rows.tests).items():
+            figures[f"esr_{name}_{test}"] = esr(predict(model, part), part.y)
+    return figures
 
 
 def several(tests: Mapping[str, Part]) -> Mapping[str, Part]:
@@ -80,20 +80,20 @@ def several(tests: Mapping[str, Part]) -> Mapping[str, Part]:
 
 
 def dead_branches(model: nn.Module, part: Part) -> int:
-    """Return how many branches say one thing on all of their rows, though their targets differ.
+    """Return how many branches put out one number on all of their rows, though their targets differ.
 
     A branch without a row counts as dead too: nothing has trained it.
     """
     if not isinstance(model, hg.Switch):
         return 0
-    index, said = model.ranges.index(part.key), predict(model, part)
+    index, outputs = model.ranges.index(part.key), predict(model, part)
     dead = 0
     for i in range(len(model.branches)):
         mine = index == i
         if not mine.any():
             dead += 1
             continue
-        spread, truth = (float(values[mine].max() - values[mine].min()) for values in (said, part.y))
+        spread, truth = (float(values[mine].max() - values[mine].min()) for values in (outputs, part.y))
         dead += truth > CONSTANT and spread < CONSTANT * truth
     return dead
 
@@ -114,13 +114,13 @@ def nanoseconds(model: nn.Module, part: Part, rows: int, budget_s: float = 0.15)
 
 def everything(model: nn.Module, rows: Rows) -> dict[str, float]:
     """Return all figures of a trained model."""
-    said, sizes = predict(model, rows.test), counts(model)
-    found = {"esr": esr(said, rows.test.y), **by_range(said, rows.test, rows.points, "")}
-    for what, part in several(rows.tests).items():
-        said = predict(model, part)
-        found |= {f"esr_{what}": esr(said, part.y), **by_range(said, part, rows.points, what)}
-    found |= {"active_parameters": sizes.active, "dead_branches": dead_branches(model, rows.test)}
-    found |= {f"ns_per_row_{batch}": nanoseconds(model, rows.test, batch) for batch in (BLOCK, AT_ONCE)}
+    outputs, sizes = predict(model, rows.test), counts(model)
+    figures = {"esr": esr(outputs, rows.test.y), **by_range(outputs, rows.test, rows.points, "")}
+    for name, part in several(rows.tests).items():
+        outputs = predict(model, part)
+        figures |= {f"esr_{name}": esr(outputs, part.y), **by_range(outputs, part, rows.points, name)}
+    figures |= {"active_parameters": sizes.active, "dead_branches": dead_branches(model, rows.test)}
+    figures |= {f"ns_per_row_{batch}": nanoseconds(model, rows.test, batch) for batch in (BLOCK, AT_ONCE)}
     train = rows.train.take(slice(0, AT_ONCE))
-    found["esr_train"] = esr(predict(model, train), train.y)
-    return found | solved(rows)
+    figures["esr_train"] = esr(predict(model, train), train.y)
+    return figures | solved(rows)

@@ -8,7 +8,7 @@ Sources, where a value is not ours:
 - relax: Grathwohl et al. 2018 (arXiv 1711.00123), section 6.1, target 0.499; Adam at 0.01 for the variable and for the
   control of 10 hidden units, first temperature 0.5: the authors' program.
 - disarm: Yin and Zhou 2019 (arXiv 1807.11143), section 4, taken over by Dong et al. 2020 (arXiv 2006.10680): the same
-  loss is maximised, target 0.499, 3,000 steps; the step of 1 is the ARMS authors' program's.
+  loss is maximized, target 0.499, 3,000 steps; the step of 1 is the ARMS authors' program's.
 - arms: Dimitriev and Zhou 2021 (arXiv 2105.14141), target 0.49, probabilities of 0.1 to 0.9, 2 to 10 samples.
 - reinmax: Liu et al. 2023 (arXiv 2304.08612), polynomial programming: 128 two-way variables, target 0.45, powers 1.5, 2
   and 3; batch 64, 40 times 200 steps of Adam at 0.001, logits from U(-0.01, 0.01): the authors' program.
@@ -17,116 +17,10 @@ Sources, where a value is not ours:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, get_args
+from typing import Any
 
-from hardgrad_lab.runs.options import require
-from hardgrad_lab.runs.record import Run
-
-Budget = Literal["smoke", "small", "paper"]
-Problem = Literal["coin", "coins", "simplex"]
-Estimator = Literal[
-    "exact", "score_function", "disarm", "arms", "rebar", "relax", "straight_through", "reinmax", "gumbel",
-    "gumbel_rao", "bridge",
-]  # fmt: skip
-Baseline = Literal["none", "moving-average", "network", "leave-one-out"]
-Optimizer = Literal["adam", "sgd"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Toy:
-    """One estimator in one toy, seed apart.
-
-    Args:
-        task: the toy, a key of ``TASKS``.
-        contestant: the estimator's name in the table.
-        budget: the preset the other values started from.
-        problem: one 0/1 variable (coin), many in one loss (coins), or a one-hot variable (simplex).
-        target: c of the loss abs(b - c) ** power; of the simplex, each of its three targets.
-        power: of the loss.
-        maximise: whether the loss is to be large.
-        rows: copies of a coin; points along the side of a simplex that is surveyed.
-        units: variables in one loss (coins).
-        batch: draws of all coins that a step averages over (coins).
-        estimator: which function.
-        samples: draws of one estimate; pairs of draws for disarm.
-        temperature: of the relaxation, where there is one; the first one where it is learnt or annealed.
-        last_temperature: after 80 % of the steps, where it is annealed; 0 keeps the first.
-        hard: whether gumbel shows f hard samples.
-        inner: draws of the relaxation for one hard sample (gumbel_rao).
-        baseline: of the score function.
-        beside_f: whether relax's control has f at the relaxed sample in it, beside its network.
-        steps: optimiser steps; 0 surveys.
-        optimizer: of the variables.
-        lr: its learning rate.
-        learnt_lr: Adam's, for what the estimator learns.
-        evaluations: how often the gradient is measured in a run.
-        draws: gradients that one measurement takes.
-    """
-
-    task: str
-    contestant: str
-    budget: Budget
-    problem: Problem
-    target: float
-    power: float = 2.0
-    maximise: bool = False
-    rows: int
-    units: int = 1
-    batch: int = 1
-    estimator: Estimator
-    samples: int = 1
-    temperature: float = 1.0
-    last_temperature: float = 0.0
-    hard: bool = True
-    inner: int = 1
-    baseline: Baseline = "none"
-    beside_f: bool = False
-    steps: int
-    optimizer: Optimizer = "adam"
-    lr: float = 0.01
-    learnt_lr: float = 0.01
-    evaluations: int
-    draws: int
-
-    def __post_init__(self) -> None:
-        """Refuse values that make no sense."""
-        for name, allowed in _CHOICES.items():
-            require(getattr(self, name) in allowed, name, f"one of {', '.join(allowed)}", getattr(self, name))
-        for name, least in _LEAST.items():
-            require(getattr(self, name) >= least, name, f"at least {least}", getattr(self, name))
-        for name in ("lr", "learnt_lr", "temperature", "power"):
-            require(getattr(self, name) > 0, name, "greater than 0", getattr(self, name))
-        require(0 < self.target < 1, "target", "between 0 and 1", self.target)
-        if self.problem == "simplex":  # there the published loss divides by zero
-            require(self.rows % 3 != 2, "rows", "other than 2, 5, 8, ... of a simplex", self.rows)
-        if self.baseline == "leave-one-out":
-            require(self.samples >= 2, "samples", "at least 2, to leave one out", self.samples)
-
-    def run(self, seed: int) -> Run:
-        """Return the identity of the run of this configuration with ``seed``."""
-        label = f"{self.task}-{self.contestant}-{self.budget}"
-        return Run(experiment="toys", label=label, config=asdict(self), seed=seed)
-
-    @property
-    def evaluations_of_f(self) -> int:
-        """How often one estimate evaluates the loss, relaxed samples counted in; 0 for the enumeration."""
-        each = {"disarm": 2, "exact": 0, "rebar": 2}.get(self.estimator, 1) + self.beside_f
-        return self.samples * each
-
-
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "budget": get_args(Budget),
-    "problem": get_args(Problem),
-    "estimator": get_args(Estimator),
-    "baseline": get_args(Baseline),
-    "optimizer": get_args(Optimizer),
-}
-_LEAST: dict[str, float] = {
-    "rows": 1, "units": 1, "batch": 1, "samples": 1, "last_temperature": 0, "inner": 1, "steps": 0, "evaluations": 1,
-    "draws": 2,
-}  # fmt: skip
+from hardgrad_lab.experiments.toys.config import Toy
+from hardgrad_lab.runs.experiment import Experiment
 
 _SCORE: dict[str, dict[str, Any]] = {
     "score": {"estimator": "score_function"},
@@ -190,16 +84,16 @@ _POLYNOMIAL: dict[str, Any] = {
 TASKS: dict[str, dict[str, Any]] = {
     "rebar": {**_TRAINED, "target": 0.45, "steps": 5_000},
     "relax": {**_TRAINED, "target": 0.499, "steps": 10_000},
-    "disarm": {**_TRAINED, "target": 0.499, "maximise": True, "steps": 3_000, "optimizer": "sgd", "lr": 1.0},
+    "disarm": {**_TRAINED, "target": 0.499, "maximize": True, "steps": 3_000, "optimizer": "sgd", "lr": 1.0},
     "arms": {
-        "problem": "coin", "target": 0.49, "maximise": True, "rows": 17, "steps": 0, "evaluations": 1, "draws": 20_000,
+        "problem": "coin", "target": 0.49, "maximize": True, "rows": 17, "steps": 0, "evaluations": 1, "draws": 20_000,
     },
     "reinmax-1.5": {**_POLYNOMIAL, "power": 1.5},
     "reinmax-2": {**_POLYNOMIAL, "power": 2.0},
     "reinmax-3": {**_POLYNOMIAL, "power": 3.0},
     "gumbel-rao": {"problem": "simplex", "target": 1 / 3, "rows": 10, "steps": 0, "evaluations": 1, "draws": 2_000},
 }  # fmt: skip
-CONTESTANTS: dict[str, dict[str, dict[str, Any]]] = {
+CONTESTANTS: dict[str, dict[str, dict[str, Any]]] = {  # those of each toy
     "rebar": _COIN,
     "relax": _COIN,
     "disarm": {"exact": _COIN["exact"], **_SCORE, **_PAIRED, **_CONTROLLED},
@@ -209,39 +103,30 @@ CONTESTANTS: dict[str, dict[str, dict[str, Any]]] = {
     "reinmax-3": _COINS,
     "gumbel-rao": _RAO,
 }
-SMOKE: dict[str, Any] = {"steps": 20, "rows": 3, "evaluations": 2, "draws": 50}
-PAPER: dict[str, Any] = {"steps": 8_000, "lr": 0.001}  # of the polynomials; all else is as published in any case
+POLYNOMIALS = ("reinmax-1.5", "reinmax-2", "reinmax-3")
+EVERY: dict[str, dict[str, Any]] = {name: {} for contestants in CONTESTANTS.values() for name in contestants}
+SURVEY: dict[str, Any] = {"steps": 0, "lr": 0.01}  # what stays one, whatever is asked for: no step is taken
 
-
-def configure(budget: Budget, task: str, contestant: str, given: Mapping[str, Any]) -> Toy:
-    """Return the configuration of one contestant in one toy, with the given values in place of the preset's.
-
-    Args:
-        budget: smoke ends in an instant and says nothing; small is as published but for the polynomials, which take a
-            quarter of the steps; paper is as published.
-        task: one of ``TASKS``.
-        contestant: one of ``CONTESTANTS[task]``.
-        given: field names of ``Toy`` and values.
-
-    Raises:
-        OptionError: if a value is not allowed.
-
-    Example:
-        >>> configure("small", "relax", "disarm", {"rows": 5}).target
-        0.499
-    """
-    require(budget in get_args(Budget), "budget", f"one of {', '.join(get_args(Budget))}", budget)
-    require(task in TASKS, "task", f"one of {', '.join(TASKS)}", task)
-    known = CONTESTANTS[task]
-    require(contestant in known, "contestant", f"one of {', '.join(known)}", contestant)
-    toy = Toy(task=task, contestant=contestant, budget=budget, **{**TASKS[task], **known[contestant]})
-    if budget == "paper" and toy.problem == "coins":
-        toy = replace(toy, **PAPER)
-    if budget == "smoke":  # a survey stays one
-        toy = replace(toy, **{**SMOKE, **({} if toy.steps else {"steps": 0})})
-    return replace(toy, **given)
-
-
-def option_names() -> list[str]:
-    """Return the names of all values of a configuration."""
-    return [field.name for field in fields(Toy)]
+TOYS = Experiment(
+    name="toys",
+    about="Run every Monte Carlo gradient on the toy that its paper shows, and measure it against enumeration.",
+    source="the papers on Monte Carlo gradients, each on its own toy",
+    config=Toy,
+    program="hardgrad_lab.experiments.toys.run",
+    tasks=TASKS,
+    contestants=EVERY,
+    own={
+        (task, name): {**values, **({} if TASKS[task]["steps"] else SURVEY)}
+        for task, contestants in CONTESTANTS.items()
+        for name, values in contestants.items()
+    },
+    without=[(task, name) for task in TASKS for name in EVERY if name not in CONTESTANTS[task]],
+    # Small is as published but for the polynomials, which take a quarter of the steps.
+    budgets={"smoke": {"steps": 20, "rows": 3, "evaluations": 2, "draws": 50}},
+    special={("paper", task): {"steps": 8_000, "lr": 0.001} for task in POLYNOMIALS},
+    seeds={"smoke": 1, "small": 1, "paper": 1},
+    keys={"maximize": "maximise", "learned_lr": "learnt_lr"},
+    sections="hardgrad_lab.experiments.toys.sections:in_brief",
+    page="hardgrad_lab.experiments.toys.sections:page",
+    brief=True,
+)

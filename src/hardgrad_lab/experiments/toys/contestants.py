@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 import hardgrad as hg
-from hardgrad_lab.experiments.toys import Toy
+from hardgrad_lab.experiments.toys.config import Toy
 
 HIDDEN = 10  # units of a control or a baseline, as in the program of Grathwohl et al. 2018
 COOLED = 0.8  # share of a run after which an annealed temperature stands still
@@ -90,12 +90,14 @@ def contestant(toy: Toy) -> Contestant:
     """Return the estimator of a toy. What it learns draws its start from torch's global seed."""
     build: dict[str, Callable[[Toy], Contestant]] = {
         "score_function": _score_function,
-        "disarm": lambda toy: Contestant(partial(hg.disarm, samples=toy.samples)),
+        "disarm": lambda toy: Contestant(partial(hg.disarm, samples=2 * toy.samples)),
         "arms": lambda toy: Contestant(partial(hg.arms, samples=toy.samples)),
         "rebar": _rebar,
         "relax": _relax,
         "reinmax": lambda toy: Contestant(partial(hg.reinmax, samples=toy.samples)),
-        "straight_through": lambda toy: Contestant(partial(hg.montecarlo.straight_through, samples=toy.samples)),
+        "straight_through": lambda toy: Contestant(
+            partial(hg.montecarlo.straight_through_estimator, samples=toy.samples)
+        ),
         "gumbel": _gumbel,
         "gumbel_rao": lambda toy: Contestant(
             partial(hg.gumbel_rao, temperature=toy.temperature, inner=toy.inner, samples=toy.samples)
@@ -142,4 +144,6 @@ def _gumbel(toy: Toy) -> Contestant:
 
 def _bridge(toy: Toy) -> Contestant:
     approximator = hg.approximators.elementwise()
-    return Contestant(partial(hg.montecarlo.bridge, approximator=approximator, samples=toy.samples), approximator)
+    return Contestant(
+        partial(hg.montecarlo.bridge_estimator, approximator=approximator, samples=toy.samples), approximator
+    )

@@ -8,8 +8,8 @@ from typing import Any
 
 from hardgrad_lab.drawing.figures import COLOURS, DASHES, FAINT, INK, Drawn, legend, new_figure
 from hardgrad_lab.experiments.toys import SURVEYED_INNER, SURVEYED_SAMPLES, SURVEYED_TEMPERATURES
-from hardgrad_lab.report.toys_claims import gains
-from hardgrad_lab.report.toys_table import Named
+from hardgrad_lab.experiments.toys.claims import gains
+from hardgrad_lab.experiments.toys.table import Named
 
 UNBIASED = (
     "exact", "score", "score-average", "score-network", "score-loo", "disarm", "arms", "rebar", "relax",

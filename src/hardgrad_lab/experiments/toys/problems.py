@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Distribution, Independent, OneHotCategorical
 
 import hardgrad as hg
-from hardgrad_lab.experiments.toys import Toy
+from hardgrad_lab.experiments.toys.config import Toy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ def problem(toy: Toy) -> Problem:
 
 
 def _loss(toy: Toy) -> hg.montecarlo.Objective:
-    sign = -1 if toy.maximise else 1
+    sign = -1 if toy.maximize else 1
     return lambda b: sign * (b - toy.target).abs() ** toy.power
 
 

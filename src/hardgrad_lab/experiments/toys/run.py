@@ -4,58 +4,32 @@ from __future__ import annotations
 
 import math
 import statistics
-import time
 from collections.abc import Iterable
-from datetime import UTC, datetime
 
 import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from hardgrad_lab.experiments.toys import Toy
+from hardgrad_lab.experiments.toys.config import Toy
 from hardgrad_lab.experiments.toys.contestants import Contestant, contestant
 from hardgrad_lab.experiments.toys.measure import FLOOR, Gradients, draw_gradients, summary
 from hardgrad_lab.experiments.toys.problems import Problem, problem
-from hardgrad_lab.runs.execute import How, Outcome, describe_machine
-from hardgrad_lab.runs.record import Record, describe_environment
+from hardgrad_lab.runs.execute import How, Outcome
+from hardgrad_lab.runs.record import Run
+from hardgrad_lab.runs.whole import Result, run_whole
 
 REACHED = 0.95  # probability of the better outcome from which a row counts as having found it
 
 
-def reproduce(toy: Toy, seed: int, how: How, console: Console) -> Outcome:
-    """Run one estimator in one toy, or find its record. There is no checkpoint: a run takes seconds.
+def reproduce(run: Run, toy: Toy, seed: int, root: object, how: How, console: Console) -> Outcome:
+    """Run one estimator in one toy, or find its record; see ``runs.whole.run_whole``."""
+    del root  # there is no data
 
-    Args:
-        toy: what to run.
-        seed: decides all random numbers.
-        how: folder of the records, threads, whether to run again.
-        console: where progress is shown.
+    def work() -> Result:
+        curve = points(toy, seed)
+        return Result(metrics=_metrics(toy, curve), samples=toy.steps * toy.batch * toy.rows, curve=curve)
 
-    Raises:
-        RecordError: if the run's record is there but damaged.
-    """
-    run = toy.run(seed)
-    path = run.record_path(how.results)
-    if path.exists() and not how.force:
-        return Outcome(record=Record.load(path), path=path, was_done=True)
-    torch.set_num_threads(how.threads)
-    torch.manual_seed(seed)
-    console.print(run.name, highlight=False, soft_wrap=True)
-    started, began = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
-    curve = points(toy, seed)
-    record = Record(
-        experiment=run.experiment,
-        config=run.config,
-        seed=seed,
-        metrics=_metrics(toy, curve),
-        curve=curve,
-        samples=toy.steps * toy.batch * toy.rows,
-        seconds=time.monotonic() - began,
-        started=started,
-        environment=describe_environment(describe_machine(torch.device("cpu"), how)),
-    )
-    record.save(path)
-    return Outcome(record=record, path=path, was_done=False)
+    return run_whole(run, work, how, console)
 
 
 def points(toy: Toy, seed: int) -> list[dict[str, float]]:
@@ -99,8 +73,8 @@ def train(toy: Toy, case: Problem, estimator: Contestant | None, seed: int) -> l
 def _optimizers(toy: Toy, logits: Tensor, estimator: Contestant | None) -> list[torch.optim.Optimizer]:
     kinds = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}
     optimizers: list[torch.optim.Optimizer] = [kinds[toy.optimizer]([logits], lr=toy.lr)]
-    learnt = [] if estimator is None else list(estimator.parameters())
-    return optimizers + ([torch.optim.Adam(learnt, lr=toy.learnt_lr)] if learnt else [])
+    learned = [] if estimator is None else list(estimator.parameters())
+    return optimizers + ([torch.optim.Adam(learned, lr=toy.learned_lr)] if learned else [])
 
 
 def _loss(toy: Toy, case: Problem, estimator: Contestant | None, logits: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import hardgrad as hg
 
 
-def labels_of(ranges: hg.Ranges, categories: Sequence[str]) -> list[str]:
+def labels_of(ranges: hg.switch.PointRouter, categories: Sequence[str]) -> list[str]:
     """Return the name of each range.
 
     Args:

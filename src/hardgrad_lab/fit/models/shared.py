@@ -148,10 +148,10 @@ class SwitchEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
         return self
 
     @property
-    def ranges_(self) -> hg.Ranges:
+    def ranges_(self) -> hg.switch.PointRouter:
         """Return the condition of the fitted switch."""
         ranges = self.network_.ranges
-        assert isinstance(ranges, hg.Ranges)
+        assert isinstance(ranges, hg.switch.PointRouter)
         return ranges
 
     def route(self, X: ArrayLike) -> NDArray[np.int64]:
@@ -184,7 +184,7 @@ class SwitchEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
     ) -> Training:
         device = choose_device(self.device)
         switch = build_switch(self.architecture_, self.branch if callable(self.branch) else None).to(device)
-        assert isinstance(switch.ranges, hg.Ranges)
+        assert isinstance(switch.ranges, hg.switch.PointRouter)
         dtype = self.architecture_.dtype
         train, chosen = (torch.from_numpy(rows).to(device) for rows in split)
         share = None if weight is None else torch.from_numpy(weight / weight[split[0]].mean()).to(device, dtype)

@@ -33,7 +33,7 @@ class uncounted:
 
     def __init__(self, model: nn.Module) -> None:
         names = ("visits", "below", "above")
-        routers = [module for module in model.modules() if isinstance(module, hg.Ranges)]
+        routers = [module for module in model.modules() if isinstance(module, hg.switch.PointRouter)]
         self._counters = [getattr(router, name) for router in routers for name in names]
 
     def __enter__(self) -> None:

@@ -66,7 +66,7 @@ def search_points(
         chosen = (starts[:, None] + np.arange(block)).reshape(-1)
     else:
         chosen = np.arange(len(key))
-    data = [torch.from_numpy(np.ascontiguousarray(part[chosen])) for part in (key, inputs, target)]
+    data = [torch.from_numpy(np.ascontiguousarray(part[chosen])) for part in (inputs, key, target)]
     weights = None if weight is None else torch.from_numpy(weight[chosen])
     found = _found(data, degree, max_ranges=ranges, block=block, weights=weights, seed=seed)
     if found is None:

@@ -66,7 +66,7 @@ class Task:
     target: Tensor
     train: Tensor
     held_out: Tensor
-    ranges: hg.Ranges
+    ranges: hg.switch.PointRouter
     loss_of_rows: LossOfRows
     weight: Tensor | None = None
 

@@ -25,8 +25,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from hardgrad_lab.runs.experiment import Budget, Claim, Experiment, Metric, Published
+from hardgrad_lab.runs.experiment import Budget, Experiment, Part
 from hardgrad_lab.runs.options import require
+from hardgrad_lab.runs.published import Claim, Metric, Published
 from hardgrad_lab.runs.schedule import Schedule
 
 Layer = Literal["identity", "signum", "sort", "top-k", "k-means", "sort-1d"]
@@ -160,6 +161,8 @@ CLASSIFY = Experiment(
     source="Ramapuram and Webb 2020, table VI",
     config=Classification,
     program="hardgrad_lab.experiments.bridges.classify.run",
+    figures="hardgrad_lab.experiments.bridges.classify.figures:draw",
+    parts=[Part(anchor="table-vi", title="Table VI: CIFAR-10 behind a hard function")],
     common=COMMON,
     tasks={"cifar10": {}},
     contestants={name: {"layer": name} for name in ("identity", "signum", "sort", "top-k", "k-means")},

@@ -17,7 +17,8 @@ Source: Ramapuram and Webb 2020 (arXiv 1905.03658), section IV-E, figure 8 middl
 from __future__ import annotations
 
 from hardgrad_lab.experiments.bridges.classify import ACCURACY, BUDGETS, COMMON, RELATIVE_ERROR, Classification
-from hardgrad_lab.runs.experiment import Claim, Experiment, Metric
+from hardgrad_lab.runs.experiment import Experiment, Part
+from hardgrad_lab.runs.published import Claim, Metric
 
 CONDITIONING = Experiment(
     name="conditioning",
@@ -25,6 +26,8 @@ CONDITIONING = Experiment(
     source="Ramapuram and Webb 2020, figure 8 middle",
     config=Classification,
     program="hardgrad_lab.experiments.bridges.classify.run",
+    figures="hardgrad_lab.experiments.bridges.conditioning.figures:draw",
+    parts=[Part(anchor="figure-8-middle", title="Figure 8, middle: how far from sorted")],
     common=COMMON,
     tasks={"cifar10": {}},
     contestants={

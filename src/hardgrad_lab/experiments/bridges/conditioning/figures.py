@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hardgrad_lab.drawing.figures import INK, legend, sized_figure
-from hardgrad_lab.drawing.page import Drawing
+from hardgrad_lab.drawing.section import Drawing
 from hardgrad_lab.experiments.bridges.along import BAND, DOT, lines, settings
 from hardgrad_lab.experiments.bridges.conditioning import CONDITIONING
 from hardgrad_lab.runs.records import Group

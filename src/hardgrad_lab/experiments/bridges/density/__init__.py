@@ -35,8 +35,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from hardgrad_lab.runs.experiment import Budget, Claim, Experiment, Metric, Published
+from hardgrad_lab.runs.experiment import Budget, Experiment, Part
 from hardgrad_lab.runs.options import require
+from hardgrad_lab.runs.published import Claim, Metric, Published
 from hardgrad_lab.runs.schedule import Schedule
 
 Estimator = Literal[
@@ -161,6 +162,8 @@ DENSITY = Experiment(
     source="Ramapuram and Webb 2020, table V and figure 9",
     config=Density,
     program="hardgrad_lab.experiments.bridges.density.run",
+    figures="hardgrad_lab.experiments.bridges.density.figures:draw",
+    parts=[Part(anchor="table-v", title="Table V and figure 9: density of binary pictures")],
     common={
         "hidden": 200,
         "latents": 200,

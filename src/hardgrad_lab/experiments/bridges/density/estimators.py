@@ -54,10 +54,10 @@ def contestant(config: Density, steps: int) -> Contestant:
     n = config.evaluations
     plain: dict[str, Callable[..., Tensor]] = {
         "score-loo": partial(hg.score_function, samples=n, baseline="leave_one_out"),
-        "disarm": partial(hg.disarm, samples=n // 2),
+        "disarm": partial(hg.disarm, samples=n),
         "arms": partial(hg.arms, samples=n),
         "reinmax": partial(hg.reinmax, samples=n),
-        "straight-through": partial(hg.montecarlo.straight_through, samples=n),
+        "straight-through": partial(hg.montecarlo.straight_through_estimator, samples=n),
     }
     if config.estimator in plain:
         return Contestant(plain[config.estimator])
@@ -92,7 +92,9 @@ def _bridge(config: Density, steps: int) -> Contestant:
     del steps
     approximator = _approximator(config)
     fit(approximator, config.fitting, config.latents)
-    estimate = partial(hg.montecarlo.bridge, approximator=approximator, weight=config.gamma, samples=config.evaluations)
+    estimate = partial(
+        hg.montecarlo.bridge_estimator, approximator=approximator, weight=config.gamma, samples=config.evaluations
+    )
     return Contestant(estimate, approximator)
 
 

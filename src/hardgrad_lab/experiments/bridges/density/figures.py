@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from hardgrad_lab.drawing.figures import COLOURS, DASHES, INK, legend, sized_figure
-from hardgrad_lab.drawing.page import Drawing
+from hardgrad_lab.drawing.section import Drawing
 from hardgrad_lab.experiments.bridges.along import largest_budget
 from hardgrad_lab.experiments.bridges.density import DENSITY
 from hardgrad_lab.runs.records import Group

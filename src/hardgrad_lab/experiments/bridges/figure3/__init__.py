@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hardgrad_lab.runs.experiment import Budget, Experiment, Metric
+from hardgrad_lab.runs.experiment import Budget, Experiment, Part
 from hardgrad_lab.runs.options import require
+from hardgrad_lab.runs.published import Metric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,8 @@ FIGURE3 = Experiment(
     source="Ramapuram and Webb 2020, figure 3",
     config=Figure3,
     program="hardgrad_lab.experiments.bridges.figure3.run",
+    figures="hardgrad_lab.experiments.bridges.figure3.figures:draw",
+    parts=[Part(anchor="figure-3", title="Figure 3: a network fits a hard signum")],
     common={"margin": 0.5, "width": 64, "layers": 3, "batch": 256, "lr": 1e-3, "points": 401},
     tasks={"signum": {}},
     contestants={"elu-dense": {}},

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from hardgrad_lab.drawing.figures import COLOURS, INK, grid_figure, legend
-from hardgrad_lab.drawing.page import Drawing
+from hardgrad_lab.drawing.section import Drawing
 from hardgrad_lab.runs.experiment import BUDGETS
 from hardgrad_lab.runs.kept import Arrays, kept_files, read_arrays
 from hardgrad_lab.runs.records import Group

@@ -25,8 +25,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from hardgrad_lab.runs.experiment import Budget, Claim, Experiment, Metric, Published
+from hardgrad_lab.runs.experiment import Budget, Experiment, Part
 from hardgrad_lab.runs.options import require
+from hardgrad_lab.runs.published import Claim, Metric, Published
 from hardgrad_lab.runs.schedule import Schedule
 
 Dataset = Literal["fashion-mnist", "cifar10", "imagenet"]
@@ -207,6 +208,15 @@ LATENTS = Experiment(
     source="Ramapuram and Webb 2020, figures 7 and 10, tables III and IV",
     config=Latents,
     program="hardgrad_lab.experiments.bridges.latents.run",
+    figures="hardgrad_lab.experiments.bridges.latents.figures:draw",
+    parts=[
+        Part(
+            anchor="figure-7",
+            title="Figure 7 and table III: discrete codes of small pictures",
+            tasks=("fashion-mnist", "cifar10"),
+        ),
+        Part(anchor="table-iv", title="Table IV and figure 10: discrete codes of photographs", tasks=("imagenet",)),
+    ],
     common=COMMON,
     tasks=TASKS,
     contestants={name: {} for name in CONTESTANTS},

@@ -120,7 +120,7 @@ class Relaxed(Code):
     def cost(self, z: Tensor, cost: Cost) -> Tensor:
         """Return the cost at relaxed codes, plus the divergence."""
         q = self.distribution(z)
-        seen = hg.gumbel(q, lambda code: cost(code.flatten(1)), self.temperature, hard=False)
+        seen = hg.gumbel(q, lambda code: cost(code.flatten(1)), temperature=self.temperature, hard=False)
         if self.training:
             self.temperature.step()
         divergence = self.symbols * math.log(self.alphabet) - q.entropy()

@@ -12,12 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.image import imread
 
 from hardgrad_lab.drawing.figures import COLOURS, DASHES, legend, sized_figure
-from hardgrad_lab.drawing.page import Drawing
+from hardgrad_lab.drawing.section import Drawing
 from hardgrad_lab.experiments.bridges.along import BAND, largest_budget, lines
 from hardgrad_lab.experiments.bridges.latents import CHANNELS, COMMON, DATASETS, LATENTS
-from hardgrad_lab.report.experiment_table import setting
 from hardgrad_lab.runs.kept import kept_files
 from hardgrad_lab.runs.records import Group
+from hardgrad_lab.runs.setting import setting
 
 MEASURES = {"ms_ssim": "MS-SSIM", "separability": "linear separability"}
 

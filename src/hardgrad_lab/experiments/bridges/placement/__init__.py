@@ -9,7 +9,8 @@ Source: Ramapuram and Webb 2020 (arXiv 1905.03658), section IV-E, figure 8 left.
 from __future__ import annotations
 
 from hardgrad_lab.experiments.bridges.classify import ACCURACY, BUDGETS, COMMON, RELATIVE_ERROR, STAGES, Classification
-from hardgrad_lab.runs.experiment import Claim, Experiment
+from hardgrad_lab.runs.experiment import Experiment, Part
+from hardgrad_lab.runs.published import Claim
 
 EARLY = tuple(f"stage-{stage}" for stage in range(1, STAGES))
 
@@ -19,6 +20,8 @@ PLACEMENT = Experiment(
     source="Ramapuram and Webb 2020, figure 8 left",
     config=Classification,
     program="hardgrad_lab.experiments.bridges.classify.run",
+    figures="hardgrad_lab.experiments.bridges.placement.figures:draw",
+    parts=[Part(anchor="figure-8-left", title="Figure 8, left: where the hard function stands")],
     common=COMMON,
     tasks={"cifar10": {}},
     contestants={

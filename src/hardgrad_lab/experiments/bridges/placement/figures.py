@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hardgrad_lab.drawing.page import Drawing
+from hardgrad_lab.drawing.section import Drawing
 from hardgrad_lab.experiments.bridges.along import accuracy
 from hardgrad_lab.experiments.bridges.placement import PLACEMENT
 from hardgrad_lab.runs.records import Group

@@ -15,7 +15,8 @@ and Courville 2013 (arXiv 1308.3432).
 from __future__ import annotations
 
 from hardgrad_lab.experiments.bridges.classify import ACCURACY, BUDGETS, COMMON, RELATIVE_ERROR, Classification
-from hardgrad_lab.runs.experiment import Claim, Experiment
+from hardgrad_lab.runs.experiment import Experiment, Part
+from hardgrad_lab.runs.published import Claim
 
 VERSUS_STE = Experiment(
     name="versus_ste",
@@ -23,6 +24,8 @@ VERSUS_STE = Experiment(
     source="Ramapuram and Webb 2020, figure 8 right",
     config=Classification,
     program="hardgrad_lab.experiments.bridges.classify.run",
+    figures="hardgrad_lab.experiments.bridges.versus_ste.figures:draw",
+    parts=[Part(anchor="figure-8-right", title="Figure 8, right: against straight-through")],
     common=COMMON,
     tasks={"cifar10": {}},
     contestants={

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
-from hardgrad_lab.experiments.switches.settings import Budget
+from hardgrad_lab.runs.experiment import Ask, Budget, Experiment
 from hardgrad_lab.runs.options import require
-from hardgrad_lab.runs.record import Run
 
 BATCHED = "switch-batched"
 _ALL = (
@@ -26,26 +23,23 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "switch-row-by-row": _ALL,
     BATCHED: _ALL,
 }
-PRESETS: dict[Budget, dict[str, int]] = {
-    "smoke": {"passes": 1, "rows": 60},
-    "small": {"passes": 10, "rows": 0},
-    "paper": {"passes": 51, "rows": 0},
-}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Published:
+class Program:
     """One variant of the published program.
 
     Args:
-        variant: one of ``VARIANTS``.
+        task: the only one, ``published``; records leave it out.
+        contestant: the variant, one of ``VARIANTS``.
         budget: the preset the other values started from.
         passes: over the training rows; published are 51.
         rows: training rows, the first ones; 0 takes all.
         batch: rows in a step of the batched switch; the others take one.
     """
 
-    variant: str
+    task: str = "published"
+    contestant: str
     budget: Budget
     passes: int
     rows: int
@@ -53,15 +47,29 @@ class Published:
 
     def __post_init__(self) -> None:
         """Refuse values that make no sense."""
-        require(self.variant in VARIANTS, "variant", f"one of {', '.join(VARIANTS)}", self.variant)
+        require(self.contestant in VARIANTS, "contestant", f"one of {', '.join(VARIANTS)}", self.contestant)
         for name, least in {"passes": 1, "rows": 0, "batch": 1}.items():
             require(getattr(self, name) >= least, name, f"at least {least}", getattr(self, name))
 
-    def run(self, seed: int) -> Run:
-        """Return the identity of the run of this configuration with ``seed``."""
-        return Run(experiment="published", label=f"{self.variant}-{self.budget}", config=asdict(self), seed=seed)
 
-
-def configure(budget: Budget, variant: str, given: Mapping[str, Any]) -> Published:
-    """Return the configuration of a variant, with the given values in place of the preset's."""
-    return replace(Published(variant=variant, budget=budget, **PRESETS[budget]), **given)
+PUBLISHED = Experiment(
+    name="published",
+    about="Run the published program row by row, with and without its quirks, and the batched switch on the same rows.",
+    source="the published program of the differentiable IF",
+    config=Program,
+    program="hardgrad_lab.experiments.switches.program.run",
+    tasks={"published": {}},
+    contestants={name: {} for name in VARIANTS},
+    budgets={
+        "smoke": {"passes": 1, "rows": 60},
+        "small": {"passes": 10, "rows": 0},
+        "paper": {"passes": 51, "rows": 0},
+    },
+    seeds={"smoke": 1, "small": 3, "paper": 3},
+    keys={"task": "", "contestant": "variant"},
+    label=lambda values: "{variant}-{budget}".format(**values),
+    ask=Ask(options={"contestant": "variant"}, seeds=3),
+    page="hardgrad_lab.experiments.switches.program.section:page",
+    sections="hardgrad_lab.experiments.switches.program.section:in_brief",
+    brief=True,
+)

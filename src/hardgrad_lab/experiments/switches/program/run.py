@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,14 +11,16 @@ from rich.console import Console
 from torch import Tensor, nn
 
 import hardgrad as hg
+from hardgrad_lab.data.root import Root
 from hardgrad_lab.experiments.switches.branches import published
-from hardgrad_lab.experiments.switches.data import Part
-from hardgrad_lab.experiments.switches.ecg import BCG_POINTS, TEST, TRAIN, recording
+from hardgrad_lab.experiments.switches.ecg.rows import BCG_POINTS, TEST, TRAIN, recording
 from hardgrad_lab.experiments.switches.measure import esr
-from hardgrad_lab.experiments.switches.program import BATCHED, VARIANTS, Published
+from hardgrad_lab.experiments.switches.program import BATCHED, VARIANTS, Program
 from hardgrad_lab.experiments.switches.program.program import PublishedSwitch, Quirks
-from hardgrad_lab.runs.execute import How, Outcome, describe_machine
-from hardgrad_lab.runs.record import Record, describe_environment
+from hardgrad_lab.experiments.switches.rows import Part
+from hardgrad_lab.runs.execute import How, Outcome
+from hardgrad_lab.runs.record import Run
+from hardgrad_lab.runs.whole import Result, run_whole
 
 SHARE = 0.7  # of one recording trains, as published; the rest is ``later``
 
@@ -34,61 +34,45 @@ class Heart:
     unseen: Part
 
 
-def rows_of(config: Published, folder: Path | None) -> Heart:
+def rows_of(config: Program, root: Root) -> Heart:
     """Return the rows, windows of one sample, each recording scaled to a peak of 1.
 
     Raises:
-        MissingDataError: if a recording is not there.
+        DataError: if a recording is not there, or damaged.
     """
-    one = recording(folder, f"{TRAIN}_Normal1", "bcg", 1)
+    one = recording(root, f"{TRAIN}_Normal1", "bcg", 1)
     cut = int(SHARE * len(one))
     train = slice(0, min(cut, config.rows or cut))
-    other = recording(folder, f"{TEST}_Normal1", "bcg", 1)
+    other = recording(root, f"{TEST}_Normal1", "bcg", 1)
     return Heart(train=one.take(train), later=one.take(slice(cut, len(one))), unseen=other)
 
 
-def reproduce(config: Published, seed: int, folder: Path | None, how: How, console: Console) -> Outcome:
-    """Train one variant, or find its record. There is no checkpoint: a run that is stopped begins anew.
+def reproduce(run: Run, config: Program, seed: int, root: Root, how: How, console: Console) -> Outcome:
+    """Train one variant, or find its record; see ``runs.whole.run_whole``.
 
     Args:
+        run: its identity.
         config: what to train.
         seed: decides the first weights.
-        folder: of the recordings; None takes the environment variable ``HARDGRAD_DATA``.
+        root: where the recordings lie.
         how: folder of the records, threads, whether to run again.
         console: where progress is shown.
 
     Raises:
-        MissingDataError: if a recording is not there.
-        RecordError: if the run's record is there but damaged.
+        DataError: if a recording is not there, or damaged.
     """
-    run = config.run(seed)
-    path = run.record_path(how.results)
-    if path.exists() and not how.force:
-        return Outcome(record=Record.load(path), path=path, was_done=True)
-    torch.set_num_threads(how.threads)
-    torch.manual_seed(seed)
-    console.print(run.name, highlight=False, soft_wrap=True)
-    started, began = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
-    rows = rows_of(config, folder)
-    fit = _batched if config.variant == BATCHED else _row_by_row
-    metrics = fit(config, rows)
-    record = Record(
-        experiment=run.experiment,
-        config=run.config,
-        seed=seed,
-        metrics=metrics,
-        curve=[],
-        samples=config.passes * len(rows.train),
-        seconds=time.monotonic() - began,
-        started=started,
-        environment=describe_environment(describe_machine(torch.device("cpu"), how)),
-    )
-    record.save(path)
-    return Outcome(record=record, path=path, was_done=False)
+    del seed  # torch has it
+
+    def work() -> Result:
+        rows = rows_of(config, root)
+        fit = _batched if config.contestant == BATCHED else _row_by_row
+        return Result(metrics=fit(config, rows), samples=config.passes * len(rows.train))
+
+    return run_whole(run, work, how, console)
 
 
-def _row_by_row(config: Published, rows: Heart) -> dict[str, float]:
-    quirks = Quirks(**{name: name not in VARIANTS[config.variant] for name in asdict(Quirks())})
+def _row_by_row(config: Program, rows: Heart) -> dict[str, float]:
+    quirks = Quirks(**{name: name not in VARIANTS[config.contestant] for name in asdict(Quirks())})
     switch = PublishedSwitch(BCG_POINTS, quirks=quirks)
     x, key, y = _lists(rows.train)
     began = time.perf_counter()
@@ -113,7 +97,7 @@ def _constant(switch: PublishedSwitch, part: Part) -> int:
     return sum(float(each.max() - each.min()) < 1e-6 for each in mine)
 
 
-def _batched(config: Published, rows: Heart) -> dict[str, float]:
+def _batched(config: Program, rows: Heart) -> dict[str, float]:
     branch = published("bcg-1")(1, 1.0)
     switch = hg.Switch(hg.Ranges(BCG_POINTS), branch)
     optimizer = torch.optim.RMSprop(switch.parameters(), lr=1e-3, alpha=0.9, eps=1e-7)
