@@ -257,11 +257,9 @@ def _run(
 
 
 def _job(model: Model, read: Table, job: JobOptions, progress: Any) -> Job:
-    from hardgrad_lab.fit.class_job import ClassJob
     from hardgrad_lab.fit.job import Job
 
-    kind = ClassJob if read.classes else Job
-    return kind(
+    return Job(
         model=model,
         table=read,
         seed=job.seed,

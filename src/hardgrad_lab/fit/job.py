@@ -6,7 +6,7 @@ import hashlib
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from hardgrad_lab import baselines
 from hardgrad_lab.fit.estimator import SwitchClassifier, SwitchRegressor
-from hardgrad_lab.fit.rivals.class_scores import ClassScore
+from hardgrad_lab.fit.measures import Classes, Numbers
 from hardgrad_lab.fit.rivals.compare import (
     TRAINED,
     Outcome,
@@ -30,9 +30,9 @@ from hardgrad_lab.fit.rivals.compare import (
     train_rival,
 )
 from hardgrad_lab.fit.rivals.design import Design
-from hardgrad_lab.fit.rivals.scores import LeftOut, Score, blocks_of, margin, per_range, r_squared, root_mean_square
+from hardgrad_lab.fit.rivals.scores import LeftOut, Scored, blocks_of, margin
 from hardgrad_lab.fit.rivals.solved import Setting
-from hardgrad_lab.fit.rows import Array, Rows, Scaling, first_rows, held_out
+from hardgrad_lab.fit.rows import Rows, first_rows, held_out
 from hardgrad_lab.fit.tables import Table
 from hardgrad_lab.fit.training.start import start_rival
 from hardgrad_lab.fit.training.training import Training
@@ -67,7 +67,7 @@ class Fitted:
     """
 
     model: Model
-    scores: Sequence[Score | ClassScore]
+    scores: Sequence[Scored]
     test: NDArray[np.int64]
     predicted: NDArray[Any]
     index: NDArray[np.int64]
@@ -109,6 +109,7 @@ class Job:
     warn: Callable[[str], None] = warnings.warn
     _states: dict[str, Any] = field(default_factory=dict)
     _seconds: float = 0.0
+    _predicted: NDArray[Any] = field(default_factory=lambda: np.zeros(0))
     _started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     def run(self, *, resume: bool) -> Fitted:
@@ -194,46 +195,59 @@ class Job:
         self._states[name] = training.state_dict()
         self._stop_if_asked()
 
-    def _measure(self, switch: Training, test: NDArray[np.int64]) -> tuple[list[Score], list[LeftOut]]:
+    def _measure(self, switch: Training, test: NDArray[np.int64]) -> tuple[list[Scored], list[LeftOut]]:
+        """Measure the switch and its rivals on the test rows; say which rivals are left out."""
         # All rows, also those fitted to: the windows of the test rows reach back into them.
         groups = self.table.groups if self.ordered else None
         rows = self.model.as_rows(self.table.inputs, groups)
-        self._predicted = self.model.predict(self.table.inputs, groups)
+        measure = self._measure_of(test)
+        self._predicted, outputs = measure.predict(self.table.inputs, groups)
         own = Outcome(
-            outputs=self._target_scaling.to(self._predicted[test, None]),
+            outputs=outputs[test],
             described=baselines.describe(SWITCH),
             counts=baselines.counts(self.model.network_),
             updates=switch.steps,
             seconds=switch.seconds,
         )
-        outcomes, left_out = self._rivals(switch, (rows, torch.from_numpy(test)))
-        measured = partial(self._score, test=test, ours=self._errors(own, test), rivals=len(outcomes))
-        return [measured(SWITCH, own), *(measured(name, outcome) for name, outcome in outcomes.items())], left_out
+        outcomes, left_out = self._rivals(switch, measure, (rows, torch.from_numpy(test)))
+        index = self.model.ranges_.index(torch.from_numpy(self.table.inputs[self.table.key].to_numpy()[test])).numpy()
+        ours, blocks = measure.errors(own.outputs), blocks_of(test, ordered=self.ordered, window=self.model.window)
+        scores: list[Scored] = [measure.score(SWITCH, own, index, None)]
+        for name, outcome in outcomes.items():
+            apart = margin(ours, measure.errors(outcome.outputs), blocks, len(outcomes))
+            scores.append(measure.score(name, outcome, index, apart))
+        return scores, left_out
 
-    def _rivals(self, switch: Training, predict: tuple[Rows, Tensor]) -> tuple[dict[str, Outcome], list[LeftOut]]:
+    def _measure_of(self, test: NDArray[np.int64]) -> Numbers | Classes:
+        assert self.table.target is not None
+        truth = self.table.target[test]
+        return Classes(self.model, truth) if isinstance(self.model, SwitchClassifier) else Numbers(self.model, truth)
+
+    def _rivals(
+        self, switch: Training, measure: Numbers | Classes, predict: tuple[Rows, Tensor]
+    ) -> tuple[dict[str, Outcome], list[LeftOut]]:
         """Return what each rival made of the test rows; and those that are left out."""
         outcomes: dict[str, Outcome] = {}
-        names, left_out = rivals_of(self.model.architecture_, None) if self.compared else ([], [])
-        setting = self._setting(switch)
-        for name in names:
-            made = self._rival(name, switch, predict) if name in TRAINED else solve_rival(name, setting, predict)
-            if isinstance(made, Outcome):
-                outcomes[name] = made
-            else:
-                left_out.append(made)
-            self._stop_if_asked()
-        return outcomes, left_out
-
-    def _setting(self, switch: Training) -> Setting:
-        keyed = self.model.key_ not in self.model.inputs_
-        return Setting(
+        if not self.compared:
+            return outcomes, []
+        names, left_out = rivals_of(self.model.architecture_, None, classes=bool(measure.classes))
+        setting = Setting(
             task=switch.task,
-            design=Design.of(switch.task.rows, switch.task.train, keyed=keyed),
-            zero=self._target_scaling.to(np.zeros((1, 1)))[0],
+            design=Design.of(switch.task.rows, switch.task.train, keyed=self.model.key_ not in self.model.inputs_),
+            zero=measure.zero,
             ordered=self.ordered,
             seed=self.seed,
             weight=switch.task.weight,
+            classes=measure.classes,
         )
+        for name in names:
+            made = self._rival(name, switch, predict) if name in TRAINED else solve_rival(name, setting, predict)
+            if isinstance(made, LeftOut):
+                left_out.append(made)
+            else:
+                outcomes[name] = replace(made, outputs=measure.outputs(made.outputs)) if name in TRAINED else made
+            self._stop_if_asked()
+        return outcomes, left_out
 
     def _rival(self, name: str, switch: Training, predict: tuple[Rows, Tensor]) -> Outcome | LeftOut:
         """Train a rival, or say why not."""
@@ -254,35 +268,6 @@ class Job:
         if not np.abs(outcome.outputs).max(initial=0.0) < HUGE:  # NaN, too
             return LeftOut(name=name, reason="it diverged: what it makes of the test rows is no sensible number")
         return outcome
-
-    @property
-    def _target_scaling(self) -> Scaling:
-        assert isinstance(self.model, SwitchRegressor)
-        return self.model.target_scaling_
-
-    def _errors(self, outcome: Outcome, test: NDArray[np.int64]) -> Array:
-        """Return the errors on the test rows, (n,), in the target's units."""
-        assert self.table.target is not None
-        return self.table.target[test] - self._target_scaling.back(outcome.outputs)[:, 0]
-
-    def _score(self, name: str, outcome: Outcome, *, test: NDArray[np.int64], ours: Array, rivals: int) -> Score:
-        assert self.table.target is not None
-        truth, ranges = self.table.target[test], self.model.ranges_
-        index = ranges.index(torch.from_numpy(self.table.inputs[self.table.key].to_numpy()[test])).numpy()
-        errors = self._errors(outcome, test)
-        blocks = blocks_of(test, ordered=self.ordered, window=self.model.window)
-        return Score(
-            name=name,
-            described=outcome.described,
-            rmse=root_mean_square(errors),
-            r2=r_squared(truth, truth - errors),
-            ranges=per_range(errors, index, len(ranges)),
-            parameters=outcome.counts.total,
-            active=outcome.counts.active,
-            updates=outcome.updates,
-            seconds=outcome.seconds,
-            margin=None if name == SWITCH else margin(ours, errors, blocks, rivals),
-        )
 
     def _stop_if_asked(self) -> None:
         """Stop between two models: one that is solved has no steps to stop at."""

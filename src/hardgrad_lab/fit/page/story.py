@@ -13,8 +13,7 @@ from hardgrad_lab.fit.estimator import SwitchClassifier
 from hardgrad_lab.fit.page.sound import Sound, sound_of
 from hardgrad_lab.fit.page.verdict import reasons, verdict
 from hardgrad_lab.fit.page.words import Words, as_db, as_esr, esr_of, explained, range_labels, words
-from hardgrad_lab.fit.rivals.class_scores import ClassScore
-from hardgrad_lab.fit.rivals.scores import LeftOut, Score
+from hardgrad_lab.fit.rivals.scores import ClassScore, LeftOut, Score, Scored
 from hardgrad_lab.runs.record import describe_environment
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ class Story:
     origin: str
     visits: Sequence[int]
     tested: Sequence[int]
-    scores: Sequence[Score | ClassScore]
+    scores: Sequence[Scored]
     left_out: Sequence[LeftOut]
     curve: Sequence[dict[str, Any]]
     best_epoch: int
@@ -114,12 +113,12 @@ class Story:
         return words(self.target, self.key, sound=self.sound is not None, classes=bool(self.classes))
 
     @property
-    def switch(self) -> Score | ClassScore:
+    def switch(self) -> Scored:
         """Return the switch's own score."""
         return self.scores[0]
 
     @property
-    def rival(self) -> Score | ClassScore | None:
+    def rival(self) -> Scored | None:
         """Return the best of the others; none is called that while one is missing."""
         if any(each.possible for each in self.left_out):
             return None
