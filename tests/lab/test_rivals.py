@@ -28,7 +28,8 @@ from hardgrad_lab.baselines.leaves import RidgeTree, _Grown
 from hardgrad_lab.baselines.moments import ALPHAS, Array, Moments
 from hardgrad_lab.baselines.ridge import RidgeLine, folds
 from hardgrad_lab.fit import job as job_module
-from hardgrad_lab.fit.job import Fitted, Job
+from hardgrad_lab.fit.fitted import Fitted
+from hardgrad_lab.fit.job import Job
 from hardgrad_lab.fit.page.verdict import reasons, verdict
 from hardgrad_lab.fit.rivals import budget, compare
 from hardgrad_lab.fit.rivals.compare import rivals_of

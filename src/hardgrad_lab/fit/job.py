@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -18,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hardgrad_lab import baselines
-from hardgrad_lab.fit.estimator import SwitchClassifier, SwitchRegressor
+from hardgrad_lab.fit.estimator import SwitchClassifier
+from hardgrad_lab.fit.fitted import Fitted, Model
 from hardgrad_lab.fit.measures import Classes, Numbers
 from hardgrad_lab.fit.rivals.compare import (
     TRAINED,
@@ -43,41 +43,7 @@ from hardgrad_lab.runs.record import Run
 from hardgrad_lab.runs.signals import Interrupted, stop_signals
 
 SWITCH = "switch"
-Model = SwitchRegressor | SwitchClassifier
 HUGE = 1e100  # deviations of the target: squares of errors beyond are not finite for long
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fitted:
-    """What a job made.
-
-    Args:
-        model: the fitted estimator.
-        scores: the switch first, then its rivals, on the test rows.
-        test: the test rows, ascending.
-        predicted: (n,) the model's prediction of every row, a number or the name of a class.
-        index: (n,) the range of every row.
-        left_out: rivals that it was not compared with, and why.
-        seconds: in all sittings.
-        unseen: whether the test rows were set aside; if none were, they are the rows fitted to.
-        ordered: whether rows follow each other in time.
-        seed: of the job.
-        machine: what ran it, and when it began.
-        source: fingerprint of the table.
-    """
-
-    model: Model
-    scores: Sequence[Scored]
-    test: NDArray[np.int64]
-    predicted: NDArray[Any]
-    index: NDArray[np.int64]
-    left_out: list[LeftOut]
-    seconds: float
-    unseen: bool
-    ordered: bool
-    seed: int
-    machine: dict[str, Any]
-    source: str
 
 
 @dataclass
@@ -150,7 +116,7 @@ class Job:
                 "threads": torch.get_num_threads(),
                 "started": self._started,
             },
-            source=fingerprint(self.table),
+            source=self.table.fingerprint(),
         )
 
     def _set_aside(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -284,17 +250,8 @@ class Job:
     def _identity(self) -> Run:
         """Return what decides the outcome; a checkpoint of other rows or options cannot be continued."""
         options = {name: _plain(value) for name, value in self.model.get_params().items()}
-        config = {**options, "test_share": self.test_share, "rows": fingerprint(self.table)}
+        config = {**options, "test_share": self.test_share, "rows": self.table.fingerprint()}
         return Run(experiment="fit", label=self.saved.stem, config=config, seed=self.seed)
-
-
-def fingerprint(table: Table) -> str:
-    """Return 16 hexadecimal digits that change when any number of a table does."""
-    hashed = hashlib.sha256(" ".join(table.inputs.columns).encode())
-    for part in (table.inputs.to_numpy(), table.target, table.groups):
-        if part is not None:
-            hashed.update(np.ascontiguousarray(part).tobytes())
-    return hashed.hexdigest()[:16]
 
 
 def _plain(value: Any) -> Any:
