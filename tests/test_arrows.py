@@ -51,7 +51,7 @@ MAY_IMPORT: dict[str, list[str]] = {
     "hardgrad_lab.data": ["hardgrad", "hardgrad_lab.runs"],
     "hardgrad_lab.baselines": ["hardgrad"],
     "hardgrad_lab.drawing": ["hardgrad_lab.runs"],
-    "hardgrad_lab.bench": ["hardgrad"],
+    "hardgrad_lab.bench": [*LAB, "hardgrad_lab", "hardgrad_lab.experiments"],
     "hardgrad_lab.doctor": LAB,
     "hardgrad_lab.experiments": LAB,
     f"{FIT}.options": [],

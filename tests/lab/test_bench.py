@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
+import hardgrad
 from hardgrad_lab.app import run
-from hardgrad_lab.bench import estimators, needs
-from hardgrad_lab.bench.race import Contender, race
+from hardgrad_lab.bench import estimators, needs, recurrent, search, tariff
+from hardgrad_lab.bench.race import Contender, medians, race
 from hardgrad_lab.bench.switch import PEERS, network
 
 
@@ -93,6 +96,45 @@ def test_the_command_prints_and_writes_what_estimators_cost(tmp_path: Path, caps
     assert all(cost["over_one"] > 0 for cost in cell["costs"].values())
     assert cell["costs"]["torch, RelaxedBernoulli"]["over_needs"] is None
     assert "one evaluation takes" in capsys.readouterr().out
+
+
+def test_medians_take_turns_and_are_of_each() -> None:
+    order: list[str] = []
+    calls = {name: partial(order.append, name) for name in "ab"}
+    assert set(medians(calls, rounds=3, warm=1)) == {"a", "b"}
+    assert "".join(order) == "ab" + "ab" + "ba" + "ab"
+
+
+def test_the_bank_of_another_checkout_stands_beside_ours(tmp_path: Path) -> None:
+    words = ["bench", "switch", "--rows", "2", "--ranges", "3", "--widths", "4,5,1", "--seconds", "0", "--no-peers"]
+    out, ours = tmp_path / "grid.json", sys.modules["hardgrad.switch"]
+    assert run([*words, "--other", str(Path(hardgrad.__file__).parents[1]), "--out", str(out)]) == 0
+    (cell,) = json.loads(out.read_text())["cells"]
+    assert set(cell["ratios"]) == {"plain", "switch, bank", "switch", "other bank"}
+    assert sys.modules["hardgrad.switch"] is ours
+
+
+def test_another_checkout_without_the_package_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["bench", "switch", "--rows", "2", "--ranges", "3", "--seconds", "0", "--other", str(tmp_path)]) == 1
+    assert "--other must be a folder that holds the package hardgrad" in capsys.readouterr().err
+
+
+def test_a_tariff_is_fitted_and_said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tariff, "MODELS", {"tree of ridge lines": tariff.MODELS["tree of ridge lines"]})
+    assert run(["bench", "tariff", "--rows", "400", "--rounds", "1"]) == 0
+    name, rows, error, _, ratio = re.split(r"  +", capsys.readouterr().out.splitlines()[-1])
+    assert (name, rows, ratio) == ("tree of ridge lines", "400", "1.0")
+    assert 0.9 < float(error) < 1.5
+
+
+def test_a_sequence_is_raced_against_one_fused_gru(capsys: pytest.CaptureFixture[str]) -> None:
+    recurrent._compare(2, 5, hidden=3, ranges=2, hold=2, rounds=1)
+    assert re.search(r"shared .* per_branch .* reset .* loop", capsys.readouterr().out)
+
+
+def test_a_search_finds_what_was_planted() -> None:
+    rows = search._problem(2_000, 2, 0)
+    assert search._off_by(search._search(rows, "dynamic_programming", "bic"), rows[1]) == 0
 
 
 def test_numbers_that_are_none_are_named(capsys: pytest.CaptureFixture[str]) -> None:

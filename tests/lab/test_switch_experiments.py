@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +19,28 @@ from torch import nn
 
 from hardgrad_lab import cli
 from hardgrad_lab.data.root import Root
-from hardgrad_lab.experiments.switches.batches import Batches
 from hardgrad_lab.experiments.switches.branches import published
 from hardgrad_lab.experiments.switches.piecewise import PIECEWISE
+from hardgrad_lab.experiments.switches.rows import Batches
+from hardgrad_lab.experiments.switches.settings import Setup
 from hardgrad_lab.experiments.switches.train import begin, model_of
 from hardgrad_lab.runs.execute import How
-from hardgrad_lab.runs.experiment import Experiment
+from hardgrad_lab.runs.experiment import BUDGETS, Experiment
 from hardgrad_lab.runs.options import OptionError
 from hardgrad_lab.runs.record import Record
 from lab.recordings import SWITCHES, rows_of, smoke
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("experiment", SWITCHES.values(), ids=SWITCHES)
+def test_every_budget_task_and_contestant_can_be_configured(experiment: Experiment) -> None:
+    fixed = {"experiment", "budget", "task", "contestant", "system", "points"}
+    assert {field.name for field in fields(Setup)} == fixed | set(experiment.options()), "all others can be given"
+    every = product(BUDGETS, experiment.tasks, experiment.contestants)
+    runs = [experiment.run(experiment.configure(*one, {}), 0) for one in every]
+    assert len({run.name for run in runs}) == len(runs)
+    assert all(experiment.run(experiment.rebuilt(json.loads(json.dumps(run.config))), 0) == run for run in runs)
 
 
 def test_all_contestants_have_the_same_updates_on_the_same_batches(recordings: Path) -> None:

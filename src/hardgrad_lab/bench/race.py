@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,3 +39,27 @@ def race(contenders: dict[str, Contender], seconds: float, least: int = 5) -> di
             contender.call()
             taken[name].append(time.process_time() - start)
     return {name: sorted(each)[len(each) // 10] for name, each in taken.items()}
+
+
+def medians(contenders: dict[str, Callable[[], object]], rounds: int, warm: int = 2) -> dict[str, float]:
+    """Time callables side by side by the clock on the wall, which whatever waits or compiles is felt by.
+
+    Args:
+        contenders: what to time, by name.
+        rounds: calls of each.
+        warm: calls of each before that.
+
+    Returns:
+        Median seconds of one call of each.
+    """
+    for call in contenders.values():
+        for _ in range(warm):
+            call()
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for number in range(rounds):
+        # Every second round backwards: what one leaves in the caches is the next one's luck.
+        for name, call in list(contenders.items())[:: -1 if number % 2 else 1]:
+            start = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times) for name, times in seconds.items()}

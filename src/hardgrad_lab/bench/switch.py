@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +42,7 @@ class Grid:
         adam: count a fused Adam step and the dropping of gradients in.
         seconds: how long to measure each cell.
         peers: whether to run the other ways too.
+        other: the ``src`` folder of another checkout of hardgrad, whose bank is run too.
     """
 
     rows: tuple[int, ...] = (1, 64, 1024, 16384)
@@ -46,6 +52,7 @@ class Grid:
     adam: bool = False
     seconds: float = 3.0
     peers: bool = True
+    other: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,10 @@ def measure_cell(grid: Grid, rows: int, ranges: int) -> Cell:
         switch = hg.Switch(hg.Ranges(points), network(grid.widths), bank=bank)
         run = _call(switch, x, key)
         contenders["switch, bank" if bank else "switch"] = _step([*switch.parameters()], run, grid.adam)
+    if grid.other is not None:
+        older = other_package(grid.other)
+        switch = older.Switch(older.Ranges(points), network(grid.widths), bank=True)
+        contenders["other bank"] = _step([*switch.parameters()], _call(switch, x, key), grid.adam)
     index = hg.Ranges(points).index(key)
     for name, build in PEERS.items() if grid.peers else ():
         if _too_much(name, rows, ranges) or (
@@ -87,6 +98,29 @@ def measure_cell(grid: Grid, rows: int, ranges: int) -> Cell:
         contenders[name] = _step(parameters, _call(peer, x, index), grid.adam)
     taken = race(contenders, grid.seconds)
     return Cell(rows, ranges, 1e6 * taken["plain"], {name: t / taken["plain"] for name, t in taken.items()})
+
+
+def other_package(folder: Path) -> ModuleType:
+    """Return the package ``hardgrad`` of another checkout, loaded beside this one.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if not (folder / "hardgrad" / "__init__.py").is_file():
+        raise ValueError(f"--other must be a folder that holds the package hardgrad, got {folder}; give its src folder")
+    ours = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "hardgrad"}
+    for name in ours:
+        del sys.modules[name]
+    sys.path.insert(0, str(folder))
+    try:
+        # An operator is registered once in a process; ours serves both.
+        with patch("torch.library.Library"), patch("torch.library.register_fake"):
+            return importlib.import_module("hardgrad")
+    finally:
+        sys.path.remove(str(folder))
+        for name in [name for name in sys.modules if name.split(".")[0] == "hardgrad"]:
+            del sys.modules[name]
+        sys.modules.update(ours)
 
 
 def network(widths: tuple[int, ...]) -> nn.Module:

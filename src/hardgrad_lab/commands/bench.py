@@ -12,9 +12,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from hardgrad_lab.commands import bench_lines
 from hardgrad_lab.commands.machine import at_least
 
 app = App(name="bench", help="Measure on this machine, beside what else could be used.")
+bench_lines.add_to(app)
 Flag = Parameter(negative="")
 
 
@@ -29,6 +31,7 @@ def switch(
     seconds: float = 3.0,
     threads: Annotated[int, at_least(1)] = 1,
     peers: bool = True,
+    other: Path | None = None,
     out: Path | None = None,
 ) -> int:
     """Forward and backward of a switch over one plain network on the same batch, and of the other ways to do it.
@@ -52,6 +55,8 @@ def switch(
     peers
         Run the other ways too: torch.where over all branches, vmap over stacked parameters, torch.cond, gathered
         weights, padded products, sparse rows.
+    other
+        The src folder of another checkout of hardgrad, whose bank is run too.
     out
         A file to write the numbers to, as JSON.
     """
@@ -69,9 +74,10 @@ def switch(
         adam=adam,
         seconds=seconds,
         peers=peers,
+        other=other,
     )
     console = Console()
-    ways = ["switch, bank", "switch", *(PEERS if peers else ())]
+    ways = ["switch, bank", "switch", *(["other bank"] if other else ()), *(PEERS if peers else ())]
     table = Table(title="processor time over a plain network's", title_justify="left", box=box.SIMPLE_HEAD, padding=0)
     for heading in ("ranges", "rows", "plain us", *ways):
         table.add_column(heading, justify="right")

@@ -1,6 +1,6 @@
 """Kill commands at random moments, go on with them, and compare what comes out with an uninterrupted run, bit for bit.
 
-    python benchmarks/kills.py sorting fit all --kills 100 --out kills.json
+    python tests/lab/kill_trials.py sorting fit all --kills 100 --out kills.json
 
 Each trial starts a command in an empty folder, kills it (SIGKILL) at a moment drawn evenly over the time that an
 uninterrupted one took, gives the same command again with ``--resume``, and compares: records and ``model.json`` without

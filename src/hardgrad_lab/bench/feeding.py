@@ -1,7 +1,5 @@
 """What feeding costs: steps of the experiments on their streams against the same steps on one batch that lies ready.
 
-Usage: python benchmarks/data.py --data FOLDER [--rounds 15] [--only WORD]
-
 - the training steps of `density`, `latents` and `classify` at their small budget, cheap contestants and dear ones, with
   everything that a step of a run does;
 - photographs of about 500 x 375, a random part of each to 224 x 224, decoded in a thread or in a process beside a
@@ -13,7 +11,6 @@ slows both.
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import statistics
 import threading
@@ -27,7 +24,7 @@ from torch import Tensor
 
 from hardgrad_lab.data.folder import TRIES, Anywhere, find, read
 from hardgrad_lab.data.root import Root
-from hardgrad_lab.experiments.bridges.listed import EXPERIMENTS
+from hardgrad_lab.experiments import experiment
 from hardgrad_lab.runs.loop import Training
 
 # Name, task, contestant, and values in place of the small budget's.
@@ -61,16 +58,16 @@ class OneBatch:
         del state
 
 
-def begin(name: str, task: str, contestant: str, given: dict[str, Any], root: Root) -> Training:
-    experiment = EXPERIMENTS[name]
-    config = experiment.configure("small", task, contestant, given)
+def _begin(name: str, task: str, contestant: str, given: dict[str, Any], root: Root) -> Training:
+    known = experiment(name)
+    config = known.configure("small", task, contestant, given)
     torch.manual_seed(0)
-    training: Training = import_module(experiment.program).begin(config, 0, root, torch.device("cpu"))[0]
+    training: Training = import_module(known.program).begin(config, 0, root, torch.device("cpu"))[0]
     training.model.train()
     return training
 
 
-def seconds(training: Training, steps: int) -> tuple[float, float]:
+def _seconds(training: Training, steps: int) -> tuple[float, float]:
     """Of the thread's own time and of the wall's: everything runs in this thread, and its time is disturbed less."""
     began = time.thread_time(), time.perf_counter()
     for _ in range(steps):
@@ -78,18 +75,18 @@ def seconds(training: Training, steps: int) -> tuple[float, float]:
     return time.thread_time() - began[0], time.perf_counter() - began[1]
 
 
-def compare(name: str, training: Training, rounds: int) -> None:
+def _compare(name: str, training: Training, rounds: int) -> None:
     """Take turns between the stream and one batch of it, on one network that trains on."""
     stream = training.stream
     x, y = stream.batch()
     ready = OneBatch((x.clone(), y.clone()))
-    steps = max(3, round(0.5 / (seconds(training, 3)[0] / 3)))
+    steps = max(3, round(0.5 / (_seconds(training, 3)[0] / 3)))
     fixed, fed = [], []
     for _ in range(rounds):
         training.stream = ready
-        fixed.append(seconds(training, steps))
+        fixed.append(_seconds(training, steps))
         training.stream = stream
-        fed.append(seconds(training, steps))
+        fed.append(_seconds(training, steps))
     for clock, which in enumerate(("thread", "wall")):
         ratios = sorted(a[clock] / b[clock] for a, b in zip(fixed, fed, strict=True))
         low, middle, high = (ratios[round(share * (rounds - 1))] for share in (0.25, 0.5, 0.75))
@@ -101,7 +98,7 @@ def compare(name: str, training: Training, rounds: int) -> None:
         )
 
 
-def decode(folder: Path, stop: Any, count: Any) -> None:
+def _decode(folder: Path, stop: Any, count: Any) -> None:
     """Read pictures until told to stop, in a thread or a process of its own."""
     listing = find(Root(folder=folder), "photos/imagenet-det10", "train")
     chance = torch.rand(TRIES, 4)
@@ -110,11 +107,11 @@ def decode(folder: Path, stop: Any, count: Any) -> None:
         count.value += 1
 
 
-def beside(folder: Path, threaded: bool) -> tuple[float, float]:
+def _beside(folder: Path, threaded: bool) -> tuple[float, float]:
     """Matrix products a second here, and pictures a second in another thread or process."""
     count = multiprocessing.Value("i", 0)
     stop = threading.Event() if threaded else multiprocessing.Event()
-    worker = (threading.Thread if threaded else multiprocessing.Process)(target=decode, args=(folder, stop, count))
+    worker = (threading.Thread if threaded else multiprocessing.Process)(target=_decode, args=(folder, stop, count))
     worker.start()
     while not count.value:
         time.sleep(0.01)
@@ -128,8 +125,8 @@ def beside(folder: Path, threaded: bool) -> tuple[float, float]:
     return products / passed, pictures / passed
 
 
-def decoding(folder: Path, rounds: int) -> None:
-    pairs = [[beside(folder, threaded) for threaded in (True, False)] for _ in range(rounds)]
+def _decoding(folder: Path, rounds: int) -> None:
+    pairs = [[_beside(folder, threaded) for threaded in (True, False)] for _ in range(rounds)]
     for which, column in zip(("thread", "process"), zip(*pairs, strict=True), strict=True):
         products, decoded = (statistics.median(values) for values in zip(*column, strict=True))
         print(
@@ -137,20 +134,11 @@ def decoding(folder: Path, rounds: int) -> None:
         )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--only", default="", help="cases with this in their name; photographs for the last")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
+def measure(folder: Path, rounds: int, only: str) -> None:
+    """Compare the cases with a word in their name, and decode photographs; print a line for each."""
     for name, task, contestant, given in CASES:
         label = " ".join([name, task, contestant, *given])
-        if options.only in label:
-            compare(label, begin(name, task, contestant, given, Root(folder=options.data)), options.rounds)
-    if options.only in "photographs":
-        decoding(options.data, options.rounds)
-
-
-if __name__ == "__main__":
-    main()
+        if only in label:
+            _compare(label, _begin(name, task, contestant, given, Root(folder=folder)), rounds)
+    if only in "photographs":
+        _decoding(folder, rounds)

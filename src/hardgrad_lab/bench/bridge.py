@@ -1,4 +1,4 @@
-"""What a bridge costs, as ratios within one run. Usage: python benchmarks/bridge.py [--rounds 200]
+"""What a bridge costs, as ratios within one run.
 
 - a training step of the 10-sort network against the same step written the published way, where the approximator is
   differentiated inside the backward of the hard layer (eager, and with our loss under torch.compile, plain and with
@@ -10,11 +10,8 @@
 
 from __future__ import annotations
 
-import argparse
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -24,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import hardgrad as hg
+from hardgrad_lab.bench.race import medians
 
 LENGTH, BATCH, WIDTH = 10, 1024, 256
 SIGN = partial(hg.hard.sign, margin=0.5)
@@ -32,7 +30,7 @@ SIGN = partial(hg.hard.sign, margin=0.5)
 class PublishedWay(nn.Module):
     """The hard layer as the published program computes it; the caller adds ``penalty`` to the loss."""
 
-    class Function(torch.autograd.Function):
+    class _Function(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, x: Tensor, soft: Tensor) -> Tensor:
             ctx.save_for_backward(x, soft)
@@ -53,21 +51,21 @@ class PublishedWay(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         soft = self.approximator(x)
-        y = self.Function.apply(x, soft)
+        y: Tensor = self._Function.apply(x, soft)  # type: ignore[no-untyped-call]  # torch's own
         self.penalty = 10 * F.mse_loss(soft, y, reduction="none").sum(-1).mean()
         return y
 
 
-def network(hard_layer: nn.Module) -> nn.Sequential:
+def _network(hard_layer: nn.Module) -> nn.Sequential:
     body = hg.approximators.mlp(LENGTH, WIDTH, hidden=(WIDTH // 2, WIDTH // 2))
     return nn.Sequential(*body, nn.Tanh(), hard_layer, nn.Linear(WIDTH, LENGTH**2))
 
 
-def approximator() -> nn.Sequential:
+def _approximator() -> nn.Sequential:
     return hg.approximators.mlp(WIDTH, WIDTH, hidden=(WIDTH // 2, WIDTH // 2))
 
 
-def step_of(model: nn.Sequential, **compile_options: Any) -> Callable[[], None]:
+def _step_of(model: nn.Sequential, **compile_options: Any) -> Callable[[], None]:
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
     x = torch.rand(BATCH, LENGTH, generator=torch.Generator().manual_seed(0))
     target = x.argsort(-1)
@@ -86,50 +84,38 @@ def step_of(model: nn.Sequential, **compile_options: Any) -> Callable[[], None]:
     return step
 
 
-def race(contestants: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each, called in turn so that a busy machine slows all alike."""
-    for run in contestants.values():
-        for _ in range(10):
-            run()
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for number in range(rounds):
-        # Every second round backwards: what one leaves in the caches is the next one's luck.
-        for name, run in list(contestants.items())[:: -1 if number % 2 else 1]:
-            start = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) for name, times in seconds.items()}
-
-
-def training_step(rounds: int) -> None:
+def _training_step(rounds: int) -> None:
     published, eager, compiled, tuned = (
-        network(layer) for layer in (PublishedWay(approximator()), *(hg.Bridge(SIGN, approximator()) for _ in range(3)))
+        _network(layer)
+        for layer in (PublishedWay(_approximator()), *(hg.Bridge(SIGN, _approximator()) for _ in range(3)))
     )
-    seconds = race(
+    seconds = medians(
         {
-            "published way": step_of(published),
-            "bridge": step_of(eager),
-            "bridge, compiled": step_of(compiled, fullgraph=True),
-            "bridge, compiled, tanh": step_of(tuned, fullgraph=True, options={"cpp.use_decompose_tanh": True}),
-            "straight-through": step_of(network(hg.straight_through(SIGN))),
+            "published way": _step_of(published),
+            "bridge": _step_of(eager),
+            "bridge, compiled": _step_of(compiled, fullgraph=True),
+            "bridge, compiled, tanh": _step_of(tuned, fullgraph=True, options={"cpp.use_decompose_tanh": True}),
+            "straight-through": _step_of(_network(hg.straight_through(SIGN))),
         },
         rounds,
+        warm=10,
     )
     for name, value in seconds.items():
         print(f"step, {name:22} {1e3 * value:7.2f} ms   {value / seconds['published way']:.2f} of the published way")
 
 
-def evaluation(rounds: int) -> None:
+def _evaluation(rounds: int) -> None:
     x = torch.randn(BATCH, WIDTH)
-    for name, hard in {"sign": SIGN, "sort": hg.hard.sort}.items():
-        layer = hg.Bridge(hard, approximator()).eval()
+    functions: dict[str, Callable[[Tensor], Tensor]] = {"sign": SIGN, "sort": hg.hard.sort}
+    for name, hard in functions.items():
+        layer = hg.Bridge(hard, _approximator()).eval()
         with torch.no_grad():
-            seconds = race({"bare": lambda: hard(x), "eval": lambda: layer(x)}, 5 * rounds)  # noqa: B023
+            seconds = medians({"bare": lambda: hard(x), "eval": lambda: layer(x)}, 5 * rounds, warm=10)  # noqa: B023
         ratio = seconds["eval"] / seconds["bare"]
         print(f"eval() of a {name} layer    {1e6 * seconds['eval']:7.1f} us   {ratio:.3f} of the bare function")
 
 
-def imports(rounds: int) -> None:
+def _imports(rounds: int) -> None:
     def seconds(code: str) -> float:
         probe = f"import torch, time; t = time.perf_counter(); {code}; print(time.perf_counter() - t)"
         return float(subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout)
@@ -137,29 +123,20 @@ def imports(rounds: int) -> None:
     print(f"import hardgrad         {1e3 * min(seconds('import hardgrad') for _ in range(rounds)):7.1f} ms after torch")
 
 
-def exported_nodes() -> None:
+def _exported_nodes() -> None:
     class Bare(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return SIGN(x)
 
     x = torch.randn(4, LENGTH)
-    models = hg.strip(network(hg.Bridge(SIGN, approximator())).eval()), network(Bare()).eval()
+    models = hg.strip(_network(hg.Bridge(SIGN, _approximator())).eval()), _network(Bare()).eval()
     nodes = [len(torch.export.export(model, (x,)).graph.nodes) for model in models]
     print(f"exported nodes          {nodes[0]:7d}      bare function's model {nodes[1]}")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    print(f"torch {torch.__version__}, {options.threads} thread(s), T={LENGTH}, batch {BATCH}, width {WIDTH}")
-    training_step(options.rounds)
-    evaluation(options.rounds)
-    imports(5)
-    exported_nodes()
-
-
-if __name__ == "__main__":
-    main()
+def measure(rounds: int) -> None:
+    """Measure all of it, and print it line by line."""
+    _training_step(rounds)
+    _evaluation(rounds)
+    _imports(5)
+    _exported_nodes()

@@ -1,0 +1,118 @@
+"""The parts of ``hardgrad bench`` that print a line for each thing as it is measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App
+
+from hardgrad_lab.commands.machine import at_least
+
+Count = Annotated[int, at_least(1)]
+
+
+def add_to(app: App) -> None:
+    """Add the commands."""
+    for command in (bridge, recurrent, search, tariff, feeding):
+        app.command(command)
+
+
+def _with_threads(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+    print(f"torch {torch.__version__}, {threads} thread(s)")
+
+
+def bridge(*, rounds: Count = 200, threads: Count = 1) -> int:
+    """A bridge's training step over the published way's, its evaluation, its import and its exported graph.
+
+    Parameters
+    ----------
+    rounds
+        Steps of each way, in turn.
+    threads
+        CPU threads.
+    """
+    from hardgrad_lab.bench.bridge import measure
+
+    _with_threads(threads)
+    measure(rounds)
+    return 0
+
+
+def recurrent(*, rounds: Count = 20, steps: Count = 64, threads: Count = 1) -> int:
+    """Forward and backward of switching along a sequence over one fused GRU on the same batch.
+
+    Parameters
+    ----------
+    rounds
+        Calls of each way, in turn.
+    steps
+        Length of a sequence.
+    threads
+        CPU threads.
+    """
+    from hardgrad_lab.bench.recurrent import measure
+
+    _with_threads(threads)
+    measure(rounds, steps)
+    return 0
+
+
+def search(*, rounds: Count = 5, threads: Count = 1) -> int:
+    """The search for ranges over one ridge fit of all rows, and whether it finds the planted ones.
+
+    Parameters
+    ----------
+    rounds
+        Searches of each kind.
+    threads
+        CPU threads.
+    """
+    from hardgrad_lab.bench.search import measure
+
+    _with_threads(threads)
+    measure(rounds)
+    return 0
+
+
+def tariff(*, rows: tuple[Count, ...] = (4000, 160_000), rounds: Count = 3, threads: Count = 1) -> int:
+    """A fit of a planted tariff of four price bands: its error over the noise, and its time over a tree's.
+
+    Parameters
+    ----------
+    rows
+        How many to fit; may be given again for another number.
+    rounds
+        Fits of each model; the quickest counts.
+    threads
+        CPU threads.
+    """
+    from hardgrad_lab.bench.tariff import measure
+
+    _with_threads(threads)
+    measure(rows, rounds)
+    return 0
+
+
+def feeding(*, data: Path, rounds: Count = 15, only: str = "", threads: Count = 1) -> int:
+    """Training steps of the experiments on their streams over the same steps on one batch that lies ready.
+
+    Parameters
+    ----------
+    data
+        Folder of the data sets.
+    rounds
+        Half-second rounds of each, in turn.
+    only
+        Cases with this in their name; photographs for the last.
+    threads
+        CPU threads.
+    """
+    from hardgrad_lab.bench.feeding import measure
+
+    _with_threads(threads)
+    measure(data, rounds, only)
+    return 0
