@@ -5,6 +5,8 @@ import os
 # Before anything reads it: two workers with two threads of BLAS each, on two cores, wait for each other; a test of
 # small matrices takes 27 times as long. Programs that the tests start take it from here.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The few tests of inductor compile one small graph each, for which two more processes that import torch do not pay.
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
 from typing import Any
 
