@@ -398,5 +398,7 @@ def test_a_record_of_something_else_is_skipped_with_a_warning(tmp_path: Path) ->
     report = report_experiment(TOYS, tmp_path, tmp_path / "report")
     assert len(report.cells) == 1
     assert sorted(warning.split(" ")[-1] for warning in report.warnings)[0].endswith("'arm')")
-    assert any("odd.json is of an unknown toy or estimator ('rebar', 'arm')" in warning for warning in report.warnings)
+    assert any(
+        "odd.json is of an unknown task or contestant ('rebar', 'arm')" in warning for warning in report.warnings
+    )
     assert any("old.json lacks contestant" in warning for warning in report.warnings)

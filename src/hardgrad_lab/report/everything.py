@@ -113,7 +113,7 @@ def _html(
         for each in ours
     }
     return render(
-        "paper.html.jinja",
+        "everything.html.jinja",
         title=TITLE,
         source=source,
         links=links,

@@ -16,16 +16,15 @@ from hardgrad_lab.report.experiment_table import (
     headings,
     not_run,
     numeric,
-    ordered,
     rows_used,
     shown,
     standings,
 )
 from hardgrad_lab.report.section import as_markdown, is_bad
-from hardgrad_lab.runs.experiment import BUDGETS, NAMES, Experiment, Part
+from hardgrad_lab.runs.experiment import Experiment, Part
 from hardgrad_lab.runs.named import load
-from hardgrad_lab.runs.record import Record
-from hardgrad_lab.runs.records import Found, Group, NoRecordsError, group_by_config, read_records
+from hardgrad_lab.runs.records import Found, Group, NoRecordsError, read_records
+from hardgrad_lab.runs.reported import groups_of, ordered
 
 
 def report_experiment(experiment: Experiment, results: Path, out: Path, source: str = "") -> Page:
@@ -100,12 +99,6 @@ def sections_of(experiment: Experiment, found: Found, results: Path) -> list[Sec
     return [replace(made[0], warnings=[*warnings, *made[0].warnings]), *made[1:]]
 
 
-def groups_of(experiment: Experiment, found: Found) -> tuple[list[Group], list[str]]:
-    """Return the runs of an experiment, and one warning for each record that cannot be reported on."""
-    records, warnings = found.of(experiment.name, lambda record: fault(experiment, record))
-    return group_by_config(records, experiment.read), warnings
-
-
 def of_part(experiment: Experiment, part: Part) -> Experiment:
     """Return an experiment with what one of its parts shows alone: its tasks, and what belongs to them."""
     tasks = {name: values for name, values in experiment.tasks.items() if name.startswith(part.tasks)}
@@ -164,19 +157,3 @@ def draw(experiment: Experiment, groups: Sequence[Group], results: Path) -> tupl
         return maker(groups, results), []
     except (OSError, ValueError, LookupError, zipfile.BadZipFile) as error:
         return [], [f"no figures of {experiment.name}: what its runs left is damaged or incomplete ({error!r})"]
-
-
-def fault(experiment: Experiment, record: Record) -> str | None:
-    """Return what keeps a record out of the report, so that one odd file does not spoil it."""
-    keys = [experiment.keys.get(name, name) for name in NAMES]
-    missing = [key for key in keys if key and key not in record.config]
-    if missing:
-        return f"lacks {', '.join(missing)}"
-    task, contestant, budget = experiment.named(record.config)
-    if not experiment.knows(task) or contestant not in experiment.contestants:
-        return f"is of an unknown task or contestant ({task!r}, {contestant!r})"
-    if budget not in BUDGETS:
-        return f"is of an unknown budget ({budget!r})"
-    if not any(metric.name in record.metrics for metric in experiment.metrics):
-        return f"lacks {', '.join(metric.name for metric in experiment.metrics)}"
-    return None

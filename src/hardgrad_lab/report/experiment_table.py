@@ -8,6 +8,7 @@ from hardgrad_lab.runs.experiment import BUDGETS, Experiment
 from hardgrad_lab.runs.judge import compare
 from hardgrad_lab.runs.published import Metric, Published
 from hardgrad_lab.runs.records import Group
+from hardgrad_lab.runs.reported import ordered
 from hardgrad_lab.runs.setting import plain, setting
 from hardgrad_lab.runs.words import NO_FIGURE, NOT_RUN, mean, say_count, say_duration, say_mean
 
@@ -18,20 +19,6 @@ LEGEND = (
     "holds ours against the published mean: as published is within two standard errors of it, of both sides where both "
     "have a spread; where neither has one, any difference as printed is said."
 )
-
-
-def ordered(experiment: Experiment, groups: Sequence[Group]) -> list[Group]:
-    """Return the groups in the order of tasks, budgets, settings and contestants: those at equal settings together."""
-    contestants = list(experiment.contestants)
-    return sorted(
-        groups,
-        key=lambda group: (
-            experiment.place(group.config["task"]),
-            BUDGETS.index(group.config["budget"]),
-            setting(experiment, group),
-            contestants.index(group.config["contestant"]),
-        ),
-    )
 
 
 def headings(experiment: Experiment) -> tuple[str, ...]:

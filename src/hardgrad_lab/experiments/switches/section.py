@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from hardgrad_lab.drawing.section import Drawing, Section, Table
-from hardgrad_lab.experiments.switches.table import LEGEND, SOLVED, Columns, by_contestant, cells, ordered
+from hardgrad_lab.experiments.switches.table import LEGEND, SOLVED, Columns, by_contestant, cells
 from hardgrad_lab.runs.experiment import Experiment
-from hardgrad_lab.runs.record import Record
-from hardgrad_lab.runs.records import Found, Group, group_by_config
+from hardgrad_lab.runs.records import Found, Group
+from hardgrad_lab.runs.reported import groups_of
 from hardgrad_lab.runs.setting import setting
 
 ABOUT = "A switch, one network for each range of a number, beside its rivals of the same size."
@@ -25,8 +25,15 @@ ERRORS = (
     "ESR, sum of squared errors over sum of squared targets on held-out rows: median of the seeds, least to greatest "
     "in brackets. The small budget."
 )
-CONFIG = ("experiment", "budget", "task", "contestant", "system", "points")
-METRICS = ("esr", "parameters", "active_parameters", "dead_branches", *(f"esr_{name}" for name in SOLVED))
+NEEDS = (
+    "system",
+    "points",
+    "esr",
+    "parameters",
+    "active_parameters",
+    "dead_branches",
+    *(f"esr_{name}" for name in SOLVED),
+)
 
 
 def page_of(
@@ -50,7 +57,7 @@ def page_of(
         draw: makes the figures of the groups of records and their folder.
         details: paragraphs that a reader may unfold.
     """
-    groups, warnings = _groups(experiment, found)
+    groups, warnings = groups_of(experiment, found, NEEDS)
     table = cells(experiment, groups, columns)
     try:
         drawn = draw(groups, results) if groups else []
@@ -78,7 +85,7 @@ def page_of(
 def brief(experiment: Experiment, found: Found, results: Path) -> list[Section]:
     """Return the section on the page of all experiments: the errors of the small budget."""
     del results  # no figure of it is shown there
-    groups, warnings = _groups(experiment, found)
+    groups, warnings = groups_of(experiment, found, NEEDS)
     groups = [group for group in groups if setting(experiment, group) == "small"]
     headings, table = by_contestant(experiment, groups)
     section = Section(
@@ -94,24 +101,6 @@ def brief(experiment: Experiment, found: Found, results: Path) -> list[Section]:
         groups=groups,
     )
     return [section] if groups else []
-
-
-def fault(experiment: Experiment, record: Record) -> str | None:
-    """Return what keeps a record out of the table, so that one odd file does not spoil the report."""
-    config = record.config
-    missing = [name for name in CONFIG if name not in config]
-    missing += [name for name in METRICS if name not in record.metrics]
-    if missing:
-        return f"lacks {', '.join(missing)}"
-    for name, known in (("task", experiment.tasks), ("contestant", experiment.contestants)):
-        if config[name] not in known:
-            return f"is of an unknown {name} ({config[name]!r})"
-    return None
-
-
-def _groups(experiment: Experiment, found: Found) -> tuple[list[Group], list[str]]:
-    records, warnings = found.of(experiment.name, lambda record: fault(experiment, record))
-    return ordered(experiment, group_by_config(records, experiment.read)), warnings
 
 
 def _glance(experiment: Experiment, groups: Sequence[Group]) -> Table | None:

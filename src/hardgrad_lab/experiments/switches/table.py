@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from hardgrad_lab.runs.experiment import Experiment
 from hardgrad_lab.runs.records import Group
+from hardgrad_lab.runs.reported import ordered
 from hardgrad_lab.runs.setting import setting
 from hardgrad_lab.runs.words import NO_FIGURE
 
@@ -46,19 +47,6 @@ class Columns:
     def numeric(self) -> tuple[int, ...]:
         """Which columns hold figures."""
         return tuple(range(2, len(self.headings)))
-
-
-def ordered(experiment: Experiment, groups: Sequence[Group]) -> list[Group]:
-    """Return the groups in the order of the tasks, settings and contestants."""
-    tasks, contestants = list(experiment.tasks), list(experiment.contestants)
-    return sorted(
-        groups,
-        key=lambda group: (
-            tasks.index(group.config["task"]),
-            setting(experiment, group),
-            contestants.index(group.config["contestant"]),
-        ),
-    )
 
 
 def by_task(groups: Sequence[Group]) -> dict[str, list[Group]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hardgrad_lab.drawing.layout import Drawn
 from hardgrad_lab.drawing.section import Drawing, Section
-from hardgrad_lab.experiments.toys import CONTESTANTS, TOYS, claims
+from hardgrad_lab.experiments.toys import TOYS, claims
 from hardgrad_lab.experiments.toys.figures import (
     BIASED,
     COINS,
@@ -17,10 +17,10 @@ from hardgrad_lab.experiments.toys.figures import (
     over_probability,
     over_simplex,
 )
-from hardgrad_lab.experiments.toys.table import HEADINGS, LEGEND, NUMERIC, Named, by_task, cells, ordered
+from hardgrad_lab.experiments.toys.table import HEADINGS, LEGEND, NUMERIC, Named, by_task, cells
 from hardgrad_lab.runs.experiment import Experiment
-from hardgrad_lab.runs.record import Record
-from hardgrad_lab.runs.records import Found, group_by_config
+from hardgrad_lab.runs.records import Found
+from hardgrad_lab.runs.reported import groups_of
 
 INTRODUCTION = (
     "The problems on which the papers on Monte Carlo gradients show their estimators, all estimators on each. rebar, "
@@ -29,6 +29,7 @@ INTRODUCTION = (
     "for 2 to 10 draws. reinmax: 128 two-way variables, the sum of |b - 0.45|^p. gumbel-rao: a quadratic programme on "
     "the simplex, the variance at its points. Every number is measured beside the enumerated truth."
 )
+NEEDS = [*(TOYS.keys.get(name, name) for name in TOYS.options()), "log_variance", "bias_in_errors", "cosine"]
 TITLE = "Monte Carlo gradients on their toys"
 _BEST = "probability of the better outcome"
 _LOG = "log variance of the gradient"
@@ -37,8 +38,7 @@ _LOG = "log variance of the gradient"
 def page(experiment: Experiment, found: Found, results: Path) -> Section:
     """Return the page of the toys: every estimator on every toy, and what the papers say of them."""
     del results  # the records hold the curves
-    records, warnings = found.of(experiment.name, fault)
-    groups = ordered(group_by_config(records, experiment.read))
+    groups, warnings = groups_of(experiment, found, NEEDS)
     tasks = by_task(groups)
     return Section(
         anchor=experiment.name,
@@ -63,8 +63,7 @@ def page(experiment: Experiment, found: Found, results: Path) -> Section:
 def in_brief(experiment: Experiment, found: Found, results: Path) -> list[Section]:
     """Return what the papers say, and whether our runs say the same."""
     del results
-    records, warnings = found.of(experiment.name, fault)
-    groups = group_by_config(records, experiment.read)
+    groups, warnings = groups_of(experiment, found, NEEDS)
     return [
         Section(
             anchor=experiment.name,
@@ -120,14 +119,3 @@ def _is(groups: Named, problem: str) -> bool:
 
 def _steps(groups: Named) -> bool:
     return all(group.config["steps"] for group in groups.values())
-
-
-def fault(record: Record) -> str | None:
-    """Return what keeps a record out of the report."""
-    known = [TOYS.keys.get(name, name) for name in (*TOYS.names, *TOYS.options())]
-    missing = [name for name in known if name not in record.config]
-    missing += [name for name in ("log_variance", "bias_in_errors", "cosine") if name not in record.metrics]
-    if missing:
-        return f"lacks {', '.join(missing)}"
-    task, name = record.config["task"], record.config["contestant"]
-    return None if name in CONTESTANTS.get(task, {}) else f"is of an unknown toy or estimator ({task!r}, {name!r})"

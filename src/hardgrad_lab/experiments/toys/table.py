@@ -6,8 +6,9 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 
-from hardgrad_lab.experiments.toys import CONTESTANTS, TASKS, TOYS
+from hardgrad_lab.experiments.toys import TOYS
 from hardgrad_lab.runs.records import Group
+from hardgrad_lab.runs.reported import ordered
 from hardgrad_lab.runs.setting import setting
 from hardgrad_lab.runs.words import NO_FIGURE
 
@@ -28,22 +29,9 @@ Named = Mapping[str, Group]
 def by_task(groups: Sequence[Group]) -> dict[str, dict[str, Group]]:
     """Return the groups by toy and estimator, each setting of a toy apart, in the order of the settings."""
     found: dict[str, dict[str, Group]] = {}
-    for group in ordered(groups):
+    for group in ordered(TOYS, groups):
         found.setdefault(name_of(group), {})[group.config["contestant"]] = group
     return found
-
-
-def ordered(groups: Sequence[Group]) -> list[Group]:
-    """Return the groups in the order of the toys, their settings and the estimators."""
-    tasks = list(TASKS)
-    return sorted(
-        groups,
-        key=lambda group: (
-            tasks.index(group.config["task"]),
-            setting(TOYS, group),
-            list(CONTESTANTS[group.config["task"]]).index(group.config["contestant"]),
-        ),
-    )
 
 
 def name_of(group: Group) -> str:
@@ -54,7 +42,7 @@ def name_of(group: Group) -> str:
 
 def cells(groups: Sequence[Group]) -> list[list[str]]:
     """Return the table, one row an estimator."""
-    return [_row(group) for group in ordered(groups)]
+    return [_row(group) for group in ordered(TOYS, groups)]
 
 
 def variables(group: Group) -> int:

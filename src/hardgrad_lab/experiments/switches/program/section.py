@@ -7,11 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from hardgrad_lab.drawing.section import Section
-from hardgrad_lab.experiments.switches.program import VARIANTS
 from hardgrad_lab.experiments.switches.table import middle, spread
 from hardgrad_lab.runs.experiment import Experiment
-from hardgrad_lab.runs.record import Record
-from hardgrad_lab.runs.records import Found, Group, group_by_config
+from hardgrad_lab.runs.records import Found, Group
+from hardgrad_lab.runs.reported import groups_of
 
 HEADINGS = ("variant", "passes", "ESR train", "ESR later", "ESR unseen", "filed", "constant", "trains/s", "says/s", "n")
 NUMERIC = tuple(range(1, len(HEADINGS)))
@@ -26,7 +25,7 @@ INTRODUCTION = (
     "past sample, six ranges, branches of dense 8, GRU 8, dense 8, dense 1 and dense 1. Each of its quirks is a named "
     "option here. switch-row-by-row has none of them; switch-batched is hg.Switch on the same network and rows."
 )
-NEEDED = ("esr_train", "esr_later", "esr_unseen", "filed", "constant_branches", "rows_per_s", "said_per_s")
+NEEDS = ("passes", "esr_train", "esr_later", "esr_unseen", "filed", "constant_branches", "rows_per_s", "said_per_s")
 
 
 def page(experiment: Experiment, found: Found, results: Path) -> Section:
@@ -38,8 +37,7 @@ def page(experiment: Experiment, found: Found, results: Path) -> Section:
 def in_brief(experiment: Experiment, found: Found, results: Path) -> list[Section]:
     """Return its section on the page of all experiments."""
     del results  # the records hold all
-    records, warnings = found.of(experiment.name, fault)
-    groups = ordered(group_by_config(records, experiment.read))
+    groups, warnings = groups_of(experiment, found, NEEDS)
     return [
         Section(
             anchor=experiment.name,
@@ -56,12 +54,6 @@ def in_brief(experiment: Experiment, found: Found, results: Path) -> list[Sectio
             run_name="{contestant}, {passes} passes",
         )
     ]
-
-
-def ordered(groups: Sequence[Group]) -> list[Group]:
-    """Return the groups in the order of their passes and of the variants."""
-    names = list(VARIANTS)
-    return sorted(groups, key=lambda group: (_passes(group), names.index(group.config["contestant"])))
 
 
 def cells(groups: Sequence[Group]) -> list[list[str]]:
@@ -94,12 +86,3 @@ def _row(group: Group) -> list[str]:
         f"{middle(group, 'said_per_s'):,.0f}",
         str(group.n),
     ]
-
-
-def fault(record: Record) -> str | None:
-    """Return what keeps a record out of the report."""
-    missing = [name for name in ("variant", "passes") if name not in record.config]
-    missing += [name for name in NEEDED if name not in record.metrics]
-    if missing:
-        return f"lacks {', '.join(missing)}"
-    return None if record.config["variant"] in VARIANTS else f"is of an unknown variant ({record.config['variant']!r})"
