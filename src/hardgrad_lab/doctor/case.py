@@ -23,7 +23,7 @@ class Case:
         inputs: shape (B, *), or a distribution of batch shape (B,).
         objective: of the hard function's output, ``(*, B, *out) -> (*, B)``; None for a distribution.
         source: where the data comes from.
-        warm_up: steps that a learnt estimator trains for before it is measured.
+        warm_up: steps that a learned estimator trains for before it is measured.
         budget: the most evaluations of each row to spend on the truth; None for what the library takes.
         extra: candidates beside the default ones.
     """

@@ -23,7 +23,7 @@ TRANSFER = (
 LINE = "Grey dots are test {row}s; the line is what the switch makes of the key, each range in its colour."
 AGREEMENT = (
     "First: on the line the prediction is right. Second: what it errs by, against the key; a pattern there is "
-    "something that the model has not learnt. Test {row}s."
+    "something that the model has not learned. Test {row}s."
 )
 CLASSES = "Every mark is a test {row}, beside its true class; a cross is one that the switch takes for another class."
 CONFUSION = "How many test {row}s of each class are taken for which; on the diagonal they are named right."

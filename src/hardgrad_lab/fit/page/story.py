@@ -207,7 +207,7 @@ def _branch(model: Model) -> str:
 
 def _origin(model: Model) -> str:
     given = "given" if model.points is not None else f"found by a search for at most {model.search} ranges"
-    return f"{given}, then learnt" if model.learn_points else given
+    return f"{given}, then learned" if model.learn_points else given
 
 
 def _warnings(fitted: Fitted, labels: Sequence[str]) -> list[str]:
