@@ -77,7 +77,7 @@ def assert_close(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
 @pytest.fixture(autouse=True)
 def _fresh_compiler() -> None:
     torch.compiler.reset()
-    no_gradient._told_compiled.clear()
+    no_gradient._warned_compiled.clear()
 
 
 def heard(run: Callable[[], object]) -> list[str]:

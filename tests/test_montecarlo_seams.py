@@ -114,7 +114,7 @@ def test_the_score_of_a_common_outcome_is_the_probability_of_the_other() -> None
     scores = draw_scores(d, 1, True, None)
     assert scores.b.tolist() == [[1.0, 0.0]]
     rare = torch.tensor(-20.0).sigmoid()
-    torch.testing.assert_close(scores.beside, torch.stack([rare, -rare]).unsqueeze(0), rtol=1e-6, atol=0)
+    torch.testing.assert_close(scores.score, torch.stack([rare, -rare]).unsqueeze(0), rtol=1e-6, atol=0)
 
 
 def test_an_impossible_outcome_counts_for_nothing_whatever_f_is_there() -> None:

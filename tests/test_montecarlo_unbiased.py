@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import hardgrad as hg
 from hardgrad.montecarlo._arms import draw_apart, undo_correlation
-from hardgrad.montecarlo.control_variate import draw_scores, lag_of
+from hardgrad.montecarlo.control_variate import draw_scores, remainder_of
 from hardgrad.montecarlo.discrete import discrete
 from hardgrad.montecarlo.relaxed import agreeing
 from mc_rows import (
@@ -211,7 +211,7 @@ def test_the_slope_of_agreeing_scores(kind: str) -> None:
 
         numeric = torch.stack([again(row + h) - again(row - h) for h in 1e-5 * torch.eye(3, **F64)], -1) / 2e-5
         d = discrete(FAMILY[kind](row), "rebar")
-        along = 1 - lag_of(d, b - d.probs, again(row))
+        along = 1 - remainder_of(d, b - d.probs, again(row))
         # One-hot: along log-probabilities, which the softmax spreads over the logits.
         spread = torch.eye(3, **F64) - (0 if kind == "Bernoulli" else row.softmax(-1))
         # Softplus is the identity beyond 20, which rounds a slope by up to 2e-9.

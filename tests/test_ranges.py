@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import hardgrad as hg
-from hardgrad.switch.points import FEW
+from hardgrad.switch.points import FEW, Points
 
 POINTS = [-1.0, -0.6, -0.25, 0.0, 0.25, 0.75, 1.0]  # the published program's
 
@@ -224,3 +224,28 @@ def test_nested_ifs_mistakes_are_named() -> None:
         hg.If(hg.Ranges([0, 1, 2]), ["a"])
     with pytest.raises(ValueError, match=r"\(..., 3\) or a longer last dimension, got \(4, 2\)"):
         nested()(torch.zeros(4, 2))
+
+
+def test_points_are_a_value() -> None:
+    points, same = Points((0.0, 1.0, 2.0)), Points((0.0, 1.0, 2.0))
+    points.index(torch.tensor([0.5]))  # which keeps the points as a float32 key sees them
+    assert points == same != Points((0.0, 1.0, 2.0), closed="right")
+    assert hash(points) == hash(same)
+    assert (len(points), points.spans, points.label(1)) == (2, [(0.0, 1.0), (1.0, 2.0)], "[1, 2]")
+    learned = hg.LearnedRanges([0, 1, 2])
+    before = learned.current()
+    with torch.no_grad():
+        learned.inner.fill_(1.5)
+    assert (before.values, learned.current().values) == ((0.0, 1.0, 2.0), (0.0, 1.5, 2.0))
+
+
+def test_no_condition_is_anothers_subclass_and_each_answers_what_layers_ask() -> None:
+    plain, learned = hg.Ranges([0, 1, 2]), hg.LearnedRanges([0, 1, 2])
+    late, grid = hg.Hysteresis(plain, 0.1), hg.Grid(hg.LearnedRanges([0, 1, 2]))
+    conditions = [plain, learned, late, grid, hg.If(plain, ["a", "b"])]
+    for a in conditions:
+        assert [type(b) for b in conditions if isinstance(b, type(a))] == [type(a)]
+    assert [condition.along_time for condition in conditions] == [False, False, True, False, False]
+    assert [condition.learns() for condition in conditions] == [False, True, False, True, False]
+    assert [condition.learned_points is learned.inner for condition in conditions] == [False, True, False, False, False]
+    assert [tuple(condition.leading(torch.zeros(3, 1))) for condition in conditions] == [(3, 1)] * 3 + [(3,)] * 2

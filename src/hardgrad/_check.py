@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, cast
 
 import torch
@@ -53,7 +54,8 @@ def _index_of(owner: str, name: str, value: Any, rule: str, cure: str) -> int:
 
 def real(owner: str, name: str, value: Any, cure: str = "give a float") -> float:
     """Return a number that is not NaN as a float, or raise; infinities and what float() takes pass, but no text."""
-    number = value if isinstance(value, float | torch.SymFloat) else _float_of(owner, name, value, cure)
+    symbol = isinstance(value, float | torch.SymFloat)
+    number = cast(float, value) if symbol else _float_of(owner, name, value, cure)
     if number != number:
         raise ValueError(f"{owner}: {name} must be a number, got nan; nothing compares with that")
     return number
@@ -74,7 +76,7 @@ def _float_of(owner: str, name: str, value: Any, cure: str) -> float:
 def number(
     owner: str,
     name: str,
-    value: object,
+    value: Any,
     *,
     least: float | None = None,
     above: float | None = None,
@@ -83,20 +85,21 @@ def number(
     cure: str = "",
 ) -> float:
     """Return a finite number within bounds, or raise."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float | Real):
         raise TypeError(f"{owner}: {name} must be a number, got {kind_of(value)}; {cure or 'give a float'}")
+    given = cast(float, value)
     inside = (
-        math.isfinite(value)
-        and (least is None or value >= least)
-        and (above is None or value > above)
-        and (most is None or value <= most)
-        and (below is None or value < below)
+        math.isfinite(given)
+        and (least is None or given >= least)
+        and (above is None or given > above)
+        and (most is None or given <= most)
+        and (below is None or given < below)
     )
     if not inside:
         rule = _bounds(least, most, above, below)
-        rule += "" if rule == "finite" or math.isfinite(value) else " and finite"
+        rule += "" if rule == "finite" or math.isfinite(given) else " and finite"
         raise ValueError(f"{owner}: {name} must be {rule}, got {value}{'; ' + cure if cure else ''}")
-    return value
+    return given
 
 
 def one_of(owner: str, name: str, value: object, allowed: Sequence[str], cure: str = "") -> None:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
-from numbers import Real
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from hardgrad import _check
 from hardgrad._graft import graft
 from hardgrad._strip import RemovedApproximator, strips
 from hardgrad._torch_state import compiling, exporting, hides_requires_grad, holds_a_batch, in_transform
 from hardgrad.fidelity import Fidelity as Fidelity
 from hardgrad.fidelity import squared_norm
+from hardgrad.hard_layer import CALLABLE, SurrogateLayer
 from hardgrad.hard_layer import HardLayer as HardLayer
-from hardgrad.hard_layer import LendingLayer, check_callable, check_flag
 from hardgrad.penalty.add import add_penalty
 from hardgrad.penalty.scopes import penalties_enabled
 from hardgrad.two_track import NoTensorError, two_tracks
@@ -27,7 +26,7 @@ from hardgrad.user_code import name_of as name_of
 Result = TypeVar("Result")
 
 
-class Bridge(LendingLayer):
+class Bridge(SurrogateLayer):
     r"""A layer that computes a hard function and lends it the gradient of a network that imitates it.
 
     In training the output is ``hard(x)`` exactly. The task's gradient passes through the approximator :math:`a_\phi`
@@ -64,7 +63,8 @@ class Bridge(LendingLayer):
         Input ``(B, *)``, or a single sample of one dimension; output as ``hard`` gives it.
 
     Raises:
-        ValueError: from the constructor for an argument of the wrong kind; from the forward pass if ``x``, ``hard`` or
+        TypeError: from the constructor for an argument of the wrong kind.
+        ValueError: from the constructor if ``weight`` is negative; from the forward pass if ``x``, ``hard`` or
             ``approximator`` breaks the rules above. The message names the layer, both shapes and the cure.
         RuntimeError: what torch raised in the approximator, with the layer's name and the input's kind before it.
 
@@ -102,36 +102,36 @@ class Bridge(LendingLayer):
         differentiable_in_eval: bool = False,
     ) -> None:
         super().__init__(hard, differentiable_in_eval=differentiable_in_eval)
-        if not isinstance(approximator, nn.Module):
-            raise ValueError(
-                f"Bridge: approximator must be an nn.Module, got {type(approximator).__name__}; "
-                "hardgrad.approximators.suggest(hard, example) builds one"
-            )
+        _check.module(
+            "Bridge", "approximator", approximator, "hardgrad.approximators.suggest(hard, example) builds one"
+        )
         self.approximator = approximator
-        self.weight = _check_weight(weight)
-        self.distance = None if distance is None else check_callable("Bridge", "distance", distance)
-        self.conditioning = check_flag("Bridge", "conditioning", conditioning)
+        self.weight = float(_check.number("Bridge", "weight", weight, least=0, cure="the paper uses 10"))
+        if distance is not None:
+            _check.function("Bridge", "distance", distance, "of two tensors", CALLABLE)
+        self.distance = distance
+        self.conditioning = _check.flag("Bridge", "conditioning", conditioning)
         self._hard_norm = self._squared_error = torch.full((), torch.nan)
         self._gradient_norm: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self._lends(x):
+        if not self._differentiable(x):
             return self._hard_alone(x)
         value = self._value(x)
         if not self.training:
-            lend = self._of_the_approximator(x, lambda: _frozen(self.approximator, x))
-            self._check_approximator(x, value, lend)
-            return graft(value, lend)
-        lend, learn = self._of_the_approximator(
+            task = self._of_the_approximator(x, lambda: _frozen(self.approximator, x))
+            self._check_approximator(x, value, task)
+            return graft(value, task)
+        task, learn = self._of_the_approximator(
             x, lambda: two_tracks(self.approximator, self._watched(x), x if self.conditioning else x.detach())
         )
         self._check_approximator(x, value, learn)
-        path = add_penalty(self, lend, self._penalty(x, value, learn))
+        path = add_penalty(self, task, self._penalty(x, value, learn))
         return graft(value, path)
 
-    def _lends(self, x: Tensor) -> bool:
+    def _differentiable(self, x: Tensor) -> bool:
         # strip takes the approximator of a subclass away.
-        return super()._lends(x) and "approximator" in self._modules
+        return super()._differentiable(x) and "approximator" in self._modules
 
     def _of_the_approximator(self, x: Tensor, run: Callable[[], Result]) -> Result:
         try:
@@ -255,9 +255,3 @@ def _frozen(module: nn.Module, x: Tensor) -> Any:
     state = {name: p.detach() for name, p in module.named_parameters()}
     state |= {name: b.clone() for name, b in module.named_buffers()}
     return torch.func.functional_call(module, state, (private(module, x),))
-
-
-def _check_weight(weight: float) -> float:
-    if isinstance(weight, bool) or not isinstance(weight, Real) or not 0 <= weight < math.inf:
-        raise ValueError(f"Bridge: weight must be at least 0, got {weight!r}; a finite number, and the paper uses 10")
-    return float(weight)

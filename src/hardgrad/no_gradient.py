@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from hardgrad._torch_state import compiling, differentiates, in_forward_mode, in_transform, may_need_gradient
 from hardgrad._tracing import constant_in_graph
 
-_told: weakref.WeakSet[nn.Module] = weakref.WeakSet()
-_told_compiled: set[str] = set()
+_warned: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+_warned_compiled: set[str] = set()
 
 
 class _Silent(torch.autograd.Function):
@@ -115,14 +115,14 @@ def no_gradient(value: Tensor, x: Tensor, layer: nn.Module, sentence: Callable[[
 
 
 def _tell(layer: nn.Module, sentence: Callable[[], str]) -> None:
-    if layer not in _told:
-        _told.add(layer)
+    if layer not in _warned:
+        _warned.add(layer)
         warnings.warn(sentence(), UserWarning, stacklevel=2)
 
 
 def _tell_compiled(sentence: str) -> None:
-    if sentence not in _told_compiled:
-        _told_compiled.add(sentence)
+    if sentence not in _warned_compiled:
+        _warned_compiled.add(sentence)
         warnings.warn(sentence, UserWarning, stacklevel=2)
 
 

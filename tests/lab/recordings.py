@@ -11,12 +11,12 @@ import soundfile
 
 from hardgrad_lab.data.root import Root
 from hardgrad_lab.experiments.switches.ecg import ECG, RATE
-from hardgrad_lab.experiments.switches.ecg.rows import BREATHS
+from hardgrad_lab.experiments.switches.ecg.run import BREATHS
 from hardgrad_lab.experiments.switches.piecewise import PIECEWISE
 from hardgrad_lab.experiments.switches.rows import Rows
 from hardgrad_lab.experiments.switches.settings import Setup
 from hardgrad_lab.experiments.switches.waveshaper import WAVESHAPER
-from hardgrad_lab.experiments.switches.waveshaper.rows import FOLDER, TESTS, TRAIN
+from hardgrad_lab.experiments.switches.waveshaper.run import FOLDER, TESTS, TRAIN
 
 SWITCHES = {experiment.name: experiment for experiment in (PIECEWISE, ECG, WAVESHAPER)}
 SECONDS = 3
@@ -54,6 +54,6 @@ def smoke(name: str, task: str, contestant: str = "switch", **given: Any) -> Set
 
 def rows_of(setup: Setup, seed: int, folder: Path | None = None) -> Rows:
     """Return the rows of a run, from recordings in a folder."""
-    module = import_module(f"hardgrad_lab.experiments.switches.{setup.experiment}.rows")
+    module = import_module(f"hardgrad_lab.experiments.switches.{setup.experiment}.run")
     rows: Rows = module.rows_of(setup, seed, Root(folder=folder))
     return rows

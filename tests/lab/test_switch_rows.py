@@ -18,15 +18,14 @@ import hardgrad as hg
 from hardgrad_lab.data.errors import DamagedDataError, MissingDataError
 from hardgrad_lab.data.recordings import numbers, sound
 from hardgrad_lab.data.root import Root
-from hardgrad_lab.experiments.switches.batches import Batches
 from hardgrad_lab.experiments.switches.ecg import ECG
-from hardgrad_lab.experiments.switches.ecg import rows as hearts
+from hardgrad_lab.experiments.switches.ecg import run as hearts
 from hardgrad_lab.experiments.switches.piecewise import PIECEWISE
-from hardgrad_lab.experiments.switches.piecewise import rows as maps
+from hardgrad_lab.experiments.switches.piecewise import run as maps
 from hardgrad_lab.experiments.switches.points import deviation, near_points, wrong_points
-from hardgrad_lab.experiments.switches.rows import Part, some
+from hardgrad_lab.experiments.switches.rows import Batches, Part, some
 from hardgrad_lab.experiments.switches.waveshaper import WAVESHAPER
-from hardgrad_lab.experiments.switches.waveshaper import rows as circuits
+from hardgrad_lab.experiments.switches.waveshaper import run as circuits
 from lab.recordings import SWITCHES, rows_of, smoke
 
 

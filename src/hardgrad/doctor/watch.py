@@ -163,7 +163,7 @@ class Watch:
             return None
         call = self._open = _Call(self, self._calls, x.detach().clone())
         entry = x.view_as(x)  # of its own: others may use x, and their gradients are not lent by the bridge
-        entry.register_hook(call.lend)
+        entry.register_hook(call.note_gradient)
         return (entry, *args[1:])
 
     def _after(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
@@ -171,9 +171,9 @@ class Watch:
             output.register_hook(self._open.receive)
             self._open = None
 
-    def _look(self, call: int, x: Tensor, cotangent: Tensor, lent: Tensor) -> Sighting:
+    def _look(self, call: int, x: Tensor, cotangent: Tensor, gradient_given: Tensor) -> Sighting:
         if x.ndim == 1:  # one sample
-            x, cotangent, lent = x.unsqueeze(0), cotangent.unsqueeze(0), lent.unsqueeze(0)
+            x, cotangent, gradient_given = x.unsqueeze(0), cotangent.unsqueeze(0), gradient_given.unsqueeze(0)
         seed = seed_of(self._seed, f"call {call}")
 
         def objective(y: Tensor) -> Tensor:
@@ -187,7 +187,7 @@ class Watch:
         mixing = mixing_of(smoothed, seed_of(seed, "mixing"))
         truth = find_truth(for_truth(smoothed, mixing), "auto", self.budget, seed)
         return replace(
-            _compared(call, lent.double(), truth),
+            _compared(call, gradient_given.double(), truth),
             truth=truth.kind,
             sigma=smoothed.sigma if isinstance(smoothed.sigma, float) else None,
             noise=smoothed.noise_kind,
@@ -226,16 +226,16 @@ class _Call:
     def receive(self, cotangent: Tensor) -> None:
         self.cotangent = cotangent.detach().clone()
 
-    def lend(self, gradient: Tensor) -> None:
+    def note_gradient(self, gradient: Tensor) -> None:
         cotangent, self.cotangent = self.cotangent, None
         if cotangent is None or self.seen:  # once, however often the graph is gone through
             return
         self.seen = True
         try:
-            found = self.watch._look(self.number, self.x, cotangent, gradient.detach())
+            sighting = self.watch._look(self.number, self.x, cotangent, gradient.detach())
         except Exception as error:  # training must go on, whatever the hard function makes of noisy inputs
-            found = Sighting(self.number, error=f"{type(error).__name__}: {error}")
-        self.watch.records.append(found)
+            sighting = Sighting(self.number, error=f"{type(error).__name__}: {error}")
+        self.watch.records.append(sighting)
 
 
 def _is_plain(x: object) -> bool:
@@ -245,19 +245,19 @@ def _is_plain(x: object) -> bool:
     return torch.is_grad_enabled() and x.requires_grad and x.numel() > 0 and not in_backward()
 
 
-def _compared(call: int, lent: Tensor, truth: Reference) -> Sighting:
+def _compared(call: int, gradient_given: Tensor, truth: Reference) -> Sighting:
     if not is_resolved(truth):
         return Sighting(call)
     norm = math.sqrt(truth.squared_norm)
     noise = float(truth.variance.sum())
-    error = max(float((lent - truth.gradient).square().sum()) - noise, 0.0)
-    cosine, cosine_error = angle(lent, truth)
+    error = max(float((gradient_given - truth.gradient).square().sum()) - noise, 0.0)
+    cosine, cosine_error = angle(gradient_given, truth)
     return Sighting(
         call,
         cosine=cosine,
         cosine_error=cosine_error,
         relative_error=math.sqrt(error) / norm,
-        norm_ratio=float(lent.norm()) / norm,
+        norm_ratio=float(gradient_given.norm()) / norm,
         truth_error=math.sqrt(noise) / norm,
     )
 

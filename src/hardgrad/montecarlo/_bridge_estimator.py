@@ -51,7 +51,8 @@ def bridge_estimator(
         Shape ``(*batch,)``: the mean of f at hard samples.
 
     Raises:
-        ValueError: if ``approximator`` is no module or returns another shape, ``weight`` is negative, ``samples`` is
+        TypeError: if ``approximator`` is no module.
+        ValueError: if ``approximator`` returns another shape, ``weight`` is negative, ``samples`` is
             too few, q is another distribution, or f is a black box.
 
     Example:
@@ -66,16 +67,12 @@ def bridge_estimator(
 
     Source: Ramapuram and Webb 2020 (arXiv 1905.03658), table III (DAB-Bernoulli) with equation 2.
     """
-    if not isinstance(approximator, nn.Module):
-        raise ValueError(
-            f"bridge_estimator: approximator must be an nn.Module, got {type(approximator).__name__}; "
-            "hardgrad.approximators.elementwise() builds one"
-        )
+    _check.module("bridge_estimator", "approximator", approximator, "hardgrad.approximators.elementwise() builds one")
     _check.number("bridge_estimator", "weight", weight, least=0, cure="the paper uses 10")
     samples = _check.whole("bridge_estimator", "samples", samples, least=1)
     d = discrete(q, "bridge_estimator", ("Bernoulli", "OneHotCategorical"))
     b = d.draw(samples, generator)
-    path = _lend(d, b, approximator, weight) if torch.is_grad_enabled() else b
+    path = _imitated(d, b, approximator, weight) if torch.is_grad_enabled() else b
     return through(f, b, path, d)
 
 
@@ -93,19 +90,19 @@ def _run(approximator: nn.Module, p: Tensor) -> tuple[Tensor, Tensor]:
         ) from error
 
 
-def _lend(d: Discrete, b: Tensor, approximator: nn.Module, weight: float) -> Tensor:
+def _imitated(d: Discrete, b: Tensor, approximator: nn.Module, weight: float) -> Tensor:
     """The approximator at the probabilities, carrying the penalty that teaches it."""
     weights = next((w for w in approximator.parameters() if w.is_floating_point()), d.probs)
     p = d.probs.to(weights.dtype, copy=True)  # an approximator may write into what it is given
-    lend, learn = _run(approximator, p)
+    task, learn = _run(approximator, p)
     if learn.shape != p.shape:
         raise ValueError(
             f"bridge_estimator: approximator must return the shape of the probabilities {tuple(p.shape)}, got "
             f"{tuple(learn.shape)}; hardgrad.approximators.elementwise() keeps any shape"
         )
     if not approximator.training:
-        return lend
+        return task
     # In single precision at least: squares summed over units overflow fp16.
     wide = torch.promote_types(learn.dtype, torch.float32)
     squared_error = (learn.to(wide) - b).square().sum() / b.shape[0]
-    return add_penalty(approximator, lend, squared_error * (weight / max(d.batch_shape.numel(), 1)))
+    return add_penalty(approximator, task, squared_error * (weight / max(d.batch_shape.numel(), 1)))

@@ -62,17 +62,18 @@ class Scores:
     Args:
         b: 0/1 or one-hot, shape ``(samples, *logits.shape)``.
         probs: the probabilities, the logits' shape.
-        beside: b less its probabilities: the derivative of log q(b) with respect to the logits.
+        score: b less its probabilities: the derivative of log q(b) with respect to the logits.
         z: the scores, then those that agree with b unless they are the same; shape ``(k * samples, *logits.shape)``.
-        lag: one less the derivative of the agreeing scores with respect to their own logit, at fixed b; the shape of b.
+        remainder: one less the derivative of the agreeing scores with respect to their own logit, at fixed b; the shape
+            of b.
         tied: whether the agreeing scores are the scores.
     """
 
     b: Tensor
     probs: Tensor
-    beside: Tensor
+    score: Tensor
     z: Tensor
-    lag: Tensor
+    remainder: Tensor
     tied: bool
 
 
@@ -116,13 +117,13 @@ def draw_scores(d: Discrete, samples: int, tied: bool, generator: torch.Generato
     """Draw samples with their scores; the samples are those ``Discrete.draw`` gives from the same seed."""
     probs, z = d.probs.detach(), d.scores(d.noise(samples, generator))
     b = d.hardened(z)
-    again = z if tied else agreeing(d, b, d.noise(samples, generator))
+    agreed = z if tied else agreeing(d, b, d.noise(samples, generator))
     # Of 1 a probability near 1 leaves nothing, where what is left of the other outcome's is a rare event's all.
-    beside = torch.lerp(-probs, d.others.detach(), b) if d.binary else b - probs
-    return Scores(b, probs, beside, z if tied else torch.cat([z, again]), lag_of(d, beside, again), tied)
+    score = torch.lerp(-probs, d.others.detach(), b) if d.binary else b - probs
+    return Scores(b, probs, score, z if tied else torch.cat([z, agreed]), remainder_of(d, score, agreed), tied)
 
 
-def lag_of(d: Discrete, beside: Tensor, again: Tensor) -> Tensor:
+def remainder_of(d: Discrete, score: Tensor, agreed: Tensor) -> Tensor:
     r"""Return one less the derivative of agreeing scores with respect to their logits, the noise and b held fixed.
 
     The derivative is, for 0/1, :math:`P(b)\,(1 - e^{-|\tilde z|})`; for one-hot
@@ -130,9 +131,9 @@ def lag_of(d: Discrete, beside: Tensor, again: Tensor) -> Tensor:
     log-probabilities here, so that the law of the maximum does not depend on them.
     """
     if d.binary:
-        falling = (-again.abs()).exp()
-        return torch.lerp(falling, torch.ones_like(falling), beside.abs())  # one less P(b) is how far b is from p
-    return (again - again.amax(-1, keepdim=True)).exp()
+        falling = (-agreed.abs()).exp()
+        return torch.lerp(falling, torch.ones_like(falling), score.abs())  # one less P(b) is how far b is from p
+    return (agreed - agreed.amax(-1, keepdim=True)).exp()
 
 
 def _gradient_and_penalty(
@@ -167,11 +168,13 @@ def _gradient_and_penalty(
 def _combine(d: Discrete, scores: Scores, values: Tensor, value: Tensor, slope: Tensor) -> Tensor:
     """The gradient of each sample with respect to the logits, from f's values and from c's values and slopes."""
     if scores.tied:
-        gradient = d.over_event(values - value) * scores.beside + scores.lag * slope
+        gradient = d.over_event(values - value) * scores.score + scores.remainder * slope
     else:
-        free, again = slope.chunk(2)
-        path = torch.where(d.logits.isfinite(), free - again + scores.lag * again, 0)  # none where nothing can happen
-        gradient = d.over_event(values - value.chunk(2)[1]) * scores.beside + path
+        free, agreed = slope.chunk(2)
+        path = torch.where(
+            d.logits.isfinite(), free - agreed + scores.remainder * agreed, 0
+        )  # none where nothing can happen
+        gradient = d.over_event(values - value.chunk(2)[1]) * scores.score + path
     # What moves all log-probabilities of a unit alike moves nothing: noise that is not in the result.
     return gradient if d.binary else gradient - scores.probs * gradient.sum(-1, keepdim=True)
 
@@ -180,11 +183,11 @@ def _transpose(d: Discrete, scores: Scores, w: Tensor) -> tuple[Tensor, Tensor]:
     """The cotangents of c's values and slopes, given that of the gradient: ``_combine`` is linear in both."""
     if not d.binary:
         w = w - (scores.probs * w).sum(-1, keepdim=True)
-    by_value = -d.sum_event(w * scores.beside)
+    by_value = -d.sum_event(w * scores.score)
     if scores.tied:
-        return by_value, w * scores.lag
+        return by_value, w * scores.remainder
     w = torch.where(d.logits.isfinite(), w, 0)
-    return torch.cat([torch.zeros_like(by_value), by_value]), torch.cat([w, (scores.lag - 1) * w])
+    return torch.cat([torch.zeros_like(by_value), by_value]), torch.cat([w, (scores.remainder - 1) * w])
 
 
 def learns(t: Tensor) -> bool:

@@ -33,13 +33,13 @@ def estimate(values: Tensor, q: Discrete, gradient: Tensor) -> Tensor:
     """
     value = values.mean(0)
     if not in_compiled_transform():
-        lend = _LendUnderTransforms if in_transform() else _Lend
-        return cast(Tensor, lend.apply(value, q.logits, gradient.detach(), q.estimator))
-    lent = _nothing_but_its_slope(q.logits, q.estimator) * gradient.detach()
-    return value + q.sum_event(lent).to(value.dtype)
+        kind = _SurrogateGradientInTransform if in_transform() else _SurrogateGradient
+        return cast(Tensor, kind.apply(value, q.logits, gradient.detach(), q.estimator))
+    surrogate = _nothing_but_its_slope(q.logits, q) * gradient.detach()
+    return value + q.sum_event(surrogate).to(value.dtype)
 
 
-class _Lend(torch.autograd.Function):
+class _SurrogateGradient(torch.autograd.Function):
     """A value as it is; in backward each row's gradient goes on to its logits, times what was found for them.
 
     One Function, not a product to be summed: a logit of -inf, of an outcome that cannot happen, would make that NaN.
@@ -56,11 +56,11 @@ class _Lend(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         logits, gradient = ctx.saved_tensors
         rows = grad.reshape(grad.shape + (1,) * (gradient.ndim - grad.ndim))
-        lent = (rows * gradient).to(logits.dtype)
-        return grad, cast(Tensor, _Refuse.apply(lent, logits, ctx.estimator)), None, None
+        surrogate = (rows * gradient).to(logits.dtype)
+        return grad, cast(Tensor, _Refuse.apply(surrogate, logits, ctx.estimator)), None, None
 
 
-class _LendUnderTransforms(torch.autograd.Function):
+class _SurrogateGradientInTransform(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
@@ -74,7 +74,7 @@ class _LendUnderTransforms(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return _Lend.backward(ctx, grad)
+        return _SurrogateGradient.backward(ctx, grad)
 
 
 class _Once(torch.autograd.Function):
@@ -89,7 +89,7 @@ class _Once(torch.autograd.Function):
         return cast(Tensor, _Refuse.apply(grad, *ctx.saved_tensors, ctx.estimator)), None
 
 
-class _OnceUnderTransforms(torch.autograd.Function):
+class _OnceInTransform(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
@@ -134,26 +134,26 @@ def _refuse_second(estimator: str) -> bool:
 
 def _no_second(estimator: str) -> str:
     return (
-        f"{estimator}: the gradient it lends has no derivative of its own; for second derivatives use "
+        f"{estimator}: its surrogate gradient has no derivative of its own; for second derivatives use "
         "hardgrad.score_function or hardgrad.exact"
     )
 
 
-def first_order(x: Tensor, estimator: str) -> Tensor:
+def first_order(x: Tensor, q: Discrete) -> Tensor:
     """Return ``x``, whose gradient says so when it is differentiated again instead of being silently wrong."""
     if in_compiled_transform():
-        return x.detach() + _nothing_but_its_slope(x, estimator)
-    once = _OnceUnderTransforms if in_transform() else _Once
-    return cast(Tensor, once.apply(x, estimator))
+        return x.detach() + _nothing_but_its_slope(x, q)
+    once = _OnceInTransform if in_transform() else _Once
+    return cast(Tensor, once.apply(x, q.estimator))
 
 
-def _nothing_but_its_slope(x: Tensor, estimator: str) -> Tensor:
+def _nothing_but_its_slope(x: Tensor, q: Discrete) -> Tensor:
     """Return zero with the gradient of ``x``: what a Function does, where ``torch.compile`` drops its backward.
 
     Raises:
         RuntimeError: where the gradient will be differentiated too.
     """
-    _refuse_second(estimator)
+    _refuse_second(q.estimator)
     zero = torch.where(x.isfinite(), x - x.detach(), 0)
     # An ordinary backward through what was compiled cannot be seen from here: its derivative of this is NaN, no number.
     return zero + zero.abs().pow(1.5)
@@ -175,5 +175,5 @@ def through(f: Objective, b: Tensor, path: Tensor, q: Discrete) -> Tensor:
     # A path may also carry what an approximator learns from, with nobody asking for q's gradient.
     if not (wants_gradient(q) or (torch.is_grad_enabled() and path.requires_grad)):
         return evaluate(f, q.shown(b), q).mean(0)
-    lent = graft(b, first_order(path.expand_as(b), q.estimator))
-    return evaluate_differentiable(f, q.shown(lent), q).mean(0)
+    surrogate = graft(b, first_order(path.expand_as(b), q))
+    return evaluate_differentiable(f, q.shown(surrogate), q).mean(0)

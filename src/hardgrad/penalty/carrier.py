@@ -15,9 +15,9 @@ def carry(module: nn.Module, path: Tensor, penalty: Tensor) -> Tensor:
     """Return a view of ``path`` whose backward gives ``penalty``, of shape (), a gradient of one, once a forward."""
     prepare_transform()
     # What is traced or transformed has no memory from one backward to the next.
-    if compiling() or in_transform():
-        return cast(Tensor, _Carrier.apply(path, penalty, None, None))
-    return cast(Tensor, _Carrier.apply(path, penalty, _EVERYWHERE, _Count(module)))
+    forgets = compiling() or in_transform()
+    own = (None, None) if forgets else (_EVERYWHERE, _Count(module))
+    return cast(Tensor, cast(Any, _Carrier).apply(path, penalty, *own))
 
 
 class _Count:

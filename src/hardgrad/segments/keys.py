@@ -10,12 +10,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from hardgrad import _check
 from hardgrad.segments.criterion import fewest, folds_of, held_out_losses, mean_and_error
-from hardgrad.segments.options import Options, checked_options, checked_share, groups_of
+from hardgrad.segments.options import Options, checked_share, groups_of
 from hardgrad.segments.policies import Name, PointPolicy, policy_of
 from hardgrad.segments.report import table
 from hardgrad.segments.rows import Rows, on_the_cpu, sorted_rows
-from hardgrad.switch.arguments import tensor, whole
+from hardgrad.switch.arguments import whole
 
 
 @dataclass(frozen=True)
@@ -121,19 +122,12 @@ def search_key(
     Source: the choice of the delay in threshold autoregression (Tong 1983), with held-out loss in place of AIC.
     """
     for name, values in {"x": x, "target": target}.items():
-        if not tensor("search_key", name, values).ndim:
+        if not _check.tensor("search_key", name, values).ndim:
             raise ValueError(f"search_key: {name} must have shape (B,) or (B, columns), got ()")
     columns = _columns(keys, len(x))
     lags = _checked_lags(lags, len(x))
     held_out = checked_share(held_out)
-    options = checked_options(
-        "search_key",
-        max_ranges=max_ranges,
-        least_share=least_share,
-        block=block,
-        candidates=candidates,
-        generator=generator,
-    )
+    options = Options("search_key", max_ranges, least_share, block, candidates, generator)
     first = max(lags)
     tried = []
     for name, column in columns.items():
@@ -159,7 +153,7 @@ class _Tried(NamedTuple):
 def _tried(
     name: str, lag: int, rows: Rows, order: Tensor, policy: Name | PointPolicy, held_out: float, options: Options
 ) -> _Tried:
-    group = groups_of("search_key", order, options)
+    group = groups_of(order, options)
     run, most = policy_of(policy, options.candidates), min(options.max_ranges, rows.n // rows.least)
     fold = folds_of(group, held_out, options.generator)
     losses = held_out_losses(rows, run, most, fold, options.least_share)
@@ -199,7 +193,7 @@ def _columns(keys: Mapping[str, Tensor] | Tensor, rows: int) -> dict[str, Tensor
     if not keys:
         raise ValueError("search_key: keys must be at least one, got none")
     for name, column in keys.items():
-        if tensor("search_key", f"keys[{name!r}]", column).shape != (rows,):
+        if _check.tensor("search_key", f"keys[{name!r}]", column).shape != (rows,):
             raise ValueError(
                 f"search_key: keys[{name!r}] must have shape ({rows},), one number for each row of x, got "
                 f"{tuple(column.shape)}"

@@ -10,12 +10,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from hardgrad import _check
 from hardgrad.segments.exact import best_cuts, candidates_of
 from hardgrad.segments.gradient import Gradient
 from hardgrad.segments.proxy import range_losses, segment_losses, split_losses
 from hardgrad.segments.refine import refined
 from hardgrad.segments.rows import Path, Rows
-from hardgrad.switch.conditions.condition import one_of
 
 Name = Literal["dynamic_programming", "tree", "quantile", "gradient"]
 Policy = Callable[[Rows, int], Path]
@@ -101,7 +101,7 @@ def policy_of(policy: str | PointPolicy, candidates: int) -> Policy:
     """Return the policy of a name or of a user's function, or raise a ValueError."""
     if callable(policy):
         return of_points(policy)
-    one_of("search_ranges", "policy", policy, tuple(POLICIES))
+    _check.one_of("search_ranges", "policy", policy, tuple(POLICIES))
     return POLICIES[policy](candidates)
 
 

@@ -12,9 +12,10 @@ from typing import ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
+from hardgrad import _check
 from hardgrad._torch_state import hides_values
 from hardgrad.segments.sums import Sums
-from hardgrad.switch.arguments import real, tensor
+from hardgrad.switch.arguments import real
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -207,7 +208,7 @@ def unit_of(z: Tensor) -> Tensor:
 
 def _columns(owner: str, x: Tensor, key: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     for name, values in {"x": x, "key": key, "target": target}.items():
-        if hides_values(tensor(owner, name, values)):
+        if hides_values(_check.tensor(owner, name, values)):
             raise ValueError(f"{owner}: {name} must have values to read, got one of vmap or on the meta device")
         if values.dtype is torch.bool or values.is_complex():
             raise ValueError(f"{owner}: {name} must be real numbers, got {values.dtype}; cast it first")
@@ -223,7 +224,7 @@ def _weights(owner: str, weights: Tensor | None, n: int) -> Tensor:
     """Return weights that are 1 on average, or raise a ValueError."""
     if weights is None:
         return torch.ones(n, dtype=torch.float64)
-    if tensor(owner, "weights", weights).shape != (n,):
+    if _check.tensor(owner, "weights", weights).shape != (n,):
         raise ValueError(f"{owner}: weights must have shape ({n},), one for each row, got {tuple(weights.shape)}")
     weight = weights.detach().cpu().double()
     wrong = ~((weight > 0) & weight.isfinite())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from hardgrad import _check
 from hardgrad._graft import graft
-from hardgrad.hard_layer import LendingLayer, check_callable
+from hardgrad.hard_layer import CALLABLE, SurrogateLayer
 from hardgrad.user_code import TensorFunction, private
 
 
-class StraightThrough(LendingLayer):
+class StraightThrough(SurrogateLayer):
     """The layer that ``straight_through`` returns; its arguments are explained there."""
 
     word = "straight_through"
@@ -18,10 +19,12 @@ class StraightThrough(LendingLayer):
         self, hard: TensorFunction, soft: TensorFunction | None = None, *, differentiable_in_eval: bool = False
     ) -> None:
         super().__init__(hard, differentiable_in_eval=differentiable_in_eval)
-        self.soft = None if soft is None else check_callable(self.word, "soft", soft)
+        if soft is not None:
+            _check.function(self.word, "soft", soft, cure=CALLABLE)
+        self.soft = soft
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self._lends(x):
+        if not self._differentiable(x):
             return self._hard_alone(x)
         value = self._value(x)
         path = x if self.soft is None else self.soft(private(self.soft, x))

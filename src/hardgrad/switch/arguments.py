@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hardgrad import _check
 from hardgrad._torch_state import in_graph, in_transform
 from hardgrad.switch.conditions.condition import Router
 
@@ -32,36 +33,27 @@ def whole(owner: str, name: str, value: Any, least: int, most: int = 2**62) -> i
     return number
 
 
-def real(owner: str, name: str, value: Any) -> float:
+def integer(owner: str, name: str, value: Any, cure: str) -> int:
+    """Return a position or a count as an int, or raise; 2.0 is none."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)
+    except (TypeError, RuntimeError):
+        raise ValueError(f"{owner}: {name} must be a whole number, got {value!r}; {cure}") from None
+
+
+def real(owner: str, name: str, value: Any, cure: str = "give a float") -> float:
     """Return a real number, maybe infinite, or raise; True and NaN are none."""
     try:
         if isinstance(value, bool | str | bytes) or (isinstance(value, Tensor) and value.is_complex()):
             raise TypeError
         number = float(value)
     except (TypeError, ValueError, RuntimeError, OverflowError):
-        raise ValueError(f"{owner}: {name} must be a real number, got {value!r}") from None
+        raise ValueError(f"{owner}: {name} must be a real number, got {value!r}; {cure}") from None
     if math.isnan(number):
-        raise ValueError(f"{owner}: {name} must be a real number, got nan")
+        raise ValueError(f"{owner}: {name} must be a real number, got nan; {cure}")
     return number
-
-
-def tensor(owner: str, name: str, value: Tensor) -> Tensor:
-    """Return a tensor, or raise."""
-    if not isinstance(value, Tensor):
-        raise TypeError(f"{owner}: {name} must be a tensor, got {type(value).__name__}; use torch.as_tensor")
-    return value
-
-
-def generator(owner: str, value: Any, device: str | None = None) -> torch.Generator | None:
-    """Return a generator or None, or raise; ``device`` is the kind that it must draw on."""
-    if value is not None and not isinstance(value, torch.Generator):
-        raise TypeError(
-            f"{owner}: generator must be a torch.Generator or None, got {type(value).__name__}; a seed makes one with "
-            "torch.Generator().manual_seed(seed)"
-        )
-    if value is not None and device is not None and value.device.type != device:
-        raise ValueError(f"{owner}: generator must be on the {device}, where the draws are, got one on {value.device}")
-    return value
 
 
 def router(owner: str, value: Any) -> Router:
@@ -82,11 +74,11 @@ def modules(owner: str, name: str, value: Any) -> None:
         given = list(value)
     except TypeError:
         given = [value]
-    for number, each in enumerate(given):
-        if not isinstance(each, nn.Module):
+    for position, part in enumerate(given):
+        if not isinstance(part, nn.Module):
             raise TypeError(
-                f"{owner}: {name} must be modules, got {type(each).__name__} at position {number}; wrap a function in "
-                "a torch.nn.Module"
+                f"{owner}: {name} must be modules, got {type(part).__name__} at position {position}; wrap a function "
+                "in a torch.nn.Module"
             )
 
 
@@ -102,7 +94,7 @@ def branch_number(owner: str, i: Any, branches: int) -> int:
 
 def index_of(owner: str, index: Tensor, branches: int | None) -> Tensor:
     """Return branch numbers as given, or raise where they are none; on the CPU their size is looked at too."""
-    index = tensor(owner, "index", index)
+    index = _check.tensor(owner, "index", index)
     if index.dtype is torch.bool or index.is_floating_point() or index.is_complex():
         raise ValueError(
             f"{owner}: index must be branch numbers, int64, got {index.dtype}; take switch.ranges.index(key)"
@@ -119,7 +111,7 @@ def index_of(owner: str, index: Tensor, branches: int | None) -> Tensor:
 
 def one_loss_a_row(owner: str, name: str, losses: Tensor, index: Tensor) -> Tensor:
     """Return losses that begin with the index's shape, or raise."""
-    losses = tensor(owner, name, losses)
+    losses = _check.tensor(owner, name, losses)
     if losses.is_complex() or losses.dtype is torch.bool:
         raise ValueError(f"{owner}: {name} must be real numbers, got {losses.dtype}; cast it first")
     if losses.shape[: index.ndim] != index.shape or not index.ndim:
@@ -128,3 +120,17 @@ def one_loss_a_row(owner: str, name: str, losses: Tensor, index: Tensor) -> Tens
             'one loss a row, with reduction="none"'
         )
     return losses
+
+
+def row_targets(owner: str, target: Tensor, shape: torch.Size) -> Tensor:
+    """Return the targets as rows (M, ...), or raise if they do not begin with the keys' shape."""
+    if not isinstance(target, Tensor) or target.shape[: len(shape)] != shape:
+        got = str(tuple(target.shape)) if isinstance(target, Tensor) else type(target).__name__
+        raise ValueError(f"{owner}: target must be a tensor that begins with x's rows, {tuple(shape)}, got {got}")
+    return target.flatten(0, len(shape) - 1)
+
+
+def some_rows(owner: str, rows: Tensor) -> None:
+    """Raise where there is nothing to measure."""
+    if not len(rows):
+        raise ValueError(f"{owner}: x must have rows, got none")

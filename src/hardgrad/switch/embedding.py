@@ -8,12 +8,13 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from hardgrad import _check
 from hardgrad._torch_state import hides_values, in_graph
+from hardgrad.switch.arguments import integer
 from hardgrad.switch.branch_layer import BranchLayer
 from hardgrad.switch.branches.branches import Branches
-from hardgrad.switch.branches.build import one_a_range
-from hardgrad.switch.checks import whole
-from hardgrad.switch.conditions.condition import Router, count, one_of
+from hardgrad.switch.branches.build import one_per_range
+from hardgrad.switch.conditions.condition import Router, count
 from hardgrad.switch.keys import branch_of, key_of
 
 
@@ -64,7 +65,7 @@ class RangeEmbedding(BranchLayer):
         init: Literal["independent", "identical"] = "independent",
         normalize: bool = False,
     ) -> None:
-        if whole("RangeEmbedding", "features", features, "it is the length of the vectors") < 1:
+        if integer("RangeEmbedding", "features", features, "it is the length of the vectors") < 1:
             raise ValueError(f"RangeEmbedding: features must be at least one, got {features}")
         if not isinstance(ranges, Router):
             raise ValueError(f"RangeEmbedding: ranges must be Ranges or LearnedRanges, got {type(ranges).__name__}")
@@ -75,8 +76,8 @@ class RangeEmbedding(BranchLayer):
             )
         if not isinstance(normalize, bool):
             raise ValueError(f"RangeEmbedding: normalize must be True or False, got {normalize!r}")
-        one_of("RangeEmbedding", "init", init, ("independent", "identical"))
-        super().__init__(ranges, one_a_range(ranges, nn.Linear(1, features), init), normalize=normalize)
+        _check.one_of("RangeEmbedding", "init", init, ("independent", "identical"))
+        super().__init__(ranges, one_per_range(ranges, nn.Linear(1, features), init), normalize=normalize)
         self.features = features
 
     def forward(self, x: Tensor, key: Tensor | None = None) -> Tensor:

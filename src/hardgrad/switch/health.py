@@ -76,16 +76,16 @@ class Health:
     @property
     def problems(self) -> list[str]:
         """Sentences, empty if nothing is wrong."""
-        return [sentence for each in self.ranges for sentence in each.problems()]
+        return [sentence for one in self.ranges for sentence in one.problems()]
 
     def __str__(self) -> str:
-        wide = max(5, *(len(each.label) for each in self.ranges))
+        wide = max(5, *(len(one.label) for one in self.ranges))
         lines = [f"{'range':<{wide}}  {'rows':>7}  {'visits':>9}  {'dead units':>10}  output"]
-        for each in self.ranges:
-            units = sum(all_ for _, all_ in each.units.values())
-            dead = f"{each.dead} of {units}" if each.units else "-"
-            output = "-" if each.constant is None else "constant" if each.constant else "varies"
-            lines.append(f"{each.label:<{wide}}  {each.rows:>7}  {each.visits:>9}  {dead:>10}  {output}")
+        for one in self.ranges:
+            units = sum(all_ for _, all_ in one.units.values())
+            dead = f"{one.dead} of {units}" if one.units else "-"
+            output = "-" if one.constant is None else "constant" if one.constant else "varies"
+            lines.append(f"{one.label:<{wide}}  {one.rows:>7}  {one.visits:>9}  {dead:>10}  {output}")
         return "\n".join([*lines, *self.problems])
 
 
@@ -136,12 +136,12 @@ def inspect(switch: BranchLayer, x: Tensor, key: Tensor | None = None) -> Health
         )
     visits = switch.ranges.visits.tolist()
     own = switch.scaled(rows, index)
-    found = []
+    ranges = []
     for i, branch in enumerate(switch.branches):
         mine = own[index == i]
         units, constant = _look(i, branch, mine) if len(mine) else ({}, None)
-        found.append(RangeHealth(switch.ranges.label(i), len(mine), visits[i], units, constant))
-    return Health(tuple(found))
+        ranges.append(RangeHealth(switch.ranges.label(i), len(mine), visits[i], units, constant))
+    return Health(tuple(ranges))
 
 
 def _look(i: int, branch: nn.Module, rows: Tensor) -> tuple[dict[str, tuple[int, int]], bool | None]:

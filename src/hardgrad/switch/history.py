@@ -80,10 +80,10 @@ class History:
         losses = one_loss_a_row("History", "losses", losses, index)
         if not index.numel():
             return
-        each = losses.detach().reshape(index.numel(), -1).double().mean(1)
+        means = losses.detach().reshape(index.numel(), -1).double().mean(1)
         index = index.reshape(-1)
-        self._sums = self._sums.to(each.device).index_add(0, index, each)
-        self._counts = self._counts.to(each.device).index_add(0, index, torch.ones_like(index))
+        self._sums = self._sums.to(means.device).index_add(0, index, means)
+        self._counts = self._counts.to(means.device).index_add(0, index, torch.ones_like(index))
 
     def mark(self, step: int | None = None) -> None:
         """End the interval; without rows its losses are NaN.

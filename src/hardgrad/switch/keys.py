@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from hardgrad import _check
 from hardgrad._torch_state import hides_values, in_graph, in_transform
-from hardgrad.switch.arguments import tensor
-from hardgrad.switch.checks import whole
+from hardgrad.switch.arguments import integer
 from hardgrad.switch.conditions.condition import Router, without_values
 
 
@@ -20,8 +20,7 @@ def column(key: Callable[[Tensor], Tensor] | int | None, x: Tensor, owner: str) 
             f"{owner}: forward must be given a key, since the layer was built without one; pass it, or build the layer "
             "with key=, a function of x or a column's number"
         )
-    if not isinstance(x, Tensor):
-        raise TypeError(f"{owner}: x must be a tensor, got {type(x).__name__}; wrap it in torch.as_tensor")
+    _check.tensor(owner, "x", x)
     if not isinstance(key, int):
         return unwritten(key, x, f"{owner}: key")
     columns = x.shape[-1] if x.ndim else 0
@@ -35,15 +34,14 @@ def column(key: Callable[[Tensor], Tensor] | int | None, x: Tensor, owner: str) 
 def key_of(owner: str, source: Callable[[Tensor], Tensor] | int | None, x: Tensor, key: Tensor | None) -> Tensor:
     """Return the key that ``forward`` was given, or the one that x holds, or raise if it is no tensor."""
     for name, value in (("x", x), ("key", key := column(source, x, owner) if key is None else key)):
-        if not isinstance(value, Tensor):
-            raise TypeError(f"{owner}: {name} must be a tensor, got {type(value).__name__}; wrap it in torch.as_tensor")
+        _check.tensor(owner, name, value)
     return key
 
 
 def check_source(owner: str, key: object) -> None:
     """Raise if nothing can be made of ``key``, where a layer's key is to come from."""
     if key is not None and not callable(key):
-        whole(owner, "key", key, "give a function of x, the number of a column of x, or None")
+        integer(owner, "key", key, "give a function of x, the number of a column of x, or None")
 
 
 def unwritten(function: Callable[[Tensor], Tensor], x: Tensor, what: str) -> Tensor:
@@ -88,7 +86,7 @@ def branch_of(router: Router, key: Tensor, owner: str, last: Tensor | None = Non
 
 def check_sequences(owner: str, ranges: Router, x: Tensor, key: Tensor, features: str = "...") -> None:
     """Raise where x (B, T, features) and the keys are not sequences of one shape, or no value of a key can be read."""
-    if hides_values(tensor(owner, "key", key)):
+    if hides_values(_check.tensor(owner, "key", key)):
         raise RuntimeError(
             f"{owner}: which branch runs depends on the keys, whose values torch.func.vmap and the meta device hide; "
             "give vmap the key with in_dims=None, the same for all, or loop over the samples"
@@ -102,7 +100,7 @@ def check_sequences(owner: str, ranges: Router, x: Tensor, key: Tensor, features
 
 
 def refuse_learning(layer: nn.Module, ranges: Router) -> None:
-    """Raise where points would be trained that this layer lends no gradient."""
+    """Raise where points would be trained that get no gradient in this layer."""
     learns = any(parameter.requires_grad for parameter in ranges.parameters())
     if learns and layer.training and torch.is_grad_enabled():
         raise ValueError(

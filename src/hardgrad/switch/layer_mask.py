@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hardgrad import _check
 from hardgrad._torch_state import compiling, hides_values, in_backward, in_export, in_graph
 from hardgrad._tracing import eagerly
 from hardgrad.switch.arguments import branch_number, modules, router
-from hardgrad.switch.arguments import generator as random
 from hardgrad.switch.branches.marks import Marks
 from hardgrad.switch.branches.outputs import as_column, may_require_grad, of_no_rows
 from hardgrad.switch.conditions.condition import Router, count, without_values
@@ -103,7 +103,7 @@ class LayerMask(nn.Module):
         self.register_buffer("mask", torch.tensor(self._mask))
         self.dropout = dropout_of(dropout, shape)
         self.key = key
-        self.generator = random("LayerMask", generator)
+        self.generator = _check.generator("LayerMask", generator)
         # Known without a read-back, so that a graph may ask.
         columns = zip(zip(*self._mask, strict=True), zip(*self.dropout, strict=True), strict=True)
         self._skippable = [any(drop) or not all(runs) for runs, drop in columns]

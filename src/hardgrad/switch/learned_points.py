@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from hardgrad import _check
+from hardgrad.switch.arguments import real, row_targets, some_rows
 from hardgrad.switch.branch_layer import BranchLayer
-from hardgrad.switch.checks import number, row_targets, some_rows
 from hardgrad.switch.conditions.learned import LearnedRanges
 from hardgrad.switch.learning.agreement import Agreement, measure_agreement
 from hardgrad.switch.learning.refine import Refined, RowLoss, loss_of_points, place_points
@@ -57,15 +57,15 @@ def threshold_loss(switch: BranchLayer, x: Tensor, key: Tensor, target: Tensor, 
 def refine(
     switch: BranchLayer, x: Tensor, key: Tensor, target: Tensor, loss: RowLoss, *, window: float = 0.5
 ) -> Refined:
-    r"""Place all inner points at once where the branches, as they are, serve the rows best.
+    r"""Place all inner points at once where the branches, as they are, have the least loss.
 
     .. math:: \min_{p_1 < \dots < p_{N-1}} \sum_b \ell\bigl(f_{r_p(k_b)}(x_b), t_b\bigr), \qquad
         |p_i - p_i^{\text{before}}| \le w \cdot (\text{narrower range beside it at the start})
 
     The minimum is exact, by dynamic programming over the sorted rows: a point lies half-way between two keys. Called
     every so often in training, it is the hard step of an expectation-maximization whose other step trains the branches;
-    every branch serves every row once, so give it some ten thousand rows, not each batch. The window keeps a point from
-    running over to the next break, which the branches may serve as well.
+    every branch runs every row once, so give it some ten thousand rows, not each batch. The window keeps a point from
+    running over to the next break, where the branches may fit as well.
 
     Args:
         switch: a switch on ``LearnedRanges``. Its points are set, nothing else moves, no visit is counted.
@@ -103,7 +103,7 @@ def refine(
     the place of lines.
     """
     ranges = _learned(switch, "refine")
-    if not number("refine", "window", window, "0.5 is half the narrower range beside a point") > 0:
+    if not real("refine", "window", window, "0.5 is half the narrower range beside a point") > 0:
         raise ValueError(f"refine: window must be above 0, got {window}; 0.5 is half the narrower range beside a point")
     batch = switch.routed(x, key)
     some_rows("refine", batch.rows)
@@ -161,7 +161,7 @@ def relocate(
     for ranges in order.
     """
     ranges = _learned(switch, "relocate")
-    if not number("relocate", "worth", worth, "2 asks for twice what a move costs") >= 1:
+    if not real("relocate", "worth", worth, "2 asks for twice what a move costs") >= 1:
         raise ValueError(f"relocate: worth must be at least 1, got {worth}; 2 asks for twice what a move costs")
     if optimizer is not None:
         _check.instance("relocate", "optimizer", optimizer, torch.optim.Optimizer, "give the switch's own")

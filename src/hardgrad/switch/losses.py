@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from hardgrad import _check
 from hardgrad._torch_state import hides_values, in_graph
-from hardgrad.switch.arguments import index_of, one_loss_a_row, real, tensor, whole
+from hardgrad.switch.arguments import index_of, one_loss_a_row, real, whole
 
 if TYPE_CHECKING:
     from hardgrad.switch.switch import Switch
@@ -54,15 +55,15 @@ def per_branch_mean(loss: Tensor, index: Tensor, branches: int | None = None, we
     branches = _occurring(index) if branches is None else branches
     if index.numel() and not loss.numel():
         raise ValueError(f"per_branch_mean: loss must have a number for each row, got shape {tuple(loss.shape)}")
-    each = loss.to(torch.promote_types(loss.dtype, torch.float32))
-    if each.ndim > index.ndim:
-        each = each.reshape(index.numel(), -1).mean(1) if index.numel() else each.reshape(0)
+    row_loss = loss.to(torch.promote_types(loss.dtype, torch.float32))
+    if row_loss.ndim > index.ndim:
+        row_loss = row_loss.reshape(index.numel(), -1).mean(1) if index.numel() else row_loss.reshape(0)
     # In float64: a sum of many rows one by one in float32 stops growing at 2 ** 24 of them. Apple's devices lack it.
-    each = each.reshape(-1).to(each.dtype if each.device.type == "mps" else torch.float64)
+    row_loss = row_loss.reshape(-1).to(row_loss.dtype if row_loss.device.type == "mps" else torch.float64)
     index = index.reshape(-1)
-    sums = each.new_zeros(branches).index_add(0, index, each)
-    counts = each.new_zeros(branches).index_add(0, index, torch.ones_like(each))
-    share = (counts > 0).to(each.dtype)
+    sums = row_loss.new_zeros(branches).index_add(0, index, row_loss)
+    counts = row_loss.new_zeros(branches).index_add(0, index, torch.ones_like(row_loss))
+    share = (counts > 0).to(row_loss.dtype)
     if weights is not None:
         share = share * weights.to(share)
     total = share.sum()
@@ -71,7 +72,7 @@ def per_branch_mean(loss: Tensor, index: Tensor, branches: int | None = None, we
 
 
 def _checked_weights(weights: Tensor, branches: int | None) -> Tensor:
-    weights = tensor("per_branch_mean", "weights", weights)
+    weights = _check.tensor("per_branch_mean", "weights", weights)
     if weights.ndim != 1 or not len(weights) or len(weights) != (len(weights) if branches is None else branches):
         raise ValueError(
             f"per_branch_mean: weights must have shape ({'branches' if branches is None else branches},), one a "
@@ -150,17 +151,17 @@ def clip_grad_norm_per_branch_(switch: Switch, max_norm: float, norm_type: float
 def _norm(grads: list[Tensor], norm_type: float) -> Tensor:
     """The p-norm of all gradients together, float64: in half precision it would overflow at 65504."""
     values = [grad.coalesce().values() if grad.is_sparse else grad for grad in grads]
-    values = [each.abs() if each.is_complex() else each for each in values]
+    values = [value.abs() if value.is_complex() else value for value in values]
     norms: list[Tensor] = [
-        torch.linalg.vector_norm(each, norm_type, dtype=torch.float64) for each in values if each.numel()
+        torch.linalg.vector_norm(value, norm_type, dtype=torch.float64) for value in values if value.numel()
     ]
     if not norms:
         return torch.zeros((), dtype=torch.float64)
-    norm: Tensor = torch.linalg.vector_norm(torch.stack([each.to(norms[0].device) for each in norms]), norm_type)
-    may_overflow = norm_type > 4 or any(each.dtype is torch.float64 for each in values)
-    if may_overflow and norm.isinf() and all(bool(each.isfinite().all()) for each in values):
-        peak = torch.stack([each.abs().max().double().to(norm.device) for each in values if each.numel()]).max()
-        scaled = _norm([each / peak.to(each) for each in values], norm_type)
+    norm: Tensor = torch.linalg.vector_norm(torch.stack([value.to(norms[0].device) for value in norms]), norm_type)
+    may_overflow = norm_type > 4 or any(value.dtype is torch.float64 for value in values)
+    if may_overflow and norm.isinf() and all(bool(value.isfinite().all()) for value in values):
+        peak = torch.stack([value.abs().max().double().to(norm.device) for value in values if value.numel()]).max()
+        scaled = _norm([value / peak.to(value) for value in values], norm_type)
         return peak * scaled
     return norm
 

@@ -11,7 +11,7 @@ from hardgrad._torch_state import hides_values, in_graph, in_transform
 from hardgrad.switch.branches.everywhere import batch_statistics, harmless_rows
 from hardgrad.switch.branches.outputs import as_column
 from hardgrad.switch.branches.state import output_of_copy, state_kept
-from hardgrad.switch.branches.ways import begins_fresh
+from hardgrad.switch.branches.ways import leaves_input_alone
 
 STATISTICS = (
     "LayerMask: layer {} ({}) normalizes by the statistics of its batch, which a graph and vmap cannot keep to its own "
@@ -92,7 +92,7 @@ class SharedLayer:
 
     def _call(self, rows: Tensor, caller: Tensor | None) -> Tensor:
         """Call the layer on rows; where they may be the caller's own memory, on a copy if it may write."""
-        if caller is not None and not begins_fresh(self.module) and _same_memory(rows, caller):
+        if caller is not None and not leaves_input_alone(self.module) and _same_memory(rows, caller):
             rows = rows.clone()
         return self._checked(rows, self.module(rows))
 

@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hardgrad import _check
+from hardgrad.switch.arguments import integer, real
 from hardgrad.switch.branches.branches import Branches
 from hardgrad.switch.branches.build import clone
 from hardgrad.switch.branches.normalize import Normalize
-from hardgrad.switch.checks import number, whole
-from hardgrad.switch.conditions.condition import Router, one_of
+from hardgrad.switch.conditions.condition import Router
 from hardgrad.switch.conditions.on_points import PointRouter
 
 Optimizer = torch.optim.Optimizer
@@ -29,7 +30,7 @@ def split(branches: Branches, condition: Router, i: int, at: float, optimizer: O
     Visits are halved, since how they fell is not known.
     """
     ranges = _ranges("split", condition, i=i)
-    at = number("Switch.split", "at", at, "give a point inside the range")
+    at = real("Switch.split", "at", at, "give a point inside the range")
     _check_optimizer("split", optimizer)
     low, high = ranges.points[i : i + 2]
     if not low < at < high:
@@ -65,7 +66,7 @@ def merge(
     """Join two ranges side by side into one, with the weights, optimizer state and scale that ``keep`` says."""
     ranges = _ranges("merge", condition, i=i, j=j)
     _check_optimizer("merge", optimizer)
-    one_of("Switch.merge", "keep", keep, ("most_visited", "i", "j", "mean"))
+    _check.one_of("Switch.merge", "keep", keep, ("most_visited", "i", "j", "mean"))
     if abs(i - j) != 1:
         raise ValueError(f"Switch.merge: j must be the range before or after i, got {i} and {j}")
     visits = ranges.visits
@@ -115,7 +116,7 @@ def _ranges(what: str, ranges: Router, **which: int) -> PointRouter:
             "switch and load the branches' weights"
         )
     for name, i in which.items():
-        if not 0 <= whole(f"Switch.{what}", name, i, "give the number of a range") < len(ranges):
+        if not 0 <= integer(f"Switch.{what}", name, i, "give the number of a range") < len(ranges):
             raise ValueError(f"Switch.{what}: {name} as a range must be 0 to {len(ranges) - 1}, got {i}")
     return ranges
 

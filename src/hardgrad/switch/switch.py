@@ -7,12 +7,13 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from hardgrad import _check
 from hardgrad._torch_state import compiling, exporting
 from hardgrad._tracing import outside_graphs
 from hardgrad.switch.branch_layer import BranchLayer
-from hardgrad.switch.branches.build import one_a_range
+from hardgrad.switch.branches.build import one_per_range
 from hardgrad.switch.branches.everywhere import NORMS, batch_statistics
-from hardgrad.switch.conditions.condition import Router, one_of
+from hardgrad.switch.conditions.condition import Router
 from hardgrad.switch.keys import check_source
 
 
@@ -93,9 +94,9 @@ class Switch(BranchLayer):
         if not isinstance(ranges, Router):
             raise ValueError(f"Switch: ranges must be Ranges or another Router, got {type(ranges).__name__}")
         if init is not None:
-            one_of("Switch", "init", init, ("independent", "identical"))
+            _check.one_of("Switch", "init", init, ("independent", "identical"))
         check_source("Switch", key)
-        super().__init__(ranges, one_a_range(ranges, branches, init), key=key, normalize=normalize, bank=bank)
+        super().__init__(ranges, one_per_range(ranges, branches, init), key=key, normalize=normalize, bank=bank)
 
     def forward(self, x: Tensor, key: Tensor | None = None) -> Tensor:
         if self._norms and compiling() and not exporting() and any(map(batch_statistics, self.branches)):

@@ -32,12 +32,12 @@ from hardgrad.two_track.plain import has_compiled_part, is_known, walk_known
 from hardgrad.two_track.twice import runs_alike, two_runs
 
 
-def two_tracks(module: nn.Module, lend: Tensor, learn: Tensor) -> tuple[Tensor, Tensor]:
+def two_tracks(module: nn.Module, task: Tensor, learn: Tensor) -> tuple[Tensor, Tensor]:
     """Return ``module`` at one input twice: frozen weights for the task, live weights for the penalty.
 
     Args:
         module: any network.
-        lend: the input that the task's gradient flows into, shape as the module takes it.
+        task: the input that the task's gradient flows into, shape as the module takes it.
         learn: the same numbers for the penalty, usually detached.
 
     Returns:
@@ -46,12 +46,12 @@ def two_tracks(module: nn.Module, lend: Tensor, learn: Tensor) -> tuple[Tensor, 
     """
     prepare_transform()
     if is_known(module):
-        return walk_known(module, lend, learn)
+        return walk_known(module, task, learn)
     # No loop and no recursion from here on: a graph that breaks in one is run again piece by piece, and what a piece is
     # told of hooks and of ``compiling`` is then true of another (torch 2.13 does not guard it).
     if in_transform() or (compiling() and runs_alike(module, learn)):
-        return two_runs(module, lend, learn)
-    return run_outside_graph(_in_eager, _LEAVES, module, lend, learn)
+        return two_runs(module, task, learn)
+    return run_outside_graph(_in_eager, _LEAVES, module, task, learn)
 
 
 _LEAVES = (
@@ -60,6 +60,6 @@ _LEAVES = (
 )
 
 
-def _in_eager(module: nn.Module, lend: Tensor, learn: Tensor) -> tuple[Tensor, Tensor]:
+def _in_eager(module: nn.Module, task: Tensor, learn: Tensor) -> tuple[Tensor, Tensor]:
     # The backward of a compiled part may run only once (torch 2.13 reuses what it saved), so it is called twice.
-    return (two_runs if has_compiled_part(module) else one_run)(module, lend, learn)
+    return (two_runs if has_compiled_part(module) else one_run)(module, task, learn)

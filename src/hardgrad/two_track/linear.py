@@ -17,8 +17,8 @@ class _Linear(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(lend: Tensor, learn: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
-        y = F.linear(lend, weight, bias)
+    def forward(task: Tensor, learn: Tensor, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+        y = F.linear(task, weight, bias)
         # When two outputs that share memory leave one compiled graph (a print follows, say), AOTAutograd makes the
         # second anew as a view of the first, and their gradients run into each other.
         return y, y.clone() if compiling() else y.view_as(y)
@@ -47,10 +47,10 @@ class _Linear(torch.autograd.Function):
         return lend_grad, learn_grad, weight_grad, bias_grad
 
 
-def linear(layer: nn.Linear, lend: Tensor, learn: Tensor) -> tuple[Tensor, Tensor]:
+def linear(layer: nn.Linear, task: Tensor, learn: Tensor) -> tuple[Tensor, Tensor]:
     """Return both tracks through a linear layer."""
-    operands = [lend, learn, layer.weight, layer.bias]
-    kind = lend.device.type
+    operands = [task, learn, layer.weight, layer.bias]
+    kind = task.device.type
     # A device without autocast, such as "meta", may not even be asked whether it is on.
     if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
         # Cast here, where autograd sees it: inside a Function autocast would act on the forward alone. Like autocast's

@@ -81,10 +81,10 @@ def _reach(output: Tensor, places: tuple[GradientEdge, ...], given: tuple[Tensor
     return reached
 
 
-def one_run(module: nn.Module, lend: Tensor, learn: Tensor) -> tuple[Tensor, Tensor]:
+def one_run(module: nn.Module, task: Tensor, learn: Tensor) -> tuple[Tensor, Tensor]:
     """Return both tracks through any module, called once, in eager code."""
     copy = may_write(module)
-    if not lend.requires_grad:
+    if not task.requires_grad:
         output = the_tensor(module, module(learn.clone() if copy else learn))
         return output.detach(), output
     if learn.requires_grad:
@@ -93,4 +93,4 @@ def one_run(module: nn.Module, lend: Tensor, learn: Tensor) -> tuple[Tensor, Ten
         entry = cast(Any, _Entry).apply(learn.detach().requires_grad_(), copy)
     place = get_gradient_edge(entry)  # before the call, which may write into the tensor
     output = the_tensor(module, module(entry))
-    return _reach(output, (place,), (lend,)), output
+    return _reach(output, (place,), (task,)), output

@@ -65,19 +65,19 @@ def _is_known(module: nn.Module) -> bool:
     return kind.__name__ in _OWN_SHAPES and kind.__module__ == _OWN
 
 
-def walk_known(module: nn.Module, lend: Tensor, learn: Tensor) -> tuple[Tensor, Tensor]:
+def walk_known(module: nn.Module, task: Tensor, learn: Tensor) -> tuple[Tensor, Tensor]:
     """Return both tracks through a module of which ``is_known`` holds."""
     kind = type(module)
     if kind is nn.Sequential:
         for child in _children(module):
-            lend, learn = walk_known(child, lend, learn)
-        return lend, learn
+            task, learn = walk_known(child, task, learn)
+        return task, learn
     if kind is nn.Linear:
-        return linear(cast(nn.Linear, module), lend, learn)
+        return linear(cast(nn.Linear, module), task, learn)
     if kind in _MASKS and module.training:
-        mask = module(torch.ones_like(lend))
-        return lend * mask, learn * mask
-    return module(lend), module(learn)
+        mask = module(torch.ones_like(task))
+        return task * mask, learn * mask
+    return module(task), module(learn)
 
 
 def _children(module: nn.Module) -> Iterator[nn.Module]:

@@ -16,20 +16,22 @@ from hardgrad.penalty.scopes import penalties, penalties_disabled
 from hardgrad.two_track.plain import is_repeatable, may_write, the_tensor
 
 
-def two_runs(module: nn.Module, lend: Tensor, learn: Tensor) -> tuple[Tensor, Tensor]:
+def two_runs(module: nn.Module, task: Tensor, learn: Tensor) -> tuple[Tensor, Tensor]:
     """Return both tracks through a module called twice, with the noise of one call.
 
     The task's call sees copies of the buffers, so that a normalization layer counts the batch once, and penalties are
     disabled in it, so that a layer inside with a penalty of its own counts it once.
     """
     if may_write(module):
-        lend, learn = lend.clone(), learn.clone()
+        task, learn = task.clone(), learn.clone()
     draws = None if compiling() else _Draws(module, learn.device)
     with penalties_disabled():
-        lent = the_tensor(module, torch.func.functional_call(module, _stand_ins(module), (lend,), tie_weights=False))
+        task_output = the_tensor(
+            module, torch.func.functional_call(module, _stand_ins(module), (task,), tie_weights=False)
+        )
     if draws is not None:
         draws.rewind()
-    return lent, the_tensor(module, module(learn))
+    return task_output, the_tensor(module, module(learn))
 
 
 def _stand_ins(module: nn.Module) -> dict[str, Tensor]:
@@ -38,16 +40,16 @@ def _stand_ins(module: nn.Module) -> dict[str, Tensor]:
     Not by ``named_parameters``: a weight that several modules share must be replaced in each, but a module that stands
     in several places only once, or Dynamo puts the stand-in back in place of the weight (torch 2.13).
     """
-    found: dict[str, Tensor] = {}
+    leaves: dict[str, Tensor] = {}
     copies: dict[Tensor, Tensor] = {}
     for prefix, part in module.named_modules():
         dotted = f"{prefix}." if prefix else ""
-        found |= {dotted + name: p.detach() for name, p in part._parameters.items() if p is not None}
+        leaves |= {dotted + name: p.detach() for name, p in part._parameters.items() if p is not None}
         for name, buffer in part._buffers.items():
             if buffer is not None:
                 copies.setdefault(buffer, buffer.clone())
-                found[dotted + name] = copies[buffer]
-    return found
+                leaves[dotted + name] = copies[buffer]
+    return leaves
 
 
 class _Draws:
@@ -79,13 +81,13 @@ def runs_alike(module: nn.Module, x: Tensor) -> bool:
     return _is_alike_on_trial(module, tuple(len(range(n)) for n in batch), x.dtype, x.device)
 
 
-class _Listen(TorchDispatchMode):
-    """Hears whether any operation draws random numbers."""
+class _RandomNumbers(TorchDispatchMode):
+    """Notes whether any operation draws random numbers."""
 
-    heard = False
+    random = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.heard |= torch.Tag.nondeterministic_seeded in func.tags
+        self.random |= torch.Tag.nondeterministic_seeded in func.tags
         return func(*args, **(kwargs or {}))
 
 
@@ -104,25 +106,25 @@ def _is_alike_on_trial(module: nn.Module, shape: tuple[int, ...], dtype: torch.d
 def _is_one_network(frozen: nn.Module, live: nn.Module, x: Tensor) -> bool:
     """No noise, no attribute that a call replaces, no weight that stays live, no penalty inside that reaches x."""
     before = [dict(vars(part)) for part in frozen.modules()]
-    with cast(Any, _Listen)() as listen:
+    with cast(Any, _RandomNumbers)() as drawn:
         with penalties_disabled():
-            lent = torch.func.functional_call(frozen, _stand_ins(frozen), (x.clone(),), tie_weights=False)
+            task_output = torch.func.functional_call(frozen, _stand_ins(frozen), (x.clone(),), tie_weights=False)
         with penalties() as bag:
             learned = live(x.clone())
     after = [vars(part) for part in frozen.modules()]
     kept = all(now[key] is value for now, then in zip(after, before, strict=True) for key, value in then.items())
-    same = torch.equal(lent.nan_to_num(), learned.nan_to_num())
-    return kept and same and not listen.heard and _leaves_of(lent) <= {x} and x not in _leaves_of(bag.total())
+    same = torch.equal(task_output.nan_to_num(), learned.nan_to_num())
+    return kept and same and not drawn.random and _leaves_of(task_output) <= {x} and x not in _leaves_of(bag.total())
 
 
 def _leaves_of(output: Tensor) -> set[Tensor]:
     """The leaves that a gradient of the output reaches."""
-    found: set[Tensor] = set()
+    leaves: set[Tensor] = set()
     seen, left = set(), [output.grad_fn]
     while left:
         node = left.pop()
         if node is not None and node not in seen:
             seen.add(node)
             left += [parent for parent, _ in node.next_functions]
-            found |= {leaf for leaf in [getattr(node, "variable", None)] if leaf is not None}
-    return found
+            leaves |= {leaf for leaf in [getattr(node, "variable", None)] if leaf is not None}
+    return leaves

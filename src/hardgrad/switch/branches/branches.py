@@ -1,4 +1,4 @@
-"""The branches of a layer, with what stands before them and beside them: the one object that runs rows."""
+"""The branches of a layer, with the scales of their rows and a bank: the one object that runs rows."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from hardgrad._torch_state import exporting, hides_values, in_compiled_transform
 from hardgrad.switch.branches.bank.bank import Bank
 from hardgrad.switch.branches.batch import Batch
-from hardgrad.switch.branches.everywhere import everywhere, refuse_batch_statistics
-from hardgrad.switch.branches.graph import static
+from hardgrad.switch.branches.everywhere import refuse_batch_statistics, run_everywhere
+from hardgrad.switch.branches.graph import run_in_graph
 from hardgrad.switch.branches.marks import Marks
 from hardgrad.switch.branches.normalize import Normalize, Unscaled
 from hardgrad.switch.branches.predict import predict
@@ -74,14 +74,14 @@ class Branches:
             # Where torch.compile traces a torch.func transform, it cannot break the graph at a size that follows from
             # values.
             if hides_values(index) or in_compiled_transform():
-                return everywhere(self.modules, own, index)
+                return run_everywhere(self.modules, own, index)
             counts = count(index, len(self.modules))
             if condition is not None:
                 condition.add_visits(counts, key)
             if exporting():
                 refuse_batch_statistics(self.modules)
             marks = self.marks if self.marks is not None and self.marks.wanted() else None
-            return static(self.modules, own, index, counts, marks)
+            return run_in_graph(self.modules, own, index, counts, marks)
         counts = torch.bincount(index, minlength=len(self.modules))
         if condition is not None:
             condition.add_visits(counts, key)

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 from hardgrad.switch.conditions.condition import Router
 
 
-def one_a_range(
+def one_per_range(
     ranges: Router, branches: nn.Module | Sequence[nn.Module], init: str | None, owner: str = "Switch"
 ) -> list[nn.Module]:
     """Return the branches: clones of one module, with new weights of their own if asked for, or the ones given.
@@ -28,8 +28,8 @@ def one_a_range(
     if isinstance(branches, nn.Module) and not isinstance(branches, nn.ModuleList):
         copies = [clone(branches) for _ in range(ranges.branches)]
         if init != "identical":
-            for each in copies:
-                draw_again(each)
+            for branch in copies:
+                redraw(branch)
             if init is None and copies:
                 _warn_of_lost_weights(branches, copies[0], owner)
         return copies
@@ -45,11 +45,11 @@ def one_a_range(
 
 def _listed(branches: nn.ModuleList | Sequence[nn.Module], owner: str) -> list[nn.Module]:
     given: list[Any] = list(branches) if isinstance(branches, Sequence | nn.ModuleList) else [branches]
-    for i, each in enumerate(given):
-        if not isinstance(each, nn.Module):
+    for i, branch in enumerate(given):
+        if not isinstance(branch, nn.Module):
             raise ValueError(
-                f"{owner}: branches must be a module or a list of modules, got {type(each).__name__} at position {i}; "
-                "wrap a function in an nn.Module"
+                f"{owner}: branches must be a module or a list of modules, got {type(branch).__name__} at position "
+                f"{i}; wrap a function in an nn.Module"
             )
     return given
 
@@ -65,7 +65,7 @@ def clone(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, {id(value): value.detach().clone() for value in computed})
 
 
-def draw_again(module: nn.Module) -> None:
+def redraw(module: nn.Module) -> None:
     """Draw new initial weights for every part of a module, in place, or raise if a part cannot."""
     _draw(module, "")
 

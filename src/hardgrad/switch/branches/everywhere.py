@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from hardgrad.switch.branches.outputs import as_column, one_dtype, one_shape, one_tensor
 
-Branches = Sequence[nn.Module] | nn.ModuleList
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
 
 
-def everywhere(branches: Branches, rows: Tensor, index: Tensor) -> Tensor:
+def run_everywhere(branches: nn.ModuleList, rows: Tensor, index: Tensor) -> Tensor:
     """Run every branch on every row and pick: where not even a size may follow from a value.
 
     A branch gets its own rows, and in the place of the others harmless numbers, so that nothing that it makes of them
@@ -40,7 +38,7 @@ def batch_statistics(branch: nn.Module) -> bool:
     )
 
 
-def refuse_batch_statistics(branches: Branches) -> None:
+def refuse_batch_statistics(branches: nn.ModuleList) -> None:
     """Raise if a branch would take the statistics of rows that are not its own."""
     for i, branch in enumerate(branches):
         if batch_statistics(branch):

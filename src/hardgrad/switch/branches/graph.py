@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -14,10 +13,8 @@ from hardgrad.switch.branches.marks import Marked, Marks
 from hardgrad.switch.branches.outputs import as_column, one_dtype, one_shape, one_tensor
 from hardgrad.switch.branches.state import buffers_of, put_back
 
-Branches = Sequence[nn.Module] | nn.ModuleList
 
-
-def static(branches: Branches, rows: Tensor, index: Tensor, counts: Tensor, marks: Marks | None) -> Tensor:
+def run_in_graph(branches: nn.ModuleList, rows: Tensor, index: Tensor, counts: Tensor, marks: Marks | None) -> Tensor:
     """Run every branch on its rows, maybe none: for a graph. A row of no branch becomes NaN.
 
     Written in one piece: where torch.compile breaks the graph at the first size that follows from a value, this runs as

@@ -53,7 +53,7 @@ class Marks:
                 visited.update(held)
             elif marks:
                 unvisited.update(dict.fromkeys(held))
-        for parameter in _without_a_number([each for each in unvisited if each not in visited]):
+        for parameter in _without_a_number([parameter for parameter in unvisited if parameter not in visited]):
             parameter.grad = None
 
     def _got(self, leaf: Tensor) -> None:
@@ -62,7 +62,7 @@ class Marks:
 
     def _put(self, rows: Tensor) -> None:
         for i, branch in enumerate(self.branches):
-            parameter = next((each for each in _parameters(branch) if each.grad is not None), None)
+            parameter = next((held for held in _parameters(branch) if held.grad is not None), None)
             if parameter is not None:  # one gradient stands for all of its branch
                 setattr(parameter.grad, _NAME, [*_marks(parameter), (rows, i)])
 

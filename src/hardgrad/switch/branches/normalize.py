@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from hardgrad.switch.checks import whole
+from hardgrad.switch.arguments import integer
 from hardgrad.switch.conditions.condition import Router
 from hardgrad.switch.conditions.on_points import PointRouter, keep_double
 
@@ -121,4 +121,4 @@ def _positions(columns: bool | Sequence[int]) -> list[int]:
     cure = "give columns of x's last dimension, as in [0, 2], or True for all"
     if isinstance(columns, str) or not isinstance(columns, Sequence):
         raise ValueError(f"Switch: normalize must be True, False or a list of columns, got {columns!r}; {cure}")
-    return [whole("Switch", "normalize", column, cure) for column in columns]
+    return [integer("Switch", "normalize", column, cure) for column in columns]

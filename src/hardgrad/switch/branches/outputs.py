@@ -17,7 +17,7 @@ def one_tensor(i: int, output: Any, rows: int) -> Tensor:
     if not isinstance(output, Tensor):
         kinds = f"a {type(output).__name__}"
         if isinstance(output, tuple | list):
-            kinds += f" of {', '.join(type(each).__name__ for each in output)}"
+            kinds += f" of {', '.join(type(part).__name__ for part in output)}"
         raise ValueError(
             f"Switch: branches must return one tensor, got {kinds} from branch {i}; wrap the branch in a module that "
             "returns the part you want"

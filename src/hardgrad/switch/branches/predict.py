@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
 
 from hardgrad._torch_state import hides_values, in_compiled_transform, in_graph
-from hardgrad.switch.branches.everywhere import everywhere
+from hardgrad.switch.branches.everywhere import run_everywhere
 from hardgrad.switch.branches.outputs import one_dtype, one_shape, one_tensor
 from hardgrad.switch.branches.state import evaluating
 
-Branches = Sequence[nn.Module] | nn.ModuleList
 
-
-def predict(branches: Branches, x: Tensor, index: Tensor) -> Tensor:
+def predict(branches: nn.ModuleList, x: Tensor, index: Tensor) -> Tensor:
     """Return what branches ``index``, (M,), make of x, (M, ...), in evaluation mode and without a gradient."""
     if hides_values(index) or in_compiled_transform():
         return _everywhere(branches, x, index)
@@ -34,8 +31,8 @@ def predict(branches: Branches, x: Tensor, index: Tensor) -> Tensor:
     return y
 
 
-def _everywhere(branches: Branches, x: Tensor, index: Tensor) -> Tensor:
+def _everywhere(branches: nn.ModuleList, x: Tensor, index: Tensor) -> Tensor:
     with torch.no_grad(), ExitStack() as stack:
         for branch in branches:
             stack.enter_context(evaluating(branch))
-        return everywhere(branches, x, index)
+        return run_everywhere(branches, x, index)

@@ -14,7 +14,7 @@ from hardgrad.switch.branches.state import evaluating
 from hardgrad.switch.conditions.condition import by_branch
 
 # Layers that never write into their input nor hand it back, so that it needs no copy.
-FRESH = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.LayerNorm, nn.GroupNorm, nn.Embedding)
+LEAVE_INPUT_ALONE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.LayerNorm, nn.GroupNorm, nn.Embedding)
 
 
 def no_branch(batch: Batch) -> Tensor | None:
@@ -38,7 +38,7 @@ def one_branch(batch: Batch) -> Tensor | None:
     if batch.sizes[i] < n:
         return None
     branch = batch.modules[i]
-    return one_tensor(i, branch(batch.rows if batch.owned or begins_fresh(branch) else batch.rows.clone()), n)
+    return one_tensor(i, branch(batch.rows if batch.owned or leaves_input_alone(branch) else batch.rows.clone()), n)
 
 
 def in_bank(batch: Batch) -> Tensor | None:
@@ -68,11 +68,11 @@ def in_turn(batch: Batch) -> Tensor:
 WAYS: tuple[Way, ...] = (no_branch, one_branch, in_bank, in_turn)
 
 
-def begins_fresh(branch: nn.Module) -> bool:
+def leaves_input_alone(branch: nn.Module) -> bool:
     """Whether a branch is known neither to write into its input nor to hand it back."""
     while not (branch._forward_pre_hooks or branch._forward_hooks or "forward" in branch.__dict__):
         if type(branch) is not nn.Sequential:
-            return type(branch) in FRESH
+            return type(branch) in LEAVE_INPUT_ALONE
         first = next(iter(branch._modules.values()), None)
         if first is None:
             return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from hardgrad import _check
 from hardgrad._torch_state import hides_values, in_backward, in_export, in_graph, in_transform
 
 
@@ -113,15 +114,8 @@ def by_branch(index: Tensor, branches: int) -> Tensor:
     return index.to(torch.int16 if branches < 2**15 else torch.int64).argsort(stable=True)
 
 
-def one_of(owner: str, name: str, value: str, allowed: tuple[str, ...]) -> None:
-    """Raise a ValueError that names the argument if ``value`` is not allowed."""
-    if not isinstance(value, str) or value not in allowed:
-        raise ValueError(f"{owner}: {name} must be one of {', '.join(map(repr, allowed))}, got {value!r}")
-
-
 def check_key(owner: str, key: Tensor) -> None:
     """Raise if a key is no tensor of real numbers."""
-    if not isinstance(key, Tensor):
-        raise TypeError(f"{owner}: key must be a tensor, got {type(key).__name__}; wrap it in torch.as_tensor")
+    _check.tensor(owner, "key", key)
     if key.dtype is torch.bool or key.is_complex():
         raise ValueError(f"{owner}: key must be real numbers, got {key.dtype}; cast it first")

@@ -8,7 +8,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from hardgrad.switch.checks import number
+from hardgrad.switch.arguments import real
 from hardgrad.switch.conditions.condition import check_key, count, without_values
 from hardgrad.switch.conditions.on_points import PointRouter
 from hardgrad.switch.conditions.ranges import Ranges
@@ -57,7 +57,7 @@ class Hysteresis(PointRouter):
             raise ValueError(
                 f"Hysteresis: ranges must be plain Ranges, got {type(ranges).__name__}; build Ranges from its points"
             )
-        margin = number("Hysteresis", "margin", margin, "0 is no hysteresis")
+        margin = real("Hysteresis", "margin", margin, "0 is no hysteresis")
         if not (margin >= 0 and math.isfinite(margin)):
             raise ValueError(
                 f"Hysteresis: margin must be a finite number, zero or more, got {margin}; 0 is no hysteresis"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hardgrad._torch_state import in_graph
-from hardgrad.switch.checks import number
+from hardgrad.switch.arguments import real
 from hardgrad.switch.conditions.condition import without_values
 from hardgrad.switch.conditions.on_points import PointRouter, keep_double
 from hardgrad.switch.conditions.weight_decay import watch
@@ -91,7 +91,7 @@ class LearnedRanges(PointRouter):
     ) -> None:
         start = Points(checked(points), closed)
         super().__init__(start, outside)
-        if len(start) > 1 and not max(start.widths) < float("inf"):
+        if len(start) > 1 and not max(high - low for low, high in start.spans) < float("inf"):
             raise ValueError(
                 f"LearnedRanges: points must be finite, got {list(start.values)}; give the outer ranges an end: with "
                 'outside="nearest" they hold what lies beyond it too'
@@ -106,7 +106,7 @@ class LearnedRanges(PointRouter):
         watch(self)  # a copy, or one that was unpickled
 
     def _measure(self) -> None:
-        widths = self._points.widths
+        widths = [high - low for low, high in self._points.spans]
         self.reach = [min(pair) for pair in pairwise(widths)]
         self._least = LEAST * min(widths)
         self._current = self._points
@@ -126,7 +126,7 @@ class LearnedRanges(PointRouter):
     @band.setter
     def band(self, band: float | None) -> None:
         if band is not None:
-            band = number("LearnedRanges", "band", band, "give a share above 0 and at most 1, or None")
+            band = real("LearnedRanges", "band", band, "give a share above 0 and at most 1, or None")
             if not 0 < band <= 1:
                 raise ValueError(f"LearnedRanges: band must be above 0 and at most 1, or None, got {band}")
         self._band = band

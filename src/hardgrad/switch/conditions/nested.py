@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hardgrad._torch_state import in_graph
-from hardgrad.switch.checks import whole
+from hardgrad.switch.arguments import integer
 from hardgrad.switch.conditions.condition import Router, check_key, count, counting, without_values
 from hardgrad.switch.conditions.on_points import PointRouter
 
@@ -131,5 +131,5 @@ def _check(ranges: PointRouter, then: Sequence[Then], key: int) -> None:
     for child in then:
         if not isinstance(child, str | If):
             raise ValueError(f"If: then must hold names of branches and Ifs, got {child!r}")
-    if whole("If", "key", key, "give a position in a key's last dimension") < 0:
+    if integer("If", "key", key, "give a position in a key's last dimension") < 0:
         raise ValueError(f"If: key must be a position in a key's last dimension, 0 or more, got {key}")

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hardgrad import _check
 from hardgrad._torch_state import in_graph
-from hardgrad.switch.conditions.condition import Router, check_key, counting, one_of, without_values
+from hardgrad.switch.conditions.condition import Router, check_key, counting, without_values
 from hardgrad.switch.points import Closed, Outside, Points, checked, points_for, range_without_values
 
 
@@ -38,8 +39,8 @@ class PointRouter(Router):
 
     def __init__(self, points: Points, outside: Outside) -> None:
         super().__init__(len(points))
-        one_of("Ranges", "outside", outside, ("nearest", "error"))
-        one_of("Ranges", "closed", points.closed, ("left", "right"))
+        _check.one_of("Ranges", "outside", outside, ("nearest", "error"))
+        _check.one_of("Ranges", "closed", points.closed, ("left", "right"))
         self._points = points
         self.outside: Outside = outside
         self.register_buffer("below", torch.zeros((), dtype=torch.int64))

@@ -135,8 +135,8 @@ def _move_weights(branches: Branches, optimizer: torch.optim.Optimizer | None, i
             parameter.copy_(other)
             if optimizer is not None:
                 _copy_state(optimizer, parameter, other)
-        for buffer, other in zip(mine.buffers(), theirs.buffers(), strict=True):
-            buffer.copy_(other)
+        for buffer, their_buffer in zip(mine.buffers(), theirs.buffers(), strict=True):
+            buffer.copy_(their_buffer)
         branches.scales.copy(to, to + step)
 
 

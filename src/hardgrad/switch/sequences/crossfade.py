@@ -8,14 +8,15 @@ from typing import Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from hardgrad import _check
 from hardgrad._tracing import eagerly
 from hardgrad.switch.arguments import whole
+from hardgrad.switch.branch_layer import BranchLayer
 from hardgrad.switch.branches.state import evaluating
-from hardgrad.switch.conditions.condition import count, one_of
+from hardgrad.switch.conditions.condition import count
 from hardgrad.switch.keys import branch_of, check_sequences, key_of, refuse_learning
 from hardgrad.switch.sequences import memory
 from hardgrad.switch.sequences.recurrent import RecurrentState, RecurrentSwitch
-from hardgrad.switch.switch import Switch
 
 READS_KEYS = (
     "CrossFade: how many steps fade depends on the keys, which a compiled or exported graph cannot read; call it "
@@ -51,7 +52,7 @@ class CrossFade(nn.Module):
     counts as having been in that step's range. Only steps within k of a change run more than one branch.
 
     Within a fade **the branch that was left learns too**, by its weight g: a step of one range trains the branch of
-    another. ``train_old=False`` keeps the branches separate: those that were left lend their value alone, and no
+    another. ``train_old=False`` keeps the branches separate: those that were left give their value alone, and no
     gradient goes through them, neither into their weights nor into x. They then run in evaluation mode (those of a
     ``Switch``), so that their statistics take in no step of another range.
 
@@ -94,14 +95,14 @@ class CrossFade(nn.Module):
 
     def __init__(
         self,
-        switch: Switch | RecurrentSwitch,
+        switch: BranchLayer | RecurrentSwitch,
         length: int,
         *,
         curve: Literal["linear", "equal_power"] = "linear",
         train_old: bool = True,
     ) -> None:
         super().__init__()
-        if not isinstance(switch, Switch | RecurrentSwitch):
+        if not isinstance(switch, BranchLayer | RecurrentSwitch):
             raise ValueError(f"CrossFade: switch must be a Switch or a RecurrentSwitch, got {type(switch).__name__}")
         if isinstance(switch, RecurrentSwitch) and switch.state != "per_branch":
             raise ValueError(
@@ -116,14 +117,14 @@ class CrossFade(nn.Module):
             ) from None
         if not isinstance(train_old, bool):
             raise TypeError(f"CrossFade: train_old must be True or False, got {train_old!r}")
-        one_of("CrossFade", "curve", curve, ("linear", "equal_power"))
+        _check.one_of("CrossFade", "curve", curve, ("linear", "equal_power"))
         self.switch = switch
         self.curve = curve
         self.train_old = train_old
 
     def forward(self, x: Tensor, key: Tensor | None = None, state: FadeState | None = None) -> tuple[Tensor, FadeState]:
-        found: tuple[Tensor, FadeState] = eagerly(READS_KEYS, self._eager, x, key, state)
-        return found
+        result: tuple[Tensor, FadeState] = eagerly(READS_KEYS, self._eager, x, key, state)
+        return result
 
     def _eager(self, x: Tensor, key: Tensor | None, state: FadeState | None) -> tuple[Tensor, FadeState]:
         key = key_of("CrossFade", self.switch.key, x, key)
@@ -165,13 +166,13 @@ class CrossFade(nn.Module):
         if self.train_old or bool(current.all()):
             return _blend(self._outputs(x, step, branch), step, gain, index)
         y = _blend(self._outputs(x, step[current], branch[current]), step[current], gain[current], index)
-        with torch.no_grad(), evaluating(cast(Switch, self.switch).branches):
+        with torch.no_grad(), evaluating(cast(BranchLayer, self.switch).branches):
             old = _blend(self._outputs(x, step[~current], branch[~current]), step[~current], gain[~current], index)
         return y + old.detach()  # forward mode does not ask about no_grad
 
     def _outputs(self, x: Tensor, step: Tensor, branch: Tensor) -> Tensor:
         rows = x.flatten(0, 1).index_select(0, step)
-        return cast(Switch, self.switch).bundle().run(rows, branch, owned=True)  # a fading branch is not visited
+        return cast(BranchLayer, self.switch).bundle().run(rows, branch, owned=True)  # a fading branch is not visited
 
     def _recurrent(
         self,
@@ -208,13 +209,13 @@ def _shares(ranges: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
     if not steps:
         branch, step = ranges.reshape(-1).sort(stable=True)
         return step, branch, torch.ones_like(step, dtype=torch.float64)
-    found = []
+    shares = []
     for i in ranges.unique().tolist():
         so_far = nn.functional.pad((ranges == i).cumsum(1), (1, 0))
         among = (so_far[:, steps + 1 :] - so_far[:, : -steps - 1]).reshape(-1)
         step = among.nonzero()[:, 0]
-        found.append((step, torch.full_like(step, i), among[step].double() / (steps + 1)))
-    step, branch, share = (torch.cat(parts) for parts in zip(*found, strict=True))
+        shares.append((step, torch.full_like(step, i), among[step].double() / (steps + 1)))
+    step, branch, share = (torch.cat(parts) for parts in zip(*shares, strict=True))
     return step, branch, share
 
 

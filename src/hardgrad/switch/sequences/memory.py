@@ -41,7 +41,7 @@ def _dtype(branches: nn.ModuleList, x: Tensor) -> torch.dtype:
 
 
 @_in_own_precision
-def handed_on(branches: nn.ModuleList, x: Tensor, index: Tensor, hidden: Any) -> tuple[Tensor, Any]:
+def run_shared(branches: nn.ModuleList, x: Tensor, index: Tensor, hidden: Any) -> tuple[Tensor, Any]:
     """Run (B, T, F) by (B, T) with one state a row, whichever branch left it; return y and the state at the end."""
     visited = index.unique().tolist()
     one_kind = moments.alike([branches[i] for i in visited])
@@ -94,7 +94,9 @@ def _round_by_round(branches: nn.ModuleList, x: Tensor, index: Tensor, hidden: A
     return _back(outputs, plan.steps).unflatten(0, index.shape), hidden
 
 
-def kept(branches: nn.ModuleList, x: Tensor, index: Tensor, hidden: Any, *, reset: bool) -> tuple[Tensor, Any]:
+def run_per_branch(
+    branches: nn.ModuleList, x: Tensor, index: Tensor, hidden: Any, *, reset: bool
+) -> tuple[Tensor, Any]:
     """Run (B, T, F) by (B, T), each branch with states of its own; return y and the states at the end.
 
     ``reset`` starts each run of a range from zero, unless it goes on from the last call: of each row the branch of the
@@ -162,7 +164,7 @@ def _run(
 ) -> tuple[Tensor, dict[int, Any]]:
     """Run pieces sorted by their branch, all at once or branch by branch."""
     if len(starts) > 1 and moments.alike([branches[i] for i in starts]):
-        start = pieces.each(lambda *parts: torch.cat(parts, 1), *starts.values())
+        start = pieces.map_state(lambda *parts: torch.cat(parts, 1), *starts.values())
         plan = moments.schedule(lengths, torch.repeat_interleave(owner, lengths), len(branches))
         y, end = moments.run(list(branches), rows, plan, start)
         counts = owner.unique_consecutive(return_counts=True)[1].tolist()
@@ -219,7 +221,7 @@ def check_one_state(branches: Sequence[nn.Module]) -> None:
     known = [pieces.zeros(branch, 0, torch.empty(0, device="cpu")) for branch in branches]
     for state in known:
         if state is not None:
-            _check_one_state(None, next(each for each in known if each is not None), state)
+            _check_one_state(None, next(other for other in known if other is not None), state)
 
 
 def _check_one_state(i: int | None, handed: Any, left: Any) -> None:

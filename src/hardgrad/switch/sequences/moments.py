@@ -42,8 +42,8 @@ def alike(branches: Sequence[nn.Module]) -> bool:
 def schedule(lengths: Tensor, branch: Tensor, branches: int) -> Schedule:
     """Order the cells of pieces. lengths: (P,); branch: (M,), of each cell, piece after piece."""
     pieces, cells = len(lengths), len(branch)
-    each, counting = torch.arange(pieces, device=branch.device), torch.arange(cells, device=branch.device)
-    piece = torch.repeat_interleave(each, lengths)
+    numbers, counting = torch.arange(pieces, device=branch.device), torch.arange(cells, device=branch.device)
+    piece = torch.repeat_interleave(numbers, lengths)
     ends = lengths.cumsum(0)
     time = counting - (ends - lengths)[piece]
     order = (time * branches + branch).argsort(stable=True)
@@ -105,8 +105,8 @@ def _cells(
 def _weights(branch: nn.Module, layer: int, dtype: torch.dtype) -> list[Tensor | None]:
     """Weights and biases of the input, then of the state."""
     names = (f"weight_ih_l{layer}", f"bias_ih_l{layer}", f"weight_hh_l{layer}", f"bias_hh_l{layer}")
-    found: list[Tensor | None] = [getattr(branch, name, None) for name in names]
-    return [None if weight is None else weight.to(dtype) for weight in found]
+    weights: list[Tensor | None] = [getattr(branch, name, None) for name in names]
+    return [None if weight is None else weight.to(dtype) for weight in weights]
 
 
 def _project(x: Tensor, plan: Schedule, weights: list[list[Tensor | None] | None]) -> Tensor:
@@ -125,17 +125,17 @@ def _plain_cells(inputs: Tensor, starts: Tensor, cell: type[Cell], plan: Schedul
     """
     maps, biases = _by_branch(plan, weights)
     piece = torch.arange(len(starts), device=plan.before.device)  # of each row of the table: start states, then cells
-    now, found = starts, []
+    now, states = starts, []
     for moment in plan.moments:
         start, stop = moment[0][1], moment[-1][2]
         mine = piece[plan.before[start:stop]]
         before = now.index_select(0, mine)
         h = before[:, : cell.hidden(inputs)]
         shared = torch.cat([F.linear(h[a - start : b - start], maps[i], biases[i]) for i, a, b in moment])
-        found.append(cell.plain(inputs[start:stop], shared, before))
-        now = now.index_copy(0, mine, found[-1])
+        states.append(cell.plain(inputs[start:stop], shared, before))
+        now = now.index_copy(0, mine, states[-1])
         piece = torch.cat([piece, mine])
-    return torch.cat(found)
+    return torch.cat(states)
 
 
 class _Cells(torch.autograd.Function):
@@ -183,7 +183,7 @@ class _Cells(torch.autograd.Function):
         maps, _biases = _by_branch(plan, weights)
         before = torch.cat([starts, after]).index_select(0, plan.before)
         slopes = cell.slopes(gates, kept, before, after)
-        table, found = torch.cat([torch.zeros_like(starts), grad]), []
+        table, parts = torch.cat([torch.zeros_like(starts), grad]), []
         for moment in reversed(plan.moments):
             start, stop = moment[0][1], moment[-1][2]
             d = table[len(starts) + start : len(starts) + stop]
@@ -192,8 +192,8 @@ class _Cells(torch.autograd.Function):
             for i, first, last in moment:
                 h[first - start : last - start].addmm_(of_gates[first - start : last - start], maps[i])
             table.index_add_(0, plan.before[start:stop], direct)
-            found.append(of_gates)
-        to_gates = torch.cat(found[::-1])
+            parts.append(of_gates)
+        to_gates = torch.cat(parts[::-1])
         to_inputs = cell.inputs(table[len(starts) :], slopes, to_gates)
         to_weights = _to_weights(plan, to_gates, before[:, : cell.hidden(gates)], len(weights) > len(maps))
         return to_inputs, table[: len(starts)], None, None, *to_weights
@@ -202,18 +202,18 @@ class _Cells(torch.autograd.Function):
 def _by_branch(plan: Schedule, weights: Sequence[Tensor]) -> tuple[dict[int, Tensor], dict[int, Tensor | None]]:
     """The state's weights and biases of the branches that have cells, from their flat list."""
     taken = [i for i, size in enumerate(plan.sizes) if size]
-    each = len(weights) // len(taken)
-    maps = dict(zip(taken, weights[::each], strict=True))
-    return maps, dict(zip(taken, weights[1::2], strict=True)) if each == 2 else dict.fromkeys(taken)
+    per_branch = len(weights) // len(taken)
+    maps = dict(zip(taken, weights[::per_branch], strict=True))
+    return maps, dict(zip(taken, weights[1::2], strict=True)) if per_branch == 2 else dict.fromkeys(taken)
 
 
 def _to_weights(plan: Schedule, to_gates: Tensor, before: Tensor, biased: bool) -> list[Tensor]:
     """Each branch's gradients: one product over all of its cells."""
-    found = []
+    grads = []
     sizes = [size for size in plan.sizes if size]
     parts = (t.index_select(0, plan.by_branch).split(sizes) for t in (to_gates, before))
     for gates, h in zip(*parts, strict=True):
-        found.append(gates.t() @ h)
+        grads.append(gates.t() @ h)
         if biased:
-            found.append(gates.sum(0))
-    return found
+            grads.append(gates.sum(0))
+    return grads

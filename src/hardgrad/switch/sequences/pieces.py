@@ -75,11 +75,11 @@ def call(branches: nn.ModuleList, i: int, group: Group, state: Any) -> tuple[Ten
     for rows, size, span, after in zip(slabs_of_rows, sizes, spans, [*sizes[1:], 0], strict=True):
         y, state = steps(branches, i, rows.unflatten(0, (span, size)).transpose(0, 1), state)
         outputs.append(y.transpose(0, 1).flatten(0, 1))
-        ended.append(each(lambda t: t[:, after:], state))  # noqa: B023 (called at once)
-        state = each(lambda t: t[:, :after], state)  # noqa: B023 (called at once)
+        ended.append(map_state(lambda t: t[:, after:], state))  # noqa: B023 (called at once)
+        state = map_state(lambda t: t[:, :after], state)  # noqa: B023 (called at once)
     if len(outputs) == 1:
         return outputs[0], ended[0]
-    return torch.cat(outputs), each(lambda *parts: torch.cat(parts, 1), *reversed(ended))
+    return torch.cat(outputs), map_state(lambda *parts: torch.cat(parts, 1), *reversed(ended))
 
 
 def steps(branches: nn.ModuleList, i: int, x: Tensor, state: Any) -> tuple[Tensor, Any]:
@@ -89,7 +89,7 @@ def steps(branches: nn.ModuleList, i: int, x: Tensor, state: Any) -> tuple[Tenso
         y, state = branch(x, state)
         return y, state
     try:
-        returned = branch(x.clone(), each(torch.clone, state))
+        returned = branch(x.clone(), map_state(torch.clone, state))
     except RuntimeError as error:
         _explain(i, branch, x, state, error)
         raise
@@ -156,13 +156,13 @@ def is_plain(branch: nn.Module) -> bool:
     return type(branch) in TORCHS and not any(hooks) and "forward" not in vars(branch)
 
 
-def each(function: Callable[..., Tensor], *states: Any) -> Any:
+def map_state(function: Callable[..., Tensor], *states: Any) -> Any:
     """Apply a function to the tensors of states, which are tensors, tuples of them, or None."""
     if states[0] is None:
         return None
     if isinstance(states[0], Tensor):
         return function(*states)
-    return tuple(each(function, *parts) for parts in zip(*states, strict=True))
+    return tuple(map_state(function, *parts) for parts in zip(*states, strict=True))
 
 
 def shape(state: Any) -> Any:
@@ -187,19 +187,19 @@ def zeros(branch: nn.Module, batch: int, like: Tensor) -> Any:
 
 def blank(state: Any, batch: int) -> Any:
     """Return zeros like a state, for another batch."""
-    return each(lambda t: t.new_zeros(t.shape[0], batch, *t.shape[2:]), state)
+    return map_state(lambda t: t.new_zeros(t.shape[0], batch, *t.shape[2:]), state)
 
 
 def take(state: Any, rows: Tensor) -> Any:
     """Return the state of some rows."""
-    return each(lambda t: t.index_select(1, rows), state)
+    return map_state(lambda t: t.index_select(1, rows), state)
 
 
 def put(state: Any, rows: Tensor, new: Any) -> Any:
     """Return the state with some rows replaced."""
-    return each(lambda t, part: t.index_copy(1, rows, part.to(t.dtype)), state, new)
+    return map_state(lambda t, part: t.index_copy(1, rows, part.to(t.dtype)), state, new)
 
 
 def cut(state: Any, sizes: list[int], number: int) -> Any:
     """Return one of the parts that a state falls into."""
-    return each(lambda t: t.split(sizes, 1)[number], state)
+    return map_state(lambda t: t.split(sizes, 1)[number], state)

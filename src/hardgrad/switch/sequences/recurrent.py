@@ -7,13 +7,14 @@ from typing import Any, Literal, NamedTuple, cast
 
 from torch import Tensor, nn
 
+from hardgrad import _check
 from hardgrad._torch_state import in_graph
 from hardgrad._tracing import eagerly
 from hardgrad.switch.arguments import branch_number, modules, router
-from hardgrad.switch.branches.build import one_a_range
+from hardgrad.switch.branches.build import one_per_range
 from hardgrad.switch.branches.outputs import of_no_rows
 from hardgrad.switch.branches.state import output_of_copy
-from hardgrad.switch.conditions.condition import Router, count, one_of
+from hardgrad.switch.conditions.condition import Router, count
 from hardgrad.switch.keys import branch_of, check_sequences, check_source, key_of, refuse_learning
 from hardgrad.switch.sequences import memory, pieces
 
@@ -106,10 +107,10 @@ class RecurrentSwitch(nn.Module):
         router("RecurrentSwitch", ranges)
         modules("RecurrentSwitch", "branches", branches)
         check_source("RecurrentSwitch", key)
-        one_of("RecurrentSwitch", "state", state, ("shared", "per_branch", "reset"))
-        one_of("RecurrentSwitch", "init", init, ("independent", "identical"))
+        _check.one_of("RecurrentSwitch", "state", state, ("shared", "per_branch", "reset"))
+        _check.one_of("RecurrentSwitch", "init", init, ("independent", "identical"))
         self.ranges = ranges
-        self.branches = nn.ModuleList(one_a_range(ranges, branches, init))
+        self.branches = nn.ModuleList(one_per_range(ranges, branches, init))
         self.state = state
         self.key = key
         for i, branch in enumerate(self.branches):
@@ -124,8 +125,8 @@ class RecurrentSwitch(nn.Module):
     def forward(
         self, x: Tensor, key: Tensor | None = None, state: RecurrentState | None = None
     ) -> tuple[Tensor, RecurrentState]:
-        found: tuple[Tensor, RecurrentState] = eagerly(READS_KEYS, self._eager, x, key, state)
-        return found
+        result: tuple[Tensor, RecurrentState] = eagerly(READS_KEYS, self._eager, x, key, state)
+        return result
 
     def _eager(self, x: Tensor, key: Tensor | None, state: RecurrentState | None) -> tuple[Tensor, RecurrentState]:
         key = key_of("RecurrentSwitch", self.key, x, key)
@@ -135,9 +136,9 @@ class RecurrentSwitch(nn.Module):
             return self.empty(x, index, state)
         old = None if state is None else state.hidden
         if self.state == "shared":
-            y, hidden = memory.handed_on(self.branches, x, index, old)
+            y, hidden = memory.run_shared(self.branches, x, index, old)
         else:
-            y, hidden = memory.kept(self.branches, x, index, old, reset=self.state == "reset")
+            y, hidden = memory.run_per_branch(self.branches, x, index, old, reset=self.state == "reset")
         return y, RecurrentState(hidden, index[:, -1].clone())
 
     def index(self, x: Tensor, key: Tensor | None, state: RecurrentState | None) -> Tensor:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from hardgrad_lab.runs.experiment import Budget
+from hardgrad_lab.runs.experiment import Ask, Budget
 from hardgrad_lab.runs.options import require
 
 Points = Literal["given", "wrong", "learnt", "lent", "near", "learnt-near", "searched"]
@@ -93,7 +93,8 @@ COMMON: Mapping[str, Any] = {
     "lr": 0.01,
 }
 SMOKE: Mapping[str, Any] = {"steps": 40, "batch": 64, "rows": 2_000, "evaluations": 2}
-SEEDS: Mapping[Budget, int] = {"smoke": 1, "small": 5, "paper": 5}
+SEEDS: Mapping[Budget, int] = {"smoke": 1, "small": 5, "paper": 5}  # of a plan
+ASK = Ask(seeds=5)
 RAW: Mapping[str, Mapping[str, Any]] = {"switch-raw": {"normalize": False}}
 RIVALS: Mapping[str, Mapping[str, Any]] = {
     name: {"system": name} for name in ("plain-total", "plain-active", "condition-input", "film", "soft-gate")

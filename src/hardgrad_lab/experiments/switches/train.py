@@ -8,24 +8,43 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 
 import hardgrad as hg
 from hardgrad_lab.baselines import build
-from hardgrad_lab.experiments.switches.batches import Batches
+from hardgrad_lab.data.root import Root
 from hardgrad_lab.experiments.switches.branches import published
 from hardgrad_lab.experiments.switches.keep import keep_curves
-from hardgrad_lab.experiments.switches.learning import Learning
 from hardgrad_lab.experiments.switches.measure import esr, everything, predict
-from hardgrad_lab.experiments.switches.points import deviation, ranges_of
-from hardgrad_lab.experiments.switches.rows import Rows, some
+from hardgrad_lab.experiments.switches.points import Learning, deviation, ranges_of
+from hardgrad_lab.experiments.switches.rows import Batches, Rows, some
 from hardgrad_lab.experiments.switches.settings import Setup
+from hardgrad_lab.runs.execute import How, Outcome, execute
 from hardgrad_lab.runs.loop import Plan, Training
+from hardgrad_lab.runs.record import Run
 
 CURVE_ROWS = 10_000
 
 # Writes what a record cannot hold, given the configuration, the trained model, its rows, a folder and the run's name.
 Keep = Callable[[Setup, nn.Module, Rows, Path, str], None]
+# Returns the rows of a configuration and a seed, from where data sets lie.
+Draw = Callable[[Setup, int, Root], Rows]
+Reproduce = Callable[[Run, Setup, int, Root, How, Console], Outcome]
+
+
+def reproducer(rows_of: Draw, keep: Keep = keep_curves) -> Reproduce:
+    """Return what brings the runs of an experiment to their end, or finds their records.
+
+    Args:
+        rows_of: to train and to be tested on.
+        keep: writes what a record cannot hold.
+    """
+
+    def reproduce(run: Run, setup: Setup, seed: int, root: Root, how: How, console: Console) -> Outcome:
+        return execute(run, lambda device: begin(setup, seed, rows_of(setup, seed, root), device, keep), how, console)
+
+    return reproduce
 
 
 def begin(setup: Setup, seed: int, rows: Rows, device: torch.device, keep: Keep = keep_curves) -> tuple[Training, Plan]:

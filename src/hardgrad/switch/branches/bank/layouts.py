@@ -19,7 +19,7 @@ SMALL = 256
 
 @dataclass(frozen=True)
 class Chunk:
-    """Neighbours in the layout whose rows are padded to one number, so that one batched product serves them."""
+    """Neighbours in the layout whose rows are padded to one number, so that one batched product does for all."""
 
     first: int
     last: int

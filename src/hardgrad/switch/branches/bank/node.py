@@ -65,7 +65,7 @@ class Node(torch.autograd.Function):
         to_rows, _, _, *wanted = ctx.needs_input_grad
         asked = list(_by_layer(wanted, layers))
         lowest = next((i for i, flags in enumerate(asked) if any(map(any, flags))), len(asked))
-        found: list[Sequence[Tensor | None]] = []
+        grads: list[Sequence[Tensor | None]] = []
         grad = layout.enter(grad)
         for layer in reversed(layers):
             x = kept.pop()
@@ -73,13 +73,13 @@ class Node(torch.autograd.Function):
                 grad = layer.to_input(grad, x)
                 continue
             weights, biases = asked.pop()
-            found.append(layer.to_biases(grad) if any(biases) else [None] * len(biases))
-            found.append(layer.to_weights(grad, x) if any(weights) else [None] * len(weights))
+            grads.append(layer.to_biases(grad) if any(biases) else [None] * len(biases))
+            grads.append(layer.to_weights(grad, x) if any(weights) else [None] * len(weights))
             if len(asked) <= lowest and not to_rows:
                 break
             grad = layer.to_input(grad, copies[len(asked)])
         not_reached = [None for weights, biases in asked for _ in chain(weights, biases)]
-        to_parameters = chain(not_reached, chain.from_iterable(reversed(found)))
+        to_parameters = chain(not_reached, chain.from_iterable(reversed(grads)))
         return layout.leave(grad) if to_rows else None, None, None, *to_parameters
 
 

@@ -18,7 +18,7 @@ IN_CACHE = 150_000
 
 # With the signatures that they have, and torch's stubs (2.13) do not know of.
 _linear = cast(Callable[..., Tensor], F.linear)
-_each_copied = cast(Callable[[Tensor], Sequence[Tensor]], torch.unbind_copy)
+_unbound = cast(Callable[[Tensor], Sequence[Tensor]], torch.unbind_copy)
 
 
 class Products:
@@ -61,10 +61,10 @@ class Products:
 
     def to_biases(self, grad: Tensor) -> Sequence[Tensor]:
         """Return each range's gradient, a tensor of its own."""
-        found: list[Tensor] = []
+        grads: list[Tensor] = []
         for mine in self.layout.by_chunk(grad):
-            found += _each_copied(mine.sum(1))
-        return found
+            grads += _unbound(mine.sum(1))
+        return grads
 
 
 class Together(Products):
@@ -94,10 +94,10 @@ class Together(Products):
         return dx
 
     def to_weights(self, grad: Tensor, x: Tensor) -> Sequence[Tensor]:
-        found: list[Tensor] = []
+        grads: list[Tensor] = []
         for mine, its_x in zip(self.layout.by_chunk(grad), self.layout.by_chunk(x), strict=True):
-            found += _each_copied(torch.bmm(mine.mT, its_x))
-        return found
+            grads += _unbound(torch.bmm(mine.mT, its_x))
+        return grads
 
 
 def products(layout: Layout, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> Products:

@@ -34,9 +34,9 @@ class Structure:
         self._kinds = [type(layer) for layer in stacks[0]]
         self._held = [list(map(vars, layers)) for layers in zip(*stacks, strict=True)]
         modules = [list(branch.modules()) for branch in branches]
-        self._modules = [(tuple(each), tuple(map(type, each))) for each in modules]
-        self._attributes = [list(map(vars, each)) for each in modules]
-        self._children = [[(m._modules, list(m._modules.values())) for m in each if m._modules] for each in modules]
+        self._modules = [(tuple(parts), tuple(map(type, parts))) for parts in modules]
+        self._attributes = [list(map(vars, parts)) for parts in modules]
+        self._children = [[(m._modules, list(m._modules.values())) for m in parts if m._modules] for parts in modules]
 
     def holds(self, visited: list[int]) -> bool:
         """Whether calling the branches would do nothing but run their layers: no hook, no other forward or layer."""
@@ -51,7 +51,7 @@ class Structure:
 
     def layers(self, layout: Layout) -> list[Layer] | None:
         """Return each layer with what the visited branches hold for it; None if they differ in more than numbers."""
-        found: list[Layer] = []
+        stack: list[Layer] = []
         pick = itemgetter(*layout.order)
         for at, kind in enumerate(self._kinds):
             held = pick(self._held[at])
@@ -59,8 +59,8 @@ class Structure:
             layer = _linear(held, layout) if kind is nn.Linear else _elementwise(held, RULES[kind], over)
             if layer is None:
                 return None
-            found.append(layer)
-        return found
+            stack.append(layer)
+        return stack
 
 
 def _linear(held: Sequence[dict[str, Any]], layout: Layout) -> Products | None:
@@ -85,7 +85,7 @@ def _elementwise(held: Sequence[dict[str, Any]], rule: Rule, over: bool) -> Elem
 
 
 def _layers(branch: nn.Module) -> list[nn.Module]:
-    return [each for part in branch for each in _layers(part)] if type(branch) is nn.Sequential else [branch]
+    return [layer for part in branch for layer in _layers(part)] if type(branch) is nn.Sequential else [branch]
 
 
 def _check(stacks: list[list[nn.Module]]) -> None:
@@ -96,7 +96,8 @@ def _check(stacks: list[list[nn.Module]]) -> None:
                     f"Switch: bank=True needs branches made of Linear and elementwise layers, got {layer} in branch "
                     f"{i}; use bank=False"
                 )
-        if list(map(str, stack)) != list(map(str, stacks[0])) or not any(isinstance(each, nn.Linear) for each in stack):
+        equal = list(map(str, stack)) == list(map(str, stacks[0]))
+        if not equal or not any(isinstance(layer, nn.Linear) for layer in stack):
             raise ValueError(
                 f"Switch: bank=True needs equal branches with a Linear layer, got {stacks[0]} for branch 0 and {stack} "
                 f"for branch {i}; use bank=False"

@@ -9,7 +9,7 @@ Source: Clarke 2025, LACTOSE, and the author's published programs.
 
 from __future__ import annotations
 
-from hardgrad_lab.experiments.switches.settings import COMMON, KEYS, NAMES, RAW, RIVALS, SEEDS, SMOKE, Setup
+from hardgrad_lab.experiments.switches.settings import ASK, COMMON, KEYS, NAMES, RAW, RIVALS, SEEDS, SMOKE, Setup
 from hardgrad_lab.runs.experiment import Experiment, Part
 
 RATE = 44_100 / 256
@@ -40,6 +40,7 @@ ECG = Experiment(
     seeds=SEEDS,
     names=NAMES,
     keys=KEYS,
+    ask=ASK,
     parts=[Part(anchor="ecg", title="Heart signals")],
     page="hardgrad_lab.experiments.switches.ecg.figures:page",
     sections="hardgrad_lab.experiments.switches.section:brief",

@@ -8,7 +8,7 @@ Source: Clarke 2025, LACTOSE, and his talk at the Audio Developer Conference 202
 
 from __future__ import annotations
 
-from hardgrad_lab.experiments.switches.settings import COMMON, KEYS, NAMES, RAW, RIVALS, SEEDS, SMOKE, TABLE, Setup
+from hardgrad_lab.experiments.switches.settings import ASK, COMMON, KEYS, NAMES, RAW, RIVALS, SEEDS, SMOKE, TABLE, Setup
 from hardgrad_lab.runs.experiment import Experiment, Part
 
 RATE = 44_100.0
@@ -36,6 +36,7 @@ PIECEWISE = Experiment(
     seeds=SEEDS,
     names=NAMES,
     keys=KEYS,
+    ask=ASK,
     parts=[Part(anchor="piecewise", title="Maps of linear pieces")],
     page="hardgrad_lab.experiments.switches.piecewise.figures:page",
     sections="hardgrad_lab.experiments.switches.section:brief",

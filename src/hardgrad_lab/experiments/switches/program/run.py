@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import hardgrad as hg
 from hardgrad_lab.data.root import Root
 from hardgrad_lab.experiments.switches.branches import published
-from hardgrad_lab.experiments.switches.ecg.rows import BCG_POINTS, TEST, TRAIN, recording
+from hardgrad_lab.experiments.switches.ecg.run import BCG_POINTS, TEST, TRAIN, recording
 from hardgrad_lab.experiments.switches.measure import esr
 from hardgrad_lab.experiments.switches.program import BATCHED, VARIANTS, Program
 from hardgrad_lab.experiments.switches.program.program import PublishedSwitch, Quirks

@@ -7,7 +7,7 @@ Source: Clarke 2025, LACTOSE, and his talk at the Audio Developer Conference 202
 
 from __future__ import annotations
 
-from hardgrad_lab.experiments.switches.settings import COMMON, KEYS, NAMES, RIVALS, SEEDS, SMOKE, TABLE, Setup
+from hardgrad_lab.experiments.switches.settings import ASK, COMMON, KEYS, NAMES, RIVALS, SEEDS, SMOKE, TABLE, Setup
 from hardgrad_lab.runs.experiment import Experiment, Part
 
 PLAYED = ("switch", "switch-wrong", "switch-learnt", "plain-total")  # contestants whose sounds are kept
@@ -39,6 +39,7 @@ WAVESHAPER = Experiment(
     seeds=SEEDS,
     names=NAMES,
     keys=KEYS,
+    ask=ASK,
     parts=[Part(anchor="waveshaper", title="Circuits with breaks")],
     page="hardgrad_lab.experiments.switches.waveshaper.figures:page",
     sections="hardgrad_lab.experiments.switches.section:brief",
