@@ -137,17 +137,20 @@ def test_a_part_of_a_suggestion_is_one() -> None:
     [
         (lambda: approximators.mlp(0, 2), "mlp: in_features must be at least 1, got 0"),
         (lambda: approximators.mlp(2, 2, hidden=(4, 0)), r"mlp: hidden\[1\] must be at least 1, got 0"),
-        (lambda: approximators.mlp(3.0, 4), "mlp: in_features must be a whole number, got 3.0"),
-        (lambda: approximators.mlp(True, 4), "mlp: in_features must be a whole number, got True"),
-        (lambda: approximators.mlp(3, "4"), "mlp: out_features must be a whole number, got '4'"),
+        (lambda: approximators.mlp(3.0, 4), "mlp: in_features must be a whole number, at least 1, got float 3.0"),
+        (lambda: approximators.mlp(True, 4), "mlp: in_features must be a whole number, at least 1, got bool True"),
+        (lambda: approximators.mlp(3, "4"), "mlp: out_features must be a whole number, at least 1, got str '4'"),
         (lambda: approximators.mlp(3, 4, hidden=5), r"mlp: hidden must list the widths.*got 5; write \[5\]"),
         (lambda: approximators.mlp(3, 4, hidden=(n for n in (5, 0))), r"mlp: hidden\[1\] must be at least 1, got 0"),
         (lambda: approximators.mlp(3, 4, activation=nn.Tanh()), r"mlp: activation must make a new module.*Tanh\(\)"),
         (lambda: approximators.conv(3, 4, activation="tanh"), "conv: activation must make a new module.*'tanh'"),
         (lambda: approximators.elementwise(activation=list), "elementwise: activation must make a new module"),
-        (lambda: approximators.sequence(1, 1, positions=1), "sequence: positions must be True or False, got 1"),
-        (lambda: approximators.sequence(1, 1, layers=None), "sequence: layers must be a whole number, got None"),
-        (lambda: approximators.suggest(5, torch.ones(2, 3)), "suggest: hard must be a callable.*got int"),
+        (lambda: approximators.sequence(1, 1, positions=1), "sequence: positions must be True or False, got int 1"),
+        (
+            lambda: approximators.sequence(1, 1, layers=None),
+            "sequence: layers must be a whole number, at least 1, got NoneType",
+        ),
+        (lambda: approximators.suggest(5, torch.ones(2, 3)), "suggest: hard must be a function.*got int"),
         (lambda: approximators.suggest(hard.sign, [[1.0]]), "suggest: example must be a tensor, got list"),
         (
             lambda: approximators.suggest(hard.sign, torch.full((2, 3), torch.nan)),
@@ -167,5 +170,5 @@ def test_a_part_of_a_suggestion_is_one() -> None:
     ],
 )
 def test_mistakes_are_named(call: Callable[[], object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         call()

@@ -176,14 +176,15 @@ def test_output_may_be_changed_in_place() -> None:
     assert x.grad.abs().sum() > 0
 
 
-def test_a_compiled_bridge_under_inductor_matches_eager() -> None:
+def test_a_compiled_bridge_matches_eager() -> None:
     torch.compiler.reset()
     model = nn.Sequential(nn.Linear(4, 4), bridge(), nn.Linear(4, 2))
     x = torch.randn(16, 4)
     model(x).square().sum().backward()
     eager = [p.grad.clone() for p in model.parameters()]
     model.zero_grad()
-    torch.compile(model, fullgraph=True)(x).square().sum().backward()
+    # Inductor's turn is in test_modes.py.
+    torch.compile(model, fullgraph=True, backend="aot_eager")(x).square().sum().backward()
     for a, p in zip(eager, model.parameters(), strict=True):
         torch.testing.assert_close(a, p.grad, rtol=1e-4, atol=1e-4)
     assert model[1].fidelity().relative_error > 0
@@ -245,21 +246,25 @@ def test_a_function_that_breaks_the_rules_is_named(hard: object, message: str) -
 
 
 def test_constructor_mistakes_are_named() -> None:
-    with pytest.raises(ValueError, match="Bridge: weight must be at least 0, got -1"):
+    with pytest.raises((ValueError, TypeError), match="Bridge: weight must be at least 0, got -1"):
         bridge(weight=-1)
-    with pytest.raises(ValueError, match="Bridge: weight must be at least 0, got nan"):
+    with pytest.raises(
+        (ValueError, TypeError), match="Bridge: weight must be at least 0 and finite, got nan; the paper uses 10"
+    ):
         bridge(weight=math.nan)
-    with pytest.raises(ValueError, match=r"Bridge: approximator must be an nn.Module, got function.*suggest"):
+    with pytest.raises(
+        (ValueError, TypeError), match=r"Bridge: approximator must be an nn.Module, got function.*suggest"
+    ):
         hg.Bridge(SIGN, lambda x: x)
     for weight in (math.inf, "10", True, torch.tensor(3.0), None):
-        with pytest.raises(ValueError, match=r"Bridge: weight must be at least 0, got .*a finite number"):
+        with pytest.raises((ValueError, TypeError), match=r"Bridge: weight must be .*, got .*; the paper uses 10"):
             bridge(weight=weight)
-    with pytest.raises(ValueError, match="Bridge: hard must be a callable on tensors, got list"):
+    with pytest.raises((ValueError, TypeError), match=r"Bridge: hard must be a function .*, got list"):
         hg.Bridge([1, 2], nn.Identity())
-    with pytest.raises(ValueError, match="Bridge: distance must be a callable on tensors, got str"):
+    with pytest.raises((ValueError, TypeError), match=r"Bridge: distance must be a function .*, got str"):
         bridge(distance="l1")
     for flag in ("conditioning", "differentiable_in_eval"):
-        with pytest.raises(ValueError, match=f"Bridge: {flag} must be True or False, got 'no'"):
+        with pytest.raises((ValueError, TypeError), match=f"Bridge: {flag} must be True or False, got str 'no'"):
             bridge(**{flag: "no"})
 
 

@@ -427,7 +427,7 @@ def test_bridge_names_a_wrong_approximator() -> None:
     ):
         mc.bridge_estimator(q, cost, nn.Linear(3, 2))
     with pytest.raises(
-        ValueError, match=r"bridge_estimator: approximator must be an nn.Module, got function; .*elementwise"
+        TypeError, match=r"bridge_estimator: approximator must be an nn.Module, got function; .*elementwise"
     ):
         mc.bridge_estimator(q, cost, lambda p: p)
     with pytest.raises(ValueError, match="bridge_estimator: weight must be at least 0, got -1"):

@@ -291,7 +291,7 @@ def test_compiled_and_exported_graphs_route_batches_that_miss_ranges(make: Calla
     layer = make().float()
     features = 9 if layer.branches[0].__class__ is Conv else 3
     x, key = (each.float() for each in batch(20, features=features))
-    compiled = torch.compile(make().float(), fullgraph=True)
+    compiled = torch.compile(make().float(), fullgraph=True, backend="aot_eager")
     exported = torch.export.export(
         layer.eval(), (x, key), dynamic_shapes=({0: torch.export.Dim.DYNAMIC}, {0: torch.export.Dim.DYNAMIC})
     ).module()
@@ -312,11 +312,12 @@ def test_an_exported_graph_routes_to_a_recurrent_branch() -> None:
         torch.testing.assert_close(exported(x[: len(k)], k), layer(x[: len(k)], k))
 
 
-def test_a_compiled_switch_has_the_gradients_of_the_eager_one() -> None:
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_a_compiled_switch_has_the_gradients_of_the_eager_one(backend: str) -> None:
     x, key = batch(20)
     eager, compiled = switch(), switch()
     eager(x, key).square().sum().backward()
-    torch.compile(compiled, fullgraph=True)(x, key).square().sum().backward()
+    torch.compile(compiled, fullgraph=True, backend=backend)(x, key).square().sum().backward()
     for p, q in zip(eager.parameters(), compiled.parameters(), strict=True):
         torch.testing.assert_close(p.grad, q.grad)
     assert torch.equal(eager.ranges.visits, compiled.ranges.visits)
@@ -324,7 +325,7 @@ def test_a_compiled_switch_has_the_gradients_of_the_eager_one() -> None:
 
 def test_a_compiled_switch_lets_go_of_branches_that_no_row_visited() -> None:
     layer = switch()
-    compiled = torch.compile(layer, fullgraph=True)
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     optimizer = OPTIMISERS["adamw"](list(layer.parameters()))
     apart, x = copy.deepcopy(layer), batch(20)[0]
     apart_optimizer = OPTIMISERS["adamw"](list(apart.parameters()))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, cast
 
 import torch
@@ -75,7 +76,7 @@ def _float_of(owner: str, name: str, value: Any, cure: str) -> float:
 def number(
     owner: str,
     name: str,
-    value: object,
+    value: Any,
     *,
     least: float | None = None,
     above: float | None = None,
@@ -84,20 +85,21 @@ def number(
     cure: str = "",
 ) -> float:
     """Return a finite number within bounds, or raise."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float | Real):
         raise TypeError(f"{owner}: {name} must be a number, got {kind_of(value)}; {cure or 'give a float'}")
+    given = cast(float, value)
     inside = (
-        math.isfinite(value)
-        and (least is None or value >= least)
-        and (above is None or value > above)
-        and (most is None or value <= most)
-        and (below is None or value < below)
+        math.isfinite(given)
+        and (least is None or given >= least)
+        and (above is None or given > above)
+        and (most is None or given <= most)
+        and (below is None or given < below)
     )
     if not inside:
         rule = _bounds(least, most, above, below)
-        rule += "" if rule == "finite" or math.isfinite(value) else " and finite"
+        rule += "" if rule == "finite" or math.isfinite(given) else " and finite"
         raise ValueError(f"{owner}: {name} must be {rule}, got {value}{'; ' + cure if cure else ''}")
-    return value
+    return given
 
 
 def one_of(owner: str, name: str, value: object, allowed: Sequence[str], cure: str = "") -> None:

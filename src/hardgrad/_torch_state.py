@@ -154,7 +154,7 @@ def _batched(tensor: Tensor) -> bool:
 
 def _in_vmap() -> bool:
     # torch.compile cannot trace a question about one tensor, but it runs the transforms around it.
-    return any(each.key() == TransformType.Vmap for each in get_interpreter_stack() or ())
+    return any(interpreter.key() == TransformType.Vmap for interpreter in get_interpreter_stack() or ())
 
 
 # What torch.compiler.assume_constant_result does; calling that would import the compiler with this library. Without it

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
-from numbers import Real
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from hardgrad import _check
 from hardgrad._graft import graft
 from hardgrad._strip import RemovedApproximator, strips
 from hardgrad._torch_state import compiling, exporting, hides_requires_grad, holds_a_batch, in_transform
 from hardgrad.fidelity import Fidelity as Fidelity
 from hardgrad.fidelity import squared_norm
+from hardgrad.hard_layer import CALLABLE, SurrogateLayer
 from hardgrad.hard_layer import HardLayer as HardLayer
-from hardgrad.hard_layer import SurrogateLayer, check_callable, check_flag
 from hardgrad.penalty.add import add_penalty
 from hardgrad.penalty.scopes import penalties_enabled
 from hardgrad.two_track import NoTensorError, two_tracks
@@ -64,7 +63,8 @@ class Bridge(SurrogateLayer):
         Input ``(B, *)``, or a single sample of one dimension; output as ``hard`` gives it.
 
     Raises:
-        ValueError: from the constructor for an argument of the wrong kind; from the forward pass if ``x``, ``hard`` or
+        TypeError: from the constructor for an argument of the wrong kind.
+        ValueError: from the constructor if ``weight`` is negative; from the forward pass if ``x``, ``hard`` or
             ``approximator`` breaks the rules above. The message names the layer, both shapes and the cure.
         RuntimeError: what torch raised in the approximator, with the layer's name and the input's kind before it.
 
@@ -102,15 +102,15 @@ class Bridge(SurrogateLayer):
         differentiable_in_eval: bool = False,
     ) -> None:
         super().__init__(hard, differentiable_in_eval=differentiable_in_eval)
-        if not isinstance(approximator, nn.Module):
-            raise ValueError(
-                f"Bridge: approximator must be an nn.Module, got {type(approximator).__name__}; "
-                "hardgrad.approximators.suggest(hard, example) builds one"
-            )
+        _check.module(
+            "Bridge", "approximator", approximator, "hardgrad.approximators.suggest(hard, example) builds one"
+        )
         self.approximator = approximator
-        self.weight = _check_weight(weight)
-        self.distance = None if distance is None else check_callable("Bridge", "distance", distance)
-        self.conditioning = check_flag("Bridge", "conditioning", conditioning)
+        self.weight = float(_check.number("Bridge", "weight", weight, least=0, cure="the paper uses 10"))
+        if distance is not None:
+            _check.function("Bridge", "distance", distance, "of two tensors", CALLABLE)
+        self.distance = distance
+        self.conditioning = _check.flag("Bridge", "conditioning", conditioning)
         self._hard_norm = self._squared_error = torch.full((), torch.nan)
         self._gradient_norm: Tensor | None = None
 
@@ -255,9 +255,3 @@ def _frozen(module: nn.Module, x: Tensor) -> Any:
     state = {name: p.detach() for name, p in module.named_parameters()}
     state |= {name: b.clone() for name, b in module.named_buffers()}
     return torch.func.functional_call(module, state, (private(module, x),))
-
-
-def _check_weight(weight: float) -> float:
-    if isinstance(weight, bool) or not isinstance(weight, Real) or not 0 <= weight < math.inf:
-        raise ValueError(f"Bridge: weight must be at least 0, got {weight!r}; a finite number, and the paper uses 10")
-    return float(weight)

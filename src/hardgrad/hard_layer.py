@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import torch
 from torch import Tensor, nn
 
+from hardgrad import _check
 from hardgrad._torch_state import exporting, may_need_gradient
 from hardgrad.no_gradient import no_gradient
 from hardgrad.user_code import TensorFunction, name_of, value_of
 
-Callee = TypeVar("Callee")
+CALLABLE = "give a function, a lambda or an nn.Module"
 
 
 class HardLayer(nn.Module):
@@ -25,7 +24,8 @@ class HardLayer(nn.Module):
 
     def __init__(self, hard: TensorFunction) -> None:
         super().__init__()
-        self.hard = check_callable(self.word, "hard", hard)
+        _check.function(self.word, "hard", hard, cure=CALLABLE)
+        self.hard = hard
 
     def forward(self, x: Tensor) -> Tensor:
         return self._hard_alone(x)
@@ -84,7 +84,7 @@ class SurrogateLayer(HardLayer):
 
     def __init__(self, hard: TensorFunction, *, differentiable_in_eval: bool) -> None:
         super().__init__(hard)
-        self.differentiable_in_eval = check_flag(self.word, "differentiable_in_eval", differentiable_in_eval)
+        self.differentiable_in_eval = _check.flag(self.word, "differentiable_in_eval", differentiable_in_eval)
 
     def _differentiable(self, x: Tensor) -> bool:
         if self.training or not self.differentiable_in_eval:
@@ -96,20 +96,3 @@ class SurrogateLayer(HardLayer):
             f"{self._label()}: in eval() no gradient passes through this layer, so the layers before it get zeros; "
             "differentiable_in_eval=True lends its surrogate gradient there too, .train() as in training"
         )
-
-
-def check_callable(layer: str, argument: str, given: Callee) -> Callee:
-    """Return what was given for a function, or raise a ``ValueError`` that names layer and argument."""
-    if not callable(given):
-        raise ValueError(
-            f"{layer}: {argument} must be a callable on tensors, got {type(given).__name__}; "
-            "give a function, a lambda or an nn.Module"
-        )
-    return given
-
-
-def check_flag(layer: str, argument: str, given: bool) -> bool:
-    """Return what was given for a switch, or raise a ``ValueError`` that names layer and argument."""
-    if not isinstance(given, bool):
-        raise ValueError(f"{layer}: {argument} must be True or False, got {given!r}")
-    return given

@@ -5,31 +5,48 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from importlib import metadata
 
 from cyclopts import App, CycloptsError
 from rich.console import Console
 
-from hardgrad_lab.commands import bench, doctor, fit, predict, report, reproduce
-from hardgrad_lab.commands.machine import explain, is_first
+from hardgrad_lab.commands.machine import Stopped, explain, is_first
+
+# Imported when they are asked for: the name of a command imports no other.
+ABOUT = {
+    "fit": "Fit a hard IF to a table or to a pair of sounds; write a model folder and a report.",
+    "predict": "Predict with a fitted model: a table or a sound in, a table or a sound out.",
+    "reproduce": "Run a published experiment: progress, records, checkpoints, a report.",
+    "report": "Make tables, figures and a page from records; nothing is trained. Without a name: all.",
+    "doctor": "Measure gradients on your own function: bias, noise, direction, cost; and which to use.",
+    "bench": "Measure on this machine, beside what else could be used.",
+}
+
+
+class Root(App):
+    """The first word of the command line, which imports what the other words name when they are asked for."""
+
+    def help_print(self, tokens: str | Iterable[str] | None = None, *, console: Console | None = None) -> None:
+        """Print the help of the command that some words name."""
+        command = self.parse_commands(tokens)[1][-1]
+        # Of plain lines the first page alone is made: what renders more takes longer to import than all the rest.
+        self.help_format = "plaintext" if command is self else None
+        for name in () if command is self else command:
+            command[name]  # imports it, as its line is the first one of its own help
+        super().help_print(tokens, console=console)
 
 
 def build() -> App:
     """Return the whole command line."""
-    app = App(
+    app = Root(
         name="hardgrad",
         help="Hard things inside PyTorch networks, trained end to end.",
         version=_version,
         suppress_keyboard_interrupt=False,  # cyclopts would end with the right status and not a word
     )
-    app.command(fit.app)
-    app.command(predict.app)
-    app.command(reproduce.app)
-    app.command(report.app)
-    app.command(doctor.app)
-    app.command(bench.app)
+    for name, about in ABOUT.items():
+        app.command(f"hardgrad_lab.commands.{name}:app", name=name, help=about)
     return app
 
 
@@ -44,7 +61,7 @@ def run(arguments: list[str]) -> int:
     """
     try:
         return guarded(lambda: build()(arguments, exit_on_error=False, print_error=False, result_action="return_value"))
-    except reproduce.Stopped as stopped:
+    except Stopped as stopped:
         if is_first():
             _say(f"{stopped}; continue with: {_again(arguments)}" if stopped.again else str(stopped))
         return stopped.status
@@ -89,6 +106,8 @@ def _say(message: str) -> None:
 
 
 def _version() -> str:
+    from importlib import metadata
+
     try:
         return metadata.version("hardgrad")
     except metadata.PackageNotFoundError:

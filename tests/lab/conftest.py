@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from hardgrad_lab.experiments.bridges.sorting import Sorting, configure
+from hardgrad_lab.experiments.bridges.sorting.config import Sorting, configure
 
 os.environ.setdefault("SCIPY_ARRAY_API", "1")  # SciPy reads it at import; one of scikit-learn's checks skips without
 

@@ -22,13 +22,14 @@ from hardgrad_lab import SwitchRegressor, save_model
 from hardgrad_lab.app import guarded
 from hardgrad_lab.commands import fit
 from hardgrad_lab.commands.predict import predict
-from hardgrad_lab.experiments.bridges.sorting import Sorting, configure
-from hardgrad_lab.experiments.bridges.sorting.run import reproduce
-from hardgrad_lab.report.sorting import fault
-from hardgrad_lab.report.sorting_table import as_markdown, rows
+from hardgrad_lab.experiments.bridges.sorting import SORTING
+from hardgrad_lab.experiments.bridges.sorting.config import Sorting, configure
+from hardgrad_lab.report.experiment import page_of
+from hardgrad_lab.report.section import as_markdown
 from hardgrad_lab.runs.execute import How
-from hardgrad_lab.runs.records import group_by_config, read_records
+from hardgrad_lab.runs.records import read_records
 from lab.hostile_files import CANARY, KINDS, hostile
+from lab.sorting_runs import reproduce, run_of
 
 SMALL = {"samples": 64, "batch": 32, "width": 8, "test_rows": 20, "curve_rows": 10, "evaluations": 2}
 CODE = "open(r'{{ran}}', 'w').close()\ndef go(*numbers): raise SystemExit(0)\n"
@@ -86,7 +87,7 @@ class Trials:
 
     def _put_back(self, kind: str) -> None:
         self.files[kind].write_bytes(self.whole[kind])
-        for made in ("predictions.csv", f"results/{self.config.run(0).name}.json"):
+        for made in ("predictions.csv", f"results/{run_of(self.config, 0).name}.json"):
             if kind != "record.json":
                 Path(made).unlink(missing_ok=True)
 
@@ -111,7 +112,7 @@ def _make(config: Sorting) -> dict[str, str]:
     quiet = Console(quiet=True)
     for seed, folder in ((0, "results"), (0, "records")):
         reproduce(config, seed, How(results=Path(folder)), quiet)
-    run = config.run(0)
+    run = run_of(config, 0)
     run.record_path(Path("results")).unlink()
     for stray in Path("records/checkpoints").iterdir():
         stray.unlink()
@@ -145,10 +146,10 @@ def _resumed(trials: Trials) -> Callable[[], object]:
 def _reported(trials: Trials) -> Callable[[], object]:
     def report() -> None:
         found = read_records(Path("records"))
-        records, warnings = found.of("sorting", fault)
-        if warnings := [*found.warnings, *warnings]:
+        made = page_of(SORTING, found, Path("records"))
+        if warnings := [*found.warnings, *made.warnings]:
             raise ValueError(warnings[0])
-        as_markdown(rows(group_by_config(records)))
+        as_markdown(made)
 
     return report
 

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from hardgrad_lab.data.root import Root
+from hardgrad_lab.experiments import experiment
 from hardgrad_lab.experiments.bridges.figure3 import FIGURE3
 from hardgrad_lab.plan.cluster import do
 from hardgrad_lab.plan.jobs import Queue, folder_of
-from hardgrad_lab.plan.kinds import KINDS, Data
 from hardgrad_lab.plan.work import Result, Setup
 from hardgrad_lab.plan.worker import log_of
 from hardgrad_lab.runs.execute import How
@@ -82,7 +83,7 @@ def begin(run: Run, out: Path) -> None:
 
     threading.Thread(target=stop, daemon=True).start()
     with pytest.raises(Interrupted):
-        KINDS[run.experiment].reproduce(run, Data(), how, Console(quiet=True))
+        experiment(run.experiment).reproduce(run, Root(), how, Console(quiet=True))
 
 
 def test_all_jobs_end_with_records_though_a_machine_dies(cluster: Any, tmp_path: Path) -> None:
@@ -110,7 +111,7 @@ def test_all_jobs_end_with_records_though_a_machine_dies(cluster: Any, tmp_path:
     assert f"resuming {runs[2].name}" in log_of(runs[2], setup.out).read_text(), "from what the driver had of it"
     how = How(results=tmp_path / "whole", device="cpu")
     for run in {lost.name: lost, runs[2].name: runs[2]}.values():
-        whole = KINDS["figure3"].reproduce(run, Data(), how, Console(quiet=True)).record
+        whole = experiment("figure3").reproduce(run, Root(), how, Console(quiet=True)).record
         assert Record.load(run.record_path(folder_of(run, setup.out))).metrics == whole.metrics
     assert (folder_of(lost, setup.out) / "curves" / f"{lost.name}.npz").exists()
 

@@ -21,14 +21,14 @@ import torch
 from rich.console import Console
 
 from hardgrad_lab import cli
-from hardgrad_lab.experiments.bridges.sorting import Sorting
-from hardgrad_lab.experiments.bridges.sorting.run import reproduce
+from hardgrad_lab.experiments.bridges.sorting.config import Sorting
 from hardgrad_lab.fit import folder
 from hardgrad_lab.runs import aside, atomic, checkpoint, lock, space
 from hardgrad_lab.runs.atomic import sweep, write_atomically, write_text
 from hardgrad_lab.runs.execute import How
 from hardgrad_lab.runs.loop import Training
 from hardgrad_lab.runs.record import Record
+from lab.sorting_runs import reproduce, run_of
 
 ROOT = Path(__file__).parents[2]
 QUIET = Console(quiet=True)
@@ -91,7 +91,7 @@ def test_a_second_fit_of_one_out_is_told_who_is_at_it_before_it_trains(capsys: p
 
 def test_a_second_process_on_a_run_leaves_the_first_in_peace(tmp_path: Path, tiny: Tiny) -> None:
     config = tiny(samples=64)
-    path = config.run(0).checkpoint_path(tmp_path)
+    path = run_of(config, 0).checkpoint_path(tmp_path)
     with held(str(path)) as process:
         writing = path.parent / f".{path.name}.tmp-{aside.host()}.{process.pid}.x"
         writing.write_text("half a checkpoint")
@@ -104,7 +104,7 @@ def test_a_second_process_on_a_run_leaves_the_first_in_peace(tmp_path: Path, tin
 
 def test_the_lock_of_a_killed_process_is_taken_over_and_that_is_said(tmp_path: Path, tiny: Tiny) -> None:
     config = tiny(samples=64)
-    with held(str(config.run(0).checkpoint_path(tmp_path))) as process:
+    with held(str(run_of(config, 0).checkpoint_path(tmp_path))) as process:
         process.kill()
         process.wait()
     console = Console(record=True, width=200)
@@ -401,7 +401,7 @@ def test_durations_are_taken_from_clocks_that_do_not_jump() -> None:
 def test_a_checkpoint_of_other_shapes_is_refused_in_words(tmp_path: Path, tiny: Tiny) -> None:
     config = tiny(samples=64)
     reproduce(config, 0, How(results=tmp_path), QUIET).path.unlink()
-    run = config.run(0)
+    run = run_of(config, 0)
     path = run.checkpoint_path(tmp_path)
     state = checkpoint.load(path, run)
     for name, value, fault in [

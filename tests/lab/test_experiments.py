@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from importlib import import_module
 from pathlib import Path
@@ -38,19 +39,21 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HARDGRAD_DATA", raising=False)
 
 
-def configured(experiment: Experiment, budget: Budget) -> Iterator[Any]:
-    """All configurations that a budget can have, whether it plans them or not."""
+def configured(experiment: Experiment, budget: Budget) -> Iterator[tuple[str, str, Any]]:
+    """Task, contestant and configuration of all that a budget can have, whether it plans them or not."""
     for task in experiment.tasks:
         for contestant in experiment.contestants:
             if (task, contestant) not in experiment.without:
-                yield experiment.configure(budget, task, contestant, {})
+                yield task, contestant, experiment.configure(budget, task, contestant, {})
 
 
 def planned(experiment: Experiment, budget: Budget) -> set[str]:
     """The names of the runs that the command should make."""
-    tasks = experiment.planned_tasks(budget)
-    configs = [config for config in configured(experiment, budget) if config.task in tasks]
-    return {experiment.run(config, seed).name for config in configs for seed in range(experiment.seeds[budget])}
+    tasks = experiment.ask.usual.get("task", experiment.planned_tasks(budget))
+    names = experiment.ask.usual.get("contestant", list(experiment.contestants))
+    configs = [config for task, name, config in configured(experiment, budget) if task in tasks and name in names]
+    seeds = range(experiment.ask.seeds or experiment.seeds[budget])
+    return {experiment.run(config, seed).name for config in configs for seed in seeds}
 
 
 # ---------------------------------------------------------------------------------------------------- the smoke runs
@@ -66,7 +69,7 @@ def test_the_smoke_command_leaves_a_record_of_each_planned_run_and_a_report(
     assert set(paths) == planned(experiment, "smoke")
     records = [Record.load(path) for path in paths.values()]
     for record in records:
-        assert record.config["budget"] == "smoke"
+        assert experiment.kept_budgets or record.config["budget"] == "smoke"
         assert record.samples > 0
         assert math.isfinite(record.metrics[experiment.metrics[0].name]), "what decides must be there, and a number"
         assert not any("@" in name for name in record.metrics)
@@ -144,7 +147,8 @@ def test_help_names_every_option_and_says_what_it_is(
     for name in experiment.options():
         assert re.search(rf"--{name.replace('_', '-')}\b", shown)
         assert " ".join(said[name].split()[:3]) in shown
-    for name in ("budget", "task", "contestant", "seed", "seeds", "data", "download", "out", "resume", "force"):
+    asked = [experiment.ask.options.get(name, name) for name in ("task", "contestant")]
+    for name in ("budget", *asked, "seed", "seeds", "data", "download", "out", "resume", "force"):
         assert f"--{name} " in shown
     for word in (*experiment.tasks, *experiment.contestants):
         assert word in shown
@@ -161,10 +165,12 @@ def test_an_option_that_no_contestant_takes_up_is_refused(capsys: pytest.Capture
 def test_an_unknown_word_or_value_is_refused_before_anything_runs(
     experiment: Experiment, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    numbers = [name for name, kind in get_type_hints(experiment.config).items() if kind in (int, float)]
+    hints, asked = get_type_hints(experiment.config), experiment.ask.options
+    numbers = [name for name in experiment.options() if hints[name] in (int, float)]
+    task, contestant = asked.get("task", "task"), asked.get("contestant", "contestant")
     wrong = {
-        "--task nonsense": rf"--task must be one of {re.escape(', '.join(experiment.tasks))}, got nonsense",
-        "--contestant nonsense": "--contestant must be one of .*, got nonsense",
+        f"--{task} nonsense": rf"--{task} must be {re.escape(experiment.known_tasks())}, got nonsense",
+        f"--{contestant} nonsense": f"--{contestant} must be one of .*, got nonsense",
         "--budget nonsense": r'Invalid value "nonsense" for --budget\. Choose from: "smoke", "small", "paper"',
         "--seeds -1": r'Invalid value "-1" for --seeds\. Must be >= 0',
         "--seed -1": r'Invalid value "-1" for --seed\. Must be >= 0',
@@ -180,16 +186,24 @@ def test_an_unknown_word_or_value_is_refused_before_anything_runs(
 @every
 def test_given_values_take_the_place_of_the_budget_s_and_senseless_ones_are_refused(experiment: Experiment) -> None:
     task = experiment.planned_tasks("smoke")[0]
-    contestant = next(name for name in experiment.contestants if (task, name) not in experiment.without)
-    before = experiment.configure("smoke", task, contestant, {})
     for name in experiment.options():
+        contestant, before, again = next(given_its_own(experiment, task, name))
         value = getattr(before, name)
-        assert experiment.configure("smoke", task, contestant, {name: value}) == before
+        assert again == before
         if type(value) is int and name not in experiment.contestants[contestant]:  # a number of something
             with pytest.raises(OptionError, match=f"^{name} must be "):
                 experiment.configure("smoke", task, contestant, {name: -7})
     with pytest.raises(OptionError, match="nonsense must be left out: there is no such option"):
         experiment.configure("smoke", task, contestant, {"nonsense": 1})
+
+
+def given_its_own(experiment: Experiment, task: str, name: str) -> Iterator[tuple[str, Any, Any]]:
+    """The contestants that have an option, their configuration, and the same with the option's own value given."""
+    for contestant in experiment.contestants:
+        if (task, contestant) not in experiment.without:
+            before = experiment.configure("smoke", task, contestant, {})
+            with suppress(OptionError):
+                yield contestant, before, experiment.configure("smoke", task, contestant, {name: getattr(before, name)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,12 +259,14 @@ def test_every_budget_can_be_configured_and_names_its_runs_apart(experiment: Exp
     configs = list(configured(experiment, budget))
     assert set(experiment.planned_tasks(budget)) <= set(experiment.tasks)
     assert experiment.seeds[budget] >= 1
-    names = [experiment.run(config, seed).name for config in configs for seed in (0, 1)]
+    names = [experiment.run(config, seed).name for _, _, config in configs for seed in (0, 1)]
     assert len(set(names)) == len(names)
-    for config in configs:
-        again = experiment.configure(budget, config.task, config.contestant, {})
+    for task, contestant, config in configs:
+        again = experiment.configure(budget, task, contestant, {})
         one, other = experiment.run(config, 3), experiment.run(again, 3)
         assert one == other
+        assert experiment.named(one.config)[:2] == (task, contestant)
+        assert experiment.rebuilt(one.config) == config
         # As a record or a checkpoint gives it back.
         assert json.loads(json.dumps(one.config)) == one.config
         assert replace(one, config=json.loads(json.dumps(one.config))).name == one.name
@@ -286,9 +302,11 @@ def test_layers_name_nothing_that_the_configuration_lacks(experiment: Experiment
     layers += [*experiment.budgets.values(), *experiment.special.values()]
     for layer in layers:
         assert set(layer) <= known
-    assert set(experiment.budgets) == set(experiment.seeds) == set(BUDGETS)
+    assert set(experiment.seeds) == set(BUDGETS)
     assert {task for _, task in experiment.special} | {task for task, _ in experiment.without} <= set(experiment.tasks)
-    assert set(NAMES) <= {each.name for each in fields(experiment.config)}
+    if experiment.maker is None:
+        assert set(experiment.budgets) == set(BUDGETS)
+        assert set(NAMES) <= {each.name for each in fields(experiment.config)}
 
 
 @every

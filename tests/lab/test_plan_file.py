@@ -19,18 +19,20 @@ import torch
 from rich.console import Console
 
 from hardgrad_lab import cli
-from hardgrad_lab.experiments.bridges.sorting import configure
+from hardgrad_lab.data.root import Root
+from hardgrad_lab.experiments import LIST, experiment
+from hardgrad_lab.experiments.bridges.sorting.config import configure
 from hardgrad_lab.plan import cluster
 from hardgrad_lab.plan.file import PlanFileError, read
 from hardgrad_lab.plan.glance import Standing, glance
 from hardgrad_lab.plan.groups import Estimates, Group
 from hardgrad_lab.plan.jobs import folder_of, in_order
-from hardgrad_lab.plan.kinds import KINDS, Data
 from hardgrad_lab.plan.worker import log_of
 from hardgrad_lab.runs import checkpoint
 from hardgrad_lab.runs.execute import How
 from hardgrad_lab.runs.record import Record, Run
 from lab.run_state import state_of
+from lab.sorting_runs import run_of
 
 ROOT = Path(__file__).parents[2]
 TINY = """
@@ -79,7 +81,7 @@ def test_lists_make_every_combination_and_the_first_seed_comes_first(tmp_path: P
     runs = runs_of(path)
     assert [run.seed for run in runs] == [0] * 8 + [3] * 8
     expected = [
-        configure("fast", system, length, {"near_ties": ties}).run(0)  # type: ignore[arg-type]
+        run_of(configure("fast", system, length, {"near_ties": ties}), 0)  # type: ignore[arg-type]
         for length in (5, 10)
         for system in ("signum-dense", "signum-rnn")
         for ties in (0.5, 0.0)  # 0 in the file is 0.0 to the option, or the record would have another name
@@ -94,14 +96,15 @@ def test_priority_goes_before_the_order_of_the_file(tmp_path: Path) -> None:
 
 def test_what_is_left_out_is_what_the_budget_plans(tmp_path: Path) -> None:
     text = '[[run]]\nexperiment = "{}"\nbudget = "{}"\nseeds = [0]\ncore_minutes = 1\n'
-    for name, kind in KINDS.items():
+    for name in LIST:
+        kind = experiment(name)
         for budget in ("smoke", "small", "paper"):
             assert runs_of(written(tmp_path, text.format(name, budget))) == kind.runs(budget, 0)
 
 
 def test_an_option_that_is_a_list_itself_takes_a_list_of_lists(tmp_path: Path) -> None:
     text = '[[run]]\nexperiment = "piecewise"\ntask = "talk"\ncontestant = "{}"\nseeds = [0]\ncore_minutes = 1\n'
-    text = text.format(next(iter(KINDS["piecewise"].pairs("small")))[1]) + "options.hidden = "
+    text = text.format(next(iter(experiment("piecewise").pairs("small")))[1]) + "options.hidden = "
     assert [run.config["hidden"] for run in runs_of(written(tmp_path, text + "[4, 4]"))] == [[4, 4]]
     assert [run.config["hidden"] for run in runs_of(written(tmp_path, text + "[[4], [8, 8]]"))] == [[4], [8, 8]]
 
@@ -128,8 +131,8 @@ def test_the_projects_own_queue_can_be_read_and_holds_what_is_recorded() -> None
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('experiment = "figure3"', 'experiment = "figure4"', "experiment must be one of sorting, .*, got 'figure4'"),
-        ('experiment = "figure3"\n', "", "experiment must be one of sorting, .*, got ''"),
+        ('experiment = "figure3"', 'experiment = "figure4"', "experiment must be one of .*sorting, .*, got 'figure4'"),
+        ('experiment = "figure3"\n', "", "experiment must be one of .*sorting, .*, got ''"),
         ('"elu-dense"', '"relu"', "contestant must be one of elu-dense.*, got 'relu'"),
         ('"elu-dense"', "[]", r"contestant must be a name, or a list of names, got \[\]"),
         ('"elu-dense"', '["elu-dense", "elu-dense"]', "contestant must be a list in which each name stands once"),
@@ -247,7 +250,7 @@ def test_a_budget_beside_a_plan_file_is_a_mistake(tmp_path: Path, capsys: pytest
 
 
 def test_expected_minutes_are_corrected_by_what_runs_took() -> None:
-    figure3, toys = KINDS["figure3"], KINDS["toys"].runs("smoke", 0)
+    figure3, toys = experiment("figure3"), experiment("toys").runs("smoke", 0)
     groups = [
         Group(title="a", runs=figure3.runs("smoke", 0) + figure3.runs("smoke", 1), core_minutes=1),
         Group(title="b", runs=figure3.runs("small", 0), core_minutes=10),
@@ -271,7 +274,7 @@ def test_what_is_left_of_a_run_follows_from_its_share() -> None:
 
 
 def test_a_glance_needs_no_torch_and_runs_nothing_that_a_file_names(tmp_path: Path) -> None:
-    run, path, touched = KINDS["figure3"].runs("smoke", 0)[0], tmp_path / "a.pt", tmp_path / "touched"
+    run, path, touched = experiment("figure3").runs("smoke", 0)[0], tmp_path / "a.pt", tmp_path / "touched"
     state = {"steps": 3, "seconds": 1.5, "steps_in_all": 12, "model": torch.nn.Linear(2, 2).state_dict()}
     checkpoint.save(path, run, state)
     assert glance(path) == Standing(seconds=1.5, share=0.25)
@@ -342,7 +345,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("whole")
     for run in runs_of(written(out, SLOW)):
         how = How(results=folder_of(run, out), device="cpu")
-        KINDS[run.experiment].reproduce(run, Data(), how, Console(quiet=True))
+        experiment(run.experiment).reproduce(run, Root(), how, Console(quiet=True))
     return out
 
 

@@ -16,14 +16,14 @@ import pytest
 import torch
 from rich.console import Console
 
-from hardgrad_lab.experiments.bridges.sorting import Sorting
-from hardgrad_lab.experiments.bridges.sorting.run import reproduce
+from hardgrad_lab.experiments.bridges.sorting.config import Sorting
 from hardgrad_lab.runs import checkpoint
 from hardgrad_lab.runs.atomic import sweep, write_atomically, write_text
 from hardgrad_lab.runs.checkpoint import CheckpointError
 from hardgrad_lab.runs.execute import How, UnfinishedError, choose_device
 from hardgrad_lab.runs.loop import DivergedError, Training
 from hardgrad_lab.runs.record import Record, RecordError, Run, config_hash
+from lab.sorting_runs import reproduce, run_of
 
 QUIET = Console(quiet=True)
 ROOT = Path(__file__).parents[2]
@@ -32,7 +32,7 @@ FIXED = {"fixed_rows": 100, "near_ties": 0.0}
 
 
 def weights(config: Sorting, results: Path, seed: int = 0) -> dict[str, torch.Tensor]:
-    run = config.run(seed)
+    run = run_of(config, seed)
     state = checkpoint.load(run.checkpoint_path(results), run)
     model: dict[str, torch.Tensor] = state["model"]
     return model
@@ -177,8 +177,9 @@ import sys, torch
 from functools import partial
 from pathlib import Path
 from rich.console import Console
-from hardgrad_lab.experiments.bridges.sorting import configure
-from hardgrad_lab.experiments.bridges.sorting.run import reproduce
+from hardgrad_lab.data.root import Root
+from hardgrad_lab.experiments.bridges.sorting import SORTING
+from hardgrad_lab.experiments.bridges.sorting.config import configure
 from hardgrad_lab.runs.execute import How
 from hardgrad_lab.runs.loop import DivergedError, Training
 
@@ -195,7 +196,7 @@ small = {"samples": 1280, "batch": 32, "width": 16, "test_rows": 200, "curve_row
 given = {**small, **eval(sys.argv[3])}
 config = configure("fast", "signum-dense", 3, given)
 how = How(results=results, resume="resume" in sys.argv, threads=1, checkpoint_every=5, checkpoint_every_s=1e9)
-reproduce(config, 0, how, Console(quiet=True))
+SORTING.reproduce(SORTING.run(config, 0), Root(), how, Console(quiet=True))
 """
 
 
@@ -218,13 +219,13 @@ def test_killed_and_resumed_is_bit_identical_to_uninterrupted(
     assert process.stdout.readline() == "at step 27\n"
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
-    assert not config.run(0).record_path(killed).exists()
-    run = config.run(0)
+    assert not run_of(config, 0).record_path(killed).exists()
+    run = run_of(config, 0)
     state = checkpoint.load(run.checkpoint_path(killed), run)
     assert state["steps"] == 25, "a kill may cost no more than the five steps since the last checkpoint"
 
     outcome = reproduce(config, 0, How(results=killed, resume=True, threads=1), QUIET)
-    uninterrupted = Record.load(config.run(0).record_path(whole))
+    uninterrupted = Record.load(run_of(config, 0).record_path(whole))
     assert without_seconds(outcome.record.curve) == without_seconds(uninterrupted.curve)
     assert outcome.record.metrics == uninterrupted.metrics
     ours, theirs = weights(config, killed), weights(config, whole)
@@ -243,7 +244,7 @@ def test_a_signal_stops_the_run_after_its_step_and_loses_nothing(
     _, errors = process.communicate("go on\n", timeout=60)
     assert f"Interrupted: stopped by {number.name}" in errors
     config = tiny(samples=1280)
-    run = config.run(0)
+    run = run_of(config, 0)
     assert checkpoint.load(run.checkpoint_path(tmp_path), run)["steps"] == 28
     assert not run.record_path(tmp_path).exists()
 
@@ -431,7 +432,7 @@ def test_a_compiled_loss_trains_the_same(tmp_path: Path, tiny: Tiny, monkeypatch
 
 def test_a_run_sweeps_away_what_a_killed_one_left(tmp_path: Path, tiny: Tiny) -> None:
     config = tiny(samples=64)
-    run = config.run(0)
+    run = run_of(config, 0)
     strays = [
         path.parent / f".{path.name}.tmp-x" for path in (run.record_path(tmp_path), run.checkpoint_path(tmp_path))
     ]

@@ -13,15 +13,8 @@ import torch
 from torch import Tensor
 
 import hardgrad as hg
-from hardgrad_lab.experiments.bridges.sorting import (
-    PRESETS,
-    PUBLISHED,
-    SYSTEMS,
-    OptionError,
-    Sorting,
-    System,
-    configure,
-)
+from hardgrad_lab.experiments.bridges.sorting import SORTING
+from hardgrad_lab.experiments.bridges.sorting.config import PRESETS, SYSTEMS, Sorting, System, configure
 from hardgrad_lab.experiments.bridges.sorting.data import (
     FixedRows,
     FreshRows,
@@ -30,9 +23,10 @@ from hardgrad_lab.experiments.bridges.sorting.data import (
     order,
     training_rows,
 )
+from hardgrad_lab.experiments.bridges.sorting.networks import all_or_none, build, is_teacher_forced, sorting_loss
 from hardgrad_lab.experiments.bridges.sorting.pointers import Attention, PointerNetwork, ReadProcessWrite
 from hardgrad_lab.experiments.bridges.sorting.run import begin
-from hardgrad_lab.experiments.bridges.sorting.systems import all_or_none, build, is_teacher_forced, sorting_loss
+from hardgrad_lab.runs.options import OptionError
 
 CPU = torch.device("cpu")
 Tiny = Callable[..., Sorting]
@@ -76,7 +70,7 @@ def test_the_target_sorts_what_was_drawn(tiny: Tiny) -> None:
 def test_draws_are_uniform_and_centred_only_on_request(tiny: Tiny) -> None:
     # The mean of 64,000 draws of U(0, 1) has a standard deviation of sqrt(1/12/64000) = 0.0011: five of them here.
     for centre, middle in ((False, 0.5), (True, 0.0)):
-        inputs, _ = FreshRows(tiny(length=8, batch=8000, centre_inputs=centre, near_ties=0.0), 0, CPU).batch()
+        inputs, _ = FreshRows(tiny(length=8, batch=8000, center_inputs=centre, near_ties=0.0), 0, CPU).batch()
         assert inputs.mean().item() == pytest.approx(middle, abs=0.0057)
         assert middle - 0.5 <= inputs.min() < middle - 0.49
         assert middle + 0.49 < inputs.max() <= middle + 0.5
@@ -359,7 +353,7 @@ def test_the_loss_sums_places_and_means_rows() -> None:
 def test_the_published_setting_is_the_published_programs() -> None:
     config = configure("published", "signum-dense", 10, {})
     assert (config.lr, config.batch, config.width, config.margin, config.gamma) == (1e-4, 1024, 256, 0.5, 10.0)
-    assert (config.fixed_rows, config.drop_last, config.centre_inputs) == (2_000_000, True, False)
+    assert (config.fixed_rows, config.drop_last, config.center_inputs) == (2_000_000, True, False)
     assert (config.schedule, config.approximator, config.surrogate) == ("constant", "batch", "bridge")
     assert configure("published", "signum-rnn", 10, {}).clip == 5.0
 
@@ -369,9 +363,9 @@ def test_the_fast_setting_holds_no_rows() -> None:
 
 
 def test_every_published_number_is_of_a_known_system() -> None:
-    assert {system for system, _ in PUBLISHED} == set(SYSTEMS)
-    assert {length for _, length in PUBLISHED} == {5, 10, 15}
-    assert len(PUBLISHED) == 18
+    assert {system for _, system in SORTING.published} == set(SYSTEMS)
+    assert {length for length, _ in SORTING.published} == {"5", "10", "15"}
+    assert len(SORTING.published) == 18
 
 
 @pytest.mark.parametrize(

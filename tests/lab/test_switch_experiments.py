@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import fields
@@ -24,8 +26,10 @@ from hardgrad_lab.experiments.switches.piecewise import PIECEWISE
 from hardgrad_lab.experiments.switches.rows import Batches
 from hardgrad_lab.experiments.switches.settings import Setup
 from hardgrad_lab.experiments.switches.train import begin, model_of
+from hardgrad_lab.report.experiment import report_experiment
 from hardgrad_lab.runs.execute import How
 from hardgrad_lab.runs.experiment import BUDGETS, Experiment
+from hardgrad_lab.runs.loop import Training
 from hardgrad_lab.runs.options import OptionError
 from hardgrad_lab.runs.record import Record
 from lab.recordings import SWITCHES, rows_of, smoke
@@ -97,6 +101,23 @@ def test_training_lowers_the_loss_and_is_the_same_twice() -> None:
         assert losses[-1] - losses[-51] < 0.2 * losses[49]
         ends.append(losses[-1])
     assert ends[0] == ends[1]
+
+
+def test_a_run_with_learned_points_goes_on_from_its_state_to_the_bit(recordings: Path) -> None:
+    setup = smoke("waveshaper", "crush", "switch-learnt")
+
+    def trained(steps: int, state: dict[str, Any] | None = None) -> Training:
+        torch.manual_seed(0)
+        training, plan = begin(setup, 0, rows_of(setup, 0, recordings), torch.device("cpu"))
+        if state is not None:
+            training.load_state_dict(copy.deepcopy(state))
+        for _ in range(steps):
+            training.step(training.loss, plan.clip)
+        return training
+
+    whole, resumed = trained(40), trained(16, trained(24).state_dict())  # the points are placed at 25 and at the end
+    states = whole.model.state_dict(), resumed.model.state_dict()
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
 def test_a_model_of_the_published_branch_has_its_layers() -> None:
@@ -220,3 +241,14 @@ def test_help_and_reports_import_no_torch(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
     assert ran.stdout == "switch\n", ran.stderr
+
+
+def test_a_damaged_curve_costs_the_figures_and_no_more(tmp_path: Path) -> None:
+    name = "piecewise-talk-switch-small-s0"
+    (record,) = (ROOT / "results" / "piecewise").glob(f"{name}-*.json")
+    shutil.copy(record, tmp_path)
+    (tmp_path / "curves").mkdir()
+    (tmp_path / "curves" / f"{record.stem}.npz").write_bytes(b"no arrays")
+    page = report_experiment(PIECEWISE, tmp_path, tmp_path / "report")
+    assert (page.pictures, page.cells[0][1]) == ([], "switch")
+    assert any("no figures of piecewise" in warning for warning in page.warnings)

@@ -293,7 +293,7 @@ def record(task: str, name: str, curve: list[dict[str, float]] | None = None, **
 
 
 def grouped(*records: Record) -> list[Group]:
-    return group_by_config(records)
+    return group_by_config(records, TOYS.read)
 
 
 def verdicts(*records: Record) -> dict[str, str]:

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from hardgrad_lab import SwitchRegressor, cli, load_model, save_model
 from hardgrad_lab.commands.show import show_report
+from hardgrad_lab.experiments import experiment
 from hardgrad_lab.fit.fitting.factories import load_factory, origin
 from hardgrad_lab.fit.models.description import FolderError
 from lab.hostile_files import ALL, CANARY
@@ -192,16 +193,16 @@ def test_no_picture_is_drawn_where_a_record_says(tmp_path: Path) -> None:
         record["config"]["budget"] = "../../../escaped"
         if number:
             path.write_text(json.dumps(record))
-    show_report("toys", Path("in/records"), Path("in/report"), Console(quiet=True))
+    show_report(TOYS, Path("in/records"), Path("in/report"), Console(quiet=True))
     assert list(tmp_path.rglob("*escaped*")) == []
     assert {path.name for path in tmp_path.iterdir()} == {"in"}
 
 
 @pytest.mark.parametrize("value", [[], {}, None, [[1]]])
 def test_a_record_of_another_shape_is_a_line_in_the_report_or_its_end(value: Any, tmp_path: Path) -> None:
-    from hardgrad_lab.experiments.bridges.sorting import configure
-    from hardgrad_lab.experiments.bridges.sorting.run import reproduce
+    from hardgrad_lab.experiments.bridges.sorting.config import configure
     from hardgrad_lab.runs.execute import How
+    from lab.sorting_runs import reproduce
 
     small = {"samples": 64, "batch": 32, "width": 8, "test_rows": 20, "curve_rows": 10, "evaluations": 2}
     config = configure("fast", "signum-dense", 3, small)
@@ -211,4 +212,4 @@ def test_a_record_of_another_shape_is_a_line_in_the_report_or_its_end(value: Any
         record["config"][name] = value
         path.with_name("other.json").write_text(json.dumps(record))
         with contextlib.suppress(ValueError):
-            show_report("sorting", tmp_path / "r", tmp_path / "out", Console(quiet=True))
+            show_report(experiment("sorting"), tmp_path / "r", tmp_path / "out", Console(quiet=True))

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hardgrad import _check
 from hardgrad.approximators import networks
 
 _LONGEST_SET = 512  # attention costs n * n; past this an mlp of half the width is cheaper
@@ -52,6 +53,7 @@ def suggest(hard: Callable[[Tensor], Tensor], example: Tensor) -> Suggested:
         An approximator; ``.reason`` and ``print`` tell what was seen and why this one.
 
     Raises:
+        TypeError: if the example is no tensor, or the function none.
         ValueError: if the example is not a floating batch of numbers, or the function does not return a tensor of its
             batch dimension.
 
@@ -63,11 +65,9 @@ def suggest(hard: Callable[[Tensor], Tensor], example: Tensor) -> Suggested:
         torch.Size([4, 10])
     """
     _check_example(example)
-    if not callable(hard):
-        raise ValueError(f"suggest: hard must be a callable Tensor -> Tensor, got {type(hard).__name__}")
+    _check.function("suggest", "hard", hard)
     probe = _Probe(copy.deepcopy(hard) if isinstance(hard, nn.Module) else hard, example.detach())
-    if not isinstance(probe.output, Tensor):
-        raise ValueError(f"suggest: hard must return a tensor, got {type(probe.output).__name__}")
+    _check.returned("suggest", "hard", probe.output)
     if probe.output.ndim == 0 or probe.output.shape[0] != example.shape[0]:
         raise ValueError(
             f"suggest: hard must keep the batch (first) dimension, got input {tuple(example.shape)} and output "
@@ -78,8 +78,7 @@ def suggest(hard: Callable[[Tensor], Tensor], example: Tensor) -> Suggested:
 
 
 def _check_example(example: Tensor) -> None:
-    if not isinstance(example, Tensor):
-        raise ValueError(f"suggest: example must be a tensor, got {type(example).__name__}; use torch.as_tensor")
+    _check.tensor("suggest", "example", example)
     if example.ndim < 2 or not example.is_floating_point() or example.numel() == 0:
         raise ValueError(
             f"suggest: example must be a floating batch of shape (B, ...), got shape {tuple(example.shape)} and "

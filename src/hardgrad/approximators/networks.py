@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
-from numbers import Integral
 
 import torch
 from torch import Tensor, nn
+
+from hardgrad import _check
 
 Activation = Callable[[], nn.Module]
 
@@ -66,7 +67,8 @@ def mlp(
         A module from (..., in_features) to (..., out_features).
 
     Raises:
-        ValueError: if a width is no whole number of at least 1, or ``activation`` makes no module.
+        TypeError: if a width is no whole number.
+        ValueError: if a width is below 1, or ``activation`` makes no module.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -104,7 +106,8 @@ def elementwise(width: int = 16, *, layers: int = 2, activation: Activation = nn
         A module that keeps the shape, any shape.
 
     Raises:
-        ValueError: if ``width`` or ``layers`` is no whole number of at least 1, or ``activation`` makes no module.
+        TypeError: if ``width`` or ``layers`` is no whole number.
+        ValueError: if ``width`` or ``layers`` is below 1, or ``activation`` makes no module.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -141,7 +144,8 @@ def conv(
         A module from (B, in_channels, H, W) to (B, out_channels, H, W).
 
     Raises:
-        ValueError: if a size is no whole number of at least 1, ``kernel_size`` is even, or ``activation`` makes no
+        TypeError: if a size is no whole number.
+        ValueError: if a size is below 1, ``kernel_size`` is even, or ``activation`` makes no
             module.
 
     Example:
@@ -225,7 +229,8 @@ def sequence(
         A module from (..., n, in_features) to (..., n, out_features).
 
     Raises:
-        ValueError: if a size is no whole number of at least 1, or ``heads`` does not divide ``width``.
+        TypeError: if a size is no whole number.
+        ValueError: if a size is below 1, or ``heads`` does not divide ``width``.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -237,8 +242,7 @@ def sequence(
     )
     if width % heads:
         raise ValueError(f"sequence: heads must divide width, got heads={heads} and width={width}")
-    if not isinstance(positions, bool):
-        raise ValueError(f"sequence: positions must be True or False, got {positions!r}")
+    _check.flag("sequence", "positions", positions)
     blocks = [SelfAttention(width, heads) for _ in range(layers)]
     entry = [nn.Linear(in_features, width), *([Positions()] if positions else [])]
     return nn.Sequential(*entry, *blocks, nn.LayerNorm(width), nn.Linear(width, out_features))
@@ -246,10 +250,7 @@ def sequence(
 
 def _check_sizes(name: str, **sizes: int) -> None:
     for argument, size in sizes.items():
-        if isinstance(size, bool) or not isinstance(size, Integral):
-            raise ValueError(f"{name}: {argument} must be a whole number, got {size!r}; write it as an int")
-        if size < 1:
-            raise ValueError(f"{name}: {argument} must be at least 1, got {size}")
+        _check.whole(name, argument, size, least=1)
 
 
 def _layer(name: str, activation: Activation) -> nn.Module:

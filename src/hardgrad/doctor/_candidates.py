@@ -67,27 +67,27 @@ def candidates(function: Candidate, inputs: Tensor | Distribution, *, noise: str
     x = inputs.detach()
     hard = _carrying(function, x)
     seen = recognize(_guarded(hard, x), x, torch.Generator().manual_seed(0)).noise if noise == "auto" else noise
-    found = _layers(hard, x, seen)
+    offered = _layers(hard, x, seen)
     if seen == "gumbel":
-        return found | _estimators(Independent(OneHotCategorical(logits=x), x.ndim - 2))
+        return offered | _estimators(Independent(OneHotCategorical(logits=x), x.ndim - 2))
     if seen == "logistic":
-        return found | _estimators(Independent(Bernoulli(logits=x), x.ndim - 1))
-    return found | _from_values()
+        return offered | _estimators(Independent(Bernoulli(logits=x), x.ndim - 1))
+    return offered | _from_values()
 
 
 def _layers(hard: Hard, x: Tensor, noise: str) -> dict[str, Candidate]:
     with torch.no_grad():
         same_shape = hard(x.clone()).shape == x.shape
-    found: dict[str, Candidate] = {"autograd": hard}
+    offered: dict[str, Candidate] = {"autograd": hard}
     if same_shape:
-        found["straight_through"] = straight_through(hard)
+        offered["straight_through"] = straight_through(hard)
     if same_shape and noise == "logistic":
-        found["straight_through, clipped"] = straight_through(hard, twins.clipped())
+        offered["straight_through, clipped"] = straight_through(hard, twins.clipped())
     if same_shape and noise == "gumbel":
-        found["straight_through, softmax"] = straight_through(hard, partial(torch.softmax, dim=-1))
+        offered["straight_through, softmax"] = straight_through(hard, partial(torch.softmax, dim=-1))
     if x.ndim > 1:
-        found["bridge"] = Bridge(hard, approximators.suggest(_guarded(hard, x), x))
-    return found
+        offered["bridge"] = Bridge(hard, approximators.suggest(_guarded(hard, x), x))
+    return offered
 
 
 def _from_values() -> dict[str, Candidate]:
@@ -103,14 +103,14 @@ def _estimators(q: Distribution) -> dict[str, Candidate]:
         d = discrete(q, "candidates")
     except ValueError:  # none of the kinds that they know
         return _from_values()
-    found = _from_values()
+    offered = _from_values()
     if count_outcomes(d) <= _FEW:
-        found["exact"] = exact
+        offered["exact"] = exact
     if d.kind == "Categorical":  # outcome numbers carry no gradient, and have no relaxed form
-        return found
+        return offered
     if d.binary:
-        found["disarm"], found["arms"] = disarm, arms
-    return found | _relaxed() | _learning(d)
+        offered["disarm"], offered["arms"] = disarm, arms
+    return offered | _relaxed() | _learning(d)
 
 
 def _relaxed() -> dict[str, Candidate]:

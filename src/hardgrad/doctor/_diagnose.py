@@ -128,10 +128,10 @@ def diagnose(
         turns = take_turns(candidates, exam)
         rows, seen = rows_of(candidates, exam, turns), truth_of(reference)
         pace.end()
-    found = conclude(name_of(function), exam, turns, mixing, rows, seen)
+    diagnosis = conclude(name_of(function), exam, turns, mixing, rows, seen)
     if turns.by_hand:
-        raise Stopped(found, turns.measured)
-    return found
+        raise Stopped(diagnosis, turns.measured)
+    return diagnosis
 
 
 def _rows_of(inputs: Tensor | Distribution) -> int | None:

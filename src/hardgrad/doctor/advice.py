@@ -12,18 +12,18 @@ _DEAD = 0.05
 
 def warnings_of(rows: tuple[Row, ...], truth: Truth, warm_up: int) -> tuple[str, ...]:
     """Return what to know before using one of the candidates."""
-    found: list[str] = []
+    lines: list[str] = []
     if not truth.resolved:
-        found.append(
+        lines.append(
             f"the true gradient is not told apart from zero (norm {truth.norm:.2g}, standard error "
             f"{truth.standard_error:.2g}): nothing is said relative to it; try another objective, or another sigma"
         )
     elif truth.standard_error > 0.1 * truth.norm:
         known = truth.standard_error / truth.norm
-        found.append(f"the truth itself is known to {known:.0%} only; a larger budget sharpens it")
+        lines.append(f"the truth itself is known to {known:.0%} only; a larger budget sharpens it")
     for row in rows:
-        found += _about(row, warm_up)
-    return tuple(found + _power(rows, truth))
+        lines += _about(row, warm_up)
+    return tuple(lines + _power(rows, truth))
 
 
 def _power(rows: tuple[Row, ...], truth: Truth) -> list[str]:
@@ -52,18 +52,18 @@ def _rounded(number: float) -> int:
 
 def warnings_of_mixing(samples: bool, rows: bool) -> tuple[str, ...]:
     """Return what to know of a function that mixes samples or rows of a batch."""
-    found = []
+    lines = []
     if samples:
-        found.append(
+        lines.append(
             "the function mixes the samples of its first dimension, so a normalization over them, say, sees another "
             "batch with every number of samples; for the truth it was called one sample at a time"
         )
     if rows:
-        found.append(
+        lines.append(
             "the function mixes the rows of a batch; the truth is of their sum, and an estimator that gives each row "
             "its own number leaves out what a row does to the others' values: read that as its bias"
         )
-    return tuple(found)
+    return tuple(lines)
 
 
 def _about(row: Row, warm_up: int) -> list[str]:
@@ -71,19 +71,19 @@ def _about(row: Row, warm_up: int) -> list[str]:
         return []
     if row.flat:
         return [f"{row.name} gives no gradient: all of it is exactly zero"]
-    found = []
+    lines = []
     if row.uphill:
-        found.append(
+        lines.append(
             f"{row.name} points uphill: cosine {row.cosine:.2f} +- {row.cosine_error or 0:.2f} with the truth; a step "
             "along it makes the objective worse"
         )
     elif row.uphill_rows:
-        found.append(f"{row.name} points uphill in {row.uphill_rows:.0%} of the rows, if not over the whole batch")
+        lines.append(f"{row.name} points uphill in {row.uphill_rows:.0%} of the rows, if not over the whole batch")
     if row.learns and not warm_up:
-        found.append(f"{row.name} learns, and was examined as it stands; with warm_up a copy of it learns first")
+        lines.append(f"{row.name} learns, and was examined as it stands; with warm_up a copy of it learns first")
     if row.dead is not None and row.dead > _DEAD:
-        found.append(f"{row.name} never moves coordinates that make {row.dead:.0%} of the true gradient's squared norm")
-    return found
+        lines.append(f"{row.name} never moves coordinates that make {row.dead:.0%} of the true gradient's squared norm")
+    return lines
 
 
 def advise(rows: tuple[Row, ...], truth: Truth, function_seconds: float) -> str:

@@ -65,8 +65,8 @@ def _copies_at_once(subject: Subject, seed: int, generator: torch.Generator) -> 
     eps, largest = smoothed.rounding, float(alone.abs().max())
     rtol, atol = max(_CLOSE, 4 * eps), max(1e-5, eps) * largest
     for trial in _TRIALS:
-        for found in _among(subject, noise, stack, trial, seed, generator):
-            if found is None or not torch.allclose(found, alone[0], rtol=rtol, atol=atol):
+        for gradient in _among(subject, noise, stack, trial, seed, generator):
+            if gradient is None or not torch.allclose(gradient, alone[0], rtol=rtol, atol=atol):
                 return 1
     return most
 
@@ -94,8 +94,8 @@ def _among(
     others = Others(stack, kept, moves, trial.factor, trial.shift * (1 + smoothed.scale))
     try:
         with Scripted(seed, smoothed.x.device, smoothed.rows, stack, kept) as script:
-            found = subject.gradients(subject.fresh(), noise, others)[0][kept]
-        yield None if script.failed else found
+            gradient = subject.gradients(subject.fresh(), noise, others)[0][kept]
+        yield None if script.failed else gradient
         if script.shared:
             with Scripted(seed, smoothed.x.device, smoothed.rows, others=frozenset(script.shared)):
                 yield subject.gradients(subject.fresh(), own)[0][0]

@@ -160,8 +160,8 @@ def _nonzero(truth: Reference) -> Tensor:
     return t.abs() > ROUNDING * t.abs().max() + _SIGNIFICANT * error
 
 
-def _share(found: Tensor, among: Tensor) -> float | None:
-    return float(found[among].double().mean()) if bool(among.any()) else None
+def _share(kept: Tensor, among: Tensor) -> float | None:
+    return float(kept[among].double().mean()) if bool(among.any()) else None
 
 
 def _dead(draws: Draws, truth: Reference, scale: float) -> float:

@@ -56,14 +56,14 @@ def conclude(function: str, exam: Exam, turns: Turns, mixing: Mixing, rows: tupl
 
 def _of_turns(turns: Turns, pace: Pace) -> list[str]:
     """Return what is missing, and why."""
-    found = []
+    notes = []
     if turns.stopped:
-        found.append(f"this diagnosis is not whole, {turns.measured} candidates were measured: {turns.stopped}")
+        notes.append(f"this diagnosis is not whole, {turns.measured} candidates were measured: {turns.stopped}")
     if pace.cuts:
-        found.append(
+        notes.append(
             f"the limit of {pace.limit:g} s cut short {'; '.join(pace.cuts)}; the standard errors are as wide as that"
         )
-    return found
+    return notes
 
 
 def truth_of(reference: Reference) -> Truth:
@@ -72,7 +72,7 @@ def truth_of(reference: Reference) -> Truth:
     Raises:
         ValueError: if its numbers are beyond double precision.
     """
-    found = Truth(
+    summary = Truth(
         kind=reference.kind,
         norm=math.sqrt(max(reference.squared_norm, 0.0)),
         standard_error=math.sqrt(float(reference.variance.sum())),
@@ -80,9 +80,9 @@ def truth_of(reference: Reference) -> Truth:
         resolved=is_resolved(reference),
         gradient=tuple(reference.gradient.flatten()[:SHOWN].tolist()),
     )
-    if not all(map(math.isfinite, (found.norm, found.standard_error, *found.gradient))):
+    if not all(map(math.isfinite, (summary.norm, summary.standard_error, *summary.gradient))):
         raise ValueError(
             "diagnose: the values of function must leave room for their squares, got a true gradient beyond double "
             "precision; scale the objective down"
         )
-    return found
+    return summary

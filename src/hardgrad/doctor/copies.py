@@ -127,7 +127,7 @@ class _Copier:
         self.remember(thing, twin)
         for name, value in vars(thing).items():
             short = type(value) is list and len(value) <= _SMALL_TABLE
-            vars(twin)[name] = [self.copy(each) for each in value] if short else self.copy(value)
+            vars(twin)[name] = [self.copy(item) for item in value] if short else self.copy(value)
         return twin
 
     def remember(self, thing: Any, twin: Any) -> Any:

@@ -60,11 +60,11 @@ def costs(smoothed: Smoothed, subjects: list[Subject], seed: int, pace: Pace) ->
         noises = [smoothed.noise(1, generator) for _ in range(_TURNS + 2)]
         runs = [_Run(_evaluation(smoothed)), *(_Run(_one_gradient(subject)) for subject in subjects)]
         once, *seconds = _in_turns(runs, noises, device, pace)
-        found = {
+        by_name = {
             subject.name: _cost(subject, taken, run, noises[0], device)
             for subject, taken, run in zip(subjects, seconds, runs[1:], strict=True)
         }
-    return Costs(found, smoothed.call_time.seconds(1) if runs[0].error else once)
+    return Costs(by_name, smoothed.call_time.seconds(1) if runs[0].error else once)
 
 
 class _Run:

@@ -75,16 +75,16 @@ def draw(subject: Subject, count: int, reference: Tensor, seed: int, pace: Pace 
     if not pace.limited:
         return _round(subject, n, reference, seed, pace, (0, n))
     start, rounds = pace.now(), 0
-    found = _round(subject, GROUPS, reference, seed, pace, (0, n))
-    while found.count < n:
-        seconds_each = (pace.now() - start) / found.count
-        fits = min(found.count, n - found.count, pace.affordable(seconds_each))
+    draws = _round(subject, GROUPS, reference, seed, pace, (0, n))
+    while draws.count < n:
+        seconds_each = (pace.now() - start) / draws.count
+        fits = min(draws.count, n - draws.count, pace.affordable(seconds_each))
         if fits < GROUPS:
             break
         rounds += 1
         size = int(fits) // GROUPS * GROUPS
-        found = found.and_more(_round(subject, size, reference, seed_of(seed, str(rounds)), pace, (found.count, n)))
-    return found
+        draws = draws.and_more(_round(subject, size, reference, seed_of(seed, str(rounds)), pace, (draws.count, n)))
+    return draws
 
 
 @torch.no_grad()
@@ -107,7 +107,7 @@ class _Tally:
     """Sums over gradients, as they come."""
 
     def __init__(self, x: Tensor, reference: Tensor, n: int) -> None:
-        self.shape, self.each = x.shape, n // GROUPS
+        self.shape, self.per_group = x.shape, n // GROUPS
         self.unit = reference.flatten() / reference.norm().clamp(min=torch.finfo(torch.float64).tiny)
         self.sums = torch.zeros(GROUPS, x.numel(), dtype=torch.float64, device=x.device)
         self.moved = torch.zeros_like(self.sums[0])
@@ -115,7 +115,7 @@ class _Tally:
 
     def take(self, g: Tensor, learns: bool) -> None:
         """Add gradients ``(k, coordinates)``; each group is of those that follow each other."""
-        group = torch.arange(self.count, self.count + len(g), device=g.device) // self.each
+        group = torch.arange(self.count, self.count + len(g), device=g.device) // self.per_group
         self.sums.index_add_(0, group, g)
         norm = g.norm(dim=1)
         self.aligned += float((g @ self.unit / torch.where(norm > 0, norm, 1)).sum())
@@ -125,7 +125,7 @@ class _Tally:
         self.count += len(g)
 
     def draws(self) -> Draws:
-        n, groups = self.count, self.sums / self.each
+        n, groups = self.count, self.sums / self.per_group
         variance = max(self.squares - n * float(groups.mean(0).square().sum()), 0.0) / (n - 1)
         shape = self.shape
         return Draws(n, groups.view(GROUPS, *shape), self.moved.view(shape), variance, self.aligned / n, self.learns)

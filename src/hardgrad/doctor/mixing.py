@@ -91,9 +91,9 @@ class _Tried:
                 return True
         return False
 
-    def close(self, found: Tensor, expected: Tensor) -> bool:
+    def close(self, values: Tensor, expected: Tensor) -> bool:
         close = max(1e-4, 4 * self.smoothed.rounding)
-        return torch.allclose(found, expected, rtol=close, atol=0.1 * close * float(expected.abs().max()))
+        return torch.allclose(values, expected, rtol=close, atol=0.1 * close * float(expected.abs().max()))
 
 
 def for_truth(smoothed: Smoothed, mixing: Mixing) -> Smoothed:

@@ -51,21 +51,21 @@ class CallTime:
 
     Args:
         call: that every call takes: a server that answers, say.
-        each: that every copy of the batch adds: a loop over rows, say.
+        per_copy: that every copy of the batch adds: a loop over rows, say.
     """
 
     call: float = 0.0
-    each: float = 0.0
+    per_copy: float = 0.0
 
     @classmethod
     def of(cls, one: float, several: float, copies: int) -> CallTime:
         """Return it from the seconds of a call with one copy and of one with several."""
-        each = min(max((several - one) / (copies - 1), 0.0), several / copies)
-        return cls(max(one - each, 0.0), each)
+        per_copy = min(max((several - one) / (copies - 1), 0.0), several / copies)
+        return cls(max(one - per_copy, 0.0), per_copy)
 
     def seconds(self, evaluations: float, calls: float = 1.0) -> float:
         """Return what so many evaluations of the batch take, in so many calls."""
-        return calls * self.call + evaluations * self.each
+        return calls * self.call + evaluations * self.per_copy
 
 
 class Pace:

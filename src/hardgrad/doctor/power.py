@@ -114,11 +114,11 @@ def smallest_bias(noise: Noise) -> float:
     """
     wide = noise.wide
     threshold = noise.expected * (1 - wide + SIGNIFICANT * math.sqrt(wide)) ** 3
-    found = threshold
+    square = threshold
     for _ in range(50):  # a fixed point that each turn comes nearer to by half at least
-        spread = math.sqrt(2 * noise.trace + 4 * found * math.sqrt(noise.trace))
-        found = threshold - noise.measured + _NINE_IN_TEN * spread
-    return math.sqrt(found)
+        spread = math.sqrt(2 * noise.trace + 4 * square * math.sqrt(noise.trace))
+        square = threshold - noise.measured + _NINE_IN_TEN * spread
+    return math.sqrt(square)
 
 
 def draws_wanted(draws: Draws, truth: Reference, at_once: int, rounding: Rounding) -> int:
@@ -132,9 +132,9 @@ def draws_wanted(draws: Draws, truth: Reference, at_once: int, rounding: Roundin
     """
     noise, norm = noise_of(draws, truth, rounding), math.sqrt(max(truth.squared_norm, 0.0))
     distance = float((draws.mean - truth.gradient).square().sum())
-    found = distance > noise.rounding and noise.significance(distance) >= SIGNIFICANT
+    significant = distance > noise.rounding and noise.significance(distance) >= SIGNIFICANT
     ratio = smallest_bias(noise) / (SEEN * norm) if norm else 0.0
-    if found or ratio <= 1 or 2 * float(truth.variance.sum()) > noise.measured:
+    if significant or ratio <= 1 or 2 * float(truth.variance.sum()) > noise.measured:
         return 0
     most = min(_MOST_DRAWS, _MOST_NUMBERS // draws.mean.numel(), _MOST_CALLS * at_once)
     return max(min(math.ceil(1.1 * draws.count * ratio**2), most) - draws.count, 0)

@@ -43,8 +43,8 @@ def smooth(
             )
         return check_domain(_as_handed_over(_of_distribution(inputs, function)), generator)
     _check_tensor(inputs, noise, sigma)
-    found = _of_function(function, inputs.detach().clone(), objective, noise, sigma, generator)
-    return check_domain(found, generator)
+    result = _of_function(function, inputs.detach().clone(), objective, noise, sigma, generator)
+    return check_domain(result, generator)
 
 
 def _of_function(
@@ -66,8 +66,10 @@ def _of_function(
     def f(b: Tensor) -> Tensor:
         return objective(seen(b))
 
-    found = Smoothed(x, x.shape[:1], event, kind.noise, width, distribution, sample, f, hard, objective, x.dtype, about)
-    return replace(found, given=x.dtype, rounding=_rounding(x))
+    result = Smoothed(
+        x, x.shape[:1], event, kind.noise, width, distribution, sample, f, hard, objective, x.dtype, about
+    )
+    return replace(result, given=x.dtype, rounding=_rounding(x))
 
 
 def _form(

@@ -76,8 +76,8 @@ class Subject:
             x = (x if others is None else x + others.move.reshape(x.shape)).requires_grad_()
             numbers = self._loss(run, x, noise.reshape(x.shape), others)
             loss = (numbers if others is None else others.weigh(numbers)).sum()
-            found = torch.autograd.grad(loss, x, allow_unused=True)[0] if loss.requires_grad else None
-        gradient = torch.zeros_like(x) if found is None else found
+            slope = torch.autograd.grad(loss, x, allow_unused=True)[0] if loss.requires_grad else None
+        gradient = torch.zeros_like(x) if slope is None else slope
         return gradient.view(n, *self.smoothed.x.shape), bag
 
     def warm_up(self, steps: int, seed: int, pace: Pace) -> None:

@@ -86,8 +86,8 @@ def as_html(title: str, rows: tuple[Row, ...], words: list[str]) -> str:
     lines = [_cells(row) for row in rows]
     head = "".join(f"<th>{name}</th>" for name in COLUMNS)
     body = "".join(f"<tr>{_html_cells(line)}</tr>" for line in lines)
-    said = "".join(f"<p>{escape(text)}</p>" for text in words)
-    return f"<p><b>{escape(title)}</b></p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{said}"
+    below = "".join(f"<p>{escape(text)}</p>" for text in words)
+    return f"<p><b>{escape(title)}</b></p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{below}"
 
 
 def _html_cells(line: list[str]) -> str:

@@ -97,7 +97,7 @@ def find_truth(smoothed: Smoothed, wanted: str, budget: int, master: int, pace: 
         raise ValueError(
             "diagnose: truth='enumeration' needs a discrete distribution; use 'finite difference' or 'long run'"
         )
-    if wanted == "enumeration" or 0 < states <= pace.affordable(smoothed.call_time.each):
+    if wanted == "enumeration" or 0 < states <= pace.affordable(smoothed.call_time.per_copy):
         return _enumerated(smoothed, states)
     if wanted == "finite difference":
         return _sampled(smoothed, "finite difference", budget, seed, pace)
@@ -152,7 +152,7 @@ def _less_noisy(smoothed: Smoothed, budget: int, master: int, pace: Pace) -> Tru
         # All zeros is no precision: what happens rarely has not happened yet.
         noise = float(one.variance.sum()) if bool(one.groups.any()) else math.inf
         pilot.append((noise * one.evaluations, kind))
-    return min(pilot, key=lambda found: found[0])[1]
+    return min(pilot, key=lambda pair: pair[0])[1]
 
 
 _LEAST = {"finite difference": 1, "long run": 2}  # samples of one group: leave-one-out needs another
@@ -162,42 +162,42 @@ _WAYS: tuple[TruthKind, TruthKind] = ("long run", "finite difference")
 def _sampled(smoothed: Smoothed, kind: TruthKind, budget: int, seed: int, pace: Pace) -> Reference:
     """Run one way until it is precise enough or the budget or the time is spent, doubling as it goes; once at least."""
     start = pace.now()
-    found = _part(smoothed, kind, int(min(_PILOT, budget, _affordable(kind, smoothed, pace))), seed, None)
-    seconds_each, rounds = (pace.now() - start) / found.evaluations, 0
-    while not _is_enough(found):
-        pace.reached(found.evaluations / budget)
-        wanted = min(found.evaluations, budget - found.evaluations)
+    reference = _part(smoothed, kind, int(min(_PILOT, budget, _affordable(kind, smoothed, pace))), seed, None)
+    seconds_each, rounds = (pace.now() - start) / reference.evaluations, 0
+    while not _is_enough(reference):
+        pace.reached(reference.evaluations / budget)
+        wanted = min(reference.evaluations, budget - reference.evaluations)
         left = int(min(wanted, pace.affordable(seconds_each)))
         if _samples_for(kind, smoothed, left) < _LEAST[kind]:
             if left < wanted:
-                pace.cuts.append(f"the truth: {found.evaluations:,} of {budget:,} evaluations a row")
+                pace.cuts.append(f"the truth: {reference.evaluations:,} of {budget:,} evaluations a row")
             break
         rounds += 1
         start = pace.now()
         try:
-            more = _part(smoothed, kind, left, seed_of(seed, str(rounds)), found)
+            more = _part(smoothed, kind, left, seed_of(seed, str(rounds)), reference)
         except FunctionError as error:  # what there is, is a truth; how sharp, its standard error says
-            return replace(found, stopped=str(error))
+            return replace(reference, stopped=str(error))
         seconds_each = (pace.now() - start) / more.evaluations
-        found = _together(found, more)
-    return found
+        reference = _together(reference, more)
+    return reference
 
 
-def _together(found: Reference, more: Reference) -> Reference:
+def _together(reference: Reference, more: Reference) -> Reference:
     # By their cost, not their variance: a part that happened to miss a rare event would weigh too much.
-    share = found.evaluations / (found.evaluations + more.evaluations)
-    groups = share * found.groups + (1 - share) * more.groups
-    return Reference(found.kind, groups, False, found.evaluations + more.evaluations)
+    share = reference.evaluations / (reference.evaluations + more.evaluations)
+    groups = share * reference.groups + (1 - share) * more.groups
+    return Reference(reference.kind, groups, False, reference.evaluations + more.evaluations)
 
 
 def _affordable(kind: TruthKind, smoothed: Smoothed, pace: Pace, share: float = 1.0) -> float:
     """How many evaluations of each row fit into a share of the time for the truth, one part of all groups."""
     taken, calls = smoothed.call_time, GROUPS * (2 * len(FIVE_POINTS) if kind == "finite difference" else 1)
-    return pace.affordable(taken.each, share, calls * taken.call)
+    return pace.affordable(taken.per_copy, share, calls * taken.call)
 
 
-def _is_enough(found: Reference) -> bool:
-    return float(found.variance.sum()) < _ENOUGH**2 * max(found.squared_norm, 0)
+def _is_enough(reference: Reference) -> bool:
+    return float(reference.variance.sum()) < _ENOUGH**2 * max(reference.squared_norm, 0)
 
 
 def _samples_for(kind: str, smoothed: Smoothed, evaluations: int) -> int:
@@ -223,8 +223,8 @@ def _part(smoothed: Smoothed, kind: TruthKind, evaluations: int, seed: int, so_f
     return Reference(kind, torch.stack(groups), False, samples * _evaluations_each(kind, smoothed) * GROUPS)
 
 
-def _slope(smoothed: Smoothed, found: Reference) -> Tensor:
+def _slope(smoothed: Smoothed, reference: Reference) -> Tensor:
     """The gradient so far, as far as it is not noise, for ``score`` to lean on."""
-    gradient = found.gradient
-    signal = max(1 - float(found.variance.sum()) / max(float(gradient.square().sum()), 1e-300), 0.0)
+    gradient = reference.gradient
+    signal = max(1 - float(reference.variance.sum()) / max(float(gradient.square().sum()), 1e-300), 0.0)
     return (signal * gradient).to(smoothed.x.dtype)

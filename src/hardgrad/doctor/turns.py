@@ -69,20 +69,20 @@ class Turns:
     """What came of the candidates.
 
     Args:
-        found: by name, gradients or why there are none.
+        results: by name, gradients or why there are none.
         stopped: why not all were examined; None if they were.
         by_hand: whether somebody stopped it.
         cost: of those examined.
     """
 
-    found: dict[str, Examined | str] = field(default_factory=dict)
+    results: dict[str, Examined | str] = field(default_factory=dict)
     stopped: str | None = None
     by_hand: bool = False
     cost: Costs | None = None
 
     @property
     def measured(self) -> int:
-        return sum(isinstance(one, Examined) for one in self.found.values())
+        return sum(isinstance(one, Examined) for one in self.results.values())
 
 
 def take_turns(candidates: Mapping[str, Candidate], exam: Exam) -> Turns:
@@ -105,8 +105,8 @@ def _all(candidates: Mapping[str, Candidate], exam: Exam, turns: Turns) -> None:
     for name, candidate in candidates.items():
         exam.pace.begin()
         exam.function.where = f"in the turn of {name}"
-        turns.found[name] = _examined(name, candidate, exam)
-        if isinstance(turns.found[name], str):
+        turns.results[name] = _examined(name, candidate, exam)
+        if isinstance(turns.results[name], str):
             exam.function.where = "from then on"
             # A refusal of what this candidate handed over, or of everything from now on?
             if broken := _broken(exam.smoothed):
@@ -119,7 +119,7 @@ def _time(exam: Exam, turns: Turns) -> None:
     """Find what each costs, and whether the function is still what it was."""
     exam.pace.begin()
     exam.function.where = "while it was timed"
-    subjects = [one.subject for one in turns.found.values() if isinstance(one, Examined)]
+    subjects = [one.subject for one in turns.results.values() if isinstance(one, Examined)]
     turns.cost = costs(exam.smoothed, subjects, seed_of(exam.master, "cost"), exam.pace)
     exam.function.where = "after all was measured"
     try:
@@ -166,24 +166,24 @@ def _drawn(subject: Subject, exam: Exam) -> Draws:
     """As many gradients as were asked for, or as it takes to see a bias."""
     seed, pace, truth = seed_of(exam.master, f"draws of {subject.name}"), exam.pace, exam.truth
     start, wanted = pace.now(), exam.draws or DRAWS
-    found = draw(subject, wanted, truth.gradient, seed, pace)
-    if found.count < wanted:
-        pace.cuts.append(f"{subject.name}: {found.count} of {wanted} draws")
-        return found
+    drawn = draw(subject, wanted, truth.gradient, seed, pace)
+    if drawn.count < wanted:
+        pace.cuts.append(f"{subject.name}: {drawn.count} of {wanted} draws")
+        return drawn
     if exam.draws is not None:
-        return found
-    more = draws_wanted(found, truth, subject.at_once, Rounding.of(exam.smoothed))
-    seconds = more * (pace.now() - start) / found.count
+        return drawn
+    more = draws_wanted(drawn, truth, subject.at_once, Rounding.of(exam.smoothed))
+    seconds = more * (pace.now() - start) / drawn.count
     if not more or seconds > _CHEAP_SECONDS or pace.affordable(seconds) < 1:
-        return found
-    return found.and_more(draw(subject, more, truth.gradient, seed_of(seed, "more"), pace))
+        return drawn
+    return drawn.and_more(draw(subject, more, truth.gradient, seed_of(seed, "more"), pace))
 
 
 def rows_of(candidates: Mapping[str, Candidate], exam: Exam, turns: Turns) -> tuple[Row, ...]:
     """Return a row for each candidate, those that were not examined among them."""
     left = f"not examined: {turns.stopped}"
     return tuple(
-        _finite(_row(name, candidate, turns.found.get(name, left), _cost(name, turns), exam.truth))
+        _finite(_row(name, candidate, turns.results.get(name, left), _cost(name, turns), exam.truth))
         for name, candidate in candidates.items()
     )
 
@@ -198,7 +198,7 @@ def _row(name: str, candidate: Candidate, one: Examined | str, own: Cost | str, 
     if isinstance(one, str) or isinstance(own, str):
         return Row(name, _kind(candidate), error=one if isinstance(one, str) else str(own))
     subject, drawn = one
-    found = compare(drawn, truth, subject.smoothed.rows, Rounding.of(subject.smoothed))
+    comparison = compare(drawn, truth, subject.smoothed.rows, Rounding.of(subject.smoothed))
     return Row(
         name=name,
         kind="layer" if subject.is_layer else "estimator",
@@ -208,7 +208,7 @@ def _row(name: str, candidate: Candidate, one: Examined | str, own: Cost | str, 
         draws=drawn.count,
         learns=drawn.learns,
         mean=tuple(drawn.mean.flatten()[:SHOWN].tolist()),
-        **asdict(found),
+        **asdict(comparison),
         **asdict(own),
     )
 

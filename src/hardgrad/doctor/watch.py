@@ -232,10 +232,10 @@ class _Call:
             return
         self.seen = True
         try:
-            found = self.watch._look(self.number, self.x, cotangent, gradient.detach())
+            sighting = self.watch._look(self.number, self.x, cotangent, gradient.detach())
         except Exception as error:  # training must go on, whatever the hard function makes of noisy inputs
-            found = Sighting(self.number, error=f"{type(error).__name__}: {error}")
-        self.watch.records.append(found)
+            sighting = Sighting(self.number, error=f"{type(error).__name__}: {error}")
+        self.watch.records.append(sighting)
 
 
 def _is_plain(x: object) -> bool:

@@ -20,18 +20,18 @@ def nearest(points: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
 
     Both are of shape (..., n). A distance that is NaN, as from a NaN or between infinities, counts as infinite.
     """
-    found: tuple[Tensor, Tensor] | None = None
+    best: tuple[Tensor, Tensor] | None = None
     start = 0
     for few in centers.detach().split(_step(points, centers.shape[-2]), dim=-2):
         gap, index = _gaps(points.detach(), few).nan_to_num(nan=torch.inf, posinf=torch.inf).min(-1)
         index = index + start
         start += few.shape[-2]
-        if found is not None:
-            nearer = gap < found[0]
-            gap, index = torch.where(nearer, gap, found[0]), torch.where(nearer, index, found[1])
-        found = gap, index
-    assert found is not None  # there is at least one center
-    return found
+        if best is not None:
+            nearer = gap < best[0]
+            gap, index = torch.where(nearer, gap, best[0]), torch.where(nearer, index, best[1])
+        best = gap, index
+    assert best is not None  # there is at least one center
+    return best
 
 
 def nearest_row(points: Tensor, codes: Tensor) -> Tensor:

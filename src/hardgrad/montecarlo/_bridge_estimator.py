@@ -51,7 +51,8 @@ def bridge_estimator(
         Shape ``(*batch,)``: the mean of f at hard samples.
 
     Raises:
-        ValueError: if ``approximator`` is no module or returns another shape, ``weight`` is negative, ``samples`` is
+        TypeError: if ``approximator`` is no module.
+        ValueError: if ``approximator`` returns another shape, ``weight`` is negative, ``samples`` is
             too few, q is another distribution, or f is a black box.
 
     Example:
@@ -66,11 +67,7 @@ def bridge_estimator(
 
     Source: Ramapuram and Webb 2020 (arXiv 1905.03658), table III (DAB-Bernoulli) with equation 2.
     """
-    if not isinstance(approximator, nn.Module):
-        raise ValueError(
-            f"bridge_estimator: approximator must be an nn.Module, got {type(approximator).__name__}; "
-            "hardgrad.approximators.elementwise() builds one"
-        )
+    _check.module("bridge_estimator", "approximator", approximator, "hardgrad.approximators.elementwise() builds one")
     _check.number("bridge_estimator", "weight", weight, least=0, cure="the paper uses 10")
     samples = _check.whole("bridge_estimator", "samples", samples, least=1)
     d = discrete(q, "bridge_estimator", ("Bernoulli", "OneHotCategorical"))

@@ -71,25 +71,25 @@ def relaxed_at(
         return evaluate_differentiable(lambda s: relaxed(s, t), s, d).to(z.dtype, copy=True)
 
     z = z.clamp(-1e30, 1e30)  # an outcome that cannot happen: minus infinity over the temperature has no derivative
-    with penalties_disabled(), _twice_differentiable(d.estimator):
+    with penalties_disabled(), _twice_differentiable(d):
         find = _tunable_in_graph if hides_requires_grad() else _tunable
-        return find(at, z, cast(Tensor, temperature).detach(), d.estimator)
+        return find(at, z, cast(Tensor, temperature).detach(), d)
 
 
-def _tunable(at: Callable[[Tensor, Tensor], Tensor], z: Tensor, t: Tensor, estimator: str) -> Tunable:
+def _tunable(at: Callable[[Tensor, Tensor], Tensor], z: Tensor, t: Tensor, d: Discrete) -> Tunable:
     leaf, knob = z.detach().requires_grad_(), t.clone().requires_grad_()
     with torch.enable_grad():
         value = at(leaf, knob)
         (slope,) = torch.autograd.grad(value.sum(), leaf, create_graph=True)
 
     def pull(by_value: Tensor, by_slope: Tensor) -> Tensor:
-        with _twice_differentiable(estimator):
+        with _twice_differentiable(d):
             return torch.autograd.grad([value, slope], knob, [by_value, by_slope], materialize_grads=True)[0]
 
     return value.detach(), slope.detach(), pull
 
 
-def _tunable_in_graph(at: Callable[[Tensor, Tensor], Tensor], z: Tensor, t: Tensor, estimator: str) -> Tunable:
+def _tunable_in_graph(at: Callable[[Tensor, Tensor], Tensor], z: Tensor, t: Tensor, d: Discrete) -> Tunable:
     def both(t: Tensor) -> tuple[Tensor, Tensor]:
         value, pull = cast(Any, torch.func.vjp(lambda s: at(s, t), z))
         return value, pull(torch.ones_like(value))[0]
@@ -97,21 +97,21 @@ def _tunable_in_graph(at: Callable[[Tensor, Tensor], Tensor], z: Tensor, t: Tens
     (value, slope), pull = cast(Any, torch.func.vjp(both, t))
 
     def pull_temperature(by_value: Tensor, by_slope: Tensor) -> Tensor:
-        with _twice_differentiable(estimator):
+        with _twice_differentiable(d):
             return cast(Tensor, pull((by_value, by_slope))[0].detach())
 
     return value.detach(), slope.detach(), pull_temperature
 
 
 @contextmanager
-def _twice_differentiable(estimator: str) -> Iterator[None]:
+def _twice_differentiable(d: Discrete) -> Iterator[None]:
     """Say what to do where f has no second derivative, which a temperature learns by."""
     try:
         yield
     except RuntimeError as error:
         if "derivative" in str(error) or "differentiate" in str(error):
             raise ValueError(
-                f"{estimator}: a control that learns its temperature needs an f with a second derivative, got one "
+                f"{d.estimator}: a control that learns its temperature needs an f with a second derivative, got one "
                 f"without ({error}); hold the control's log_temperature by requires_grad_(False)"
             ) from error
         raise

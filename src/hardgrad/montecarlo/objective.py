@@ -60,7 +60,7 @@ def evaluate(f: Objective, b: Tensor, q: Source) -> Tensor:
     if not isinstance(value, Tensor):
         raise ValueError(f"{estimator}: f must return a tensor, got {type(value).__name__}; use torch.as_tensor")
     if value.shape != shape[: len(shape) - event_dims]:
-        raise ValueError(_wrong_shape(shape, value, event_dims, estimator, alone))
+        raise ValueError(_wrong_shape(shape, value, q, alone))
     if value.device != device:
         raise ValueError(f"{estimator}: f must stay on {device}, got a value on {value.device}; move it back")
     if value.is_complex():
@@ -82,10 +82,10 @@ def evaluate_differentiable(f: Objective, b: Tensor, q: Source) -> Tensor:
         value = evaluate(f, b, q)
     except RuntimeError as error:
         if "requires grad" in str(error):  # Tensor.numpy() and its kin, whose own advice is to detach
-            raise ValueError(_black_box(q.estimator)) from error
+            raise ValueError(_black_box(q)) from error
         raise
     if not (hidden or empty or _reaches(value, source, b)):
-        raise ValueError(_black_box(q.estimator))
+        raise ValueError(_black_box(q))
     return value
 
 
@@ -174,14 +174,15 @@ def _reaches(value: Tensor, source: Node | None, b: Tensor) -> bool:
     return False
 
 
-def _black_box(estimator: str) -> str:
+def _black_box(q: Source) -> str:
     return (
-        f"{estimator}: f must be differentiable in its sample, got a value that torch cannot follow back to it "
+        f"{q.estimator}: f must be differentiable in its sample, got a value that torch cannot follow back to it "
         "(a black box); use score_function, disarm or arms, relax with a control alone, or exact: they need values only"
     )
 
 
-def _wrong_shape(shape: torch.Size, value: Tensor, event_dims: int, estimator: str, alone: bool) -> str:
+def _wrong_shape(shape: torch.Size, value: Tensor, q: Source, alone: bool) -> str:
+    event_dims = len(q.event_shape)
     wanted, event = tuple(shape[: len(shape) - event_dims]), tuple(shape[len(shape) - event_dims :])
     cure = (
         f"sum over the event {event}, and wrap q in torch.distributions.Independent if f looks at several units"
@@ -189,6 +190,6 @@ def _wrong_shape(shape: torch.Size, value: Tensor, event_dims: int, estimator: s
         else "let f broadcast over leading dimensions, or wrap it in hardgrad.montecarlo.each_sample"
     )
     return (
-        f"{estimator}: f must return one number per sample, shape {wanted} for samples of shape "
+        f"{q.estimator}: f must return one number per sample, shape {wanted} for samples of shape "
         f"{tuple(shape)}, got {tuple(value.shape)}; {cure}"
     )

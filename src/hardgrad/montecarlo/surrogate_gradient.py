@@ -35,7 +35,7 @@ def estimate(values: Tensor, q: Discrete, gradient: Tensor) -> Tensor:
     if not in_compiled_transform():
         kind = _SurrogateGradientInTransform if in_transform() else _SurrogateGradient
         return cast(Tensor, kind.apply(value, q.logits, gradient.detach(), q.estimator))
-    surrogate = _nothing_but_its_slope(q.logits, q.estimator) * gradient.detach()
+    surrogate = _nothing_but_its_slope(q.logits, q) * gradient.detach()
     return value + q.sum_event(surrogate).to(value.dtype)
 
 
@@ -139,21 +139,21 @@ def _no_second(estimator: str) -> str:
     )
 
 
-def first_order(x: Tensor, estimator: str) -> Tensor:
+def first_order(x: Tensor, q: Discrete) -> Tensor:
     """Return ``x``, whose gradient says so when it is differentiated again instead of being silently wrong."""
     if in_compiled_transform():
-        return x.detach() + _nothing_but_its_slope(x, estimator)
+        return x.detach() + _nothing_but_its_slope(x, q)
     once = _OnceInTransform if in_transform() else _Once
-    return cast(Tensor, once.apply(x, estimator))
+    return cast(Tensor, once.apply(x, q.estimator))
 
 
-def _nothing_but_its_slope(x: Tensor, estimator: str) -> Tensor:
+def _nothing_but_its_slope(x: Tensor, q: Discrete) -> Tensor:
     """Return zero with the gradient of ``x``: what a Function does, where ``torch.compile`` drops its backward.
 
     Raises:
         RuntimeError: where the gradient will be differentiated too.
     """
-    _refuse_second(estimator)
+    _refuse_second(q.estimator)
     zero = torch.where(x.isfinite(), x - x.detach(), 0)
     # An ordinary backward through what was compiled cannot be seen from here: its derivative of this is NaN, no number.
     return zero + zero.abs().pow(1.5)
@@ -175,5 +175,5 @@ def through(f: Objective, b: Tensor, path: Tensor, q: Discrete) -> Tensor:
     # A path may also carry what an approximator learns from, with nobody asking for q's gradient.
     if not (wants_gradient(q) or (torch.is_grad_enabled() and path.requires_grad)):
         return evaluate(f, q.shown(b), q).mean(0)
-    surrogate = graft(b, first_order(path.expand_as(b), q.estimator))
+    surrogate = graft(b, first_order(path.expand_as(b), q))
     return evaluate_differentiable(f, q.shown(surrogate), q).mean(0)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hardgrad import _check
 from hardgrad.segments.criterion import fewest, folds_of, held_out_losses, mean_and_error
-from hardgrad.segments.options import Options, checked_options, checked_share, groups_of
+from hardgrad.segments.options import Options, checked_share, groups_of
 from hardgrad.segments.policies import Name, PointPolicy, policy_of
 from hardgrad.segments.report import table
 from hardgrad.segments.rows import Rows, on_the_cpu, sorted_rows
@@ -127,14 +127,7 @@ def search_key(
     columns = _columns(keys, len(x))
     lags = _checked_lags(lags, len(x))
     held_out = checked_share(held_out)
-    options = checked_options(
-        "search_key",
-        max_ranges=max_ranges,
-        least_share=least_share,
-        block=block,
-        candidates=candidates,
-        generator=generator,
-    )
+    options = Options("search_key", max_ranges, least_share, block, candidates, generator)
     first = max(lags)
     tried = []
     for name, column in columns.items():
@@ -160,7 +153,7 @@ class _Tried(NamedTuple):
 def _tried(
     name: str, lag: int, rows: Rows, order: Tensor, policy: Name | PointPolicy, held_out: float, options: Options
 ) -> _Tried:
-    group = groups_of("search_key", order, options)
+    group = groups_of(order, options)
     run, most = policy_of(policy, options.candidates), min(options.max_ranges, rows.n // rows.least)
     fold = folds_of(group, held_out, options.generator)
     losses = held_out_losses(rows, run, most, fold, options.least_share)

@@ -15,48 +15,34 @@ LEAST_HELD_OUT = 0.001
 MOST_RESAMPLES = 100_000  # each is a search of its own
 
 
-@dataclass(frozen=True)
+@dataclass
 class Options:
-    """What ``search_ranges`` and ``search_key`` were asked for; each is as there."""
+    """What ``owner``, one of the two searches, was asked for; each is as there, and raises as there."""
 
+    owner: str
     max_ranges: int
-    least_share: float
+    least_share: float  # the rows look at it
     block: int
     candidates: int
-    bootstrap: int
     generator: torch.Generator | None
+    bootstrap: int = 0
+
+    def __post_init__(self) -> None:
+        _check.generator(self.owner, self.generator, torch.device("cpu"))
+        self.max_ranges = whole(self.owner, "max_ranges", self.max_ranges, 1)
+        self.block = whole(self.owner, "block", self.block, 1)
+        self.candidates = whole(self.owner, "candidates", self.candidates, 2)
+        self.bootstrap = whole(self.owner, "bootstrap", self.bootstrap, 0, MOST_RESAMPLES)
 
 
-def checked_options(
-    owner: str,
-    *,
-    max_ranges: int,
-    least_share: float,
-    block: int,
-    candidates: int,
-    generator: torch.Generator | None,
-    bootstrap: int = 0,
-) -> Options:
-    """Return the options, or raise a ValueError or TypeError that names the one that is wrong."""
-    _check.generator(owner, generator, torch.device("cpu"))
-    return Options(
-        whole(owner, "max_ranges", max_ranges, 1),
-        least_share,  # the rows look at it
-        whole(owner, "block", block, 1),
-        whole(owner, "candidates", candidates, 2),
-        whole(owner, "bootstrap", bootstrap, 0, MOST_RESAMPLES),
-        generator,
-    )
-
-
-def groups_of(owner: str, order: Tensor, options: Options) -> Tensor:
+def groups_of(order: Tensor, options: Options) -> Tensor:
     """Return the block of each row, or raise if there are too few blocks to hold some out."""
     group = torch.div(order, options.block, rounding_mode="floor")
     blocks, least = -(-len(order) // options.block), 3 if options.bootstrap else 2
     if blocks < least:
         raise ValueError(
-            f"{owner}: block must leave at least {least} blocks of rows, got {options.block} for {len(order)} rows; "
-            "make blocks shorter, or give more rows"
+            f"{options.owner}: block must leave at least {least} blocks of rows, got {options.block} for {len(order)} "
+            "rows; make blocks shorter, or give more rows"
         )
     return group
 

@@ -11,7 +11,7 @@ from hardgrad import _check
 from hardgrad.segments.bootstrap import certainty
 from hardgrad.segments.choose import by_bic, by_held_out
 from hardgrad.segments.criterion import folds_of
-from hardgrad.segments.options import checked_held_out, checked_options, groups_of
+from hardgrad.segments.options import Options, checked_held_out, groups_of
 from hardgrad.segments.policies import Name, PointPolicy, policy_of
 from hardgrad.segments.result import FoundRanges
 from hardgrad.segments.rows import MOST_DEGREE, on_the_cpu, sorted_rows
@@ -99,20 +99,12 @@ def search_ranges(
     """
     _check.one_of("search_ranges", "criterion", criterion, ("held_out", "bic"))
     _check.one_of("search_ranges", "outside", outside, ("nearest", "error"))
-    options = checked_options(
-        "search_ranges",
-        max_ranges=max_ranges,
-        least_share=least_share,
-        block=block,
-        candidates=candidates,
-        bootstrap=bootstrap,
-        generator=generator,
-    )
+    options = Options("search_ranges", max_ranges, least_share, block, candidates, generator, bootstrap)
     if weights is not None and options.bootstrap:
         raise ValueError(f"search_ranges: bootstrap must be 0 where rows have weights, got {bootstrap}; it draws rows")
     degree = whole("search_ranges", "degree", degree, 1, MOST_DEGREE)
     rows, order = sorted_rows("search_ranges", x, key, target, least_share, ridge, weights=weights, degree=degree)
-    group = groups_of("search_ranges", order, options)
+    group = groups_of(order, options)
     fold = folds_of(group, checked_held_out(held_out, rows, order), generator)
     run, most = policy_of(policy, options.candidates), min(options.max_ranges, rows.n // rows.least)
     path = run(rows, most)

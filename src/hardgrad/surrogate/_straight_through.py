@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from hardgrad import _check
 from hardgrad._graft import graft
-from hardgrad.hard_layer import SurrogateLayer, check_callable
+from hardgrad.hard_layer import CALLABLE, SurrogateLayer
 from hardgrad.user_code import TensorFunction, private
 
 
@@ -18,7 +19,9 @@ class StraightThrough(SurrogateLayer):
         self, hard: TensorFunction, soft: TensorFunction | None = None, *, differentiable_in_eval: bool = False
     ) -> None:
         super().__init__(hard, differentiable_in_eval=differentiable_in_eval)
-        self.soft = None if soft is None else check_callable(self.word, "soft", soft)
+        if soft is not None:
+            _check.function(self.word, "soft", soft, cure=CALLABLE)
+        self.soft = soft
 
     def forward(self, x: Tensor) -> Tensor:
         if not self._differentiable(x):

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from numbers import Real
 
 import torch
 from torch import Tensor
+
+from hardgrad import _check
 
 SoftTwin = Callable[[Tensor], Tensor]
 
@@ -36,8 +37,7 @@ def clipped(low: float = -1.0, high: float = 1.0) -> SoftTwin:
 
     Source: Courbariaux et al. 2016 (arXiv 1602.02830), equation 4.
     """
-    for name, end in (("low", low), ("high", high)):
-        _check_number("clipped", name, end)
+    low, high = _check.real("clipped", "low", low), _check.real("clipped", "high", high)
     if not low < high:
         raise ValueError(f"clipped: low must be below high, got low={low} and high={high}; swap them")
     return partial(_clipped, low=low, high=high)
@@ -55,7 +55,7 @@ def sigmoid(slope: float = 1.0, center: float = 0.0) -> SoftTwin:
 
     Source: Zenke and Ganguli 2018 (arXiv 1705.11146) for the family; the sigmoid's own derivative.
     """
-    _check("sigmoid", slope, center)
+    _check_step("sigmoid", slope, center)
     return partial(_sigmoid, slope=slope, center=center)
 
 
@@ -69,7 +69,7 @@ def tanh(slope: float = 1.0, center: float = 0.0) -> SoftTwin:
     Raises:
         ValueError: unless ``slope > 0`` and both are finite.
     """
-    _check("tanh", slope, center)
+    _check_step("tanh", slope, center)
     return partial(_tanh, slope=slope, center=center)
 
 
@@ -87,7 +87,7 @@ def arctan(slope: float = 1.0, center: float = 0.0) -> SoftTwin:
 
     Source: Fang et al. 2021 (arXiv 2007.05785), the surrogate of its section 3.
     """
-    _check("arctan", slope, center)
+    _check_step("arctan", slope, center)
     return partial(_arctan, slope=slope, center=center)
 
 
@@ -107,17 +107,6 @@ def _arctan(x: Tensor, slope: float, center: float) -> Tensor:
     return torch.atan(0.5 * math.pi * slope * (x - center)) / math.pi + 0.5
 
 
-def _check(twin: str, slope: float, center: float) -> None:
-    for name, given in (("slope", slope), ("center", center)):
-        _check_number(twin, name, given)
-    if not 0 < slope < math.inf:
-        raise ValueError(
-            f"{twin}: slope must be above 0, got {slope}; a finite number, the steepness of the step it stands for"
-        )
-    if not math.isfinite(center):
-        raise ValueError(f"{twin}: center must be finite, got {center}; it is where the step is")
-
-
-def _check_number(twin: str, name: str, given: float) -> None:
-    if isinstance(given, bool) or not isinstance(given, Real):
-        raise ValueError(f"{twin}: {name} must be a number, got {type(given).__name__}; give a float")
+def _check_step(twin: str, slope: float, center: float) -> None:
+    _check.number(twin, "slope", slope, above=0, cure="it is the steepness of the step")
+    _check.number(twin, "center", center, cure="it is where the step is")

@@ -74,11 +74,11 @@ def modules(owner: str, name: str, value: Any) -> None:
         given = list(value)
     except TypeError:
         given = [value]
-    for number, each in enumerate(given):
-        if not isinstance(each, nn.Module):
+    for position, part in enumerate(given):
+        if not isinstance(part, nn.Module):
             raise TypeError(
-                f"{owner}: {name} must be modules, got {type(each).__name__} at position {number}; wrap a function in "
-                "a torch.nn.Module"
+                f"{owner}: {name} must be modules, got {type(part).__name__} at position {position}; wrap a function "
+                "in a torch.nn.Module"
             )
 
 

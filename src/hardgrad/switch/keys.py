@@ -100,7 +100,7 @@ def check_sequences(owner: str, ranges: Router, x: Tensor, key: Tensor, features
 
 
 def refuse_learning(layer: nn.Module, ranges: Router) -> None:
-    """Raise where points would be trained that this layer lends no gradient."""
+    """Raise where points would be trained that get no gradient in this layer."""
     learns = any(parameter.requires_grad for parameter in ranges.parameters())
     if learns and layer.training and torch.is_grad_enabled():
         raise ValueError(

@@ -45,11 +45,6 @@ class Points:
         """Both ends of each range."""
         return list(pairwise(self.values))
 
-    @property
-    def widths(self) -> list[float]:
-        """The width of each range."""
-        return [high - low for low, high in self.spans]
-
     def label(self, i: int) -> str:
         """Return range i in the mathematician's words."""
         low, high = self.values[i], self.values[i + 1]

@@ -30,7 +30,7 @@ def _problem(n: int, d: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
     x = torch.randn(n, d, generator=g, dtype=torch.float64)
     i = torch.bucketize(key, EDGES, right=True)
     weight = torch.randn(5, d, generator=g, dtype=torch.float64)
-    return key, x, (x * weight[i]).sum(1) + 0.1 * torch.randn(n, generator=g, dtype=torch.float64)
+    return x, key, (x * weight[i]).sum(1) + 0.1 * torch.randn(n, generator=g, dtype=torch.float64)
 
 
 def _ridge(x: Tensor, y: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ def _search(
 def measure(rounds: int) -> None:
     """Search rows of four sizes, and print a line for each way to do it."""
     for n, d in ((2_000, 10), (20_000, 10), (20_000, 40), (200_000, 10)):
-        key, x, y = _problem(n, d, 0)
+        x, key, y = _problem(n, d, 0)
         one = medians({"": lambda: _ridge(x, y)}, rounds, warm=1)[""]  # noqa: B023
         print(f"\nn = {n:,}, d = {d}: one ridge fit {1e3 * one:.2f} ms")
         for policy, criterion in itertools.product(POLICIES, CRITERIA):

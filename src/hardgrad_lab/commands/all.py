@@ -13,9 +13,9 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from hardgrad_lab.commands.machine import as_option, at_least
+from hardgrad_lab.experiments import LIST
 from hardgrad_lab.plan.groups import Estimates, Group, groups_of
 from hardgrad_lab.plan.jobs import Queue, in_order
-from hardgrad_lab.plan.kinds import KINDS
 from hardgrad_lab.runs.experiment import Budget
 from hardgrad_lab.runs.options import OWN_RUNS, OptionError, chosen
 from hardgrad_lab.runs.record import Run
@@ -122,7 +122,7 @@ def _groups(plan: PlanOptions) -> Sequence[Group]:
         if plan.budget or plan.seeds:
             given = "--budget" if plan.budget else "--seeds"
             raise ValueError(f"{given} must be left out with --plan: each entry of {plan.plan} says its own")
-        only = chosen("only", plan.only, KINDS)
+        only = chosen("only", plan.only, LIST)
         groups = [group for group in read(plan.plan) if group.runs[0].experiment in only]
     except OptionError as error:
         raise as_option(error) from None

@@ -15,7 +15,7 @@ from rich.console import Console
 from hardgrad_lab.commands.machine import MachineOptions, as_option, at_least, run_or_stop, say
 from hardgrad_lab.commands.show import show_report
 from hardgrad_lab.runs.experiment import Budget, Experiment
-from hardgrad_lab.runs.options import OptionError, chosen, require
+from hardgrad_lab.runs.options import OWN_RUNS, OptionError, chosen, require
 
 BUDGET = "Smoke takes seconds a run, small minutes to an hour on two cores, paper what the paper took."
 SEEDS = "How many seeds, one run each; 0 takes as many as the budget plans."
@@ -36,9 +36,28 @@ def command(experiment: Experiment) -> Callable[..., int]:
     reproduce.__name__ = experiment.name
     task, contestant = (_option(experiment, name).capitalize() for name in ("task", "contestant"))
     tasks, contestants = ", ".join(experiment.tasks), ", ".join(experiment.contestants)
+    tasks += ", or any other" if experiment.ask.any_task else ""
     about = (experiment.about, f"{task}s: {tasks}.", f"{contestant}s: {contestants}.", f"Source: {experiment.source}.")
     reproduce.__doc__ = "\n\n".join(about)
     return reproduce
+
+
+def report_command(experiment: Experiment) -> Callable[..., int]:
+    """Return the function that cyclopts makes the command of an experiment's report of."""
+
+    def report(*, results: Path = OWN_RUNS, out: Path | None = None) -> int:
+        return show_report(experiment, results, results / "report" if out is None else out, Console())
+
+    report.__doc__ = f"""{experiment.about}
+
+    Parameters
+    ----------
+    results
+        Folder of the records: by default your own; `results` where the project is checked out has the committed ones.
+    out
+        Folder for the report; by default ``report`` in the folder of the records.
+    """
+    return report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +146,7 @@ def _run(experiment: Experiment, choice: _Choice, given: dict[str, Any], machine
         for seed in seeds:
             run = experiment.run(config, seed)
             say(run_or_stop(run, how, partial(experiment.reproduce, run, root, how, console)), console)
-    return show_report(experiment.name, machine.out, machine.out / "report", console)
+    return show_report(experiment, machine.out, machine.out / "report", console)
 
 
 def _configs(experiment: Experiment, choice: _Choice, given: dict[str, Any]) -> list[Any]:

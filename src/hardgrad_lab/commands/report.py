@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from cyclopts import App
 from rich.console import Console
 
-from hardgrad_lab.commands.report_doctor import report_doctor
-from hardgrad_lab.commands.show import EXPERIMENTS, show_all, show_report
+from hardgrad_lab.commands.show import show_all
+from hardgrad_lab.experiments import LIST
 from hardgrad_lab.runs.options import OWN_RUNS
 
 app = App(name="report", help="Make tables, figures and a page from records; nothing is trained. Without a name: all.")
-
-
-def _command(experiment: str) -> Callable[..., int]:
-    def report(*, results: Path = OWN_RUNS, out: Path | None = None) -> int:
-        return show_report(experiment, results, results / "report" if out is None else out, Console())
-
-    report.__doc__ = f"""{EXPERIMENTS[experiment]}
-
-    Parameters
-    ----------
-    results
-        Folder of the records: by default your own; `results` where the project is checked out has the committed ones.
-    out
-        Folder for the report; by default ``report`` in the folder of the records.
-    """
-    return report
 
 
 @app.default
@@ -48,6 +31,6 @@ def everything(*, results: Path = OWN_RUNS, out: Path | None = None, guide: Path
 
 
 app.command(everything, name="all")
-for name in EXPERIMENTS:
-    app.command(_command(name), name=name)
-app.command(report_doctor, name="doctor")
+for name in LIST:
+    app.command(f"hardgrad_lab.commands.report_by_name:{name}", name=name)
+app.command("hardgrad_lab.commands.report_doctor:report_doctor", name="doctor")

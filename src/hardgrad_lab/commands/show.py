@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from hardgrad_lab.commands.machine import is_first
-from hardgrad_lab.experiments import LIST, experiment, experiments
-
-if TYPE_CHECKING:
-    from hardgrad_lab.report.page import Page
+from hardgrad_lab.runs.experiment import Experiment
 
 # Columns that may wrap, and the width they keep: what the others leave of 80 columns at their widest.
 WRAPS = {"setting": 13, "ESR": 8, "ESR train": 8, "ESR later": 8, "ESR unseen": 8}
 NEVER_WRAP = (0, 1, 3)  # of a described experiment: task, contestant and what decides
-# The experiments that can be run and reported on, and what their report is.
-EXPERIMENTS: dict[str, str] = {
-    "sorting": "Put our runs of neural sorting beside the published numbers.",
-    **{one.name: one.about for one in experiments()},
-}
 
 
-def show_report(name: str, results: Path, out: Path, console: Console) -> int:
+def show_report(experiment: Experiment, results: Path, out: Path, console: Console) -> int:
     """Write the report on an experiment, print its table and the paths.
 
     Args:
-        name: one of ``EXPERIMENTS``.
+        experiment: what was run.
         results: folder of the records.
         out: folder to write into.
         console: where to print.
@@ -45,10 +35,11 @@ def show_report(name: str, results: Path, out: Path, console: Console) -> int:
     """
     if not is_first():
         return 0
+    from hardgrad_lab.report.experiment import report_experiment
     from hardgrad_lab.runs.records import reporting, whose
 
     with reporting(results):
-        made = _writer(name)(results, out, whose(results))
+        made = report_experiment(experiment, results, out, whose(results))
     for warning in made.warnings:
         console.print(warning, style="yellow", markup=False, soft_wrap=True)
     table = Table(title=made.title, title_justify="left", box=box.SIMPLE_HEAD, padding=0)
@@ -109,15 +100,3 @@ def show_all(results: Path, out: Path, guide: Path | None, console: Console) -> 
         console.print(f"written  {path}", highlight=False, soft_wrap=True)
     console.print(f"pictures {len(made.pictures)} in {out}", highlight=False, soft_wrap=True)
     return 0
-
-
-def _writer(name: str) -> Callable[[Path, Path, str], Page]:
-    if name in LIST:
-        from hardgrad_lab.report.experiment import report_experiment
-
-        return partial(report_experiment, experiment(name))
-    if name == "sorting":
-        from hardgrad_lab.report.sorting import report_sorting
-
-        return report_sorting
-    raise KeyError(name)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # By the word on the command line, in the order of the page of all experiments: that of the paper, then the others.
 LIST: dict[str, str] = {
     "figure3": "hardgrad_lab.experiments.bridges.figure3:FIGURE3",
+    "sorting": "hardgrad_lab.experiments.bridges.sorting:SORTING",
     "latents": "hardgrad_lab.experiments.bridges.latents:LATENTS",
     "density": "hardgrad_lab.experiments.bridges.density:DENSITY",
     "classify": "hardgrad_lab.experiments.bridges.classify:CLASSIFY",

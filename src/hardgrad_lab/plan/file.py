@@ -27,10 +27,10 @@ from math import prod
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from hardgrad_lab.experiments import LIST, experiment
 from hardgrad_lab.plan.groups import Group
-from hardgrad_lab.plan.kinds import KINDS, Kind
 from hardgrad_lab.plan.values import choices, typed
-from hardgrad_lab.runs.experiment import BUDGETS, Budget
+from hardgrad_lab.runs.experiment import BUDGETS, Budget, Experiment
 from hardgrad_lab.runs.options import OptionError, require
 from hardgrad_lab.runs.record import Run
 
@@ -97,14 +97,14 @@ def _checked(entry: Mapping[str, Any]) -> Group:
     for name in entry:
         require(name in KEYS, name, f"one of {', '.join(KEYS)}, which are all that an entry has", entry[name])
     name = typed("experiment", str, entry.get("experiment", ""))
-    require(name in KINDS, "experiment", f"one of {', '.join(KINDS)}", name)
+    require(name in LIST, "experiment", f"one of {', '.join(LIST)}", name)
     minutes = typed("core_minutes", float, entry.get("core_minutes", 0))
     require(minutes > 0, "core_minutes", "the minutes that one run should take on one core", minutes)
     priority = typed("priority", int, entry.get("priority", 1))
     require(priority >= 0, "priority", "a whole number from 0, and 1 is done before 2", priority)
-    seeds, configs = _seeds(entry), _configs(entry, KINDS[name])
+    seeds, configs = _seeds(entry), _configs(entry, experiment(name))
     require(len(seeds) * len(configs) <= MOST, "seeds", f"so few that an entry has at most {MOST:,} runs", len(seeds))
-    runs = [KINDS[name].identify(config, seed) for seed in seeds for config in configs]
+    runs = [experiment(name).run(config, seed) for seed in seeds for config in configs]
     title = typed("about", str, entry.get("about", ""))
     return Group(title=title or _title(entry), runs=runs, priority=priority, core_minutes=minutes)
 
@@ -122,10 +122,10 @@ def _seeds(entry: Mapping[str, Any]) -> list[int]:
     return list(seeds or [])
 
 
-def _configs(entry: Mapping[str, Any], kind: Kind) -> list[Any]:
+def _configs(entry: Mapping[str, Any], kind: Experiment) -> list[Any]:
     budget = typed("budget", str, entry.get("budget", "small"))
     require(budget in BUDGETS, "budget", f"one of {', '.join(BUDGETS)}", budget)
-    pairs = _pairs(entry, list(kind.pairs(budget)))
+    pairs = _pairs(entry, kind.pairs(budget))
     options = _options(entry.get("options", {}), kind)
     count = len(pairs) * prod(len(values) for values in options.values())
     require(count <= MOST, "options", f"lists that make at most {MOST:,} combinations", count)
@@ -135,7 +135,7 @@ def _configs(entry: Mapping[str, Any], kind: Kind) -> list[Any]:
     ]
 
 
-def _config(kind: Kind, budget: Budget, task: str, contestant: str, given: Mapping[str, Any]) -> Any:
+def _config(kind: Experiment, budget: Budget, task: str, contestant: str, given: Mapping[str, Any]) -> Any:
     config = kind.configure(budget, task, contestant, given)
     for name, value in given.items():
         own = getattr(config, name)
@@ -164,7 +164,7 @@ def _names(entry: Mapping[str, Any], name: str) -> list[str]:
     return names
 
 
-def _options(given: Any, kind: Kind) -> dict[str, list[Any]]:
+def _options(given: Any, kind: Experiment) -> dict[str, list[Any]]:
     require(isinstance(given, dict), "options", "a table of names and values, such as options.lr = 0.01", given)
     known, hints = kind.options(), get_type_hints(kind.config)
     for name, value in given.items():

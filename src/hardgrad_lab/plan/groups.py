@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from hardgrad_lab.plan.kinds import KINDS
+from hardgrad_lab.experiments import LIST, experiment
 from hardgrad_lab.runs.experiment import Budget
 from hardgrad_lab.runs.options import chosen
 from hardgrad_lab.runs.record import Run
@@ -39,11 +39,11 @@ def groups_of(budget: Budget, only: Iterable[str] = (), seeds: int = 0) -> list[
     Raises:
         OptionError: if a name is unknown.
     """
-    kinds = {name: KINDS[name] for name in chosen("only", only, KINDS)}
-    return [
-        Group(title=name, runs=[run for seed in range(seeds or kind.seeds[budget]) for run in kind.runs(budget, seed)])
-        for name, kind in kinds.items()
-    ]
+    found = []
+    for one in map(experiment, chosen("only", only, LIST)):
+        runs = [run for seed in range(seeds or one.seeds[budget]) for run in one.runs(budget, seed)]
+        found.append(Group(title=one.name, runs=runs))
+    return found
 
 
 class Estimates:

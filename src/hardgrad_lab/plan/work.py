@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 
-from hardgrad_lab.plan.kinds import KINDS, Data
+from hardgrad_lab.data.root import Root
+from hardgrad_lab.experiments import experiment
 from hardgrad_lab.runs.record import Run
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def work(run: Run, setup: Setup, results: Path, console: Console) -> Result:
         checkpoint_every=setup.checkpoint_every,
     )
     try:
-        outcome = _patiently(run, Data(folder=setup.data, download=setup.download), how, console)
+        outcome = _patiently(run, Root(folder=setup.data, download=setup.download), how, console)
     except Interrupted as stopped:
         return Result(status="stopped", seconds=time.monotonic() - began, error=stopped.unsaved)
     except Exception as error:  # whatever an experiment raises, the plan goes on without it
@@ -105,14 +106,14 @@ def work(run: Run, setup: Setup, results: Path, console: Console) -> Result:
     return Result(status="done", seconds=outcome.record.seconds)
 
 
-def _patiently(run: Run, data: Data, how: How, console: Console) -> Outcome:
+def _patiently(run: Run, root: Root, how: How, console: Console) -> Outcome:
     """Do the job once nobody else is at it: workers of a plan that was killed are, until they have saved it."""
     from hardgrad_lab.runs.lock import InUseError
 
     ends = time.monotonic() + PATIENCE_S
     while True:
         try:
-            return KINDS[run.experiment].reproduce(run, data, how, console)
+            return experiment(run.experiment).reproduce(run, root, how, console)
         except InUseError as error:
             if time.monotonic() > ends:
                 raise

@@ -9,8 +9,10 @@ from typing import Any
 
 from hardgrad_lab.drawing.figures import compact_svg, inline, save_figure
 from hardgrad_lab.drawing.section import Section
+from hardgrad_lab.experiments import experiments
 from hardgrad_lab.experiments.page import INTRODUCTION, TITLE
-from hardgrad_lab.report import paper, section
+from hardgrad_lab.report import section
+from hardgrad_lab.report.experiment import sections_of
 from hardgrad_lab.report.experiment_claims import LEGEND as CLAIMS
 from hardgrad_lab.report.experiment_table import LEGEND
 from hardgrad_lab.report.index import index_reports, link_to_index
@@ -18,7 +20,7 @@ from hardgrad_lab.report.page import as_markdown
 from hardgrad_lab.report.render import Link, render
 from hardgrad_lab.report.section import SUMMARY, summary
 from hardgrad_lab.runs.atomic import write_text
-from hardgrad_lab.runs.records import Group, NoRecordsError, read_records
+from hardgrad_lab.runs.records import Found, Group, NoRecordsError, read_records
 
 COUNTED = (
     "Published numbers: how many of those the paper prints ours reaches, by the runs of each configuration at the "
@@ -64,9 +66,9 @@ def report_everything(results: Path, out: Path, guide: Path | None = None, sourc
         NoRecordsError: if there is not one readable record.
     """
     found = read_records(results)
-    ours = paper.sections(found, results, brief=False)
+    ours = _sections(found, results, brief=False)
     ours = [replace(each, legend=_own(each.legend), claim_legend="") for each in ours]
-    rest = [each for each in paper.sections(found, results, brief=True) if each.groups]
+    rest = [each for each in _sections(found, results, brief=True) if each.groups]
     warnings = [*found.warnings, *(warning for each in (*ours, *rest) for warning in each.warnings)]
     if not any(each.groups for each in (*ours, *rest)):
         make = "Make some with: hardgrad reproduce figure3"
@@ -88,6 +90,11 @@ def report_everything(results: Path, out: Path, guide: Path | None = None, sourc
         pictures=[file for files in pictures.values() for file in files],
         guide=[] if guide is None else _guide(guide, ours, rest),
     )
+
+
+def _sections(found: Found, results: Path, *, brief: bool) -> list[Section]:
+    """Return the sections of the experiments that are shown in brief, or of the others, in the order of the list."""
+    return [each for one in experiments() if one.brief == brief for each in sections_of(one, found, results)]
 
 
 def _own(legend: str) -> str:

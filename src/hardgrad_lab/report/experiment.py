@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from hardgrad_lab.report.experiment_table import (
 )
 from hardgrad_lab.report.page import Content, Page, provenance, write_report
 from hardgrad_lab.report.section import as_markdown, is_bad
-from hardgrad_lab.runs.experiment import BUDGETS, Experiment, Part
+from hardgrad_lab.runs.experiment import BUDGETS, NAMES, Experiment, Part
 from hardgrad_lab.runs.named import load
 from hardgrad_lab.runs.record import Record
 from hardgrad_lab.runs.records import Found, Group, NoRecordsError, group_by_config, read_records
@@ -78,8 +78,10 @@ def page_of(experiment: Experiment, found: Found, results: Path) -> Section:
     if experiment.page:
         section: Section = load(experiment.page)(experiment, found, results)
         return section
-    made = section_of(experiment, found, results, anchor=experiment.name, title=experiment.source)
-    return replace(made, shown=shown(experiment, made.cells), wraps=True)
+    groups, warnings = groups_of(experiment, found)
+    part = Part(anchor=experiment.name, title=experiment.source)
+    made = section_of(experiment, part, groups, results)
+    return replace(made, warnings=[*warnings, *made.warnings], shown=shown(experiment, made.cells), wraps=True)
 
 
 def sections_of(experiment: Experiment, found: Found, results: Path) -> list[Section]:
@@ -92,51 +94,49 @@ def sections_of(experiment: Experiment, found: Found, results: Path) -> list[Sec
     """
     if experiment.sections:
         return list(load(experiment.sections)(experiment, found, results))
+    groups, warnings = groups_of(experiment, found)
     parts = experiment.parts or (Part(anchor=experiment.name, title=experiment.source),)
-    made = []
-    for part in parts:
-        mine = of_tasks(experiment, part.tasks)
-        elsewhere = experiment.tasks.keys() - mine.tasks.keys()
-        records = [each for each in found.records if not _is_of(each[1], experiment.name, elsewhere)]
-        made.append(section_of(mine, replace(found, records=records), results, anchor=part.anchor, title=part.title))
-    return made
+    made = [section_of(experiment, part, groups, results) for part in parts]
+    return [replace(made[0], warnings=[*warnings, *made[0].warnings]), *made[1:]]
 
 
-def of_tasks(experiment: Experiment, beginnings: tuple[str, ...]) -> Experiment:
-    """Return an experiment with those of its tasks alone whose names begin so, and what belongs to them."""
-    tasks = {name: values for name, values in experiment.tasks.items() if name.startswith(beginnings)}
+def groups_of(experiment: Experiment, found: Found) -> tuple[list[Group], list[str]]:
+    """Return the runs of an experiment, and one warning for each record that cannot be reported on."""
+    records, warnings = found.of(experiment.name, lambda record: fault(experiment, record))
+    return group_by_config(records, experiment.read), warnings
+
+
+def of_part(experiment: Experiment, part: Part) -> Experiment:
+    """Return an experiment with what one of its parts shows alone: its tasks, and what belongs to them."""
+    tasks = {name: values for name, values in experiment.tasks.items() if name.startswith(part.tasks)}
     published = {key: numbers for key, numbers in experiment.published.items() if key[0] in tasks}
     claims = [claim for claim in experiment.claims if claim.task in tasks]
-    return replace(experiment, tasks=tasks, published=published, claims=claims)
+    return replace(experiment, **{"tasks": tasks, "published": published, "claims": claims, **part.changes})
 
 
-def _is_of(record: Record, name: str, tasks: Collection[str]) -> bool:
-    """Return whether a record is of an experiment, and of one of some tasks."""
-    return record.experiment == name and record.config.get("task") in tasks
-
-
-def section_of(experiment: Experiment, found: Found, results: Path, *, anchor: str, title: str) -> Section:
-    """Return what the records say of an experiment; without records, what the paper has and nobody ran.
+def section_of(experiment: Experiment, part: Part, groups: Sequence[Group], results: Path) -> Section:
+    """Return what the records say of a part of an experiment; without records, what the paper has and nobody ran.
 
     Args:
         experiment: what was run.
-        found: all records.
+        part: which part of it.
+        groups: all its runs.
         results: the folder they were found in, for what runs left beside them.
-        anchor: the section's id on a page.
-        title: of the section.
     """
-    records, warnings = found.of(experiment.name, lambda record: fault(experiment, record))
-    groups = ordered(experiment, group_by_config(records))
+    experiment = of_part(experiment, part)
+    mine = [group for group in groups if group.config["task"].startswith(part.tasks)]
+    chosen = part.select([group for group in mine if group.config["contestant"] in experiment.contestants])
+    groups = ordered(experiment, chosen)
     drawn, troubles = draw(experiment, groups, results)
     missing = not_run(experiment, groups)
     notes = [] if experiment.published else [f"{FIGURE_ONLY[0].upper()}{FIGURE_ONLY[1:]} in the paper."]
     notes += [f"Not run: {'; '.join(missing)}."] if missing else []
     notes += [f"Data of {used}." for used in rows_used(groups)]
     return Section(
-        anchor=anchor,
-        title=title,
+        anchor=part.anchor,
+        title=part.title,
         about=experiment.about,
-        command=f"reproduce {experiment.name}",
+        command=part.command or f"reproduce {experiment.name}",
         headings=headings(experiment),
         numeric=numeric(experiment),
         cells=cells(experiment, groups),
@@ -146,7 +146,7 @@ def section_of(experiment: Experiment, found: Found, results: Path, *, anchor: s
         claim_legend=claims.LEGEND,
         drawn=drawn,
         notes=notes,
-        warnings=[*warnings, *troubles],
+        warnings=troubles,
         groups=groups,
         standings=standings(experiment, groups),
     )
@@ -168,14 +168,15 @@ def draw(experiment: Experiment, groups: Sequence[Group], results: Path) -> tupl
 
 def fault(experiment: Experiment, record: Record) -> str | None:
     """Return what keeps a record out of the report, so that one odd file does not spoil it."""
-    config = record.config
-    missing = [name for name in ("task", "contestant", "budget") if name not in config]
+    keys = [experiment.keys.get(name, name) for name in NAMES]
+    missing = [key for key in keys if key and key not in record.config]
     if missing:
         return f"lacks {', '.join(missing)}"
-    if config["task"] not in experiment.tasks or config["contestant"] not in experiment.contestants:
-        return f"is of an unknown task or contestant ({config['task']!r}, {config['contestant']!r})"
-    if config["budget"] not in BUDGETS:
-        return f"is of an unknown budget ({config['budget']!r})"
+    task, contestant, budget = experiment.named(record.config)
+    if not experiment.knows(task) or contestant not in experiment.contestants:
+        return f"is of an unknown task or contestant ({task!r}, {contestant!r})"
+    if budget not in BUDGETS:
+        return f"is of an unknown budget ({budget!r})"
     if not any(metric.name in record.metrics for metric in experiment.metrics):
         return f"lacks {', '.join(metric.name for metric in experiment.metrics)}"
     return None

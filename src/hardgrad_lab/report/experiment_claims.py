@@ -31,19 +31,20 @@ def judged(experiment: Experiment, groups: Sequence[Group]) -> list[list[str]]:
 def _judge(experiment: Experiment, claim: Claim, groups: Sequence[Group]) -> list[list[str]]:
     """Return the rows of a claim; of one with alternatives, those of the one which does best."""
     metric = next(each for each in experiment.metrics if each.name == claim.metric)
-    said = [claim.says, claim.source, f"{claim.task}, {metric.title}"]
+    said = [claim.says, claim.source, f"{experiment.words_of(claim.task)}, {metric.title}"]
     sides = {name: _runs(claim, name, groups) for name in (claim.better, *claim.alternatives, claim.worse)}
     pairs = [pair for name in (claim.better, *claim.alternatives) for pair in _pairs(experiment, claim, name, sides)]
     if not pairs:
         missing = [name for name, found in sides.items() if not found]
         return [[*said, "-", "-", "-", f"{NOT_RUN}: {', '.join(missing)}" if missing else UNEQUAL]]
     largest = max(_size(pair[0]) for pair in pairs)
-    best: dict[str, tuple[tuple[int, float], list[str]]] = {}
+    best: dict[str, tuple[tuple[int, int, float], list[str]]] = {}
     for pair in (pair for pair in pairs if _size(pair[0]) == largest):
         settings = [setting(experiment, group) for group in pair]
         row = [" against ".join(dict.fromkeys(settings)), *sides_of(pair, metric)]
         apart = towards(metric, *(group.mean(metric.name) for group in pair))
-        rank = (_rank(row[-1]), -apart)
+        # Of those that a column alone tells apart, the one that saw most; then the one that speaks for the claim.
+        rank = (-max(record.samples for record in pair[0].records), _rank(row[-1]), -apart)
         if row[0] not in best or rank < best[row[0]][0]:
             best[row[0]] = rank, row
     return [[*said, *row] for _, row in best.values()]

@@ -22,11 +22,11 @@ LEGEND = (
 
 def ordered(experiment: Experiment, groups: Sequence[Group]) -> list[Group]:
     """Return the groups in the order of tasks, budgets, settings and contestants: those at equal settings together."""
-    tasks, contestants = list(experiment.tasks), list(experiment.contestants)
+    contestants = list(experiment.contestants)
     return sorted(
         groups,
         key=lambda group: (
-            tasks.index(group.config["task"]),
+            experiment.place(group.config["task"]),
             BUDGETS.index(group.config["budget"]),
             setting(experiment, group),
             contestants.index(group.config["contestant"]),
@@ -40,7 +40,17 @@ def headings(experiment: Experiment) -> tuple[str, ...]:
     for metric in experiment.metrics:
         where = ", ".join(_sources(experiment, metric))
         columns += [metric.title, *([f"published, {where}"] if where else [])]
-    return ("task", "contestant", "budget", *columns, "n", "samples", "time", "")
+    asked = experiment.ask.options
+    return (
+        asked.get("task", "task"),
+        asked.get("contestant", "contestant"),
+        "budget",
+        *columns,
+        "n",
+        "samples",
+        "time",
+        "",
+    )
 
 
 def numeric(experiment: Experiment) -> tuple[int, ...]:
@@ -53,14 +63,15 @@ def shown(experiment: Experiment, table: Sequence[Sequence[str]]) -> list[int]:
     first = 4 if _sources(experiment, experiment.metrics[0]) else 3
     tasks = [0] if len({row[0] for row in table}) > 1 else []
     last = len(headings(experiment)) - 1
-    return [*tasks, *range(1, first + 1), last - 3, *([last] if experiment.published else [])]
+    samples = [last - 2] if experiment.columns else []
+    return [*tasks, *range(1, first + 1), last - 3, *samples, *([last] if experiment.published else [])]
 
 
 def cells(experiment: Experiment, groups: Sequence[Group]) -> list[list[str]]:
     """Return the table: our runs, each task's followed by what the paper has and nobody ran."""
     table = []
     run = {(group.config["task"], group.config["contestant"]) for group in groups}
-    for task in experiment.tasks:
+    for task in sorted({*experiment.tasks, *(task for task, _ in run)}, key=experiment.place):
         mine = [group for group in ordered(experiment, groups) if group.config["task"] == task]
         table += [_row(experiment, group) for group in mine]
         missing = [name for name in experiment.contestants if (task, name) in experiment.published]
@@ -86,7 +97,8 @@ def not_run(experiment: Experiment, groups: Sequence[Group]) -> list[str]:
         able = [name for name in experiment.contestants if (task, name) not in experiment.without]
         missing = [name for name in able if (task, name) not in run]
         if missing:
-            found.append(task if missing == able else f"{task}: {', '.join(missing)}")
+            said = experiment.words_of(task)
+            found.append(said if missing == able else f"{said}: {', '.join(missing)}")
     return found
 
 

@@ -146,16 +146,16 @@ def provenance(groups: Sequence[Group], name: str) -> list[dict[str, str]]:
 
     Args:
         groups: of records.
-        name: a format string over a record's configuration.
+        name: a format string over a group's configuration.
     """
     lines = []
-    for record in (record for group in groups for record in group.records):
+    for config, record in ((group.config, record) for group in groups for record in group.records):
         where = record.environment
         versions = where.get("versions", {})
         commit = str(where.get("commit", ""))[:10] + (" with changes" if where.get("dirty") else "")
         lines.append(
             {
-                "name": f"{name.format(**record.config)}, seed {record.seed}",
+                "name": f"{name.format(**config)}, seed {record.seed}",
                 "started": record.started,
                 "seconds": f"{record.seconds:,.0f}",
                 "device": str(where.get("device", "")),

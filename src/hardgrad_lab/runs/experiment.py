@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 from hardgrad_lab.runs.options import is_tuple, require
 from hardgrad_lab.runs.published import Claim, Metric, Published
 from hardgrad_lab.runs.record import Run
+from hardgrad_lab.runs.records import Group
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,11 +35,17 @@ class Part:
         anchor: the section's id on the page.
         title: of the section.
         tasks: the tasks whose names begin so; all by default.
+        select: which of the groups of records belong to it; all by default.
+        changes: fields of the experiment that are others in this section.
+        command: the arguments of ``hardgrad`` that make its records; by default the experiment's own.
     """
 
     anchor: str
     title: str
     tasks: tuple[str, ...] = ("",)
+    select: Callable[[Sequence[Group]], Sequence[Group]] = list
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    command: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +56,7 @@ class Ask:
         options: names of options in place of ``task`` and ``contestant``.
         usual: what is run of these where nothing is asked for, in place of all that the budget plans.
         seeds: how many where nothing is asked for; 0 takes as many as the budget plans.
-        any_task: tasks besides those listed make sense; ``Experiment.maker`` says which.
+        any_task: tasks are whole numbers, and others than those listed make sense too.
     """
 
     options: Mapping[str, str] = field(default_factory=dict)
@@ -91,6 +98,8 @@ class Experiment:
         maker: makes a configuration of budget, task, contestant and what the user gives, in place of all these values.
         names: the fields that name a configuration; the rest are values that a user may change.
         keys: of fields whose key in a record is another one, that key; empty where records do not have it.
+        kept_budgets: by the word that records have in place of a budget's name, that budget.
+        columns: values that have a column of their own in the table, so that a setting does not name them.
         label: makes the readable part of a run's name from its configuration as records have it.
         ask: how the command line asks for runs.
         metrics: the columns of the table; the first is what decides.
@@ -124,6 +133,8 @@ class Experiment:
     maker: Callable[[Budget, str, str, Mapping[str, Any]], Any] | None = None
     names: Sequence[str] = NAMES
     keys: Mapping[str, str] = field(default_factory=dict)
+    kept_budgets: Mapping[str, Budget] = field(default_factory=dict)
+    columns: Collection[str] = ()
     label: Callable[[Mapping[str, Any]], str] = usual_label
     ask: Ask = Ask()
     metrics: Sequence[Metric] = ()
@@ -149,7 +160,7 @@ class Experiment:
             OptionError: if a name is unknown, or a value is not allowed.
         """
         require(budget in BUDGETS, "budget", f"one of {', '.join(BUDGETS)}", budget)
-        require(self.ask.any_task or task in self.tasks, "task", f"one of {', '.join(self.tasks)}", task)
+        require(self.knows(task), "task", self.known_tasks(), task)
         require(contestant in self.contestants, "contestant", f"one of {', '.join(self.contestants)}", contestant)
         require((task, contestant) not in self.without, "contestant", f"one that {task} has", contestant)
         for name in given:
@@ -164,6 +175,22 @@ class Experiment:
     def options(self) -> list[str]:
         """Return the names of the values that a user may change."""
         return [each.name for each in fields(self.config) if each.name not in self.names]
+
+    def knows(self, task: str) -> bool:
+        """Return whether there is such a task."""
+        return task in self.tasks or (self.ask.any_task and task.isdecimal())
+
+    def known_tasks(self) -> str:
+        """Return which tasks there are, to stand after "must be"."""
+        return f"{'a whole number, such as' if self.ask.any_task else 'one of'} {', '.join(self.tasks)}"
+
+    def place(self, task: str) -> int:
+        """Return where a task stands among all that make sense."""
+        return int(task) if self.ask.any_task else list(self.tasks).index(task)
+
+    def words_of(self, task: str) -> str:
+        """Return a task in words: a number with what it is a number of."""
+        return f"{self.ask.options.get('task', 'task')} {task}" if self.ask.any_task else task
 
     def planned_tasks(self, budget: Budget) -> list[str]:
         """Return the tasks that a budget runs where none is asked for."""
@@ -201,7 +228,13 @@ class Experiment:
         only = {"task": next(iter(self.tasks))}  # what a record leaves out is the only one
         keys = {name: self.keys.get(name, name) for name in NAMES}
         task, contestant, budget = (str(values[key]) if key else only[name] for name, key in keys.items())
-        return task, contestant, budget
+        return task, contestant, self.kept_budgets.get(budget, budget)
+
+    def read(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a configuration as records have it, its values under the names of fields, and of these ``NAMES``."""
+        names = {key: name for name, key in self.keys.items()}
+        renamed = {names.get(key, key): value for key, value in values.items()}
+        return {**renamed, **dict(zip(NAMES, self.named(values), strict=True))}
 
     def reproduce(self, run: Run, root: Any, how: How, console: Console) -> Outcome:
         """Bring a run to its end, or find its record; see ``runs.execute.execute`` for what it raises.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,7 +131,7 @@ class Group:
     """Runs that differ in their seed only.
 
     Args:
-        config: what they share.
+        config: what they share, under the names that the reader of the records gives to its values.
         records: at least one, one a seed.
     """
 
@@ -152,12 +152,19 @@ class Group:
         return statistics.stdev(record.metrics[metric] for record in self.records) if self.n > 1 else None
 
 
-def group_by_config(records: Sequence[Record]) -> list[Group]:
-    """Put the replications of each configuration together; a seed found twice counts once, the later start."""
+def group_by_config(
+    records: Sequence[Record], read: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
+) -> list[Group]:
+    """Put the replications of each configuration together; a seed found twice counts once, the later start.
+
+    Args:
+        records: of one experiment.
+        read: gives the values of a configuration the names that they have in a group.
+    """
     found: dict[str, dict[int, Record]] = {}
     for record in sorted(records, key=lambda record: record.started):
         found.setdefault(config_hash(record.config), {})[record.seed] = record
     return [
-        Group(config=next(iter(seeds.values())).config, records=[seeds[seed] for seed in sorted(seeds)])
+        Group(config=read(next(iter(seeds.values())).config), records=[seeds[seed] for seed in sorted(seeds)])
         for seeds in found.values()
     ]

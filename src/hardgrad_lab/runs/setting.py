@@ -10,17 +10,24 @@ from hardgrad_lab.runs.records import Group
 
 
 def setting(experiment: Experiment, group: Group) -> str:
-    """Return the budget and every value that differs from its preset, such as ``small, steps 100``."""
+    """Return the budget and every value that differs from its preset, such as ``small, steps 100``.
+
+    Args:
+        experiment: whose configuration it is.
+        group: its runs, their values under the names that ``Experiment.read`` gives.
+    """
     config = group.config
     try:
         preset = experiment.configure(config["budget"], config["task"], config["contestant"], {})
-        values = experiment.run(preset, 0).config
+        values = experiment.read(experiment.run(preset, 0).config)
     except OptionError:
         values = {}
     differing = [
         f"{name.replace('_', ' ')} {plain(config[name])}" if name in config else f"without {name.replace('_', ' ')}"
         for name in {**values, **config}
-        if values and (name not in config or name not in values or config[name] != values[name])
+        if name not in experiment.columns
+        and values
+        and (name not in config or name not in values or config[name] != values[name])
     ]
     return ", ".join([str(config["budget"]), *differing])
 

@@ -85,14 +85,13 @@ class Grid(Router):
         super().add_visits(counts)
         if key is None or not counting():
             return
-        for i, each in enumerate(self.axes):
-            axis, its = cast(PointRouter, each), key[..., i]
+        for i, axis in enumerate(cast("list[PointRouter]", list(self.axes))):
             others = [other for other in range(self.keys) if other != i]
             if not self._plain:  # branches do not say which cells they were
-                mine = count(axis.index(its).reshape(-1), len(axis))
+                visits = count(axis.index(key[..., i]).reshape(-1), len(axis))
             else:
-                mine = counts.reshape(self._shape).sum(others) if others else counts
-            axis.add_visits(mine, its)
+                visits = counts.reshape(self._shape).sum(others) if others else counts
+            axis.add_visits(visits, key[..., i])
 
     def label(self, i: int) -> str:
         axes = [[axis.label(j) for j in range(len(axis))] for axis in self.axes if isinstance(axis, PointRouter)]

@@ -91,7 +91,7 @@ class LearnedRanges(PointRouter):
     ) -> None:
         start = Points(checked(points), closed)
         super().__init__(start, outside)
-        if len(start) > 1 and not max(start.widths) < float("inf"):
+        if len(start) > 1 and not max(high - low for low, high in start.spans) < float("inf"):
             raise ValueError(
                 f"LearnedRanges: points must be finite, got {list(start.values)}; give the outer ranges an end: with "
                 'outside="nearest" they hold what lies beyond it too'
@@ -106,7 +106,7 @@ class LearnedRanges(PointRouter):
         watch(self)  # a copy, or one that was unpickled
 
     def _measure(self) -> None:
-        widths = self._points.widths
+        widths = [high - low for low, high in self._points.spans]
         self.reach = [min(pair) for pair in pairwise(widths)]
         self._least = LEAST * min(widths)
         self._current = self._points

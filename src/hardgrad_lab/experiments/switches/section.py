@@ -111,7 +111,7 @@ def fault(experiment: Experiment, record: Record) -> str | None:
 
 def _groups(experiment: Experiment, found: Found) -> tuple[list[Group], list[str]]:
     records, warnings = found.of(experiment.name, lambda record: fault(experiment, record))
-    return ordered(experiment, group_by_config(records)), warnings
+    return ordered(experiment, group_by_config(records, experiment.read)), warnings
 
 
 def _glance(experiment: Experiment, groups: Sequence[Group]) -> Table | None:

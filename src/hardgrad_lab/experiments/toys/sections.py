@@ -38,7 +38,7 @@ def page(experiment: Experiment, found: Found, results: Path) -> Section:
     """Return the page of the toys: every estimator on every toy, and what the papers say of them."""
     del results  # the records hold the curves
     records, warnings = found.of(experiment.name, fault)
-    groups = ordered(group_by_config(records))
+    groups = ordered(group_by_config(records, experiment.read))
     tasks = by_task(groups)
     return Section(
         anchor=experiment.name,
@@ -64,7 +64,7 @@ def in_brief(experiment: Experiment, found: Found, results: Path) -> list[Sectio
     """Return what the papers say, and whether our runs say the same."""
     del results
     records, warnings = found.of(experiment.name, fault)
-    groups = group_by_config(records)
+    groups = group_by_config(records, experiment.read)
     return [
         Section(
             anchor=experiment.name,

@@ -10,248 +10,116 @@ details that the paper leaves out are those of the authors' published program.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, get_args
+from collections.abc import Sequence
 
-from hardgrad_lab.runs.experiment import Budget
-from hardgrad_lab.runs.options import OptionError as OptionError
-from hardgrad_lab.runs.options import require
-from hardgrad_lab.runs.record import Run
-
-Setting = Literal["fast", "published"]
-System = Literal["signum-dense", "tanh-dense", "elu-dense", "signum-rnn", "pointer", "read-process-write"]
-Surrogate = Literal["bridge", "straight-through"]
-Approximator = Literal["batch", "independent"]
-Optimizer = Literal["adam", "muon"]
-Schedule = Literal["constant", "one-cycle"]
-
-SIGNUM: tuple[System, ...] = ("signum-dense", "signum-rnn")
-POINTING: tuple[System, ...] = ("pointer", "read-process-write")
+from hardgrad_lab.experiments.bridges.sorting.config import SYSTEMS, Sorting, label, of_budget
+from hardgrad_lab.runs.experiment import Ask, Experiment, Part
+from hardgrad_lab.runs.published import Claim, Metric, Published
+from hardgrad_lab.runs.records import Group
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sorting:
-    """One configuration of neural sorting, seed apart.
-
-    Args:
-        setting: the preset the other values started from.
-        system: which network.
-        length: how many numbers to sort, T.
-        samples: training samples to see.
-        batch: samples in a step.
-        optimizer: Adam for all weights; or Muon for the matrices of the network that sorts, and Adam for the rest.
-        lr: learning rate; the peak of it under one-cycle.
-        approximator_lr: Adam's learning rate for the bridge's approximator; 0 takes ``lr``.
-        schedule: of the learning rate.
-        clip: largest norm of the gradient; 0 never clips.
-        width: features of the hidden layers and of the LSTM.
-        margin: half width of the zero band of the hard signum.
-        surrogate: what lends the hard signum a gradient.
-        gamma: weight of the bridge's penalty.
-        approximator: imitates all features of the layer at once (batch) or one by one (independent).
-        centre_inputs: whether 1/2 is subtracted from every input.
-        near_ties: share of the training rows in which one number is moved close to another; the test set has none but
-            those that chance makes.
-        fixed_rows: train on so many rows, shuffled anew each epoch; 0 draws every sample afresh.
-        test_rows: rows of the held-out test set, drawn from a seed of its own.
-        curve_rows: how many of them the points along the curve are measured on; the last point takes all.
-        drop_last: whether rows that do not fill a batch are left out, in training and in the test.
-        ponder: LSTM steps with a zero input after the last number.
-        glimpses: looks at the memory before each pointing.
-        process_steps: LSTM steps over the memory of read-process-write.
-        mask_chosen: whether greedy decoding rules out numbers already pointed at.
-        evaluations: how often the test accuracy is measured in a run.
-    """
-
-    setting: Setting
-    system: System
-    length: int
-    samples: int
-    batch: int
-    optimizer: Optimizer
-    lr: float
-    approximator_lr: float
-    schedule: Schedule
-    clip: float
-    width: int
-    margin: float
-    surrogate: Surrogate
-    gamma: float
-    approximator: Approximator
-    centre_inputs: bool
-    near_ties: float
-    fixed_rows: int
-    test_rows: int
-    curve_rows: int
-    drop_last: bool
-    ponder: int
-    glimpses: int
-    process_steps: int
-    mask_chosen: bool
-    evaluations: int
-
-    def __post_init__(self) -> None:
-        """Refuse values that make no sense, alone or together."""
-        for name, allowed in _CHOICES.items():
-            require(getattr(self, name) in allowed, name, f"one of {', '.join(allowed)}", getattr(self, name))
-        for name, least in _LEAST.items():
-            require(getattr(self, name) >= least, name, f"at least {least}", getattr(self, name))
-        require(self.lr > 0, "lr", "greater than 0", self.lr)
-        require(self.near_ties <= 1, "near_ties", "at most 1", self.near_ties)
-        require(self.width % 2 == 0, "width", "even, as half of it is used too", self.width)
-        if self.fixed_rows:
-            require(self.fixed_rows >= self.batch, "fixed_rows", f"0 or at least batch ({self.batch})", self.fixed_rows)
-        if self.drop_last:
-            require(self.test_rows >= self.batch, "test_rows", f"at least batch ({self.batch})", self.test_rows)
-
-    def run(self, seed: int) -> Run:
-        """Return the identity of the run of this configuration with ``seed``."""
-        parts = [self.system, f"t{self.length}", self.setting]
-        parts += [self.surrogate] if self.surrogate != "bridge" else []
-        parts += [f"ponder{self.ponder}"] if self.ponder else []
-        return Run(experiment="sorting", label="-".join(parts), config=asdict(self), seed=seed)
+def not_pondering(groups: Sequence[Group]) -> list[Group]:
+    """Return the runs that did not ponder."""
+    return [group for group in groups if not group.config.get("ponder")]
 
 
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "setting": get_args(Setting),
-    "system": get_args(System),
-    "surrogate": get_args(Surrogate),
-    "approximator": get_args(Approximator),
-    "optimizer": get_args(Optimizer),
-    "schedule": get_args(Schedule),
+def beside_pondering(groups: Sequence[Group]) -> list[Group]:
+    """Return the runs of the lengths at which something pondered."""
+    lengths = {group.config["task"] for group in groups if group.config.get("ponder")}
+    return [group for group in groups if group.config["task"] in lengths]
+
+
+ACCURACY = Metric(name="accuracy", title="all-or-none accuracy", form=".2%")
+BEST = Metric(name="best_accuracy", title="best all-or-none accuracy", form=".2%")
+_TABLE, _TEXT = "table II", "section IV-A"
+# The paper's percentages by the length: mean and, where they are given, spread over five runs.
+_PRINTED: dict[str, dict[int, tuple[float, ...]]] = {
+    "elu-dense": {5: (86.46, 4.7), 10: (0.0, 0.0), 15: (0.0, 0.0)},
+    "pointer": {5: (90.0,), 10: (28.0,), 15: (4.0,)},
+    "read-process-write": {5: (94.0,), 10: (57.0,), 15: (10.0,)},
+    "signum-rnn": {5: (99.3, 0.09), 10: (92.4, 0.36), 15: (87.2, 0.3)},
+    "signum-dense": {5: (99.3, 0.25), 10: (94.2, 0.1), 15: (79.8, 0.8)},
+    "tanh-dense": {5: (99.3,), 10: (88.3,), 15: (1.9,)},
 }
-_LEAST: dict[str, float] = {
-    "length": 2, "samples": 1, "batch": 1, "approximator_lr": 0, "near_ties": 0, "clip": 0, "width": 2, "margin": 0,
-    "gamma": 0, "fixed_rows": 0, "test_rows": 1, "curve_rows": 1, "ponder": 0, "glimpses": 0, "process_steps": 0,
-    "evaluations": 1,
-}  # fmt: skip
-# Options that mean something to some systems only. To give one to another system is a mistake worth an error.
-_ONLY_FOR: dict[str, tuple[System, ...]] = {
-    "margin": SIGNUM, "surrogate": SIGNUM, "gamma": SIGNUM, "approximator": SIGNUM,
-    "approximator_lr": SIGNUM, "ponder": ("signum-rnn",),
-    "glimpses": POINTING, "mask_chosen": POINTING, "process_steps": ("read-process-write",),
-}  # fmt: skip
 
-# What both settings share: the published program's values, which the paper's appendix C repeats in part.
-_COMMON: dict[str, Any] = {
-    "width": 256, "margin": 0.5, "surrogate": "bridge", "gamma": 10.0, "approximator": "batch",
-    "ponder": 0, "glimpses": 0, "process_steps": 0, "mask_chosen": False, "clip": 0.0,
-}  # fmt: skip
 
-PRESETS: dict[Setting, dict[str, Any]] = {
-    # 2,168 epochs of 2 million rows is where the published program's log stands at 94.64 % for T=10.
-    "published": {
-        **_COMMON, "batch": 1024, "optimizer": "adam", "lr": 1e-4, "approximator_lr": 0.0, "schedule": "constant",
-        "centre_inputs": False, "near_ties": 0.0, "samples": 2_168 * 2_000_000, "fixed_rows": 2_000_000,
-        "test_rows": 400_000, "curve_rows": 400_000, "drop_last": True, "evaluations": 400,
-    },
-    # Ours: the same networks. What each change is worth is in docs/benchmarks.md.
-    "fast": {
-        **_COMMON, "batch": 512, "optimizer": "muon", "lr": 0.02, "approximator_lr": 0.003, "schedule": "one-cycle",
-        "centre_inputs": True, "near_ties": 0.75, "samples": 12_000_000, "fixed_rows": 0,
-        "test_rows": 100_000, "curve_rows": 10_000, "drop_last": False, "evaluations": 40,
-    },
-}  # fmt: skip
+def _published(system: str, mean: float, spread: float | None = None) -> Published:
+    return Published(
+        value=mean / 100,
+        spread=None if spread is None else spread / 100,
+        replications=None if spread is None else 5,
+        source=_TEXT if system == "tanh-dense" else _TABLE,
+    )
 
-# The budgets of other experiments, as settings and values: smoke is a fast run cut short.
-BUDGETS: dict[Budget, tuple[Setting, dict[str, Any]]] = {
-    "smoke": (
-        "fast",
-        {"samples": 640, "batch": 32, "width": 16, "test_rows": 200, "curve_rows": 100, "evaluations": 2},
+
+PUBLISHED = {
+    (str(length), system): {"accuracy": _published(system, *printed)}
+    for system, lengths in _PRINTED.items()
+    for length, printed in lengths.items()
+}
+# Section IV-A: signum-dense against the network that differs from it in the activation alone.
+_RIVALS = {"elu-dense": f"{_TEXT} and {_TABLE}", "tanh-dense": _TEXT}
+LENGTHS = ("5", "10", "15")
+
+SORTING = Experiment(
+    name="sorting",
+    about="Sort T numbers drawn from U(0, 1): a network says which of them stands at each place of their order. A row "
+    "counts as right only if every place is.",
+    source="Ramapuram and Webb 2020, table II and figure 6",
+    config=Sorting,
+    program="hardgrad_lab.experiments.bridges.sorting.run",
+    tasks={length: {} for length in LENGTHS},
+    contestants=SYSTEMS,
+    planned={"smoke": ("5",), "small": ("5", "10")},
+    unplanned=[("small", "10", system) for system in SYSTEMS if system != "signum-dense"],
+    seeds={"smoke": 1, "small": 3, "paper": 5},
+    maker=of_budget,
+    names=("length", "system"),
+    keys={"task": "length", "contestant": "system", "budget": "setting", "center_inputs": "centre_inputs"},
+    kept_budgets={"fast": "small", "published": "paper"},
+    columns=["samples"],
+    label=label,
+    ask=Ask(
+        options={"task": "length", "contestant": "system"},
+        usual={"task": ["5"], "contestant": ["signum-dense"]},
+        seeds=1,
+        any_task=True,
     ),
-    "small": ("fast", {}),
-    "paper": ("published", {}),
-}
-
-# What a system changes in either setting. Clipping at 5: the paper's appendix C for the LSTM; at 2: Vinyals, Fortunato
-# and Jaitly 2015 (arXiv 1506.03134) section 4. Process steps and glimpses: within the range of Vinyals, Bengio and
-# Kudlur 2016 (arXiv 1511.06391) section 4.3.
-SYSTEMS: dict[System, dict[str, Any]] = {
-    "signum-dense": {},
-    "tanh-dense": {},
-    "elu-dense": {},
-    "signum-rnn": {"clip": 5.0},
-    "pointer": {"clip": 2.0},
-    "read-process-write": {"clip": 2.0, "process_steps": 5, "glimpses": 1},
-}
-
-# The fast setting, where a length or a system needs something else. The most specific entry wins.
-FAST_LENGTH: dict[int, dict[str, Any]] = {5: {"samples": 3_000_000}, 15: {"samples": 40_000_000}}
-_RECURRENT = {"optimizer": "adam", "lr": 2e-3, "approximator_lr": 0.0, "batch": 1024}
-FAST_SYSTEM: dict[System, dict[str, Any]] = {
-    "signum-rnn": _RECURRENT,
-    "pointer": {**_RECURRENT, "samples": 4_000_000, "mask_chosen": True},
-    "read-process-write": {**_RECURRENT, "samples": 4_000_000, "mask_chosen": True},
-}
-
-
-def configure(setting: Setting, system: System, length: int, given: Mapping[str, Any]) -> Sorting:
-    """Return the configuration of a setting, with the given values in place of the preset's.
-
-    Args:
-        setting: fast or published.
-        system: which network.
-        length: how many numbers to sort.
-        given: field names of ``Sorting`` and values.
-
-    Returns:
-        The configuration.
-
-    Raises:
-        OptionError: if a value is not allowed.
-        TypeError: if a name in ``given`` is no field.
-    """
-    require(setting in PRESETS, "setting", f"one of {', '.join(PRESETS)}", setting)
-    require(system in SYSTEMS, "system", f"one of {', '.join(SYSTEMS)}", system)
-    for name in given:
-        systems = _ONLY_FOR.get(name, tuple(SYSTEMS))
-        require(system in systems, name, f"left out: it is for {', '.join(systems)}, not for {system}", given[name])
-    values = {**PRESETS[setting], **SYSTEMS[system]}
-    if setting == "fast":
-        values |= {**FAST_LENGTH.get(length, {}), **FAST_SYSTEM.get(system, {})}
-    return replace(Sorting(setting=setting, system=system, length=max(length, 2), **values), length=length, **given)
-
-
-def option_names() -> list[str]:
-    """Return the names of all values of a configuration."""
-    return [field.name for field in fields(Sorting)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Published:
-    """A number of the paper, in percent.
-
-    Args:
-        accuracy: mean all-or-none accuracy on the test set.
-        spread: the standard deviation, where one is given.
-        replications: how many runs, where it is given.
-        source: where the paper says so.
-    """
-
-    accuracy: float
-    spread: float | None = None
-    replications: int | None = None
-    source: str = "table II"
-
-
-PUBLISHED: dict[tuple[str, int], Published] = {
-    ("elu-dense", 5): Published(accuracy=86.46, spread=4.7, replications=5),
-    ("elu-dense", 10): Published(accuracy=0.0, spread=0.0, replications=5),
-    ("elu-dense", 15): Published(accuracy=0.0, spread=0.0, replications=5),
-    ("pointer", 5): Published(accuracy=90.0),
-    ("pointer", 10): Published(accuracy=28.0),
-    ("pointer", 15): Published(accuracy=4.0),
-    ("read-process-write", 5): Published(accuracy=94.0),
-    ("read-process-write", 10): Published(accuracy=57.0),
-    ("read-process-write", 15): Published(accuracy=10.0),
-    ("signum-rnn", 5): Published(accuracy=99.3, spread=0.09, replications=5),
-    ("signum-rnn", 10): Published(accuracy=92.4, spread=0.36, replications=5),
-    ("signum-rnn", 15): Published(accuracy=87.2, spread=0.3, replications=5),
-    ("signum-dense", 5): Published(accuracy=99.3, spread=0.25, replications=5),
-    ("signum-dense", 10): Published(accuracy=94.2, spread=0.1, replications=5),
-    ("signum-dense", 15): Published(accuracy=79.8, spread=0.8, replications=5),
-    ("tanh-dense", 5): Published(accuracy=99.3, source="section IV-A"),
-    ("tanh-dense", 10): Published(accuracy=88.3, source="section IV-A"),
-    ("tanh-dense", 15): Published(accuracy=1.9, source="section IV-A"),
-}
+    metrics=[ACCURACY],
+    published=PUBLISHED,
+    claims=[
+        Claim(
+            says=f"signum-dense sorts better than {rival}",
+            source=source,
+            task=length,
+            metric="accuracy",
+            better="signum-dense",
+            worse=rival,
+        )
+        for rival, source in _RIVALS.items()
+        for length in LENGTHS
+    ],
+    figures="hardgrad_lab.experiments.bridges.sorting.figures:draw",
+    parts=[
+        Part(
+            anchor="table-ii",
+            title="Table II: neural sorting",
+            select=not_pondering,
+            command="reproduce sorting --system signum-dense --length 10",
+        ),
+        Part(
+            anchor="figure-6",
+            title="Figure 6: pondering in neural sorting",
+            select=beside_pondering,
+            command="reproduce sorting --system signum-rnn --length 5 --ponder 5",
+            changes={
+                "about": "Extra steps of the LSTM without input before it answers. The paper: they help, up to five.",
+                "contestants": {"signum-rnn": SYSTEMS["signum-rnn"]},
+                "metrics": [BEST],
+                "published": {},
+                "claims": [],
+                "figures": "hardgrad_lab.experiments.bridges.sorting.figures:draw_pondering",
+            },
+        ),
+    ],
+)

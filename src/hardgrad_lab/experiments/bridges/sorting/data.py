@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hardgrad_lab.experiments.bridges.sorting import Sorting
+from hardgrad_lab.experiments.bridges.sorting.config import Sorting
 from hardgrad_lab.runs.spread import mine
 
 TEST_SEED = 0  # one test set for all runs of a length, whatever the run's own seed
@@ -67,7 +67,7 @@ def move_close(x: Tensor, share: float, generator: torch.Generator) -> Tensor:
 
 def inputs_of(x: Tensor, config: Sorting) -> Tensor:
     """Return what the network is shown of ``x``."""
-    return x - 0.5 if config.centre_inputs else x
+    return x - 0.5 if config.center_inputs else x
 
 
 class FreshRows:

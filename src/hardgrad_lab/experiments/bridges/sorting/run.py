@@ -9,35 +9,22 @@ from rich.console import Console
 from torch import Tensor, nn
 
 import hardgrad as hg
-from hardgrad_lab.experiments.bridges.sorting import Sorting
+from hardgrad_lab.data.root import Root
+from hardgrad_lab.experiments.bridges.sorting.config import Sorting
 from hardgrad_lab.experiments.bridges.sorting.data import held_out, training_rows
-from hardgrad_lab.experiments.bridges.sorting.systems import all_or_none, build, is_teacher_forced, sorting_loss
+from hardgrad_lab.experiments.bridges.sorting.networks import all_or_none, build, is_teacher_forced, sorting_loss
 from hardgrad_lab.runs.execute import How, Outcome, execute
 from hardgrad_lab.runs.loop import Loss, Plan, Training
+from hardgrad_lab.runs.record import Run
 from hardgrad_lab.runs.schedule import schedulers
 
 TEST_BATCH = 10_000
 
 
-def reproduce(config: Sorting, seed: int, how: How, console: Console) -> Outcome:
-    """Train one network to sort, or find its record.
-
-    Args:
-        config: what to train.
-        seed: decides weights and training rows.
-        how: device, folder, whether to resume.
-        console: where progress is shown.
-
-    Returns:
-        The record and whether it was there before.
-
-    Raises:
-        UnfinishedError: if the run was begun before and neither ``resume`` nor ``force`` is set.
-        CheckpointError: if the checkpoint to resume from is damaged or belongs to another run.
-        RecordError: if the run's record is there but damaged.
-        Interrupted: if a signal stopped the training; the checkpoint is written.
-    """
-    return execute(config.run(seed), lambda device: begin(config, seed, device), how, console)
+def reproduce(run: Run, config: Sorting, seed: int, root: Root, how: How, console: Console) -> Outcome:
+    """Train one network to sort, or find its record; see ``runs.execute.execute`` for what it raises."""
+    del root  # the rows are drawn
+    return execute(run, lambda device: begin(config, seed, device), how, console)
 
 
 def begin(config: Sorting, seed: int, device: torch.device) -> tuple[Training, Plan]:

@@ -39,7 +39,7 @@ def in_brief(experiment: Experiment, found: Found, results: Path) -> list[Sectio
     """Return its section on the page of all experiments."""
     del results  # the records hold all
     records, warnings = found.of(experiment.name, fault)
-    groups = ordered(group_by_config(records))
+    groups = ordered(group_by_config(records, experiment.read))
     return [
         Section(
             anchor=experiment.name,
@@ -53,7 +53,7 @@ def in_brief(experiment: Experiment, found: Found, results: Path) -> list[Sectio
             warnings=warnings,
             groups=groups,
             measure="Error and speed, quirk by quirk",
-            run_name="{variant}, {passes} passes",
+            run_name="{contestant}, {passes} passes",
         )
     ]
 
@@ -61,7 +61,7 @@ def in_brief(experiment: Experiment, found: Found, results: Path) -> list[Sectio
 def ordered(groups: Sequence[Group]) -> list[Group]:
     """Return the groups in the order of their passes and of the variants."""
     names = list(VARIANTS)
-    return sorted(groups, key=lambda group: (_passes(group), names.index(group.config["variant"])))
+    return sorted(groups, key=lambda group: (_passes(group), names.index(group.config["contestant"])))
 
 
 def cells(groups: Sequence[Group]) -> list[list[str]]:
@@ -85,7 +85,7 @@ def _lines(groups: Sequence[Group], passes: int) -> list[list[str]]:
 def _row(group: Group) -> list[str]:
     metrics = [record.metrics for record in group.records]
     return [
-        group.config["variant"],
+        group.config["contestant"],
         str(_passes(group)),
         *(spread([each[f"esr_{part}"] for each in metrics]) for part in ("train", "later", "unseen")),
         f"{100 * (middle(group, 'filed') or 0):.0f} %",

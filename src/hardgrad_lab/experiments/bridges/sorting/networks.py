@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import hardgrad as hg
-from hardgrad_lab.experiments.bridges.sorting import POINTING, Sorting
+from hardgrad_lab.experiments.bridges.sorting.config import POINTING, Sorting
 from hardgrad_lab.experiments.bridges.sorting.pointers import PointerNetwork, ReadProcessWrite
 
 
