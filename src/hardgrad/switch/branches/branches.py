@@ -86,7 +86,7 @@ class Branches:
         if condition is not None:
             condition.add_visits(counts, key)
         batch = Batch(self.modules, self.bank, own, index, counts.tolist(), owned or own is not rows)
-        y = None
+        y: Tensor | None = None
         for way in WAYS:
             if (y := way(batch)) is not None:
                 break
