@@ -61,7 +61,7 @@ def in_a_folder_with_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the pictures out where a test is not about them: they take longer than all the rest."""
-    monkeypatch.setattr("hardgrad_lab.report.doctor.write_examination", lambda *_: [])
+    monkeypatch.setattr("hardgrad_lab.doctor.page.examination.write_examination", lambda *_: [])
 
 
 def run(*words: str) -> int:

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from hardgrad_lab import cli
 from hardgrad_lab.commands.show_doctor import Turns
+from hardgrad_lab.doctor.page.examination import write_examination
 from hardgrad_lab.doctor.record import Diagnosis, Examination, Progress
-from hardgrad_lab.report.doctor import write_examination
 
 MODULE = """
 import torch
@@ -77,7 +77,7 @@ def in_a_folder_with_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the pictures out where a test is not about them."""
-    monkeypatch.setattr("hardgrad_lab.report.doctor.write_examination", lambda *_: [])
+    monkeypatch.setattr("hardgrad_lab.doctor.page.examination.write_examination", lambda *_: [])
 
 
 def run(name: str, *words: str, budget: int = 400, estimators: str = "straight_through") -> int:

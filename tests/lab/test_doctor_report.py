@@ -16,12 +16,12 @@ from rich.console import Console
 from hardgrad_lab import cli
 from hardgrad_lab.commands.show_doctor import show_doctor
 from hardgrad_lab.doctor.bank import NAMES
+from hardgrad_lab.doctor.page import figures as doctor_figures
+from hardgrad_lab.doctor.page.examination import table_of, write_examination
+from hardgrad_lab.doctor.page.guide import write_guide
+from hardgrad_lab.doctor.page.table import HEADINGS, lines
 from hardgrad_lab.doctor.record import Diagnosis, Examination, Row, load_all
 from hardgrad_lab.doctor.watched import load_watched
-from hardgrad_lab.report import doctor_figures
-from hardgrad_lab.report.doctor import table_of, write_examination
-from hardgrad_lab.report.doctor_guide import write_guide
-from hardgrad_lab.report.doctor_table import HEADINGS, lines
 from hardgrad_lab.runs.record import RecordError
 
 ROOT = Path(__file__).parents[2]
@@ -213,7 +213,7 @@ def test_the_bank_writes_records_and_the_report_reads_them(capsys: pytest.Captur
 
 
 def test_the_guide_holds_the_numbers_on_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hardgrad_lab.report.doctor_guide.compact_svg", lambda figure, name: "")
+    monkeypatch.setattr("hardgrad_lab.doctor.page.guide.compact_svg", lambda figure, name: "")
     committed = (ROOT / "docs" / "which-estimator.md").read_text(encoding="utf-8")
     copy = tmp_path / "guide.md"
     copy.write_text(committed, encoding="utf-8")

@@ -19,7 +19,7 @@ import soundfile
 
 from hardgrad_lab import cli
 from hardgrad_lab.fit.folder import FolderError, load_model, save_model
-from hardgrad_lab.report import fit as fit_report
+from hardgrad_lab.fit.page import page as fit_report
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["--hidden", "4", "--epochs", "2"]

@@ -16,9 +16,9 @@ from torch import nn
 import hardgrad as hg
 from hardgrad_lab import SwitchClassifier, SwitchRegressor, load_model, save_model
 from hardgrad_lab.cli import main
-from hardgrad_lab.fit.fitting import closed_form
-from hardgrad_lab.fit.fitting.learn_points import sentence_of
-from hardgrad_lab.fit.fitting.task import Task
+from hardgrad_lab.fit.training import closed_form
+from hardgrad_lab.fit.training.learn_points import sentence_of
+from hardgrad_lab.fit.training.task import Task
 
 NOISE = 5.0
 BANDS = (1500.0, 3500.0, 6000.0)

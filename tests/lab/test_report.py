@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from hardgrad_lab.drawing.page import Page as Report
 from hardgrad_lab.experiments.bridges.sorting import SORTING
 from hardgrad_lab.experiments.bridges.sorting.config import configure
 from hardgrad_lab.report.experiment import report_experiment
-from hardgrad_lab.report.page import Page as Report
 from hardgrad_lab.runs.record import Record
 from hardgrad_lab.runs.records import NoRecordsError, find_records, group_by_config, whose
 from lab.pages import Page, check_figures

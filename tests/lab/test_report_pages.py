@@ -15,15 +15,15 @@ import pytest
 import soundfile
 
 from hardgrad_lab import cli
+from hardgrad_lab.doctor.page.examination import write_examinations
 from hardgrad_lab.doctor.record import load_all
 from hardgrad_lab.drawing.clips import MOST_S, clips_of
+from hardgrad_lab.drawing.index import INDEX, index_reports
 from hardgrad_lab.experiments.switches.waveshaper import WAVESHAPER
 from hardgrad_lab.experiments.toys import TOYS
 from hardgrad_lab.fit.folder import load_model
-from hardgrad_lab.report.doctor import write_examinations
+from hardgrad_lab.fit.page.words import as_db, as_esr, esr_of, explained, range_labels
 from hardgrad_lab.report.experiment import report_experiment
-from hardgrad_lab.report.fit_words import as_db, as_esr, esr_of, explained, range_labels
-from hardgrad_lab.report.index import INDEX, index_reports
 from lab.pages import Page, check_figures
 
 ROOT = Path(__file__).parents[2]
@@ -80,7 +80,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     classes = ["fit", str(at / "words.csv"), "--target", "answer", "--key", "kind", *quick]
     assert cli.main([*classes, "--no-baselines", "--out", str(at / "classes")]) == 0
     with pytest.MonkeyPatch.context() as patch:  # the files of figures are tested elsewhere
-        patch.setattr("hardgrad_lab.report.page.save_figure", lambda figure, path: [])
+        patch.setattr("hardgrad_lab.drawing.page.save_figure", lambda figure, path: [])
         return {
             "fit of a table": at / "table" / "report.html",
             "fit of a sound": at / "sound" / "report.html",

@@ -28,18 +28,18 @@ from hardgrad_lab.baselines.leaves import RidgeTree, _Grown
 from hardgrad_lab.baselines.moments import ALPHAS, Array, Moments
 from hardgrad_lab.baselines.ridge import RidgeLine, folds
 from hardgrad_lab.fit import job as job_module
-from hardgrad_lab.fit.class_job import ClassJob
-from hardgrad_lab.fit.fitting.network import Architecture
-from hardgrad_lab.fit.fitting.start import start_rival
-from hardgrad_lab.fit.fitting.training import Training
-from hardgrad_lab.fit.job import Fitted, Job
+from hardgrad_lab.fit.fitted import Fitted
+from hardgrad_lab.fit.job import Job
+from hardgrad_lab.fit.page.verdict import reasons, verdict
 from hardgrad_lab.fit.rivals import budget, compare
 from hardgrad_lab.fit.rivals.compare import rivals_of
 from hardgrad_lab.fit.rivals.design import Design, some
 from hardgrad_lab.fit.rivals.scores import LeftOut, Margin, Score, blocks_of, margin
 from hardgrad_lab.fit.rows import Rows
 from hardgrad_lab.fit.tables import Columns, read_table
-from hardgrad_lab.report.fit_verdict import reasons, verdict
+from hardgrad_lab.fit.training.network import Architecture
+from hardgrad_lab.fit.training.start import start_rival
+from hardgrad_lab.fit.training.training import Training
 from hardgrad_lab.runs.loop import DivergedError
 from hardgrad_lab.runs.signals import Interrupted
 
@@ -409,12 +409,12 @@ def a_job(
         k, b = random.uniform(-1, 1, 150), random.normal(size=150)
         pd.DataFrame({"k": k, "b": b, "y": np.where(k < 0.25, 3 * b + 1, -2 * b)}).to_csv(path, index=False)
     options = {"points": [-1, 0.25, 1], "hidden": (4,), "epochs": 2, **options}
-    kind, made = (SwitchClassifier, ClassJob) if words else (SwitchRegressor, Job)
+    kind = SwitchClassifier if words else SwitchRegressor
     model = kind(**options, key="k", random_state=0)
     table = read_table([path], Columns(target="y", key="k", inputs=None), None, drop_missing=False)
     if words:
         table = replace(table, target=np.where(np.asarray(table.target) > 0, "up", "down"))
-    return made(
+    return Job(
         model=model, table=table, seed=0, test_share=0.1, compared=True, saved=folder / "c.pt", tell=tell,
         checkpoint_steps=1,
     )  # fmt: skip

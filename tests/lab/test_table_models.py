@@ -251,7 +251,7 @@ def test_true_and_false_and_numbers_on_request_are_classes(kind: str, words: lis
 
 
 def test_a_fit_of_classes_stopped_and_resumed_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hardgrad_lab.fit.class_job import ClassJob
+    from hardgrad_lab.fit import job
 
     colored().to_csv("t.csv", index=False)
     words = ["fit", "t.csv", "--target", "color", "--key", "k", "--points=-1,0.2,1", "--hidden", "4", "--epochs", "3"]
@@ -261,7 +261,7 @@ def test_a_fit_of_classes_stopped_and_resumed_is_the_same(monkeypatch: pytest.Mo
         def stop(*_: object, **__: object) -> None:
             raise OSError("pulled out")
 
-        broken.setattr(ClassJob, "_solve", stop)
+        broken.setattr(job, "solve_rival", stop)
         assert run(*words, "--checkpoint-steps", "1") == 1
     assert run(*words, "--resume") == 0
     assert Path("model/weights.safetensors").read_bytes() == Path("whole/weights.safetensors").read_bytes()

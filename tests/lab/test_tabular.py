@@ -17,12 +17,12 @@ from torch import nn
 
 import hardgrad_lab
 from hardgrad_lab import SwitchClassifier, SwitchRegressor
-from hardgrad_lab.fit.fitting.branches import SEQUENCES, make_branch
-from hardgrad_lab.fit.fitting.points import empty_ranges, search_points, spread_points
-from hardgrad_lab.fit.fitting.schedule import learning_rate
-from hardgrad_lab.fit.fitting.training import Training
 from hardgrad_lab.fit.options import BRANCHES
 from hardgrad_lab.fit.rows import Rows, Scaling, first_rows, held_out
+from hardgrad_lab.fit.training.branches import SEQUENCES, make_branch
+from hardgrad_lab.fit.training.points import empty_ranges, search_points, spread_points
+from hardgrad_lab.fit.training.schedule import learning_rate
+from hardgrad_lab.fit.training.training import Training
 
 ROOT = Path(__file__).parents[2]
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from hardgrad_lab import SwitchRegressor, cli, load_model, save_model
 from hardgrad_lab.commands.show import show_report
 from hardgrad_lab.experiments import experiment
-from hardgrad_lab.fit.fitting.factories import load_factory, origin
+from hardgrad_lab.fit.training.factories import load_factory, origin
 from hardgrad_lab.fit.models.description import FolderError
 from lab.hostile_files import ALL, CANARY
 from lab.hostile_trials import try_all

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Parameter, validators
 from rich.console import Console
 
+from hardgrad_lab.commands.doctor_bank import FEWEST, bank
 from hardgrad_lab.commands.machine import at_least
-from hardgrad_lab.runs.options import OWN_RUNS
 
 if TYPE_CHECKING:
     from hardgrad_lab.doctor.case import Case
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
     from hardgrad_lab.doctor.record import Examination
 
 app = App(name="doctor", help="Measure gradients on your own function: bias, noise, direction, cost; and which to use.")
-FEWEST = 20  # draws, which the doctor's standard errors need
+app.command(bank)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,17 +130,18 @@ def _check_out(out: Path) -> None:
 
 
 def _wanted(function: str, what: WhatOptions, how: HowOptions, console: Console) -> Examination:
+    from hardgrad_lab.commands.show_doctor import examined, in_words
     from hardgrad_lab.doctor.examine import chosen, every_candidate
 
     case = _case(function, what, how)
-    with _in_words(case):
+    with in_words(case):
         given = chosen(how.estimators, every_candidate(case, how.noise, how.seed))
-    return _examined(case, given, how.asked(), console)
+    return examined(case, given, how.asked(), console)
 
 
 def _write(found: Examination, out: Path, console: Console) -> None:
     from hardgrad_lab.commands.show_doctor import show_doctor
-    from hardgrad_lab.report.doctor import write_examination
+    from hardgrad_lab.doctor.page.examination import write_examination
 
     found.save(out / "doctor.json")
     show_doctor(found, console)
@@ -190,110 +189,3 @@ def _case(function: str, what: WhatOptions, how: HowOptions) -> Case:
             budget=how.budget,
         )
     )
-
-
-def _examined(case: Case, given: dict[str, object], asked: Asked, console: Console) -> Examination:
-    from hardgrad_lab.commands.show_doctor import Turns
-    from hardgrad_lab.doctor.examine import examine
-
-    with Turns(console, case.title, asked.seconds) as turns, _in_words(case):
-        return examine(case, given, asked, turns)
-
-
-@contextmanager
-def _in_words(case: Case) -> Iterator[None]:
-    """Say what the doctor refuses, and what the user's function raises, as of the function that was named."""
-    from hardgrad_lab.doctor.load import said
-    from hardgrad_lab.doctor.record import FunctionError
-
-    try:
-        yield
-    except FunctionError as error:
-        what = said(error).partition(": ")[2]
-        if what.startswith("function "):
-            what = case.title + what.removeprefix("function")
-        raise ValueError(what) from error
-    except ValueError as error:
-        raise ValueError(str(error).removeprefix("diagnose: ").removeprefix("candidates: ")) from error
-    except Exception as error:  # the user's function, at a batch of another size say
-        raise ValueError(f"{case.title} raises while it is examined: {said(error)}") from error
-
-
-@dataclass(frozen=True, kw_only=True)
-class BankOptions:
-    """What of the bank to run."""
-
-    only: str | None = None
-    """Entries by name, with commas; all by default."""
-    data: Path | None = None
-    """Folder of the data sets, for digits of MNIST; by default what HARDGRAD_DATA says, and drawn pictures without."""
-    draws: Annotated[int | None, at_least(FEWEST)] = None
-    """Gradients to take of each estimator; by default 1000, and more where that is cheap and shows a bias."""
-    warm_up: Annotated[int | None, at_least(0)] = None
-    """Steps that estimators which learn train for first; by default the entry's own."""
-    budget: Annotated[int | None, at_least(1)] = None
-    """The most evaluations of each row to spend on the truth; by default the entry's own."""
-    steps: Annotated[int, at_least(1)] = 1200
-    """Steps of the training that bridges are watched in."""
-    seed: Annotated[int, at_least(0)] = 0
-    """Of everything."""
-    threads: Annotated[int, at_least(1)] = 1
-    """CPU threads."""
-    out: Path = OWN_RUNS / "doctor"
-    """Folder for the records; the pages go to report/ in it."""
-
-
-@app.command
-def bank(*, options: Annotated[BankOptions | None, Parameter(name="*")] = None) -> int:
-    """Examine a bank of real hard functions, and watch bridges train; a record each, and a page.
-
-    Parameters
-    ----------
-    options
-        What of the bank to run.
-    """
-    options = options or BankOptions()
-    import torch
-
-    from hardgrad_lab.commands.report_doctor import report_doctor
-    from hardgrad_lab.doctor.bank import NAMES
-    from hardgrad_lab.doctor.watched import LAYERS
-
-    torch.set_num_threads(options.threads)
-    console = Console()
-    watches = {f"watch-{layer}": layer for layer in LAYERS}
-    known = (*NAMES, *watches)
-    wanted = known if options.only is None else tuple(word.strip() for word in options.only.split(","))
-    if unknown := [name for name in wanted if name not in known]:
-        raise ValueError(f"--only must name entries of the bank, got {unknown[0]!r}; there are {', '.join(known)}")
-    for name in wanted:
-        path = options.out / f"{name}.json"
-        (_watch(watches[name], path, options) if name in watches else _entry(name, path, options, console))
-        console.print(f"record   {path}", highlight=False, soft_wrap=True)
-    return report_doctor(results=options.out)
-
-
-def _entry(name: str, path: Path, options: BankOptions, console: Console) -> None:
-    from dataclasses import replace
-
-    from hardgrad_lab.doctor.bank import find
-    from hardgrad_lab.doctor.examine import Asked, every_candidate
-
-    case = find(name, options.data)
-    case = replace(
-        case,
-        warm_up=case.warm_up if options.warm_up is None else options.warm_up,
-        budget=case.budget if options.budget is None else options.budget,
-    )
-    _examined(
-        case, every_candidate(case, seed=options.seed), Asked(draws=options.draws, seed=options.seed), console
-    ).save(path)
-
-
-def _watch(layer: str, path: Path, options: BankOptions) -> None:
-    from hardgrad_lab.doctor.watched import train
-
-    with Console().status(f"watching {layer}") as status:
-        train(
-            layer, options.data, options.steps, options.seed, lambda seen: status.update(f"watching {layer}: {seen}")
-        ).save(path)

@@ -2,102 +2,29 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 from rich.console import Console
 
 from hardgrad_lab.commands.dialect_options import DialectOptions
 from hardgrad_lab.commands.fit_files import SoundOptions, TableOptions, model_for, read_files
+from hardgrad_lab.commands.fit_options import JobOptions, NetworkOptions, RangeOptions, estimator_options, without_say
 from hardgrad_lab.commands.fit_place import Place
-from hardgrad_lab.commands.machine import at_least, stopped
-from hardgrad_lab.fit.options import Device, Loss, Optimizer
+from hardgrad_lab.commands.machine import stopped
 
 if TYPE_CHECKING:
+    from hardgrad_lab.fit.fitted import Fitted
     from hardgrad_lab.fit.folder import Model
-    from hardgrad_lab.fit.job import Fitted, Job
+    from hardgrad_lab.fit.job import Job
     from hardgrad_lab.fit.tables import Table
 
 app = App(name="fit", help="Fit a hard IF to a table or to a pair of sounds; write a model folder and a report.")
 FEWEST = 10  # rows: below that a tenth to test on is less than one
 Flag = Parameter(negative="")
 Listed = Parameter(allow_leading_hyphen=True)  # a list of numbers may begin with a minus sign
-
-
-@dataclass(frozen=True, kw_only=True)
-class RangeOptions:
-    """Where the ranges are."""
-
-    points: Annotated[str | None, Listed] = None
-    """Points between the ranges, with commas: -1,-0.5,0,1 makes three."""
-    search: Annotated[int, at_least(1)] = 8
-    """Find the points: at most so many ranges. Used where there are no points."""
-    learn_points: Annotated[bool, Flag] = False
-    """Let the inner points move, from the given or the found ones, where that pays on held-out rows."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class NetworkOptions:
-    """What each range has, and how it is trained."""
-
-    branch: str = "mlp"
-    """mlp, linear (solved by least squares, no training), gru, lstm, conv, or module:factory, a function of
-    (in_features, out_features)."""
-    hidden: str = "32,32"
-    """Widths of a branch's hidden layers, with commas."""
-    window: Annotated[int, at_least(1)] = 1
-    """Memory: so many rows, the newest last, are an input. Recordings stay apart."""
-    normalize: bool | None = None
-    """Map the key to [-1, 1] in each range; by default where it is an input of an mlp or a linear branch."""
-    loss: Loss = "mean"
-    """Mean over rows, or over ranges, so that a small range is not drowned."""
-    optimizer: Optimizer = "adam"
-    """What takes the steps."""
-    lr: float = 5e-3
-    """Peak of the learning rate."""
-    epochs: Annotated[int | None, at_least(1)] = None
-    """Passes over the rows; by default what makes 4000 steps, 10 to 300."""
-    batch_size: Annotated[int | None, at_least(1)] = None
-    """Rows in a step; by default a hundredth of the rows, 32 to 1024."""
-    validation: float = 0.1
-    """Share of the rows that chooses the best weights."""
-    patience: Annotated[int, at_least(1)] = 20
-    """Epochs without a better held-out loss after which training ends."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobOptions:
-    """How to run."""
-
-    test: float = 0.1
-    """Share of the rows that the report measures on; nothing is trained on them."""
-    baselines: bool = True
-    """Compare with rivals: networks trained for as many updates; lines, trees and tables solved on the same rows."""
-    seed: Annotated[int, at_least(0)] = 0
-    """Of weights, of the order of rows and of which are set aside."""
-    out: Path = Path("model")
-    """The model folder to make."""
-    force: Annotated[bool, Flag] = False
-    """Replace a model folder, or start a stopped fit again."""
-    resume: Annotated[bool, Flag] = False
-    """Continue a fit that was stopped, bit for bit."""
-    threads: Annotated[int, at_least(1)] = 1
-    """CPU threads. More help wide branches on an idle machine, and hurt on a busy one."""
-    device: Device = "cpu"
-    """Where to train."""
-    checkpoint_seconds: Annotated[float, at_least(0)] = 30.0
-    """Seconds between checkpoints: what a kill may cost."""
-    checkpoint_steps: Annotated[int, at_least(0)] = 0
-    """Steps between checkpoints, besides; 0 goes by the clock alone."""
-
-    @property
-    def saved(self) -> Path:
-        """Return where the checkpoint is while the fit is under way."""
-        return self.out.parent / f"{self.out.name}.checkpoint.pt"
 
 
 @app.default
@@ -136,7 +63,7 @@ def fit(
     network, job = network or NetworkOptions(), job or JobOptions()
     if not files:
         raise ValueError("fit needs at least one file: hardgrad fit data.csv --target y --key x")
-    options = _estimator_options(ranges, network, job)
+    options = estimator_options(ranges, network, job)
     console = Console()
     place = Place(out=job.out, saved=job.saved, resume=job.resume, force=job.force)
     if place.is_done(console):
@@ -148,7 +75,7 @@ def fit(
         place.ask_for_room(options)
 
         def read() -> Table:
-            for note in _without_say(network, ranges):
+            for note in without_say(network, ranges):
                 console.print(note, style="yellow", highlight=False, soft_wrap=True)
             return read_files(files, target, table, text, sound, network.window)
 
@@ -178,47 +105,11 @@ def _fit(
         return _finish(fitted, read, target, noted, job, console)
 
 
-def _estimator_options(ranges: RangeOptions, network: NetworkOptions, job: JobOptions) -> dict[str, Any]:
-    for name, share in (("validation", network.validation), ("test", job.test)):
-        if not 0 <= share < 1:
-            raise ValueError(f"--{name} must be a share from 0 to below 1, got {share}")
-    if not 0 < network.lr < math.inf:
-        raise ValueError(f"--lr must be greater than 0, got {network.lr}")
-    return {
-        "points": None if ranges.points is None else _numbers("points", ranges.points, float),
-        "search": ranges.search,
-        "learn_points": ranges.learn_points,
-        "branch": network.branch,
-        "hidden": tuple(_numbers("hidden", network.hidden, int)),
-        "window": network.window,
-        "normalize": "auto" if network.normalize is None else network.normalize,
-        "loss": network.loss,
-        "optimizer": network.optimizer,
-        "lr": network.lr,
-        "epochs": network.epochs or "auto",
-        "batch_size": network.batch_size or "auto",
-        "validation": network.validation,
-        "patience": network.patience,
-        "device": job.device,
-    }
-
-
-def _without_say(network: NetworkOptions, ranges: RangeOptions) -> list[str]:
-    """Return a sentence on options of training that were given for lines, which are not trained."""
-    if network.branch != "linear":
-        return []
-    names = ["optimizer", "lr", "epochs", "batch_size", "patience", *([] if ranges.learn_points else ["validation"])]
-    given = [f"--{name.replace('_', '-')}" for name in names if getattr(network, name) != getattr(NetworkOptions, name)]
-    if not given:
-        return []
-    return [f"{', '.join(given)} had no say: a linear branch is solved by least squares, not trained"]
-
-
 def _check_ranges(model: Model, read: Table, console: Console) -> None:
     """Raise for a range without a row; say how many rows are outside."""
     if model.points is None or read.key_categories:
         return
-    from hardgrad_lab.fit.fitting.points import empty_ranges, outside_share
+    from hardgrad_lab.fit.training.points import empty_ranges, outside_share
 
     key = read.inputs[read.key].to_numpy()
     try:
@@ -257,11 +148,9 @@ def _run(
 
 
 def _job(model: Model, read: Table, job: JobOptions, progress: Any) -> Job:
-    from hardgrad_lab.fit.class_job import ClassJob
     from hardgrad_lab.fit.job import Job
 
-    kind = ClassJob if read.classes else Job
-    return kind(
+    return Job(
         model=model,
         table=read,
         seed=job.seed,
@@ -279,9 +168,9 @@ def _finish(fitted: Fitted, read: Table, target: str, noted: list[str], job: Job
     from hardgrad_lab.commands.show_fit import show_fit
     from hardgrad_lab.fit.folder import REPORT, describe, weights_of, write_folder
     from hardgrad_lab.fit.memory import what_came_before
+    from hardgrad_lab.fit.page.page import fit_page
+    from hardgrad_lab.fit.page.story import tell
     from hardgrad_lab.fit.tables import INPUT
-    from hardgrad_lab.report.fit import fit_page
-    from hardgrad_lab.report.fit_story import tell
     from hardgrad_lab.runs.space import explain, refuge
 
     name = Path(target.split(",")[0]).stem if read.key == INPUT else target
@@ -302,14 +191,3 @@ def _finish(fitted: Fitted, read: Table, target: str, noted: list[str], job: Job
     if fitted.model.diverged_:
         raise ArithmeticError(f"{fitted.model.diverged_}; {job.out} has these weights")
     return 0
-
-
-def _numbers(option: str, listed: str, kind: type[float] | type[int]) -> list[Any]:
-    found = []
-    for word in listed.split(","):
-        try:
-            found.append(kind(word))
-        except ValueError:
-            wanted: Literal["numbers", "whole numbers"] = "numbers" if kind is float else "whole numbers"
-            raise ValueError(f"--{option} must be {wanted} with commas between, got {word!r} in {listed!r}") from None
-    return found

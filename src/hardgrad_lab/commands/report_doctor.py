@@ -23,10 +23,10 @@ def report_doctor(*, results: Path = OWN_RUNS / "doctor", out: Path | None = Non
         beside it.
     """
     from hardgrad_lab.doctor.bank import NAMES
+    from hardgrad_lab.doctor.page.examination import write_examinations
+    from hardgrad_lab.doctor.page.guide import write_guide
     from hardgrad_lab.doctor.record import load_all
     from hardgrad_lab.doctor.watched import load_watched
-    from hardgrad_lab.report.doctor import write_examinations
-    from hardgrad_lab.report.doctor_guide import write_guide
     from hardgrad_lab.runs.records import NoRecordsError, whose
 
     console = Console()

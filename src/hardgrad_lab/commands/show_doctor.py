@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from rich import box
@@ -9,9 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from hardgrad_lab.doctor.record import Examination
+from hardgrad_lab.doctor.case import Case
+from hardgrad_lab.doctor.examine import Asked, examine
+from hardgrad_lab.doctor.load import said as said_of
+from hardgrad_lab.doctor.page.table import HEADINGS, NUMERIC, Line, Tone, about_truth, lines
+from hardgrad_lab.doctor.record import Examination, FunctionError
 from hardgrad_lab.doctor.record import Progress as Now
-from hardgrad_lab.report.doctor_table import HEADINGS, NUMERIC, Line, Tone, about_truth, lines
 
 STYLES: dict[Tone, str] = {
     "uphill": "bold red",
@@ -108,3 +113,25 @@ def _table(table: list[Line]) -> Table:
         # The longest names go on two lines, broken where their parts meet.
         shown.add_row(line.cells[0].replace("montecarlo.", "montecarlo.\n"), *line.cells[1:], style=STYLES[line.tone])
     return shown
+
+
+def examined(case: Case, given: dict[str, object], asked: Asked, console: Console) -> Examination:
+    """Return the examination of a function, shown while it is under way."""
+    with Turns(console, case.title, asked.seconds) as turns, in_words(case):
+        return examine(case, given, asked, turns)
+
+
+@contextmanager
+def in_words(case: Case) -> Iterator[None]:
+    """Say what the doctor refuses, and what the user's function raises, as of the function that was named."""
+    try:
+        yield
+    except FunctionError as error:
+        what = said_of(error).partition(": ")[2]
+        if what.startswith("function "):
+            what = case.title + what.removeprefix("function")
+        raise ValueError(what) from error
+    except ValueError as error:
+        raise ValueError(str(error).removeprefix("diagnose: ").removeprefix("candidates: ")) from error
+    except Exception as error:  # the user's function, at a batch of another size say
+        raise ValueError(f"{case.title} raises while it is examined: {said_of(error)}") from error

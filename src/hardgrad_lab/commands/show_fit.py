@@ -10,8 +10,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from hardgrad_lab.report.fit import range_cells, range_headings, score_cells, score_headings
-from hardgrad_lab.report.fit_story import Story
+from hardgrad_lab.fit.page.page import range_cells, range_headings, score_cells, score_headings
+from hardgrad_lab.fit.page.story import Story
 
 
 def show_fit(story: Story, out: Path, console: Console, said: Sequence[str] = ()) -> None:

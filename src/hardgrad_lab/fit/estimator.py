@@ -11,9 +11,9 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
 from torch import Tensor
 
-from hardgrad_lab.fit.fitting.task import cross_entropy, squared
 from hardgrad_lab.fit.models.shared import SwitchEstimator
 from hardgrad_lab.fit.rows import Array, Scaling
+from hardgrad_lab.fit.training.task import cross_entropy, squared
 
 
 class SwitchRegressor(RegressorMixin, SwitchEstimator):  # type: ignore[misc]  # scikit-learn has no types

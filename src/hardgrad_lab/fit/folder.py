@@ -16,11 +16,11 @@ import numpy as np
 from safetensors.torch import save
 
 from hardgrad_lab.fit.estimator import SwitchClassifier, SwitchRegressor
-from hardgrad_lab.fit.fitting.factories import names_code
-from hardgrad_lab.fit.fitting.network import Architecture, build_switch
 from hardgrad_lab.fit.models.description import CURE, Check, FolderError, ends, plain, read_json, require_trust
 from hardgrad_lab.fit.models.weights import check_weights, read_weights
 from hardgrad_lab.fit.rows import Scaling
+from hardgrad_lab.fit.training.factories import names_code
+from hardgrad_lab.fit.training.network import Architecture, build_switch
 from hardgrad_lab.runs.aside import ALOFT, beside, prefix, strays
 from hardgrad_lab.runs.atomic import naming, write_atomically, write_text
 

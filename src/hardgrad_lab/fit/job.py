@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -18,10 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hardgrad_lab import baselines
-from hardgrad_lab.fit.estimator import SwitchClassifier, SwitchRegressor
-from hardgrad_lab.fit.fitting.start import start_rival
-from hardgrad_lab.fit.fitting.training import Training
-from hardgrad_lab.fit.rivals.class_scores import ClassScore
+from hardgrad_lab.fit.estimator import SwitchClassifier
+from hardgrad_lab.fit.fitted import Fitted, Model
+from hardgrad_lab.fit.measures import Classes, Numbers
 from hardgrad_lab.fit.rivals.compare import (
     TRAINED,
     Outcome,
@@ -32,10 +30,12 @@ from hardgrad_lab.fit.rivals.compare import (
     train_rival,
 )
 from hardgrad_lab.fit.rivals.design import Design
-from hardgrad_lab.fit.rivals.scores import LeftOut, Score, blocks_of, margin, per_range, r_squared, root_mean_square
+from hardgrad_lab.fit.rivals.scores import LeftOut, Scored, blocks_of, margin
 from hardgrad_lab.fit.rivals.solved import Setting
-from hardgrad_lab.fit.rows import Array, Rows, Scaling, first_rows, held_out
+from hardgrad_lab.fit.rows import Rows, first_rows, held_out
 from hardgrad_lab.fit.tables import Table
+from hardgrad_lab.fit.training.start import start_rival
+from hardgrad_lab.fit.training.training import Training
 from hardgrad_lab.runs import checkpoint
 from hardgrad_lab.runs.execute import choose_device
 from hardgrad_lab.runs.loop import DivergedError
@@ -43,41 +43,7 @@ from hardgrad_lab.runs.record import Run
 from hardgrad_lab.runs.signals import Interrupted, stop_signals
 
 SWITCH = "switch"
-Model = SwitchRegressor | SwitchClassifier
 HUGE = 1e100  # deviations of the target: squares of errors beyond are not finite for long
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fitted:
-    """What a job made.
-
-    Args:
-        model: the fitted estimator.
-        scores: the switch first, then its rivals, on the test rows.
-        test: the test rows, ascending.
-        predicted: (n,) the model's prediction of every row, a number or the name of a class.
-        index: (n,) the range of every row.
-        left_out: rivals that it was not compared with, and why.
-        seconds: in all sittings.
-        unseen: whether the test rows were set aside; if none were, they are the rows fitted to.
-        ordered: whether rows follow each other in time.
-        seed: of the job.
-        machine: what ran it, and when it began.
-        source: fingerprint of the table.
-    """
-
-    model: Model
-    scores: Sequence[Score | ClassScore]
-    test: NDArray[np.int64]
-    predicted: NDArray[Any]
-    index: NDArray[np.int64]
-    left_out: list[LeftOut]
-    seconds: float
-    unseen: bool
-    ordered: bool
-    seed: int
-    machine: dict[str, Any]
-    source: str
 
 
 @dataclass
@@ -109,6 +75,7 @@ class Job:
     warn: Callable[[str], None] = warnings.warn
     _states: dict[str, Any] = field(default_factory=dict)
     _seconds: float = 0.0
+    _predicted: NDArray[Any] = field(default_factory=lambda: np.zeros(0))
     _started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     def run(self, *, resume: bool) -> Fitted:
@@ -125,7 +92,7 @@ class Job:
             state = checkpoint.load(self.saved, self._identity())
             checkpoint.check_alike(self.saved, {"states": {}, "seconds": 0.0, "started": ""}, state)
             self._states, self._seconds, self._started = state["states"], state["seconds"], state["started"]
-        self._began = self._written = time.monotonic()
+        self._began = time.monotonic()
         self._saver = checkpoint.Saver(self.saved, self._identity(), self.warn)
         rest, aside = self._set_aside()
         test = aside if len(aside) else rest
@@ -149,7 +116,7 @@ class Job:
                 "threads": torch.get_num_threads(),
                 "started": self._started,
             },
-            source=fingerprint(self.table),
+            source=self.table.fingerprint(),
         )
 
     def _set_aside(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -174,55 +141,81 @@ class Job:
         groups = np.cumsum(gaps) if self.ordered else None
         assert self.table.target is not None
         training = self.model.begin(self.table.inputs.iloc[rest], self.table.target[rest], groups, self.seed)
-        if SWITCH in self._states:
-            with checkpoint.fitting(self.saved):
-                training.load_state_dict(self._states[SWITCH])
-        training.run(after_step=partial(self._after_step, SWITCH, training))
-        self._states[SWITCH] = training.state_dict()
+        self._train(SWITCH, training)
         return training
 
-    def _measure(self, switch: Training, test: NDArray[np.int64]) -> tuple[list[Score], list[LeftOut]]:
+    def _train(self, name: str, training: Training) -> None:
+        """Train a network to its end, from where an earlier sitting left it."""
+        if name in self._states:
+            with checkpoint.fitting(self.saved):
+                training.load_state_dict(self._states[name])
+        try:
+            training.run(
+                partial(self.tell, name, training),
+                lambda: self._save({**self._states, name: training.state_dict()}),
+                save_every_s=self.checkpoint_seconds,
+                save_every=self.checkpoint_steps,
+            )
+        except Interrupted as stopped:
+            raise Interrupted(stopped.number, self._saver.fault) from None
+        self._states[name] = training.state_dict()
+        self._stop_if_asked()
+
+    def _measure(self, switch: Training, test: NDArray[np.int64]) -> tuple[list[Scored], list[LeftOut]]:
+        """Measure the switch and its rivals on the test rows; say which rivals are left out."""
         # All rows, also those fitted to: the windows of the test rows reach back into them.
         groups = self.table.groups if self.ordered else None
         rows = self.model.as_rows(self.table.inputs, groups)
-        self._predicted = self.model.predict(self.table.inputs, groups)
+        measure = self._measure_of(test)
+        self._predicted, outputs = measure.predict(self.table.inputs, groups)
         own = Outcome(
-            outputs=self._target_scaling.to(self._predicted[test, None]),
+            outputs=outputs[test],
             described=baselines.describe(SWITCH),
             counts=baselines.counts(self.model.network_),
             updates=switch.steps,
             seconds=switch.seconds,
         )
-        outcomes, left_out = self._rivals(switch, (rows, torch.from_numpy(test)))
-        measured = partial(self._score, test=test, ours=self._errors(own, test), rivals=len(outcomes))
-        return [measured(SWITCH, own), *(measured(name, outcome) for name, outcome in outcomes.items())], left_out
+        outcomes, left_out = self._rivals(switch, measure, (rows, torch.from_numpy(test)))
+        index = self.model.ranges_.index(torch.from_numpy(self.table.inputs[self.table.key].to_numpy()[test])).numpy()
+        ours, blocks = measure.errors(own.outputs), blocks_of(test, ordered=self.ordered, window=self.model.window)
+        scores: list[Scored] = [measure.score(SWITCH, own, index, None)]
+        for name, outcome in outcomes.items():
+            apart = margin(ours, measure.errors(outcome.outputs), blocks, len(outcomes))
+            scores.append(measure.score(name, outcome, index, apart))
+        return scores, left_out
 
-    def _rivals(self, switch: Training, predict: tuple[Rows, Tensor]) -> tuple[dict[str, Outcome], list[LeftOut]]:
+    def _measure_of(self, test: NDArray[np.int64]) -> Numbers | Classes:
+        assert self.table.target is not None
+        truth = self.table.target[test]
+        return Classes(self.model, truth) if isinstance(self.model, SwitchClassifier) else Numbers(self.model, truth)
+
+    def _rivals(
+        self, switch: Training, measure: Numbers | Classes, predict: tuple[Rows, Tensor]
+    ) -> tuple[dict[str, Outcome], list[LeftOut]]:
         """Return what each rival made of the test rows; and those that are left out."""
         outcomes: dict[str, Outcome] = {}
-        names, left_out = rivals_of(self.model.architecture_, None) if self.compared else ([], [])
-        setting = self._setting(switch)
-        for name in names:
-            made = self._train(name, switch, predict) if name in TRAINED else solve_rival(name, setting, predict)
-            if isinstance(made, Outcome):
-                outcomes[name] = made
-            else:
-                left_out.append(made)
-            self._stop_if_asked()
-        return outcomes, left_out
-
-    def _setting(self, switch: Training) -> Setting:
-        keyed = self.model.key_ not in self.model.inputs_
-        return Setting(
+        if not self.compared:
+            return outcomes, []
+        names, left_out = rivals_of(self.model.architecture_, None, classes=bool(measure.classes))
+        setting = Setting(
             task=switch.task,
-            design=Design.of(switch.task.rows, switch.task.train, keyed=keyed),
-            zero=self._target_scaling.to(np.zeros((1, 1)))[0],
+            design=Design.of(switch.task.rows, switch.task.train, keyed=self.model.key_ not in self.model.inputs_),
+            zero=measure.zero,
             ordered=self.ordered,
             seed=self.seed,
             weight=switch.task.weight,
+            classes=measure.classes,
         )
+        for name in names:
+            made = self._rival(name, switch, predict) if name in TRAINED else solve_rival(name, setting, predict)
+            if isinstance(made, LeftOut):
+                left_out.append(made)
+            else:
+                outcomes[name] = replace(made, outputs=measure.outputs(made.outputs)) if name in TRAINED else made
+            self._stop_if_asked()
+        return outcomes, left_out
 
-    def _train(self, name: str, switch: Training, predict: tuple[Rows, Tensor]) -> Outcome | LeftOut:
+    def _rival(self, name: str, switch: Training, predict: tuple[Rows, Tensor]) -> Outcome | LeftOut:
         """Train a rival, or say why not."""
         made = self.model.architecture_
         torch.manual_seed(self.seed + 1 + TRAINED.index(name))
@@ -233,64 +226,23 @@ class Job:
         if made.branch == "mlp" and switch.task.target.is_floating_point():
             start_rival(rival, switch.task)  # as the switch's branches do
         try:
-            tell, state = partial(self._after_step, name), self._states.get(name)
-            training, outcome = train_rival(name, rival, switch, tell, state, predict)
+            training, outcome = train_rival(name, rival, switch, partial(self._train, name), predict)
         except DivergedError as error:
             return LeftOut(name=name, reason=f"it diverged ({error})")
         if training.diverged:
             return LeftOut(name=name, reason=training.diverged)
         if not np.abs(outcome.outputs).max(initial=0.0) < HUGE:  # NaN, too
             return LeftOut(name=name, reason="it diverged: what it makes of the test rows is no sensible number")
-        self._states[name] = training.state_dict()
         return outcome
 
-    @property
-    def _target_scaling(self) -> Scaling:
-        assert isinstance(self.model, SwitchRegressor)
-        return self.model.target_scaling_
-
-    def _errors(self, outcome: Outcome, test: NDArray[np.int64]) -> Array:
-        """Return the errors on the test rows, (n,), in the target's units."""
-        assert self.table.target is not None
-        return self.table.target[test] - self._target_scaling.back(outcome.outputs)[:, 0]
-
-    def _score(self, name: str, outcome: Outcome, *, test: NDArray[np.int64], ours: Array, rivals: int) -> Score:
-        assert self.table.target is not None
-        truth, ranges = self.table.target[test], self.model.ranges_
-        index = ranges.index(torch.from_numpy(self.table.inputs[self.table.key].to_numpy()[test])).numpy()
-        errors = self._errors(outcome, test)
-        blocks = blocks_of(test, ordered=self.ordered, window=self.model.window)
-        return Score(
-            name=name,
-            described=outcome.described,
-            rmse=root_mean_square(errors),
-            r2=r_squared(truth, truth - errors),
-            ranges=per_range(errors, index, len(ranges)),
-            parameters=outcome.counts.total,
-            active=outcome.counts.active,
-            updates=outcome.updates,
-            seconds=outcome.seconds,
-            margin=None if name == SWITCH else margin(ours, errors, blocks, rivals),
-        )
-
-    def _after_step(self, name: str, training: Training) -> None:
-        self.tell(name, training)
-        due = self.checkpoint_steps and training.steps % self.checkpoint_steps == 0
-        if due or self._signals or time.monotonic() - self._written >= self.checkpoint_seconds:
-            self._save({**self._states, name: training.state_dict()})
-        if self._signals:
-            raise Interrupted(self._signals[0], self._saver.fault)
-
     def _stop_if_asked(self) -> None:
-        """Stop between rivals: one that is solved has no steps to stop at."""
+        """Stop between two models: one that is solved has no steps to stop at."""
         if self._signals:
             self._save(self._states)
             raise Interrupted(self._signals[0], self._saver.fault)
 
     def _save(self, states: dict[str, Any]) -> None:
-        state = {"states": states, "seconds": self._passed(), "started": self._started}
-        self._saver.save(state)
-        self._written = time.monotonic()
+        self._saver.save({"states": states, "seconds": self._passed(), "started": self._started})
 
     def _passed(self) -> float:
         return self._seconds + time.monotonic() - self._began
@@ -298,17 +250,8 @@ class Job:
     def _identity(self) -> Run:
         """Return what decides the outcome; a checkpoint of other rows or options cannot be continued."""
         options = {name: _plain(value) for name, value in self.model.get_params().items()}
-        config = {**options, "test_share": self.test_share, "rows": fingerprint(self.table)}
+        config = {**options, "test_share": self.test_share, "rows": self.table.fingerprint()}
         return Run(experiment="fit", label=self.saved.stem, config=config, seed=self.seed)
-
-
-def fingerprint(table: Table) -> str:
-    """Return 16 hexadecimal digits that change when any number of a table does."""
-    hashed = hashlib.sha256(" ".join(table.inputs.columns).encode())
-    for part in (table.inputs.to_numpy(), table.target, table.groups):
-        if part is not None:
-            hashed.update(np.ascontiguousarray(part).tobytes())
-    return hashed.hexdigest()[:16]
 
 
 def _plain(value: Any) -> Any:

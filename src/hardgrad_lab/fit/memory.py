@@ -13,7 +13,7 @@ from hardgrad_lab.fit.rows import Array, first_rows
 from hardgrad_lab.fit.sounds.lags import hats
 
 if TYPE_CHECKING:
-    from hardgrad_lab.fit.job import Fitted
+    from hardgrad_lab.fit.fitted import Fitted
     from hardgrad_lab.fit.tables import Table
 
 PAST = 64  # rows of a window that is suggested

@@ -9,7 +9,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from hardgrad_lab.fit.fitting.training import Training
+from hardgrad_lab.fit.training.training import Training
 
 REFRESH_S = 0.5  # reading the average waits for the device, so not at every step
 LINES = 10  # that a training leaves in a pipe

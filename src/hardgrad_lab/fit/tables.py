@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +69,14 @@ class Table:
     def key_categories(self) -> tuple[str, ...]:
         """Return what the key's numbers stand for, where it is a column of categories; else nothing."""
         return next((column.categories for column in self.columns if column.name == self.key), ())
+
+    def fingerprint(self) -> str:
+        """Return 16 hexadecimal digits that change when any number does."""
+        hashed = hashlib.sha256(" ".join(self.inputs.columns).encode())
+        for part in (self.inputs.to_numpy(), self.target, self.groups):
+            if part is not None:
+                hashed.update(np.ascontiguousarray(part).tobytes())
+        return hashed.hexdigest()[:16]
 
 
 def read_table(

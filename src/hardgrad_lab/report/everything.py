@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from hardgrad_lab.drawing.figures import compact_svg, inline, save_figure
+from hardgrad_lab.drawing.index import index_reports, link_to_index
+from hardgrad_lab.drawing.page import as_markdown
+from hardgrad_lab.drawing.render import Link, render
 from hardgrad_lab.drawing.section import Section
 from hardgrad_lab.experiments import experiments
 from hardgrad_lab.experiments.page import INTRODUCTION, TITLE
@@ -15,9 +18,6 @@ from hardgrad_lab.report import section
 from hardgrad_lab.report.experiment import sections_of
 from hardgrad_lab.report.experiment_claims import LEGEND as CLAIMS
 from hardgrad_lab.report.experiment_table import LEGEND
-from hardgrad_lab.report.index import index_reports, link_to_index
-from hardgrad_lab.report.page import as_markdown
-from hardgrad_lab.report.render import Link, render
 from hardgrad_lab.report.section import SUMMARY, summary
 from hardgrad_lab.runs.atomic import write_text
 from hardgrad_lab.runs.records import Found, Group, NoRecordsError, read_records

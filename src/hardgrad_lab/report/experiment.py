@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from hardgrad_lab.drawing.page import Content, Page, provenance, write_report
 from hardgrad_lab.drawing.section import FIGURE_ONLY, Drawing, Section
 from hardgrad_lab.report import experiment_claims as claims
 from hardgrad_lab.report.experiment_table import (
@@ -20,7 +21,6 @@ from hardgrad_lab.report.experiment_table import (
     shown,
     standings,
 )
-from hardgrad_lab.report.page import Content, Page, provenance, write_report
 from hardgrad_lab.report.section import as_markdown, is_bad
 from hardgrad_lab.runs.experiment import BUDGETS, NAMES, Experiment, Part
 from hardgrad_lab.runs.named import load

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from hardgrad_lab.drawing import page
 from hardgrad_lab.drawing.section import FIGURE_ONLY, Section
-from hardgrad_lab.report import page
 from hardgrad_lab.report.experiment_table import UNLIKE
 from hardgrad_lab.runs.judge import CLOSE, ENDLESS, FAILS, FEW, HOLDS
 from hardgrad_lab.runs.words import NOT_RUN

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -64,6 +65,7 @@ class DivergedError(ArithmeticError):
     def __init__(self, samples: int, averages: dict[str, float]) -> None:
         figures = ", ".join(f"{name} {value}" for name, value in averages.items())
         super().__init__(f"the training diverged: {figures} at sample {samples:,}; a smaller lr or a clip may hold it")
+        self.averages = averages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +102,7 @@ class Training:
         keep: at the end, writes what a record cannot hold (pictures, curves) into the folder of the records, under the
             run's name.
         rows: of which data exactly, in words; goes into the record.
+        enough: asked after every evaluation: whether to end before the plan does.
     """
 
     model: nn.Module
@@ -107,13 +110,14 @@ class Training:
     schedulers: list[torch.optim.lr_scheduler.LRScheduler]
     stream: Stream
     loss: Loss
-    evaluate: Callable[[bool], dict[str, float]]
+    evaluate: Callable[[bool], dict[str, Any]]
     keep: Callable[[Training, Path, str], None] | None = None
     rows: str = ""
+    enough: Callable[[], bool] = lambda: False
     steps: int = 0
     samples: int = 0
     seconds: float = 0.0
-    curve: list[dict[str, float]] = field(default_factory=list)
+    curve: list[dict[str, Any]] = field(default_factory=list)
     sums: Tensor = field(default_factory=lambda: torch.zeros(2, dtype=torch.float64))
     summed: int = 0
 
@@ -123,7 +127,8 @@ class Training:
         with hg.penalties() as bag:  # asked for only to be shown: without it the bridges would train the same
             task = loss(inputs, targets)
         penalty = bag.total().to(task.device)
-        self.model.zero_grad(set_to_none=True)
+        for parameter in self._parameters:
+            parameter.grad = None
         (task + penalty).backward()
         if clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), clip)
@@ -131,10 +136,14 @@ class Training:
             optimizer.step()
         for scheduler in self.schedulers:
             scheduler.step()
-        self.sums += torch.stack([task.detach(), penalty.detach()])
+        self.count(task, penalty, len(inputs) * spread.world())
+
+    def count(self, loss: Tensor, penalty: Tensor, samples: int) -> None:
+        """Count a step that was taken on so many samples, with its loss and penalty, both of shape ()."""
+        self.sums += torch.stack([loss.detach(), penalty.detach()])
         self.summed += 1
         self.steps += 1
-        self.samples += len(inputs) * spread.world()
+        self.samples += samples
 
     def averages(self) -> dict[str, float]:
         """Return this process's mean loss and penalty since the last evaluation. Waits for the device."""
@@ -151,7 +160,7 @@ class Training:
         averages = self.averages()
         if not all(math.isfinite(value) for value in averages.values()):
             raise DivergedError(self.samples, averages)
-        measured: dict[str, float] = {}
+        measured: dict[str, Any] = {}
         if spread.rank() == 0:
             self.model.eval()
             with torch.no_grad():
@@ -195,6 +204,10 @@ class Training:
         if device.type == "cuda" and "random_cuda" in own:
             torch.cuda.set_rng_state(own["random_cuda"], device)
 
+    @cached_property
+    def _parameters(self) -> list[nn.Parameter]:
+        return list(self.model.parameters())  # walking a model of some branches took 7 % of a step
+
     def _own(self) -> dict[str, Any]:
         """Return what each process has of its own."""
         own = {"sums": self.sums.cpu(), "stream": self.stream.state_dict(), "random": torch.get_rng_state()}
@@ -220,7 +233,7 @@ def train(
     compiled: bool = False,
     bf16: bool = False,
 ) -> None:
-    """Train to the end of the plan, from wherever the training stands.
+    """Train to the end of the plan, or until it is enough, from wherever the training stands.
 
     Args:
         training: the run; it is changed in place.
@@ -236,7 +249,7 @@ def train(
     """
     loss = as_asked(training.loss, training.model, compiled=compiled, bf16=bf16)
     watch, saved = Stopwatch(training.seconds), time.monotonic()
-    agreement = Agreement()
+    agreement, ended = Agreement(), False
     training.model.train()
     with stop_signals() as arrived:
         while training.steps < plan.steps:
@@ -246,11 +259,14 @@ def train(
             if training.steps % plan.evaluate_every == 0 or training.steps == plan.steps:
                 training.add_point(last=training.steps == plan.steps)
                 watcher.point(training)
+                ended = training.enough()
             late = time.monotonic() - saved >= plan.checkpoint_every_s
-            stop, save_now = agreement.largest(arrived[0] if arrived else 0, int(late))
+            stop, save_now, end = agreement.largest(arrived[0] if arrived else 0, int(late), int(ended))
             if stop or save_now or (plan.checkpoint_every and training.steps % plan.checkpoint_every == 0):
                 save()
                 saved = time.monotonic()
             if stop:
                 raise Interrupted(stop)
+            if end:
+                break
     save()

@@ -28,15 +28,22 @@ class Interrupted(Exception):
         self.number, self.unsaved = number, unsaved
 
 
+_collecting: list[list[int]] = []  # the signals of the scope that is open
+
+
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
     """Collect the signals that ask to stop instead of dying of them; a second one acts as it always did.
 
-    Under ``torchrun`` it does not: a Ctrl-C reaches each process twice, from the terminal and from ``torchrun``.
+    A scope within another collects with it. Under ``torchrun`` a second signal is collected like the first: a Ctrl-C
+    reaches each process twice, from the terminal and from ``torchrun``.
     """
     arrived: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield arrived  # only the main thread may handle signals
+        return
+    if _collecting:
+        yield _collecting[0]
         return
     before: dict[int, Any] = {number: signal.getsignal(number) for number in STOPS}
 
@@ -48,8 +55,10 @@ def stop_signals() -> Iterator[list[int]]:
 
     for number in before:
         signal.signal(number, note)
+    _collecting.append(arrived)
     try:
         yield arrived
     finally:
+        _collecting.clear()
         for number, handler in before.items():
             signal.signal(number, handler)

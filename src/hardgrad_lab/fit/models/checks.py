@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import validate_data
 
 import hardgrad as hg
-from hardgrad_lab.fit.fitting.branches import check_branch
 from hardgrad_lab.fit.options import LOSSES, OPTIMIZERS
 from hardgrad_lab.fit.rows import Array
+from hardgrad_lab.fit.training.branches import check_branch
 
 _VALIDATE: Any = validate_data  # scikit-learn has no types, and what X and y are by default is words
 

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import hardgrad as hg
-from hardgrad_lab.fit.fitting.branches import SEQUENCES
-from hardgrad_lab.fit.fitting.network import Architecture
-from hardgrad_lab.fit.fitting.points import empty_ranges, finite, search_points
-from hardgrad_lab.fit.fitting.task import Recipe
 from hardgrad_lab.fit.rows import Array, held_out, lagged_rows
+from hardgrad_lab.fit.training.branches import SEQUENCES
+from hardgrad_lab.fit.training.network import Architecture
+from hardgrad_lab.fit.training.points import empty_ranges, finite, search_points
+from hardgrad_lab.fit.training.task import Recipe
 
 STEPS = 4000  # optimizer steps that epochs="auto" aims at
 FEWEST_EPOCHS, MOST_EPOCHS = 10, 300

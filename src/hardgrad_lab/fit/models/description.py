@@ -14,9 +14,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from hardgrad_lab.fit.fitting.factories import names_code, origin
-from hardgrad_lab.fit.fitting.network import Architecture
 from hardgrad_lab.fit.options import BRANCHES
+from hardgrad_lab.fit.training.factories import names_code, origin
+from hardgrad_lab.fit.training.network import Architecture
 
 CURE = "fit the model again"
 MOST_BYTES = 256 << 20  # of a model.json: its curve grows with epochs times ranges

@@ -15,14 +15,6 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 import hardgrad as hg
-from hardgrad_lab.fit.fitting.branches import Factory
-from hardgrad_lab.fit.fitting.forward import forward
-from hardgrad_lab.fit.fitting.learn_points import sentence_of
-from hardgrad_lab.fit.fitting.network import build_switch
-from hardgrad_lab.fit.fitting.solving import Solving
-from hardgrad_lab.fit.fitting.start import start_from_lines
-from hardgrad_lab.fit.fitting.task import LossOfRows, Task
-from hardgrad_lab.fit.fitting.training import Training
 from hardgrad_lab.fit.models import decide
 from hardgrad_lab.fit.models.checks import (
     check_groups,
@@ -33,6 +25,14 @@ from hardgrad_lab.fit.models.checks import (
 )
 from hardgrad_lab.fit.models.small import warn_of_ranges
 from hardgrad_lab.fit.rows import Array, Rows, Scaling, first_rows
+from hardgrad_lab.fit.training.branches import Factory
+from hardgrad_lab.fit.training.forward import forward
+from hardgrad_lab.fit.training.learn_points import sentence_of
+from hardgrad_lab.fit.training.network import build_switch
+from hardgrad_lab.fit.training.solving import Solving
+from hardgrad_lab.fit.training.start import start_from_lines
+from hardgrad_lab.fit.training.task import LossOfRows, Task
+from hardgrad_lab.fit.training.training import Training
 from hardgrad_lab.runs.execute import choose_device
 
 

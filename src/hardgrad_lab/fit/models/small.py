@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 import hardgrad as hg
-from hardgrad_lab.fit.fitting.task import Task
 from hardgrad_lab.fit.models.decide import solvable
+from hardgrad_lab.fit.training.task import Task
 
 INSPECTED = 4096  # training rows on which dead branches are looked for
 

@@ -13,8 +13,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
 
-from hardgrad_lab.fit.fitting.network import Architecture, build_switch
 from hardgrad_lab.fit.models.description import CURE, FolderError, ends
+from hardgrad_lab.fit.training.network import Architecture, build_switch
 
 MOST_HEADER = 64 << 20  # bytes: a hundred for each tensor
 NAMES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.bool: "BOOL"}

@@ -5,7 +5,7 @@ So the same table gives the same rivals on every machine, idle or crowded, in on
 
 from __future__ import annotations
 
-from hardgrad_lab.fit.fitting.branches import SEQUENCES
+from hardgrad_lab.fit.training.branches import SEQUENCES
 
 TIMES = (
     16  # a rival of the default eight ranges has eight branches' parameters at work in every row, a branch of theirs

@@ -11,16 +11,18 @@ from threadpoolctl import threadpool_limits  # scikit-learn brings it
 from torch import Tensor, nn
 
 from hardgrad_lab import baselines
-from hardgrad_lab.fit.fitting.branches import Factory
-from hardgrad_lab.fit.fitting.forward import forward
-from hardgrad_lab.fit.fitting.network import Architecture, branch_maker
-from hardgrad_lab.fit.fitting.training import Training
 from hardgrad_lab.fit.rivals import budget
+from hardgrad_lab.fit.rivals.class_rivals import CLASS_SOLVERS
 from hardgrad_lab.fit.rivals.scores import LeftOut
-from hardgrad_lab.fit.rivals.solved import SOLVED, Setting, solve
+from hardgrad_lab.fit.rivals.solved import SOLVERS, Setting
 from hardgrad_lab.fit.rows import Array, Rows
+from hardgrad_lab.fit.training.branches import Factory
+from hardgrad_lab.fit.training.forward import forward
+from hardgrad_lab.fit.training.network import Architecture, branch_maker
+from hardgrad_lab.fit.training.training import Training
 
 TRAINED = ("plain-total", "plain-active", "condition-input")
+NO_WIDTH = "a branch of this kind has no width to change"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,18 +43,37 @@ class Outcome:
     updates: int
     seconds: float
 
+    def facts(self) -> dict[str, Any]:
+        """Return what a score says of the model besides how good it is."""
+        return {
+            "described": self.described,
+            "parameters": self.counts.total,
+            "active": self.counts.active,
+            "updates": self.updates,
+            "seconds": self.seconds,
+        }
 
-def rivals_of(architecture: Architecture, factory: Factory | None) -> tuple[list[str], list[LeftOut]]:
+
+def rivals_of(
+    architecture: Architecture, factory: Factory | None, *, classes: bool = False
+) -> tuple[list[str], list[LeftOut]]:
     """Return the names of the rivals that a switch is compared with, and those that cannot be, with the reason."""
-    solved = [name for name in SOLVED if name != "table" or architecture.in_features == 1]
+    if classes:
+        return _class_rivals_of(architecture, factory)
+    solved = [name for name in SOLVERS if name != "table" or architecture.in_features == 1]
     if architecture.branch == "linear":
         reason = "a linear branch has no width to change, and its best weights are the ridge line's"
         return solved, [LeftOut(name=name, reason=reason, possible=False) for name in TRAINED]
     if not has_width(architecture, factory):
-        reason = "a branch of this kind has no width to change"
-        others = [LeftOut(name=name, reason=reason, possible=False) for name in TRAINED if name != "plain-active"]
+        others = [LeftOut(name=name, reason=NO_WIDTH, possible=False) for name in TRAINED if name != "plain-active"]
         return ["plain-active", *solved], others
     return [*TRAINED, *solved], []
+
+
+def _class_rivals_of(architecture: Architecture, factory: Factory | None) -> tuple[list[str], list[LeftOut]]:
+    if has_width(architecture, factory):
+        return [*TRAINED, *CLASS_SOLVERS], []
+    return [*CLASS_SOLVERS], [LeftOut(name=name, reason=NO_WIDTH, possible=False) for name in TRAINED]
 
 
 def has_width(architecture: Architecture, factory: Factory | None) -> bool:
@@ -96,8 +117,7 @@ def train_rival(
     name: str,
     rival: nn.Module,
     switch: Training,
-    tell: Callable[[Training], None],
-    state: dict[str, Any] | None,
+    train: Callable[[Training], None],
     predict: tuple[Rows, Tensor],
 ) -> tuple[Training, Outcome]:
     """Train a rival for as many updates as the switch took.
@@ -106,8 +126,7 @@ def train_rival(
         name: of the rival.
         rival: a network.
         switch: the switch's training, done.
-        tell: called after every step; may raise to stop.
-        state: of an earlier sitting, to continue from.
+        train: brings a training to its end; may raise to stop.
         predict: rows, and which of them to predict.
 
     Returns:
@@ -118,9 +137,7 @@ def train_rival(
     """
     rival = rival.to(switch.task.rows.key.device)
     training = Training(rival, switch.task, replace(switch.recipe, epochs=switch.epoch, patience=switch.epoch))
-    if state is not None:
-        training.load_state_dict(state)
-    training.run(after_step=lambda: tell(training))
+    train(training)
     outputs: Array = forward(rival.cpu().double(), *predict).numpy()
     counts, described = baselines.counts(rival), baselines.describe(name)
     outcome = Outcome(
@@ -131,11 +148,11 @@ def train_rival(
 
 def solve_rival(name: str, setting: Setting, predict: tuple[Rows, Tensor]) -> Outcome | LeftOut:
     """Solve a rival, and return what it made of chosen rows; or why it was not solved."""
-    if reason := budget.too_wide(name, setting.design.columns):
+    if not setting.classes and (reason := budget.too_wide(name, setting.design.columns)):
         return LeftOut(name=name, reason=reason)
     began = time.monotonic()
     with threadpool_limits(1):  # one order of all sums, however many cores are free
-        solved = solve(name, setting)
+        solved = (CLASS_SOLVERS if setting.classes else SOLVERS)[name](setting)
         seconds = time.monotonic() - began
         outputs = solved.predict(*predict)
     counts = baselines.Counts(total=solved.parameters, active=solved.active)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +15,7 @@ from hardgrad_lab.fit.rows import Array
 
 BLOCKS = 30  # that test rows in order of time are cut into: neighbours err alike, blocks hardly do
 SURE = 0.95  # probability that all intervals of a comparison hold
+LEAST = 1e-15  # a probability below counts as this much: a class never met in training would cost infinitely much
 TIE = 1.02  # errors that differ by less than this factor are equal for all purposes
 
 
@@ -30,6 +31,10 @@ class Margin:
     factor: float
     low: float
     high: float
+
+    def squared(self) -> Margin:
+        """Return the same of squares, or of what errors are the roots of."""
+        return Margin(factor=self.factor**2, low=self.low**2, high=self.high**2)
 
     @property
     def verdict(self) -> Literal["better", "worse", "alike"]:
@@ -55,17 +60,13 @@ class LeftOut:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score:
-    r"""One model measured on rows it was not trained on.
-
-    .. math:: R^2 = 1 - \frac{\sum (y - \hat y)^2}{\sum (y - \bar y)^2}
+class Measured:
+    """One model measured on rows it was not trained on, whatever the measure.
 
     Args:
         name: of the model.
         described: what it is, in a line.
-        rmse: root of the mean squared error, in the target's units.
-        r2: None where the target does not vary.
-        ranges: the RMSE of each range; None for a range without a row.
+        ranges: the error of each range, in the model's measure; None for a range without a row.
         parameters: in all; 0 where counting them says nothing.
         active: that take part in one row's prediction; 0 likewise.
         updates: optimizer steps; 0 for a closed form.
@@ -75,8 +76,6 @@ class Score:
 
     name: str
     described: str
-    rmse: float
-    r2: float | None
     ranges: Sequence[float | None]
     parameters: int
     active: int
@@ -84,10 +83,48 @@ class Score:
     seconds: float
     margin: Margin | None = None
 
+
+@dataclass(frozen=True, kw_only=True)
+class Score(Measured):
+    r"""A model of numbers.
+
+    .. math:: R^2 = 1 - \frac{\sum (y - \hat y)^2}{\sum (y - \bar y)^2}
+
+    Args:
+        rmse: root of the mean squared error, in the target's units.
+        r2: None where the target does not vary.
+    """
+
+    rmse: float
+    r2: float | None
+
     @property
     def error(self) -> float:
         """Return what models are ordered by."""
         return self.rmse
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassScore(Measured):
+    r"""A model of classes.
+
+    .. math:: \text{log loss} = -\frac{1}{n} \sum_i \ln p_i(\text{the class of row } i)
+
+    Args:
+        log_loss: in nats a row.
+        accuracy: share of the rows whose likeliest class is the right one.
+    """
+
+    log_loss: float
+    accuracy: float
+
+    @property
+    def error(self) -> float:
+        """Return what models are ordered by."""
+        return self.log_loss
+
+
+Scored = Score | ClassScore
 
 
 def root_mean_square(errors: Array) -> float:
@@ -101,9 +138,24 @@ def r_squared(truth: Array, predicted: Array) -> float | None:
     return None if around == 0 else 1 - float(np.square(truth - predicted).sum()) / around
 
 
-def per_range(errors: Array, index: NDArray[np.int64], ranges: int) -> list[float | None]:
-    """Return the RMSE of each range; None for a range without a row."""
-    return [root_mean_square(errors[index == i]) if (index == i).any() else None for i in range(ranges)]
+def log_losses(probabilities: Array, truth: NDArray[np.int64]) -> Array:
+    """Return minus the logarithm of the probability of each row's class, (n,); -1 is a class that the model lacks."""
+    known = np.maximum(truth, 0)
+    found = np.where(truth >= 0, probabilities[np.arange(len(truth)), known], 0.0)
+    said: Array = -np.log(np.maximum(found, LEAST))
+    return said
+
+
+def accuracy(probabilities: Array, truth: NDArray[np.int64]) -> float:
+    """Return the share of the rows whose likeliest class is the right one."""
+    return float((probabilities.argmax(axis=1) == truth).mean())
+
+
+def of_ranges(
+    measure: Callable[[Array], float], of_rows: Array, index: NDArray[np.int64], ranges: int
+) -> list[float | None]:
+    """Return a measure of the rows of each range; None for a range without a row."""
+    return [measure(of_rows[index == i]) if (index == i).any() else None for i in range(ranges)]
 
 
 def margin(ours: Array, theirs: Array, blocks: NDArray[np.int64], rivals: int) -> Margin | None:

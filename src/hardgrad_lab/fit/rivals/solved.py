@@ -13,10 +13,10 @@ from hardgrad_lab.baselines.boosting import Boosting
 from hardgrad_lab.baselines.knots import KnotTable
 from hardgrad_lab.baselines.leaves import RidgeTree
 from hardgrad_lab.baselines.ridge import FOLDS, RidgeLine, folds
-from hardgrad_lab.fit.fitting.task import Task
 from hardgrad_lab.fit.rivals.budget import CHOOSING, rows_for
 from hardgrad_lab.fit.rivals.design import Design, some
 from hardgrad_lab.fit.rows import Array, Rows
+from hardgrad_lab.fit.training.task import Task
 
 CHOSEN = f"by {FOLDS}-fold cross-validation on the training rows"
 
@@ -48,6 +48,7 @@ class Setting:
         ordered: whether rows follow each other in time.
         seed: of folds and of samples.
         weight: of each row of the task, (n,); None where all count the same.
+        classes: how many; 0 for numbers.
     """
 
     task: Task
@@ -56,6 +57,7 @@ class Setting:
     ordered: bool
     seed: int
     weight: Tensor | None = None
+    classes: int = 0
 
     def rows(self, name: str) -> Tensor:
         """Return the training rows that a rival of this name is solved on."""
@@ -84,11 +86,6 @@ class Setting:
         return (
             "" if len(rows) == all_rows else f"; solved on {len(rows):,} of the {all_rows:,} training rows, at random"
         )
-
-
-def solve(name: str, setting: Setting) -> SolvedRival:
-    """Solve a rival by its name."""
-    return _SOLVERS[name](setting)
 
 
 def _constant(setting: Setting) -> SolvedRival:
@@ -128,7 +125,7 @@ def _ridge(setting: Setting) -> SolvedRival:
 
     line = RidgeLine(parts())
     return SolvedRival(
-        predict=lambda rows, chosen: _in_chunks(setting.design, line.predict, rows, chosen),
+        predict=lambda rows, chosen: in_chunks(setting.design, line.predict, rows, chosen),
         described=f"a ridge line: one affine map of all inputs, its strength {CHOSEN}{setting.of(chosen)}",
         parameters=line.parameters,
         active=line.parameters,
@@ -141,7 +138,7 @@ def _ridge_tree(setting: Setting) -> SolvedRival:
     folds, weight = setting.folds(chosen), setting.weights(chosen)
     tree = RidgeTree(x, setting.targets(chosen), folds, seed=setting.seed, weight=weight)
     return SolvedRival(
-        predict=lambda rows, chosen: _in_chunks(setting.design, tree.predict, rows, chosen),
+        predict=lambda rows, chosen: in_chunks(setting.design, tree.predict, rows, chosen),
         described=(
             f"a tree of all inputs with a ridge line in each of its {tree.leaves} leaves, their number and strength "
             f"{CHOSEN}{setting.of(chosen)}"
@@ -162,7 +159,7 @@ def _boosting(setting: Setting) -> SolvedRival:
     how = "their number by the held-out rows" if len(aside) else "no rows being held out to choose their number"
     trees = " and ".join(map(str, boosted.trees))
     return SolvedRival(
-        predict=lambda rows, chosen: _in_chunks(design, boosted.predict, rows, chosen),
+        predict=lambda rows, chosen: in_chunks(design, boosted.predict, rows, chosen),
         described=f"gradient boosting, scikit-learn's: {trees} trees of all inputs, {how}{setting.of(chosen)}",
         parameters=0,
         active=0,
@@ -189,11 +186,12 @@ def _key(rows: Rows, chosen: Tensor) -> Array:
     return key
 
 
-def _in_chunks(design: Design, predict: Callable[[Array], Array], rows: Rows, chosen: Tensor) -> Array:
+def in_chunks(design: Design, predict: Callable[[Array], Array], rows: Rows, chosen: Tensor) -> Array:
+    """Return what is predicted of chosen rows, some at a time."""
     return np.concatenate([predict(x) for x in design.chunks(rows, chosen)])
 
 
-_SOLVERS: dict[str, Callable[[Setting], SolvedRival]] = {
+SOLVERS: dict[str, Callable[[Setting], SolvedRival]] = {
     "ridge-tree": _ridge_tree,
     "boosting": _boosting,
     "table": _table,
@@ -201,4 +199,3 @@ _SOLVERS: dict[str, Callable[[Setting], SolvedRival]] = {
     "best-gain": _best_gain,
     "constant": _constant,
 }
-SOLVED: tuple[str, ...] = tuple(_SOLVERS)

@@ -11,8 +11,8 @@ import pandas as pd
 import torch
 
 from hardgrad_lab.fit.estimator import SwitchRegressor
-from hardgrad_lab.fit.fitting.forward import forward, rows_at_once
 from hardgrad_lab.fit.rows import Array
+from hardgrad_lab.fit.training.forward import forward, rows_at_once
 
 SUPPORT = 10  # samples of the lower rate that scipy's resampling filter reaches, either way
 

@@ -8,9 +8,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from hardgrad_lab.fit.fitting.factories import Factory as Factory
-from hardgrad_lab.fit.fitting.factories import load_factory as load_factory
 from hardgrad_lab.fit.options import BRANCHES
+from hardgrad_lab.fit.training.factories import Factory as Factory
+from hardgrad_lab.fit.training.factories import load_factory as load_factory
 
 SEQUENCES = ("gru", "lstm", "conv")  # these read a window step by step; the others see it as one row
 KERNEL = 5  # of the convolutions, in steps

@@ -100,3 +100,42 @@ class Task:
         shares = torch.zeros(int(self.target.max()) + 1, dtype=torch.float64, device=target.device)
         shares = shares.index_add(0, target, share)
         return float(-torch.special.xlogy(shares, shares).sum())
+
+
+class Batches:
+    """The training rows of a task, epoch by epoch, each in an order that follows from the seed and its number alone.
+
+    Args:
+        task: what to learn from.
+        recipe: its batch size and seed.
+    """
+
+    def __init__(self, task: Task, recipe: Recipe) -> None:
+        self.task, self.recipe = task, recipe
+        self.taken = 0
+        self._order: tuple[int, Tensor] | None = None
+
+    @property
+    def in_an_epoch(self) -> int:
+        """Return how many batches make an epoch; the last may be short."""
+        return max(1, -(-len(self.task.train) // self.recipe.batch_size))
+
+    def batch(self) -> tuple[Tensor, Tensor]:
+        """Return the numbers of the next rows, (B,), and their targets."""
+        epoch, place = divmod(self.taken, self.in_an_epoch)
+        if self._order is None or self._order[0] != epoch:
+            generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + epoch)
+            shuffled = torch.randperm(len(self.task.train), generator=generator)
+            self._order = (epoch, self.task.train[shuffled.to(self.task.train.device)])
+        size = self.recipe.batch_size
+        rows = self._order[1][place * size : (place + 1) * size]
+        self.taken += 1
+        return rows, self.task.target[rows]
+
+    def state_dict(self) -> dict[str, int]:
+        """Return where the stream stands."""
+        return {"taken": self.taken}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on where ``state`` was taken."""
+        self.taken = state["taken"]

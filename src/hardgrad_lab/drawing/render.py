@@ -11,6 +11,8 @@ import jinja2
 
 from hardgrad_lab.drawing.palette import DARK_PAGE, LIGHT_PAGE, style_of
 
+# A template lies beside the code that fills it, or here where every page is made of it.
+FOLDERS = ("drawing", "report", "fit/page", "doctor/page")
 DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
@@ -32,7 +34,7 @@ class Link:
 def environment() -> jinja2.Environment:
     """Return what renders the templates of the reports; a name that a template lacks is an error."""
     made = jinja2.Environment(
-        loader=jinja2.PackageLoader("hardgrad_lab", "report"),
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader("hardgrad_lab", folder) for folder in FOLDERS]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hardgrad_lab.report.render import Link, render
+from hardgrad_lab.drawing.render import Link, render
 from hardgrad_lab.runs.atomic import write_text
 
 INDEX = "index.html"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from hardgrad_lab.fit.fitting.task import Recipe
+from hardgrad_lab.fit.training.task import Recipe
 
 WARM_UP = 0.03  # share of the steps over which the learning rate rises
 # Learned points wait until the branches know something, move far at first and little at last, and then rest.
@@ -20,6 +20,25 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
     if step < rise:
         return peak * (step + 1) / rise
     return peak * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise))) / 2
+
+
+class RiseAndFall(torch.optim.lr_scheduler.LRScheduler):
+    """Gives each step its ``learning_rate``.
+
+    Args:
+        optimizer: that takes the steps.
+        steps: of the whole training.
+        peak: of the learning rate.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, steps: int, peak: float) -> None:
+        self.steps, self.peak = steps, peak
+        super().__init__(optimizer)
+
+    def get_lr(self) -> list[float | Tensor]:
+        """Return the learning rate of the next step, for each group of parameters."""
+        rate = learning_rate(self.last_epoch, self.steps, self.peak)
+        return [rate for _ in self.optimizer.param_groups]
 
 
 def window_of(share: float) -> float | None:

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 import hardgrad as hg
-from hardgrad_lab.fit.fitting.branches import Factory, load_factory, make_branch
-from hardgrad_lab.fit.fitting.made import call_factory, check_made
+from hardgrad_lab.fit.training.branches import Factory, load_factory, make_branch
+from hardgrad_lab.fit.training.made import call_factory, check_made
 
 FINE = 1e-4  # half a range over its distance from zero below which float32 is too coarse to train in
 

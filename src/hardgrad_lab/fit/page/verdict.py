@@ -6,10 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import groupby
 
-from hardgrad_lab.fit.rivals.class_scores import ClassScore
-from hardgrad_lab.fit.rivals.scores import SURE, LeftOut, Score
-
-Scored = Score | ClassScore
+from hardgrad_lab.fit.rivals.scores import SURE, LeftOut, Score, Scored
 
 ROUNDING = 1e-5  # error over the target's deviation at which single precision ends: a factor of it says nothing
 VAST = 100  # a factor above which the errors are said instead

@@ -6,8 +6,8 @@ import numpy as np
 
 from hardgrad_lab.drawing.figures import INK, Drawn, legend, sized_figure
 from hardgrad_lab.drawing.palette import FAINT, colour_of
-from hardgrad_lab.report.fit_figures import NAMED, WIDE, name_key
-from hardgrad_lab.report.fit_story import Story
+from hardgrad_lab.fit.page.figures import NAMED, WIDE, name_key
+from hardgrad_lab.fit.page.story import Story
 
 SPREAD = 0.3  # of a class's height, over which its marks are spread so that they do not cover each other
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hardgrad_lab.doctor.page.table import noise_of, tone_of
 from hardgrad_lab.doctor.record import Diagnosis, Row
 from hardgrad_lab.doctor.watched import Watched
 from hardgrad_lab.drawing.figures import COLOURS, DASHES, FAINT, FAINT_TEXT, INK, MARK_TEXT, Drawn, legend, sized_figure
-from hardgrad_lab.report.doctor_table import noise_of, tone_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

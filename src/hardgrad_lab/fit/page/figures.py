@@ -10,7 +10,8 @@ from matplotlib.ticker import MaxNLocator
 
 from hardgrad_lab.drawing.figures import COLOURS, FAINT, INK, Drawn, legend, sized_figure
 from hardgrad_lab.drawing.palette import colour_of, dashes_of, hatch_of
-from hardgrad_lab.report.fit_story import Dots, Story
+from hardgrad_lab.fit.page.dots import Dots
+from hardgrad_lab.fit.page.story import Story
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from hardgrad_lab.doctor.page import figures
+from hardgrad_lab.doctor.page.table import HEADINGS, LEGEND, NUMERIC, about_truth, lines
 from hardgrad_lab.doctor.record import Examination
+from hardgrad_lab.drawing.index import neighbours, write_index
+from hardgrad_lab.drawing.page import Content, as_markdown, write_page
+from hardgrad_lab.drawing.render import Link
 from hardgrad_lab.drawing.section import Drawing
-from hardgrad_lab.report import doctor_figures as figures
-from hardgrad_lab.report.doctor_table import HEADINGS, LEGEND, NUMERIC, about_truth, lines
-from hardgrad_lab.report.index import neighbours, write_index
-from hardgrad_lab.report.page import Content, as_markdown, write_page
-from hardgrad_lab.report.render import Link
 
 OVERVIEW = (
     "First: the direction of the average gradient (filled, two standard errors) and of one gradient (hollow); in the "

@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hardgrad_lab.doctor.page import figures
+from hardgrad_lab.doctor.page.table import HEADINGS, NONE, NUMERIC, bias_of, duration, lines, noise_of, share
 from hardgrad_lab.doctor.record import Examination, Row
 from hardgrad_lab.doctor.watched import Watched
 from hardgrad_lab.drawing.figures import compact_svg
-from hardgrad_lab.report import doctor_figures as figures
-from hardgrad_lab.report.doctor_table import HEADINGS, NONE, NUMERIC, bias_of, duration, lines, noise_of, share
 from hardgrad_lab.runs.atomic import write_text
 
 if TYPE_CHECKING:

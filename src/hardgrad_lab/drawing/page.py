@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from hardgrad_lab.drawing.figures import inline, save_figure
+from hardgrad_lab.drawing.index import index_reports, link_to_index
+from hardgrad_lab.drawing.render import Link, render
 from hardgrad_lab.drawing.section import Drawing
-from hardgrad_lab.report.index import index_reports, link_to_index
-from hardgrad_lab.report.render import Link, render
 from hardgrad_lab.runs.atomic import write_text
 from hardgrad_lab.runs.records import Group
 

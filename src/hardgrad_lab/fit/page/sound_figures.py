@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hardgrad_lab.drawing.figures import COLOURS, FAINT, INK, Drawn, legend, sized_figure
 from hardgrad_lab.drawing.palette import colour_of, dashes_of
-from hardgrad_lab.report.fit_sound import Sound
+from hardgrad_lab.fit.page.sound import Sound
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hardgrad_lab.drawing.clips import MOST_S, Clip, clips_of
 
 if TYPE_CHECKING:
-    from hardgrad_lab.fit.job import Fitted
+    from hardgrad_lab.fit.fitted import Fitted
     from hardgrad_lab.fit.tables import Table
 
 Array = NDArray[np.float64]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from hardgrad_lab.fit.fitting.branches import Factory
+from hardgrad_lab.fit.training.branches import Factory
 
 TRIED = 3  # rows that a branch is tried on
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
+
 import hardgrad as hg
-from hardgrad_lab.fit.fitting.closed_form import least_squares, set_lines
-from hardgrad_lab.fit.fitting.learn_points import move_points
-from hardgrad_lab.fit.fitting.schedule import WIDE
-from hardgrad_lab.fit.fitting.training import Training
+from hardgrad_lab.fit.training.closed_form import least_squares, set_lines
+from hardgrad_lab.fit.training.learn_points import move_points
+from hardgrad_lab.fit.training.schedule import WIDE
+from hardgrad_lab.fit.training.training import Training
+from hardgrad_lab.runs import loop
+from hardgrad_lab.runs.stopwatch import Stopwatch
 
 ROUNDS = 30  # of solving and moving points; three to six are usual
 
@@ -18,8 +24,9 @@ class Solving(Training):
     moves; where points are fixed they would have nothing to choose, so that there are none.
     """
 
-    def _step(self) -> None:
+    def _learn(self, plan: loop.Plan, save: Callable[[], None], watcher: loop.Watcher) -> None:
         assert isinstance(self.model, hg.Switch)
+        watch = Stopwatch(self.seconds)
         self._solve(self.model)
         if isinstance(self.task.ranges, hg.LearnedRanges):
             for _ in range(ROUNDS):
@@ -27,9 +34,13 @@ class Solving(Training):
                     break
                 self._solve(self.model)
         rows = self.task.train
-        self.task.ranges(self.task.rows.key[rows])  # counts each row as a visit
-        self._sum += self._average(self.losses(rows), rows, self.task.rows.key[rows]).detach()
-        self.steps += 1
+        index = self.task.ranges(self.task.rows.key[rows])  # counts each row as a visit
+        average = self.task.average(self.losses(rows), rows, index, self.recipe.loss)
+        self._run.count(average, torch.zeros_like(average), len(rows))
+        self._run.seconds = watch.read()
+        self._run.add_point(last=True)
+        watcher.point(self._run)
+        save()
 
     def _solve(self, switch: hg.Switch) -> None:
         task = self.task

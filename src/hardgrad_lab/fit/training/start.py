@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 import hardgrad as hg
 from hardgrad_lab.baselines.networks import ConditionInput, Plain
-from hardgrad_lab.fit.fitting.closed_form import Lines, least_squares
-from hardgrad_lab.fit.fitting.task import Task
+from hardgrad_lab.fit.training.closed_form import Lines, least_squares
+from hardgrad_lab.fit.training.task import Task
 
 ENOUGH = 50_000  # rows that a starting line is fitted to, at most
 

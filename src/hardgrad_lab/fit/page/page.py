@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from hardgrad_lab.drawing.figures import Drawn, Inline, inline
-from hardgrad_lab.fit.rivals.class_scores import ClassScore
-from hardgrad_lab.fit.rivals.scores import Score
-from hardgrad_lab.report import fit_class_figures as of_classes
-from hardgrad_lab.report import fit_figures as figures
-from hardgrad_lab.report import fit_sound_figures as sounds
-from hardgrad_lab.report.fit_sound import players
-from hardgrad_lab.report.fit_story import Story
-from hardgrad_lab.report.fit_words import as_db, as_esr, esr_of
-from hardgrad_lab.report.render import render
+from hardgrad_lab.drawing.render import render
+from hardgrad_lab.fit.page import class_figures as of_classes
+from hardgrad_lab.fit.page import figures
+from hardgrad_lab.fit.page import sound_figures as sounds
+from hardgrad_lab.fit.page.sound import players
+from hardgrad_lab.fit.page.story import Story
+from hardgrad_lab.fit.page.words import as_db, as_esr, esr_of
+from hardgrad_lab.fit.rivals.scores import ClassScore, Scored
 
 HEADINGS = ("", "RMSE", "R²", "parameters", "active", "updates", "s")
 CLASS_HEADINGS = ("", "log loss", "right", *HEADINGS[3:])
@@ -95,19 +94,19 @@ def score_cells(story: Story) -> list[list[str]]:
     ]
 
 
-def _measures(score: Score | ClassScore, rows: str) -> list[tuple[str, str]]:
+def _measures(score: Scored, rows: str) -> list[tuple[str, str]]:
     if isinstance(score, ClassScore):
         return [(_share(score), f"of test {rows} named right"), (f"{score.log_loss:.4g}", "log loss")]
     return [(f"{score.rmse:.4g}", f"RMSE on test {rows}"), (_share(score), "R²")]
 
 
-def _share(score: Score | ClassScore) -> str:
+def _share(score: Scored) -> str:
     if isinstance(score, ClassScore):
         return f"{score.accuracy:.2%}"
     return NO_FIGURE if score.r2 is None else f"{score.r2:.4f}"
 
 
-def _loudness(story: Story, score: Score | ClassScore) -> tuple[str, str] | None:
+def _loudness(story: Story, score: Scored) -> tuple[str, str] | None:
     """Return the error of a model in the energy of the sound, in per cent and decibels; None for a table."""
     if story.sound is None or isinstance(score, ClassScore):
         return None

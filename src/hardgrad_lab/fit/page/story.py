@@ -10,38 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardgrad_lab.fit.estimator import SwitchClassifier
-from hardgrad_lab.fit.rivals.class_scores import ClassScore
-from hardgrad_lab.fit.rivals.scores import LeftOut, Score
-from hardgrad_lab.report.fit_sound import Sound, sound_of
-from hardgrad_lab.report.fit_verdict import reasons, verdict
-from hardgrad_lab.report.fit_words import Words, as_db, as_esr, esr_of, explained, range_labels, words
+from hardgrad_lab.fit.page.dots import Dots, class_dots_of, dots_of, line_of, stretch_of
+from hardgrad_lab.fit.page.sound import Sound, sound_of
+from hardgrad_lab.fit.page.verdict import reasons, verdict
+from hardgrad_lab.fit.page.words import Words, as_db, as_esr, esr_of, explained, range_labels, words
+from hardgrad_lab.fit.rivals.scores import ClassScore, LeftOut, Score, Scored
 from hardgrad_lab.runs.record import describe_environment
 
 if TYPE_CHECKING:
-    from hardgrad_lab.fit.job import Fitted, Model
+    from hardgrad_lab.fit.fitted import Fitted, Model
     from hardgrad_lab.fit.tables import Table
 
 Array = NDArray[np.float64]
-DOTS = 1500  # in a scatter plot: more only make the page heavy
-STRETCH = 400  # rows of the stretch of time that is drawn
 FEW = 30  # training rows of a range that are too few to learn from
-
-
-@dataclass(frozen=True, kw_only=True)
-class Dots:
-    """Some rows to draw.
-
-    Args:
-        x: (m,) the key; or time, in seconds or rows.
-        truth: (m,) the target; empty for a curve that was only computed.
-        predicted: (m,).
-        index: (m,) the range each took.
-    """
-
-    x: Array
-    truth: Array
-    predicted: Array
-    index: NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +73,7 @@ class Story:
     origin: str
     visits: Sequence[int]
     tested: Sequence[int]
-    scores: Sequence[Score | ClassScore]
+    scores: Sequence[Scored]
     left_out: Sequence[LeftOut]
     curve: Sequence[dict[str, Any]]
     best_epoch: int
@@ -114,12 +95,12 @@ class Story:
         return words(self.target, self.key, sound=self.sound is not None, classes=bool(self.classes))
 
     @property
-    def switch(self) -> Score | ClassScore:
+    def switch(self) -> Scored:
         """Return the switch's own score."""
         return self.scores[0]
 
     @property
-    def rival(self) -> Score | ClassScore | None:
+    def rival(self) -> Scored | None:
         """Return the best of the others; none is called that while one is missing."""
         if any(each.possible for each in self.left_out):
             return None
@@ -204,9 +185,9 @@ def tell(fitted: Fitted, read: Table, target: str, noted: Sequence[str]) -> Stor
         left_out=fitted.left_out,
         curve=model.curve_,
         best_epoch=model.best_epoch_,
-        dots=_class_dots(fitted, read, classes) if classes else _dots(fitted, read),
-        line=None if classes else _line(fitted, read),
-        stretch=None if classes else _stretch(fitted, read),
+        dots=class_dots_of(fitted, read, classes) if classes else dots_of(fitted, read),
+        line=None if classes else line_of(fitted, read),
+        stretch=None if classes else stretch_of(fitted, read),
         clock="seconds" if read.rate else "row",
         warnings=[*read.notes, *noted, *_warnings(fitted, labels)],
         seed=fitted.seed,
@@ -246,54 +227,3 @@ def _warnings(fitted: Fitted, labels: Sequence[str]) -> list[str]:
     if not fitted.unseen:
         said.append("no rows were set aside: all figures are of rows that the models were trained on")
     return said
-
-
-def _pick(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64)]
-
-
-def _dots(fitted: Fitted, read: Table) -> Dots:
-    rows = _pick(fitted.test, DOTS)
-    key = read.inputs[read.key].to_numpy()
-    assert read.target is not None
-    return Dots(x=key[rows], truth=read.target[rows], predicted=fitted.predicted[rows], index=fitted.index[rows])
-
-
-def _class_dots(fitted: Fitted, read: Table, classes: Sequence[str]) -> Dots:
-    """Return test rows with the numbers of their classes; -1 for one that no row that was fitted to has."""
-    rows = _pick(fitted.test, DOTS)
-    numbers = {name: float(number) for number, name in enumerate(classes)}
-    assert read.target is not None
-    truth, predicted = ([numbers.get(str(v), -1.0) for v in part[rows]] for part in (read.target, fitted.predicted))
-    key = read.inputs[read.key].to_numpy()[rows]
-    return Dots(x=key, truth=np.array(truth), predicted=np.array(predicted), index=fitted.index[rows])
-
-
-def _line(fitted: Fitted, read: Table) -> Dots | None:
-    model = fitted.model
-    if read.inputs.shape[1] != 1 or model.window != 1 or model.key_only:
-        return None
-    key = read.inputs[read.key].to_numpy()
-    # The last place before each point besides, so that a jump is drawn upright.
-    points = np.array(model.points_[1:-1])
-    x = np.unique(np.concatenate([np.linspace(key.min(), key.max(), 1000), points, np.nextafter(points, -np.inf)]))
-    grid = read.inputs.iloc[:0].reindex(range(len(x)))
-    grid[read.key] = x
-    return Dots(x=x, truth=np.array([]), predicted=model.predict(grid), index=model.route(grid))
-
-
-def _stretch(fitted: Fitted, read: Table) -> Dots | None:
-    """Return test rows that follow each other, from where the target moves most; None for rows without an order."""
-    if not fitted.ordered:
-        return None
-    assert read.target is not None
-    test = fitted.test
-    pieces = np.split(test, np.flatnonzero(np.diff(test) != 1) + 1)
-    moved = [float(np.square(np.diff(read.target[piece])).sum()) for piece in pieces]
-    rows = pieces[int(np.argmax(moved))]
-    length = min(STRETCH, len(rows))
-    power = np.convolve(np.square(np.diff(read.target[rows], prepend=read.target[rows[0]])), np.ones(length), "valid")
-    begin = int(power.argmax())
-    rows = rows[begin : begin + length]
-    x = read.row[rows] / read.rate if read.rate else read.row[rows].astype(np.float64)
-    return Dots(x=x, truth=read.target[rows], predicted=fitted.predicted[rows], index=fitted.index[rows])

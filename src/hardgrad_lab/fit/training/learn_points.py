@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import hardgrad as hg
-from hardgrad_lab.fit.fitting.task import Task
+from hardgrad_lab.fit.training.task import Task
 
 FEWEST = 20  # training rows that a moved point must leave each range beside it
 PLACED = 10_000  # rows by which points are placed, and rows by which a move is judged
