@@ -86,7 +86,12 @@ class Branches:
         if condition is not None:
             condition.add_visits(counts, key)
         batch = Batch(self.modules, self.bank, own, index, counts.tolist(), owned or own is not rows)
-        return next(y for way in WAYS if (y := way(batch)) is not None)
+        y: Tensor | None = None
+        for way in WAYS:
+            if (y := way(batch)) is not None:
+                break
+        assert y is not None
+        return y
 
     def predict(self, rows: Tensor, index: Tensor) -> Tensor:
         """Return what given branches make of rows in evaluation mode, without a gradient: nothing in them moves.

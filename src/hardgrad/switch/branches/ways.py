@@ -64,7 +64,7 @@ def in_turn(batch: Batch) -> Tensor:
     return _reordered(torch.cat(outputs), inverse, order)
 
 
-# The first that takes a batch runs it.
+# The first that takes a batch runs it. Another one is a function, in a file of its own, and an entry here.
 WAYS: tuple[Way, ...] = (no_branch, one_branch, in_bank, in_turn)
 
 
