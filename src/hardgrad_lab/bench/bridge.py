@@ -40,10 +40,12 @@ class PublishedWay(nn.Module):
             return y
 
         @staticmethod
-        def backward(ctx: Any, grad: Tensor) -> Any:
+        def backward(ctx: Any, grad: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
             x, soft = ctx.saved_tensors
             with torch.enable_grad():
                 return torch.autograd.grad(soft, x, grad, retain_graph=True)[0], None
+
+    penalty: Tensor
 
     def __init__(self, approximator: nn.Module) -> None:
         super().__init__()
@@ -72,7 +74,8 @@ def _step_of(model: nn.Sequential, **compile_options: Any) -> Callable[[], None]
 
     def loss_of(x: Tensor, target: Tensor) -> Tensor:
         loss = F.cross_entropy(model(x).view(-1, LENGTH, LENGTH), target, reduction="none").sum(-1).mean()
-        return loss + model[-2].penalty if isinstance(model[-2], PublishedWay) else loss
+        layer = model[-2]
+        return loss + layer.penalty if isinstance(layer, PublishedWay) else loss
 
     run = torch.compile(loss_of, **compile_options) if compile_options else loss_of
 

@@ -60,11 +60,11 @@ def measure(sizes: tuple[int, ...], rounds: int, seed: int = 0) -> None:
         kwh, paid = _tariff(rows, seed)
         first = 0.0
         for name, fit in MODELS.items():
-            times = []
+            times, errors = [], []
             for _ in range(rounds):
                 began = time.process_time()
                 predict = fit(kwh, paid)
                 times.append(time.process_time() - began)
-            first = first or min(times)
-            error = float(np.sqrt(np.mean((predict(fresh) - truth) ** 2))) / floor
+                errors.append(float(np.sqrt(np.mean((predict(fresh) - truth) ** 2))) / floor)
+            first, error = first or min(times), errors[-1]
             print(f"{name:<20} {rows:>8,} {error:>13.3f} {min(times):>8.2f} {min(times) / first:>7.1f}", flush=True)
