@@ -76,8 +76,11 @@ class Router(nn.Module):
             key: the keys that were counted; with them a router counts what else it keeps.
         """
         if counting():
-            visits = self.visits
-            visits.add_(counts.to(visits.device))
+            self._add(counts)
+
+    def _add(self, counts: Tensor) -> None:
+        visits = self.visits
+        visits.add_(counts.to(visits.device))
 
     def reset_counts(self) -> None:
         """Set every counter to zero."""

@@ -79,8 +79,10 @@ class PointRouter(Router):
         return self.current().index(key, self.outside)
 
     def add_visits(self, counts: Tensor, key: Tensor | None = None) -> None:
-        super().add_visits(counts)
-        if key is None or not counting():
+        if not counting():
+            return
+        self._add(counts)
+        if key is None:
             return
         if in_graph():
             points, key = points_for(key, self.tensor(key.device)), key.detach().double()
