@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from pathlib import Path
 from typing import Literal
@@ -12,9 +13,12 @@ from rich.table import Table
 
 from hardgrad_lab.commands.machine import is_first
 from hardgrad_lab.runs.experiment import Experiment
+from hardgrad_lab.runs.words import NOT_RUN
 
 # Columns that may wrap, and the width they keep: what the others leave of 80 columns at their widest.
-WRAPS = {"setting": 13, "ESR": 8, "ESR train": 8, "ESR later": 8, "ESR unseen": 8}
+WRAPS = {"setting": 13, "budget": 9, "ESR": 8, "ESR train": 8, "ESR later": 8, "ESR unseen": 8}
+# Of a described experiment: what the files say more of, a published number's runs and source, the unit of a mark.
+MORE = re.compile(r" \([^()]*\)$| points$")
 NEVER_WRAP = (0, 1, 3)  # of a described experiment: task, contestant and what decides
 
 
@@ -50,11 +54,17 @@ def show_report(experiment: Experiment, results: Path, out: Path, console: Conso
         least = WRAPS.get(heading)
         # What a described experiment says in words may wrap: its setting, a published number's source, the mark.
         whole = least is None and (not made.wraps or number in NEVER_WRAP)
-        said = textwrap.fill(heading, 11, break_long_words=False) if made.wraps else heading
+        short = "published" if heading.startswith("published, ") else heading  # where, the files say
+        said = textwrap.fill(short, 11, break_long_words=False) if made.wraps else heading
         table.add_column(said, justify=justify, no_wrap=whole, min_width=least, overflow="fold")
-    for cells in made.cells:
-        table.add_row(*(cells[number] for number in columns))
+    run = [cells for cells in made.cells if not made.wraps or cells[-1] != NOT_RUN]
+    for cells in run:
+        table.add_row(*(MORE.sub("", cells[number]) if made.wraps else cells[number] for number in columns))
     console.print(table)
+    if without := len(made.cells) - len(run):
+        console.print(
+            f"{without} more rows of the paper are not run; the files have them.", style="dim", highlight=False
+        )
     console.print(made.legend, style="dim", highlight=False)
     console.print(whose(results), style="dim", highlight=False, soft_wrap=True)
     if len(columns) < len(made.headings):
