@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import pkgutil
@@ -37,11 +38,21 @@ def own(room: ModuleType) -> dict[str, Any]:
     """What a room offers: its public functions and classes, those of other libraries not counted."""
     return {
         name: value
-        for name, value in vars(room).items()
+        for name, value in ((name, getattr(room, name)) for name in dir(room))
         if not (name.startswith("_") or isinstance(value, ModuleType))
         and callable(value)
         and getattr(value, "__module__", "").startswith("hardgrad")
     }
+
+
+def test_what_is_loaded_later_is_what_a_type_checker_sees() -> None:
+    tree = ast.parse(inspect.getsource(hg))
+    (typed,) = (node for node in tree.body if isinstance(node, ast.If))
+    names = {alias.asname: f"{node.module}.{alias.name}" for node in typed.body for alias in node.names}  # type: ignore[attr-defined]
+    assert names == {name: where.replace(":", ".") for name, where in hg._LATER.items()}
+    assert set(names) <= set(dir(hg))
+    with pytest.raises(AttributeError, match="no attribute 'diagnoze'"):
+        hg.diagnoze  # noqa: B018
 
 
 def test_each_name_has_one_public_path() -> None:

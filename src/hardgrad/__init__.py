@@ -1,17 +1,16 @@
 """Hard things inside PyTorch networks, trained end to end."""
 
+from importlib import import_module as _import
+from typing import TYPE_CHECKING
+
 from hardgrad import approximators as approximators
-from hardgrad import doctor as doctor
 from hardgrad import hard as hard
 from hardgrad import montecarlo as montecarlo
-from hardgrad import segments as segments
 from hardgrad import surrogate as surrogate
 from hardgrad import switch as switch
 from hardgrad._graft import graft as graft
 from hardgrad._strip import strip as strip
 from hardgrad.bridge import Bridge as Bridge
-from hardgrad.doctor._diagnose import diagnose as diagnose
-from hardgrad.doctor.diagnosis import Diagnosis as Diagnosis
 from hardgrad.fidelity import Fidelity as Fidelity
 from hardgrad.montecarlo._arms import arms as arms
 from hardgrad.montecarlo._disarm import disarm as disarm
@@ -24,9 +23,6 @@ from hardgrad.montecarlo._relax import relax as relax
 from hardgrad.montecarlo._score_function import score_function as score_function
 from hardgrad.penalty.bag import Penalties as Penalties
 from hardgrad.penalty.scopes import penalties as penalties
-from hardgrad.segments.keys import search_key as search_key
-from hardgrad.segments.result import FoundRanges as FoundRanges
-from hardgrad.segments.search import search_ranges as search_ranges
 from hardgrad.surrogate._straight_through import straight_through as straight_through
 from hardgrad.switch.conditions.grid import Grid as Grid
 from hardgrad.switch.conditions.hysteresis import Hysteresis as Hysteresis
@@ -41,4 +37,36 @@ from hardgrad.switch.sequences.crossfade import CrossFade as CrossFade
 from hardgrad.switch.sequences.recurrent import RecurrentSwitch as RecurrentSwitch
 from hardgrad.switch.switch import Switch as Switch
 
+if TYPE_CHECKING:
+    from hardgrad import doctor as doctor
+    from hardgrad import segments as segments
+    from hardgrad.doctor._diagnose import diagnose as diagnose
+    from hardgrad.doctor.diagnosis import Diagnosis as Diagnosis
+    from hardgrad.segments.keys import search_key as search_key
+    from hardgrad.segments.result import FoundRanges as FoundRanges
+    from hardgrad.segments.search import search_ranges as search_ranges
+
 __version__ = "0.1.0"
+
+# Loaded when asked for: what measures and what searches is no part of a training, and a third of the files.
+_LATER = {
+    "doctor": "hardgrad.doctor",
+    "segments": "hardgrad.segments",
+    "diagnose": "hardgrad.doctor._diagnose:diagnose",
+    "Diagnosis": "hardgrad.doctor.diagnosis:Diagnosis",
+    "search_key": "hardgrad.segments.keys:search_key",
+    "FoundRanges": "hardgrad.segments.result:FoundRanges",
+    "search_ranges": "hardgrad.segments.search:search_ranges",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module 'hardgrad' has no attribute {name!r}")
+    module, _, part = _LATER[name].partition(":")
+    value = globals()[name] = getattr(_import(module), part) if part else _import(module)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER} - {"TYPE_CHECKING"})
