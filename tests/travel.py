@@ -29,7 +29,8 @@ def public() -> Iterator[tuple[str, Any]]:
     rooms: list[tuple[str, types.ModuleType]] = [("hg", hg)]
     while rooms:
         path, room = rooms.pop(0)
-        for name, thing in sorted(vars(room).items()):
+        for name in dir(room):  # which names what is loaded later, too
+            thing = getattr(room, name)
             own = str(getattr(thing, "__module__", getattr(thing, "__name__", ""))).startswith("hardgrad")
             if name.startswith("_") or not own or id(thing) in seen:
                 continue
