@@ -94,11 +94,17 @@ def _has_fractions(column: pd.Series) -> bool:
 
 def _may_be_groups(frame: pd.DataFrame) -> bool:
     """Return whether every fraction might be a number with a point between its thousands, such as 1.234."""
-    parts = [column.dropna() for _, column in frame.items() if _has_fractions(column)]
-    return bool(parts) and all(
-        bool((part.abs() >= 1).all() and (part.abs() < 1000).all() and ((part * 1000).round(6) % 1 == 0).all())
-        for part in parts
-    )
+    fractions = [column for _, column in frame.items() if _has_fractions(column)]
+    if fractions:
+        return all(map(_below_a_thousand, fractions))
+    # 1.000 alone is no fraction and may be a thousand, too: how it is written decides.
+    return any(_below_a_thousand(column) for _, column in frame.items() if column.dtype.kind == "f")
+
+
+def _below_a_thousand(column: pd.Series) -> bool:
+    """Return whether all values have three digits at most before and behind the point; a zero says nothing."""
+    part = column.dropna().abs()
+    return bool((((part >= 1) | (part == 0)) & (part < 1000) & ((part * 1000).round(6) % 1 == 0)).all())
 
 
 def _all_groups(path: Path, layout: Layout, dialect: Dialect, chosen: Sequence[int]) -> bool:
