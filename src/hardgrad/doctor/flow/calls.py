@@ -61,7 +61,7 @@ def name_of(function: Any) -> str:
 
 def asks_only(name: str) -> bool:
     """Whether a call asks about a tensor and gives nothing that depends on its values."""
-    return name in _ASKS or name.startswith("=grad") or name == "=requires_grad"
+    return name in _ASKS or name.startswith(("=grad", "=requires_grad", "_foreach", "_fused"))
 
 
 def is_in_place(function: Any) -> bool:

@@ -25,7 +25,7 @@ class Judge:
         self.interest = self._mask(bit for bit, root in enumerate(tape.roots) if id(root) in names)
         self.interest &= self.relations.leaves
         self.terms = [term for values, _ in tape.passes for value in values for term in value.terms]
-        self.got = self._received()
+        self.got = self.relations.got
         self._structure()
         self._numbers()
         self._deliberate()
@@ -37,18 +37,6 @@ class Judge:
         for bit in bits:
             mask |= 1 << bit
         return mask
-
-    def _received(self) -> dict[int, float]:
-        """The largest gradient that each leaf got; leaves that got none are left out."""
-        got: dict[int, float] = {}
-        for node, flows in self.relations.flows.items():
-            for i, (after, _) in enumerate(node.next_functions):
-                leaf = self.relations._leaf(after) if after is not None else 0
-                for flow in flows if leaf else ():
-                    if flow.given[i]:
-                        bit = leaf.bit_length() - 1
-                        got[bit] = max(got.get(bit, 0.0), flow.passed[i])
-        return got
 
     def _without(self) -> int:
         """The leaves of interest that got no gradient, or zeros."""

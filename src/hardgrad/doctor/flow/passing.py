@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,13 +28,18 @@ class Flow:
 class Passing:
     """Listens to all nodes of one backward."""
 
-    def __init__(self, starts: Iterable[Any]) -> None:
+    def __init__(self, starts: Iterable[Any], leaves: Iterable[Tensor]) -> None:
         self.flows: dict[Any, Flow] = {}
         self.nodes = _all_nodes(starts)
+        variables = [node.variable for node in self.nodes if not node.next_functions and hasattr(node, "variable")]
+        self.leaves = {id(leaf): leaf for leaf in [*leaves, *variables]}
+        self.got: dict[int, float] = {}  # the largest gradient of each leaf that got one
         self._handles: list[Any] = []
 
     def __enter__(self) -> Passing:
         """Listen."""
+        for leaf in self.leaves.values():
+            self._handles.append(leaf.register_hook(partial(self._arrived, id(leaf))))
         for node in self.nodes:
             if node.next_functions:
                 self._handles.append(node.register_hook(self._listener(node)))
@@ -44,6 +50,10 @@ class Passing:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+
+    def _arrived(self, leaf: int, gradient: Tensor) -> None:
+        with torch.no_grad(), torch._C.DisableTorchFunction():
+            self.got[leaf] = max(self.got.get(leaf, 0.0), size(gradient))
 
     def _listener(self, node: Any) -> Any:
         def listen(inputs: tuple[Tensor | None, ...], outputs: tuple[Tensor | None, ...]) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch.autograd.function import BackwardCFunction
+
 from hardgrad.doctor.flow.calls import SCALES, SUMS
 from hardgrad.doctor.flow.passing import Flow
 from hardgrad.doctor.flow.tape import Call, Tape, Value
@@ -54,6 +56,12 @@ class Relations:
         self._flat: set[Any] = set()
         self._bits = {id(root): bit for bit, root in enumerate(tape.roots)}
         self.leaves = 0
+        self.got: dict[int, float] = {}  # the largest gradient of each leaf that got one, by its bit
+        for _, passing in tape.passes:
+            for leaf, size in passing.got.items():
+                bit = self._bits.get(leaf)
+                if bit is not None:
+                    self.got[bit] = max(self.got.get(bit, 0.0), size)
         for value in tape.values:
             self._add(value)
 
@@ -68,6 +76,8 @@ class Relations:
         has = self.reach(value.node)
         has |= 1 << value.bit if value.leaf else 0
         terms = [term for given in value.inputs for term in given.terms]
+        if call is not None and call.name == "CheckpointFunction":  # its backward runs another, that no edge leads to
+            has |= sum(1 << bit for bit, size in self.got.items() if size and any(t.made >> bit & 1 for t in terms))
         if call is not None and len(value.shape) <= 1 and call.off is None and call.name in SUMS | SCALES:
             kept = self._sum(value, call, terms)
             if kept is not None:
@@ -180,7 +190,7 @@ class Relations:
             return []
         after = [n for n, _ in node.next_functions]
         call = self.calls.get(node)
-        if call is None or call.kind != "custom" or not hasattr(node, "saved_tensors"):
+        if call is None or call.kind != "custom" or not isinstance(node, BackwardCFunction):
             return [n for n in after if n is not None]
         flows = [flow for flow in self.flows.get(node, ()) if flow.came]
         kept = []

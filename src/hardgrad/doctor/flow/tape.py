@@ -68,7 +68,7 @@ class Tape(TorchFunctionMode):
     def differentiate(self, value: Tensor) -> None:
         """Take a value for what a backward was called on, though torch would refuse."""
         with torch._C.DisableTorchFunction():
-            self.passes.append(([self.value_of(value)], Passing([])))
+            self.passes.append(([self.value_of(value)], Passing([], [])))
 
     def __enter__(self) -> Any:
         """Begin, and see custom Functions as well, whose ``apply`` no mode is told of."""
@@ -210,7 +210,8 @@ class Tape(TorchFunctionMode):
             result = func(*args, **named)
             self._note(func, name, inputs, args, named, result)
             return result
-        passing = Passing(value.node for value in values)
+        leaves = [root for root in self.roots if root is not None and root.is_leaf and root.requires_grad]
+        passing = Passing([value.node for value in values], leaves)
         self.passes.append((values, passing))
         with passing:
             return func(*args, **named)
