@@ -72,7 +72,7 @@ def _run(model: Any, inputs: tuple[Any, ...], loss: Any, all_need: bool) -> Brea
     given = tree_map(partial(_twin, all_need=all_need), inputs)
     flat = [x for x in tree_leaves(given) if isinstance(x, Tensor)]
     named = [(f"input {i}", x) for i, x in enumerate(flat)]
-    found, tape = Breaks(), Tape()
+    found, tape = Breaks(), Tape(copies=True)
     with seeded(master_seed(None), flat[0].device if flat else torch.device("cpu")), _eagerly(), torch.enable_grad():
         try:
             with tape:

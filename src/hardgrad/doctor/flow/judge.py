@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from hardgrad.doctor.flow.calls import DEAD, SATURATES, WRITES
@@ -13,6 +14,25 @@ from hardgrad.doctor.flow.relations import Relations, Term, deliberate
 from hardgrad.doctor.flow.report import Break, Harmless, Kind
 from hardgrad.doctor.flow.tape import Call, Tape, Value
 from hardgrad.doctor.flow.words import cure_of, spelled, why_of
+
+
+_COPIES = {"target", "teacher", "ema", "momentum", "frozen", "reference", "old", "slow"}  # names of networks that follow
+
+
+def _alike(x: Tensor, y: Tensor) -> bool:
+    """Whether one matrix follows the other, as an average over its past does; two of their own have a cosine of 0."""
+    if x.ndim < 2 or x.shape != y.shape:
+        return False
+    with torch.no_grad():
+        return bool(torch.cosine_similarity(x.flatten().double(), y.flatten().double(), dim=0) > 0.8)
+
+
+def _head(name: str, other: str) -> str:
+    """The name of the module that holds one and not the other: without the end that the names share."""
+    parts, others = name.split("."), other.split(".")
+    while len(parts) > 1 and others and parts[-1] == others[-1]:
+        parts, others = parts[:-1], others[:-1]
+    return ".".join(parts)
 
 
 class Judge:
@@ -94,15 +114,12 @@ class Judge:
 
     def _twins(self) -> int:
         """Leaves of a copy of something that has a gradient: a target network, a teacher."""
-        groups: dict[str, list[tuple[str, int]]] = {}
-        for bit, root in enumerate(self.tape.roots):
-            name = self.names.get(id(root), "")
-            if "." in name and isinstance(root, Tensor):
-                head, _, tail = name.partition(".")
-                groups.setdefault(f"{tail}{tuple(root.shape)}", []).append((head, bit))
-        alive = {bit for bit, size in self.got.items() if size}
+        roots = [(bit, self.names[id(root)], root) for bit, root in enumerate(self.tape.roots) if id(root) in self.names]
+        alive = [part for part in roots if self.got.get(part[0])]
+        dead = [part for part in roots if not self.got.get(part[0])]
+        heads = {_head(name, other) for _, name, x in dead for _, other, y in alive if _alike(x, y)}
         return self._mask(
-            bit for group in groups.values() for _, bit in group if any(other in alive for _, other in group)
+            bit for bit, name, _ in dead if any(name.startswith(head) for head in heads) or _COPIES & set(name.split("."))
         )
 
     def _python(self) -> None:

@@ -15,7 +15,7 @@ import hardgrad
 _TORCH, _OURS = (os.path.dirname(module.__file__ or "") + os.sep for module in (torch, hardgrad))
 _HARD = os.path.join(_OURS, "hard", "")
 # Wrappers through which torch calls the operation that the user wrote.
-_THIN = tuple(os.path.join(_TORCH, name) for name in ("overrides.py", "_tensor.py", "functional.py", "autograd"))
+_THIN = tuple(os.path.join(_TORCH, name) for name in ("overrides.py", "_tensor.py", "functional.py", "autograd", "utils/_contextlib.py"))
 _RUNS: tuple[CodeType, ...] = (nn.Module._call_impl.__code__,)
 _whose: dict[str, str] = {}
 

@@ -113,6 +113,7 @@ class Relations:
             lost[call] = lost.get(call, 0) | before & ~has
         if call is not None and call.kind == "sample":
             drawn |= {call}
+            lost = {(call if site.off is not None and site.off.inside == "torch" else site): lost[site] for site in lost}
         for site, mask in list(lost.items()):
             if mask & has:
                 self.back[site] = self.back.get(site, 0) | mask & has
@@ -137,6 +138,7 @@ class Relations:
             if table:
                 masks = [(site, index.lost[site]) for site in index.lost if site in lost and deliberate(site)]
                 for site, mask in masks:
+                    index.chosen.kind = "chosen"
                     lost[index.chosen] = lost.get(index.chosen, 0) | mask & lost.pop(site)
 
     def _is_table(self, made: int) -> bool:
@@ -186,11 +188,11 @@ class Relations:
 
     def _open(self, node: Any) -> Iterable[Any]:
         """The nodes that a node passes a gradient to."""
-        if node in self._flat or node.name().startswith(_FLAT_NODES):
-            return []
         after = [n for n, _ in node.next_functions]
         call = self.calls.get(node)
         if call is None or call.kind != "custom" or not isinstance(node, BackwardCFunction):
+            if node in self._flat or node.name().startswith(_FLAT_NODES):
+                return []
             return [n for n in after if n is not None]
         flows = [flow for flow in self.flows.get(node, ()) if flow.came]
         kept = []
@@ -206,6 +208,8 @@ class Relations:
 
 def deliberate(call: Call) -> bool:
     """Whether somebody wrote down that no gradient shall pass here."""
-    if call.kind == "custom":
+    if call.kind in ("custom", "chosen"):
         return False
+    if call.kind == "sample":
+        return call.off is not None and call.off.inside != "torch"
     return call.off is not None or call.kind == "detach" or call.place.inside == "hardgrad"

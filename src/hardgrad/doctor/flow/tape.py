@@ -43,8 +43,9 @@ class Value:
 class Tape(TorchFunctionMode):
     """Everything that is needed to follow the gradient of what runs while this mode is on."""
 
-    def __init__(self) -> None:
+    def __init__(self, copies: bool = False) -> None:
         super().__init__()
+        self.copies = copies  # of the user's model: what torch would refuse to differentiate may be cut off
         self.values: list[Value] = []
         self.roots: list[Tensor | None] = []  # by their bit; those that need a gradient are kept
         self.left: list[Value] = []  # what went to Python, in order
@@ -99,6 +100,8 @@ class Tape(TorchFunctionMode):
             return func(*args, **named)
         inputs = self._values_in((args, named))
         result = func(*args, **named)
+        if self.copies and isinstance(result, Tensor) and result.grad_fn is not None:
+            result = result.detach() if result.grad_fn.name().endswith("NotImplemented") else result
         if name in PYTHON:
             return self._leave(name, inputs, result)
         if name in SHAPED:
@@ -127,14 +130,14 @@ class Tape(TorchFunctionMode):
         if entry is None or entry[0]() is not tensor:
             return self._root(tensor)
         value = entry[1]
-        if tensor.grad_fn is value.node and (tensor.requires_grad and tensor.is_leaf) == value.leaf:
+        if tensor.grad_fn is value.node and _is_leaf(tensor) == value.leaf:
             return value
-        if tensor.requires_grad and tensor.is_leaf:  # it was made one: x.detach().requires_grad_()
+        if _is_leaf(tensor):  # it was made one: x.detach().requires_grad_()
             return self._root(tensor, (value,))
         return self._know(tensor, Value(value.call, (*value.inputs, value), tensor))
 
     def _root(self, tensor: Tensor, inputs: tuple[Value, ...] = ()) -> Value:
-        leaf = tensor.is_leaf and tensor.requires_grad
+        leaf = _is_leaf(tensor)
         if not leaf and not inputs and tensor.is_floating_point():
             inputs = self._from_elsewhere(tensor)
         value = Value(None, inputs, tensor, len(self.roots))
@@ -191,16 +194,18 @@ class Tape(TorchFunctionMode):
         call = Call(name, kind, place_of(3), self._where_off())
         if is_in_place(func) or name == "=data":
             target = args[0]
-            if target.is_leaf and target.requires_grad:  # an optimizer's step, an initialization
+            if _is_leaf(target):  # an optimizer's step, an initialization
                 return
             self._know(target, Value(call, inputs, target))
             if target._base is not None:
                 base = target._base
                 self._know(base, Value(call, (self.value_of(base), *inputs), base))
             return
-        for tensor in _tensors(result):
+        made = list(_tensors(result))
+        paired = name in ("broadcast_tensors", "meshgrid") and len(made) == len(inputs)
+        for i, tensor in enumerate(made):
             own = call if tensor.is_floating_point() or kind else Call(name, "whole", call.place, call.off)
-            self._know(tensor, Value(own, inputs, tensor))
+            self._know(tensor, Value(own, inputs[i : i + 1] if paired else inputs, tensor))
 
     def _backward(self, func: Any, name: str, args: Any, named: Any) -> Any:
         roots = named.get("outputs", named.get("tensors", args[0] if args else None))
@@ -210,7 +215,7 @@ class Tape(TorchFunctionMode):
             result = func(*args, **named)
             self._note(func, name, inputs, args, named, result)
             return result
-        leaves = [root for root in self.roots if root is not None and root.is_leaf and root.requires_grad]
+        leaves = [root for root in self.roots if root is not None and _is_leaf(root)]
         passing = Passing([value.node for value in values], leaves)
         self.passes.append((values, passing))
         with passing:
@@ -222,6 +227,11 @@ class Tape(TorchFunctionMode):
             value.node = value.terms = None
             value.inputs = ()
         self._known.clear()
+
+
+def _is_leaf(tensor: Tensor) -> bool:
+    # A view that is made without gradients says of itself that it is a leaf which requires one.
+    return tensor.requires_grad and tensor.is_leaf and not (tensor._is_view() and tensor._base.requires_grad)
 
 
 def _tensors(result: Any) -> Iterable[Tensor]:

@@ -51,6 +51,7 @@ _OF_A_CHOICE = {
 
 _MEANS = {
     "flat": "its derivative is zero wherever it exists",
+    "chosen": "the value of what was chosen depends on the numbers that it was chosen by, and has no derivative in them",
     "whole": "whole numbers have no derivative",
     "sample": "a draw has no derivative in the numbers it was drawn by",
     "copy": "a new tensor of old numbers has no history",
