@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from breaks_bank import cut, dead, flat, plain, public, sound, sound_tricks
+from breaks_bank import cut, dead, flat, places, plain, public, sound, sound_tricks
 from breaks_bank.case import Case
 
-ALL_BROKEN = [*flat.CASES, *cut.CASES, *dead.CASES, *public.CASES]
+ALL_BROKEN = [*flat.CASES, *cut.CASES, *dead.CASES, *public.CASES, *places.CASES]
 BROKEN = [case for case in ALL_BROKEN if not case.debatable]
 SOUND = [*sound.CASES, *sound_tricks.CASES, *plain.CASES]
 
