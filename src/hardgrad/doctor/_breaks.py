@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, overload
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from hardgrad import _check
-from hardgrad.doctor.copies import private_copy
+from hardgrad.doctor.copies import private_copy, required_arguments
 from hardgrad.doctor.flow.judge import Judge, names_of
 from hardgrad.doctor.flow.report import Breaks
 from hardgrad.doctor.flow.tape import Tape
@@ -23,35 +23,37 @@ from hardgrad.doctor.function import FunctionError
 from hardgrad.doctor.randomness import master_seed, seeded
 
 
-class Watching:
+class Watching(Breaks):
     """A ``with`` block around a training step; what it finds is ready when the block is left."""
 
     def __init__(self, model: Any) -> None:
-        self._model, self._found, self._tape = model, Breaks(), Tape()
+        super().__init__()
+        self._model, self._tape, self._eager = model, Tape(), _eagerly()
 
     def __enter__(self) -> Breaks:
         """Begin to watch."""
-        self._eager = _eagerly()
         self._eager.__enter__()
         self._tape.__enter__()
         self._tape.own(self._model)
-        return self._found
+        return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: Any, error: BaseException | None, trace: TracebackType | None) -> None:
         """Say what was found."""
         self._tape.__exit__(kind, error, trace)
         self._eager.__exit__(None, None, None)
         try:
-            if kind is None:
-                if not self._tape.passes:
-                    raise ValueError(
-                        "breaks: no backward ran inside the with block, so nothing can be said of gradients; put "
-                        "loss.backward() inside it"
-                    )
-                self._found.about = "the backward of the step"
-                _judge(self._found, self._tape, self._model, [])
+            if error is None and not self._tape.passes:
+                raise ValueError(
+                    "breaks: no backward ran inside the with block, so nothing can be said of gradients; put "
+                    "loss.backward() inside it"
+                )
+            if self._tape.passes:
+                self.about = "the backward of the step"
+                _judge(self, self._tape, self._model, [])
         finally:
             self._tape.close()
+        if error is not None and self._found:
+            error.add_note(str(self))
 
 
 def breaks(model: Any, *inputs: Any, loss: Callable[[Any], Tensor] | None = None) -> Any:
@@ -59,7 +61,7 @@ def breaks(model: Any, *inputs: Any, loss: Callable[[Any], Tensor] | None = None
     _check.function("breaks", "model", model, "of the inputs, or an nn.Module")
     if loss is not None:
         _check.function("breaks", "loss", loss, "of what the model returns")
-    if not inputs:
+    if not inputs and required_arguments(model):
         return Watching(model)
     found = _run(model, inputs, loss, False)
     return _run(model, inputs, loss, True) if found is None else found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch import Tensor
@@ -12,7 +13,7 @@ FLAT = frozenset(
 )
 SAMPLE = frozenset("multinomial bernoulli normal poisson binomial _sample_dirichlet".split())
 CAST = frozenset("long int short char byte bool to type type_as".split())
-COPY = frozenset("tensor as_tensor asarray new_tensor".split())  # what makes a tensor of numbers
+COPY = frozenset("tensor as_tensor asarray new_tensor _make_subclass".split())  # what makes a tensor of numbers
 DETACH = frozenset("detach data".split())
 PYTHON = frozenset(
     "item tolist numpy __array__ __bool__ __float__ __int__ __index__ __complex__ __dlpack__ equal allclose "
@@ -38,7 +39,7 @@ _ASKS = frozenset(
     "is_sparse is_floating_point is_complex element_size data_ptr storage_offset is_contiguous __hash__ __repr__ "
     "register_hook retain_grad grad_fn names untyped_storage is_meta itemsize nbytes _version _base output_nr is_cpu "
     "is_quantized is_nested get_device requires_grad_ is_signed register_post_accumulate_grad_hook result_type grad "
-    "is_inference __dlpack_device__ name is_same_size can_cast __deepcopy__ __reduce_ex__ _make_subclass".split()
+    "is_inference __dlpack_device__ name is_same_size can_cast __deepcopy__ __reduce_ex__".split()
 )
 _DUNDER = {"truediv": "div", "rtruediv": "div", "itruediv": "div", "radd": "add", "iadd": "add", "isub": "sub"}
 _DUNDER |= {"imul": "mul", "rmul": "mul", "floordiv": "floor_divide", "rfloordiv": "floor_divide"}
@@ -75,7 +76,7 @@ def kind_of(name: str, arguments: tuple[Any, ...], named: dict[str, Any], result
     """Return what a call does to a gradient.
 
     Returns:
-        "flat", "sample", "copy", "detach", "one" (a softmax over one element), "whole" (numbers without a fraction), or
+        "flat", "sample", "copy", "detach", "one" (what normalizes over one element), "whole" (numbers without a fraction), or
         "" for the rest.
     """
     if name in FLAT or (name == "div" and named.get("rounding_mode") is not None):
@@ -86,9 +87,23 @@ def kind_of(name: str, arguments: tuple[Any, ...], named: dict[str, Any], result
         return "copy"
     if name in DETACH:
         return "detach"
-    if name in ("softmax", "log_softmax", "softmin", "gumbel_softmax") and isinstance(result, Tensor):
-        dim = named.get("dim", arguments[1] if len(arguments) > 1 and name != "gumbel_softmax" else -1)
-        return "one" if isinstance(dim, int) and result.ndim and result.shape[dim] == 1 else ""
+    if _over_one(name, arguments, named, result):
+        return "one"
     if isinstance(result, Tensor) and not (result.is_floating_point() or result.is_complex()):
         return "whole"
     return ""
+
+
+def _over_one(name: str, arguments: tuple[Any, ...], named: dict[str, Any], result: Any) -> bool:
+    x = arguments[0] if arguments else named.get("input")
+    if not (isinstance(x, Tensor) and x.ndim and isinstance(result, Tensor)):
+        return False
+    second = arguments[1] if len(arguments) > 1 else None
+    if name in ("softmax", "log_softmax", "softmin", "gumbel_softmax"):
+        dim = named.get("dim", second if name != "gumbel_softmax" else None)
+        return isinstance(dim, int) and x.shape[dim] == 1
+    if name == "cross_entropy":
+        return x.shape[min(1, x.ndim - 1)] == 1
+    if name == "layer_norm":
+        return math.prod(named.get("normalized_shape", second) or (0,)) == 1
+    return name == "group_norm" and x.numel() == len(x) * int(named.get("num_groups", second) or 0)

@@ -150,6 +150,18 @@ class Judge:
                 self._died(call, reach & zero)
             if came < math.inf and passed == math.inf and reach & wild:
                 self._add(call, reach & wild, "suspicious", "its derivative is no finite number at these values")
+        self._cancelled(zero & ~self._explained())
+
+    def _cancelled(self, zero: int) -> None:
+        """Where what came along several ways is zero in all."""
+        came = {node: max(flow.came for flow in flows) for node, flows in self.relations.flows.items()}
+        for node, flows in self.relations.flows.items():
+            for i, (after, _) in enumerate(node.next_functions):
+                reach = self.relations.reach(after) & zero
+                if reach and after in came and not came[after] and any(flow.passed[i] for flow in flows):
+                    if node in self.relations.calls:
+                        why = "what comes back along several ways cancels: the value does not depend on what goes in"
+                        self._add(self.relations.calls[node], reach, "suspicious", why)
 
     def _died(self, call: Call, mask: int) -> None:
         if call.place.inside == "hardgrad":

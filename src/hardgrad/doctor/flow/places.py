@@ -76,6 +76,16 @@ def _module_above(frame: FrameType | None) -> nn.Module | None:
     return None
 
 
+def line_in(frame_id: int, otherwise: Place, depth: int = 2) -> Place:
+    """Return the line where a call of the user's stands now, by the ``id`` of its frame; else another place."""
+    frame: FrameType | None = sys._getframe(depth)
+    while frame is not None:
+        if id(frame) == frame_id:
+            return otherwise._replace(file=frame.f_code.co_filename, line=frame.f_lineno)
+        frame = frame.f_back
+    return otherwise
+
+
 def frames_above(depth: int = 2) -> set[int]:
     """Return the ``id`` of every call under way."""
     frame: FrameType | None = sys._getframe(depth)

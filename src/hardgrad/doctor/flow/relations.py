@@ -111,6 +111,9 @@ class Relations:
             made |= 1 << value.bit
         if call is not None and before & ~has:
             lost[call] = lost.get(call, 0) | before & ~has
+        if call is not None and not deliberate(call):  # who detached a part of what goes in here did not mean this
+            for site in [site for site in lost if deliberate(site)]:
+                lost[site] &= ~(before & ~has)
         if call is not None and call.kind == "sample":
             drawn |= {call}
             lost = {(call if site.off is not None and site.off.inside == "torch" else site): lost[site] for site in lost}

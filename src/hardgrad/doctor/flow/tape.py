@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from hardgrad.doctor.flow.calls import COPY, PROGRAM, PYTHON, SHAPED, asks_only, is_in_place, kind_of, name_of
 from hardgrad.doctor.flow.followed import FOLLOWED, followed
 from hardgrad.doctor.flow.passing import Passing
-from hardgrad.doctor.flow.places import Place, frames_above, place_of
+from hardgrad.doctor.flow.places import Place, frames_above, line_in, place_of
 
 
 class Call:
@@ -176,7 +176,10 @@ class Tape(TorchFunctionMode):
             found += given.values
 
     def _where_off(self) -> Place | None:
-        return None if torch.is_grad_enabled() else self._off[-1] or place_of(3)
+        if torch.is_grad_enabled():
+            return None
+        begun = self._off[-1]
+        return place_of(3) if begun is None else line_in(begun.frame, begun)
 
     def _leave(self, name: str, inputs: tuple[Value, ...], result: Any) -> Any:
         place = place_of(3)

@@ -55,7 +55,7 @@ _MEANS = {
     "whole": "whole numbers have no derivative",
     "sample": "a draw has no derivative in the numbers it was drawn by",
     "copy": "a new tensor of old numbers has no history",
-    "one": "over one element it is always 1, so its gradient is zero",
+    "one": "normalized over one element it is the same whatever goes in, so its gradient is zero",
     "detach": "the gradient ends here by hand",
     "": "torch has no derivative of it",
 }
