@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from hardgrad import _check
-from hardgrad.doctor.copies import private_copy, required_arguments
+from hardgrad.doctor.copies import private_copy
 from hardgrad.doctor.flow.judge import Judge, names_of
-from hardgrad.doctor.flow.report import Breaks
+from hardgrad.doctor.flow.report import Break, Breaks
 from hardgrad.doctor.flow.tape import Tape
 from hardgrad.doctor.function import FunctionError
 from hardgrad.doctor.randomness import master_seed, seeded
@@ -26,12 +26,14 @@ from hardgrad.doctor.randomness import master_seed, seeded
 class Watching(Breaks):
     """A ``with`` block around a training step; what it finds is ready when the block is left."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, loss: Any) -> None:
         super().__init__()
-        self._model, self._tape, self._eager = model, Tape(), _eagerly()
+        self._model, self._loss, self._tape, self._eager = model, loss, Tape(), _eagerly()
+        self._entered = False
 
     def __enter__(self) -> Breaks:
         """Begin to watch."""
+        self._entered = True
         self._eager.__enter__()
         self._tape.__enter__()
         self._tape.own(self._model)
@@ -48,12 +50,17 @@ class Watching(Breaks):
                     "loss.backward() inside it"
                 )
             if self._tape.passes:
-                self.about = "the backward of the step"
+                self._about = "the backward of the step"
                 _judge(self, self._tape, self._model, [])
         finally:
             self._tape.close()
         if error is not None and self._found:
             error.add_note(str(self))
+
+    def _known(self) -> tuple[Break, ...]:
+        if not self._entered and self._found is None:  # a model that takes no inputs
+            self._set(_examined(self._model, (), self._loss))
+        return super()._known()
 
 
 def breaks(model: Any, *inputs: Any, loss: Callable[[Any], Tensor] | None = None) -> Any:
@@ -61,10 +68,15 @@ def breaks(model: Any, *inputs: Any, loss: Callable[[Any], Tensor] | None = None
     _check.function("breaks", "model", model, "of the inputs, or an nn.Module")
     if loss is not None:
         _check.function("breaks", "loss", loss, "of what the model returns")
-    if not inputs and required_arguments(model):
-        return Watching(model)
+    return _examined(model, inputs, loss) if inputs else Watching(model, loss)
+
+
+def _examined(model: Any, inputs: tuple[Any, ...], loss: Any) -> Breaks:
     found = _run(model, inputs, loss, False)
-    return _run(model, inputs, loss, True) if found is None else found
+    if found is None:
+        found = _run(model, inputs, loss, True)
+    assert found is not None
+    return found
 
 
 def _run(model: Any, inputs: tuple[Any, ...], loss: Any, all_need: bool) -> Breaks | None:
@@ -80,7 +92,7 @@ def _run(model: Any, inputs: tuple[Any, ...], loss: Any, all_need: bool) -> Brea
             with tape:
                 tape.own(own, flat)
                 output = _called(own, given)
-                value, found.about = _loss_of(output, loss)
+                value, found._about = _loss_of(output, loss)
                 if value.requires_grad:
                     value.backward()
                 else:
@@ -161,7 +173,7 @@ def _judge(found: Breaks, tape: Tape, model: Any, inputs: list[tuple[str, Tensor
         leaves = [root for root in tape.roots if isinstance(root, Tensor) and root.is_leaf and root.requires_grad]
         names = {id(leaf): f"leaf {i} of shape {tuple(leaf.shape)}" for i, leaf in enumerate(leaves)} | names
     judge = Judge(tape, names, modules)
-    found._found, found.harmless, found.parameters = judge.breaks(), judge.harmless(), judge.parameters()
+    found._found, found._harmless, found._parameters = judge.breaks(), judge.harmless(), judge.parameters()
 
 
 @contextmanager

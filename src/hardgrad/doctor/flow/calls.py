@@ -13,7 +13,7 @@ FLAT = frozenset(
 )
 SAMPLE = frozenset("multinomial bernoulli normal poisson binomial _sample_dirichlet".split())
 CAST = frozenset("long int short char byte bool to type type_as".split())
-COPY = frozenset("tensor as_tensor asarray new_tensor _make_subclass".split())  # what makes a tensor of numbers
+COPY = frozenset("tensor as_tensor asarray new_tensor Parameter".split())  # what makes a tensor of numbers
 DETACH = frozenset("detach data".split())
 PYTHON = frozenset(
     "item tolist numpy __array__ __bool__ __float__ __int__ __index__ __complex__ __dlpack__ equal allclose "
@@ -101,7 +101,7 @@ def _over_one(name: str, arguments: tuple[Any, ...], named: dict[str, Any], resu
     second = arguments[1] if len(arguments) > 1 else None
     if name in ("softmax", "log_softmax", "softmin", "gumbel_softmax"):
         dim = named.get("dim", second if name != "gumbel_softmax" else None)
-        return isinstance(dim, int) and x.shape[dim] == 1
+        return isinstance(dim, int) and -x.ndim <= dim < x.ndim and x.shape[dim] == 1
     if name == "cross_entropy":
         return x.shape[min(1, x.ndim - 1)] == 1
     if name == "layer_norm":

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hardgrad.doctor.flow.calls import DEAD, SATURATES, WRITES
+from hardgrad.doctor.flow.calls import DEAD, PROGRAM, SATURATES, WRITES
 from hardgrad.doctor.flow.relations import Relations, Term, deliberate
 from hardgrad.doctor.flow.report import Break, Harmless, Kind
 from hardgrad.doctor.flow.tape import Call, Tape, Value
@@ -110,7 +110,14 @@ class Judge:
         for term in self.terms:
             for call, mask in term.lost.items():
                 if deliberate(call) and mask & missing:
-                    self._add(call, mask & missing, "cut")
+                    self._add(self._onward(call), mask & missing, "cut")
+
+    def _onward(self, call: Call) -> Call:
+        """The program that a value was detached for, if it was."""
+        for value in self.tape.left:
+            if value.call is not None and value.call.name in PROGRAM and any(v.call is call for v in value.inputs):
+                return value.call
+        return call
 
     def _twins(self) -> int:
         """Leaves of a copy of something that has a gradient: a target network, a teacher."""

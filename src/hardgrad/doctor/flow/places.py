@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import functools
 import os
 import sys
 from types import CodeType, FrameType
@@ -16,6 +19,7 @@ _TORCH, _OURS = (os.path.dirname(module.__file__ or "") + os.sep for module in (
 _HARD = os.path.join(_OURS, "hard", "")
 # Wrappers through which torch calls the operation that the user wrote.
 _THIN = tuple(os.path.join(_TORCH, name) for name in ("overrides.py", "_tensor.py", "functional.py", "autograd", "utils/_contextlib.py"))
+_THIN += tuple(module.__file__ for module in (copy, contextlib, functools))
 _RUNS: tuple[CodeType, ...] = (nn.Module._call_impl.__code__,)
 _whose: dict[str, str] = {}
 

@@ -62,20 +62,38 @@ class Harmless:
 
 
 class Breaks:
-    """What ``breaks`` found: a sequence of ``Break``; true if there is one.
-
-    Attributes:
-        harmless: places that were looked at and explained away.
-        parameters: names of those with no good gradient, and what they get: "none", "zero", "not finite", or "unused"
-            for those that the step never used.
-        about: what was differentiated.
-    """
+    """What ``breaks`` found: a sequence of ``Break``; true if there is one."""
 
     def __init__(self) -> None:
-        self.harmless: tuple[Harmless, ...] = ()
-        self.parameters: dict[str, str] = {}
-        self.about = ""
+        self._harmless: tuple[Harmless, ...] = ()
+        self._parameters: dict[str, str] = {}
+        self._about = ""
         self._found: tuple[Break, ...] | None = None
+
+    @property
+    def harmless(self) -> tuple[Harmless, ...]:
+        """Places that were looked at and explained away."""
+        self._known()
+        return self._harmless
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """Names of those with no good gradient, and what they get.
+
+        That is "none", "zero", "not finite", or "unused" for those that the step never used.
+        """
+        self._known()
+        return self._parameters
+
+    @property
+    def about(self) -> str:
+        """What was differentiated."""
+        self._known()
+        return self._about
+
+    def _set(self, other: Breaks) -> None:
+        self._found, self._about = other._found, other._about
+        self._harmless, self._parameters = other._harmless, other._parameters
 
     def __iter__(self) -> Iterator[Break]:
         """Return the breaks, in the order of the step."""

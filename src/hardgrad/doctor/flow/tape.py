@@ -53,7 +53,7 @@ class Tape(TorchFunctionMode):
         self.passes: list[tuple[list[Value], Passing]] = []
         self._known: dict[int, tuple[weakref.ref[Tensor], Value]] = {}
         self._off: list[Place | None] = [None if torch.is_grad_enabled() else place_of()]
-        self._apply: Any = None
+        self._replaced: tuple[Any, ...] = ()
         self.owned: set[int] = set()  # parameters and buffers of the model
 
     def own(self, model: Any, inputs: Iterable[Tensor] = ()) -> None:
@@ -72,19 +72,24 @@ class Tape(TorchFunctionMode):
             self.passes.append(([self.value_of(value)], Passing([], [])))
 
     def __enter__(self) -> Any:
-        """Begin, and see custom Functions as well, whose ``apply`` no mode is told of."""
-        self._apply = torch.autograd.Function.__dict__["apply"]
-        original, tape = self._apply.__func__, self
+        """Begin, and see custom Functions and new Parameters as well, which no mode is told of."""
+        self._replaced = (torch.autograd.Function.__dict__["apply"], nn.Parameter.__new__)
+        (_, make), run, tape = self._replaced, self._replaced[0].__func__, self
 
         def apply(cls: Any, *arguments: Any, **named: Any) -> Any:
-            return tape.custom(cls, lambda: original(cls, *arguments, **named), (arguments, named))
+            return tape.custom(cls.__name__, "custom", lambda: run(cls, *arguments, **named), (arguments, named))
 
-        torch.autograd.Function.apply = classmethod(apply)  # type: ignore[method-assign, assignment]
+        def new(cls: Any, *arguments: Any, **named: Any) -> Any:
+            return tape.custom("Parameter", "copy", lambda: make(cls, *arguments, **named), (arguments, named))
+
+        setattr(torch.autograd.Function, "apply", classmethod(apply))
+        setattr(nn.Parameter, "__new__", new)
         return super().__enter__()
 
     def __exit__(self, *error: Any) -> None:
         """End."""
-        torch.autograd.Function.apply = self._apply  # type: ignore[method-assign]
+        setattr(torch.autograd.Function, "apply", self._replaced[0])
+        setattr(nn.Parameter, "__new__", self._replaced[1])
         super().__exit__(*error)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -112,14 +117,14 @@ class Tape(TorchFunctionMode):
             self._note(func, name, inputs, args, named, result)
         return result
 
-    def custom(self, cls: Any, run: Callable[[], Any], given: Any) -> Any:
-        """Run a custom Function, and write it down as one call."""
+    def custom(self, name: str, kind: str, run: Callable[[], Any], given: Any) -> Any:
+        """Run what is no function of torch's, and write it down as one call."""
         inputs = self._values_in(given) if torch._C._is_torch_function_mode_enabled() else ()
         if not inputs:
             return run()
         place, off = place_of(3), self._where_off()
         result = run()
-        call = Call(cls.__name__, "custom", place, off)
+        call = Call(name, kind, place, off)
         for tensor in _tensors(result):
             self._know(tensor, Value(call, inputs, tensor))
         return result

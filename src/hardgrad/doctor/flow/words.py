@@ -23,7 +23,7 @@ def cure_of(call: Call) -> str:
     if call.kind == "custom":
         return "hg.straight_through(hard, soft): the value of one function, the gradient of another"
     if call.kind == "one":
-        return "weigh the one chosen by its probability among all: take the softmax first, then the top k"
+        return "take the softmax over all before the top k; for the choice itself hg.reinmax(q, f), or hg.Switch"
     if call.kind == "detach" or call.off is not None and call.kind in ("", "flat"):
         return "take the detach or no_grad away; if the value must stay exact: hg.graft(value, path)"
     return _of_a_step(name)
