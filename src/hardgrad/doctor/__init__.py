@@ -1,7 +1,10 @@
 """The doctor: how far a gradient is from the true one, on the user's own function."""
 
+from hardgrad.doctor._breaks import breaks as breaks
 from hardgrad.doctor._candidates import candidates as candidates
 from hardgrad.doctor.diagnosis import Truth as Truth
+from hardgrad.doctor.flow.report import Break as Break
+from hardgrad.doctor.flow.report import Breaks as Breaks
 from hardgrad.doctor.function import FunctionError as FunctionError
 from hardgrad.doctor.pace import Progress as Progress
 from hardgrad.doctor.row import Row as Row
