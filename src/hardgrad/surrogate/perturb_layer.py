@@ -86,7 +86,7 @@ class Perturb(SurrogateLayer):
         assert scale is not None
         lower, upper = (self._seen(packed, end) for end in window(at, scale, low, high))
         if readable(at):
-            self._check_window(at, scale, low, high, lower == upper)
+            self._check_window(at, low, high, upper - lower)
         if self.generator is not None:
             _check.generator(self.word, self.generator, at.device)
         if self.noise is None:
@@ -101,7 +101,8 @@ class Perturb(SurrogateLayer):
             given = dict(zip(moved, packed.unpack(point, wide=self._wide), strict=True))
             return tuple(given.get(i, x) for i, x in enumerate(inputs))
 
-        rows, answers = len(inputs[0]), list[Tensor]()
+        rows = len(inputs[0])
+        answers: list[Tensor] = []
         calls, together = chain([inputs], map(beside, points)), self._together(rows)
         while group := list(islice(calls, together)):
             joined = group[0] if len(group) == 1 else [torch.cat(each) for each in zip(*group, strict=True)]
@@ -196,12 +197,12 @@ class Perturb(SurrogateLayer):
                 ".requires_grad_(False), or train f without perturb"
             )
 
-    def _check_window(self, at: Tensor, scale: Tensor, low: Tensor | None, high: Tensor | None, still: Tensor) -> None:
-        outside = torch.zeros_like(still) if low is None else at < low
-        outside = outside if high is None else outside | (at > high)
+    def _check_window(self, at: Tensor, low: Tensor | None, high: Tensor | None, gap: Tensor) -> None:
+        outside = torch.zeros_like(gap) if low is None else (low - at).clamp_min(0)
+        outside = outside if high is None else outside + (at - high).clamp_min(0)
         for wrong, rule in (
-            (outside, "must be within low and high; squash or clamp it before"),
-            (still, "must be moved by scale, which is lost in rounding or between low and high; widen them"),
+            (outside > 0, "must be within low and high, where f is defined; squash or clamp it before"),
+            ((gap == 0) | (gap == inf), "must be moved by scale, within low and high and in its dtype; widen them"),
         ):
             if wrong.any():
                 row, number = wrong.nonzero()[0].tolist()

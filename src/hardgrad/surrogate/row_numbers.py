@@ -62,7 +62,8 @@ def side_by_side(
         return None
     parts = []
     for each, row in zip(numbers, rows, strict=True):
-        part = each.to(like) if isinstance(each, Tensor) else like.new_full((), missing if each is None else each)
+        given = missing if each is None else each
+        part = given.to(like) if isinstance(given, Tensor) else like.new_full((), _held(given, like))
         try:
             parts.append(part.expand(row).reshape(-1))
         except RuntimeError:
@@ -71,3 +72,8 @@ def side_by_side(
                 "is one sample, without the batch"
             ) from None
     return torch.cat(parts)
+
+
+def _held(number: float, like: Tensor) -> float:
+    """What a dtype makes of a number that is too large for it."""
+    return number if abs(number) <= torch.finfo(like.dtype).max else math.copysign(math.inf, number)
