@@ -1,6 +1,9 @@
 """The doctor: how far a gradient is from the true one, on the user's own function."""
 
 from hardgrad.doctor._candidates import candidates as candidates
+from hardgrad.doctor._examine import examine as examine
+from hardgrad.doctor.boxes.report import BoxReport as BoxReport
+from hardgrad.doctor.boxes.report import Finding as Finding
 from hardgrad.doctor.diagnosis import Truth as Truth
 from hardgrad.doctor.function import FunctionError as FunctionError
 from hardgrad.doctor.pace import Progress as Progress
