@@ -44,7 +44,7 @@ def _one(asked: Asked, which: int, entry: int) -> list[Finding]:
 
 def _seen(asked: Asked, row: tuple[torch.Tensor, ...], which: int, entry: int) -> str:
     low, high = (torch.tensor([end]) for end in asked.ends(which, entry))
-    before, u, v, w = (asked.line(row, which, entry, end) for end in (low, low, high, high))
+    _, before, u, v, w = (asked.line(row, which, entry, end) for end in (low, low, low, high, high))
     usual = 3 * differs(before, u)
     if differs(u, v) > usual:
         return "at once"

@@ -74,12 +74,19 @@ class Asked:
         return _output(value, len(inputs[0]))
 
     def elsewhere(self) -> tuple[Tensor, ...]:
-        """Return other inputs of the same shapes, anywhere within their ranges."""
+        """Ask other inputs anywhere within their ranges, and return them; the rows in another order if it raises."""
         drawn = (torch.rand(x.shape, generator=self.generator, dtype=torch.float64) for x in self.inputs)
-        return tuple(
+        other = tuple(
             (a + (b - a) * u.to(x.device)).to(x) if x.is_floating_point() else x
             for x, u, a, b in zip(self.inputs, drawn, self.low, self.high, strict=True)
         )
+        try:
+            self(*other)
+        except OutOfTimeError:
+            raise
+        except Exception:  # the user's program, at values that the user did not give
+            return tuple(x.flip(0) for x in self.inputs)
+        return other
 
     def row(self, row: int) -> tuple[Tensor, ...]:
         """Return one of the user's rows, as a batch."""

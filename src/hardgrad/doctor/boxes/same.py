@@ -14,7 +14,7 @@ _AGAIN = 8  # calls with one input, to tell a state that settles or drifts from 
 def repeats(asked: Asked) -> list[Finding]:
     """Ask A, A, then B and A: what changes is a state or chance, which seeds may reach or not."""
     first, second = asked(*asked.inputs), asked(*asked.inputs)
-    asked(*asked.elsewhere())
+    asked.elsewhere()
     after = asked(*asked.inputs)
     changed = max(differs(first, second), differs(second, after))
     if not changed:
@@ -62,13 +62,14 @@ def rows_apart(asked: Asked, unseeded: bool, drawn: bool) -> list[Finding]:
         return asked(*batch)[at]
 
     usual = last(*pair, at=1)
+    floor = 3 * differs(usual, last(*pair, at=1))  # of a state that goes on
     size = differs(usual, last(*_stack(other, one), at=1))
     if not drawn:  # with other places in the batch come other random numbers
         size = max(size, differs(usual, last(*one, at=0)), differs(usual, last(*_stack(one, other), at=0)))
     words = f"the other rows of a batch change what a row gives (by {size:.1%} of the output)"
     return (
         [Finding("rows", f"{words}; let it begin anew at each row, or give it one row at a time", value=size)]
-        if size
+        if size > floor
         else []
     )
 

@@ -41,7 +41,7 @@ def delay(asked: Asked, which: int) -> tuple[int | None, list[Finding]]:
     near = size[best - 1 : best + 2].abs()
     exact = lag + float((near[2] - near[0]) / near.sum()) if float(near.max()) < 0.8 * float(near.sum()) else float(lag)
     words = f"the output comes {exact:.4g} samples late{' and turned over' if size[best] < 0 else ''}"
-    return lag, [Finding("delay", f"{words}; shift the target, or the output, by {lag}", which, None, round(exact, 2))]
+    return lag, [Finding("delay", f"{words}; shift the target, or the output, by {lag}", which, None, round(exact, 1))]
 
 
 def correlation(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
