@@ -1,12 +1,12 @@
-"""A box that is asked: with seeded random numbers, on copies, counted, and no longer than there is time."""
+"""A box that is asked: on copies, with seeded random numbers, counted, and no longer than there is time."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections import defaultdict
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,67 +14,83 @@ from torch import Tensor
 from hardgrad.doctor.boxes.report import Finding
 from hardgrad.doctor.randomness import seeded
 
-_CLOSE = 1e-4  # relative to the largest output; sums may be made in another order
+T = TypeVar("T")
 SMALL = 64  # numbers of a row, up to which each is looked at alone
+_CLOSE = 1e-4  # relative to the largest output; sums may be made in another order
 
 
 class OutOfTimeError(Exception):
-    """The seconds are over."""
+    """There is no time for the next call."""
 
 
+@dataclass
 class Asked:
-    """The box, and what it is asked with.
+    """A box, the user's inputs (B, *) to it, the range of each number of a row, and what was found so far."""
 
-    Args:
-        box: takes tensors, batch first; or arrays, if ``arrays``.
-        inputs: the user's, each of shape (B, *).
-        low: of each input, the least that it may be; a tensor that fits a row.
-        high: the most.
-        arrays: whether the box takes NumPy arrays.
-        seconds: until OutOfTimeError is raised.
-        seed: of what the box draws.
-    """
+    box: Callable[..., Any]
+    inputs: tuple[Tensor, ...]
+    low: tuple[Tensor, ...]
+    high: tuple[Tensor, ...]
+    arrays: bool  # whether it takes NumPy arrays
+    deadline: float
+    seed: int
+    calls: int = 0
+    row_seconds: float = math.inf
+    kind: str = "same"  # or "state", "random", "unseeded": what it gives for the same again
+    error: str = ""  # what it raised last, away from the user's inputs
+    findings: list[Finding] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
-    def __init__(
-        self,
-        box: Callable[..., Any],
-        inputs: tuple[Tensor, ...],
-        low: tuple[Tensor, ...],
-        high: tuple[Tensor, ...],
-        arrays: bool,
-        seconds: float,
-        seed: int,
-    ) -> None:
-        self._box, self._arrays, self._seed = box, arrays, seed
-        self.inputs, self.low, self.high = inputs, low, high
-        self._deadline = time.perf_counter() + seconds
-        self.calls, self.row_seconds = 0, math.inf
-        self.written: set[int] = set()
-        self.bad: dict[tuple[int, int], list[float]] = defaultdict(list)  # values that gave no finite output
-        self.raised: dict[tuple[int, int], str] = {}
-        self.generator = torch.Generator().manual_seed(seed)
-
-    @property
-    def left(self) -> float:
-        """Seconds that are left."""
-        return self._deadline - time.perf_counter()
+    def __post_init__(self) -> None:
+        self.generator = torch.Generator().manual_seed(self.seed)
 
     def __call__(self, *inputs: Tensor, seed: int = 0) -> Tensor:
-        """Return what the box returns, shape (B, *), double precision."""
-        if self.left < 0:
+        """Return what the box returns, shape (B, *), in double precision."""
+        rows = len(inputs[0])
+        left = self.deadline - time.perf_counter()
+        if left < 0 or (self.calls and rows * self.row_seconds > left):
             raise OutOfTimeError
-        given: list[Any] = [x.numpy(force=True).copy() if self._arrays else x.clone() for x in inputs]
-        with torch.no_grad(), seeded(self._seed + seed, inputs[0].device):
+        given: list[Any] = [x.numpy(force=True).copy() if self.arrays else x.clone() for x in inputs]
+        with torch.no_grad(), seeded(self.seed + seed, inputs[0].device):
             start = time.perf_counter()
-            value = self._box(*given)
-            self.row_seconds = min(self.row_seconds, (time.perf_counter() - start) / len(inputs[0]))
+            value = self.box(*given)
+            self.row_seconds = min(self.row_seconds, (time.perf_counter() - start) / rows)
         self.calls += 1
-        after = (torch.as_tensor(x) for x in given)
-        self.written |= {k for k, (x, y) in enumerate(zip(inputs, after, strict=True)) if differs(x, y, 0.0)}
-        return _output(value, len(inputs[0]))
+        for k, (x, y) in enumerate(zip(inputs, given, strict=True)):
+            if differs(x, torch.as_tensor(y), 0.0) and all(f.kind != "writes" or f.input != k for f in self.findings):
+                self.find(
+                    "writes", "it writes into what it is given; wrap it in hg.BlackBox, which hands over copies", k
+                )
+        y = value.detach() if isinstance(value, Tensor) else torch.as_tensor(value)
+        if y.ndim < 1 or len(y) != rows:
+            raise ValueError(
+                f"examine: box must return one output for each row, first dimension {rows}, got shape "
+                f"{tuple(y.shape)}; hg.BlackBox makes a batch of a program of one row"
+            )
+        return y.double().clone()
+
+    def ask(self, name: str, question: Callable[..., T], *args: Any, otherwise: T) -> T:
+        """Return the answer to a question, or note that it is left out."""
+        try:
+            return question(self, *args)
+        except OutOfTimeError:
+            self.left_out.append(f"{name} (no time)")
+        except Exception as error:  # of the user's program, at inputs that the user did not give
+            self.left_out.append(f"{name} ({type(error).__name__}: {error})")
+        return otherwise
+
+    def find(
+        self, kind: str, words: str, input: int | None = None, entry: int | None = None, value: Any = None
+    ) -> None:
+        """Note a finding."""
+        self.findings.append(Finding(kind, words, input, entry, value))
+
+    def row(self, row: int) -> tuple[Tensor, ...]:
+        """Return one of the user's rows, as a batch."""
+        return tuple(x[row % len(x)][None] for x in self.inputs)
 
     def elsewhere(self) -> tuple[Tensor, ...]:
-        """Ask other inputs anywhere within their ranges, and return them; the rows in another order if it raises."""
+        """Ask other inputs anywhere in their ranges, and return them; the rows in another order if it raises."""
         drawn = (torch.rand(x.shape, generator=self.generator, dtype=torch.float64) for x in self.inputs)
         other = tuple(
             (a + (b - a) * u.to(x.device)).to(x) if x.is_floating_point() else x
@@ -88,58 +104,33 @@ class Asked:
             return tuple(x.flip(0) for x in self.inputs)
         return other
 
-    def row(self, row: int) -> tuple[Tensor, ...]:
-        """Return one of the user's rows, as a batch."""
-        return tuple(x[row : row + 1] for x in self.inputs)
-
-    def line(self, base: tuple[Tensor, ...], which: int, entry: int, values: Tensor) -> Tensor:
-        """Return the outputs (n, m) for a row with one number replaced by each of n values; NaN where it raises."""
-        rows = [x.expand(len(values), *x.shape[1:]).clone() for x in base]
-        rows[which].flatten(1)[:, entry] = values.to(rows[which])
+    def line(self, row: tuple[Tensor, ...], which: int, way: Tensor, steps: Tensor) -> Tensor:
+        """Return the outputs (n, m) at a row with an input moved n steps along a way; NaN where the box raises."""
+        rows = [x.expand(len(steps), *x.shape[1:]) for x in row]
+        moved = row[which].double() + steps.view(-1, *[1] * way.ndim).to(way) * way
+        rows[which] = moved.clamp(self.low[which], self.high[which]).to(row[which])
         try:
-            y = rows_of(self(*rows))
+            y = self(*rows)
+            return y.reshape(len(y), -1)
         except OutOfTimeError:
             raise
-        except Exception as error:  # the user's program, at values that the user did not give
-            self.raised.setdefault((which, entry), f"{type(error).__name__}: {error}")
-            return torch.full((len(values), 1), math.nan, dtype=torch.float64)
-        self.bad[which, entry] += values[~y.isfinite().all(1).cpu()].tolist()
-        return y
+        except Exception as error:
+            self.error = f"{type(error).__name__}: {error}"
+        if len(steps) == 1:
+            return torch.full((1, 1), math.nan, dtype=torch.float64)
+        each = [self.line(row, which, way, step[None]) for step in steps]
+        return torch.cat([y.expand(1, max(len(y[0]) for y in each)) for y in each])
 
-    def ends(self, which: int, entry: int) -> tuple[float, float]:
-        """Return the range of a number of an input."""
-        return float(self.low[which].flatten()[entry]), float(self.high[which].flatten()[entry])
+    def way_of(self, which: int, entry: int) -> Tensor:
+        """Return the way along one number of an input alone."""
+        way = torch.zeros_like(self.low[which])
+        way.view(-1)[entry] = 1
+        return way
 
-    def findings(self) -> list[Finding]:
-        """Return what was noticed along the way."""
-        found = [
-            Finding("writes", "it writes into what it is given; let it copy first, or use hg.BlackBox, which does", k)
-            for k in sorted(self.written)
-        ]
-        for (k, i), values in self.bad.items():
-            if values:
-                place = f"between {min(values):.3g} and {max(values):.3g}" if len(values) > 1 else f"at {values[0]:.3g}"
-                words = f"the output is NaN or infinite for values {place}; keep away by low= and high="
-                found.append(Finding("nan", words, k, i, len(values)))
-        found += [
-            Finding("raises", f"within its range it raises {words}", k, i) for (k, i), words in self.raised.items()
-        ]
-        return found
-
-
-def _output(value: Any, rows: int) -> Tensor:
-    y = value.detach() if isinstance(value, Tensor) else torch.as_tensor(value)
-    if y.ndim < 1 or len(y) != rows:
-        raise ValueError(
-            f"examine: box must return one output for each row, first dimension {rows}, got shape {tuple(y.shape)}; "
-            "hg.BlackBox makes a batch of a program of one row"
-        )
-    return y.double().clone()
-
-
-def rows_of(y: Tensor) -> Tensor:
-    """Return outputs as (B, m)."""
-    return y.reshape(len(y), -1)
+    def ends(self, row: tuple[Tensor, ...], which: int, entry: int) -> tuple[float, float, float]:
+        """Return the range of a number of an input, and where it is in a row."""
+        tables = (self.low[which], self.high[which], row[which])
+        return tuple(float(table.reshape(-1)[entry]) for table in tables)  # type: ignore[return-value]
 
 
 def differs(a: Tensor, b: Tensor, close: float = _CLOSE) -> float:
@@ -147,10 +138,8 @@ def differs(a: Tensor, b: Tensor, close: float = _CLOSE) -> float:
     if a.shape != b.shape:
         return 1.0
     a, b = a.double(), b.to(a.device).double()
-    both = a.isnan() & b.isnan()
-    a, b = a.masked_fill(both, 0), b.masked_fill(both, 0)
-    gap = (a - b).nan_to_num(1.0, 1.0, 1.0).masked_fill(a == b, 0)
-    most = float(a[a.isfinite()].abs().max()) if bool(a.isfinite().any()) else 0.0
-    if not gap.numel() or float(gap.abs().max()) <= close * most:
+    same = (a == b) | (a.isnan() & b.isnan())
+    a, gap = a.nan_to_num(0, 0, 0), (a - b).nan_to_num(1, 1, 1).masked_fill(same, 0)
+    if not gap.numel() or float(gap.abs().max()) <= close * float(a.abs().max()):
         return 0.0
-    return float(gap.norm() / a.nan_to_num(0, 0, 0).norm().clamp(min=1e-30))
+    return float(gap.norm() / a.norm().clamp(min=1e-30))
