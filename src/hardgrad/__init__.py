@@ -23,6 +23,7 @@ from hardgrad.montecarlo._relax import relax as relax
 from hardgrad.montecarlo._score_function import score_function as score_function
 from hardgrad.penalty.bag import Penalties as Penalties
 from hardgrad.penalty.scopes import penalties as penalties
+from hardgrad.surrogate._perturb import perturb as perturb
 from hardgrad.surrogate._straight_through import straight_through as straight_through
 from hardgrad.switch.conditions.grid import Grid as Grid
 from hardgrad.switch.conditions.hysteresis import Hysteresis as Hysteresis
