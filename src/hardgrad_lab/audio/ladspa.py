@@ -75,7 +75,9 @@ def ladspa(
         ladspa.h 1.1, https://www.ladspa.org
     """
     rate = _check.whole(_OWNER, "sample_rate", sample_rate, 1)
-    return AudioBox(_OWNER, _Plugin(name=str(path), label=label, rate=rate, fixed=fixed or {}), parameters, options)
+    return AudioBox(
+        _OWNER, _Plugin(what=str(path), label=label, rate=rate, fixed=dict(fixed or {})), parameters, options
+    )
 
 
 def plugins(path: str | Path, sample_rate: int = 44100) -> dict[str, list[Port]]:
@@ -166,9 +168,9 @@ class _Host:
     """One plug-in and its ports; an instance lives for one row."""
 
     def __init__(self, program: _Plugin) -> None:
-        found = _descriptors(program.name)
+        found = _descriptors(program.what)
         label = next(iter(found)) if program.label is None and len(found) == 1 else program.label
-        _check.one_of(_OWNER, f"label of {program.name}", label, list(found))
+        _check.one_of(_OWNER, f"label of {program.what}", label, list(found))
         self.program, self.plugin = program, found[label or ""]
         self.ports = _ports(self.plugin, program.rate)
         self.inputs = [i for i, port in enumerate(self.ports) if port.kind == _INPUT | _AUDIO]
