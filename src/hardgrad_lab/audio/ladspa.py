@@ -75,9 +75,8 @@ def ladspa(
         ladspa.h 1.1, https://www.ladspa.org
     """
     rate = _check.whole(_OWNER, "sample_rate", sample_rate, 1)
-    return AudioBox(
-        _OWNER, _Plugin(what=str(path), label=label, rate=rate, fixed=dict(fixed or {})), parameters, options
-    )
+    numbers = {name: _check.number(_OWNER, f"fixed[{name!r}]", value) for name, value in (fixed or {}).items()}
+    return AudioBox(_OWNER, _Plugin(what=str(path), label=label, rate=rate, fixed=numbers), parameters, options)
 
 
 def plugins(path: str | Path, sample_rate: int = 44100) -> dict[str, list[Port]]:
