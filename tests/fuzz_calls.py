@@ -69,6 +69,15 @@ def _cost(b: Tensor) -> Tensor:
     return (b.sum(-1) - 1.0).square()
 
 
+def _sorted(array: Any) -> Any:
+    array.sort()
+    return array
+
+
+def _negative(array: Any) -> Any:
+    return -array
+
+
 def _ranges() -> hg.Ranges:
     return hg.Ranges([0.0, 1.0, 2.0])
 
@@ -201,6 +210,21 @@ CALLS = [
         use=_run(_randn(2, 5, 3)),
     ),
     Call(_A.suggest, {"hard": _same(_H.sign), "example": _randn(ROWS, 3)}, slow=4),
+    Call(
+        hg.BlackBox,
+        {
+            "fn": _same(_sorted),
+            "out": _same(_negative),
+            "batched": _same(True),
+            "workers": _same(0),
+            "factory": _same(None),
+            "timeout": _same(None),
+            "cache": _same(2),
+            "low": _same(-9.0),
+            "high": _same([9.0, 9.0, 9.0]),
+        },
+        use=_run(_randn(ROWS, 3)),
+    ),
     Call(hg.exact, _QF | {"max_states": _same(64)}),
     Call(
         hg.score_function,
