@@ -1,26 +1,26 @@
-"""What is to be learned: dry rows, the network before the box, and the hidden one that made the targets."""
+"""What is to be learned from what: dry rows, the network before the box, and the hidden one that makes the targets."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hardgrad_lab.data.recordings import Signal
 from hardgrad_lab.data.root import Root
-from hardgrad_lab.experiments.bridges.boxes import KNOBS, Trial
-from hardgrad_lab.experiments.bridges.boxes.programs import RATE, Box
+from hardgrad_lab.experiments.bridges.boxes import Trial
+from hardgrad_lab.experiments.bridges.boxes.programs import RATE
 from hardgrad_lab.experiments.switches.waveshaper.run import TESTS, TRAIN, recording
 
-TAPS, BANDS, EVERY = 32, 24, 4  # recordings of 44,100 samples a second are averaged over EVERY
-TRAIN_ROWS, TEST_ROWS = 192, 24
+TAPS, BANDS, BINS, KNOBS, KERNEL = 32, 24, 8, 10, 5
+EVERY = 4  # samples of a recording, 44,100 a second, that are averaged to one
 
 
 class Filter(nn.Module):
-    """A filter of 32 taps, first the identity: (B, n) -> (B, n); with weights of its own for each row if they are given."""
+    """A causal filter, (B, n) -> (B, n), at first the identity; taps (B, 32) are one for each row."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,91 +28,87 @@ class Filter(nn.Module):
 
     def forward(self, x: Tensor, taps: Tensor | None = None) -> Tensor:
         kernels = (self.taps if taps is None else taps).expand(len(x), TAPS).flip(-1)[:, None]
-        return functional.conv1d(functional.pad(x, (TAPS - 1, 0))[None], kernels, groups=len(x))[0]
-
-
-class Convolutions(nn.Module):
-    """Causal convolutions beside the identity, which alone they are at first: (B, n) -> (B, n).
-
-    Args:
-        width: channels between.
-        extra: further inputs, at the head of each row: constant channels.
-    """
-
-    def __init__(self, width: int, extra: int = 0) -> None:
-        super().__init__()
-        sizes = [1 + extra, width, width, width, 1]
-        self.layers = nn.ModuleList(nn.Conv1d(a, b, 5, dilation=4**i) for i, (a, b) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)))
-        nn.init.zeros_(self.layers[-1].weight)
-        nn.init.zeros_(self.layers[-1].bias)
-        self.extra = extra
-
-    def forward(self, x: Tensor) -> Tensor:
-        sound = x[:, self.extra :]
-        y = torch.cat([sound[:, None], x[:, : self.extra, None].expand(-1, -1, sound.shape[1])], 1)
-        for i, layer in enumerate(self.layers):
-            y = layer(functional.pad(y if i == 0 else y.tanh(), (4 * 4**i, 0)))
-        return sound + y[:, 0]
+        filtered: Tensor = functional.conv1d(functional.pad(x, (TAPS - 1, 0))[None], kernels, groups=len(x))[0]
+        return filtered
 
 
 class Controller(nn.Module):
-    """Ten knobs from a sound, followed by the sound itself: (B, n) -> (B, 10 + n)."""
+    """Ten knobs from the bands of a sound, before the sound itself: (B, n) -> (B, 10 + n); spread 0 is all at 0.5."""
 
     def __init__(self, spread: float = 0.0) -> None:
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(BANDS, 32), nn.Tanh(), nn.Linear(32, KNOBS))
-        nn.init.normal_(self.net[2].weight, std=spread) if spread else nn.init.zeros_(self.net[2].weight)
-        nn.init.zeros_(self.net[2].bias)
+        last = nn.Linear(32, KNOBS)
+        nn.init.normal_(last.weight, std=spread)
+        nn.init.zeros_(last.bias)
+        self.layers = nn.Sequential(nn.Linear(BANDS, 32), nn.Tanh(), last, nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
-        power = torch.fft.rfft(x).abs().square()[:, 1:]
-        edges = torch.logspace(0, math.log10(power.shape[1]), BANDS + 1).long().clamp(max=power.shape[1] - 1)
-        bands = torch.stack([power[:, a : max(b, a + 1)].mean(1) for a, b in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)], 1)
-        return torch.cat([self.net((bands + 1e-3).log() / 4).sigmoid(), x], 1)
+        power = torch.fft.rfft(x).abs().square()
+        places = torch.logspace(0, math.log10(power.shape[1] - 1), BANDS * BINS).long()
+        bands = power[:, places].unflatten(1, (BANDS, BINS)).mean(-1)
+        return torch.cat([self.layers((bands + 1e-3).log() / 4), x], 1)  # a fourth of it is about 1
 
 
-def rows_of(trial: Trial, root: Root, seed: int) -> tuple[Tensor, Tensor]:
-    random = np.random.default_rng(seed)
-    if trial.source == "drawn":
-        return drawn(trial, random, TRAIN_ROWS), drawn(trial, random, TEST_ROWS)
-    return tuple(cut(trial, [recording(root, name)[0] for name in names], random, n) for names, n in ((TRAIN, TRAIN_ROWS), (TESTS.values(), TEST_ROWS)))
+class Approximator(nn.Module):
+    """Causal convolutions of 425 samples beside the identity: (B, knobs + n) -> (B, n), at first the sound itself."""
 
+    def __init__(self, knobs: int, width: int = 16) -> None:
+        super().__init__()
+        self.knobs = knobs
+        self.layers = nn.ModuleList(
+            nn.Conv1d(width if i else 1 + knobs, width if i < 3 else 1, KERNEL, dilation=4**i) for i in range(4)
+        )
+        for weights in self.layers[-1].parameters():
+            nn.init.zeros_(weights)
 
-def cut(trial, sounds, random, count):
-    rows = []
-    while len(rows) < count:
-        sound = sounds[len(rows) % len(sounds)]
-        sound = sound[: len(sound) // EVERY * EVERY].reshape(-1, EVERY).mean(1)
-        at = random.integers(max(len(sound) - trial.length, 0) + 1)
-        row = sound[at : at + trial.length]
-        row = np.pad(row, (0, trial.length - len(row)))
-        if np.abs(row).max() > 0.05:
-            rows.append(0.9 * row / np.abs(row).max())
-    return torch.from_numpy(np.stack(rows)).float()
-
-
-def drawn(trial, random, count):
-    time = np.arange(trial.length) / RATE
-    rows = []
-    for _ in range(count):
-        pitch, decay = random.uniform(80, 400), random.uniform(3, 30)
-        row = np.exp(-decay * time) * (np.sin(6.283 * pitch * time) + 0.5 * np.sin(12.566 * 1.5 * pitch * time)) + 0.1 * random.standard_normal(len(time)) * np.exp(-3 * decay * time)
-        rows.append(0.9 * row / np.abs(row).max())
-    return torch.from_numpy(np.stack(rows)).float()
-
-
-def hidden(trial: Trial, x: Tensor, seed: int) -> nn.Module:
-    """Return what made the targets; a filter leaves dry rows as loud as they are."""
-    torch.manual_seed(seed)
-    if trial.task == "knobs":
-        return Controller(spread=0.6)
-    found = Filter()
-    found.taps.data = strange_taps(1)[0]
-    with torch.no_grad():
-        found.taps.data *= (x.square().sum() / found(x).square().sum()).sqrt()
-    return found
+    def forward(self, x: Tensor) -> Tensor:
+        sound = x[:, self.knobs :]
+        y = torch.cat([sound[:, None], x[:, : self.knobs, None].expand(-1, -1, sound.shape[1])], 1)
+        for i, layer in enumerate(self.layers):
+            y = layer(functional.pad(y.tanh() if i else y, ((KERNEL - 1) * 4**i, 0)))
+        approximation: Tensor = sound + y[:, 0]
+        return approximation
 
 
 def strange_taps(count: int) -> Tensor:
+    """Return the taps of filters like the hidden one, (count, 32)."""
     noise = torch.randn(count, TAPS) * torch.exp(-torch.arange(TAPS) / 8)
     return functional.one_hot(torch.tensor(0), TAPS) + 0.6 * noise / noise.norm(dim=1, keepdim=True)
+
+
+def hidden(trial: Trial, x: Tensor) -> nn.Module:
+    """Return what makes the targets, by torch's global seed; a filter leaves dry rows as loud as they are."""
+    if trial.task == "knobs":
+        return Controller(spread=0.6)
+    found = Filter()
+    with torch.no_grad():
+        found.taps.copy_(strange_taps(1)[0])
+        found.taps.mul_((x.square().sum() / found(x).square().sum()).sqrt())
+    return found
+
+
+def rows_of(trial: Trial, root: Root, seed: int) -> list[Tensor]:
+    """Return 192 dry rows to train on and 24, of other recordings, to be tested on; the loudest sample of each is 0.9.
+
+    Raises:
+        DataError: if a recording is not there, or damaged.
+    """
+    random, parts = np.random.default_rng(seed), []
+    for names, count in ((TRAIN, 192), (tuple(TESTS.values()), 24)):
+        sounds = [] if trial.source == "drawn" else [recording(root, name)[0] for name in names]
+        rows = [_row(sounds[i % len(sounds)] if sounds else None, trial.length, random) for i in range(count)]
+        parts.append(torch.from_numpy(np.stack([0.9 * row / np.abs(row).max() for row in rows])).float())
+    return parts
+
+
+def _row(sound: Signal | None, length: int, random: np.random.Generator) -> Signal:
+    """Return a part of a sound that is not silent, or a drawn tone that dies away."""
+    if sound is None:
+        time = np.arange(length) / RATE
+        return np.exp(-random.uniform(3, 30) * time) * np.sin(2 * np.pi * random.uniform(80, 800) * time)
+    while True:
+        at = random.integers(max(len(sound) - EVERY * length, 0) + 1)
+        part = sound[at : at + EVERY * length]
+        row: Signal = np.pad(part, (0, EVERY * length - len(part))).reshape(length, EVERY).mean(1)
+        if np.abs(row).max() > 0.05:
+            return row
