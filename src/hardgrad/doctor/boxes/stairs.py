@@ -98,8 +98,8 @@ def _flat(change: Tensor) -> float:
 def stair(change: Tensor) -> float:
     """Return the width in steps of the stair that a point is on, on average, in the middle one of eight outputs."""
     least = (0.0 if _flat(change) >= _FLAT else 0.5) * change.abs().max(0).values
-    widths = []
-    for j in change.abs().sum(0).argsort(descending=True)[:8].tolist():
+    widths, moved = [], change.abs().sum(0)
+    for j in moved.argsort(descending=True)[: min(8, int((moved > 0).sum()))].tolist():
         gaps = (change[:, j].abs() > least[j]).nonzero().flatten().double().diff()
         widths.append(float(gaps.square().sum() / gaps.sum()) if len(gaps) else float(len(change)))
     return sorted(widths)[len(widths) // 2]
