@@ -225,7 +225,7 @@ class Tape(TorchFunctionMode):
         call = Call(name, kind, place_of(3), self._where_off())
         if (is_in_place(func) or name == "=data") and (args or "tensor" in named):
             target = args[0] if args else named["tensor"]
-            if _is_leaf(target):  # an optimizer's step, an initialization
+            if not isinstance(target, Tensor) or _is_leaf(target):  # an optimizer's step, an initialization
                 return
             self._know(target, Value(call, inputs, target))
             if target._base is not None:
