@@ -69,6 +69,15 @@ def _cost(b: Tensor) -> Tensor:
     return (b.sum(-1) - 1.0).square()
 
 
+def _sorted(array: Any) -> Any:
+    array.sort()
+    return array
+
+
+def _negative(array: Any) -> Any:
+    return -array
+
+
 def _ranges() -> hg.Ranges:
     return hg.Ranges([0.0, 1.0, 2.0])
 
@@ -158,6 +167,34 @@ CALLS = [
         use=_run(_randn(ROWS, 3)),
     ),
     Call(
+        hg.perturb,
+        {
+            "f": _same(_H.round),
+            "scale": _same(0.5),
+            "samples": _same(2),
+            "directions": _same("coordinates"),
+            "noise": _same(None),
+            "antithetic": _same(True),
+            "low": _same(-9.0),
+            "high": _same(9.0),
+            "generator": _seeded,
+            "differentiable_in_eval": _same(False),
+        },
+        use=_run(lambda: _randn(ROWS, 3)().requires_grad_()),
+        aliases={"low": ("low", "scale"), "high": ("high", "scale")},
+    ),
+    Call(
+        hg.perturb,
+        {
+            "f": _same(_H.sort),
+            "scale": _same(0.5),
+            "noise": _same("normal"),
+            "samples": _same(2),
+            "antithetic": _same(False),
+        },
+        use=_run(lambda: _randn(ROWS, 3)().requires_grad_()),
+    ),
+    Call(
         hg.straight_through,
         {"hard": _same(_H.sign), "soft": _same(torch.tanh)},
         use=_run(_randn(ROWS, 3)),
@@ -201,6 +238,21 @@ CALLS = [
         use=_run(_randn(2, 5, 3)),
     ),
     Call(_A.suggest, {"hard": _same(_H.sign), "example": _randn(ROWS, 3)}, slow=4),
+    Call(
+        hg.BlackBox,
+        {
+            "fn": _same(_sorted),
+            "out": _same(_negative),
+            "batched": _same(True),
+            "workers": _same(0),
+            "factory": _same(None),
+            "timeout": _same(None),
+            "cache": _same(2),
+            "low": _same(-9.0),
+            "high": _same([9.0, 9.0, 9.0]),
+        },
+        use=_run(_randn(ROWS, 3)),
+    ),
     Call(hg.exact, _QF | {"max_states": _same(64)}),
     Call(
         hg.score_function,

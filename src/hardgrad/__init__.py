@@ -23,6 +23,7 @@ from hardgrad.montecarlo._relax import relax as relax
 from hardgrad.montecarlo._score_function import score_function as score_function
 from hardgrad.penalty.bag import Penalties as Penalties
 from hardgrad.penalty.scopes import penalties as penalties
+from hardgrad.surrogate._perturb import perturb as perturb
 from hardgrad.surrogate._straight_through import straight_through as straight_through
 from hardgrad.switch.conditions.grid import Grid as Grid
 from hardgrad.switch.conditions.hysteresis import Hysteresis as Hysteresis
@@ -40,6 +41,8 @@ from hardgrad.switch.switch import Switch as Switch
 if TYPE_CHECKING:
     from hardgrad import doctor as doctor
     from hardgrad import segments as segments
+    from hardgrad.black_box._black_box import BlackBox as BlackBox
+    from hardgrad.black_box.errors import BoxError as BoxError
     from hardgrad.doctor._diagnose import diagnose as diagnose
     from hardgrad.doctor.diagnosis import Diagnosis as Diagnosis
     from hardgrad.segments.keys import search_key as search_key
@@ -52,6 +55,8 @@ __version__ = "0.1.0"
 _LATER = {
     "doctor": "hardgrad.doctor",
     "segments": "hardgrad.segments",
+    "BlackBox": "hardgrad.black_box._black_box:BlackBox",
+    "BoxError": "hardgrad.black_box.errors:BoxError",
     "diagnose": "hardgrad.doctor._diagnose:diagnose",
     "Diagnosis": "hardgrad.doctor.diagnosis:Diagnosis",
     "search_key": "hardgrad.segments.keys:search_key",

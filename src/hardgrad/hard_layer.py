@@ -21,10 +21,11 @@ class HardLayer(nn.Module):
     """
 
     word = "HardLayer"
+    argument = "hard"  # what users know the function by
 
     def __init__(self, hard: TensorFunction) -> None:
         super().__init__()
-        _check.function(self.word, "hard", hard, cure=CALLABLE)
+        _check.function(self.word, self.argument, hard, cure=CALLABLE)
         self.hard = hard
 
     def forward(self, x: Tensor) -> Tensor:
@@ -46,18 +47,19 @@ class HardLayer(nn.Module):
             raise ValueError(f"{self._label()}: the input must be floating point, got {got}; cast it first")
         value = value_of(self.hard, x)
         if not isinstance(value, Tensor):
-            raise ValueError(f"{self._label()}: hard must return a tensor, got {type(value).__name__}")
+            raise ValueError(f"{self._label()}: {self.argument} must return a tensor, got {type(value).__name__}")
         self._check_value(x, value)
         return value
 
     def _check_value(self, x: Tensor, value: Tensor) -> None:
         if not value.is_floating_point():
             raise ValueError(
-                f"{self._label()}: hard must return a floating dtype, got {value.dtype}; end it with .to(x.dtype)"
+                f"{self._label()}: {self.argument} must return a floating dtype, got {value.dtype}; end it with "
+                ".to(x.dtype)"
             )
         if value.device != x.device:
             raise ValueError(
-                f"{self._label()}: hard must stay on the input's device {x.device}, got {value.device}; "
+                f"{self._label()}: {self.argument} must stay on the input's device {x.device}, got {value.device}; "
                 "end it with .to(x.device)"
             )
 
@@ -71,7 +73,7 @@ class HardLayer(nn.Module):
         return f"{self.word}({name_of(self.hard)})"
 
     def extra_repr(self) -> str:
-        return f"hard={name_of(self.hard)}"
+        return f"{self.argument}={name_of(self.hard)}"
 
 
 class SurrogateLayer(HardLayer):

@@ -1,4 +1,4 @@
-"""A value that passes no gradient on, and says so as soon as somebody asks for one."""
+"""A value that passes no gradient on, and says so as soon as somebody asks for one; a gradient, its derivative."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from hardgrad._torch_state import compiling, differentiates, in_forward_mode, in_transform, may_need_gradient
+from hardgrad._torch_state import (
+    compiling,
+    derivatives_under_way,
+    differentiates,
+    in_forward_mode,
+    in_transform,
+    may_need_gradient,
+)
 from hardgrad._tracing import constant_in_graph
 
 _warned: weakref.WeakSet[nn.Module] = weakref.WeakSet()
@@ -131,3 +138,50 @@ def _tell_of_a_derivative(sentence: str) -> int:
     if differentiates():
         _tell_compiled(sentence)
     return 0
+
+
+def no_second_derivative(gradient: Tensor, x: Tensor, sentence: str) -> Tensor:
+    """Return a gradient as it is; whoever differentiates it with respect to ``x`` gets the sentence.
+
+    Args:
+        gradient: what a Function's backward gives, and depends on x in a way that nothing here knows.
+        x: what it is the gradient for, any shape.
+        sentence: names the layer and the cure.
+    """
+    return cast(Tensor, cast(Any, _Refuse).apply(gradient, x, sentence))
+
+
+class _Refuse(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(gradient: Tensor, x: Tensor, sentence: str) -> Tensor:
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, str], output: Tensor) -> None:
+        ctx.sentence = inputs[2]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        raise RuntimeError(ctx.sentence)
+
+
+def slope_alone(x: Tensor, sentence: str) -> Tensor:
+    """Return zeros with the gradient of ``x``: what a Function does, where ``torch.compile`` drops its backward.
+
+    Raises:
+        RuntimeError: with the sentence, where the gradient will be differentiated too.
+    """
+    _refuse_second(sentence)
+    zero = torch.where(x.isfinite(), x - x.detach(), 0)
+    # An ordinary backward through what was compiled cannot be seen from here: its derivative of this is NaN, no number.
+    return zero + zero.abs().pow(1.5)
+
+
+@constant_in_graph
+def _refuse_second(sentence: str) -> bool:
+    """Raise where two derivatives are under way: while torch.compile traces, which does not turn to eager code then."""
+    if derivatives_under_way() > 1:
+        raise RuntimeError(sentence)
+    return True

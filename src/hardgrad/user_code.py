@@ -53,23 +53,23 @@ def private(function: Callable[..., Any], x: Tensor) -> Tensor:
     return x if writes_nowhere(function) else x.clone()
 
 
-def value_of(function: TensorFunction, x: Tensor) -> Any:
-    """Return ``function(x)`` without a gradient, in memory of its own.
+def value_of(function: Callable[..., Any], *inputs: Tensor) -> Any:
+    """Return ``function(*inputs)`` without a gradient, in memory of its own.
 
     Args:
         function: the user's, so what it returns may be anything; only a tensor is copied.
-        x: any shape; ``function`` gets a tensor that requires no gradient, so that ``x.numpy()`` works in it.
+        inputs: any shapes; ``function`` gets tensors that require no gradient, so that ``x.numpy()`` works in it.
     """
     if exporting():  # what is written down is the program alone, with no word of gradients
-        return function(private(function, x))
+        return function(*(private(function, x) for x in inputs))
     if not torch.is_grad_enabled():
-        return _guarded(function, x.detach())
+        return _guarded(function, *(x.detach() for x in inputs))
     with torch.no_grad():
-        return _guarded(function, x.detach())
+        return _guarded(function, *(x.detach() for x in inputs))
 
 
-def _guarded(function: TensorFunction, x: Tensor) -> Any:
+def _guarded(function: Callable[..., Any], *inputs: Tensor) -> Any:
     if writes_nowhere(function):
-        return function(x)
-    value: Any = function(x.clone())
+        return function(*inputs)
+    value: Any = function(*(x.clone() for x in inputs))
     return value.clone() if isinstance(value, Tensor) else value

@@ -259,8 +259,8 @@ def backbone_under_no_grad() -> Setup:
             self.backbone, self.head = nn.Sequential(nn.Linear(6, 5), nn.ReLU()), nn.Linear(5, 1)
 
         def forward(self, x: Tensor) -> Tensor:
-            with torch.no_grad():
-                h = self.backbone(x)  # BREAK cut
+            with torch.no_grad():  # BREAK cut
+                h = self.backbone(x)  # OR
             return self.head(h)
 
     return Setup(Tuned(), (X,), to_target)
@@ -273,9 +273,9 @@ def method_decorated_with_no_grad() -> Setup:
             super().__init__()
             self.embed, self.head = nn.Linear(6, 5), nn.Linear(5, 1)
 
-        @torch.no_grad()
+        @torch.no_grad()  # BREAK cut
         def distances(self, x: Tensor, y: Tensor) -> Tensor:
-            return (self.embed(x) - self.embed(y)).square()  # BREAK cut
+            return (self.embed(x) - self.embed(y)).square()  # OR
 
         def forward(self, x: Tensor, y: Tensor) -> Tensor:
             d = self.distances(x, y)  # OR
@@ -556,8 +556,8 @@ def set_grad_enabled_by_a_flag() -> Setup:
             self.encoder, self.head = nn.Linear(6, 5), nn.Linear(5, 1)
 
         def forward(self, x: Tensor) -> Tensor:
-            with torch.set_grad_enabled(self.train_encoder):
-                h = self.encoder(x).tanh()  # BREAK cut
+            with torch.set_grad_enabled(self.train_encoder):  # BREAK cut
+                h = self.encoder(x).tanh()  # OR
             return self.head(h)
 
     return Setup(Staged(), (X,), to_target)

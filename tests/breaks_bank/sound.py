@@ -401,4 +401,88 @@ def a_graph_network_with_scatter() -> Setup:
     return Setup(Graph(), (X, edges), to_target)
 
 
+@sound
+def casts_that_change_nothing() -> Setup:
+    """A parameter cast to its own dtype or device is the parameter itself."""
+
+    class Scale(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lin, self.weight, self.bias = (
+                nn.Linear(6, 4),
+                nn.Parameter(torch.ones(4)),
+                nn.Parameter(torch.zeros(4)),
+            )
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.lin(x).float().type_as(x).to(x.device)
+            h = h * (1.0 + self.weight.float()) + self.bias.to(h.dtype).contiguous()
+            return h.double().to(torch.float32).expand(8, 4) + self.bias.cpu().type(torch.float32)
+
+    return Setup(Scale(), (X,), to_labels)
+
+
+@sound_in_part
+def experts_called_by_name() -> Setup:
+    """The number of an expert becomes a Python string; its gate carries the gradient."""
+
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.router = nn.Linear(6, 3)
+            self.experts = nn.ModuleDict({f"expert_{i}": nn.Linear(6, 4) for i in range(3)})
+
+        def forward(self, x: Tensor) -> Tensor:
+            p = self.router(x).softmax(-1)
+            gate, index = p.max(-1, keepdim=True).values, p.argmax(-1, keepdim=True)
+            mask = F.one_hot(index, 3).permute(2, 1, 0)
+            out = torch.zeros(len(x), 4)
+            for hit in torch.greater(mask.sum((-1, -2)), 0).nonzero():
+                slot, row = torch.where(mask[hit].squeeze(0))
+                out.index_add_(0, row, self.experts[f"expert_{hit[0]}"](x[row]) * gate[row, slot, None])
+            return out
+
+    return Setup(Named(), (X,), to_labels)
+
+
+@sound
+def a_module_that_keeps_what_it_computed() -> Setup:
+    """The last step's activation, with its graph, is still an attribute when the next step begins."""
+
+    class Keeping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lin, self.head = nn.Linear(6, 5), nn.Linear(5, 4)
+            self.last: list[Tensor] = []
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.lin(x).tanh()
+            self.last = [h, h.mean()]
+            return self.head(h)
+
+    model = Keeping()
+    model(X)
+    return Setup(model, (X,), to_labels)
+
+
+@sound
+def a_flow_refined_in_steps() -> Setup:
+    """Each step starts from where the last one ended, detached, and has a loss of its own."""
+
+    class Refine(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.feature, self.update = nn.Linear(6, 4), nn.Linear(5, 1)
+
+        def forward(self, x: Tensor) -> list[Tensor]:
+            f, at, steps = self.feature(x), torch.zeros(8, 1), []
+            for _ in range(3):
+                at = at.detach()
+                at = at + self.update(torch.cat([f, at], -1))
+                steps.append(at)
+            return steps
+
+    return Setup(Refine(), (X,), lambda steps: sum(0.8 ** (2 - i) * to_target(y) for i, y in enumerate(steps)))
+
+
 CASES: list[Case] = cases_in(globals())

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from hardgrad._graft import graft
-from hardgrad._torch_state import derivatives_under_way, hides_requires_grad, in_compiled_transform, in_transform
-from hardgrad._tracing import constant_in_graph
+from hardgrad._torch_state import hides_requires_grad, in_compiled_transform, in_transform
 from hardgrad.montecarlo.discrete import Discrete
 from hardgrad.montecarlo.objective import Objective, evaluate, evaluate_differentiable
+from hardgrad.no_gradient import no_second_derivative, slope_alone
 
 
 def wants_gradient(q: Discrete) -> bool:
@@ -35,7 +35,7 @@ def estimate(values: Tensor, q: Discrete, gradient: Tensor) -> Tensor:
     if not in_compiled_transform():
         kind = _SurrogateGradientInTransform if in_transform() else _SurrogateGradient
         return cast(Tensor, kind.apply(value, q.logits, gradient.detach(), q.estimator))
-    surrogate = _nothing_but_its_slope(q.logits, q) * gradient.detach()
+    surrogate = slope_alone(q.logits, _no_second(q.estimator)) * gradient.detach()
     return value + q.sum_event(surrogate).to(value.dtype)
 
 
@@ -57,7 +57,7 @@ class _SurrogateGradient(torch.autograd.Function):
         logits, gradient = ctx.saved_tensors
         rows = grad.reshape(grad.shape + (1,) * (gradient.ndim - grad.ndim))
         surrogate = (rows * gradient).to(logits.dtype)
-        return grad, cast(Tensor, _Refuse.apply(surrogate, logits, ctx.estimator)), None, None
+        return grad, no_second_derivative(surrogate, logits, _no_second(ctx.estimator)), None, None
 
 
 class _SurrogateGradientInTransform(torch.autograd.Function):
@@ -86,7 +86,8 @@ class _Once(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return cast(Tensor, _Refuse.apply(grad, *ctx.saved_tensors, ctx.estimator)), None
+        (x,) = ctx.saved_tensors
+        return no_second_derivative(grad, x, _no_second(ctx.estimator)), None
 
 
 class _OnceInTransform(torch.autograd.Function):
@@ -106,32 +107,6 @@ class _OnceInTransform(torch.autograd.Function):
         return _Once.backward(ctx, grad)
 
 
-class _Refuse(torch.autograd.Function):
-    """A gradient as it is, made to look as if it depended on x: it does, in a way that nothing here knows."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(grad: Tensor, x: Tensor, estimator: str) -> Tensor:
-        return grad.view_as(grad)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, str], output: Tensor) -> None:
-        ctx.estimator = inputs[2]
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        raise RuntimeError(_no_second(ctx.estimator))
-
-
-@constant_in_graph
-def _refuse_second(estimator: str) -> bool:
-    """Raise where two derivatives are under way: while torch.compile traces, which does not turn to eager code then."""
-    if derivatives_under_way() > 1:
-        raise RuntimeError(_no_second(estimator))
-    return True
-
-
 def _no_second(estimator: str) -> str:
     return (
         f"{estimator}: its surrogate gradient has no derivative of its own; for second derivatives use "
@@ -142,21 +117,9 @@ def _no_second(estimator: str) -> str:
 def first_order(x: Tensor, q: Discrete) -> Tensor:
     """Return ``x``, whose gradient says so when it is differentiated again instead of being silently wrong."""
     if in_compiled_transform():
-        return x.detach() + _nothing_but_its_slope(x, q)
+        return x.detach() + slope_alone(x, _no_second(q.estimator))
     once = _OnceInTransform if in_transform() else _Once
     return cast(Tensor, once.apply(x, q.estimator))
-
-
-def _nothing_but_its_slope(x: Tensor, q: Discrete) -> Tensor:
-    """Return zero with the gradient of ``x``: what a Function does, where ``torch.compile`` drops its backward.
-
-    Raises:
-        RuntimeError: where the gradient will be differentiated too.
-    """
-    _refuse_second(q.estimator)
-    zero = torch.where(x.isfinite(), x - x.detach(), 0)
-    # An ordinary backward through what was compiled cannot be seen from here: its derivative of this is NaN, no number.
-    return zero + zero.abs().pow(1.5)
 
 
 def through(f: Objective, b: Tensor, path: Tensor, q: Discrete) -> Tensor:

@@ -1,0 +1,50 @@
+"""From tensors to the arrays that a program gets, and from what it returns to one array of the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Row = tuple[Any, ...]  # one array of each input
+
+
+def given(x: Tensor) -> Any:
+    """Return a tensor's numbers as an array that the program may keep and write into; half precision as float32."""
+    wide = torch.float32 if x.is_floating_point() and x.dtype != torch.float64 else x.dtype
+    return x.detach().to("cpu", wide, copy=True, memory_format=torch.contiguous_format).numpy(force=True)
+
+
+def rows_of(arrays: Sequence[Any]) -> list[Row]:
+    """Return the rows of a batch; that of an input of one dimension is an array without any."""
+    return [tuple(array[i, ...] for array in arrays) for i in range(len(arrays[0]))]
+
+
+def numbers(value: Any, double: bool) -> Any:
+    """Return what a program gave as floats in memory of their own; the program may use its buffer again.
+
+    Raises:
+        ValueError: if it is nothing of the kind; the sentence begins with "must return".
+    """
+    if isinstance(value, Tensor):
+        value = value.detach().to("cpu", torch.promote_types(value.dtype, torch.float32)).numpy(force=True)
+    try:
+        array = import_module("numpy").asarray(value)
+    except (ValueError, TypeError) as error:  # rows of different lengths
+        raise ValueError(f"must return an array or a number, got {type(value).__name__} ({error}); {_CURE}") from None
+    if array.dtype.kind not in "fiub":
+        got = type(value).__name__ + (f" of {array.dtype}" if array.ndim else "")
+        cure = "return .real, or both parts side by side" if array.dtype.kind == "c" else _CURE
+        raise ValueError(f"must return an array of real numbers or a number, got {got}; {cure}")
+    return array.astype("f8" if double else "f4", order="C")
+
+
+_CURE = "give out=, a function that makes one of what the program returns"
+
+
+def stacked(arrays: Sequence[Any]) -> Any:
+    """Return arrays of one shape as one."""
+    return import_module("numpy").stack(arrays)
