@@ -235,6 +235,8 @@ class Tape(TorchFunctionMode):
         made = list(_tensors(result))
         paired = name in ("broadcast_tensors", "meshgrid") and len(made) == len(inputs)
         for i, tensor in enumerate(made):
+            if any(tensor is given for given in args):  # x.float() of what is float already
+                continue
             own = call if tensor.is_floating_point() or kind else Call(name, "whole", call.place, call.off)
             self._know(tensor, Value(own, inputs[i : i + 1] if paired else inputs, tensor))
 
