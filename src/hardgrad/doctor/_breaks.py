@@ -81,8 +81,15 @@ def _examined(model: Any, inputs: tuple[Any, ...], loss: Any) -> Breaks:
 
 def _run(model: Any, inputs: tuple[Any, ...], loss: Any, all_need: bool) -> Breaks | None:
     """One step on copies; None if nothing in it needs a gradient, to be run again with inputs that do."""
-    twin = private_copy(partial(_step, model, loss), state=True)
-    own, loss = twin.args
+    try:
+        own, loss = private_copy(partial(_step, model, loss), state=True).args
+    except Exception:  # of the user's classes: what cannot be copied runs itself, and is put back
+        with _put_back(model):
+            return _differentiated(model, inputs, loss, all_need)
+    return _differentiated(own, inputs, loss, all_need)
+
+
+def _differentiated(own: Any, inputs: tuple[Any, ...], loss: Any, all_need: bool) -> Breaks | None:
     given = tree_map(partial(_twin, all_need=all_need), inputs)
     flat = [x for x in tree_leaves(given) if isinstance(x, Tensor)]
     named = [(f"input {i}", x) for i, x in enumerate(flat)]
@@ -174,6 +181,23 @@ def _judge(found: Breaks, tape: Tape, model: Any, inputs: list[tuple[str, Tensor
         names = {id(leaf): f"leaf {i} of shape {tuple(leaf.shape)}" for i, leaf in enumerate(leaves)} | names
     judge = Judge(tape, names, modules)
     found._found, found._harmless, found._parameters = judge.breaks(), judge.harmless(), judge.parameters()
+
+
+@contextmanager
+def _put_back(model: Any) -> Iterator[None]:
+    """Give a model its gradients and buffers back afterwards."""
+    own = [*model.parameters(), *model.buffers()] if isinstance(model, nn.Module) else []
+    kept = [(x, x.grad, None if x.requires_grad else x.detach().clone()) for x in own]
+    for x in own:
+        x.grad = None
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for x, gradient, value in kept:
+                x.grad = gradient
+                if value is not None:
+                    x.copy_(value)
 
 
 @contextmanager

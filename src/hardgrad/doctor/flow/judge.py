@@ -126,7 +126,7 @@ class Judge:
         dead = [part for part in roots if not self.got.get(part[0])]
         heads = {_head(name, other) for _, name, x in dead for _, other, y in alive if _alike(x, y)}
         return self._mask(
-            bit for bit, name, _ in dead if any(name.startswith(head) for head in heads) or _COPIES & set(name.split("."))
+            bit for bit, name, _ in dead if any(name.startswith(head) for head in heads) or _COPIES & set(name.replace("_", ".").split("."))
         )
 
     def _python(self) -> None:

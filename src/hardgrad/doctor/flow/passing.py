@@ -88,7 +88,7 @@ def size(gradient: Tensor | None) -> float:
     if gradient is None or gradient.numel() == 0 or gradient.is_meta:
         return 0.0
     dense = gradient.coalesce().values() if gradient.is_sparse else gradient
-    largest = float(dense.abs().max()) if dense.numel() else 0.0
+    largest = float(torch.linalg.vector_norm(dense, math.inf)) if dense.numel() else 0.0
     return largest if math.isfinite(largest) else math.inf
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor
 from torch.overrides import TorchFunctionMode
 
 from hardgrad.doctor.flow.calls import COPY, PROGRAM, PYTHON, SHAPED, asks_only, is_in_place, kind_of, name_of
@@ -52,6 +53,7 @@ class Tape(TorchFunctionMode):
         self.frames: dict[int, list[Value]] = {}  # the same, of whole values, by the call of the user that did it
         self.passes: list[tuple[list[Value], Passing]] = []
         self._known: dict[int, tuple[weakref.ref[Tensor], Value]] = {}
+        self._nodes: dict[Any, Value] = {}
         self._off: list[Place | None] = [None if torch.is_grad_enabled() else place_of()]
         self._replaced: tuple[Any, ...] = ()
         self.owned: set[int] = set()  # parameters and buffers of the model
@@ -131,6 +133,8 @@ class Tape(TorchFunctionMode):
 
     def value_of(self, tensor: Tensor) -> Value:
         """Return what is known of a tensor as it is now."""
+        while is_functorch_wrapped_tensor(tensor):
+            tensor = get_unwrapped(tensor)
         entry = self._known.get(id(tensor))
         if entry is None or entry[0]() is not tensor:
             return self._root(tensor)
@@ -143,7 +147,9 @@ class Tape(TorchFunctionMode):
 
     def _root(self, tensor: Tensor, inputs: tuple[Value, ...] = ()) -> Value:
         leaf = _is_leaf(tensor)
-        if not leaf and not inputs and tensor.is_floating_point():
+        if tensor.grad_fn is not None:
+            inputs = self._behind(tensor.grad_fn)
+        elif not leaf and not inputs and tensor.is_floating_point():
             inputs = self._from_elsewhere(tensor)
         value = Value(None, inputs, tensor, len(self.roots))
         value.leaf = leaf
@@ -151,8 +157,25 @@ class Tape(TorchFunctionMode):
         self.roots.append(tensor)
         return self._know(tensor, value)
 
+    def _behind(self, node: Any) -> tuple[Value, ...]:
+        """What is known of the graph behind a node that no call on this tape made."""
+        found, waiting, seen = [], [node], {node}
+        while waiting:
+            node = waiting.pop()
+            known = self._nodes.get(node)
+            variable = getattr(node, "variable", None) if not node.next_functions else None
+            if known is not None or isinstance(variable, Tensor):
+                found.append(known if known is not None else self.value_of(variable))
+                continue
+            fresh = {after for after, _ in node.next_functions if after is not None} - seen
+            seen |= fresh
+            waiting += fresh
+        return tuple(found)
+
     def _know(self, tensor: Tensor, value: Value) -> Value:
         self.values.append(value)
+        if value.node is not None:
+            self._nodes.setdefault(value.node, value)
         self._known[id(tensor)] = weakref.ref(tensor), value
         return value
 
@@ -200,9 +223,9 @@ class Tape(TorchFunctionMode):
     def _note(self, func: Any, name: str, inputs: Any, args: Any, named: Any, result: Any) -> None:
         kind = kind_of(name, args, named, result)
         call = Call(name, kind, place_of(3), self._where_off())
-        if is_in_place(func) or name == "=data":
-            target = args[0]
-            if _is_leaf(target):  # an optimizer's step, an initialization
+        if (is_in_place(func) or name == "=data") and (args or "tensor" in named):
+            target = args[0] if args else named["tensor"]
+            if not isinstance(target, Tensor) or _is_leaf(target):  # an optimizer's step, an initialization
                 return
             self._know(target, Value(call, inputs, target))
             if target._base is not None:
@@ -212,6 +235,8 @@ class Tape(TorchFunctionMode):
         made = list(_tensors(result))
         paired = name in ("broadcast_tensors", "meshgrid") and len(made) == len(inputs)
         for i, tensor in enumerate(made):
+            if any(tensor is given for given in args):  # x.float() of what is float already
+                continue
             own = call if tensor.is_floating_point() or kind else Call(name, "whole", call.place, call.off)
             self._know(tensor, Value(own, inputs[i : i + 1] if paired else inputs, tensor))
 
@@ -244,6 +269,8 @@ def _is_leaf(tensor: Tensor) -> bool:
 
 def _tensors(result: Any) -> Iterable[Tensor]:
     if isinstance(result, Tensor):
+        while is_functorch_wrapped_tensor(result):
+            result = get_unwrapped(result)
         yield result
     elif isinstance(result, tuple | list):
         for item in result:
