@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,8 +70,8 @@ def breaks(
     if unknown := [word for word in kinds if word not in KINDS]:
         raise ValueError(f"--fail-on must name kinds of breaks, got {unknown[0]!r}; there are {', '.join(KINDS)}")
     console = Console(file=sys.stdout)  # now: what the user's code prints goes elsewhere
-    find = partial(_script, model, steps) if model.partition(" ")[0].endswith(".py") else _breaks
-    found, examined = _examined(model, inputs or InputOptions(), loss, find, console)
+    find = _breaks if not model.partition(" ")[0].endswith(".py") else None
+    found, examined = _examined(model, inputs or InputOptions(), loss, find, console, steps)
     from hardgrad_lab.commands.show_breaks import show_breaks
 
     named = dict(getattr(examined, "named_parameters", dict[str, Any]().items)())
@@ -110,12 +108,6 @@ def _breaks(given: Subject) -> tuple[Any, Any]:
     return hg.doctor.breaks(given.model, *given.inputs, loss=given.loss), given.model
 
 
-def _script(path: str, steps: int, _: None) -> tuple[Any, Any]:
-    from hardgrad_lab.doctor.script import watch
-
-    return watch(path, steps)
-
-
 def _box(given: Subject) -> tuple[Any, Any]:
     from torch import nn
 
@@ -125,25 +117,26 @@ def _box(given: Subject) -> tuple[Any, Any]:
     return hg.doctor.examine(layer, *given.inputs), layer
 
 
-def _examined(place: str, options: InputOptions, loss: str | None, find: Any, console: Console) -> tuple[Any, Any]:
-    """What was found, and the model or the box; written to a file where one is named."""
+def _examined(
+    place: str, options: InputOptions, loss: str | None, find: Any, console: Console, steps: int = 1
+) -> tuple[Any, Any]:
+    """What was found, and the model or the box; of a script where there is nothing to find it with."""
     import torch
 
     from hardgrad_lab.doctor.printed import counted
+    from hardgrad_lab.doctor.script import watch
     from hardgrad_lab.doctor.subject import subject
     from hardgrad_lab.runs.atomic import write_text
 
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
-    own, script = (options.shapes, options.inputs, loss), isinstance(find, partial)
-    if script and any(own):
-        raise ValueError(
-            f"{place} is a script, with inputs and a loss of its own; leave out --input, --inputs and --loss"
-        )
+    own = (options.shapes, options.inputs, loss)
+    if find is None and any(own):
+        raise ValueError(f"{place} is a script, with inputs and a loss of its own; leave out --input, --inputs, --loss")
     with counted() as printed:
-        given = None if script else subject(place, *own, options.device)
+        given = None if find is None else subject(place, *own, options.device)
         try:
-            found, model = find(given)
+            found, model = watch(place, steps) if given is None else find(given)
         except (Exception, SystemExit) as error:  # of the user's code, hence of any kind
             raise ValueError(place + _said(error)) from error
     if printed.lines:
@@ -157,8 +150,9 @@ def _said(error: BaseException) -> str:
     """What the user's code raised, or the doctor's own sentence about it, with the line of that code."""
     from hardgrad_lab.doctor.load import said
 
-    own, cause = re.match("(breaks|examine): ", str(error)), error.__cause__
-    while cause is not None and cause.__cause__ is not None:
+    words, cause = str(error), error
+    while cause.__cause__ is not None:
         cause = cause.__cause__
-    line = said(cause).removeprefix(f"{type(cause).__name__}: {cause}") if cause else ""
-    return f": {str(error)[own.end() :]}{line}" if own else f" raises {said(error)}"
+    if not words.startswith(("breaks: ", "examine: ")):
+        return f" raises {said(error)}"
+    return words[words.index(":") :] + said(cause).removeprefix(f"{type(cause).__name__}: {cause}")

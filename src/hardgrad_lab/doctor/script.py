@@ -21,36 +21,24 @@ class _Enough(BaseException):
     """As many backwards as were asked for are done."""
 
 
-class Called(nn.Module):
+class _Called(nn.Module):
     """The modules that a script calls by itself, under the names of their classes."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._inside: set[int] = set()
-
     def see(self, module: nn.Module, _: Any) -> None:
-        """Note a module that is about to run, if it is no part of one that did."""
-        if id(module) not in self._inside:
+        if all(module is not part for part in self.modules()):
             name = type(module).__name__.lower()
-            name += "" if name not in self._modules else str(len(self._modules))
-            self.add_module(name, module)
-            self._inside |= {id(part) for part in module.modules()}
+            self.add_module(f"{name}{len(self._modules)}" if name in self._modules else name, module)
 
 
 def watch(line: str, steps: int) -> tuple[Any, nn.Module]:
-    """Return what was found in the first steps of a script, and the modules that it called.
+    """Return what was found in the first ``steps`` backwards of a script, and the modules that it called.
 
-    Args:
-        line: the script, and its arguments, which is run as ``python line`` would, up to the end of a backward.
-        steps: how many backwards to let it do.
-
-    Raises:
-        ValueError: if there is no such file, it fails, or it calls no backward.
+    It is run as ``python line`` would, and ended after the last of these backwards.
     """
     words = shlex.split(line) if " " in line else [line]
     if not Path(words[0]).is_file():
         raise ValueError("breaks: there is no such file; give a script that trains, or module:name")
-    called, left, backward = Called(), steps, torch.autograd.backward
+    called, left, backward = _Called(), steps, torch.autograd.backward
 
     def counted(*given: Any, **named: Any) -> None:
         nonlocal left
@@ -59,11 +47,10 @@ def watch(line: str, steps: int) -> tuple[Any, nn.Module]:
         if not left:
             raise _Enough
 
-    folder = str(Path(words[0]).resolve().parent)
     with (
         register_module_forward_pre_hook(called.see),
         mock.patch.object(sys, "argv", words),
-        mock.patch.object(sys, "path", [folder, *sys.path]),
+        mock.patch.object(sys, "path", [str(Path(words[0]).resolve().parent), *sys.path]),
         mock.patch.object(torch.autograd, "backward", counted),  # Tensor.backward calls it too
         hg.doctor.breaks(called) as found,
         suppress(_Enough),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from hardgrad_lab.doctor.ask import on_device, read_shape
 from hardgrad_lab.doctor.case import seeded
@@ -46,7 +47,7 @@ def subject(place: str, shapes: tuple[str, ...], file: Path | None, loss: str | 
         ValueError: if something cannot be found or made, or there are no inputs.
     """
     on_device(torch.empty(0), device)
-    model, inputs, own_loss = _parts(_made(place), place)
+    model, inputs, own_loss = _made(place)
     if file is not None or shapes:
         inputs = read_file(file) if file is not None else tuple(drawn(shape, k) for k, shape in enumerate(shapes))
     if inputs is None:
@@ -54,14 +55,12 @@ def subject(place: str, shapes: tuple[str, ...], file: Path | None, loss: str | 
             f"{place} comes without inputs; give the shape of each with --input 8,32, the batch first, a file with "
             "--inputs, or let a function without arguments return (model, inputs)"
         )
-    if isinstance(model, nn.Module):
-        model = model.to(device)
-    loss_of = own_loss if loss is None else instance(load(loss, "--loss"), f"--loss {loss}")
-    placed = _placed(inputs, device)
+    placed = tree_map_only(Tensor, lambda x: on_device(x, device), inputs)
     placed = placed if isinstance(placed, tuple | dict) else (placed,)
+    model = model.to(device) if isinstance(model, nn.Module) else model
     if isinstance(placed, dict) or not placed:
         model, placed = ByName(model), (dict(placed),)
-    return Subject(model, placed, loss_of)
+    return Subject(model, placed, own_loss if loss is None else instance(load(loss, "--loss"), f"--loss {loss}"))
 
 
 def drawn(text: str, seed: int) -> Tensor:
@@ -74,33 +73,19 @@ def drawn(text: str, seed: int) -> Tensor:
     return torch.randint(int(below), read_shape(shape, "--input"), generator=seeded(seed))
 
 
-def _made(place: str) -> Any:
-    """What a name stands for; a function that can be called without arguments is a factory, and is called."""
-    found = instance(load(place, "the model"), f"the model {place}")
+def _made(place: str) -> tuple[Any, Any, Any]:
+    """The model, inputs and loss of a name; what can be called without arguments is a factory, and is called."""
+    made = instance(load(place, "the model"), f"the model {place}")
     try:
-        inspect.signature(found).bind()
+        inspect.signature(made).bind()
     except (TypeError, ValueError):  # what is built in has no signature
-        return found
-    if isinstance(found, nn.Module):
-        return found
+        return made, None, None
     try:
-        return found()
+        made = made if isinstance(made, nn.Module) else made()
     except (Exception, SystemExit) as error:  # of the user's factory, hence of any kind
         raise ValueError(f"the factory {place} raises {said(error)}") from error
-
-
-def _parts(made: Any, place: str) -> tuple[Callable[..., Any], Any, Callable[..., Any] | None]:
-    model, inputs, loss, *rest = (*(made if isinstance(made, tuple) else (made,)), None, None, None)[:4]
-    if not callable(model) or (loss is not None and not callable(loss)) or rest != [None]:
-        kinds = ", ".join(type(part).__name__ for part in (made if isinstance(made, tuple) else (made,)))
+    parts = made if isinstance(made, tuple) else (made,)
+    if not 1 <= len(parts) <= 3 or not all(callable(part) for part in (parts[0], *parts[2:])):
+        kinds = ", ".join(type(part).__name__ for part in parts)
         raise ValueError(f"{place} must return a model, (model, inputs) or (model, inputs, loss), got {kinds}")
-    return model, inputs, loss
-
-
-def _placed(inputs: Any, device: str) -> Any:
-    """The same tensors on a device, in the same tuples and dicts."""
-    if isinstance(inputs, Mapping):
-        return {name: _placed(part, device) for name, part in inputs.items()}
-    if isinstance(inputs, tuple | list):
-        return tuple(_placed(part, device) for part in inputs)
-    return on_device(inputs, device) if isinstance(inputs, Tensor) else inputs
+    return (*parts, None, None)[:3]
