@@ -27,8 +27,9 @@ def show_breaks(found: Any, parameters: int, console: Console, *, every: bool) -
     kinds, gets = Counter(each.kind for each in found), Counter(found.parameters.values())
     places = [_count(kinds[kind], words) for kind, words in ENDS.items() if kinds[kind]]
     lost = gets.total() - gets["unused"]
-    learn = f"{lost} of {parameters} parameters learn nothing" if parameters else _count(lost, "input% get no gradient")
-    console.print(Text(f"{', '.join(places) or 'No place where the gradient ends'}; {learn}", style="bold"))
+    learn = f"; {lost} of {parameters} parameters learn nothing" if lost else f"; all {parameters} parameters learn"
+    learn = learn if parameters else f"; {_count(lost, 'input%')} without a gradient" if lost else ""
+    console.print(Text((", ".join(places) or "No place where the gradient ends") + learn, style="bold"))
     console.print(Text(f"differentiated: {found.about}", style="dim"))
     for each in found:
         place = f"  {each.call}{f' in {each.module}' if each.module else ''}"
@@ -38,7 +39,7 @@ def show_breaks(found: Any, parameters: int, console: Console, *, every: bool) -
         rows = [("why", each.why), ("flow", each.flows), ("lost", _names(each.lost, every)), ("mend", each.cure)]
         console.print(Padding(_grid(rows), (0, 0, 0, 4)))
     names = {words: [name for name, got in found.parameters.items() if got == kind] for kind, words in GETS.items()}
-    console.print(*[Text()] * bool(len(found)), _grid((words, _names(those, every)) for words, those in names.items()))
+    console.print(Text(), _grid((words, _names(those, every)) for words, those in names.items()))
     harmless = [each for each in found.harmless if _place(each)]
     for each in harmless[: None if every else MOST]:
         console.print(Text(f"harmless: {_place(each)}  {each.call}: {each.why}", style="dim"), soft_wrap=True)
