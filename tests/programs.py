@@ -9,8 +9,6 @@ import sys
 import time
 from typing import Any
 
-import numpy
-
 
 def double(row: Any) -> Any:
     return row * 2
