@@ -176,7 +176,9 @@ class BlackBox(nn.Module):
             try:
                 self._run(job, live)
                 results = [done[key] for key in keys]
-                return results[0] if self.batched else self._stacked(results)
+                if self.batched:
+                    return results[0].copy() if self.cache else results[0]  # the cache keeps its own
+                return self._stacked(results)
             except BoxError as error:
                 error.results = {i: done[key] for i, key in enumerate(keys) if key in done}
                 raise
