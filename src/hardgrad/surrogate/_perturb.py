@@ -47,7 +47,7 @@ def perturb(
     gets a batch as it came, so a batch norm in training mode sees 1 + 2 K batches.
 
     **scale**: as wide as the steps of f, or the differences are zero or one whole step: on a program that rounds to
-    1/8, 1e-4 is useless and 1/8 is right. ``hardgrad.doctor.examine`` measures it.
+    1/8, 1e-4 is useless and 1/4 is right. ``hardgrad.doctor.examine`` measures it.
 
     **Bounds**: a pair that would leave ``[low, high]`` is moved inside as a whole, so that its width stays; where the
     range is narrower, its ends are the pair. The divisor is always the distance that was really travelled, after
