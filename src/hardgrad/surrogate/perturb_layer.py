@@ -58,7 +58,8 @@ class Perturb(SurrogateLayer):
         self.generator = _check.generator(self.word, generator)
         self._check_noise()
 
-    def forward(self, *inputs: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *more: Tensor) -> Tensor:
+        inputs = (x, *more)
         scales = self._check_inputs(inputs)
         asking = [i for i, x in enumerate(inputs) if x.is_floating_point() and may_need_gradient(x)]
         if exporting() or not torch.is_grad_enabled() or not asking:
