@@ -354,6 +354,17 @@ def test_half_precision_divides_by_the_step_that_was_taken(dtype: torch.dtype) -
     torch.testing.assert_close(leaf.grad, 2 * x, rtol=1e-2, atol=0)
 
 
+def test_a_bound_may_be_rounded_as_the_input_is() -> None:
+    """0.3 is 0.30078125 in bf16, and 0.7 is 0.69921875."""
+    x = torch.tensor([[0.3, 0.7]], dtype=torch.bfloat16)
+    bounds = {"low": torch.tensor([0.0, 0.7]), "high": torch.tensor([0.3, 1.0])}
+    layer = hg.perturb(hg.BlackBox(_squares), 0.1, directions="coordinates", **bounds)
+    found = gradient(layer, x, v=torch.ones(1, dtype=torch.bfloat16))
+    torch.testing.assert_close(found.float(), torch.tensor([[0.4, 1.6]]), rtol=1e-2, atol=0)
+    with pytest.raises(ValueError, match="number 0 of row 0 must be within low and high"):
+        layer((x + 0.02).requires_grad_())
+
+
 def test_where_nothing_can_be_read_a_lost_step_is_not_a_zero() -> None:
     layer = hg.perturb(lambda t: t.round(), 1e-9)
     found = vmap(grad(lambda t: layer(t.unsqueeze(0)).sum()), randomness="different")(torch.full((4, 2), 0.3))
@@ -381,7 +392,7 @@ class Batches(hg.BlackBox):
         ({"workers": 4}, [14]),  # 16 rows at a time are enough for four workers
         ({"workers": 1}, [4, 4, 4, 2]),
         ({}, [2] * 7),
-        ({"workers": 4, "batched": True}, [2] * 7),
+        ({"workers": 1, "batched": True}, [2] * 7),
     ],
 )
 def test_points_are_asked_together_where_workers_wait(options: dict[str, Any], rows: list[int]) -> None:
@@ -394,6 +405,22 @@ def test_points_are_asked_together_where_workers_wait(options: dict[str, Any], r
     assert y.dtype == torch.bfloat16
     y.sum().backward()
     torch.testing.assert_close(x.grad, 2 * x.detach())
+
+
+class Fails(hg.BlackBox):
+    """A box with workers whose program fails on its tenth row."""
+
+    def forward(self, x: Tensor, *more: Tensor) -> Tensor:
+        from hardgrad.black_box.errors import BoxError
+
+        raise BoxError.of("BlackBox(fails)", 9, "ValueError: no")
+
+
+def test_a_failing_row_is_named_as_one_of_the_batch() -> None:
+    layer = hg.perturb(Fails(_squares, workers=4), 0.1, directions="coordinates")
+    with pytest.raises(RuntimeError, match="row 9: ValueError: no") as failed:
+        layer(torch.rand(4, 3, requires_grad=True))
+    assert failed.value.__notes__ == ["perturb(Fails): points beside x were asked too; that is row 1 of x"]
 
 
 def test_rows_that_go_to_a_program_are_counted() -> None:
