@@ -466,6 +466,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "outside": (_layer(LEAF, low=0.5), "number 0 of row 0 must be within low and high, .* got 0.0"),
     "no room": (_layer(LEAF, low=0.0, high=0.0), "number 0 of row 0 must be moved by scale"),
     "lost": (_layer(LEAF + 1e9), "number 0 of row 0 must be moved by scale, .* got 1000000000.0"),
+    "lost at the other end": (_layer(LEAF, scale=1e39), "number 0 of row 0 must be moved by scale"),
     "mean over the batch": (_layer(LEAF, f=lambda x: x.mean()), r"f must return a row for each of the 2 rows .* \(\)"),
     "no tensor": (_layer(LEAF, f=lambda x: x.numpy()), "f must return a tensor, got ndarray; hardgrad.BlackBox"),
     "integer value": (_layer(LEAF, f=lambda x: x.long()), "f must return a floating dtype, got torch.int64"),
@@ -496,6 +497,33 @@ def test_eval_says_so_for_several_inputs() -> None:
     with pytest.warns(UserWarning, match=r"perturb\(<lambda>\): in eval\(\) no gradient passes"):
         layer(a, b).sum().backward()
     assert a.grad.count_nonzero() == b.grad.count_nonzero() == 0
+
+
+def test_the_output_may_be_changed_in_place() -> None:
+    x = torch.randn(2, 3, requires_grad=True)
+    y = hg.perturb(lambda t: t, 0.25, directions="coordinates")(x)
+    y.mul_(2.0)
+    y.sum().backward()
+    torch.testing.assert_close(x.grad, torch.full((2, 3), 2.0))
+    assert torch.equal(y, 2 * x)
+
+
+def test_a_second_derivative_is_refused_in_every_way_of_asking() -> None:
+    layer, x = hg.perturb(lambda t: t**3, 0.25, directions="coordinates"), torch.ones(2, 3, dtype=DOUBLE)
+
+    def slope(t: Tensor) -> Tensor:
+        return grad(lambda t: layer(t).sum())(t).sum()
+
+    torch.testing.assert_close(slope(x), torch.tensor(6 * (3 + 0.25**2), dtype=DOUBLE))  # ((1+s)^3 - (1-s)^3) / 2s
+    leaf = x.clone().requires_grad_()
+    (first,) = torch.autograd.grad(layer(leaf).sum(), leaf, create_graph=True)
+    compiled = torch.compile(slope, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), slope(x))
+    for second in (lambda: grad(slope)(x), lambda: first.sum().backward()):
+        with pytest.raises(RuntimeError, match="perturb: its gradient has no derivative of its own"):
+            second()
+    with pytest.raises(Exception, match="perturb: its gradient has no derivative of its own"):
+        torch.compile(grad(slope), backend="aot_eager", fullgraph=True)(x)
 
 
 def test_strip_and_export_keep_f_alone() -> None:
