@@ -71,14 +71,8 @@ def advise(asked: Asked, scale: tuple[Tensor, ...], cosines: tuple[dict[str, flo
     if not small:
         return words, "layer = hg.Bridge(box, hg.approximators.suggest(box, x))"
     given = [literal(scale[k]) if k in small else "None" for k in range(len(scale))]
-    few = sum(asked.inputs[k][0].numel() for k in small) <= _FEW
-    how = (
-        'noise="normal", samples=8'
-        if asked.kind in ("random", "unseeded")
-        else 'directions="coordinates"'
-        if few
-        else "samples=4"
-    )
+    how = 'directions="coordinates"' if sum(asked.inputs[k][0].numel() for k in small) <= _FEW else "samples=4"
+    how = 'noise="normal", samples=8' if asked.kind in ("random", "unseeded") else how
     together = given[0] if len(given) == 1 else f"({', '.join(given)})"
     return words, f"layer = hg.perturb(box, {together}, {how})"
 

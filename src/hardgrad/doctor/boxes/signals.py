@@ -48,9 +48,10 @@ def lag_of(lags: Tensor, size: Tensor) -> float | None:
     good = lags[size.abs() >= most - 4 * chance].double()  # a median over five samples has five as good
     if bool((good == 0).any()):
         return 0.0
-    two = size[best - 2 : best + 3].abs()
+    around = torch.arange(-2, 3)
+    two = size[(best + around) % len(size)].abs()
     if len(good) == 1 and float(two[[0, 4]].max()) < 4 * chance:
-        return round(float((two * lags[best - 2 : best + 3]).sum() / two.sum()), 1)
+        return round(float(lags[best] + (two * around).sum() / two.sum()), 1)
     return round(2 * float(good.mean())) / 2
 
 
