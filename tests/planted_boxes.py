@@ -191,7 +191,7 @@ PLANTED = {
         lambda: held, (SIGNAL, KNOBS), "unapplied", None, (1, 2), options={**_of, "read": held.read}
     ),
     "one knob late": Box(
-        Late, (SIGNAL, KNOBS[:, :2]), "late", 1, (1, 1), also=("unapplied", "state", "rows"), options=_of
+        Late, (SIGNAL, KNOBS[:, :2]), "late", None, (1, 1), also=("unapplied", "state", "rows"), options=_of
     ),
     "stairs of 1/8": Box(
         lambda: eighths,

@@ -153,7 +153,7 @@ def _ends(name: str, given: Any, inputs: tuple[Tensor, ...], sign: int) -> tuple
 def _end(end: Any, x: Tensor, sign: int) -> Tensor:
     if end is not None:
         return torch.as_tensor(end, dtype=torch.float64, device=x.device).expand(x.shape[1:]).clone()
-    rows = x.double().flatten(1)
+    rows = x.double().reshape(len(x), -1)
     if rows.shape[1] > SMALL or len(x) == 1:  # of one kind, or too few rows to tell
         rows = torch.stack([*rows.aminmax()])[:, None]
     most, spread = (sign * rows).amax(0) * sign, rows.amax(0) - rows.amin(0)

@@ -84,10 +84,10 @@ def _words(asked: Asked, which: int, cosines: dict[str, float]) -> str:
         return f"{name}near the identity (cosine {copied:.2f}), so hg.straight_through, which costs no calls."
     if count > SMALL:
         far = "" if copied is None else f", and the identity is far (cosine {copied:.2f})"
-        return f"{name}{count} numbers are too many for differences{far}, so hg.Bridge, which learns the box."
+        return f"{name}too many numbers for differences{far}, so hg.Bridge, which learns the box."
     if cosines.get("two-point", 1.0) < _FAR:
         return f"{name}differences agree at no scale (cosine {cosines['two-point']:.2f}); put the loss into the box."
-    return f"{name}{count} numbers are few, so hg.perturb, whose steps are as wide as the stairs."
+    return f"{name}few numbers ({count}), so hg.perturb, with steps that see over the jumps."
 
 
 def literal(scale: Tensor) -> str:

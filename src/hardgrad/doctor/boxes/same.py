@@ -65,21 +65,20 @@ def rows_apart(asked: Asked) -> None:
 
 
 def applied(asked: Asked, read: Read | None) -> None:
-    """Ask each number of each small input at both ends of its range."""
+    """Ask each number of each small input at both ends of its range, in rows of the user's and in others."""
+    other = asked.elsewhere()
+    rows = [*map(asked.row, range(min(len(other[0]), _ROWS)))]
+    rows += [tuple(x[i][None] for x in other) for i in range(min(len(other[0]), 2 * _ROWS))]
     for which, x in enumerate(asked.inputs):
         count = x[0].numel() if x.is_floating_point() else SMALL + 1
         for entry in range(count if count <= SMALL else 0):
-            rows = [*map(asked.row, range(min(len(x), _ROWS))), tuple(y[:1] for y in asked.elsewhere())]
             seen = next((word for row in rows if (word := _seen(asked, row, which, entry)) != "unapplied"), "unapplied")
             low, high, _ = asked.ends(rows[0], which, entry)
+            words = f"{low:.3g} to {high:.3g} changes nothing in {len(rows)} rows: not applied, or of no effect there"
             if seen == "late":
                 words = f"{low:.3g} to {high:.3g} shows one call later; call twice and take the second"
-                asked.find("late", words, which, entry, 1)
-            elif seen == "unapplied":
-                words = (
-                    f"{low:.3g} to {high:.3g} changes nothing in {len(rows)} rows: not applied, or without effect there"
-                )
-                asked.find("unapplied", words, which, entry)
+            if seen != "at once":
+                asked.find(seen, words, which, entry)
             elif read is not None and which == len(asked.inputs) - 1:
                 _read_back(asked, read, which, entry)
 

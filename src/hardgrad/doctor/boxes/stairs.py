@@ -63,8 +63,9 @@ def _of_many(asked: Asked, which: int, end: float) -> float:
 
 def _note(asked: Asked, width: float, which: int, entry: int | None) -> None:
     if width and asked.kind not in ("random", "unseeded"):  # where each output is another, each step is a jump
-        words = f"stairs {width:.3g} wide; over less," if width < math.inf else "one jump; over a little,"
-        asked.find("stairs", f"{words} a difference sees nothing or a jump", which, entry, min(width, 1e300))
+        words = f"it jumps every {width:.3g}" if width < math.inf else "it jumps once in its range"
+        words += "; over less, a difference sees nothing or a jump"
+        asked.find("stairs", words, which, entry, width if width < math.inf else None)
 
 
 def look(line: Line, begin: float, end: float) -> tuple[float, float, Tensor]:
