@@ -96,7 +96,7 @@ def _report(asked: Asked, out: Tensor, chunks: bool | None, read: Read | None) -
     scale, cosines = zip(*(_of_input(asked, k, out, lag) for k in range(len(asked.inputs))), strict=True)
     if not bool(out.isfinite().all()):
         asked.find("nan", "the output is NaN or infinite for the x given")
-    advice, code = advise(asked, scale, cosines)
+    advice, code = advise(asked, scale, cosines, lag)
     name = repr(asked.box) if isinstance(asked.box, nn.Module) else name_of(asked.box)
     return BoxReport(
         box=name if "\n" not in name else name_of(asked.box),

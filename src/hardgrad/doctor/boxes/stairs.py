@@ -33,12 +33,10 @@ def scales(asked: Asked, which: int) -> Tensor:
     if found.numel() > SMALL:
         return found.fill_(_of_many(asked, which, float((high - low).max()) / 4))
     for entry in range(found.numel()):
-        row = asked.row(entry)
-        a, b, at = asked.ends(row, which, entry)
-        asked.error = ""
+        row, asked.error = asked.row(entry), ""
+        way, ends, at = asked.number(row, which, entry)
         try:
-            line = partial(asked.line, row, which, asked.way_of(which, entry))
-            found.view(-1)[entry], width, bad = look(line, a - at, b - at)
+            found.view(-1)[entry], width, bad = look(partial(asked.line, row, which, way), *ends.tolist())
         except OutOfTimeError:
             asked.left_out.append(f"stairs of input {which} from number {entry} on (no time)")
             break
@@ -86,7 +84,7 @@ def look(line: Line, begin: float, end: float) -> tuple[float, float, Tensor]:
         return step * least, 0.0, bad
     if least > 1 or flat(change) >= _FLAT:
         width = step * stair(change)
-        return max(step * least, width if width < math.inf else 0.0), width, bad
+        return min(max(least, width / step), _WIDEST) * step, width, bad
     change = line(torch.linspace(float(places[at]), float(places[at + 1]), STEPS + 1, dtype=torch.float64)).diff(dim=0)
     fine = step / STEPS * stair(change) if flat(change) >= _FLAT else 0.0
     return step, fine if fine < math.inf else 0.0, bad
