@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from hardgrad import _check
 from hardgrad.doctor.boxes.report import Finding
 from hardgrad.doctor.randomness import seeded
 
@@ -50,8 +51,7 @@ class Asked:
     def __call__(self, *inputs: Tensor, seed: int = 0) -> Tensor:
         """Return what the box returns, shape (B, *), in double precision."""
         rows = len(inputs[0])
-        left = self.deadline - time.perf_counter()
-        if left < 0 or (self.calls and rows * self.row_seconds > left):
+        if self.calls and rows * self.row_seconds > self.deadline - time.perf_counter():
             raise OutOfTimeError
         given: list[Any] = [x.numpy(force=True).copy() if self.arrays else x.clone() for x in inputs]
         with torch.no_grad(), seeded(self.seed + seed, inputs[0].device):
@@ -62,11 +62,11 @@ class Asked:
         for k, (x, y) in enumerate(zip(inputs, given, strict=True)):
             if differs(x, torch.as_tensor(y), 0.0) and all(f.kind != "writes" or f.input != k for f in self.findings):
                 self.find("writes", "it writes into what it is given; hg.BlackBox hands over copies", k)
-        y = value.detach() if isinstance(value, Tensor) else torch.as_tensor(value)
-        if y.ndim < 1 or len(y) != rows:
+        y = as_tensor("box must return", value)
+        if y.ndim < 1 or len(y) != rows or not y.numel():
             raise ValueError(
-                f"examine: box must return one output for each row, first dimension {rows}, got shape "
-                f"{tuple(y.shape)}; hg.BlackBox makes a batch of a program of one row"
+                f"examine: box must return numbers for each row, first dimension {rows}, got shape {tuple(y.shape)}; "
+                "hg.BlackBox makes a batch of a program of one row"
             )
         self.size = max(t.numel() // rows for t in (y, *inputs))
         return y.double().clone()
@@ -130,6 +130,17 @@ class Asked:
         way.view(-1)[entry] = 1
         low, high, at = (float(t.reshape(-1)[entry]) for t in (self.low[which], self.high[which], row[which]))
         return way, torch.tensor([low - at, high - at], dtype=torch.float64), at
+
+
+def as_tensor(rule: str, value: Any) -> Tensor:
+    """Return an array of real numbers as a tensor without a gradient, or raise ValueError."""
+    try:
+        made = value.detach() if isinstance(value, Tensor) else torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        made = None
+    if made is None or made.is_complex():
+        raise ValueError(f"examine: {rule} a tensor or an array of real numbers, got {_check.kind_of(value)}") from None
+    return made
 
 
 def thinned(y: Tensor) -> Tensor:
