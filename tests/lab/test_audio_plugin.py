@@ -270,6 +270,13 @@ def test_a_file_is_set_raw_and_glides_in_silence(hosts: Callable[..., None]) -> 
     assert not torch.allclose(early(signal, torch.tensor([[0.0], [1.0], [1 / 3]])), out, atol=0.01)
 
 
+def test_a_scale_that_is_asked_of_a_file_is_kept(hosts: Callable[..., None]) -> None:
+    hosts()
+    asked = [("drive_db", 1, 16, "log")]
+    box, signal = plugin("Gain.vst3", asked, sample_rate=RATE), noise(1, 1, 300)
+    torch.testing.assert_close(box(signal, torch.tensor([[0.5]])), 10**0.2 * signal, rtol=1e-4, atol=1e-5)
+
+
 def test_what_is_no_number_is_asked_for_raw_and_fixed_values_are_set(hosts: Callable[..., None]) -> None:
     hosts()
     box, signal = plugin("Gain.vst3", ["mode"], sample_rate=RATE, fixed={"drive_db": 20.0}), noise(2, 1, 400)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,8 @@ def plugin(
     Args:
         what: the name or class of an effect, "Compressor" say, or the path of a plug-in's file.
         parameters: names, or (name, low, high) in the parameter's unit, or with "linear", "log" or "whole" after that.
-            Without that Hz, ms, s, a ratio and a q above 0 are on a log scale; a file's parameter is linear in its own
-            raw value, whatever curve that has. None: all that have a known range; those of a file must be named.
+            Without that Hz, ms, s, a ratio and a q above 0 are on a log scale, and a parameter of a file is linear in
+            its own raw value, whatever curve that has. None: all that have a known range; a file's must be named.
         sample_rate: samples a second.
         fixed: values of other parameters, in their units.
         settle: seconds of silence before each row of a file, in which it glides to its knobs.
@@ -89,6 +89,9 @@ class _Effect(Program):
         names = [name for name in dir(effect) if isinstance(getattr(effect, name), property) and name[:3] != "is_"]
         return {**dict.fromkeys(self.fixed), **{name: _range(name, self.rate) for name in names}}
 
+    def latency(self) -> int:
+        return 0
+
     def _made(self) -> Any:
         found = getattr(_pedalboard(), self.what, None)
         if not isinstance(found, type) or not issubclass(found, _pedalboard().Plugin):
@@ -117,16 +120,12 @@ class _File(Program):
     def __call__(self) -> Any:
         program = self._loaded()
         own = [program.parameters[name] for name in [*(p.name for p in self.parameters), *self.fixed]]
-        # What is no number, a mode say, has its range on the raw scale.
-        ends = [
-            (o.get_raw_value_for(p.low), o.get_raw_value_for(p.high)) if o.type is float else (p.low, p.high)
-            for o, p in zip(own, self.parameters, strict=False)
-        ]
+        turns = [_turn(found, parameter) for found, parameter in zip(own, self.parameters, strict=False)]
         still = [program.parameters[name].get_raw_value_for(value) for name, value in self.fixed.items()]
 
         def play(signal: Array, knobs: Array = NO_KNOBS) -> Array:
             values(self.parameters, signal, knobs)
-            raw = [low + (high - low) * knob for (low, high), knob in zip(ends, knobs.tolist(), strict=True)] + still
+            raw = [turn(knob) for turn, knob in zip(turns, knobs.tolist(), strict=True)] + still
             for parameter, value in zip(own, raw, strict=True):
                 parameter.raw_value = value  # on the parameter: `program.gain.raw_value = x` does nothing, #243
             _read_back(own, raw)
@@ -140,7 +139,9 @@ class _File(Program):
 
     def known(self) -> dict[str, Parameter | None]:
         return {
-            name: Parameter(name, p.min_value, p.max_value, p.label or "") if p.type is float else Parameter(name, 0, 1)
+            name: Parameter(name, p.min_value, p.max_value, (p.label or "").strip())
+            if p.type is float
+            else Parameter(name, 0, 1)
             for name, p in self._loaded().parameters.items()
         }
 
@@ -174,6 +175,16 @@ def _range(name: str, rate: float) -> Parameter | None:
             scale = scale or [natural(unit, float(low))]
             return Parameter(name, float(low), min(float(high), top), unit, scale[0])
     return None
+
+
+def _turn(own: Any, parameter: Parameter) -> Callable[[float], float]:
+    """Return from a knob to a raw value. What is no number, a mode say, has its range on the raw scale."""
+    if own.type is not float:
+        return parameter.value
+    if parameter.scale != "linear":
+        return lambda knob: float(own.get_raw_value_for(parameter.value(knob)))
+    low, high = own.get_raw_value_for(parameter.low), own.get_raw_value_for(parameter.high)
+    return lambda knob: float(low + (high - low) * knob)
 
 
 def _read_back(parameters: list[Any], raw: list[float]) -> None:
