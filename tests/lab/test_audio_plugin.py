@@ -161,6 +161,15 @@ def test_a_mistake_is_one_sentence(what: Any, options: dict[str, Any], sentence:
     assert "\n" not in str(caught.value)
 
 
+def test_an_effect_that_does_not_take_a_value_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stuck(pedalboard.Gain):
+        gain_db = property(lambda self: 1.0, lambda self, value: None)
+
+    monkeypatch.setattr(pedalboard, "Stuck", Stuck, raising=False)
+    with pytest.raises(RuntimeError, match=r"row 0.*parameter 'gain_db' must stand where it is set, got 1 for 24"):
+        plugin("Stuck", sample_rate=RATE)(noise(1, 1, 100), torch.ones(1, 1))
+
+
 def test_without_pedalboard_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pedalboard", None)
     with pytest.raises(ImportError, match=r"pedalboard is not installed; pip install 'hardgrad\[audio\]'"):

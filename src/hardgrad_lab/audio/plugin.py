@@ -128,11 +128,10 @@ class _File(Program):
             raw = [turn(knob) for turn, knob in zip(turns, knobs.tolist(), strict=True)] + still
             for parameter, value in zip(own, raw, strict=True):
                 parameter.raw_value = value  # on the parameter: `program.gain.raw_value = x` does nothing, #243
-            _read_back(own, raw)
             if signal.size and self.quiet.size:
                 _played(program, np.repeat(self.quiet, len(signal), 0), self.rate)
             out = _played(program, signal, self.rate)
-            _read_back(own, raw)  # some go back to what they were while they play, #339
+            _read_back(own, raw)  # after it: some go back to what they were while they play, #339
             return out
 
         return play
