@@ -24,6 +24,7 @@ LIST: dict[str, str] = {
     "placement": "hardgrad_lab.experiments.bridges.placement:PLACEMENT",
     "conditioning": "hardgrad_lab.experiments.bridges.conditioning:CONDITIONING",
     "versus_ste": "hardgrad_lab.experiments.bridges.versus_ste:VERSUS_STE",
+    "boxes": "hardgrad_lab.experiments.bridges.boxes:BOXES",
     "piecewise": "hardgrad_lab.experiments.switches.piecewise:PIECEWISE",
     "ecg": "hardgrad_lab.experiments.switches.ecg:ECG",
     "waveshaper": "hardgrad_lab.experiments.switches.waveshaper:WAVESHAPER",
