@@ -84,6 +84,12 @@ def test_every_block_lies_alike_since_a_compiled_loop_rounds_by_where_it_begins(
     del others
 
 
+def test_numbers_too_small_to_be_quick_are_zero_inside_and_only_there(made: Callable[..., Any]) -> None:
+    box, tiny = made("fold", ["Gain"], fixed={"Fold": 0}), torch.full((1, 1, 10), 1.2e-38)
+    assert torch.equal(box(tiny, torch.tensor([[0.25]])), torch.zeros(1, 1, 10))
+    assert (tiny / 2).min() > 0
+
+
 def test_whole_numbers_and_a_control_without_bounds(made: Callable[..., Any]) -> None:
     box, signal = made("crush", ["Bits", ("Offset", -1, 1)]), noise(3, 1, 64)
     out = box(signal, torch.tensor([[0.0, 0.5], [0.19, 0.75], [1.0, 0.0]]))  # 1 bit, 1 + 8 * 0.19 = 2.52 -> 3 bits, 9

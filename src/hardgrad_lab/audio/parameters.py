@@ -104,7 +104,8 @@ def values(parameters: tuple[Parameter, ...], signal: Array, knobs: Array) -> di
     if knobs.shape != (len(parameters),):
         names = ", ".join(p.name for p in parameters)
         raise ValueError(f"knobs must be (batch, {len(parameters)}), got rows of {knobs.shape}; in order: {names}")
-    for parameter, knob in zip(parameters, knobs.tolist(), strict=True):
+    turned = list(zip(parameters, knobs.tolist(), strict=True))
+    for parameter, knob in turned:
         if not 0 <= knob <= 1:
             raise ValueError(f"knob {parameter.name!r} must be in 0..1, got {knob}; a sigmoid keeps it there")
-    return {p.name: p.value(knob) for p, knob in zip(parameters, knobs.tolist(), strict=True)}
+    return {parameter.name: parameter.value(knob) for parameter, knob in turned}

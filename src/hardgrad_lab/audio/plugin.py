@@ -200,7 +200,8 @@ def _took(name: str, value: float, stands: float, tolerance: float) -> None:
 def _played(effect: Any, signal: Array, rate: float) -> Array:
     """Return what an effect makes of (channels, samples) from silence on."""
     samples = signal.shape[1]
-    out: Array = effect.process(np.pad(signal, ((0, 0), (0, max(0, _FEWEST - samples)))), rate, reset=True)
-    if out.shape != (len(signal), max(samples, _FEWEST)):
+    signal = signal if samples >= _FEWEST else np.pad(signal, ((0, 0), (0, _FEWEST - samples)))
+    out: Array = effect.process(signal, rate, reset=True)
+    if out.shape != signal.shape:
         raise RuntimeError(f"the effect must keep the signal's shape, got {out.shape} from {signal.shape}")
     return out[:, :samples]
