@@ -141,8 +141,9 @@ def test_a_row_that_cannot_be_played_is_said(signal: Tensor, knobs: Tensor, sent
 @pytest.mark.parametrize(
     ("what", "options", "sentence"),
     [
-        ("Compresor", {}, r"what must be an effect of pedalboard or a file's path, got 'Compresor'"),
-        (dict, {}, r"what must be an effect of pedalboard or a file's path, got 'dict'"),
+        ("Compresor", {}, r"what, if it is no file's path, must be one of 'Bitcrush', .*, got 'Compresor'"),
+        (dict, {}, r"what, .* must be one of .*, got 'dict'"),
+        ("Pedalboard", {}, r"what, .* must be one of .*, got 'Pedalboard'"),
         ("Compressor", {"parameters": ["knee_db"]}, r"a parameter's name must be one of 'attack_ms', .* got 'knee_db'"),
         ("Reverb", {"parameters": ["freeze_mode"]}, r"parameter 'freeze_mode' must be named once, .* no known range"),
         (

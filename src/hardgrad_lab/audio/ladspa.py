@@ -48,7 +48,8 @@ def ladspa(
 
     ``box(signal, knobs)``: signal (batch, channels, samples), knobs (batch, n) in 0..1. Every row gets an instance of
     its own, so a sound in two chunks is not the sound in one. A plug-in of one channel runs once for each channel;
-    another wants as many as it has inputs. The delay that a port called latency tells is taken out.
+    another wants as many as it has inputs. The delay that a port called latency tells is taken out, and denormal
+    numbers are 0 inside, as in any host.
 
     Args:
         path: the file.

@@ -85,6 +85,12 @@ class _Effect(Program):
         return self._play
 
     def known(self) -> dict[str, Parameter | None]:
+        package = _pedalboard()
+        others = (package.ExternalPlugin, package.PluginContainer)
+        classes = {name: found for name, found in vars(package).items() if isinstance(found, type)}
+        effects = {name for name, c in classes.items() if issubclass(c, package.Plugin) and not issubclass(c, others)}
+        names = sorted(effects - {"Plugin", "IIRFilter"})  # which are the bases of others
+        _check.one_of(_OWNER, "what, if it is no file's path,", self.what, names)
         effect = type(self._made())
         names = [name for name in dir(effect) if isinstance(getattr(effect, name), property) and name[:3] != "is_"]
         return {**dict.fromkeys(self.fixed), **{name: _range(name, self.rate) for name in names}}
@@ -93,11 +99,8 @@ class _Effect(Program):
         return 0
 
     def _made(self) -> Any:
-        found = getattr(_pedalboard(), self.what, None)
-        if not isinstance(found, type) or not issubclass(found, _pedalboard().Plugin):
-            raise ValueError(f"{_OWNER}: what must be an effect of pedalboard or a file's path, got {self.what!r}")
         try:
-            return found(**self.fixed)
+            return getattr(_pedalboard(), self.what)(**self.fixed)
         except (TypeError, ValueError) as error:
             rule = str(error).split("1. ")[-1].split("\n")[0]
             raise ValueError(f"{_OWNER}: fixed must be what the effect takes, got {self.fixed}: {rule}") from None
