@@ -68,6 +68,9 @@ def _soft_sort(x: Tensor) -> Tensor:
     return (_soft_permutation(x) @ x.unsqueeze(-1)).squeeze(-1)
 
 
+# The step of perturb, exact in all dtypes; every coordinate is asked, so that nothing is random.
+SCALE = 0.75
+
 # Soft twins: one surrogate derivative of each kind, and whole soft programs, shape-changing ones too.
 SOFT: dict[str, Callable[[Tensor], Tensor]] = {
     "sign": hg.surrogate.twins.tanh(2.0),
@@ -100,6 +103,8 @@ class Case:
         if self.surrogate == "bridge":
             network = hg.approximators.suggest(self.function, self.input(dtype=dtype))
             return hg.Bridge(hard or self.function, network, **options)
+        if self.surrogate == "two points":
+            return hg.perturb(hard or self.function, SCALE, directions="coordinates", **options)
         return hg.straight_through(hard or self.function, options.pop("soft", self.soft), **options)
 
     @property
@@ -127,4 +132,7 @@ CASES = (
     [Case("bridge", name) for name in HARD]
     + [Case("identity twin", name) for name in HARD if _keeps_shape(name)]
     + [Case("soft twin", name) for name in SOFT]
+    # One of each kind: of x's shape, of another, a matrix; partial, plain, and the user's own. What perturb does
+    # depends on nothing else of a function.
+    + [Case("two points", name) for name in ("round", "one_hot_argmax", "top_k", "sort_rows_cols", "nearest_code")]
 )

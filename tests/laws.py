@@ -10,13 +10,14 @@ import io
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.utils.checkpoint import checkpoint
 
 import hardgrad as hg
-from cases import Case
+from cases import SCALE, Case
 from hardgrad.user_code import writes_nowhere
 from laws_modes import MODES
 
@@ -74,11 +75,20 @@ def finite_gradient(case: Case) -> None:
 
 
 def independent_gradient(case: Case) -> None:
-    """Into the input: central differences of what lends the gradient. Into the approximator: of its penalty alone."""
+    """Into the input: central differences of what lends the gradient, by its own step if it has one.
+
+    Into the approximator: of its penalty alone.
+    """
     layer, x = case.layer(), case.input()
     _, found = gradients(layer, x)
-    paths = {"bridge": lambda t: layer.approximator(t), "identity twin": lambda t: t, "soft twin": case.soft}
-    numeric = _central_difference(lambda t: loss_of(paths[case.surrogate](t)), x)
+    paths = {
+        "bridge": lambda t: layer.approximator(t),
+        "identity twin": lambda t: t,
+        "soft twin": case.soft,
+        "two points": case.function,
+    }
+    step = {"h": SCALE} if case.surrogate == "two points" else {}
+    numeric = _central_difference(lambda t: loss_of(paths[case.surrogate](t)), x, **step)
     assert numeric.abs().max() > 0
     torch.testing.assert_close(found["input"], numeric, rtol=1e-6, atol=1e-8)
     if case.surrogate == "bridge":
@@ -109,10 +119,12 @@ def _central_difference(f: Callable[[Tensor], Tensor], x: Tensor, at: Tensor | N
 
 
 def evaluation(case: Case) -> None:
-    """In eval, no_grad and inference_mode only the hard function runs."""
+    """In eval, no_grad and inference_mode only the hard function runs, once."""
     layer, x = case.layer(), case.input().requires_grad_()
     calls: list[None] = []
-    if isinstance(layer, hg.Bridge):
+    if case.surrogate == "two points":
+        layer.hard = _Calls(case.function, calls)
+    elif isinstance(layer, hg.Bridge):
         layer.approximator.register_forward_hook(lambda *_: calls.append(None))
     elif layer.soft is not None:
         soft = layer.soft
@@ -121,9 +133,20 @@ def evaluation(case: Case) -> None:
         with context:
             assert torch.equal(layer(x), case.function(x))
     assert torch.equal(layer.eval()(x), case.function(x))
-    assert not calls
+    expected = 3 if case.surrogate == "two points" else 0
+    assert len(calls) == expected
     layer.train()(x)
+    assert len(calls) > expected + 1 or case.surrogate != "two points"
     assert calls or case.surrogate == "identity twin"
+
+
+class _Calls:
+    def __init__(self, function: Callable[[Tensor], Tensor], calls: list[None]) -> None:
+        self.function, self.calls = function, calls
+
+    def __call__(self, x: Tensor) -> Tensor:
+        self.calls.append(None)
+        return self.function(x)
 
 
 def deepcopy_after_forward(case: Case) -> None:
@@ -300,8 +323,13 @@ def _session(stripped: nn.Module, x: Tensor) -> Any:
 
 
 def double_backward(case: Case) -> None:
-    """The gradient of the lent gradient: central differences of the first, whatever lends it."""
+    """The gradient of the lent gradient: central differences of the first, whatever lends it; or refused."""
     layer, x = case.layer(), case.input().requires_grad_()
+    if case.surrogate == "two points":
+        (first,) = torch.autograd.grad(loss_of(layer(x)), x, create_graph=True)
+        with pytest.raises(RuntimeError, match="perturb: its gradient has no derivative of its own"):
+            first.sum().backward()
+        return
 
     def direction(t: Tensor, create: bool) -> Tensor:
         (g,) = torch.autograd.grad(loss_of(layer(t)), t, create_graph=create)

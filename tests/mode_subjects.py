@@ -231,6 +231,9 @@ SUBJECTS = [
         "straight_through",
         lambda: hg.straight_through(hg.hard.sign, hg.surrogate.twins.tanh(2.0)),
     ),
+    Subject("perturb, coordinates", "perturb", lambda: hg.perturb(hg.hard.round, 0.75, directions="coordinates")),
+    Subject("perturb", "perturb", lambda: hg.perturb(hg.hard.sort, 0.75, samples=2)),
+    Subject("perturb, normal", "perturb", lambda: hg.perturb(hg.hard.round, 0.75, noise="normal")),
     _estimate(hg.exact, "exact"),
     _estimate(hg.score_function, "score_function"),
     _estimate(partial(hg.score_function, samples=3, baseline="leave_one_out"), "score_function, leave one out"),
@@ -273,7 +276,7 @@ _IN_TIME = Subject("torch alone, in time", "control", Control, keys=_steps, time
 
 def control_of(subject: Subject) -> Subject:
     """Return the layer of torch alone that has a subject's input, and draws if it does."""
-    return _IN_TIME if subject.time else _NOISY if subject.family == "Monte Carlo" else CONTROL
+    return _IN_TIME if subject.time else _NOISY if subject.family in ("Monte Carlo", "perturb") else CONTROL
 
 
 def representatives() -> list[Subject]:

@@ -112,6 +112,7 @@ def test_every_public_name_is_fuzzed() -> None:
         *("Agreement", "Diagnosis", "Fidelity", "FoundRanges", "Health", "Penalties", "Refined", "Relocated", "Row"),
         *("BoxError", "FunctionError", "Progress", "Stopped"),
         *(
+            "Perturb",
             "PointRouter",
             "RankedKeys",
             "Router",

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from hardgrad import doctor as doctor
     from hardgrad import segments as segments
     from hardgrad.black_box._black_box import BlackBox as BlackBox
-    from hardgrad.black_box._black_box import BoxError as BoxError
+    from hardgrad.black_box.errors import BoxError as BoxError
     from hardgrad.doctor._diagnose import diagnose as diagnose
     from hardgrad.doctor.diagnosis import Diagnosis as Diagnosis
     from hardgrad.segments.keys import search_key as search_key
@@ -56,7 +56,7 @@ _LATER = {
     "doctor": "hardgrad.doctor",
     "segments": "hardgrad.segments",
     "BlackBox": "hardgrad.black_box._black_box:BlackBox",
-    "BoxError": "hardgrad.black_box._black_box:BoxError",
+    "BoxError": "hardgrad.black_box.errors:BoxError",
     "diagnose": "hardgrad.doctor._diagnose:diagnose",
     "Diagnosis": "hardgrad.doctor.diagnosis:Diagnosis",
     "search_key": "hardgrad.segments.keys:search_key",

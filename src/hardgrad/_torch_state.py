@@ -52,6 +52,11 @@ def readable(x: Tensor) -> bool:
     return not hidden and x.device.type == "cpu"
 
 
+def has_numbers(x: Tensor) -> bool:
+    """Whether a tensor holds numbers: one on the meta device, or a ``FakeTensor``, is a shape alone."""
+    return not (x.is_meta or isinstance(x, FakeTensor))
+
+
 def in_transform() -> bool:
     """Whether a ``torch.func`` transform runs: its tensors must not outlive it, and what it did not get stays."""
     return torch._C._are_functorch_transforms_active()

@@ -54,7 +54,8 @@ class HardLayer(nn.Module):
     def _check_value(self, x: Tensor, value: Tensor) -> None:
         if not value.is_floating_point():
             raise ValueError(
-                f"{self._label()}: {self.argument} must return a floating dtype, got {value.dtype}; end it with .to(x.dtype)"
+                f"{self._label()}: {self.argument} must return a floating dtype, got {value.dtype}; end it with "
+                ".to(x.dtype)"
             )
         if value.device != x.device:
             raise ValueError(

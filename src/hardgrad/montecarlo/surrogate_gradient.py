@@ -86,7 +86,8 @@ class _Once(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return no_second_derivative(grad, *ctx.saved_tensors, _no_second(ctx.estimator)), None
+        (x,) = ctx.saved_tensors
+        return no_second_derivative(grad, x, _no_second(ctx.estimator)), None
 
 
 class _OnceInTransform(torch.autograd.Function):

@@ -1,5 +1,5 @@
 """Surrogates: the exact value of a hard function with another backward, one file per method."""
 
 from hardgrad.surrogate import twins as twins
-from hardgrad.surrogate._perturb import Perturb as Perturb
 from hardgrad.surrogate._straight_through import StraightThrough as StraightThrough
+from hardgrad.surrogate.perturb_layer import Perturb as Perturb

@@ -1,161 +1,15 @@
-"""Two-point: the value of any function, and the gradient that pairs of its values around the input give."""
+"""Two-point: the value of any function, and the gradient of the function smoothed over a step to either side."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from hardgrad import _check
-from hardgrad._torch_state import exporting, may_need_gradient, readable
-from hardgrad.hard_layer import SurrogateLayer
-from hardgrad.no_gradient import no_gradient
-from hardgrad.surrogate.directions import Steps, Window, coordinates, normal, normal_alone, random, reflected
-from hardgrad.surrogate.packed import Packed
-from hardgrad.surrogate.row_numbers import PerInput, checked, of_input, side_by_side
-from hardgrad.surrogate.two_point import lend
-from hardgrad.user_code import value_of
-
-Inputs = tuple[Tensor, ...]
-
-
-class Perturb(SurrogateLayer):
-    """The layer that ``perturb`` returns; its arguments are explained there."""
-
-    word = "perturb"
-    argument = "f"
-
-    def __init__(
-        self,
-        f: Callable[..., Tensor],
-        scale: PerInput,
-        *,
-        samples: int | None = None,
-        directions: str = "random",
-        noise: str | None = None,
-        antithetic: bool = True,
-        low: PerInput = None,
-        high: PerInput = None,
-        generator: torch.Generator | None = None,
-        differentiable_in_eval: bool = False,
-    ) -> None:
-        super().__init__(f, differentiable_in_eval=differentiable_in_eval)
-        self.scale = checked(self.word, "scale", scale)
-        self.low = checked(self.word, "low", getattr(f, "low", None) if low is None else low)
-        self.high = checked(self.word, "high", getattr(f, "high", None) if high is None else high)
-        self.samples = None if samples is None else _check.whole(self.word, "samples", samples, least=1)
-        _check.one_of(self.word, "directions", directions, ("random", "coordinates"))
-        self.directions, self.noise = directions, noise
-        self.antithetic = _check.flag(self.word, "antithetic", antithetic)
-        self.generator = _check.generator(self.word, generator)
-        self._check_noise()
-
-    def _check_noise(self) -> None:
-        if self.noise is not None:
-            _check.one_of(self.word, "noise", self.noise, ("normal",), "None steps to two sides by scale exactly")
-            if self.directions != "random":
-                raise ValueError(f"{self.word}: noise is for directions='random', got {self.directions!r}; drop one")
-        if self.antithetic:
-            return
-        if self.noise is None:
-            raise ValueError(f"{self.word}: antithetic=False is for noise='normal', got noise=None; set that too")
-        if (self.samples or 1) < 2:
-            raise ValueError(f"{self.word}: antithetic=False needs samples of at least 2, got 1; each is held to others")
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        if exporting():
-            return self._ask(*inputs)
-        scales = self._check_inputs(inputs)
-        lent = [x for x in inputs if x.is_floating_point() and may_need_gradient(x)]
-        if not torch.is_grad_enabled() or not lent:
-            return self._ask(*inputs)
-        if not (self.training or self.differentiable_in_eval):
-            return no_gradient(self._ask(*inputs), Packed(lent).table, self, self._why_no_gradient)
-        return self._lend(inputs, [i for i, scale in enumerate(scales) if scale is not None])
-
-    def _lend(self, inputs: Inputs, moved: list[int]) -> Tensor:
-        self._check_gradients(inputs, moved)
-        packed = Packed([inputs[i] for i in moved])
-        with torch.no_grad():
-            steps = self._steps(packed, moved, len(inputs))
-            value, *answers = self._answers(inputs, packed, moved, steps.points)
-            table = torch.stack([answer.reshape(len(answer), -1) for answer in answers])
-            table = table.to(torch.promote_types(table.dtype, torch.float32))
-            if steps.paired:
-                difference = table[0::2] - table[1::2]
-            else:
-                difference = (table - table.mean(0)) * (len(table) / (len(table) - 1))
-        return lend(value, packed.table, difference, steps.weight, steps.index)
-
-    def _steps(self, packed: Packed, moved: list[int], inputs: int) -> Steps:
-        at = packed.table.detach()
-        scale, low, high = (
-            side_by_side(
-                self._label(), name, [of_input(self._label(), name, numbers, inputs)[i] for i in moved], packed.rows, at, m
-            )
-            for name, numbers, m in (
-                ("scale", self.scale, 1.0),
-                ("low", self.low, -torch.inf),
-                ("high", self.high, torch.inf),
-            )
-        )
-        assert scale is not None
-        lower, upper = (packed.rounded(end) for end in reflected(at, scale, low, high))
-        window = Window(at, scale, low, high, lower, upper)
-        if readable(at):
-            self._check_window(window)
-        if self.noise is not None:
-            kind = normal if self.antithetic else normal_alone
-        else:
-            kind = random if self.directions == "random" else coordinates
-        return kind(window, self.samples, self.generator)
-
-    def _answers(
-        self, inputs: Inputs, packed: Packed, moved: list[int], points: Iterable[Tensor]
-    ) -> Iterator[Tensor]:
-        value = self._ask(*inputs)
-        yield value
-        for point in points:
-            given = list(inputs)
-            for i, x in zip(moved, packed.unpack(point, round_to_inputs=True), strict=True):
-                given[i] = x
-            answer = self._ask(*given)
-            if answer.shape != value.shape:
-                raise ValueError(
-                    f"{self._label()}: f must return one shape whatever the numbers, got {tuple(value.shape)} at x and "
-                    f"{tuple(answer.shape)} beside it; pad to a fixed length"
-                )
-            yield answer
-
-    def _ask(self, *inputs: Tensor) -> Tensor:
-        value: Any = value_of(self.hard, *inputs)
-        if not isinstance(value, Tensor):
-            raise ValueError(f"{self._label()}: f must return a tensor, got {type(value).__name__}")
-        self._check_value(inputs[0], value)
-        return value
-
-    def _check_inputs(self, inputs: Inputs) -> list[Any]:
-        for i, x in enumerate(inputs):
-            _check.tensor(self._label(), f"input {i}", x)
-        scales = of_input(self._label(), "scale", self.scale, len(inputs))
-        for i, (x, scale) in enumerate(zip(inputs, scales, strict=True)):
-            if x.ndim == 0 or len(x) != len(inputs[0]):
-                raise ValueError(f"{self._label()}: the first dimension of every input must be the batch, got {i}")
-            if scale is not None:
-                _check.floating(self._label(), f"input {i}", x)
-        return scales
-
-    def _check_gradients(self, inputs: Inputs, moved: list[int]) -> None:
-        for i, x in enumerate(inputs):
-            if x.requires_grad and i not in moved:
-                raise ValueError(f"{self._label()}: input {i} needs a gradient, but its scale is None")
-        if isinstance(self.hard, nn.Module) and any(p.requires_grad for p in self.hard.parameters()):
-            raise ValueError(f"{self._label()}: parameters of f get no gradient here; freeze them")
-
-    def _check_window(self, window: Window) -> None:
-        pass
+from hardgrad.surrogate.perturb_layer import Perturb
+from hardgrad.surrogate.row_numbers import PerInput
 
 
 def perturb(
@@ -163,15 +17,88 @@ def perturb(
     scale: PerInput,
     *,
     samples: int | None = None,
-    directions: str = "random",
-    noise: str | None = None,
+    directions: Literal["random", "coordinates"] = "random",
+    noise: Literal["normal"] | None = None,
     antithetic: bool = True,
     low: PerInput = None,
     high: PerInput = None,
     generator: torch.Generator | None = None,
     differentiable_in_eval: bool = False,
 ) -> Perturb:
-    """Two-point."""
+    r"""Return a layer with the value of ``f`` and the gradient of ``f`` smoothed: for programs with few inputs.
+
+    .. math:: y = f(x), \qquad
+        \frac{\partial L}{\partial x} = \frac1K \sum_k \frac{v \cdot (f(x^+_k) - f(x^-_k))}{x^+_k - x^-_k},
+        \qquad x^\pm_k = x \pm s\,u_k
+
+    for each row alone, with directions of its own: :math:`v` is what arrives in the row, s is ``scale``, and the
+    division is number by number. ``"random"``: every :math:`u_i` is 1 or -1 by chance. The mean gradient of number i is
+    the slope of f between :math:`x_i - s_i` and :math:`x_i + s_i`, averaged over the signs of the others; one direction
+    is right to about :math:`1/\sqrt n` for n numbers in a row. ``"coordinates"``: one number moves at a time (central
+    differences); if fewer than all are drawn, what they give is scaled up, so that the mean is the same.
+    ``noise="normal"``: u is normal and the gradient is that of :math:`E f(x + s u)` on average, by
+    :math:`\frac1K \sum_k \frac{v}{2} \cdot (f(x^+_k) - f(x^-_k))\,u_k / s`; with ``antithetic=False`` each
+    :math:`f(x^+_k)` is held against the mean of the others (leave-one-out).
+
+    All of f is asked in the forward: 1 + 2 K calls in training where a gradient is wanted (1 + K with
+    ``antithetic=False``), one otherwise; the backward calls nothing, and makes no Jacobian. (An activation checkpoint
+    runs the forward again, f included.) The rows of f must not feel each other, and f should give the same twice: its
+    own noise becomes the gradient's. A ``hardgrad.BlackBox`` with workers gets several points in one call; any other f
+    gets a batch as it came, so a batch norm in training mode sees 1 + 2 K batches.
+
+    **scale**: as wide as the steps of f, or the differences are zero or one whole step: on a program that rounds to
+    1/8, 1e-4 is useless and 1/8 is right. ``hardgrad.doctor.examine`` measures it.
+
+    **Bounds**: a pair that would leave ``[low, high]`` is moved inside as a whole, so that its width stays; where the
+    range is narrower, its ends are the pair. The divisor is always the distance that was really travelled, after
+    rounding to x's dtype, too. With noise the points are clamped: the gradient is that of f continued beyond its bounds
+    by its values there, then smoothed.
+
+    **When**: up to some tens of numbers a row. For more, ``hardgrad.Bridge`` learns a gradient, or
+    ``hardgrad.straight_through`` copies one. Other names: scale is SPSA's c, the eps or h of finite differences, the
+    sigma of evolution strategies, the mu of Nesterov; antithetic is mirrored, central, two-sided.
+
+    Args:
+        f: any callable of one tensor, or of several, that returns a tensor with a row for each row, of any shape; a
+            ``hardgrad.BlackBox``, a lambda, a module. Called without gradient, as ``hardgrad.Bridge`` says: it may
+            write into its input. Its own parameters get none, so a module must be frozen.
+        scale: above 0, in the input's unit: a number, or a tensor that broadcasts to one row of it. For several inputs
+            a tuple, with None for those that are left alone; integer inputs are such.
+        samples: K. None is 1, and for ``"coordinates"`` all of them; more than all is all.
+        directions: ``"random"`` or ``"coordinates"``.
+        noise: None or ``"normal"``, for random directions.
+        antithetic: use each normal direction to both sides.
+        low: bounds that f is never asked beyond, like ``scale``, maybe infinite; None for those of a ``BlackBox``.
+        high: the upper ones.
+        generator: of the directions, on x's device; None is torch's global seed.
+        differentiable_in_eval: lend the gradient in ``eval()`` too.
+
+    Returns:
+        An ``nn.Module``; the first dimension of every input is the batch.
+
+    Raises:
+        TypeError: for an argument of a wrong kind.
+        ValueError: for an argument out of its range; in the forward pass, if an input is outside of its bounds, is so
+            large that ``scale`` is lost in its rounding, or needs a gradient and has no scale; if f's parameters
+            require gradients; if f returns no tensor, no row for each row, or another shape beside x. What cannot be
+            read (in graphs, under ``torch.func``, on a GPU) is not looked at: a step that is lost makes its gradient
+            infinite or NaN.
+        RuntimeError: if the gradient is differentiated again.
+
+    Example:
+        >>> import torch, hardgrad as hg
+        >>> layer = hg.perturb(lambda x: (8 * x).round() / 8, scale=0.25, directions="coordinates")
+        >>> x = torch.tensor([[0.3, -1.2]], requires_grad=True)
+        >>> layer(x).tolist()
+        [[0.25, -1.25]]
+        >>> layer(x).sum().backward()
+        >>> x.grad.tolist()
+        [[1.0, 1.0]]
+
+    Source: Spall 1992 (IEEE Transactions on Automatic Control 37(3), section II); Sadegh and Spall 1998 (the same,
+    43(10)) for the signs; Nesterov and Spokoiny 2017 (Foundations of Computational Mathematics 17, section 2) for
+    normal noise.
+    """
     return Perturb(
         f,
         scale,

@@ -1,123 +1,64 @@
-"""Where a function is asked around a point, and what its differences there are multiplied by."""
+"""Where a function is asked around a table of numbers, a row of the batch a row, each with directions of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+Directions = tuple[Iterator[Tensor], Tensor]
 
-@dataclass(frozen=True)
-class Window:
-    """How far each number may be moved: shape ``(batch, n)`` all of them, and a row has its own directions.
 
-    Attributes:
-        at: where the function is asked for its value.
-        scale: s, above 0; may be of one row.
-        low, high: the bounds, or None.
-        lower, upper: ``at - s`` and ``at + s`` as the function will see them. What would leave the bounds is reflected:
-            the part that is cut off on one side is added on the other, so the window stays as wide as it was, or is
-            the whole range where that is narrower.
+def window(at: Tensor, scale: Tensor, low: Tensor | None, high: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return ``at - scale`` and ``at + scale``, each pair moved together until it is within the bounds.
+
+    So what a bound takes from the step on one side is added to that on the other; where the bounds are nearer to each
+    other than that, they are the pair.
     """
-
-    at: Tensor
-    scale: Tensor
-    low: Tensor | None
-    high: Tensor | None
-    lower: Tensor
-    upper: Tensor
-
-    @property
-    def gap(self) -> Tensor:
-        """The distance really travelled."""
-        return self.upper - self.lower
-
-
-@dataclass(frozen=True)
-class Steps:
-    """Where to ask, and what to do with the answers.
-
-    Attributes:
-        points: of shape ``(batch, n)``, one after the other, ``x + step`` and ``x - step`` in turn where ``paired``.
-        weight: what a difference is multiplied by, ``(samples, batch, n)``; with ``index`` ``(samples, batch)``.
-        index: the one number of each row that a sample moves, ``(batch, samples)``; None if it moves all.
-        paired: whether differences are those of pairs; else of each answer to the mean of the others.
-    """
-
-    points: Iterator[Tensor]
-    weight: Tensor
-    index: Tensor | None = None
-    paired: bool = True
-
-
-def reflected(at: Tensor, scale: Tensor, low: Tensor | None, high: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return the ends of the windows around ``at``, within the bounds; see ``Window``."""
     lower, upper = at - scale, at + scale
-    if low is not None:
-        short = (low - lower).clamp_min(0)
-        lower, upper = lower + short, upper + short
-    if high is not None:
-        over = (upper - high).clamp_min(0)
-        lower, upper = lower - over, upper - over
     if low is None and high is None:
         return lower, upper
-    return lower.clamp(low, high), upper.clamp(low, high)  # of a narrow range, and of what was rounded
+    up = (low - lower).clamp_min(0) if low is not None else 0
+    down = (upper - high).clamp_min(0) if high is not None else 0
+    # Clamped for a narrow range, and for what was rounded.
+    return (lower + up - down).clamp(low, high), (upper + up - down).clamp(low, high)
 
 
-def random(window: Window, samples: int | None, generator: torch.Generator | None) -> Steps:
-    """All numbers of a row at once, each up or down by chance."""
-    samples = samples or 1
-    shape = (samples, *window.at.shape)
-    up = torch.randint(0, 2, shape, generator=generator, device=window.at.device).bool()
-    weight = torch.where(up, 1.0, -1.0).to(window.gap.dtype) / (window.gap * samples)
+def two_points(
+    at: Tensor, lower: Tensor, upper: Tensor, coordinates: bool, samples: int | None, generator: torch.Generator | None
+) -> Directions:
+    """Return pairs of points, and what each pair's difference is multiplied by, ``(samples, *at.shape)``.
 
-    def points() -> Iterator[Tensor]:
-        for each in up:
-            yield torch.where(each, window.upper, window.lower)
-            yield torch.where(each, window.lower, window.upper)
-
-    return Steps(points(), weight)
-
-
-def coordinates(window: Window, samples: int | None, generator: torch.Generator | None) -> Steps:
-    """One number of a row at a time: all of them, or as many as are drawn for it, without replacement."""
-    count = window.at.shape[1]
-    samples = min(samples or count, count)
-    if samples == count:
-        index = torch.arange(count, device=window.at.device).expand_as(window.at)
+    Args:
+        at: shape ``(batch, n)``.
+        lower: one end of each number's window.
+        upper: the other.
+        coordinates: whether a pair differs in one number of a row; else in all, each up or down by chance.
+        samples: how many pairs.
+        generator: of the random numbers.
+    """
+    count, gap = at.shape[1], upper - lower
+    if not coordinates:
+        samples = samples or 1
+        up = torch.randint(2, (samples, *at.shape), generator=generator, device=at.device).bool()
+        weight, below, above = torch.where(up, 1.0, -1.0).to(gap) / (gap * samples), lower, upper
     else:
-        index = torch.rand(window.at.shape, generator=generator, device=window.at.device).argsort(1)[:, :samples]
-    weight = (count / samples) / window.gap.gather(1, index).t()
-
-    def points() -> Iterator[Tensor]:
-        for k in range(samples):
-            moved = index[:, k : k + 1]
-            yield window.at.scatter(1, moved, window.upper.gather(1, moved))
-            yield window.at.scatter(1, moved, window.lower.gather(1, moved))
-
-    return Steps(points(), weight, index)
+        samples = min(samples or count, count)
+        order = torch.arange(count, device=at.device).expand_as(at)
+        if samples < count:
+            order = torch.rand(at.shape, generator=generator, device=at.device).argsort(1)
+        up = order.t()[:samples].unsqueeze(-1) == torch.arange(count, device=at.device)
+        weight, below, above = torch.where(up, count / samples / gap, 0.0), at, at
+    ends = ((upper, below), (lower, above))
+    return (torch.where(each, end, other) for each in up for end, other in ends), weight
 
 
-def normal(window: Window, samples: int | None, generator: torch.Generator | None) -> Steps:
-    """Normal steps and their mirror images."""
-    steps, weight = _normal_steps(window, samples or 1, generator)
-    points = (_within(window, window.at + sign * step) for step in steps for sign in (1, -1))
-    return Steps(points, weight / 2)
-
-
-def normal_alone(window: Window, samples: int | None, generator: torch.Generator | None) -> Steps:
-    """Normal steps, to be held against each other."""
-    steps, weight = _normal_steps(window, samples or 1, generator)
-    return Steps((_within(window, window.at + step) for step in steps), weight, paired=False)
-
-
-def _normal_steps(window: Window, samples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    at = window.at
+def normal(
+    at: Tensor, scale: Tensor, antithetic: bool, samples: int | None, generator: torch.Generator | None
+) -> Directions:
+    """Return normal points around ``at``, each followed by its mirror image if asked, and weights as above."""
+    samples = samples or 1
     e = torch.randn((samples, *at.shape), generator=generator, device=at.device, dtype=at.dtype)
-    return window.scale * e, e / (window.scale * samples)
-
-
-def _within(window: Window, point: Tensor) -> Tensor:
-    return point if window.low is None and window.high is None else point.clamp(window.low, window.high)
+    signs = (1, -1) if antithetic else (1,)
+    return (at + sign * scale * each for each in e for sign in signs), e / (scale * samples * len(signs))

@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 
 class Packed:
-    """How the perturbed inputs lie side by side.
+    """How inputs lie side by side.
 
     Args:
         inputs: floating point, the batch first.
 
     Attributes:
-        table: shape ``(batch, numbers of a row)``, in single precision at least.
+        shapes: those of a row of each.
+        table: ``(batch, numbers of a row)``, in single precision at least.
     """
 
-    def __init__(self, inputs: list[Tensor]) -> None:
-        self.rows = [x.shape[1:] for x in inputs]
+    def __init__(self, inputs: Sequence[Tensor]) -> None:
+        self.shapes = [x.shape[1:] for x in inputs]
         self.dtypes = [x.dtype for x in inputs]
-        self.sizes = [math.prod(row) for row in self.rows]
-        wide = torch.float32
-        for dtype in self.dtypes:
-            wide = torch.promote_types(wide, dtype)
+        self.sizes = [math.prod(shape) for shape in self.shapes]
+        wide = torch.float32 if all(x.dtype != torch.float64 for x in inputs) else torch.float64
         flat = [x.reshape(len(x), size).to(wide) for x, size in zip(inputs, self.sizes, strict=True)]
-        self.table = flat[0] if len(flat) == 1 else torch.cat(flat, 1)
+        self.table = torch.cat(flat, 1)
 
-    def unpack(self, table: Tensor, round_to_inputs: bool) -> list[Tensor]:
-        """Return a table of these inputs as tensors of their shapes, and of their dtypes if asked."""
-        parts = zip(table.split(self.sizes, 1), self.rows, self.dtypes, strict=True)
-        return [part.reshape(len(part), *row).to(dtype if round_to_inputs else part.dtype) for part, row, dtype in parts]
-
-    def rounded(self, table: Tensor) -> Tensor:
-        """Return a table as the inputs' dtypes can hold it."""
-        return Packed(self.unpack(table, round_to_inputs=True)).table
+    def unpack(self, table: Tensor, wide: bool = False) -> list[Tensor]:
+        """Return a table of such inputs as tensors of their shapes, and of their dtypes unless ``wide``."""
+        parts = zip(table.split(self.sizes, 1), self.shapes, self.dtypes, strict=True)
+        return [part.reshape(len(part), *row).to(part.dtype if wide else dtype) for part, row, dtype in parts]

@@ -3,6 +3,7 @@ in: no Jacobian, and no call of the function that was differenced."""
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import torch
@@ -13,54 +14,47 @@ from hardgrad._torch_state import in_compiled_transform, in_transform
 from hardgrad.no_gradient import no_second_derivative, slope_alone
 
 _SENTENCE = (
-    "perturb: its gradient has no derivative of its own, since f was asked at these points alone; for second "
-    "derivatives use hardgrad.Bridge, whose network has them"
+    "perturb: its gradient has no derivative of its own, since f was asked at a few points alone; for second "
+    "derivatives use hardgrad.Bridge"
 )
 
 
-def lend(value: Tensor, table: Tensor, difference: Tensor, weight: Tensor, index: Tensor | None) -> Tensor:
-    r"""Return ``value``; a cotangent :math:`v` of it gives row b the gradient :math:`\sum_k (v_b \cdot d_{kb}) w_{kb}`.
+def lend(value: Tensor, x: Tensor, difference: Tensor, weight: Tensor) -> Tensor:
+    r"""Return ``value``; a cotangent :math:`v` of it gives row b of x the gradient :math:`\sum_k (v_b d_{kb}) w_{kb}`.
 
     Args:
         value: shape ``(batch, ...)``.
-        table: what gets the gradient, ``(batch, n)``.
-        difference: d, shape ``(samples, batch, numbers of a row of value)``.
-        weight: w, shape ``(samples, batch, n)``; with ``index`` ``(samples, batch)``, its one entry that is not zero.
-        index: which entry that is, ``(batch, samples)``, or None.
+        x: what gets the gradient, ``(batch, n)``.
+        difference: d, shape ``(samples, *value.shape)``.
+        weight: w, shape ``(samples, batch, n)``.
     """
+    difference = difference.reshape(*weight.shape[:2], math.prod(value.shape[1:]))
     if in_compiled_transform():
-        slope = slope_alone(table, _SENTENCE)
-        along = (slope * weight).sum(-1) if index is None else slope.gather(1, index).t() * weight
-        path = (along.unsqueeze(-1) * difference).sum(0)
-        return graft(value, path.reshape(value.shape))
+        along = (slope_alone(x, _SENTENCE) * weight).sum(-1, keepdim=True)
+        return graft(value, (along * difference).sum(0).reshape(value.shape))
     function: Any = _LendInTransform if in_transform() else _Lend
-    return cast(Tensor, function.apply(value, table, difference, weight, index))
+    return cast(Tensor, function.apply(value, x, difference, weight))
 
 
 class _Lend(torch.autograd.Function):
     # Context and forward in one: apart, as torch.func needs them, they take three times as long.
     @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> Tensor:
-        ctx.save_for_backward(*inputs[1:])
-        return cast(Tensor, inputs[0].clone())  # the caller may change it in place
+    def forward(ctx: Any, value: Tensor, *rest: Tensor) -> Tensor:
+        ctx.save_for_backward(*rest)
+        return value.clone()  # the caller may change it in place
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        table, difference, weight, index = ctx.saved_tensors
-        arriving = grad.reshape(difference.shape[1:]).to(difference.dtype)
-        along = (arriving * difference).sum(-1)
-        if index is None:
-            found = (along.unsqueeze(-1) * weight).sum(0)
-        else:
-            found = torch.zeros_like(table).scatter_add(1, index, (along * weight).t())
-        return None, no_second_derivative(found, table, _SENTENCE), None, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, difference, weight = ctx.saved_tensors
+        along = (grad.reshape(difference.shape[1:]).to(difference.dtype) * difference).sum(-1, keepdim=True)
+        return None, no_second_derivative((along * weight).sum(0).to(x.dtype), x, _SENTENCE), None, None
 
 
 class _LendInTransform(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(value: Tensor, table: Tensor, difference: Tensor, weight: Tensor, index: Tensor | None) -> Tensor:
+    def forward(value: Tensor, *rest: Tensor) -> Tensor:
         return value.clone()
 
     @staticmethod

@@ -75,7 +75,8 @@ def ladspa(
         ladspa.h 1.1, https://www.ladspa.org
     """
     rate = _check.whole(_OWNER, "sample_rate", sample_rate, 1)
-    return AudioBox(_OWNER, _Plugin(name=str(path), label=label, rate=rate, fixed=fixed or {}), parameters, options)
+    numbers = {name: _check.number(_OWNER, f"fixed[{name!r}]", value) for name, value in (fixed or {}).items()}
+    return AudioBox(_OWNER, _Plugin(what=str(path), label=label, rate=rate, fixed=numbers), parameters, options)
 
 
 def plugins(path: str | Path, sample_rate: int = 44100) -> dict[str, list[Port]]:
@@ -166,9 +167,9 @@ class _Host:
     """One plug-in and its ports; an instance lives for one row."""
 
     def __init__(self, program: _Plugin) -> None:
-        found = _descriptors(program.name)
+        found = _descriptors(program.what)
         label = next(iter(found)) if program.label is None and len(found) == 1 else program.label
-        _check.one_of(_OWNER, f"label of {program.name}", label, list(found))
+        _check.one_of(_OWNER, f"label of {program.what}", label, list(found))
         self.program, self.plugin = program, found[label or ""]
         self.ports = _ports(self.plugin, program.rate)
         self.inputs = [i for i, port in enumerate(self.ports) if port.kind == _INPUT | _AUDIO]
@@ -212,10 +213,16 @@ class _Host:
 
     def blocks(self, handle: int, audio: Array) -> Array:
         """Return what an instance makes of a signal, block by block."""
-        out = np.zeros((len(self.outputs), audio.shape[1]), np.float32)
-        buffers = [(i, row.ctypes.data) for i, row in zip(self.inputs + self.outputs, [*audio, *out], strict=True)]
-        for start in range(0, audio.shape[1], _BLOCK):
-            for i, address in buffers:
-                self.plugin.connect_port(handle, i, address + 4 * start)
-            self.plugin.run(handle, min(_BLOCK, audio.shape[1] - start))
+        ports, samples = self.inputs + self.outputs, audio.shape[1]
+        out = np.zeros((len(self.outputs), samples), np.float32)
+        # In one place of memory, 64 bytes aligned: where a block lies decides how a compiled loop rounds.
+        memory = np.zeros(len(ports) * _BLOCK + 16, np.float32)
+        buffer = memory[-memory.ctypes.data % 64 // 4 :][: len(ports) * _BLOCK].reshape(len(ports), _BLOCK)
+        for i, row in zip(ports, buffer, strict=True):
+            self.plugin.connect_port(handle, i, row.ctypes.data)
+        for start in range(0, samples, _BLOCK):
+            length = min(_BLOCK, samples - start)
+            buffer[: len(self.inputs), :length] = audio[:, start : start + length]
+            self.plugin.run(handle, length)
+            out[:, start : start + length] = buffer[len(self.inputs) :, :length]
         return out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -37,10 +37,14 @@ class Parameter(NamedTuple):
 class Program:
     """Makes the function of one row; ``known`` are the ranges of what can be set, None where a user must say."""
 
-    name: str
+    what: str
     rate: Any
     fixed: dict[str, Any]
     parameters: tuple[Parameter, ...] = ()
+
+    @property
+    def __name__(self) -> str:  # what errors of the box call it
+        return self.what.rsplit("/", 1)[-1]
 
     def __call__(self) -> Any:
         raise NotImplementedError
@@ -79,6 +83,8 @@ def unit_of(name: str) -> str:
 
 def _read(owner: str, asked: Any, known: dict[str, Parameter | None], fixed: dict[str, Any]) -> tuple[Parameter, ...]:
     """Return the parameters that a user asked for, each held against what the program has."""
+    for name in fixed:
+        _check.one_of(owner, "a name in fixed", name, list(known))
     found: dict[str, Parameter] = {}
     for item in [name for name, p in known.items() if p and name not in fixed] if asked is None else asked:
         name, *rest = (item,) if isinstance(item, str) else item
@@ -87,14 +93,15 @@ def _read(owner: str, asked: Any, known: dict[str, Parameter | None], fixed: dic
         if name in {**found, **fixed} or len(rest) not in (0, 2, 3) or not (rest or old):
             rule = f"must be named once, as ({name!r}, low, high) or with 'log', 'linear' or 'whole' after that"
             raise ValueError(f"{owner}: parameter {name!r} {rule}, got {item!r}; it has {old or 'no known range'}")
-        old = old or Parameter(name, 0, 1, unit_of(name))
         if rest:
             low = _check.number(owner, f"low of {name!r}", rest[0])
-            scale = rest[2] if rest[2:] else "whole" if old.scale == "whole" else natural(old.unit, low)
+            unit = old.unit if old else unit_of(name)
+            scale = rest[2] if rest[2:] else old.scale if old else natural(unit, low)
+            scale = "linear" if not rest[2:] and low <= 0 and scale == "log" else scale
             _check.one_of(owner, f"scale of {name!r}", scale, ("linear", "log", "whole"))
             _check.number(owner, f"low of {name!r}", low, above=0 if scale == "log" else None)
-            old = Parameter(name, low, _check.number(owner, f"high of {name!r}", rest[1], above=low), old.unit, scale)
-        found[name] = old
+            old = Parameter(name, low, _check.number(owner, f"high of {name!r}", rest[1], above=low), unit, scale)
+        found[name] = cast(Parameter, old)
     return tuple(found.values())
 
 

@@ -42,8 +42,8 @@ def plugin(
     Args:
         what: the name or class of an effect, "Compressor" say, or the path of a plug-in's file.
         parameters: names, or (name, low, high) in the parameter's unit, or with "linear", "log" or "whole" after that.
-            Hz, ms and s above 0 are on a log scale if none is given. A parameter of a file is linear in its own raw
-            value, whatever curve that has. None: all that have a known range; those of a file must be named.
+            Without that Hz, ms, s, a ratio and a q above 0 are on a log scale; a file's parameter is linear in its own
+            raw value, whatever curve that has. None: all that have a known range; those of a file must be named.
         sample_rate: samples a second.
         fixed: values of other parameters, in their units.
         settle: seconds of silence before each row of a file, in which it glides to its knobs.
@@ -68,11 +68,10 @@ def plugin(
     """
     rate = _check.number(_OWNER, "sample_rate", sample_rate, above=0)
     quiet = np.zeros((1, round(rate * _check.number(_OWNER, "settle", settle, least=0))), np.float32)
-    program: Program = _Effect(
-        name=what.__name__ if isinstance(what, type) else str(what), rate=rate, fixed=fixed or {}
-    )
+    fixed = dict(fixed or {})
+    program: Program = _Effect(what=what.__name__ if isinstance(what, type) else str(what), rate=rate, fixed=fixed)
     if isinstance(what, Path) or (isinstance(what, str) and ("/" in what or "." in what)):
-        program = _File(name=str(what), rate=rate, fixed=fixed or {}, quiet=quiet, chosen=plugin_name)
+        program = _File(what=str(what), rate=rate, fixed=fixed, quiet=quiet, chosen=plugin_name)
         if parameters is None:
             raise ValueError(f"{_OWNER}: parameters must be some of {', '.join(program.known())}, got None; name them")
     return AudioBox(_OWNER, program, parameters, options)
@@ -87,12 +86,13 @@ class _Effect(Program):
 
     def known(self) -> dict[str, Parameter | None]:
         effect = type(self._made())
-        return {name: _range(name, self.rate) for name, found in vars(effect).items() if isinstance(found, property)}
+        names = [name for name in dir(effect) if isinstance(getattr(effect, name), property) and name[:3] != "is_"]
+        return {**dict.fromkeys(self.fixed), **{name: _range(name, self.rate) for name in names}}
 
     def _made(self) -> Any:
-        found = getattr(_pedalboard(), self.name, None)
+        found = getattr(_pedalboard(), self.what, None)
         if not isinstance(found, type) or not issubclass(found, _pedalboard().Plugin):
-            raise ValueError(f"{_OWNER}: what must be an effect of pedalboard or a file's path, got {self.name!r}")
+            raise ValueError(f"{_OWNER}: what must be an effect of pedalboard or a file's path, got {self.what!r}")
         try:
             return found(**self.fixed)
         except (TypeError, ValueError) as error:
@@ -116,16 +116,17 @@ class _File(Program):
 
     def __call__(self) -> Any:
         program = self._loaded()
-        own = [program.parameters[p.name] for p in self.parameters]
+        own = [program.parameters[name] for name in [*(p.name for p in self.parameters), *self.fixed]]
         # What is no number, a mode say, has its range on the raw scale.
         ends = [
             (o.get_raw_value_for(p.low), o.get_raw_value_for(p.high)) if o.type is float else (p.low, p.high)
-            for o, p in zip(own, self.parameters, strict=True)
+            for o, p in zip(own, self.parameters, strict=False)
         ]
+        still = [program.parameters[name].get_raw_value_for(value) for name, value in self.fixed.items()]
 
         def play(signal: Array, knobs: Array = NO_KNOBS) -> Array:
             values(self.parameters, signal, knobs)
-            raw = [low + (high - low) * knob for (low, high), knob in zip(ends, knobs.tolist(), strict=True)]
+            raw = [low + (high - low) * knob for (low, high), knob in zip(ends, knobs.tolist(), strict=True)] + still
             for parameter, value in zip(own, raw, strict=True):
                 parameter.raw_value = value  # on the parameter: `program.gain.raw_value = x` does nothing, #243
             _read_back(own, raw)
@@ -148,9 +149,12 @@ class _File(Program):
 
     def _loaded(self) -> Any:
         try:
-            return _pedalboard().load_plugin(self.name, self.fixed, plugin_name=self.chosen)
-        except (ImportError, AttributeError, ValueError, RuntimeError) as error:
-            raise type(error)(f"{_OWNER}: what must be a plug-in, and fixed must fit it: {error}") from None
+            program = _pedalboard().load_plugin(self.what, plugin_name=self.chosen)
+        except (ImportError, ValueError) as error:
+            raise type(error)(f"{_OWNER}: what must be a plug-in: {' '.join(str(error).split())}") from None
+        if not program.is_effect:
+            raise ValueError(f"{_OWNER}: what must be an effect, got {self.what}, an instrument, which hears nothing")
+        return program
 
 
 def _pedalboard() -> Any:

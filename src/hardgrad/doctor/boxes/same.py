@@ -1,0 +1,104 @@
+"""Whether a box gives the same for the same, at another call and in another batch, and applies what it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hardgrad.doctor.boxes.asked import SMALL, Asked, differs
+
+_AGAIN = 8  # calls with one input, to tell a state that settles or drifts from chance
+_ROWS = 3  # of the user's, in which a number may show
+Read = Callable[[], Sequence[Any]]
+
+
+def repeats(asked: Asked) -> None:
+    """Ask A, A, then B and A: what changes is a state, or random numbers, which seeds reach or not."""
+    first, second = asked(*asked.inputs), asked(*asked.inputs)
+    asked.elsewhere()
+    after = asked(*asked.inputs)
+    size = max(differs(first, second), differs(second, after))
+    if not size:
+        size = differs(after, asked(*asked.inputs, seed=1))
+        if size:
+            words = f"two random seeds differ by {size:.1%} of the output; an estimate needs several samples"
+            asked.find("random", words, value=size)
+            asked.kind = "random"
+        return
+    if _is_state(asked, after):
+        asked.kind = "state"
+        words = f"what it was given before changes the output by {size:.1%}; let it begin anew at each call"
+        asked.find("state", words, value=size)
+    else:
+        asked.kind = "unseeded"
+        asked.find("random", f"the same input differs by {size:.1%} of the output, and no seed reaches it", value=size)
+
+
+def _is_state(asked: Asked, after: Tensor) -> bool:
+    """Draws of one law are as far apart after eight calls as after one; a state settles, drifts, or remembers B."""
+    ys = [asked(*asked.inputs) for _ in range(_AGAIN)]
+    steps = torch.stack([(a - b).norm() for a, b in zip(ys[1:], ys[:-1], strict=True)])
+    usual = float(steps.square().mean().sqrt())
+    far = float((after - sum(ys[1:], start=ys[0]) / len(ys)).norm())
+    again = any(not differs(a, b) for i, a in enumerate(ys) for b in ys[:i])
+    return again or float((ys[-1] - ys[0]).norm()) > 3 * usual or far > 4 * usual or bool(steps[-1] < steps[0] / 10)
+
+
+def rows_apart(asked: Asked) -> None:
+    """Ask for a row with another neighbor, alone, and in another place, each after the same call."""
+    one, near, far = asked.row(-1), tuple(x[:1] for x in asked.elsewhere()), tuple(x[:1] for x in asked.elsewhere())
+
+    def last(*batch: tuple[Tensor, ...], at: int = -1) -> Tensor:
+        asked(*map(torch.cat, zip(near, one, strict=True)))
+        return asked(*map(torch.cat, zip(*batch, strict=True)))[at]
+
+    usual, others = last(near, one), [last(far, one)]
+    if asked.kind != "random":  # with other places in the batch come other random numbers
+        others += [last(one), last(one, far, at=0)]
+    size = max(differs(usual, other) for other in others)
+    if size > 3 * differs(usual, last(near, one)):  # what a state moves in as many calls
+        words = f"the other rows of a batch change a row's output by {size:.1%}; let it begin anew at each row"
+        asked.find("rows", words, value=size)
+
+
+def applied(asked: Asked, read: Read | None) -> None:
+    """Ask each number of each small input at both ends of its range."""
+    for which, x in enumerate(asked.inputs):
+        count = x[0].numel() if x.is_floating_point() else SMALL + 1
+        for entry in range(count if count <= SMALL else 0):
+            rows = [*map(asked.row, range(min(len(x), _ROWS))), tuple(y[:1] for y in asked.elsewhere())]
+            seen = next((word for row in rows if (word := _seen(asked, row, which, entry)) != "unapplied"), "unapplied")
+            low, high, _ = asked.ends(rows[0], which, entry)
+            if seen == "late":
+                words = f"{low:.3g} to {high:.3g} shows one call later; call twice and take the second"
+                asked.find("late", words, which, entry, 1)
+            elif seen == "unapplied":
+                words = (
+                    f"{low:.3g} to {high:.3g} changes nothing in {len(rows)} rows: not applied, or without effect there"
+                )
+                asked.find("unapplied", words, which, entry)
+            elif read is not None and which == len(asked.inputs) - 1:
+                _read_back(asked, read, which, entry)
+
+
+def _seen(asked: Asked, row: tuple[Tensor, ...], which: int, entry: int) -> str:
+    low, high, at = asked.ends(row, which, entry)
+    way, a, b = asked.way_of(which, entry), torch.tensor([low - at]), torch.tensor([high - at])
+    _, before, u, v, w = (asked.line(row, which, way, end) for end in (a, a, a, b, b))
+    usual = 3 * differs(before, u)
+    if differs(u, v) > usual:
+        return "at once"
+    return "late" if not usual and differs(u, w) else "unapplied"
+
+
+def _read_back(asked: Asked, read: Read, which: int, entry: int) -> None:
+    low, high, at = asked.ends(asked.row(0), which, entry)
+    got = []
+    for end in (low, high):
+        asked.line(asked.row(0), which, asked.way_of(which, entry), torch.tensor([end - at]))
+        got.append(float(read()[entry]))
+    if got[0] == got[1]:
+        asked.find("unapplied", f"set to either end it reads back {got[0]:.4g}: it is not applied", which, entry)

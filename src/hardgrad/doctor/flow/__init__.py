@@ -1,0 +1,1 @@
+"""Where the gradient of a step goes: what ``hardgrad.doctor.breaks`` is made of."""
