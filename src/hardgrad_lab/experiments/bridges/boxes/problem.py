@@ -39,7 +39,7 @@ class Controller(nn.Module):
         super().__init__()
         last = nn.Linear(32, KNOBS)
         nn.init.normal_(last.weight, std=spread)
-        nn.init.zeros_(last.bias)
+        nn.init.normal_(last.bias, std=2 * spread)
         self.layers = nn.Sequential(nn.Linear(BANDS, 32), nn.Tanh(), last, nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
