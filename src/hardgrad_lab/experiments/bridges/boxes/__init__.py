@@ -64,10 +64,13 @@ SIZES: Mapping[Budget, Mapping[str, Any]] = {
 RATES = (0.003, 0.01, 0.03)
 BEST: Mapping[tuple[str, str], float] = {}
 # What hg.doctor.examine says of the first eight rows of seed 100, untrained.
-SMOOTH = (0.0141,)
 SCALES: Mapping[str, tuple[float, ...]] = {
-    **{"fold": SMOOTH, "gate": SMOOTH, "compressor": SMOOTH, "crush": (0.253,), "codec": (0.303,)},
-    "knobs": (*[0.0156] * 5, 0.25, *[0.0156] * 4),  # the sixth is a frequency in steps
+    "fold": (0.0141,),
+    "gate": (0.0141,),
+    "compressor": (0.0141,),
+    "crush": (0.253,),
+    "codec": (0.303,),
+    "knobs": (*[0.0156] * 5, 0.25, *[0.0156] * 4),  # the sixth is a frequency, and moves in steps
 }
 
 

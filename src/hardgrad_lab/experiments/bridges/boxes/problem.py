@@ -57,8 +57,8 @@ class Approximator(nn.Module):
 
     def __init__(self, knobs: int, width: int = 16) -> None:
         super().__init__()
-        self.knobs, hidden = knobs, nn.Sequential(nn.Linear(knobs, 32), nn.Tanh(), nn.Linear(32, 3 * width))
-        self.gains = hidden if knobs else None
+        self.knobs = knobs
+        self.gains = nn.Sequential(nn.Linear(knobs, 32), nn.Tanh(), nn.Linear(32, 3 * width)) if knobs else None
         self.layers = nn.ModuleList(
             nn.Conv1d(width if i else 1, width if i < 3 else 1, KERNEL, dilation=4**i) for i in range(4)
         )
@@ -79,7 +79,8 @@ class Approximator(nn.Module):
 def strange_taps(count: int) -> Tensor:
     """Return the taps of filters like the hidden one, (count, 32)."""
     noise = torch.randn(count, TAPS) * torch.exp(-torch.arange(TAPS) / 8)
-    return functional.one_hot(torch.tensor(0), TAPS) + 0.6 * noise / noise.norm(dim=1, keepdim=True)
+    taps: Tensor = functional.one_hot(torch.tensor(0), TAPS) + 0.6 * noise / noise.norm(dim=1, keepdim=True)
+    return taps
 
 
 def hidden(trial: Trial, x: Tensor) -> nn.Module:
