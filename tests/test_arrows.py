@@ -20,7 +20,7 @@ LEVEL_0 = [
     *("hardgrad.user_code", "hardgrad.no_gradient", "hardgrad.fidelity"),
 ]
 LAYER = ["hardgrad.hard_layer", "hardgrad._strip"]
-LEVEL_1 = ["hardgrad.bridge", "hardgrad.surrogate", "hardgrad.montecarlo", "hardgrad.switch"]
+LEVEL_1 = ["hardgrad.bridge", "hardgrad.surrogate", "hardgrad.montecarlo", "hardgrad.black_box", "hardgrad.switch"]
 LAB = ["hardgrad", "hardgrad_lab.runs", "hardgrad_lab.data", "hardgrad_lab.baselines", "hardgrad_lab.drawing"]
 # The rooms within fit; what lies beside them puts them together.
 FIT = "hardgrad_lab.fit"
@@ -40,20 +40,22 @@ MAY_IMPORT: dict[str, list[str]] = {
     "hardgrad.hard_layer": LEVEL_0,
     "hardgrad._strip": [],
     "hardgrad.bridge": [*LEVEL_0, *LAYER],
-    "hardgrad.surrogate": [*LEVEL_0, *LAYER],
+    "hardgrad.surrogate": [*LEVEL_0, *LAYER, "hardgrad.black_box"],
+    "hardgrad.black_box": LEVEL_0,
     "hardgrad.switch": LEVEL_0,
     "hardgrad.montecarlo": LEVEL_0,
     "hardgrad.segments": [*LEVEL_0, "hardgrad.switch"],
-    "hardgrad.doctor": [*LEVEL_0, "hardgrad.bridge", "hardgrad.surrogate", "hardgrad.montecarlo"],
+    "hardgrad.doctor": [*LEVEL_0, "hardgrad.bridge", "hardgrad.surrogate", "hardgrad.montecarlo", "hardgrad.black_box"],
     "hardgrad": [*LEVEL_0, *LAYER, *LEVEL_1, "hardgrad.segments", "hardgrad.doctor"],
     "hardgrad_lab": [FIT],
     "hardgrad_lab.runs": ["hardgrad", "hardgrad.penalty"],
     "hardgrad_lab.data": ["hardgrad", "hardgrad_lab.runs"],
     "hardgrad_lab.baselines": ["hardgrad"],
     "hardgrad_lab.drawing": ["hardgrad_lab.runs"],
+    "hardgrad_lab.audio": ["hardgrad", "hardgrad._check"],
     "hardgrad_lab.bench": [*LAB, "hardgrad_lab", "hardgrad_lab.experiments"],
     "hardgrad_lab.doctor": LAB,
-    "hardgrad_lab.experiments": LAB,
+    "hardgrad_lab.experiments": [*LAB, "hardgrad_lab.audio"],
     f"{FIT}.options": [],
     f"{FIT}.rows": [],
     f"{FIT}.reading": [f"{FIT}.rows"],
