@@ -79,7 +79,7 @@ class Approximator(nn.Module):
 def strange_taps(count: int) -> Tensor:
     """Return the taps of filters like the hidden one, (count, 32)."""
     noise = torch.randn(count, TAPS) * torch.exp(-torch.arange(TAPS) / 8)
-    taps: Tensor = functional.one_hot(torch.tensor(0), TAPS) + 0.6 * noise / noise.norm(dim=1, keepdim=True)
+    taps: Tensor = functional.one_hot(torch.tensor(0), TAPS) + 0.4 * noise / noise.norm(dim=1, keepdim=True)
     return taps
 
 
