@@ -114,13 +114,19 @@ def test_a_run_spends_the_calls_it_may_and_leaves_a_record(task: str, contestant
 
 @pytest.mark.parametrize(
     ("task", "contestant"),
-    [("compressor", "straight-through"), ("fold", "bridge-frozen"), ("gate", "bridge-online"), ("knobs", "two-point")]
-    + [("crush", "two-point-weights"), ("knobs", "score-function")],
+    [
+        ("compressor", "straight-through"),
+        ("gate", "bridge-frozen"),
+        ("gate", "bridge-online"),
+        ("crush", "two-point-weights"),
+        ("knobs", "two-point"),
+        ("knobs", "score-function"),
+    ],
 )
 def test_training_brings_a_network_nearer_to_its_target(task: str, contestant: str) -> None:
-    # Seed 1, 600 calls, drawn tones: all end below 0.6 of what they begin at; 0.75 leaves room for another machine.
-    result = trained(BOXES.configure("smoke", task, contestant, {"calls": 600, "lr": 0.01}), 1, Root())
-    assert result.metrics["esr"] < 0.75 * result.metrics["esr_none"], result.metrics
+    # Seed 4, 600 calls, drawn tones: all end below 0.4 of what they begin at; 0.7 leaves room for another machine.
+    result = trained(BOXES.configure("smoke", task, contestant, {"calls": 600, "lr": 0.01}), 4, Root())
+    assert result.metrics["esr"] < 0.7 * result.metrics["esr_none"], result.metrics
 
 
 def test_a_run_is_the_same_twice() -> None:

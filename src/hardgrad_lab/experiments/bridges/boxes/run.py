@@ -27,7 +27,7 @@ from hardgrad_lab.runs.record import Run
 from hardgrad_lab.runs.whole import Result, run_whole
 
 BATCH, DRAWS, POINTS = 4, 4, 12  # rows of a step, draws of the score function, looks along a run
-LEARNED_LR, LEARNED_BATCH, SEEN = 3e-3, 8, 2  # of an approximator; it sees each row it was shown beforehand twice
+LEARNED_LR, LEARNED_BATCH, SEEN = 0.01, 8, 4  # of an approximator; a row it is shown beforehand it sees four times
 COST = {"two-point": 3, "two-point-weights": 3, "score-function": DRAWS}  # calls for one row of a step; of the others 1
 Loss = Callable[[Tensor, Tensor], Tensor]
 
