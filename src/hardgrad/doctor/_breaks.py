@@ -49,8 +49,8 @@ def breaks(model: Any, *inputs: Any, loss: Callable[[Any], Tensor] | None = None
             own "loss"; else it is the squared distance of all floating outputs from random numbers.
 
     Returns:
-        A sequence of ``Break``, with ``kind``, ``file``, ``line``, ``module``, ``call``, ``why``, ``lost`` and ``cure``;
-        ``harmless`` and ``parameters`` say what else was seen, ``str`` is a table.
+        A sequence of ``Break``, with ``kind``, ``file``, ``line``, ``module``, ``call``, ``why``, ``lost`` and
+        ``cure``; ``harmless`` and ``parameters`` say what else was seen, ``str`` is a table.
 
     Raises:
         ValueError: if nothing needs a gradient, the loss is not one number, or no backward ran in the block.

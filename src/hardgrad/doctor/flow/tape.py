@@ -77,12 +77,12 @@ class Tape(TorchFunctionMode):
 
         torch.autograd.Function.apply = classmethod(apply)  # type: ignore[assignment, method-assign]
         nn.Parameter.__new__ = new  # type: ignore[method-assign]
-        return super().__enter__()
+        return super().__enter__()  # type: ignore[no-untyped-call]
 
     def __exit__(self, *error: Any) -> None:
         """End."""
         torch.autograd.Function.apply, nn.Parameter.__new__ = self._replaced  # type: ignore[method-assign]
-        super().__exit__(*error)
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run a call, and write it down."""
@@ -108,10 +108,10 @@ class Tape(TorchFunctionMode):
     def _run(self, name: str, kind: str, run: Callable[[], Any], given: Any) -> Any:
         """Run what is no function of torch's, and write it down as one call."""
         inputs = self._values_in(given) if torch._C._is_torch_function_mode_enabled() else ()
-        place, off = (place_of(3), self._where_off()) if inputs else (None, None)
+        call = Call(name, kind, place_of(3), self._where_off()) if inputs else None
         result = run()
-        for tensor in _tensors(result) if place is not None else ():
-            self._know(tensor, Value(Call(name, kind, place, off), inputs, tensor))
+        for tensor in _tensors(result) if call is not None else ():
+            self._know(tensor, Value(call, inputs, tensor))
         return result
 
     def value_of(self, tensor: Tensor) -> Value:
