@@ -26,7 +26,7 @@ def cure_of(call: Call) -> str:
         return silent + "hg.straight_through(hard, soft): the value of one function, the gradient of another"
     if call.kind == "one":
         return "normalize over all before one is chosen (softmax, then top k); the choice itself: hg.Switch, hg.reinmax"
-    if call.kind != "chosen" and (call.kind == "detach" or call.off is not None):
+    if call.kind not in ("chosen", "sample") and (call.kind == "detach" or call.off is not None):
         return _OPEN
     return {"sample": _DRAW, "copy": _PROGRAM}.get(call.kind) or _of_a_step(call)
 
