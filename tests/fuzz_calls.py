@@ -414,6 +414,7 @@ CALLS = [
         named=("disarm",),
         aliases={"inputs": ("inputs", "function")},
     ),
+    Call(hg.doctor.breaks, {"model": lambda: nn.Linear(3, 1), "loss": _same(None)}),
     Call(
         hg.doctor.examine,
         {

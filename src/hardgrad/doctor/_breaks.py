@@ -49,8 +49,8 @@ def breaks(model: Any, *inputs: Any, loss: Callable[[Any], Tensor] | None = None
             own "loss"; else it is the squared distance of all floating outputs from random numbers.
 
     Returns:
-        A sequence of ``Break``, with ``kind``, ``file``, ``line``, ``module``, ``call``, ``why``, ``lost`` and ``cure``;
-        ``harmless`` and ``parameters`` say what else was seen, ``str`` is a table.
+        A sequence of ``Break``, with ``kind``, ``file``, ``line``, ``module``, ``call``, ``why``, ``lost`` and
+        ``cure``; ``harmless`` and ``parameters`` say what else was seen, ``str`` is a table.
 
     Raises:
         ValueError: if nothing needs a gradient, the loss is not one number, or no backward ran in the block.
@@ -120,10 +120,12 @@ class Watching(Breaks):
         if any(x.is_meta for x in tree_leaves(inputs) if isinstance(x, Tensor)):
             raise ValueError("breaks: inputs must have values, got a tensor on the meta device; give a real batch")
         try:
-            model, loss = private_copy(partial(_step, self._model, self._loss), state=True).args  # type: ignore[attr-defined]
+            same = {id(x): x for x in tree_leaves(inputs)}  # a loss may refer to them
+            twin: Any = private_copy(partial(_step, self._model, self._loss), same, state=True)
+            model, loss = twin.args
         except Exception:  # of the user's classes: what cannot be copied runs itself, and is put back
             model, loss = self._model, self._loss
-        with _put_back(model):
+        with _put_back(model, inputs):
             if not self._run(model, loss, inputs, False) and not self._run(model, loss, inputs, True):
                 raise ValueError(
                     "breaks: nothing here needs a gradient, neither a parameter nor a floating input; requires_grad_() "
@@ -166,7 +168,7 @@ def _step(model: Any, loss: Any) -> None:
 
 
 def _twin(x: Any, all_need: bool) -> Any:
-    if not isinstance(x, Tensor):
+    if not isinstance(x, Tensor) or (x.is_leaf and not all_need):
         return x
     return x.detach().clone().requires_grad_(x.requires_grad or (all_need and x.is_floating_point()))
 
@@ -214,18 +216,21 @@ def _tensors(output: Any) -> list[Tensor]:
 
 
 @contextmanager
-def _put_back(model: Any) -> Iterator[None]:
-    """Give a model its gradients and buffers back afterwards."""
+def _put_back(model: Any, inputs: Any) -> Iterator[None]:
+    """Give a model its gradients and buffers back afterwards, and the inputs theirs."""
     own = [*model.parameters(), *model.buffers()] if isinstance(model, nn.Module) else []
-    kept = [(x, x.grad, None if x.requires_grad else x.detach().clone()) for x in own]
+    own += [x for x in tree_leaves(inputs) if isinstance(x, Tensor) and x.is_leaf]
+    tracked = [x for x in own if not x.requires_grad and not x.is_inference()]
+    kept, gradients = [(x, x._version, x.detach().clone()) for x in tracked], [(x, x.grad) for x in own]
     for x in own:
         x.grad = None
     try:
         yield
     finally:
-        for x, gradient, value in kept:
+        for x, gradient in gradients:
             x.grad = gradient
-            if value is not None:
+        for x, version, value in kept:
+            if x._version != version:
                 x.data.copy_(value)
 
 

@@ -12,7 +12,7 @@ from hardgrad.doctor.flow.tape import Call
 from hardgrad.doctor.flow.words import cure_of, spelled, why_of
 
 # They read rows by whole numbers, or drop some of them.
-_BY_INDEX = frozenset("embedding gather index_select take_along_dim max_pool1d max_pool2d max_pool3d dropout".split())
+_BY_INDEX = frozenset({"embedding", "gather", "index_select", "take_along_dim", "max_pool1d", "max_pool2d", "dropout"})
 
 
 def fill(found: Breaks, judge: Judge, modules: Mapping[int, str]) -> None:
@@ -67,7 +67,7 @@ class _Answer:
         taken = {self._where(call)[:2] for call in self.judge.found}
         for value in self.tape.values:
             call = value.call
-            if call is None or call.place.inside in ("torch", "hardgrad") and call.name not in _BY_INDEX:
+            if call is None or (call.place.inside in ("torch", "hardgrad") and call.name not in _BY_INDEX):
                 continue
             if call.kind in ("", "custom") and call.off is None and call.name not in _BY_INDEX:
                 continue

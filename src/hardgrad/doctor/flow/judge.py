@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -105,7 +105,9 @@ class Judge:
                 reach = self.relations.reach(after) & zero
                 dead = reach and after in flows and not any(flow.came for flow in flows[after])
                 if dead and node in calls and any(flow.passed[i] for flow in own):
-                    self._charge(calls[node], reach, "suspicious", "what it passes back is canceled, or zeroed by a hook")
+                    self._charge(
+                        calls[node], reach, "suspicious", "what it passes back is canceled, or zeroed by a hook"
+                    )
 
     def _by_hand(self) -> None:
         """What was detached on purpose, where the leaves get no gradient from anywhere else."""
@@ -120,7 +122,9 @@ class Judge:
 
     def _copies(self) -> int:
         """Leaves of a copy of something that has a gradient: a target network, a teacher."""
-        named = [(bit, self.names[id(root)], root) for bit, root in enumerate(self.tape.roots) if id(root) in self.names]
+        named = [
+            (bit, self.names[id(root)], root) for bit, root in enumerate(self.tape.roots) if id(root) in self.names
+        ]
         dead = [leaf for leaf in named if self.without >> leaf[0] & 1]
         heads = {
             _head(name, other)

@@ -126,7 +126,11 @@ class Relations:
         older = next((term.chosen for term in terms if term.chosen is not None), None)
         if older is not None and not any(term.has for term in terms):
             return older
-        return call if call is not None and call.kind == "whole" and call.name in ("argmin", "argmax", "max", "min") else None
+        return (
+            call
+            if call is not None and call.kind == "whole" and call.name in ("argmin", "argmax", "max", "min")
+            else None
+        )
 
     def _looked_up(self, terms: list[Term], lost: dict[Call, int]) -> None:
         """A look-up of the nearest in a table: what was detached before the choice was lost by the choice."""

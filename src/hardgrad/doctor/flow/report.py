@@ -47,7 +47,9 @@ class Break:
     @property
     def flows(self) -> str:
         """What flows in and what arrives, in words."""
-        return f"shape {self.shape}: a gradient comes to {self.comes:.0%} of the rows and goes on from {self.arrives:.0%}"
+        return (
+            f"shape {self.shape}: a gradient comes to {self.comes:.0%} of the rows and goes on from {self.arrives:.0%}"
+        )
 
 
 @dataclass(frozen=True)

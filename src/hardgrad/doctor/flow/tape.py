@@ -16,6 +16,8 @@ from hardgrad.doctor.flow.followed import FOLLOWED, followed
 from hardgrad.doctor.flow.passing import Passing, leaf_of
 from hardgrad.doctor.flow.places import Place, frames_above, now_at, place_of
 
+_MAKERS: tuple[Any, ...] = (nn.Parameter, torch.autograd.Variable)  # of tensors, of which no mode is told
+
 
 class Call:
     """One call: its plain name, what it does to a gradient, where it stands, and where gradients were off, if so."""
@@ -66,23 +68,18 @@ class Tape(TorchFunctionMode):
 
     def __enter__(self) -> Any:
         """Begin, and see custom Functions and new Parameters as well, which no mode is told of."""
-        self._replaced = (torch.autograd.Function.__dict__["apply"], nn.Parameter.__new__)
-        (_, make), run, tape = self._replaced, self._replaced[0].__func__, self
-
-        def apply(cls: Any, *args: Any, **named: Any) -> Any:
-            return tape._run(cls.__name__, "custom", lambda: run(cls, *args, **named), (args, named))
-
-        def new(cls: Any, *args: Any, **named: Any) -> Any:
-            return tape._run("Parameter", "copy", lambda: make(cls, *args, **named), (args, named))
-
-        torch.autograd.Function.apply = classmethod(apply)  # type: ignore[assignment, method-assign]
-        nn.Parameter.__new__ = new  # type: ignore[method-assign]
-        return super().__enter__()
+        apply = torch.autograd.Function.__dict__["apply"]
+        self._replaced = (torch.autograd.Function, "apply", apply), *((c, "__new__", c.__new__) for c in _MAKERS)
+        torch.autograd.Function.apply = classmethod(self._seen(apply.__func__, "custom"))
+        for maker in _MAKERS:
+            maker.__new__ = self._seen(maker.__new__, "copy")
+        return super().__enter__()  # type: ignore[no-untyped-call]
 
     def __exit__(self, *error: Any) -> None:
         """End."""
-        torch.autograd.Function.apply, nn.Parameter.__new__ = self._replaced  # type: ignore[method-assign]
-        super().__exit__(*error)
+        for owner, name, original in self._replaced:
+            setattr(owner, name, original)
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run a call, and write it down."""
@@ -105,14 +102,18 @@ class Tape(TorchFunctionMode):
             self._note(name, writes(func), () if name in SHAPED else inputs, args, named, result)
         return result
 
-    def _run(self, name: str, kind: str, run: Callable[[], Any], given: Any) -> Any:
+    def _seen(self, run: Callable[..., Any], kind: str) -> Callable[..., Any]:
         """Run what is no function of torch's, and write it down as one call."""
-        inputs = self._values_in(given) if torch._C._is_torch_function_mode_enabled() else ()
-        place, off = (place_of(3), self._where_off()) if inputs else (None, None)
-        result = run()
-        for tensor in _tensors(result) if place is not None else ():
-            self._know(tensor, Value(Call(name, kind, place, off), inputs, tensor))
-        return result
+
+        def call(cls: Any, *args: Any, **named: Any) -> Any:
+            inputs = self._values_in((args, named)) if torch._C._is_torch_function_mode_enabled() else ()
+            made = Call(cls.__name__, kind, place_of(), self._where_off()) if inputs else None
+            result = run(cls, *args, **named)
+            for tensor in _tensors(result) if made is not None else ():
+                self._know(tensor, Value(made, inputs, tensor))
+            return result
+
+        return call
 
     def value_of(self, tensor: Tensor) -> Value:
         """Return what is known of a tensor as it is now."""
@@ -198,7 +199,12 @@ class Tape(TorchFunctionMode):
         call = Call(name, kind_of(name, args, named), place_of(3), self._where_off())
         if in_place:
             target = args[0] if args else None
-            if not isinstance(target, Tensor) or is_leaf(target):  # an optimizer's step, an initialization
+            if not isinstance(target, Tensor):
+                return
+            if is_leaf(target):
+                if name == "=data":  # else an optimizer's step, or an initialization
+                    value = self._know(target, Value(call, inputs, target, self.value_of(target).bit))
+                    value.leaf = True
                 return
             self._know(target, Value(call, inputs, target))
             if target._base is not None:
