@@ -20,7 +20,7 @@ from hardgrad.doctor.flow.answer import fill
 from hardgrad.doctor.flow.judge import Judge
 from hardgrad.doctor.flow.passing import Passing
 from hardgrad.doctor.flow.report import Break, Breaks
-from hardgrad.doctor.flow.tape import Tape, is_leaf
+from hardgrad.doctor.flow.tape import Tape, is_leaf, tensors_of
 from hardgrad.doctor.function import FunctionError
 from hardgrad.doctor.randomness import master_seed, seeded
 
@@ -155,8 +155,12 @@ class Watching(Breaks):
             leaves |= {id(p): name for name, p in model.named_parameters() if p.requires_grad}
             modules = {id(module): name for name, module in model.named_modules()}
         else:
-            seen = {id(x): f"leaf {i}, shape {tuple(x.shape)}" for i, x in enumerate(filter(is_leaf, tape.roots))}
-            leaves = seen | leaves
+            leaves = {
+                id(x): f"leaf {i}, shape {tuple(x.shape)}" for i, x in enumerate(tape.roots) if is_leaf(x)
+            } | leaves
+            for module in {value.call.place.module for value in tape.values if value.call}:
+                own = () if module is None else module.named_parameters(recurse=False)
+                leaves |= {id(p): f"{type(module).__name__}.{name}" for name, p in own if id(p) in leaves}
         try:
             fill(self, Judge(tape, leaves), modules)
         finally:
@@ -202,7 +206,9 @@ def _loss_of(output: Any, loss: Any) -> tuple[Tensor, str]:
     tensors = [x for x in tensors if x.requires_grad] or [x for x in tensors if x.is_floating_point()] or tensors
     if len(tensors) == 1 and tensors[0].numel() == 1:
         return tensors[0].sum(), "the output"
-    parts = [(x - torch.randn(x.shape, device=x.device)).abs().square().sum() for x in tensors]
+    parts = [
+        (x.to(torch.result_type(x, 0.5)) - torch.randn(x.shape, device=x.device)).abs().square().sum() for x in tensors
+    ]
     return sum(parts[1:], parts[0]), "the squared distance of the outputs from random numbers; loss= takes your own"
 
 
@@ -218,10 +224,10 @@ def _tensors(output: Any) -> list[Tensor]:
 @contextmanager
 def _put_back(model: Any, inputs: Any) -> Iterator[None]:
     """Give a model its gradients and buffers back afterwards, and the inputs theirs."""
-    own = [*model.parameters(), *model.buffers()] if isinstance(model, nn.Module) else []
+    own = tensors_of(model)
     own += [x for x in tree_leaves(inputs) if isinstance(x, Tensor) and x.is_leaf]
     tracked = [x for x in own if not x.requires_grad and not x.is_inference()]
-    kept, gradients = [(x, x._version, x.detach().clone()) for x in tracked], [(x, x.grad) for x in own]
+    kept, gradients = [(x, x.detach().clone()) for x in tracked], [(x, x.grad) for x in own]
     for x in own:
         x.grad = None
     try:
@@ -229,8 +235,8 @@ def _put_back(model: Any, inputs: Any) -> Iterator[None]:
     finally:
         for x, gradient in gradients:
             x.grad = gradient
-        for x, version, value in kept:
-            if x._version != version:
+        for x, value in kept:
+            if not torch.equal(x, value):
                 x.data.copy_(value)
 
 

@@ -66,7 +66,7 @@ class Passing:
             flow.passed[i] = max(flow.passed[i], _size(gradient))
             flow.given[i] |= gradient is not None
         first = next((gradient for gradient in outputs if gradient is not None), None)
-        if first is not None and flow.came and not any(flow.passed) and not first.is_sparse:
+        if first is not None and flow.came and not any(flow.passed) and first.layout is torch.strided:
             flow.rows = float((first != 0).reshape(len(first) if first.ndim else 1, -1).any(1).double().mean())
 
 
@@ -81,5 +81,8 @@ def _size(gradient: Tensor | None) -> float:
     if gradient is None or not gradient.numel():
         return 0.0
     dense = gradient.coalesce().values() if gradient.is_sparse else gradient
-    largest = float(torch.linalg.vector_norm(dense, math.inf)) if dense.numel() else 0.0
+    try:
+        largest = float(torch.linalg.vector_norm(dense, math.inf)) if dense.numel() else 0.0
+    except (RuntimeError, NotImplementedError):  # of a layout that has no norm
+        return 1.0
     return largest if math.isfinite(largest) else math.inf

@@ -56,9 +56,10 @@ class Tape(TorchFunctionMode):
         self.left: list[Value] = []  # what went to Python
         self.passes: list[tuple[list[Value], Passing]] = []
         self.copies = copies
-        own = [*model.parameters(), *model.buffers()] if isinstance(model, nn.Module) else []
+        own = tensors_of(model)
         self.owned = {id(tensor) for tensor in own}
         self._frames: dict[int, list[Value]] = {}  # what went to a program, by the function of the user that sent it
+        self._kept: list[Any] = []  # those functions, so that no other gets their id
         self._known: dict[int, tuple[weakref.ref[Tensor], Value]] = {}
         self._nodes: dict[Any, Value] = {}
         self._off: list[Place | None] = [None]
@@ -70,9 +71,9 @@ class Tape(TorchFunctionMode):
         """Begin, and see custom Functions and new Parameters as well, which no mode is told of."""
         apply = torch.autograd.Function.__dict__["apply"]
         self._replaced = (torch.autograd.Function, "apply", apply), *((c, "__new__", c.__new__) for c in _MAKERS)
-        torch.autograd.Function.apply = classmethod(self._seen(apply.__func__, "custom"))
-        for maker in _MAKERS:
-            maker.__new__ = self._seen(maker.__new__, "copy")
+        for owner, name, original in self._replaced:
+            seen = self._seen(getattr(original, "__func__", original), "copy" if owner in _MAKERS else "custom")
+            setattr(owner, name, seen if owner in _MAKERS else classmethod(seen))
         return super().__enter__()  # type: ignore[no-untyped-call]
 
     def __exit__(self, *error: Any) -> None:
@@ -170,7 +171,7 @@ class Tape(TorchFunctionMode):
         while waiting:
             item = waiting.pop()
             if isinstance(item, Tensor):
-                found.append(self.value_of(item))
+                found += () if nn.parameter.is_lazy(item) else (self.value_of(item),)
             elif isinstance(item, tuple | list):
                 waiting += reversed(item)
             elif isinstance(item, dict):
@@ -193,13 +194,14 @@ class Tape(TorchFunctionMode):
         self.left.append(value)
         if name in PROGRAM:
             self._frames.setdefault(value.call.place.frame, []).append(value)
+            self._kept += [frame for frame in frames_above() if id(frame) == value.call.place.frame]
         return followed(result, (value,)) if name in ("item", "tolist") else result
 
     def _note(self, name: str, in_place: bool, inputs: tuple[Value, ...], args: Any, named: Any, result: Any) -> None:
         call = Call(name, kind_of(name, args, named), place_of(3), self._where_off())
         if in_place:
             target = args[0] if args else None
-            if not isinstance(target, Tensor):
+            if not isinstance(target, Tensor) or nn.parameter.is_lazy(target):
                 return
             if is_leaf(target):
                 if name == "=data":  # else an optimizer's step, or an initialization
@@ -229,8 +231,15 @@ class Tape(TorchFunctionMode):
         for value in self.values:
             value.node = value.terms = None
             value.inputs = ()
+        self._kept.clear()
         self._known.clear()
         self._nodes.clear()
+
+
+def tensors_of(model: Any) -> list[Tensor]:
+    """Return a model's parameters and buffers, but for those that a lazy module has not made yet."""
+    own = [*model.parameters(), *model.buffers()] if isinstance(model, nn.Module) else []
+    return [tensor for tensor in own if not nn.parameter.is_lazy(tensor)]
 
 
 def is_leaf(tensor: Tensor) -> bool:
