@@ -12,10 +12,7 @@ from torch import Tensor
 
 
 class Flow:
-    """The largest size of the gradient that came to a node, and of what it passed to each of its inputs.
-
-    A size is 0 where no gradient came, or zeros alone, and infinite where some is no finite number.
-    """
+    """The size of the gradient that came to a node and of what it passed to each input; 0: none, infinite: NaN too."""
 
     __slots__ = ("came", "given", "passed", "rows")
 
@@ -25,12 +22,7 @@ class Flow:
 
 
 class Passing:
-    """Listens to all nodes of one backward, and to the leaves; changes nothing.
-
-    Args:
-        starts: nodes of what is differentiated.
-        leaves: that may get a gradient by a way that the graph does not show, such as a checkpoint.
-    """
+    """Listens to all nodes of one backward, and to leaves that it may reach by a way that no edge shows."""
 
     def __init__(self, starts: Iterable[Any], leaves: Iterable[Tensor]) -> None:
         self.flows: dict[Any, Flow] = {}

@@ -8,46 +8,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor
 from torch.overrides import TorchFunctionMode
 
 from hardgrad.doctor.flow.calls import COPY, PROGRAM, PYTHON, SHAPED, kind_of, name_of, only_asks, writes
 from hardgrad.doctor.flow.followed import FOLLOWED, followed
 from hardgrad.doctor.flow.passing import Passing, leaf_of
 from hardgrad.doctor.flow.places import Place, frames_above, now_at, place_of
+from hardgrad.doctor.flow.values import Call, Value, is_leaf, tensors_in, tensors_of, unwrapped
 
 _MAKERS: tuple[Any, ...] = (nn.Parameter, torch.autograd.Variable)  # of tensors, of which no mode is told
 
 
-class Call:
-    """One call: its plain name, what it does to a gradient, where it stands, and where gradients were off, if so."""
-
-    __slots__ = ("kind", "name", "off", "place")
-
-    def __init__(self, name: str, kind: str, place: Place, off: Place | None) -> None:
-        self.name, self.kind, self.place, self.off = name, kind, place, off
-
-
-class Value:
-    """What one tensor held at one time; ``bit`` numbers those that no call on the tape made."""
-
-    __slots__ = ("bit", "call", "inputs", "leaf", "node", "shape", "terms")
-
-    def __init__(self, call: Call | None, inputs: tuple[Value, ...], tensor: Tensor | None, bit: int = -1) -> None:
-        self.call, self.inputs, self.bit, self.leaf = call, inputs, bit, False
-        self.node: Any = None if tensor is None else tensor.grad_fn
-        self.shape: tuple[int, ...] = () if tensor is None else tuple(tensor.shape)
-        self.terms: Any = ()
-
-
 class Tape(TorchFunctionMode):
-    """Everything that is needed to follow the gradient of what runs while this mode is on.
-
-    Args:
-        model: whose parameters and buffers are known before anything runs.
-        inputs: tensors that are, too.
-        copies: whether both are ours, so that what torch would refuse to differentiate may be cut off.
-    """
+    """Everything that is needed to follow the gradient of what runs while this mode is on."""
 
     def __init__(self, model: Any, inputs: Iterable[Tensor] = (), copies: bool = False) -> None:
         super().__init__()
@@ -55,7 +28,7 @@ class Tape(TorchFunctionMode):
         self.roots: list[Tensor] = []  # by their bit
         self.left: list[Value] = []  # what went to Python
         self.passes: list[tuple[list[Value], Passing]] = []
-        self.copies = copies
+        self.copies = copies  # whether the model is ours, so that what torch would refuse to differentiate is cut off
         own = tensors_of(model)
         self.owned = {id(tensor) for tensor in own}
         self._frames: dict[int, list[Value]] = {}  # what went to a program, by the function of the user that sent it
@@ -110,7 +83,7 @@ class Tape(TorchFunctionMode):
             inputs = self._values_in((args, named)) if torch._C._is_torch_function_mode_enabled() else ()
             made = Call(cls.__name__, kind, place_of(), self._where_off()) if inputs else None
             result = run(cls, *args, **named)
-            for tensor in _tensors(result) if made is not None else ():
+            for tensor in tensors_in(result) if made is not None else ():
                 self._know(tensor, Value(made, inputs, tensor))
             return result
 
@@ -118,7 +91,7 @@ class Tape(TorchFunctionMode):
 
     def value_of(self, tensor: Tensor) -> Value:
         """Return what is known of a tensor as it is now."""
-        tensor = _unwrapped(tensor)
+        tensor = unwrapped(tensor)
         reference, value = self._known.get(id(tensor), (None, None))
         if value is None or reference is None or reference() is not tensor:
             return self._root(tensor, ())
@@ -212,7 +185,7 @@ class Tape(TorchFunctionMode):
             if target._base is not None:
                 self._know(target._base, Value(call, (self.value_of(target._base), *inputs), target._base))
             return
-        made = [tensor for tensor in _tensors(result) if not any(tensor is x for x in args)]  # x.float() may be x
+        made = [tensor for tensor in tensors_in(result) if not any(tensor is x for x in args)]  # x.float() may be x
         each = name in ("broadcast_tensors", "meshgrid") and len(made) == len(inputs)
         for i, tensor in enumerate(made):
             whole = not (call.kind or tensor.is_floating_point() or tensor.is_complex())
@@ -234,29 +207,3 @@ class Tape(TorchFunctionMode):
         self._kept.clear()
         self._known.clear()
         self._nodes.clear()
-
-
-def tensors_of(model: Any) -> list[Tensor]:
-    """Return a model's parameters and buffers, but for those that a lazy module has not made yet."""
-    own = [*model.parameters(), *model.buffers()] if isinstance(model, nn.Module) else []
-    return [tensor for tensor in own if not nn.parameter.is_lazy(tensor)]
-
-
-def is_leaf(tensor: Tensor) -> bool:
-    """Whether a tensor may get a gradient in its ``grad``."""
-    # A view that is made without gradients says of itself that it is a leaf which requires one.
-    return tensor.requires_grad and tensor.is_leaf and not (tensor._is_view() and tensor._base.requires_grad)  # type: ignore[union-attr]
-
-
-def _unwrapped(tensor: Tensor) -> Tensor:
-    while is_functorch_wrapped_tensor(tensor):  # vmap and its kin
-        tensor = get_unwrapped(tensor)
-    return tensor
-
-
-def _tensors(result: Any) -> Iterable[Tensor]:
-    if isinstance(result, Tensor):
-        yield _unwrapped(result)
-    elif isinstance(result, tuple | list):
-        for item in result:
-            yield from _tensors(item)
