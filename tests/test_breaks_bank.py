@@ -105,6 +105,7 @@ class Answer:
                 self.error, self.breaks, self.parameters = f"{type(error).__name__}: {error}", [], {}
             else:
                 self.breaks, self.parameters = list(report), dict(report.parameters)
+                self.harmless = [(h.file, h.line) for h in report.harmless if h.why]
         self.file = case.file
 
     def at(self, mark: Mark) -> list[hg.doctor.Break]:
@@ -142,6 +143,11 @@ def test_a_broken_model_gets_no_alarm_at_another_line() -> None:
 def test_a_sound_model_gets_no_alarm(case: Case) -> None:
     assert not answer(case).error
     assert not answer(case).breaks, answer(case)
+
+
+@pytest.mark.parametrize("case", [case for case in SOUND if case.harmless], ids=str)
+def test_what_only_chooses_masks_or_measures_is_said_to_be_harmless(case: Case) -> None:
+    assert {(case.file, line) for line in case.harmless} <= set(answer(case).harmless)
 
 
 def test_the_cure_names_the_call_that_mends_it() -> None:
