@@ -79,17 +79,17 @@ class Perturb(SurrogateLayer):
 
     def _directions(self, packed: Packed, moved: list[int], inputs: int) -> tuple[Iterable[Tensor], Tensor]:
         """Return where f is asked around its input, and what each difference is multiplied by."""
-        at = packed.table.detach()
+        at, label = packed.table.detach(), self._label()
         scale, low, high = (
-            side_by_side(self._label(), name, [numbers[i] for i in moved], packed.shapes, at, missing)
+            side_by_side(label, name, [numbers[i] for i in moved], packed.shapes, at, missing)
             for name, given, missing in (("scale", self.scale, 1.0), ("low", self.low, -inf), ("high", self.high, inf))
-            if (numbers := for_each(self._label(), name, given, inputs))
+            if (numbers := for_each(label, name, given, inputs))
         )
         assert scale is not None
         lower, upper = (self._seen(packed, end) for end in window(at, scale, low, high))
         if readable(at.cpu() if self._wide else at):  # to wait for a device is nothing beside a program
             eps = max(torch.finfo(dtype).eps for dtype in packed.dtypes)
-            check_window(self._label(), at, low, high, upper - lower, eps)
+            check_window(label, at, low, high, upper - lower, eps)
         if self.generator is not None:
             _check.generator(self.word, self.generator, at.device)
         if self.noise is None:
@@ -117,7 +117,7 @@ class Perturb(SurrogateLayer):
                         f"{self._label()}: points beside x were asked too; that is row {error.row % rows} of x"
                     )
                 raise
-            check_answer(self._label(), answer, rows * len(group), answers)
+            check_answer(self._label, answer, rows * len(group), answers)
             answers += answer.split(rows) if len(group) > 1 else [answer]
         if together > 1:  # a box gives the dtype of its first floating input, which may have been widened beside others
             answers[0] = answers[0].to(next(x.dtype for x in inputs if x.is_floating_point()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 from typing import Any
 
@@ -70,15 +71,15 @@ def check_window(owner: str, at: Tensor, low: Tensor | None, high: Tensor | None
             raise ValueError(f"{owner}: number {number} of row {row} {rule}, got {at[row, number].item()}")
 
 
-def check_answer(owner: str, answer: Tensor, rows: int, before: list[Tensor]) -> None:
+def check_answer(owner: Callable[[], str], answer: Tensor, rows: int, before: list[Tensor]) -> None:
     """Refuse what is no row for each row, or of another shape than what f gave before."""
     if answer.shape[:1] != (rows,):
         raise ValueError(
-            f"{owner}: f must return a row for each of the {rows} rows of its input, got shape {tuple(answer.shape)}; "
-            "leave the mean over the batch to the loss"
+            f"{owner()}: f must return a row for each of the {rows} rows of its input, got shape "
+            f"{tuple(answer.shape)}; leave the mean over the batch to the loss"
         )
     if before and answer.shape[1:] != before[0].shape[1:]:
         raise ValueError(
-            f"{owner}: f must return the same shape beside x as at x, got {tuple(answer.shape[1:])} and "
+            f"{owner()}: f must return the same shape beside x as at x, got {tuple(answer.shape[1:])} and "
             f"{tuple(before[0].shape[1:])} a row; pad to one length"
         )
