@@ -18,6 +18,7 @@ from hardgrad.doctor.boxes.same import Read, applied, repeats, rows_apart
 from hardgrad.doctor.boxes.signals import chunks as ask_chunks
 from hardgrad.doctor.boxes.signals import delay, signal_of
 from hardgrad.doctor.boxes.stairs import STEPS, scales
+from hardgrad.doctor.boxes.threads import threads
 from hardgrad.doctor.randomness import master_seed
 from hardgrad.user_code import name_of
 
@@ -31,6 +32,7 @@ def examine(
     high: Any = None,
     chunks: bool | None = None,
     read: Read | None = None,
+    factory: Callable[[], Callable[..., Any]] | None = None,
     seconds: float = 30.0,
     generator: torch.Generator | None = None,
 ) -> BoxReport:
@@ -49,6 +51,7 @@ def examine(
         high: the most.
         chunks: whether to ask for a signal in two halves of its last dimension; None does from 4096 samples on.
         read: returns what the box holds of each number of the last input, to see whether they were set.
+        factory: makes another box, to see whether two run at once in threads.
         seconds: what it may take, roughly; questions that did not fit are named in ``left_out``.
         generator: its next number seeds everything; torch's global state by default, which is not moved on.
 
@@ -75,24 +78,25 @@ def examine(
     _check.generator("examine", generator)
     if chunks is not None:
         _check.flag("examine", "chunks", chunks)
-    if read is not None:
-        _check.function("examine", "read", read, "() -> numbers")
+    for name, function in (("read", read), ("factory", factory)):
+        if function is not None:
+            _check.function("examine", name, function, "of no arguments")
     inputs = _batches(x)
     lows, highs = _ranges(
         inputs, *(getattr(box, n, None) if g is None else g for n, g in (("low", low), ("high", high)))
     )
     deadline, seed = time.perf_counter() + seconds, master_seed(generator)
-    asked = Asked(box, inputs, lows, highs, not isinstance(x[0], Tensor), deadline, seed)
+    asked = Asked(box, inputs, lows, highs, not any(isinstance(value, Tensor) for value in x), deadline, seed)
     try:
         out = asked(*inputs)
     except Exception as error:  # of the user's program
         if str(error).startswith("examine: "):
             raise
         raise ValueError(f"examine: box raises for the x given, {type(error).__name__}: {error}") from error
-    return _report(asked, out, chunks, read)
+    return _report(asked, out, chunks, read, factory)
 
 
-def _report(asked: Asked, out: Tensor, chunks: bool | None, read: Read | None) -> BoxReport:
+def _report(asked: Asked, out: Tensor, chunks: bool | None, read: Read | None, factory: Any) -> BoxReport:
     asked.ask("the same twice", repeats, otherwise=None)
     if asked.kind != "unseeded":
         asked.ask("rows alone", rows_apart, otherwise=None)
@@ -105,6 +109,7 @@ def _report(asked: Asked, out: Tensor, chunks: bool | None, read: Read | None) -
     scale, cosines = zip(*(_of_input(asked, k, out, lag) for k in range(len(asked.inputs))), strict=True)
     if not bool(out.isfinite().all()):
         asked.find("nan", "the output is NaN or infinite for the x given")
+    gain = asked.ask("threads", threads, factory, otherwise="") if factory else ""
     advice, code = advise(asked, scale, cosines, lag)
     name = repr(asked.box) if isinstance(asked.box, nn.Module) else name_of(asked.box)
     return BoxReport(
@@ -117,7 +122,7 @@ def _report(asked: Asked, out: Tensor, chunks: bool | None, read: Read | None) -
         calls=asked.calls,
         output=(float(out.nan_to_num().min()), float(out.nan_to_num().max())),
         cosines=cosines,
-        advice=advice,
+        advice=f"{advice} {gain}".strip(),
         code=code,
         left_out=tuple(asked.left_out),
     )

@@ -14,6 +14,7 @@ _DRAWS = 8
 _ROWS = 3
 _NEAR = 0.8  # cosine from which the identity will do, though differences cost little
 _FAR = 0.5  # below which it will not do, though differences are no way
+_ILL = ("writes", "unapplied", "late", "state", "rows", "nan", "raises", "threads")
 _TINY = 1e-4  # of the range: the step that difference quotients usually have
 
 
@@ -67,6 +68,8 @@ def advise(
     """Return which gradient to take and why, and the line of code."""
     small = [k for k, x in enumerate(asked.inputs) if x.is_floating_point() and x[0].numel() <= SMALL]
     words = " ".join(_words(asked, k, each) for k, each in enumerate(cosines) if asked.inputs[k].is_floating_point())
+    ill = dict.fromkeys(finding.kind for finding in asked.findings if finding.kind in _ILL)
+    words = f"First see to {', '.join(ill)}, which no gradient mends. {words}" if ill else words
     copied = cosines[0].get("straight-through", 0.0)
     if len(scale) == 1 and copied >= (_NEAR if small else _FAR):
         return words, f"layer = hg.straight_through(box{f', lambda x: x.roll({lag}, -1)' if lag else ''})"
@@ -83,7 +86,10 @@ def _words(asked: Asked, which: int, cosines: dict[str, float]) -> str:
     name, count = f"input {which}: " if len(asked.inputs) > 1 else "", asked.inputs[which][0].numel()
     copied = cosines.get("straight-through")
     if copied is not None and copied >= (_NEAR if count <= SMALL else _FAR):
-        return f"{name}near the identity (cosine {copied:.2f}), so hg.straight_through, which costs no calls."
+        better = "" if copied >= _NEAR else "; hg.Bridge may do better"
+        return (
+            f"{name}the identity is near (cosine {copied:.2f}), so hg.straight_through, which costs no calls{better}."
+        )
     if count > SMALL:
         far = "" if copied is None else f", and the identity is far (cosine {copied:.2f})"
         return f"{name}too many numbers for differences{far}, so hg.Bridge, which learns the box."

@@ -16,7 +16,8 @@ class Finding:
     """One thing to know of a box before a gradient is asked of it.
 
     Args:
-        kind: "random", "state", "rows", "writes", "unapplied", "late", "delay", "chunks", "stairs", "nan" or "raises".
+        kind: "random", "state", "rows", "writes", "unapplied", "late", "delay", "chunks", "stairs", "nan", "raises",
+            "threads".
         sentence: what was seen, and what to do.
         input: which of the inputs, from 0; None for all.
         entry: which number of a row of it; None for all.
