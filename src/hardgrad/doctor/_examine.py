@@ -12,13 +12,12 @@ from torch import Tensor, nn
 from hardgrad import _check
 from hardgrad.doctor.arguments import check_place
 from hardgrad.doctor.boxes.advise import advise, identity_cosine, two_point_cosines
-from hardgrad.doctor.boxes.asked import SMALL, Asked, as_tensor
+from hardgrad.doctor.boxes.asked import SMALL, Asked, Row, as_tensor
 from hardgrad.doctor.boxes.report import BoxReport
-from hardgrad.doctor.boxes.same import Read, applied, repeats, rows_apart
+from hardgrad.doctor.boxes.same import Read, applied, repeats, rows_apart, threads
 from hardgrad.doctor.boxes.signals import chunks as ask_chunks
 from hardgrad.doctor.boxes.signals import delay, signal_of
 from hardgrad.doctor.boxes.stairs import STEPS, scales
-from hardgrad.doctor.boxes.threads import threads
 from hardgrad.doctor.randomness import master_seed
 from hardgrad.user_code import name_of
 
@@ -140,12 +139,12 @@ def _of_input(asked: Asked, which: int, out: Tensor, lag: int | None) -> tuple[T
         cosine = asked.ask("straight-through", identity_cosine, which, scale, lag, otherwise=None)
         found |= {} if cosine is None else {"straight-through": cosine}
     if x[0].numel() <= SMALL:
-        both = asked.ask("two-point", two_point_cosines, which, scale, otherwise=None)
-        found |= {} if both is None else {"two-point": both[0], "at 1e-4 of the range": both[1]}
+        both = asked.ask("two-point", two_point_cosines, which, scale, otherwise=list[float]())
+        found |= dict(zip(("two-point", "at 1e-4 of the range"), both, strict=False))
     return scale.float(), found
 
 
-def _batches(x: tuple[Any, ...]) -> tuple[Tensor, ...]:
+def _batches(x: tuple[Any, ...]) -> Row:
     inputs = tuple(as_tensor("x must be", value) for value in x)
     if not inputs or any(t.ndim < 1 or not t.numel() or len(t) != len(inputs[0]) for t in inputs):
         shapes = ", ".join(str(tuple(t.shape)) for t in inputs) or "none"
@@ -156,23 +155,23 @@ def _batches(x: tuple[Any, ...]) -> tuple[Tensor, ...]:
     return inputs
 
 
-def _ranges(inputs: tuple[Tensor, ...], low: Any, high: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+def _ranges(inputs: Row, low: Any, high: Any) -> list[Row]:
     """The ends of the range of each number of a row of each input; where none are given, those of its values."""
-    lows, highs = (_each(name, ends, inputs) for name, ends in (("low", low), ("high", high)))
-    for a, b, x in zip(lows, highs, inputs, strict=True):
+    ranges = []
+    for name, ends in (("low", low), ("high", high)):
+        each = ends if isinstance(ends, tuple) else (ends,) * (1 if ends is not None else len(inputs))
+        if len(each) != len(inputs):
+            raise ValueError(
+                f"examine: {name} must be a tuple of one for each of {len(inputs)} inputs, got {len(each)}"
+            )
+        ranges.append(tuple(_end(name, end, x) for end, x in zip(each, inputs, strict=True)))
+    for a, b, x in zip(*ranges, inputs, strict=True):
         if not bool(((a < b) & (b - a).isfinite() & (a <= x.double()) & (x.double() <= b)).all()):
             raise ValueError(
                 f"examine: low must be below high and both finite, with x between them, got {a.min():g} to {b.max():g} "
                 f"and x from {x.min():g} to {x.max():g}; leave them out to go by x"
             )
-    return lows, highs
-
-
-def _each(name: str, ends: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    each = ends if isinstance(ends, tuple) else (ends,) * (1 if ends is not None else len(inputs))
-    if len(each) != len(inputs):
-        raise ValueError(f"examine: {name} must be a tuple of one for each of {len(inputs)} inputs, got {len(each)}")
-    return tuple(_end(name, end, x) for end, x in zip(each, inputs, strict=True))
+    return ranges
 
 
 def _end(name: str, end: Any, x: Tensor) -> Tensor:
