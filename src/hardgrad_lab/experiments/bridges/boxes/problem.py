@@ -15,7 +15,7 @@ from hardgrad_lab.experiments.bridges.boxes import Trial
 from hardgrad_lab.experiments.bridges.boxes.programs import RATE
 from hardgrad_lab.experiments.switches.waveshaper.run import TESTS, TRAIN, recording
 
-TAPS, BANDS, BINS, KNOBS, KERNEL = 32, 24, 8, 10, 5
+TAPS, BANDS, BINS, KNOBS, KERNEL = 32, 8, 24, 10, 5
 EVERY = 4  # samples of a recording, 44,100 a second, that are averaged to one
 
 
@@ -39,7 +39,7 @@ class Controller(nn.Module):
         super().__init__()
         last = nn.Linear(32, KNOBS)
         nn.init.normal_(last.weight, std=spread)
-        nn.init.zeros_(last.bias)
+        nn.init.normal_(last.bias, std=2 * spread)
         self.layers = nn.Sequential(nn.Linear(BANDS, 32), nn.Tanh(), last, nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
@@ -50,36 +50,43 @@ class Controller(nn.Module):
 
 
 class Approximator(nn.Module):
-    """Causal convolutions of 425 samples beside the identity: (B, knobs + n) -> (B, n), at first the sound itself."""
+    """Causal convolutions of 425 samples beside the identity, (B, knobs + n) -> (B, n), at first the sound itself.
+
+    Knobs multiply the channels (FiLM: Perez et al. 2018, arXiv 1709.07871).
+    """
 
     def __init__(self, knobs: int, width: int = 16) -> None:
         super().__init__()
         self.knobs = knobs
+        self.gains = nn.Sequential(nn.Linear(knobs, 32), nn.Tanh(), nn.Linear(32, 3 * width)) if knobs else None
         self.layers = nn.ModuleList(
-            nn.Conv1d(width if i else 1 + knobs, width if i < 3 else 1, KERNEL, dilation=4**i) for i in range(4)
+            nn.Conv1d(width if i else 1, width if i < 3 else 1, KERNEL, dilation=4**i) for i in range(4)
         )
         for weights in self.layers[-1].parameters():
             nn.init.zeros_(weights)
 
     def forward(self, x: Tensor) -> Tensor:
-        sound = x[:, self.knobs :]
-        y = torch.cat([sound[:, None], x[:, : self.knobs, None].expand(-1, -1, sound.shape[1])], 1)
+        y = sound = x[:, None, self.knobs :]
+        gains = None if self.gains is None else self.gains(x[:, : self.knobs]).unflatten(1, (3, -1))
         for i, layer in enumerate(self.layers):
             y = layer(functional.pad(y.tanh() if i else y, ((KERNEL - 1) * 4**i, 0)))
-        approximation: Tensor = sound + y[:, 0]
+            if gains is not None and i < 3:
+                y = y * gains[:, i, :, None].exp()
+        approximation: Tensor = (sound + y)[:, 0]
         return approximation
 
 
 def strange_taps(count: int) -> Tensor:
     """Return the taps of filters like the hidden one, (count, 32)."""
     noise = torch.randn(count, TAPS) * torch.exp(-torch.arange(TAPS) / 8)
-    return functional.one_hot(torch.tensor(0), TAPS) + 0.6 * noise / noise.norm(dim=1, keepdim=True)
+    taps: Tensor = functional.one_hot(torch.tensor(0), TAPS) + 0.4 * noise / noise.norm(dim=1, keepdim=True)
+    return taps
 
 
 def hidden(trial: Trial, x: Tensor) -> nn.Module:
     """Return what makes the targets, by torch's global seed; a filter leaves dry rows as loud as they are."""
     if trial.task == "knobs":
-        return Controller(spread=0.6)
+        return Controller(spread=0.4)
     found = Filter()
     with torch.no_grad():
         found.taps.copy_(strange_taps(1)[0])

@@ -21,14 +21,14 @@ PLUGINS: dict[str, list[tuple[str, list[Any], dict[str, Any]]]] = {
     "knobs": [
         (
             "Compressor",
-            [("threshold_db", -50, 0), ("ratio", 1, 12), ("attack_ms", 0.5, 50), ("release_ms", 10, 300)],
+            [("threshold_db", -40, 0), ("ratio", 1, 8), ("attack_ms", 0.5, 50), ("release_ms", 10, 300)],
             {},
         ),
-        ("LowShelfFilter", [("gain_db", -15, 15)], {"cutoff_frequency_hz": 150}),
-        ("PeakFilter", [("cutoff_frequency_hz", 200, 2000), ("gain_db", -15, 15)], {"q": 0.7}),
-        ("PeakFilter", [("gain_db", -15, 15)], {"cutoff_frequency_hz": 2500, "q": 0.7}),
-        ("HighShelfFilter", [("gain_db", -15, 15)], {"cutoff_frequency_hz": 3500}),
-        ("Gain", [("gain_db", -12, 12)], {}),
+        ("LowShelfFilter", [("gain_db", -9, 9)], {"cutoff_frequency_hz": 150}),
+        ("PeakFilter", [("cutoff_frequency_hz", 200, 2000), ("gain_db", -9, 9)], {"q": 0.7}),
+        ("PeakFilter", [("gain_db", -9, 9)], {"cutoff_frequency_hz": 2500, "q": 0.7}),
+        ("HighShelfFilter", [("gain_db", -9, 9)], {"cutoff_frequency_hz": 3500}),
+        ("Gain", [("gain_db", -6, 6)], {}),
     ],
 }
 
@@ -39,7 +39,7 @@ def box_of(task: str) -> hg.BlackBox:
         return hg.BlackBox(gate if task == "gate" else partial(shape, task), batched=True)
     chain = [plugin(name, knobs, sample_rate=RATE, fixed=fixed) for name, knobs, fixed in PLUGINS[task]]
 
-    def run(rows: Rows) -> torch.Tensor:
+    def run(rows: Rows) -> Any:
         counts = [len(each.knobs) for each in chain]
         *knobs, sound = torch.from_numpy(rows).split([*counts, rows.shape[1] - sum(counts)], dim=1)
         sound = sound[:, None]
