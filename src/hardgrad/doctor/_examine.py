@@ -105,7 +105,8 @@ def _report(asked: Asked, out: Tensor, chunks: bool | None, read: Read | None, f
         if chunks or (chunks is None and asked.inputs[which].shape[-1] >= _LONG):
             asked.ask("chunks", ask_chunks, which, otherwise=None)
     asked.ask("each number applied", applied, read, otherwise=None)
-    scale, cosines = zip(*(_of_input(asked, k, out, lag) for k in range(len(asked.inputs))), strict=True)
+    each = [_of_input(asked, k, out, lag) for k in range(len(asked.inputs))]
+    scale, cosines = tuple(numbers for numbers, _ in each), tuple(found for _, found in each)
     if not bool(out.isfinite().all()):
         asked.find("nan", "the output is NaN or infinite for the x given")
     gain = asked.ask("threads", threads, factory, otherwise="") if factory else ""

@@ -25,6 +25,7 @@ def repeats(asked: Asked) -> None:
     after = asked(*asked.inputs)
     size = max(differs(first, second), differs(second, after))
     seeds = 0.0 if size else differs(after, asked(*asked.inputs, seed=1))
+    words = ""
     if seeds:
         asked.kind, words = "random", f"two random seeds differ by {seeds:.1%} of the output; take several samples"
     elif size and _is_state(asked, after):
