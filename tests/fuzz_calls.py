@@ -425,6 +425,7 @@ CALLS = [
             "high": _same(1.0),
             "chunks": _same(None),
             "read": _same(None),
+            "factory": _same(None),
             "seconds": _same(5.0),
             "generator": _seeded,
         },
