@@ -414,6 +414,21 @@ CALLS = [
         named=("disarm",),
         aliases={"inputs": ("inputs", "function")},
     ),
+    Call(
+        hg.doctor.examine,
+        {
+            "box": _same(torch.tanh),
+            "x": _rand(ROWS, 3),
+            "low": _same(0.0),
+            "high": _same(1.0),
+            "chunks": _same(None),
+            "read": _same(None),
+            "seconds": _same(5.0),
+            "generator": _seeded,
+        },
+        slow=4,
+        positional=("box", "x"),
+    ),
     Call(hg.doctor.candidates, {"function": _same(_cost), "inputs": _q, "noise": _same("auto")}, slow=4),
     Call(
         hg.doctor.Watch,

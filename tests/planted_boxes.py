@@ -191,7 +191,7 @@ PLANTED = {
         lambda: held, (SIGNAL, KNOBS), "unapplied", None, (1, 2), options={**_of, "read": held.read}
     ),
     "one knob late": Box(
-        Late, (SIGNAL, KNOBS[:, :2]), "late", 1, (1, 1), also=("unapplied", "state", "rows"), options=_of
+        Late, (SIGNAL, KNOBS[:, :2]), "late", None, (1, 1), also=("unapplied", "state", "rows"), options=_of
     ),
     "stairs of 1/8": Box(
         lambda: eighths,
@@ -253,4 +253,45 @@ CLEAN = {
     "clipped": Box(
         lambda: lambda x: x.clamp(-0.5, 0.5), (torch.randn(4, 6, generator=torch.Generator().manual_seed(0)),)
     ),
+}
+
+# ------------------------------------------------- five with stairs, memory or delay; and how wide the stairs are
+
+
+def gate(x: Tensor, knobs: Tensor) -> Tensor:
+    """Open where a falling envelope is above a threshold that is set in tenths; closed a little later than opened."""
+    threshold, envelope, y = 0.1 + torch.floor(10 * knobs[:, 0]) / 10, torch.zeros(len(x)), []
+    for sample in x.T:
+        envelope = torch.maximum(sample.abs(), 0.97 * envelope)
+        y.append(sample * (envelope > threshold))
+    return torch.stack(y, 1)
+
+
+def late_crusher(x: Tensor, knobs: Tensor) -> Tensor:
+    """23 samples late; a gain in sixths and a step of loudness in fifths, and 16 values a side."""
+    crushed = torch.round(torch.tanh(3 * x) * (0.3 + torch.round(knobs[:, 1:] * 6) / 6) * 16) / 16
+    return late(23)(crushed + 2 ** -torch.floor(1 + knobs[:, :1] * 5) * x.abs())
+
+
+def counts(knobs: Tensor) -> Tensor:
+    """Whole numbers of two kinds of things."""
+    many, few = torch.round(knobs.clamp(0, 1)[:, :1] * 20), torch.round(knobs.clamp(0, 1)[:, 1:] * 12)
+    return torch.cat([many * few.mean(1, keepdim=True) / 100, (few - many / 2).abs() / 10, torch.log1p(many)], 1)
+
+
+def table(knobs: Tensor) -> Tensor:
+    return torch.from_numpy(uneven(knobs.numpy())).float()
+
+
+def _drawn(rows: int, count: int) -> Tensor:
+    return 0.15 + 0.7 * torch.rand(rows, count, generator=torch.Generator().manual_seed(rows))
+
+
+_unit = {"low": 0, "high": 1}
+FIVE = {
+    "stairs of 1/8 with a memory": (Box(lambda: eighths, (_drawn(6, 16),), options=_unit), [1 / 8] * 16),
+    "uneven stairs": (Box(lambda: table, (_drawn(7, 3),), options=_unit), [1 / 9] * 3),
+    "gate with a memory": (Box(lambda: gate, (2 * SIGNAL[:, :100], _drawn(3, 1)), options=_of), [1 / 10]),
+    "late crusher": (Box(lambda: late_crusher, (SIGNAL, _drawn(3, 2)), options=_of), [1 / 5, 1 / 6]),
+    "whole numbers": (Box(lambda: counts, (_drawn(5, 5),), options=_unit), [1 / 20, *[1 / 12] * 4]),
 }

@@ -9,8 +9,6 @@ import sys
 import time
 from typing import Any
 
-import numpy
-
 
 def double(row: Any) -> Any:
     return row * 2
@@ -39,3 +37,52 @@ def told(row: Any) -> Any:
 
 def process(row: Any) -> int:
     return os.getpid()
+
+
+class Instance:
+    """What a factory makes: it knows its process, and how often it ran."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    def __call__(self, row: Any) -> list[int]:
+        self.runs += 1
+        time.sleep(0.005)
+        return [os.getpid(), self.runs, int(row[0])]
+
+
+def broken_factory() -> Any:
+    raise OSError("no such plug-in")
+
+
+def ends_at_once() -> Any:
+    os._exit(3)
+
+
+def starts_another(row: Any) -> Any:
+    """Starts a program that outlives it, and waits."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(100)", f"child of box {int(row[0])}"])
+    time.sleep(100)
+    return child.pid
+
+
+def modules(row: Any) -> list[int]:
+    return ["torch" in sys.modules, "hardgrad" in sys.modules]
+
+
+def with_memory(row: Any) -> Any:
+    return memoryview(b"")  # cannot be pickled
+
+
+def printing(row: Any) -> Any:
+    print("heard", int(row[0]), flush=True)
+    return row
+
+
+def dies_once(folder: str, row: Any) -> Any:
+    """Ends its process the first time that it is asked for a row that is not 0."""
+    mark = os.path.join(folder, str(int(row[0])))
+    if row[0] and not os.path.exists(mark):
+        open(mark, "w").close()
+        os._exit(9)
+    return row * 2

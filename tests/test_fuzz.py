@@ -109,7 +109,19 @@ def test_every_public_name_is_fuzzed() -> None:
         if not name.startswith("_") and getattr(value, "__module__", "").startswith("hardgrad") and callable(value)
     }
     results = {  # what the library returns, and what has no arguments of its own
-        *("Agreement", "Diagnosis", "Fidelity", "FoundRanges", "Health", "Penalties", "Refined", "Relocated", "Row"),
+        *(
+            "Agreement",
+            "BoxReport",
+            "Diagnosis",
+            "Finding",
+            "Fidelity",
+            "FoundRanges",
+            "Health",
+            "Penalties",
+            "Refined",
+            "Relocated",
+            "Row",
+        ),
         *("BoxError", "FunctionError", "Progress", "Stopped"),
         *(
             "Perturb",

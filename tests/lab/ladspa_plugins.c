@@ -1,5 +1,6 @@
-/* Five plug-ins for test_audio_ladspa.py, with the structures of the LADSPA 1.1 interface in words of our own. */
+/* Plug-ins for test_audio_ladspa.py, with the structures of the LADSPA 1.1 interface in words of our own. */
 #include <math.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -66,6 +67,12 @@ static void swap(void *h, unsigned long n) {
     memcpy(s->port[3], s->port[0], n * sizeof(float));
 }
 
+/* Where its memory is. */
+static void place(void *h, unsigned long n) {
+    State *s = h;
+    for (unsigned long i = 0; i < n; i++) s->port[1][i] = (float)((uintptr_t)(s->port[0]) % 64);
+}
+
 #define PLUGIN(ID, LABEL, COUNT, START, ACTIVATE, RUN)                                                     \
     {ID, #LABEL, 0, #LABEL, "hardgrad", "", COUNT, LABEL##_kinds, LABEL##_names, LABEL##_hints, NULL, START, \
      connect_port, ACTIVATE, RUN, NULL, NULL, NULL, free}
@@ -81,10 +88,13 @@ static const int crush_kinds[] = {CONTROL_IN, CONTROL_IN, CONTROL_IN, CONTROL_IN
 static const char *const crush_names[] = {"Bits", "Offset", "Low", "High", "Most", "Pitch (Hz)", "In", "Out"};
 static const Hint crush_hints[] = {
     {BELOW | ABOVE | WHOLE | MAX, 1, 9}, {0, 0, 0}, {BELOW | ABOVE | LOG | LOW, 1, 16}, {BELOW | ABOVE | HIGH, 0, 8},
-    {BELOW | ABOVE | MAX, 0, 8}, {BELOW | ABOVE | A440, 20, 400}, {0, 0, 0}, {0, 0, 0}};
+    {BELOW | ABOVE | LOG | MAX, 0, 8}, {BELOW | ABOVE | A440, 20, 400}, {0, 0, 0}, {0, 0, 0}};
 static const int swap_kinds[] = {AUDIO_IN, AUDIO_IN, AUDIO_OUT, AUDIO_OUT};
 static const char *const swap_names[] = {"In left", "In right", "Out left", "Out right"};
 static const Hint swap_hints[] = {{0, 0, 0}, {0, 0, 0}, {0, 0, 0}, {0, 0, 0}};
+static const int place_kinds[] = {AUDIO_IN, AUDIO_OUT};
+static const char *const place_names[] = {"In", "Out"};
+static const Hint place_hints[] = {{0, 0, 0}, {0, 0, 0}};
 static const int never_kinds[] = {AUDIO_IN, AUDIO_OUT};
 static const char *const never_names[] = {"In", "Out"};
 static const Hint never_hints[] = {{0, 0, 0}, {0, 0, 0}};
@@ -95,6 +105,7 @@ static const Hint mute_hints[] = {{0, 0, 0}, {0, 0, 0}};
 static const Descriptor all[] = {
     PLUGIN(1, fold, 4, start, NULL, fold),   PLUGIN(2, delay, 5, start, clear, delay),
     PLUGIN(3, crush, 8, start, NULL, crush), PLUGIN(4, swap, 4, start, NULL, swap),
-    PLUGIN(5, never, 2, refuse, NULL, swap), PLUGIN(6, mute, 2, start, NULL, swap)};
+    PLUGIN(5, never, 2, refuse, NULL, swap), PLUGIN(6, mute, 2, start, NULL, swap),
+    PLUGIN(7, place, 2, start, NULL, place)};
 
 const Descriptor *ladspa_descriptor(unsigned long i) { return i < sizeof all / sizeof *all ? &all[i] : NULL; }

@@ -78,6 +78,18 @@ def test_nothing_of_a_row_is_left_over_in_the_next(made: Callable[..., Any]) -> 
     assert torch.equal(box(signal, knobs)[1:2], box(signal[1:2], knobs[1:2]))
 
 
+def test_every_block_lies_alike_since_a_compiled_loop_rounds_by_where_it_begins(made: Callable[..., Any]) -> None:
+    others = [bytearray(16 * i + 1) for i in range(50)]  # so that what NumPy allocates begins anywhere
+    assert torch.equal(made("place")(noise(8, 1, 2050)), torch.zeros(8, 1, 2050))
+    del others
+
+
+def test_numbers_too_small_to_be_quick_are_zero_inside_and_only_there(made: Callable[..., Any]) -> None:
+    box, tiny = made("fold", ["Gain"], fixed={"Fold": 0}), torch.full((1, 1, 10), 1.2e-38)
+    assert torch.equal(box(tiny, torch.tensor([[0.25]])), torch.zeros(1, 1, 10))
+    assert (tiny / 2).min() > 0
+
+
 def test_whole_numbers_and_a_control_without_bounds(made: Callable[..., Any]) -> None:
     box, signal = made("crush", ["Bits", ("Offset", -1, 1)]), noise(3, 1, 64)
     out = box(signal, torch.tensor([[0.0, 0.5], [0.19, 0.75], [1.0, 0.0]]))  # 1 bit, 1 + 8 * 0.19 = 2.52 -> 3 bits, 9
@@ -95,13 +107,14 @@ def test_two_channels_go_in_together(made: Callable[..., Any]) -> None:
 
 def test_what_a_file_says_of_its_ports(library: Path) -> None:
     found = plugins(library, RATE)
-    assert list(found) == ["fold", "delay", "crush", "swap", "never", "mute"]
+    assert list(found) == ["fold", "delay", "crush", "swap", "never", "mute", "place"]
     ports = {port.name: port for port in [*found["fold"], *found["delay"], *found["crush"]]}
     assert ports["Gain"][2:] == (0.25, 4.0, 1.0, "log")
     assert ports["Fold"][2:] == (0.0, 1.0, 1.0, "whole")
     assert ports["Length (samples)"][2:] == (0.0, 1000.0, 0.0, "whole")
     assert ports["Bits"][2:] == (1.0, 9.0, 9.0, "whole")
     assert ports["Offset"][2:] == (None, None, 0.0, "linear")
+    assert ports["Most"].scale == "linear"  # no logarithm of 0, whatever its file says
     assert [ports[name].default for name in ("Low", "High", "Most", "Pitch (Hz)")] == [2.0, 6.0, 8.0, 400.0]
 
 
@@ -123,7 +136,11 @@ def test_knobs_say_name_range_unit_and_scale(made: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     ("label", "options", "sentence"),
     [
-        ("gate", {}, r"label of .* must be one of 'fold', 'delay', 'crush', 'swap', 'never', 'mute', got 'gate'"),
+        (
+            "gate",
+            {},
+            r"label of .* must be one of 'fold', 'delay', 'crush', 'swap', 'never', 'mute', 'place', got 'gate'",
+        ),
         (None, {}, r"label of .* must be one of 'fold', .* got None"),
         ("mute", {}, r"label must be of a plug-in with audio in and audio out, got 'mute'"),
         ("fold", {"parameters": ["gain"]}, r"a parameter's name must be one of 'Gain', 'Fold', got 'gain'"),

@@ -141,8 +141,9 @@ def test_a_row_that_cannot_be_played_is_said(signal: Tensor, knobs: Tensor, sent
 @pytest.mark.parametrize(
     ("what", "options", "sentence"),
     [
-        ("Compresor", {}, r"what must be an effect of pedalboard or a file's path, got 'Compresor'"),
-        (dict, {}, r"what must be an effect of pedalboard or a file's path, got 'dict'"),
+        ("Compresor", {}, r"what, if it is no file's path, must be one of 'Bitcrush', .*, got 'Compresor'"),
+        (dict, {}, r"what, .* must be one of .*, got 'dict'"),
+        ("Pedalboard", {}, r"what, .* must be one of .*, got 'Pedalboard'"),
         ("Compressor", {"parameters": ["knee_db"]}, r"a parameter's name must be one of 'attack_ms', .* got 'knee_db'"),
         ("Reverb", {"parameters": ["freeze_mode"]}, r"parameter 'freeze_mode' must be named once, .* no known range"),
         (
@@ -159,6 +160,15 @@ def test_a_mistake_is_one_sentence(what: Any, options: dict[str, Any], sentence:
     with pytest.raises(ValueError, match=r"^hardgrad_lab.audio.plugin: " + sentence) as caught:
         plugin(what, **{"sample_rate": RATE, **options})
     assert "\n" not in str(caught.value)
+
+
+def test_an_effect_that_does_not_take_a_value_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stuck(pedalboard.Gain):
+        gain_db = property(lambda self: 1.0, lambda self, value: None)
+
+    monkeypatch.setattr(pedalboard, "Stuck", Stuck, raising=False)
+    with pytest.raises(RuntimeError, match=r"row 0.*parameter 'gain_db' must stand where it is set, got 1 for 24"):
+        plugin("Stuck", sample_rate=RATE)(noise(1, 1, 100), torch.ones(1, 1))
 
 
 def test_without_pedalboard_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,6 +278,13 @@ def test_a_file_is_set_raw_and_glides_in_silence(hosts: Callable[..., None]) -> 
     hosts()
     early = plugin(Path("Gain.vst3"), [("drive_db", -10, 20)], sample_rate=RATE, settle=0)
     assert not torch.allclose(early(signal, torch.tensor([[0.0], [1.0], [1 / 3]])), out, atol=0.01)
+
+
+def test_a_scale_that_is_asked_of_a_file_is_kept(hosts: Callable[..., None]) -> None:
+    hosts()
+    asked = [("drive_db", 1, 16, "log")]
+    box, signal = plugin("Gain.vst3", asked, sample_rate=RATE), noise(1, 1, 300)
+    torch.testing.assert_close(box(signal, torch.tensor([[0.5]])), 10**0.2 * signal, rtol=1e-4, atol=1e-5)
 
 
 def test_what_is_no_number_is_asked_for_raw_and_fixed_values_are_set(hosts: Callable[..., None]) -> None:

@@ -35,7 +35,73 @@ class _Live:
 
 
 class BlackBox(nn.Module):
-    """Any program as a layer."""
+    r"""Any program as a layer: NumPy in, NumPy out, row by row or a batch at once.
+
+    .. math:: y_b = \text{fn}(x_b)
+
+    A program has no gradient, so the box alone refuses an input that needs one, in ``train()`` and ``eval()`` alike,
+    and names the layers that lend one: ``straight_through``, ``perturb``, ``Bridge``, and ``score_function`` for an
+    expectation. In these, and under ``no_grad``, it gives values. It has no weights and no entries in a ``state_dict``.
+    Under ``torch.compile`` the graph breaks here; export is refused; rows that ``vmap`` brings are rows.
+
+    The first dimension of every input is the batch, and nothing is broadcast. The program gets arrays of its own, in C
+    order, that it may write into and keep: float64 as it is, other floating dtypes as float32, integers and bools as
+    they are. What it returns is copied, so it may use a buffer again: numbers of any kind, in one shape for all rows.
+    The result is rounded once to the dtype of the first floating input, the default dtype if there is none, on its
+    device. NaN is passed on, in and out. A batch of no rows runs nothing and has the last result's shape.
+
+    With workers, ``fn`` or ``factory`` is sent to each, once, when there are rows for it: what changes in ``fn`` later
+    stays here. A row whose worker dies runs again on a fresh one, at most three times in all, and a warning names it.
+    After a failure no further row is begun, those that run are waited for, and ``BoxError.results`` has what was done.
+    Workers end with the box, with ``close()``, after a ``with`` block, and with this process however it ends. One call
+    runs at a time: another thread waits. In a process that was forked the box begins anew, with workers of its own.
+
+    Args:
+        fn: the program, from one row of each input to an array or a number. What it prints is left alone.
+        out: makes an array or a number of what ``fn`` returns, where that is something else; runs in the worker.
+        batched: hand over the whole batch as one call; ``fn`` returns a first dimension of as many rows.
+        workers: how many processes run rows; 0 runs them here. At most 1 with ``batched``.
+        factory: in place of ``fn``, a function that makes it: once in each worker, or here at the first call. For
+            programs that cannot be pickled, or must not be shared. With workers, a function of a module.
+        timeout: seconds that a call of the program may take in a worker, which is ended then.
+        cache: how many results are kept, by the bytes of what the program got; a batch is one if ``batched``. Not for a
+            program that is random or remembers: it would be asked once.
+        low: the least value of each number of a row, a float or what broadcasts with a row; for several inputs a tuple
+            of these. ``perturb`` and ``doctor.examine`` keep to it; the box itself looks at no value.
+        high: the largest, likewise.
+
+    Attributes:
+        calls: how many rows the program was given; a row that ran again is counted once.
+        hits: how many rows were answered without it: from the cache, or, with one, as one of several equal rows.
+        low, high: the bounds in float64, or None.
+
+    Raises:
+        BoxError: if the program raises, dies, takes too long, or returns what is no array of its row's shape.
+        RuntimeError: if an input needs a gradient while those are recorded.
+        ValueError: for arguments or inputs that break a rule above.
+
+    Example:
+        >>> import numpy, torch, hardgrad as hg
+        >>> box = hg.BlackBox(lambda row: numpy.sort(row)[:2])
+        >>> x = torch.tensor([[3.0, 1.0, 2.0], [6.0, 5.0, 4.0]])
+        >>> box(x).tolist()
+        [[1.0, 2.0], [4.0, 5.0]]
+        >>> box.calls
+        2
+
+        A program of its own, which reads numbers and writes their doubles, with a gradient that is copied:
+
+        >>> import subprocess, sys
+        >>> code = "import sys, array; n = array.array('f', sys.stdin.buffer.read()); " + (
+        ...     "sys.stdout.buffer.write(array.array('f', [2 * v for v in n]).tobytes())")
+        >>> def program(row):
+        ...     command = [sys.executable, "-c", code]
+        ...     done = subprocess.run(command, input=row.tobytes(), stdout=subprocess.PIPE, check=True)
+        ...     return numpy.frombuffer(done.stdout, numpy.float32)
+        >>> layer = hg.straight_through(hg.BlackBox(program))
+        >>> layer(torch.tensor([[1.0, 2.5]], requires_grad=True)).tolist()
+        [[2.0, 5.0]]
+    """
 
     def __init__(
         self,
@@ -110,7 +176,9 @@ class BlackBox(nn.Module):
             try:
                 self._run(job, live)
                 results = [done[key] for key in keys]
-                return results[0] if self.batched else self._stacked(results)
+                if self.batched:
+                    return results[0].copy() if self.cache else results[0]  # the cache keeps its own
+                return self._stacked(results)
             except BoxError as error:
                 error.results = {i: done[key] for i, key in enumerate(keys) if key in done}
                 raise

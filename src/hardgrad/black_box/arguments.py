@@ -12,6 +12,7 @@ from hardgrad import _check
 from hardgrad._torch_state import has_numbers
 
 _BOX = "BlackBox"
+_REAL = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32)
 
 
 def check_program(fn: object, factory: object, out: object) -> None:
@@ -75,8 +76,8 @@ def _bound(name: str, value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(_bound(name, each) for each in value)
     try:
-        bound = torch.as_tensor(value)
-        right = bound.is_floating_point() or bound.dtype in (torch.int64, torch.int32)
+        right = torch.as_tensor(value).dtype in _REAL
+        bound = torch.as_tensor(value, dtype=torch.float64)  # from the numbers, not from float32
     except (TypeError, ValueError, RuntimeError):
         right = False
     if not right:
@@ -86,7 +87,7 @@ def _bound(name: str, value: Any) -> Any:
         )
     if bool(bound.isnan().any()):
         raise ValueError(f"{_BOX}: {name} must be numbers, got nan; an input without a bound has None")
-    return bound.detach().to("cpu", torch.float64, copy=True)
+    return bound.detach().to("cpu", copy=True)
 
 
 def check_inputs(label: str, inputs: tuple[Tensor, ...]) -> None:

@@ -42,9 +42,12 @@ def run_here(program: Callable[..., Any], out: Callable[[Any], Any] | None, job:
     """Run the rows of a job one after the other; the first that fails raises."""
     for i, row in job.tasks.items():
         job.begun.add(i)
+        step = "the program"
         try:
             value = program(*row)
-            value = value if out is None else out(value)
+            if out is not None:
+                step = f"out, which got {type(value).__name__} from fn,"
+                value = out(value)
         except Exception as error:
-            raise job.fail(i, f"the program raised {type(error).__name__}: {error}") from error
+            raise job.fail(i, f"{step} raised {type(error).__name__}: {error}") from error
         job.take(i, value)

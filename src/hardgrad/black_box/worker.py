@@ -21,6 +21,7 @@ class Program:
 
     run: Any
     out: Any
+    step = "a worker"  # who raises, for the words of an error
 
     def make(self, message: bytes) -> None:
         """Import what the parent's ``__main__`` holds if it is needed, then load and make the program."""
@@ -33,8 +34,12 @@ class Program:
 
     def call(self, message: bytes) -> Any:
         """Return what the program makes of one row."""
+        self.step = "the program"
         value = self.run(*pickle.loads(message))
-        return value if self.out is None else self.out(value)
+        if self.out is None:
+            return value
+        self.step = f"out, which got {type(value).__name__} from fn,"
+        return self.out(value)
 
 
 def serve(connection: Any, parent: int) -> None:
@@ -46,22 +51,22 @@ def serve(connection: Any, parent: int) -> None:
     while True:
         try:
             message = connection.recv_bytes()
-            connection.send_bytes(_answer(act, message))
+            connection.send_bytes(_answer(program, act, message))
         except (EOFError, OSError):
             return
         act = program.call
 
 
-def _answer(act: Callable[[bytes], Any], message: bytes) -> bytes:
+def _answer(program: Program, act: Callable[[bytes], Any], message: bytes) -> bytes:
     """Return ``(value, None)``, or the error's line and its traceback."""
     try:
         value = act(message)
         try:
             return pickle.dumps((value, None), 5)
         except Exception as error:
-            raise TypeError(f"what it returns cannot be sent back ({error}); give out=, which makes an array") from None
+            raise TypeError(f"a result cannot be sent back ({error}); give out=, which makes an array") from None
     except BaseException as error:  # sys.exit() too: a worker ends when the box is closed
-        return pickle.dumps((f"{type(error).__name__}: {error}", traceback.format_exc()), 5)
+        return pickle.dumps((f"{program.step} raised {type(error).__name__}: {error}", traceback.format_exc()), 5)
 
 
 def _end_with(parent: int) -> None:

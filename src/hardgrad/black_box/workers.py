@@ -123,7 +123,7 @@ class Workers:
         row, worker.row = worker.row, None
         try:
             if trace is not None:
-                failure = self._cannot_start(value) if row is None else job.fail(row, f"the program raised {value}")
+                failure = self._cannot_start(value) if row is None else job.fail(row, value)
                 raise failure from RuntimeError("in a worker:\n" + trace)
             if row is not None:
                 job.take(row, value)

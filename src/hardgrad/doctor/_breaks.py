@@ -16,95 +16,149 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from hardgrad import _check
 from hardgrad.doctor.copies import private_copy
-from hardgrad.doctor.flow.judge import Judge, names_of
+from hardgrad.doctor.flow.answer import fill
+from hardgrad.doctor.flow.judge import Judge
+from hardgrad.doctor.flow.passing import Passing
 from hardgrad.doctor.flow.report import Break, Breaks
-from hardgrad.doctor.flow.tape import Tape
+from hardgrad.doctor.flow.tape import Tape, is_leaf
 from hardgrad.doctor.function import FunctionError
 from hardgrad.doctor.randomness import master_seed, seeded
 
 
+def breaks(model: Any, *inputs: Any, loss: Callable[[Any], Tensor] | None = None) -> Watching:
+    r"""Find every place where the gradient of a model ends, and the call that mends it.
+
+    The model runs forward and backward once. For each value :math:`v` two sets of leaves are followed,
+
+    .. math:: \text{made}(v) = \{\theta : v \text{ depends on } \theta\}, \qquad
+        \text{has}(v) = \{\theta : \text{autograd has } \partial v / \partial \theta\}
+
+    and each term of the loss reports, for :math:`\text{made} \setminus \text{has}`, the line that lost them. What comes
+    back by another way in the same term is harmless, as ``x + (q - x).detach()`` or ``x * (x > 0)`` are; so are metrics
+    that nobody differentiates. What is cut by hand (``detach``, ``no_grad``) is reported where a leaf gets no gradient
+    from anywhere. Gradients that became zero or infinite on the way are found by what arrived.
+
+    Args:
+        model: an ``nn.Module``, or any function of the inputs. It runs on a copy, with random numbers of its own: your
+            weights, ``.grad`` fields, buffers and random states are left as they were. For code that torch.compile
+            made, eager code runs.
+        *inputs: what the model takes, tensors of a real batch among them. Where no parameter needs a gradient, the
+            floating inputs do. Without inputs the answer is a context manager, ``with breaks(model) as found:``, that
+            watches a training step of your own, all of it, and changes nothing.
+        loss: a function of the model's output, of one number. By default a scalar output is the loss, or the output's
+            own "loss"; else it is the squared distance of all floating outputs from random numbers.
+
+    Returns:
+        A sequence of ``Break``, with ``kind``, ``file``, ``line``, ``module``, ``call``, ``why``, ``lost`` and ``cure``;
+        ``harmless`` and ``parameters`` say what else was seen, ``str`` is a table.
+
+    Raises:
+        ValueError: if nothing needs a gradient, the loss is not one number, or no backward ran in the block.
+        FunctionError: for what the model raises, with the module it happened in.
+
+    Example:
+        >>> import torch, hardgrad as hg
+        >>> from torch import nn
+        >>> net = nn.Sequential(nn.Linear(4, 3), nn.Threshold(0.0, 0.0), nn.Linear(3, 1))
+        >>> len(hg.doctor.breaks(net, torch.randn(8, 4)))
+        0
+        >>> found = hg.doctor.breaks(lambda x: net(x.round()), torch.randn(8, 4, requires_grad=True))
+        >>> [(b.kind, b.call, b.lost, b.cure) for b in found]
+        [('flat', 'round', ('input 0',), 'hg.straight_through(hg.hard.round)')]
+
+    Source: the relation of value and gradient is the program slice of Weiser 1984 beside reverse-mode differentiation.
+    """
+    _check.function("breaks", "model", model, "of the inputs, or an nn.Module")
+    if loss is not None:
+        _check.function("breaks", "loss", loss, "of what the model returns")
+    found = Watching(model, loss)
+    if inputs:
+        found._examine(inputs)
+    return found
+
+
 class Watching(Breaks):
-    """A ``with`` block around a training step; what it finds is ready when the block is left."""
+    """What ``breaks`` returns: an answer; or, made without inputs, a ``with`` block around a step that gives one."""
 
     def __init__(self, model: Any, loss: Any) -> None:
         super().__init__()
-        self._model, self._loss, self._tape, self._eager = model, loss, Tape(), _eagerly()
-        self._entered = False
+        self._model, self._loss = model, loss
+        self._tape: Tape | None = None
 
-    def __enter__(self) -> Breaks:
+    def __enter__(self) -> Watching:
         """Begin to watch."""
-        self._entered = True
+        if self._found is not None:
+            raise ValueError("breaks: the model has run already; for a with block around your own step give no inputs")
+        self._eager, self._tape = _eagerly(), Tape(self._model)
         self._eager.__enter__()
         self._tape.__enter__()
-        self._tape.own(self._model)
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Say what was found."""
+        """Say what was found; to an exception of the step it is added as a note."""
+        assert self._tape is not None
         self._tape.__exit__(kind, error, trace)
         self._eager.__exit__(None, None, None)
-        try:
-            if error is None and not self._tape.passes:
-                raise ValueError(
-                    "breaks: no backward ran inside the with block, so nothing can be said of gradients; put "
-                    "loss.backward() inside it"
-                )
-            if self._tape.passes:
-                self._about = "the backward of the step"
-                _judge(self, self._tape, self._model, [])
-        finally:
-            self._tape.close()
+        if self._tape.passes:
+            self._about = "the backward of the step"
+            self._judge(self._tape, self._model, {})
+        elif error is None:
+            raise ValueError(
+                "breaks: no backward ran inside the with block, so nothing can be said of gradients; put "
+                "loss.backward() inside it"
+            )
         if error is not None and self._found:
             error.add_note(str(self))
 
     def _known(self) -> tuple[Break, ...]:
-        if not self._entered and self._found is None:  # a model that takes no inputs
-            self._set(_examined(self._model, (), self._loss))
+        if self._found is None and self._tape is None:  # neither inputs nor a block: a model that takes none
+            self._examine(())
         return super()._known()
 
-
-def breaks(model: Any, *inputs: Any, loss: Callable[[Any], Tensor] | None = None) -> Any:
-    """Find every place where a model's gradient ends, with the call that mends it."""
-    _check.function("breaks", "model", model, "of the inputs, or an nn.Module")
-    if loss is not None:
-        _check.function("breaks", "loss", loss, "of what the model returns")
-    return _examined(model, inputs, loss) if inputs else Watching(model, loss)
-
-
-def _examined(model: Any, inputs: tuple[Any, ...], loss: Any) -> Breaks:
-    found = _run(model, inputs, loss, False)
-    if found is None:
-        found = _run(model, inputs, loss, True)
-    assert found is not None
-    return found
-
-
-def _run(model: Any, inputs: tuple[Any, ...], loss: Any, all_need: bool) -> Breaks | None:
-    """One step on copies; None if nothing in it needs a gradient, to be run again with inputs that do."""
-    twin = private_copy(partial(_step, model, loss), state=True)
-    own, loss = twin.args
-    given = tree_map(partial(_twin, all_need=all_need), inputs)
-    flat = [x for x in tree_leaves(given) if isinstance(x, Tensor)]
-    named = [(f"input {i}", x) for i, x in enumerate(flat)]
-    found, tape = Breaks(), Tape(copies=True)
-    with seeded(master_seed(None), flat[0].device if flat else torch.device("cpu")), _eagerly(), torch.enable_grad():
+    def _examine(self, inputs: tuple[Any, ...]) -> None:
+        """Run the model on inputs; a second time with inputs that need a gradient, where nothing did."""
+        if any(x.is_meta for x in tree_leaves(inputs) if isinstance(x, Tensor)):
+            raise ValueError("breaks: inputs must have values, got a tensor on the meta device; give a real batch")
         try:
-            with tape:
-                tape.own(own, flat)
-                output = _called(own, given)
-                value, found._about = _loss_of(output, loss)
-                if value.requires_grad:
-                    value.backward()
-                else:
-                    tape.differentiate(value)
-            if not any(root is not None and root.requires_grad for root in tape.roots):
-                if not all_need:
-                    return None
-                raise ValueError("breaks: nothing here needs a gradient: no parameter and no floating input")
-            _judge(found, tape, own, named)
+            model, loss = private_copy(partial(_step, self._model, self._loss), state=True).args  # type: ignore[attr-defined]
+        except Exception:  # of the user's classes: what cannot be copied runs itself, and is put back
+            model, loss = self._model, self._loss
+        with _put_back(model):
+            if not self._run(model, loss, inputs, False) and not self._run(model, loss, inputs, True):
+                raise ValueError(
+                    "breaks: nothing here needs a gradient, neither a parameter nor a floating input; requires_grad_() "
+                    "makes one need it"
+                )
+
+    def _run(self, model: Any, loss: Any, inputs: tuple[Any, ...], all_need: bool) -> bool:
+        """One step on copies; False if nothing in it needs a gradient."""
+        given = tree_map(partial(_twin, all_need=all_need), inputs)
+        flat = [x for x in tree_leaves(given) if isinstance(x, Tensor)]
+        tape = Tape(model, flat, copies=True)
+        device = flat[0].device if flat else torch.device("cpu")
+        with seeded(master_seed(None), device), _eagerly(), torch.enable_grad(), tape:
+            output = _called(model, given)
+            value, self._about = _loss_of(output, loss)
+            if value.requires_grad:
+                value.backward()
+        if not value.requires_grad:
+            tape.passes.append(([tape.value_of(value)], Passing([], [])))
+        if any(map(is_leaf, tape.roots)):
+            self._judge(tape, model, {id(x): f"input {i}" for i, x in enumerate(flat) if x.requires_grad})
+        return self._found is not None
+
+    def _judge(self, tape: Tape, model: Any, leaves: dict[int, str]) -> None:
+        modules: dict[int, str] = {}
+        if isinstance(model, nn.Module):
+            leaves |= {id(p): name for name, p in model.named_parameters() if p.requires_grad}
+            modules = {id(module): name for name, module in model.named_modules()}
+        else:
+            seen = {id(x): f"leaf {i}, shape {tuple(x.shape)}" for i, x in enumerate(filter(is_leaf, tape.roots))}
+            leaves = seen | leaves
+        try:
+            fill(self, Judge(tape, leaves), modules)
         finally:
             tape.close()
-    return found
 
 
 def _step(model: Any, loss: Any) -> None:
@@ -114,30 +168,25 @@ def _step(model: Any, loss: Any) -> None:
 def _twin(x: Any, all_need: bool) -> Any:
     if not isinstance(x, Tensor):
         return x
-    needs = x.requires_grad or (all_need and x.is_floating_point())
-    return x.detach().clone().requires_grad_(needs)
+    return x.detach().clone().requires_grad_(x.requires_grad or (all_need and x.is_floating_point()))
 
 
 def _called(model: Any, inputs: tuple[Any, ...]) -> Any:
     try:
         return model(*inputs)
     except Exception as error:
-        raise FunctionError(f"breaks: the model raises{_where(model, error)}: {type(error).__name__}: {error}") from error
-
-
-def _where(model: Any, error: BaseException) -> str:
-    names = {id(m): name for name, m in model.named_modules()} if isinstance(model, nn.Module) else {}
-    where, trace = "", error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code is nn.Module._call_impl.__code__:
-            module = trace.tb_frame.f_locals["self"]
-            name = names.get(id(module), "")
-            where = f" in its module {name!r} ({type(module).__name__})" if name else f" in {type(module).__name__}"
-        trace = trace.tb_next
-    return where
+        names = {id(m): name for name, m in model.named_modules()} if isinstance(model, nn.Module) else {}
+        where, trace = "", error.__traceback__
+        while trace is not None:
+            if trace.tb_frame.f_code is nn.Module._call_impl.__code__:
+                module = trace.tb_frame.f_locals["self"]
+                where = f" in its module {names.get(id(module), '')!r} ({type(module).__name__})"
+            trace = trace.tb_next
+        raise FunctionError(f"breaks: the model raises{where}: {type(error).__name__}: {error}") from error
 
 
 def _loss_of(output: Any, loss: Any) -> tuple[Tensor, str]:
+    """What to differentiate, and what that is in words."""
     if loss is not None:
         value = loss(output)
         if not isinstance(value, Tensor) or value.numel() != 1:
@@ -145,35 +194,39 @@ def _loss_of(output: Any, loss: Any) -> tuple[Tensor, str]:
         return value, "the loss given"
     if isinstance(output, Mapping) and isinstance(output.get("loss"), Tensor):
         return output["loss"].sum(), "the output's own loss"
-    tensors = [x for x in _tensors(output) if x.is_floating_point()]
-    if not tensors:
-        tensors = [x for x in _tensors(output)]
+    tensors = _tensors(output)
     if not tensors:
         raise ValueError(f"breaks: the model must return a tensor, got {_check.kind_of(output)}; give loss=")
-    tensors = [x for x in tensors if x.requires_grad] or tensors
+    tensors = [x for x in tensors if x.requires_grad] or [x for x in tensors if x.is_floating_point()] or tensors
     if len(tensors) == 1 and tensors[0].numel() == 1:
         return tensors[0].sum(), "the output"
-    parts = [((x.float() - torch.randn(x.shape, device=x.device)) ** 2).sum() for x in tensors]
-    return torch.stack(parts).sum(), "the squared distance of the outputs from random numbers (give loss= for your own)"
+    parts = [(x - torch.randn(x.shape, device=x.device)).abs().square().sum() for x in tensors]
+    return sum(parts[1:], parts[0]), "the squared distance of the outputs from random numbers; loss= takes your own"
 
 
 def _tensors(output: Any) -> list[Tensor]:
     if is_dataclass(output) and not isinstance(output, type):
         output = [getattr(output, field.name) for field in fields(output)]
-    if isinstance(output, Mapping):
-        output = list(output.values())
-    if isinstance(output, list | tuple):
-        return [x for part in output for x in _tensors(part)]
-    return [output] if isinstance(output, Tensor) else []
+    parts = list(output.values()) if isinstance(output, Mapping) else output
+    if isinstance(parts, list | tuple):
+        return [x for part in parts for x in _tensors(part)]
+    return [parts] if isinstance(parts, Tensor) else []
 
 
-def _judge(found: Breaks, tape: Tape, model: Any, inputs: list[tuple[str, Tensor]]) -> None:
-    names, modules = names_of(model, inputs)
-    if not isinstance(model, nn.Module):
-        leaves = [root for root in tape.roots if isinstance(root, Tensor) and root.is_leaf and root.requires_grad]
-        names = {id(leaf): f"leaf {i} of shape {tuple(leaf.shape)}" for i, leaf in enumerate(leaves)} | names
-    judge = Judge(tape, names, modules)
-    found._found, found._harmless, found._parameters = judge.breaks(), judge.harmless(), judge.parameters()
+@contextmanager
+def _put_back(model: Any) -> Iterator[None]:
+    """Give a model its gradients and buffers back afterwards."""
+    own = [*model.parameters(), *model.buffers()] if isinstance(model, nn.Module) else []
+    kept = [(x, x.grad, None if x.requires_grad else x.detach().clone()) for x in own]
+    for x in own:
+        x.grad = None
+    try:
+        yield
+    finally:
+        for x, gradient, value in kept:
+            x.grad = gradient
+            if value is not None:
+                x.data.copy_(value)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from hardgrad.doctor.arguments import check_batch, check_callable, check_noise, 
 from hardgrad.doctor.copies import Candidate
 from hardgrad.doctor.domain import check_outputs
 from hardgrad.doctor.function import Guarded
-from hardgrad.doctor.recognize import Hard, recognize
+from hardgrad.doctor.recognize import Hard, recognize, spread
 from hardgrad.montecarlo._arms import arms
 from hardgrad.montecarlo._bridge_estimator import bridge_estimator
 from hardgrad.montecarlo._disarm import disarm
@@ -28,9 +28,11 @@ from hardgrad.montecarlo._score_function import score_function
 from hardgrad.montecarlo._straight_through_estimator import straight_through_estimator
 from hardgrad.montecarlo.discrete import Discrete, discrete
 from hardgrad.surrogate import twins
+from hardgrad.surrogate._perturb import perturb
 from hardgrad.surrogate._straight_through import straight_through
 
 _FEW = 256  # outcomes that a training loop could go through at every step
+_FEW_NUMBERS = 32  # in a row, for each of which a training loop could ask twice
 
 
 def candidates(function: Candidate, inputs: Tensor | Distribution, *, noise: str = "auto") -> dict[str, Candidate]:
@@ -46,7 +48,8 @@ def candidates(function: Candidate, inputs: Tensor | Distribution, *, noise: str
 
     Returns:
         For a hard function: itself, for what autograd makes of it; straight-through where shapes agree, with the
-        identity and, for a threshold or an argmax, with a soft twin; a bridge with the approximator that ``suggest``
+        identity and, for a threshold or an argmax, with a soft twin; two-point with one pair of evaluations and, for
+        few numbers in a row, with one for each; a bridge with the approximator that ``suggest``
         picks; and the Monte Carlo estimators of the distribution that the noise makes of it. For a distribution: those
         alone.
 
@@ -55,8 +58,8 @@ def candidates(function: Candidate, inputs: Tensor | Distribution, *, noise: str
 
     Example:
         >>> import torch, hardgrad as hg
-        >>> list(hg.doctor.candidates(hg.hard.sort, torch.randn(8, 4)))
-        ['autograd', 'straight_through', 'bridge', 'score_function', 'score_function, 8 left out']
+        >>> list(hg.doctor.candidates(hg.hard.sort, torch.randn(8, 4)))[:4]
+        ['autograd', 'straight_through', 'perturb', 'perturb, coordinates']
     """
     check_callable("candidates", "function", function)
     check_noise("candidates", noise)
@@ -85,6 +88,10 @@ def _layers(hard: Hard, x: Tensor, noise: str) -> dict[str, Candidate]:
         offered["straight_through, clipped"] = straight_through(hard, twins.clipped())
     if same_shape and noise == "gumbel":
         offered["straight_through, softmax"] = straight_through(hard, partial(torch.softmax, dim=-1))
+    # Half the deviation of the noise that diagnose adds: more is a bias beside that, less is lost between the steps.
+    offered["perturb"] = perturb(hard, spread(x) / 4)
+    if x[0].numel() <= _FEW_NUMBERS:
+        offered["perturb, coordinates"] = perturb(hard, spread(x) / 4, directions="coordinates")
     if x.ndim > 1:
         offered["bridge"] = Bridge(hard, approximators.suggest(_guarded(hard, x), x))
     return offered

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hardgrad import _check
 from hardgrad.doctor.arguments import check_place
 from hardgrad.doctor.boxes.advise import advise, identity_cosine, two_point_cosines
-from hardgrad.doctor.boxes.asked import SMALL, Asked
+from hardgrad.doctor.boxes.asked import SMALL, Asked, as_tensor
 from hardgrad.doctor.boxes.report import BoxReport
 from hardgrad.doctor.boxes.same import Read, applied, repeats, rows_apart
 from hardgrad.doctor.boxes.signals import chunks as ask_chunks
@@ -67,18 +67,27 @@ def examine(
         layer = hg.perturb(box, 0.125, directions="coordinates")
     """
     _check.function("examine", "box", box, "of one or several batches")
+    if getattr(box, "cache", 0):
+        raise ValueError(
+            f"examine: box must have no cache, got {box!r}; the cache would answer, so make one with cache=0"
+        )
     _check.number("examine", "seconds", seconds, above=0, cure="30 will do for most")
     _check.generator("examine", generator)
+    if chunks is not None:
+        _check.flag("examine", "chunks", chunks)
+    if read is not None:
+        _check.function("examine", "read", read, "() -> numbers")
     inputs = _batches(x)
-    low, high = (
-        _ends(name, getattr(box, name, None) if given is None else given, inputs, sign)
-        for name, given, sign in (("low", low, -1), ("high", high, 1))
+    lows, highs = _ranges(
+        inputs, *(getattr(box, n, None) if g is None else g for n, g in (("low", low), ("high", high)))
     )
-    arrays, deadline = not isinstance(x[0], Tensor), time.perf_counter() + seconds
-    asked = Asked(box, inputs, low, high, arrays, deadline, master_seed(generator))
+    deadline, seed = time.perf_counter() + seconds, master_seed(generator)
+    asked = Asked(box, inputs, lows, highs, not isinstance(x[0], Tensor), deadline, seed)
     try:
         out = asked(*inputs)
     except Exception as error:  # of the user's program
+        if str(error).startswith("examine: "):
+            raise
         raise ValueError(f"examine: box raises for the x given, {type(error).__name__}: {error}") from error
     return _report(asked, out, chunks, read)
 
@@ -96,7 +105,7 @@ def _report(asked: Asked, out: Tensor, chunks: bool | None, read: Read | None) -
     scale, cosines = zip(*(_of_input(asked, k, out, lag) for k in range(len(asked.inputs))), strict=True)
     if not bool(out.isfinite().all()):
         asked.find("nan", "the output is NaN or infinite for the x given")
-    advice, code = advise(asked, scale, cosines)
+    advice, code = advise(asked, scale, cosines, lag)
     name = repr(asked.box) if isinstance(asked.box, nn.Module) else name_of(asked.box)
     return BoxReport(
         box=name if "\n" not in name else name_of(asked.box),
@@ -132,28 +141,44 @@ def _of_input(asked: Asked, which: int, out: Tensor, lag: int | None) -> tuple[T
 
 
 def _batches(x: tuple[Any, ...]) -> tuple[Tensor, ...]:
-    inputs = tuple(value.detach() if isinstance(value, Tensor) else torch.as_tensor(value) for value in x)
+    inputs = tuple(as_tensor("x must be", value) for value in x)
     if not inputs or any(t.ndim < 1 or not t.numel() or len(t) != len(inputs[0]) for t in inputs):
         shapes = ", ".join(str(tuple(t.shape)) for t in inputs) or "none"
         raise ValueError(f"examine: x must be inputs of as many rows, one or more, batch first, got shapes {shapes}")
+    check_place("examine", inputs[0])
     if not all(bool(t.isfinite().all()) for t in inputs):
         raise ValueError("examine: x must be finite, got NaN or infinity; give rows as your network would")
-    check_place("examine", inputs[0])
     return inputs
 
 
-def _ends(name: str, given: Any, inputs: tuple[Tensor, ...], sign: int) -> tuple[Tensor, ...]:
-    """The ends of the range of each number of each input; where none are given, those of its values."""
-    each = given if isinstance(given, tuple) else (given,) * (1 if given is not None else len(inputs))
+def _ranges(inputs: tuple[Tensor, ...], low: Any, high: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """The ends of the range of each number of a row of each input; where none are given, those of its values."""
+    lows, highs = (_each(name, ends, inputs) for name, ends in (("low", low), ("high", high)))
+    for a, b, x in zip(lows, highs, inputs, strict=True):
+        if not bool(((a < b) & (b - a).isfinite() & (a <= x.double()) & (x.double() <= b)).all()):
+            raise ValueError(
+                f"examine: low must be below high and both finite, with x between them, got {a.min():g} to {b.max():g} "
+                f"and x from {x.min():g} to {x.max():g}; leave them out to go by x"
+            )
+    return lows, highs
+
+
+def _each(name: str, ends: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    each = ends if isinstance(ends, tuple) else (ends,) * (1 if ends is not None else len(inputs))
     if len(each) != len(inputs):
         raise ValueError(f"examine: {name} must be a tuple of one for each of {len(inputs)} inputs, got {len(each)}")
-    return tuple(_end(end, x, sign) for end, x in zip(each, inputs, strict=True))
+    return tuple(_end(name, end, x) for end, x in zip(each, inputs, strict=True))
 
 
-def _end(end: Any, x: Tensor, sign: int) -> Tensor:
+def _end(name: str, end: Any, x: Tensor) -> Tensor:
     if end is not None:
-        return torch.as_tensor(end, dtype=torch.float64, device=x.device).expand(x.shape[1:]).clone()
-    rows = x.double().flatten(1)
+        given = as_tensor(f"{name} must be", end).to(x.device, torch.float64)
+        try:
+            return given.expand(x.shape[1:]).clone()
+        except RuntimeError:
+            shapes = f"{tuple(x.shape[1:])}, got {tuple(given.shape)}"
+            raise ValueError(f"examine: {name} must broadcast to a row of x, {shapes}; give one number") from None
+    rows, sign = x.double().reshape(len(x), -1), 1 if name == "high" else -1
     if rows.shape[1] > SMALL or len(x) == 1:  # of one kind, or too few rows to tell
         rows = torch.stack([*rows.aminmax()])[:, None]
     most, spread = (sign * rows).amax(0) * sign, rows.amax(0) - rows.amin(0)

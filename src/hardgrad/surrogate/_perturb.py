@@ -47,7 +47,7 @@ def perturb(
     gets a batch as it came, so a batch norm in training mode sees 1 + 2 K batches.
 
     **scale**: as wide as the steps of f, or the differences are zero or one whole step: on a program that rounds to
-    1/8, 1e-4 is useless and 1/8 is right. ``hardgrad.doctor.examine`` measures it.
+    1/8, 1e-4 is useless and 1/4 is right. ``hardgrad.doctor.examine`` measures it.
 
     **Bounds**: a pair that would leave ``[low, high]`` is moved inside as a whole, so that its width stays; where the
     range is narrower, its ends are the pair. The divisor is always the distance that was really travelled, after
@@ -61,7 +61,7 @@ def perturb(
     Args:
         f: any callable of one tensor, or of several, that returns a tensor with a row for each row, of any shape; a
             ``hardgrad.BlackBox``, a lambda, a module. Called without gradient, as ``hardgrad.Bridge`` says: it may
-            write into its input. Its own parameters get none, so a module must be frozen.
+            write into its input. Parameters that it uses get none from here; a module must be frozen.
         scale: above 0, in the input's unit: a number, or a tensor that broadcasts to one row of it. For several inputs
             a tuple, with None for those that are left alone; integer inputs are such.
         samples: K. None is 1, and for ``"coordinates"`` all of them; more than all is all.

@@ -26,9 +26,10 @@ class Packed:
         self.sizes = [math.prod(shape) for shape in self.shapes]
         wide = torch.float32 if all(x.dtype != torch.float64 for x in inputs) else torch.float64
         flat = [x.reshape(len(x), size).to(wide) for x, size in zip(inputs, self.sizes, strict=True)]
-        self.table = torch.cat(flat, 1)
+        self.table = flat[0] if len(flat) == 1 else torch.cat(flat, 1)
 
     def unpack(self, table: Tensor, wide: bool = False) -> list[Tensor]:
         """Return a table of such inputs as tensors of their shapes, and of their dtypes unless ``wide``."""
-        parts = zip(table.split(self.sizes, 1), self.shapes, self.dtypes, strict=True)
-        return [part.reshape(len(part), *row).to(part.dtype if wide else dtype) for part, row, dtype in parts]
+        parts = [table] if len(self.sizes) == 1 else table.split(self.sizes, 1)
+        each = zip(parts, self.shapes, self.dtypes, strict=True)
+        return [part.reshape(part.shape[0], *row).to(part.dtype if wide else dtype) for part, row, dtype in each]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from hardgrad import _check
 from hardgrad._torch_state import exporting, may_need_gradient, readable
 from hardgrad.black_box._black_box import BlackBox
+from hardgrad.black_box.errors import BoxError
 from hardgrad.hard_layer import SurrogateLayer
 from hardgrad.no_gradient import no_gradient
 from hardgrad.surrogate.directions import normal, two_points, window
@@ -58,7 +59,8 @@ class Perturb(SurrogateLayer):
         self.generator = _check.generator(self.word, generator)
         self._check_noise()
 
-    def forward(self, *inputs: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *more: Tensor) -> Tensor:
+        inputs = (x, *more)
         scales = self._check_inputs(inputs)
         asking = [i for i, x in enumerate(inputs) if x.is_floating_point() and may_need_gradient(x)]
         if exporting() or not torch.is_grad_enabled() or not asking:
@@ -72,7 +74,7 @@ class Perturb(SurrogateLayer):
         with torch.no_grad():
             points, weight = self._directions(packed, moved, len(inputs))
             value, *answers = self._answers(inputs, packed, moved, points)
-            difference = self._difference(torch.stack(answers))
+            difference = self._difference(answers)
         return lend(value, packed.table, difference, weight)
 
     def _directions(self, packed: Packed, moved: list[int], inputs: int) -> tuple[Iterable[Tensor], Tensor]:
@@ -86,7 +88,7 @@ class Perturb(SurrogateLayer):
         assert scale is not None
         lower, upper = (self._seen(packed, end) for end in window(at, scale, low, high))
         if readable(at):
-            self._check_window(at, low, high, upper - lower)
+            self._check_window(at, low, high, upper - lower, max(torch.finfo(x).eps for x in packed.dtypes))
         if self.generator is not None:
             _check.generator(self.word, self.generator, at.device)
         if self.noise is None:
@@ -106,7 +108,14 @@ class Perturb(SurrogateLayer):
         calls, together = chain([inputs], map(beside, points)), self._together(rows)
         while group := list(islice(calls, together)):
             joined = group[0] if len(group) == 1 else [torch.cat(each) for each in zip(*group, strict=True)]
-            answer = self._ask(*joined)
+            try:
+                answer = self._ask(*joined)
+            except BoxError as error:
+                if error.row is not None and len(group) > 1:
+                    error.add_note(
+                        f"{self._label()}: points beside x were asked too; that is row {error.row % rows} of x"
+                    )
+                raise
             self._check_answer(answer, rows * len(group), answers)
             answers += answer.split(rows) if len(group) > 1 else [answer]
         if together > 1:  # a box gives the dtype of its first floating input, which may have been widened beside others
@@ -129,15 +138,21 @@ class Perturb(SurrogateLayer):
             return 1
         return -(-4 * box.workers // rows)
 
-    def _difference(self, answers: Tensor) -> Tensor:
+    def _difference(self, answers: list[Tensor]) -> Tensor:
         """Of each pair, or of each answer to the mean of the others; in single precision at least."""
-        answers = answers.to(torch.promote_types(answers.dtype, torch.float32))
+        wide = torch.promote_types(answers[0].dtype, torch.float32)
         if self.antithetic:
-            return answers[0::2] - answers[1::2]
-        return (answers - answers.mean(0)) * (len(answers) / (len(answers) - 1))
+            pairs = zip(answers[0::2], answers[1::2], strict=True)
+            return torch.stack([plus.to(wide) - minus.to(wide) for plus, minus in pairs])
+        table = torch.stack(answers).to(wide)
+        return (table - table.mean(0)) * (len(table) / (len(table) - 1))
 
     def _ask(self, *inputs: Tensor) -> Tensor:
-        value: Any = value_of(self.hard, *inputs)
+        if self._wide and not exporting():  # a box writes into nothing, and keeps nothing
+            with torch.no_grad():
+                value: Any = self.hard(*(x.detach() for x in inputs))
+        else:
+            value = value_of(self.hard, *inputs)
         if not isinstance(value, Tensor):
             raise ValueError(
                 f"{self._label()}: f must return a tensor, got {type(value).__name__}; hardgrad.BlackBox makes one of "
@@ -197,11 +212,12 @@ class Perturb(SurrogateLayer):
                 ".requires_grad_(False), or train f without perturb"
             )
 
-    def _check_window(self, at: Tensor, low: Tensor | None, high: Tensor | None, gap: Tensor) -> None:
-        outside = torch.zeros_like(gap) if low is None else (low - at).clamp_min(0)
-        outside = outside if high is None else outside + (at - high).clamp_min(0)
+    def _check_window(self, at: Tensor, low: Tensor | None, high: Tensor | None, gap: Tensor, eps: float) -> None:
+        """Refuse what f is not defined at, but for the rounding of a bound in x's dtype, and steps that are none."""
+        below = torch.zeros_like(gap, dtype=torch.bool) if low is None else at < low - eps * low.abs()
+        outside = below if high is None else below | (at > high + eps * high.abs())
         for wrong, rule in (
-            (outside > 0, "must be within low and high, where f is defined; squash or clamp it before"),
+            (outside, "must be within low and high, where f is defined; squash or clamp it before"),
             ((gap == 0) | (gap == inf), "must be moved by scale, within low and high and in its dtype; widen them"),
         ):
             if wrong.any():

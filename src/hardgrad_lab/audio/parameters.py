@@ -35,7 +35,7 @@ class Parameter(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """Makes the function of one row; ``known`` are the ranges of what can be set, None where a user must say."""
+    """What a factory of rows is made of. It has ``known()``, what can be set, and ``latency()`` in samples."""
 
     what: str
     rate: Any
@@ -46,20 +46,11 @@ class Program:
     def __name__(self) -> str:  # what errors of the box call it
         return self.what.rsplit("/", 1)[-1]
 
-    def __call__(self) -> Any:
-        raise NotImplementedError
-
-    def known(self) -> dict[str, Parameter | None]:
-        raise NotImplementedError
-
-    def latency(self) -> int:
-        return 0
-
 
 class AudioBox(hg.BlackBox):
     """An audio program as a layer: ``knobs`` says what its second input is, ``latency`` what was taken out."""
 
-    def __init__(self, owner: str, program: Program, asked: Iterable[Any] | None, options: dict[str, Any]) -> None:
+    def __init__(self, owner: str, program: Any, asked: Iterable[Any] | None, options: dict[str, Any]) -> None:
         program = replace(program, parameters=_read(owner, asked, program.known(), program.fixed))
         bounds: Any = ((None, 0.0), (None, 1.0)) if program.parameters else (None, None)
         super().__init__(factory=program, low=bounds[0], high=bounds[1], **options)
@@ -68,7 +59,7 @@ class AudioBox(hg.BlackBox):
     @property
     def latency(self) -> int:
         """How many samples late the program says it is."""
-        return self.host.latency()
+        return int(self.host.latency())
 
 
 def natural(unit: str, low: float) -> str:
@@ -113,7 +104,8 @@ def values(parameters: tuple[Parameter, ...], signal: Array, knobs: Array) -> di
     if knobs.shape != (len(parameters),):
         names = ", ".join(p.name for p in parameters)
         raise ValueError(f"knobs must be (batch, {len(parameters)}), got rows of {knobs.shape}; in order: {names}")
-    for parameter, knob in zip(parameters, knobs.tolist(), strict=True):
+    turned = list(zip(parameters, knobs.tolist(), strict=True))
+    for parameter, knob in turned:
         if not 0 <= knob <= 1:
             raise ValueError(f"knob {parameter.name!r} must be in 0..1, got {knob}; a sigmoid keeps it there")
-    return {p.name: p.value(knob) for p, knob in zip(parameters, knobs.tolist(), strict=True)}
+    return {parameter.name: parameter.value(knob) for parameter, knob in turned}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,8 @@ def plugin(
     Args:
         what: the name or class of an effect, "Compressor" say, or the path of a plug-in's file.
         parameters: names, or (name, low, high) in the parameter's unit, or with "linear", "log" or "whole" after that.
-            Without that Hz, ms, s, a ratio and a q above 0 are on a log scale; a file's parameter is linear in its own
-            raw value, whatever curve that has. None: all that have a known range; those of a file must be named.
+            Without that Hz, ms, s, a ratio and a q above 0 are on a log scale, and a parameter of a file is linear in
+            its own raw value, whatever curve that has. None: all that have a known range; a file's must be named.
         sample_rate: samples a second.
         fixed: values of other parameters, in their units.
         settle: seconds of silence before each row of a file, in which it glides to its knobs.
@@ -85,16 +85,22 @@ class _Effect(Program):
         return self._play
 
     def known(self) -> dict[str, Parameter | None]:
+        package = _pedalboard()
+        others = (package.ExternalPlugin, package.PluginContainer)
+        classes = {name: found for name, found in vars(package).items() if isinstance(found, type)}
+        effects = {name for name, c in classes.items() if issubclass(c, package.Plugin) and not issubclass(c, others)}
+        names = sorted(effects - {"Plugin", "IIRFilter"})  # which are the bases of others
+        _check.one_of(_OWNER, "what, if it is no file's path,", self.what, names)
         effect = type(self._made())
         names = [name for name in dir(effect) if isinstance(getattr(effect, name), property) and name[:3] != "is_"]
         return {**dict.fromkeys(self.fixed), **{name: _range(name, self.rate) for name in names}}
 
+    def latency(self) -> int:
+        return 0
+
     def _made(self) -> Any:
-        found = getattr(_pedalboard(), self.what, None)
-        if not isinstance(found, type) or not issubclass(found, _pedalboard().Plugin):
-            raise ValueError(f"{_OWNER}: what must be an effect of pedalboard or a file's path, got {self.what!r}")
         try:
-            return found(**self.fixed)
+            return getattr(_pedalboard(), self.what)(**self.fixed)
         except (TypeError, ValueError) as error:
             rule = str(error).split("1. ")[-1].split("\n")[0]
             raise ValueError(f"{_OWNER}: fixed must be what the effect takes, got {self.fixed}: {rule}") from None
@@ -117,30 +123,27 @@ class _File(Program):
     def __call__(self) -> Any:
         program = self._loaded()
         own = [program.parameters[name] for name in [*(p.name for p in self.parameters), *self.fixed]]
-        # What is no number, a mode say, has its range on the raw scale.
-        ends = [
-            (o.get_raw_value_for(p.low), o.get_raw_value_for(p.high)) if o.type is float else (p.low, p.high)
-            for o, p in zip(own, self.parameters, strict=False)
-        ]
+        turns = [_turn(found, parameter) for found, parameter in zip(own, self.parameters, strict=False)]
         still = [program.parameters[name].get_raw_value_for(value) for name, value in self.fixed.items()]
 
         def play(signal: Array, knobs: Array = NO_KNOBS) -> Array:
             values(self.parameters, signal, knobs)
-            raw = [low + (high - low) * knob for (low, high), knob in zip(ends, knobs.tolist(), strict=True)] + still
+            raw = [turn(knob) for turn, knob in zip(turns, knobs.tolist(), strict=True)] + still
             for parameter, value in zip(own, raw, strict=True):
                 parameter.raw_value = value  # on the parameter: `program.gain.raw_value = x` does nothing, #243
-            _read_back(own, raw)
             if signal.size and self.quiet.size:
                 _played(program, np.repeat(self.quiet, len(signal), 0), self.rate)
             out = _played(program, signal, self.rate)
-            _read_back(own, raw)  # some go back to what they were while they play, #339
+            _read_back(own, raw)  # after it: some go back to what they were while they play, #339
             return out
 
         return play
 
     def known(self) -> dict[str, Parameter | None]:
         return {
-            name: Parameter(name, p.min_value, p.max_value, p.label or "") if p.type is float else Parameter(name, 0, 1)
+            name: Parameter(name, p.min_value, p.max_value, (p.label or "").strip())
+            if p.type is float
+            else Parameter(name, 0, 1)
             for name, p in self._loaded().parameters.items()
         }
 
@@ -176,6 +179,16 @@ def _range(name: str, rate: float) -> Parameter | None:
     return None
 
 
+def _turn(own: Any, parameter: Parameter) -> Callable[[float], float]:
+    """Return from a knob to a raw value. What is no number, a mode say, has its range on the raw scale."""
+    if own.type is not float:
+        return parameter.value
+    if parameter.scale != "linear":
+        return lambda knob: float(own.get_raw_value_for(parameter.value(knob)))
+    low, high = own.get_raw_value_for(parameter.low), own.get_raw_value_for(parameter.high)
+    return lambda knob: float(low + (high - low) * knob)
+
+
 def _read_back(parameters: list[Any], raw: list[float]) -> None:
     for parameter, value in zip(parameters, raw, strict=True):
         steps = min(max(parameter.num_steps - 1, 1), 1000) if parameter.is_discrete else 1000
@@ -190,7 +203,8 @@ def _took(name: str, value: float, stands: float, tolerance: float) -> None:
 def _played(effect: Any, signal: Array, rate: float) -> Array:
     """Return what an effect makes of (channels, samples) from silence on."""
     samples = signal.shape[1]
-    out: Array = effect.process(np.pad(signal, ((0, 0), (0, max(0, _FEWEST - samples)))), rate, reset=True)
-    if out.shape != (len(signal), max(samples, _FEWEST)):
+    signal = signal if samples >= _FEWEST else np.pad(signal, ((0, 0), (0, _FEWEST - samples)))
+    out: Array = effect.process(signal, rate, reset=True)
+    if out.shape != signal.shape:
         raise RuntimeError(f"the effect must keep the signal's shape, got {out.shape} from {signal.shape}")
     return out[:, :samples]

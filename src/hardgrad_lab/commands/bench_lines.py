@@ -14,7 +14,7 @@ Count = Annotated[int, at_least(1)]
 
 def add_to(app: App) -> None:
     """Add the commands."""
-    for command in (bridge, recurrent, search, tariff, feeding):
+    for command in (bridge, recurrent, search, tariff, feeding, boxes):
         app.command(command)
 
 
@@ -115,4 +115,21 @@ def feeding(*, data: Path, rounds: Count = 15, only: str = "", threads: Count = 
 
     _with_threads(threads)
     measure(data, rounds, only)
+    return 0
+
+
+def boxes(*, rounds: Count = 200, threads: Count = 1) -> int:
+    """A program as a layer over the bare program, its two-point gradient over its calls, breaks over a step.
+
+    Parameters
+    ----------
+    rounds
+        Calls of each way, in turn; of what takes longer a part of that.
+    threads
+        CPU threads.
+    """
+    from hardgrad_lab.bench.boxes import measure
+
+    _with_threads(threads)
+    measure(rounds)
     return 0

@@ -12,6 +12,7 @@ from cyclopts import App, Parameter, validators
 from rich.console import Console
 
 from hardgrad_lab.commands.doctor_bank import FEWEST, bank
+from hardgrad_lab.commands.doctor_breaks import box, breaks
 from hardgrad_lab.commands.machine import at_least
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from hardgrad_lab.doctor.record import Examination
 
 app = App(name="doctor", help="Measure gradients on your own function: bias, noise, direction, cost; and which to use.")
+app.command(breaks)
+app.command(box)
 app.command(bank)
 
 

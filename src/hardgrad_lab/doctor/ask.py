@@ -135,7 +135,7 @@ def _try_objective(objective: Callable[[Tensor], Tensor], several: Tensor, rows:
         )
 
 
-def read_shape(text: str) -> tuple[int, ...]:
+def read_shape(text: str, option: str = "--shape") -> tuple[int, ...]:
     """Return a shape from ``8,32``.
 
     Raises:
@@ -146,7 +146,7 @@ def read_shape(text: str) -> tuple[int, ...]:
     except ValueError:
         shape = ()
     if not shape or min(shape) < 1:
-        raise ValueError(f"--shape must be whole numbers of at least 1, the batch first, such as 8,32, got {text!r}")
+        raise ValueError(f"{option} must be whole numbers of at least 1, the batch first, such as 8,32, got {text!r}")
     return shape
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 import hardgrad as hg
 
 FUNCTION = "the hard function"
+_OURS = Path(hg.__file__).parent
+_NOT_THEIRS = ("site-packages", "<", str(_OURS) + os.sep, str(_OURS.parent / "hardgrad_lab") + os.sep)
 
 
 def load(place: str, what: str) -> Callable[..., Any]:
@@ -100,7 +103,7 @@ def said(error: BaseException) -> str:
         return str(error).removesuffix(f"{type(cause).__name__}: {cause}") + said(cause)
     frames = traceback.extract_tb(error.__traceback__)
     # The last line in a file that is the user's own, not torch's: what is deeper rarely says what to change.
-    own = [frame for frame in frames[1:] if "site-packages" not in frame.filename and "<" not in frame.filename]
+    own = [frame for frame in frames[1:] if not any(part in frame.filename for part in _NOT_THEIRS)]
     where = f" (line {own[-1].lineno} of {Path(own[-1].filename).name}, in {own[-1].name})" if own else ""
     return f"{type(error).__name__}: {error}{where}"
 
@@ -111,23 +114,29 @@ def read_inputs(path: Path) -> Tensor:
     Raises:
         ValueError: if there is no such file, it cannot be read safely, or it holds no batch of numbers.
     """
-    if not path.is_file():
-        raise ValueError(f"--inputs: there is no file {path}")
-    found: Any
-    try:
-        found = (
-            torch.from_numpy(np.load(path, allow_pickle=False))
-            if path.suffix == ".npy"
-            else torch.load(path, weights_only=True, map_location="cpu")
-        )
-    except Exception as error:  # a foreign file fails in many ways
-        raise ValueError(f"--inputs: {path} cannot be read: {error}; save it with numpy.save or torch.save") from None
+    found = read_file(path)
     if not isinstance(found, Tensor) or found.ndim < 2 or found.numel() == 0:
         got = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
         raise ValueError(f"--inputs: {path} must hold one tensor of shape (B, ...) with B at least 1, got {got}")
     if found.is_complex():
         raise ValueError(f"--inputs: {path} must hold real numbers, got {found.dtype}")
     return found if found.is_floating_point() else found.float()
+
+
+def read_file(path: Path) -> Any:
+    """Return what a ``.npy`` or a ``.pt`` file holds: tensors, and what is made of them.
+
+    Raises:
+        ValueError: if there is no such file, or it cannot be read safely.
+    """
+    if not path.is_file():
+        raise ValueError(f"--inputs: there is no file {path}")
+    try:
+        if path.suffix == ".npy":
+            return torch.from_numpy(np.load(path, allow_pickle=False))
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # a foreign file fails in many ways
+        raise ValueError(f"--inputs: {path} cannot be read: {error}; save it with numpy.save or torch.save") from None
 
 
 def _find_beside(folder: Path) -> None:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from hardgrad.doctor.boxes.asked import SMALL, Asked
+from hardgrad.doctor.boxes.asked import SMALL, Asked, thinned
 
 _FEW = 4  # numbers, up to which both sides of each are asked for
 _DRAWS = 8
@@ -43,13 +43,13 @@ def two_point_cosines(asked: Asked, which: int, scale: Tensor) -> tuple[float, f
         aside = torch.rand((_DRAWS, count), generator=asked.generator, dtype=torch.float64).to(flat) * 2 - 1
         around = torch.stack([_jacobian(asked, row, which, flat, flat * each) for each in aside])
         one, two = around[::2].mean(0), around[1::2].mean(0)  # their product is free of what noise is left in either
-        here, near = (_jacobian(asked, row, which, step, 0 * flat) for step in (flat, tiny))
-        mean = (one + two) / 2
-        sums += torch.stack(
-            [(one * two).sum(), (here * mean).sum(), here.square().sum(), (near * mean).sum(), near.square().sum()]
-        ).cpu()
-    true, along, size, along_tiny, size_tiny = sums.clamp(min=0).sqrt().tolist()
-    return min(along**2 / max(true * size, 1e-30), 1.0), min(along_tiny**2 / max(true * size_tiny, 1e-30), 1.0)
+        here, near, mean = *(_jacobian(asked, row, which, step, 0 * flat) for step in (flat, tiny)), (one + two) / 2
+        pairs = ((one, two), (here, mean), (here, here), (near, mean), (near, near))
+        sums += torch.tensor([float((a * b).sum()) for a, b in pairs], dtype=torch.float64)
+    norm, along, size, along_tiny, size_tiny = sums.tolist()
+    both = ((along, size), (along_tiny, size_tiny))
+    wide, narrow = (min(a / max(math.sqrt(max(norm, 0.0) * b), 1e-30), 1.0) for a, b in both)
+    return wide, narrow
 
 
 def _jacobian(asked: Asked, row: tuple[Tensor, ...], which: int, step: Tensor, aside: Tensor) -> Tensor:
@@ -58,27 +58,23 @@ def _jacobian(asked: Asked, row: tuple[Tensor, ...], which: int, step: Tensor, a
     middle, moves = (x.reshape(1, -1) + aside).clamp(low + step, high - step), torch.diag(step)
     points = (middle + torch.cat([moves, -moves])).to(x).view(-1, *x.shape[1:])
     y = asked(*(points if k == which else z.expand(len(points), *z.shape[1:]) for k, z in enumerate(row)))
-    return (y[: len(step)] - y[len(step) :]).reshape(len(step), -1) / (2 * step[:, None])
+    return (thinned(y[: len(step)]) - thinned(y[len(step) :])) / (2 * step[:, None])
 
 
-def advise(asked: Asked, scale: tuple[Tensor, ...], cosines: tuple[dict[str, float], ...]) -> tuple[str, str]:
+def advise(
+    asked: Asked, scale: tuple[Tensor, ...], cosines: tuple[dict[str, float], ...], lag: int | None
+) -> tuple[str, str]:
     """Return which gradient to take and why, and the line of code."""
     small = [k for k, x in enumerate(asked.inputs) if x.is_floating_point() and x[0].numel() <= SMALL]
     words = " ".join(_words(asked, k, each) for k, each in enumerate(cosines) if asked.inputs[k].is_floating_point())
     copied = cosines[0].get("straight-through", 0.0)
     if len(scale) == 1 and copied >= (_NEAR if small else _FAR):
-        return words, "layer = hg.straight_through(box)"
+        return words, f"layer = hg.straight_through(box{f', lambda x: x.roll({lag}, -1)' if lag else ''})"
     if not small:
         return words, "layer = hg.Bridge(box, hg.approximators.suggest(box, x))"
     given = [literal(scale[k]) if k in small else "None" for k in range(len(scale))]
-    few = sum(asked.inputs[k][0].numel() for k in small) <= _FEW
-    how = (
-        'noise="normal", samples=8'
-        if asked.kind in ("random", "unseeded")
-        else 'directions="coordinates"'
-        if few
-        else "samples=4"
-    )
+    how = 'directions="coordinates"' if sum(asked.inputs[k][0].numel() for k in small) <= _FEW else "samples=4"
+    how = 'noise="normal", samples=8' if asked.kind in ("random", "unseeded") else how
     together = given[0] if len(given) == 1 else f"({', '.join(given)})"
     return words, f"layer = hg.perturb(box, {together}, {how})"
 
@@ -90,10 +86,10 @@ def _words(asked: Asked, which: int, cosines: dict[str, float]) -> str:
         return f"{name}near the identity (cosine {copied:.2f}), so hg.straight_through, which costs no calls."
     if count > SMALL:
         far = "" if copied is None else f", and the identity is far (cosine {copied:.2f})"
-        return f"{name}{count} numbers are too many for differences{far}, so hg.Bridge, which learns the box."
+        return f"{name}too many numbers for differences{far}, so hg.Bridge, which learns the box."
     if cosines.get("two-point", 1.0) < _FAR:
         return f"{name}differences agree at no scale (cosine {cosines['two-point']:.2f}); put the loss into the box."
-    return f"{name}{count} numbers are few, so hg.perturb, whose steps are as wide as the stairs."
+    return f"{name}few numbers ({count}), so hg.perturb, with steps that see over the jumps."
 
 
 def literal(scale: Tensor) -> str:

@@ -11,11 +11,14 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from hardgrad import _check
 from hardgrad.doctor.boxes.report import Finding
 from hardgrad.doctor.randomness import seeded
 
 T = TypeVar("T")
 SMALL = 64  # numbers of a row, up to which each is looked at alone
+_LARGE = 2**23  # numbers of a batch, from which a line is asked in parts
+_MOST = 8192  # outputs of a row that are looked at along a line
 _CLOSE = 1e-4  # relative to the largest output; sums may be made in another order
 
 
@@ -35,6 +38,7 @@ class Asked:
     deadline: float
     seed: int
     calls: int = 0
+    size: int = 1  # numbers of a row, of the largest input or the output
     row_seconds: float = math.inf
     kind: str = "same"  # or "state", "random", "unseeded": what it gives for the same again
     error: str = ""  # what it raised last, away from the user's inputs
@@ -47,8 +51,7 @@ class Asked:
     def __call__(self, *inputs: Tensor, seed: int = 0) -> Tensor:
         """Return what the box returns, shape (B, *), in double precision."""
         rows = len(inputs[0])
-        left = self.deadline - time.perf_counter()
-        if left < 0 or (self.calls and rows * self.row_seconds > left):
+        if self.calls and rows * self.row_seconds > self.deadline - time.perf_counter():
             raise OutOfTimeError
         given: list[Any] = [x.numpy(force=True).copy() if self.arrays else x.clone() for x in inputs]
         with torch.no_grad(), seeded(self.seed + seed, inputs[0].device):
@@ -58,15 +61,14 @@ class Asked:
         self.calls += 1
         for k, (x, y) in enumerate(zip(inputs, given, strict=True)):
             if differs(x, torch.as_tensor(y), 0.0) and all(f.kind != "writes" or f.input != k for f in self.findings):
-                self.find(
-                    "writes", "it writes into what it is given; wrap it in hg.BlackBox, which hands over copies", k
-                )
-        y = value.detach() if isinstance(value, Tensor) else torch.as_tensor(value)
-        if y.ndim < 1 or len(y) != rows:
+                self.find("writes", "it writes into what it is given; hg.BlackBox hands over copies", k)
+        y = as_tensor("box must return", value)
+        if y.ndim < 1 or len(y) != rows or not y.numel():
             raise ValueError(
-                f"examine: box must return one output for each row, first dimension {rows}, got shape "
-                f"{tuple(y.shape)}; hg.BlackBox makes a batch of a program of one row"
+                f"examine: box must return numbers for each row, first dimension {rows}, got shape {tuple(y.shape)}; "
+                "hg.BlackBox makes a batch of a program of one row"
             )
+        self.size = max(t.numel() // rows for t in (y, *inputs))
         return y.double().clone()
 
     def ask(self, name: str, question: Callable[..., T], *args: Any, otherwise: T) -> T:
@@ -106,31 +108,45 @@ class Asked:
 
     def line(self, row: tuple[Tensor, ...], which: int, way: Tensor, steps: Tensor) -> Tensor:
         """Return the outputs (n, m) at a row with an input moved n steps along a way; NaN where the box raises."""
-        rows = [x.expand(len(steps), *x.shape[1:]) for x in row]
+        count = len(steps)
+        if count > 1 and count * self.size > _LARGE:
+            return torch.cat([self.line(row, which, way, part) for part in steps.chunk(2)])
         moved = row[which].double() + steps.view(-1, *[1] * way.ndim).to(way) * way
-        rows[which] = moved.clamp(self.low[which], self.high[which]).to(row[which])
+        moved = moved.clamp(self.low[which], self.high[which]).to(row[which])
         try:
-            y = self(*rows)
-            return y.reshape(len(y), -1)
+            return thinned(self(*(moved if k == which else x.expand(count, *x.shape[1:]) for k, x in enumerate(row))))
         except OutOfTimeError:
             raise
-        except Exception as error:
+        except Exception as error:  # the user's program, at values that the user did not give
             self.error = f"{type(error).__name__}: {error}"
-        if len(steps) == 1:
+        if count == 1:
             return torch.full((1, 1), math.nan, dtype=torch.float64)
         each = [self.line(row, which, way, step[None]) for step in steps]
         return torch.cat([y.expand(1, max(len(y[0]) for y in each)) for y in each])
 
-    def way_of(self, which: int, entry: int) -> Tensor:
-        """Return the way along one number of an input alone."""
+    def number(self, row: tuple[Tensor, ...], which: int, entry: int) -> tuple[Tensor, Tensor, float]:
+        """Return the way along one number of an input alone, how far it is to either end, and where it is in a row."""
         way = torch.zeros_like(self.low[which])
         way.view(-1)[entry] = 1
-        return way
+        low, high, at = (float(t.reshape(-1)[entry]) for t in (self.low[which], self.high[which], row[which]))
+        return way, torch.tensor([low - at, high - at], dtype=torch.float64), at
 
-    def ends(self, row: tuple[Tensor, ...], which: int, entry: int) -> tuple[float, float, float]:
-        """Return the range of a number of an input, and where it is in a row."""
-        tables = (self.low[which], self.high[which], row[which])
-        return tuple(float(table.reshape(-1)[entry]) for table in tables)  # type: ignore[return-value]
+
+def as_tensor(rule: str, value: Any) -> Tensor:
+    """Return an array of real numbers as a tensor without a gradient, or raise ValueError."""
+    try:
+        made = value.detach() if isinstance(value, Tensor) else torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        made = None
+    if made is None or made.is_complex():
+        raise ValueError(f"examine: {rule} a tensor or an array of real numbers, got {_check.kind_of(value)}") from None
+    return made
+
+
+def thinned(y: Tensor) -> Tensor:
+    """Return outputs as (n, m) with a few thousand at most of each row."""
+    y = y.reshape(len(y), -1)
+    return y[:, :: -(-y.shape[1] // _MOST)]
 
 
 def differs(a: Tensor, b: Tensor, close: float = _CLOSE) -> float:

@@ -65,29 +65,27 @@ def rows_apart(asked: Asked) -> None:
 
 
 def applied(asked: Asked, read: Read | None) -> None:
-    """Ask each number of each small input at both ends of its range."""
+    """Ask each number of each small input at both ends of its range, in rows of the user's and in others."""
+    other = asked.elsewhere()
+    rows = [*map(asked.row, range(min(len(other[0]), _ROWS)))]
+    rows += [tuple(x[i][None] for x in other) for i in range(min(len(other[0]), 2 * _ROWS))]
     for which, x in enumerate(asked.inputs):
         count = x[0].numel() if x.is_floating_point() else SMALL + 1
         for entry in range(count if count <= SMALL else 0):
-            rows = [*map(asked.row, range(min(len(x), _ROWS))), tuple(y[:1] for y in asked.elsewhere())]
             seen = next((word for row in rows if (word := _seen(asked, row, which, entry)) != "unapplied"), "unapplied")
-            low, high, _ = asked.ends(rows[0], which, entry)
+            low, high = (float(end[which].reshape(-1)[entry]) for end in (asked.low, asked.high))
+            words = f"{low:.3g} to {high:.3g} changes nothing in {len(rows)} rows: not applied, or of no effect there"
             if seen == "late":
                 words = f"{low:.3g} to {high:.3g} shows one call later; call twice and take the second"
-                asked.find("late", words, which, entry, 1)
-            elif seen == "unapplied":
-                words = (
-                    f"{low:.3g} to {high:.3g} changes nothing in {len(rows)} rows: not applied, or without effect there"
-                )
-                asked.find("unapplied", words, which, entry)
+            if seen != "at once":
+                asked.find(seen, words, which, entry)
             elif read is not None and which == len(asked.inputs) - 1:
                 _read_back(asked, read, which, entry)
 
 
 def _seen(asked: Asked, row: tuple[Tensor, ...], which: int, entry: int) -> str:
-    low, high, at = asked.ends(row, which, entry)
-    way, a, b = asked.way_of(which, entry), torch.tensor([low - at]), torch.tensor([high - at])
-    _, before, u, v, w = (asked.line(row, which, way, end) for end in (a, a, a, b, b))
+    way, ends, _ = asked.number(row, which, entry)
+    _, before, u, v, w = (asked.line(row, which, way, ends[end : end + 1]) for end in (0, 0, 0, 1, 1))
     usual = 3 * differs(before, u)
     if differs(u, v) > usual:
         return "at once"
@@ -95,10 +93,10 @@ def _seen(asked: Asked, row: tuple[Tensor, ...], which: int, entry: int) -> str:
 
 
 def _read_back(asked: Asked, read: Read, which: int, entry: int) -> None:
-    low, high, at = asked.ends(asked.row(0), which, entry)
+    way, ends, _ = asked.number(asked.row(0), which, entry)
     got = []
-    for end in (low, high):
-        asked.line(asked.row(0), which, asked.way_of(which, entry), torch.tensor([end - at]))
+    for end in ends:
+        asked.line(asked.row(0), which, way, end[None])
         got.append(float(read()[entry]))
     if got[0] == got[1]:
         asked.find("unapplied", f"set to either end it reads back {got[0]:.4g}: it is not applied", which, entry)

@@ -10,7 +10,7 @@ from hardgrad.doctor.boxes.asked import Asked, differs
 _SHORTEST = 64  # samples of a signal
 _TOTAL = 8192  # samples of noise that a lag is looked for in
 _CLEAR = 8.0  # times the root mean square of lags further away; the largest of 8192 that are chance is at 4
-_BEST = 0.7  # of the best, which no lag further away may reach
+_BEST = 0.5  # of the best, which no lag may reach that is not one of its neighbors
 _AWAY = 8  # samples; a box that lets low frequencies through alone has a broad best
 
 
@@ -43,14 +43,17 @@ def lag_of(lags: Tensor, size: Tensor) -> float | None:
     most, best = float(size.abs().max()), int(size.abs().argmax())
     rest = size[(lags - lags[best]).abs() > _AWAY]
     chance = float(rest.square().mean().sqrt())
-    if most < _CLEAR * chance or float(rest.abs().max()) > _BEST * most:
+    near = (size.abs() > _BEST * most).nonzero().flatten()
+    alone = len(near) == near[-1] - near[0] + 1 and bool((size[near] * size[best] > 0).all())
+    if most < _CLEAR * chance or not alone:
         return None
     good = lags[size.abs() >= most - 4 * chance].double()  # a median over five samples has five as good
     if bool((good == 0).any()):
         return 0.0
-    two = size[best - 2 : best + 3].abs()
+    around = torch.arange(-2, 3)
+    two = size[(best + around) % len(size)].abs()
     if len(good) == 1 and float(two[[0, 4]].max()) < 4 * chance:
-        return round(float((two * lags[best - 2 : best + 3]).sum() / two.sum()), 1)
+        return round(float(lags[best] + (two * around).sum() / two.sum()), 1)
     return round(2 * float(good.mean())) / 2
 
 

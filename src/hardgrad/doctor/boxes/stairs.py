@@ -6,6 +6,10 @@ are alike at any s; over stairs only where s is as wide as they are. The least s
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -13,12 +17,13 @@ from hardgrad.doctor.boxes.asked import SMALL, Asked, OutOfTimeError
 
 STEPS = 64  # of a line over the range
 _WIDTHS = (1, 2, 3, 4, 6, 8, 10, 12)  # of half a difference, in steps
-_WIDEST = 16
+_WIDEST = 16  # a quarter of the range: beyond, both sides of most points lie outside
 _ALIKE = 0.95
 _FLAT = 0.3  # of the steps, from which they are stairs if there are jumps
 _LINES = 3  # of a large input, each along random signs of all its numbers
-_WORDS = "stairs {:.3g} wide; over less, a difference sees nothing or a jump"
-_JUMP = 0.5  # of the change over a step, still there over 1/4096 of it
+_JUMP = 0.5  # of the change over a step, still there over 1/256 of it
+
+Line = Callable[[Tensor], Tensor]  # from n places to the outputs (n, m) there
 
 
 def scales(asked: Asked, which: int) -> Tensor:
@@ -26,18 +31,16 @@ def scales(asked: Asked, which: int) -> Tensor:
     low, high = asked.low[which], asked.high[which]
     found = ((high - low) / STEPS).clone()
     if found.numel() > SMALL:
-        return found.fill_(_of_many(asked, which, float((high - low).max()) / 2))
+        return found.fill_(_of_many(asked, which, float((high - low).max()) / 4))
     for entry in range(found.numel()):
-        row = asked.row(entry)
-        a, b, at = asked.ends(row, which, entry)
+        row, asked.error = asked.row(entry), ""
+        way, ends, at = asked.number(row, which, entry)
         try:
-            scale, width, bad = look(asked, row, which, asked.way_of(which, entry), a - at, b - at)
+            found.view(-1)[entry], width, bad = look(partial(asked.line, row, which, way), *ends.tolist())
         except OutOfTimeError:
             asked.left_out.append(f"stairs of input {which} from number {entry} on (no time)")
             break
-        found.view(-1)[entry] = scale
-        if width:
-            asked.find("stairs", _WORDS.format(width), which, entry, width)
+        _note(asked, width, which, entry)
         if len(bad):
             kind, what = ("raises", asked.error) if asked.error else ("nan", "the output is NaN or infinite")
             where = f"from {at + float(bad[0]):.3g} to {at + float(bad[-1]):.3g}; keep it out by low= and high="
@@ -45,40 +48,46 @@ def scales(asked: Asked, which: int) -> Tensor:
     return found
 
 
-def _of_many(asked: Asked, which: int, span: float) -> float:
+def _of_many(asked: Asked, which: int, end: float) -> float:
     """One scale for all numbers, moved together."""
     seen = []
-    for line in range(_LINES):
+    for i in range(_LINES):
         signs = torch.randint(0, 2, asked.low[which].shape, generator=asked.generator).to(asked.low[which]) * 2 - 1
-        seen.append(look(asked, asked.row(line), which, signs, -span / 2, span / 2))
-    scale, width, _ = sorted(seen, key=lambda line: line[0])[_LINES // 2]
-    if width:
-        asked.find("stairs", _WORDS.format(width), which, None, width)
+        seen.append(look(partial(asked.line, asked.row(i), which, signs), -end, end)[:2])
+    scale, width = sorted(seen)[_LINES // 2]
+    _note(asked, width, which, None)
     return scale
 
 
-def look(
-    asked: Asked, row: tuple[Tensor, ...], which: int, way: Tensor, begin: float, end: float
-) -> tuple[float, float | None, Tensor]:
-    """Return the scale along a way, the width of its stairs if there are any, and where the output is no number."""
-    asked.error = ""
-    places = torch.linspace(begin, end, STEPS + 1, dtype=torch.float64)
-    y = asked.line(row, which, way, places)
+def _note(asked: Asked, width: float, which: int, entry: int | None) -> None:
+    if width and asked.kind not in ("random", "unseeded"):  # where each output is another, each step is a jump
+        words = f"it jumps every {width:.3g}" if width < math.inf else "it jumps once in its range"
+        words += "; over less, a difference sees nothing or a jump"
+        asked.find("stairs", words, which, entry, width if width < math.inf else None)
+
+
+def look(line: Line, begin: float, end: float) -> tuple[float, float, Tensor]:
+    """Return the scale along a line, the width of its stairs, and places where the output is no number.
+
+    The width is 0 where there are none, and infinite if there is one jump.
+    """
+    places, step = torch.linspace(begin, end, STEPS + 1, dtype=torch.float64), (end - begin) / STEPS
+    y = line(places)
     good = y.isfinite().all(1)
-    bad = places[~good]
-    y, places, step = y[good], places[good], (end - begin) / STEPS
-    change = y.diff(dim=0)
+    bad, places, change = places[~good], places[good], y[good].diff(dim=0)
     if not bool(change.any()):
-        return step, None, bad
-    least = next((s for s in _WIDTHS if alike(y, s) >= _ALIKE), _WIDEST)
+        return step, 0.0, bad
+    least = next((s for s in _WIDTHS if alike(y[good], s) >= _ALIKE), _WIDEST)
     top = int(change.abs().max(0).values.argmax())
     at = int(change[:, top].abs().argmax())
-    if (least == 1 and _flat(change) < _FLAT) or not _jumps(asked, row, which, way, places[at : at + 2], top):
-        return step * least, None, bad
-    if asked.kind in ("random", "unseeded"):
-        return step * least, None, bad
-    width = step * stair(change)
-    return max(step * least, width), width, bad
+    if not _jumps(line, places[at : at + 2], top):
+        return step * least, 0.0, bad
+    if least > 1 or flat(change) >= _FLAT:
+        width = step * stair(change)
+        return min(max(least, width / step), _WIDEST) * step, width, bad
+    change = line(torch.linspace(float(places[at]), float(places[at + 1]), STEPS + 1, dtype=torch.float64)).diff(dim=0)
+    fine = step / STEPS * stair(change) if flat(change) >= _FLAT else 0.0
+    return step, fine if fine < math.inf else 0.0, bad
 
 
 def alike(y: Tensor, s: int) -> float:
@@ -89,28 +98,34 @@ def alike(y: Tensor, s: int) -> float:
     return float((inner * mean).sum() / (inner.norm() * mean.norm()).clamp(min=1e-30))
 
 
-def _flat(change: Tensor) -> float:
+def flat(change: Tensor) -> float:
     """Return the share of steps without any change, of outputs weighted by how much they change on the whole."""
     weight = change.abs().sum(0)
-    return float(((change == 0).double().mean(0) * weight).sum() / weight.sum())
+    return float(((change == 0).double().mean(0) * weight).sum() / weight.sum().clamp(min=1e-300))
 
 
 def stair(change: Tensor) -> float:
-    """Return the width in steps of the stair that a point is on, on average, in the middle one of eight outputs."""
-    least = (0.0 if _flat(change) >= _FLAT else 0.5) * change.abs().max(0).values
-    widths, moved = [], change.abs().sum(0)
-    for j in moved.argsort(descending=True)[: min(8, int((moved > 0).sum()))].tolist():
-        gaps = (change[:, j].abs() > least[j]).nonzero().flatten().double().diff()
-        widths.append(float(gaps.square().sum() / gaps.sum()) if len(gaps) else float(len(change)))
-    return sorted(widths)[len(widths) // 2]
+    """Return the width in steps of the stair that a point is on, on average; infinity where there is one jump.
+
+    It is that of the middle one of eight outputs; where each jumps once at most, that of all of them together.
+    """
+    jumps = change.abs() > (0.0 if flat(change) >= _FLAT else 0.5) * change.abs().max(0).values
+    chosen = change.abs().sum(0).argsort(descending=True)[:8]
+    widths = [width for j in chosen.tolist() if (width := _width(jumps[:, j])) < math.inf]
+    return sorted(widths)[len(widths) // 2] if widths else _width(jumps.any(1))
 
 
-def _jumps(asked: Asked, row: tuple[Tensor, ...], which: int, way: Tensor, ends: Tensor, output: int) -> bool:
+def _width(jumps: Tensor) -> float:
+    gaps = jumps.nonzero().flatten().double().diff()
+    return float(gaps.square().sum() / gaps.sum()) if len(gaps) else math.inf
+
+
+def _jumps(line: Line, ends: Tensor, output: int) -> bool:
     """Whether the change between two places stays one however near they are."""
     sizes = []
     for _ in range(3):
         places = torch.linspace(float(ends[0]), float(ends[1]), 17, dtype=torch.float64)
-        change = asked.line(row, which, way, places)[:, output].diff().abs()
+        change = line(places)[:, output].diff().abs()
         sizes.append(float(change.max()))
         ends = places[int(change.argmax()) :][:2]
     return sizes[-1] > _JUMP * sizes[0]

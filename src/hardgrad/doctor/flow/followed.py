@@ -1,30 +1,27 @@
-"""Numbers that left a tensor, and that are followed through the arithmetic of Python."""
+"""Numbers that left a tensor: they are followed through the arithmetic of Python, back into torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 _ARITHMETIC = "add radd sub rsub mul rmul truediv rtruediv pow rpow neg abs mod floordiv".split()
 
 
 class FollowedFloat(float):
-    """A float that knows which values of a step it was made of."""
+    """A float that knows which values of a step it was made of; pickled it is a plain one."""
 
     values: tuple[Any, ...] = ()
 
     def __reduce__(self) -> tuple[type, tuple[float]]:
-        """Be pickled as a plain number."""
         return float, (float(self),)
 
 
 class FollowedInt(int):
-    """An int that knows which values of a step it was made of."""
+    """An int that does."""
 
     values: tuple[Any, ...] = ()
 
     def __reduce__(self) -> tuple[type, tuple[int]]:
-        """Be pickled as a plain number."""
         return int, (int(self),)
 
 
@@ -43,19 +40,16 @@ def followed(number: Any, values: tuple[Any, ...]) -> Any:
     return same
 
 
-def _arithmetic(base: type, name: str) -> Callable[..., Any]:
-    plain: Any = getattr(base, name)
-
+def _arithmetic(plain: Any) -> Any:
     def operation(self: Any, *others: Any) -> Any:
         result = plain(self, *others)
-        if result is NotImplemented:
+        if result is NotImplemented:  # of a tensor, which takes it over
             return result
-        values = self.values + tuple(v for other in others for v in getattr(other, "values", ()) or ())
-        return followed(result, values)
+        return followed(result, sum((getattr(other, "values", ()) for other in others), self.values))
 
     return operation
 
 
-for _name in _ARITHMETIC:
-    setattr(FollowedFloat, f"__{_name}__", _arithmetic(float, f"__{_name}__"))
-    setattr(FollowedInt, f"__{_name}__", _arithmetic(int, f"__{_name}__"))
+for _name in (f"__{name}__" for name in _ARITHMETIC):
+    setattr(FollowedFloat, _name, _arithmetic(getattr(float, _name)))
+    setattr(FollowedInt, _name, _arithmetic(getattr(int, _name)))

@@ -1,281 +1,155 @@
-"""Which places of a step are breaks, and which are harmless, and why."""
+"""Which calls of a step lose a gradient for good: by its terms, by what arrived, and by what was done by hand."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hardgrad.doctor.flow.calls import DEAD, PROGRAM, SATURATES, WRITES
-from hardgrad.doctor.flow.relations import Relations, Term, deliberate
-from hardgrad.doctor.flow.report import Break, Harmless, Kind
-from hardgrad.doctor.flow.tape import Call, Tape, Value
-from hardgrad.doctor.flow.words import cure_of, spelled, why_of
+from hardgrad.doctor.flow.relations import Relations, Term, deliberate, sum_of
+from hardgrad.doctor.flow.report import Kind
+from hardgrad.doctor.flow.tape import Call, Tape
+
+_COPIES = {"target", "teacher", "ema", "momentum", "frozen", "reference", "old", "slow"}  # networks that follow another
+_FOLLOWS = 0.8  # cosine of two matrices of which one is an average of the other's past; of strangers it is about 0
 
 
-_COPIES = {"target", "teacher", "ema", "momentum", "frozen", "reference", "old", "slow"}  # names of networks that follow
+class Verdict(NamedTuple):
+    """What a call is charged with: the leaves it lost, as bits."""
 
-
-def _alike(x: Tensor, y: Tensor) -> bool:
-    """Whether one matrix follows the other, as an average over its past does; two of their own have a cosine of 0."""
-    if x.ndim < 2 or x.shape != y.shape:
-        return False
-    with torch.no_grad():
-        return bool(torch.cosine_similarity(x.flatten().double(), y.flatten().double(), dim=0) > 0.8)
-
-
-def _head(name: str, other: str) -> str:
-    """The name of the module that holds one and not the other: without the end that the names share."""
-    parts, others = name.split("."), other.split(".")
-    while len(parts) > 1 and others and parts[-1] == others[-1]:
-        parts, others = parts[:-1], others[:-1]
-    return ".".join(parts)
+    kind: Kind
+    mask: int
+    why: str
 
 
 class Judge:
-    """Goes through the terms of what was differentiated, then through the leaves that got nothing."""
+    """Judges a tape whose backward is over.
 
-    def __init__(self, tape: Tape, names: Mapping[int, str], modules: Mapping[int, str]) -> None:
-        self.tape, self.names, self.modules = tape, names, modules
-        self.relations = Relations(tape)
-        self.found: dict[Call, tuple[Kind, int, str]] = {}
-        self.interest = self._mask(bit for bit, root in enumerate(tape.roots) if id(root) in names)
-        self.interest &= self.relations.leaves
-        self.terms = [term for values, _ in tape.passes for value in values for term in value.terms]
-        self.got = self.relations.got
-        self._structure()
-        self._numbers()
-        self._deliberate()
-        self._python()
+    Args:
+        tape: of the step.
+        names: of the leaves that are asked about, by their ``id``.
+    """
 
-    @staticmethod
-    def _mask(bits: Iterable[int]) -> int:
-        mask = 0
-        for bit in bits:
-            mask |= 1 << bit
-        return mask
+    def __init__(self, tape: Tape, names: Mapping[int, str]) -> None:
+        self.tape, self.names, self.relations = tape, names, Relations(tape)
+        self.found: dict[Call, Verdict] = {}
+        self.terms: list[Term] = [term for values, _ in tape.passes for value in values for term in value.terms]
+        self.asked = sum_of(1 << bit for bit, root in enumerate(tape.roots) if id(root) in names)
+        self.asked &= self.relations.leaves
+        self.without = self.asked & ~sum_of(1 << bit for bit, size in self.relations.got.items() if size)
+        self._by_terms()
+        self._by_numbers()
+        self._by_hand()
+        self._by_python()
 
-    def _without(self) -> int:
-        """The leaves of interest that got no gradient, or zeros."""
-        return self.interest & ~self._mask(bit for bit, size in self.got.items() if size)
-
-    def _structure(self) -> None:
-        for term in self.terms:
-            by_hand = self._mask_of(term, deliberate)
-            one = self._mask_of(term, lambda call: call.kind == "one")
-            for call, mask in term.lost.items():
-                mask &= self.interest & ~by_hand
-                if call.kind == "python" and call.name in ("item", "tolist") and term.has:
-                    mask &= self._without()
-                if call.kind == "sample":
-                    mask &= ~self._scored(call)
-                if call.kind != "one":
-                    mask &= ~one
-                if mask and not deliberate(call):
-                    self._add(call, mask)
-
-    def _mask_of(self, term: Term, rule: Any) -> int:
-        mask = 0
-        for call, lost in term.lost.items():
-            mask |= lost if rule(call) else 0
-        return mask
-
-    def _scored(self, call: Call) -> int:
-        """Leaves with a derivative in a term that knows the sample: the score function's."""
-        mask = 0
-        for term in self.terms:
-            mask |= term.has if call in term.drawn else 0
-        return mask
-
-    def _add(self, call: Call, mask: int, kind: Kind | None = None, why: str = "") -> None:
+    def _charge(self, call: Call, mask: int, kind: Kind | None = None, why: str = "") -> None:
         if kind is None:
             kind = "suspicious" if call.kind == "one" else "flat" if call.kind == "flat" else "cut"
-            if call.kind == "custom":
-                given = self.relations.silent.get(call, "None")
-                kind, why = ("flat" if given == "zeros" else "cut"), f"its backward returns {given} for this input"
-        before = self.found.get(call, (kind, 0, why))
-        self.found[call] = (before[0], before[1] | mask, before[2])
+        if call.kind == "custom" and not why:
+            given = self.relations.silent.get(call, "None")
+            kind, why = ("flat" if given == "zeros" else "cut"), f"its backward returns {given} for this input"
+        before = self.found.get(call, Verdict(kind, 0, why))
+        self.found[call] = before._replace(mask=before.mask | mask)
 
-    def _explained(self) -> int:
-        mask = 0
-        for _, lost, _ in self.found.values():
-            mask |= lost
-        return mask
+    def _unexplained(self) -> int:
+        return self.without & ~sum_of(verdict.mask for verdict in self.found.values())
 
-    def _deliberate(self) -> None:
-        missing = self._without() & ~self._explained() & ~self._twins()
+    def _by_terms(self) -> None:
+        """What a term lost without anybody's wish, and does not get back."""
         for term in self.terms:
+            excused = sum_of(mask for call, mask in term.lost.items() if deliberate(call))
+            over_one = sum_of(mask for call, mask in term.lost.items() if call.kind == "one")
             for call, mask in term.lost.items():
-                if deliberate(call) and mask & missing:
-                    self._add(self._onward(call), mask & missing, "cut")
+                mask &= self.asked & ~excused & ~(0 if call.kind == "one" else over_one)
+                # A number in a term that has a gradient may be a weight; a gradient that is reversed may start at zero.
+                if (call.name in ("item", "tolist") and term.has) or self.relations.silent.get(call) == "zeros":
+                    mask &= self.without
+                if call.kind == "sample":  # a term that knows the sample has the score function's gradient
+                    mask &= ~sum_of(other.has for other in self.terms if call in other.drawn)
+                if mask and not deliberate(call):
+                    self._charge(call, mask)
 
-    def _onward(self, call: Call) -> Call:
-        """The program that a value was detached for, if it was."""
-        for value in self.tape.left:
-            if value.call is not None and value.call.name in PROGRAM and any(v.call is call for v in value.inputs):
-                return value.call
-        return call
-
-    def _twins(self) -> int:
-        """Leaves of a copy of something that has a gradient: a target network, a teacher."""
-        roots = [(bit, self.names[id(root)], root) for bit, root in enumerate(self.tape.roots) if id(root) in self.names]
-        alive = [part for part in roots if self.got.get(part[0])]
-        dead = [part for part in roots if not self.got.get(part[0])]
-        heads = {_head(name, other) for _, name, x in dead for _, other, y in alive if _alike(x, y)}
-        return self._mask(
-            bit for bit, name, _ in dead if any(name.startswith(head) for head in heads) or _COPIES & set(name.split("."))
-        )
-
-    def _python(self) -> None:
-        missing = self._without() & ~self._explained()
-        for value in self.tape.left:
-            mask = value.terms[0].made & missing & ~self._reached()
-            if mask and value.call is not None and value.call.off is None:
-                self._add(value.call, mask, "cut")
-
-    def _reached(self) -> int:
-        mask = 0
-        for term in self.terms:
-            mask |= term.has
-        return mask
-
-    def _numbers(self) -> None:
-        """Where a gradient that came became zero, or no number, on the way to a leaf that got that."""
-        zero = self._mask(b for b, size in self.got.items() if not size) & self.interest & self._reached()
-        wild = self._mask(b for b, size in self.got.items() if size == math.inf) & self.interest
-        for node, flows in self.relations.flows.items():
-            call = self.relations.calls.get(node)
-            if call is None:
-                continue
+    def _by_numbers(self) -> None:
+        """Where a gradient that came became zero, or no finite number, on the way to a leaf that got that."""
+        relations = self.relations
+        zero = self.without & sum_of(term.has for term in self.terms)
+        wild = self.asked & sum_of(1 << bit for bit, size in relations.got.items() if size == math.inf)
+        for node, flows in relations.flows.items():
+            call, reach = relations.calls.get(node), relations.reach(node)
             came = max(flow.came for flow in flows)
-            passed = max((max(flow.passed, default=0.0) for flow in flows), default=0.0)
-            reach = self.relations.reach(node)
-            if came and not passed and reach & zero:
+            passed = max((size for flow in flows for size in flow.passed), default=0.0)
+            if call is not None and came and not passed and reach & zero:
                 self._died(call, reach & zero)
-            if came < math.inf and passed == math.inf and reach & wild:
-                self._add(call, reach & wild, "suspicious", "its derivative is no finite number at these values")
-        self._cancelled(zero & ~self._explained())
-
-    def _cancelled(self, zero: int) -> None:
-        """Where what came along several ways is zero in all."""
-        came = {node: max(flow.came for flow in flows) for node, flows in self.relations.flows.items()}
-        for node, flows in self.relations.flows.items():
-            for i, (after, _) in enumerate(node.next_functions):
-                reach = self.relations.reach(after) & zero
-                if reach and after in came and not came[after] and any(flow.passed[i] for flow in flows):
-                    if node in self.relations.calls:
-                        why = "what comes back along several ways cancels: the value does not depend on what goes in"
-                        self._add(self.relations.calls[node], reach, "suspicious", why)
+            if call is not None and came < math.inf == passed and reach & wild:
+                self._charge(call, reach & wild, "suspicious", "its derivative is no finite number at these values")
+        self._cancelled(zero & self._unexplained())
 
     def _died(self, call: Call, mask: int) -> None:
         if call.place.inside == "hardgrad":
             return
         if call.name in DEAD:
-            self._add(call, mask, "dead", "it is off for the whole batch: zero comes out, and no gradient passes")
+            self._charge(call, mask, "dead", "it is off for the whole batch, and passes no gradient")
         elif call.name in SATURATES:
-            self._add(call, mask, "suspicious", "it is saturated for the whole batch: no gradient passes")
+            self._charge(call, mask, "suspicious", "it is saturated for the whole batch, and passes no gradient")
         elif call.name in WRITES:
-            self._add(call, mask, "cut", "what is written in place has no derivative in what was there")
+            self._charge(call, mask, "cut", "what is written in place has no derivative in what was there")
 
-    # ---- the answer
+    def _cancelled(self, zero: int) -> None:
+        flows, calls = self.relations.flows, self.relations.calls
+        for node, own in flows.items():
+            for i, (after, _) in enumerate(node.next_functions):
+                reach = self.relations.reach(after) & zero
+                dead = reach and after in flows and not any(flow.came for flow in flows[after])
+                if dead and node in calls and any(flow.passed[i] for flow in own):
+                    self._charge(calls[node], reach, "suspicious", "what it passes back is canceled, or zeroed by a hook")
 
-    def breaks(self) -> tuple[Break, ...]:
-        """Return what was found, one for each place, in the order of the step."""
-        order = {id(value.call): number for number, value in enumerate(self.tape.values) if value.call is not None}
-        merged: dict[tuple[Any, ...], tuple[Call, Kind, int, str]] = {}
-        for call, (kind, mask, why) in sorted(self.found.items(), key=lambda item: order.get(id(item[0]), 0)):
-            place = self._place(call)
-            key = (place.file, place.line, spelled(call), kind, self.module(call))
-            first = merged.get(key, (call, kind, 0, why))
-            merged[key] = (*first[:2], first[2] | mask, first[3])
-        return tuple(self._break(*parts) for parts in merged.values())
+    def _by_hand(self) -> None:
+        """What was detached on purpose, where the leaves get no gradient from anywhere else."""
+        missing = self._unexplained() & ~self._copies()
+        for term in self.terms:
+            for call, mask in term.lost.items():
+                if deliberate(call) and mask & missing:
+                    programs = (v.call for v in self.tape.left if v.call and v.call.name in PROGRAM)
+                    sent = {given.call: v.call for v in self.tape.left for given in v.inputs}  # h.detach().numpy()
+                    program = sent.get(call)
+                    self._charge(program if program and program in programs else call, mask & missing, "cut")
 
-    def _break(self, call: Call, kind: Kind, mask: int, why: str) -> Break:
-        place = self._place(call)
-        shape, comes, arrives = self._flow(call)
-        lost = self.listed(mask)
-        why = why or why_of(call)
-        return Break(
-            kind, place.file, place.line, self.module(call), spelled(call), cure_of(call), why, lost, shape, comes, arrives
-        )
+    def _copies(self) -> int:
+        """Leaves of a copy of something that has a gradient: a target network, a teacher."""
+        named = [(bit, self.names[id(root)], root) for bit, root in enumerate(self.tape.roots) if id(root) in self.names]
+        dead = [leaf for leaf in named if self.without >> leaf[0] & 1]
+        heads = {
+            _head(name, other)
+            for _, name, x in dead
+            for bit, other, y in named
+            if not self.without >> bit & 1 and _follows(x, y)
+        }
+        words = {bit: set(name.replace("_", ".").split(".")) for bit, name, _ in dead}
+        return sum_of(1 << bit for bit, name, _ in dead if words[bit] & _COPIES or name.startswith(tuple(heads)))
 
-    def _place(self, call: Call) -> Any:
-        if call.off is not None and call.kind in ("", "detach") and call.off.file:
-            return call.off
-        return call.place
-
-    def module(self, call: Call) -> str:
-        """Return the name of the module that a call stands in."""
-        module = call.place.module
-        return "" if module is None else self.modules.get(id(module), type(module).__name__)
-
-    def listed(self, mask: int) -> tuple[str, ...]:
-        """Return the names of leaves."""
-        roots = [root for bit, root in enumerate(self.tape.roots) if mask >> bit & 1]
-        return tuple(self.names[id(root)] for root in roots if id(root) in self.names)
-
-    def _flow(self, call: Call) -> tuple[tuple[int, ...], float, float]:
-        made = [value for value in self.tape.values if value.call is call]
-        value: Value = made[0]
-        shape = value.inputs[0].shape if call.kind == "python" and value.inputs else value.shape
-        for node, owner in self.relations.calls.items():
-            if owner is call and node in self.relations.flows:
-                flow = self.relations.flows[node][-1]
-                return shape, (flow.rows if flow.rows is not None else float(flow.came > 0)), float(any(flow.passed))
-        return shape, 0.0, 0.0
-
-    def harmless(self) -> tuple[Harmless, ...]:
-        """Return the places that stop a gradient by which nothing is lost."""
-        lines: dict[tuple[Any, ...], Harmless] = {}
-        taken = {(self._place(call).file, self._place(call).line) for call in self.found}
-        on_the_way = {call for term in self.terms for call in term.lost}
-        for value in self.tape.values:
-            call = value.call
-            stops = call is not None and (call.kind not in ("", "custom") or call.off is not None)
-            if call is None or not stops or call.place.inside in ("torch", "hardgrad"):
-                continue
-            place = self._place(call)
-            key = (place.file, place.line, spelled(call))
-            if key[:2] not in taken and place.file and key not in lines:
-                why = self._why_harmless(call, value, call in on_the_way)
-                lines[key] = Harmless(*key[:2], self.module(call), spelled(call), why)
-        return tuple(lines.values())
-
-    def _why_harmless(self, call: Call, value: Value, on_the_way: bool) -> str:
-        if not any(term.made & self.interest for term in value.terms):
-            return "nothing before it needs a gradient"
-        if call in self.relations.back:
-            return "what it loses is differentiable beside it: it only chooses, masks or copies a value"
-        if on_the_way:
-            return "what is cut here by hand has its gradient from elsewhere"
-        return "nobody differentiates what follows from it"
-
-    def parameters(self) -> dict[str, str]:
-        """Return who gets no good gradient, and what instead."""
-        used = 0
-        for value in self.tape.values:
-            for term in value.terms:
-                used |= term.made if value.call is not None else 0
-        bits = {id(root): bit for bit, root in enumerate(self.tape.roots)}
-        said = {}
-        for identity, name in self.names.items():
-            bit = bits.get(identity)
-            size = None if bit is None else self.got.get(bit)
-            if size is None:
-                said[name] = "none" if bit is not None and used >> bit & 1 else "unused"
-            elif size == 0 or size == math.inf:
-                said[name] = "zero" if size == 0 else "not finite"
-        return said
+    def _by_python(self) -> None:
+        """Values that Python took, of leaves that nothing else gives a gradient."""
+        missing = self._unexplained() & ~sum_of(term.has for term in self.terms)
+        for value in self.tape.left:
+            mask = sum_of(term.made for term in value.terms) & missing
+            if mask and value.call is not None and value.call.off is None:
+                self._charge(value.call, mask, "cut")
 
 
-def names_of(model: Any, inputs: Iterable[tuple[str, Tensor]]) -> tuple[dict[int, str], dict[int, str]]:
-    """Return the names of leaves and of modules, by ``id``."""
-    leaves = {id(tensor): name for name, tensor in inputs if tensor.requires_grad}
-    modules: dict[int, str] = {}
-    if isinstance(model, nn.Module):
-        leaves |= {id(p): name for name, p in model.named_parameters() if p.requires_grad}
-        modules = {id(module): name for name, module in model.named_modules()}
-    return leaves, modules
+def _follows(x: Tensor, y: Tensor) -> bool:
+    if x.ndim < 2 or x.shape != y.shape:
+        return False
+    with torch.no_grad():
+        return bool(torch.cosine_similarity(x.flatten().double(), y.flatten().double(), dim=0) > _FOLLOWS)
+
+
+def _head(name: str, other: str) -> str:
+    """The name of the module that holds one and not the other: without the end that both names share."""
+    parts, others = name.split("."), other.split(".")
+    while len(parts) > 1 and others and parts[-1] == others[-1]:
+        parts, others = parts[:-1], others[:-1]
+    return ".".join(parts)

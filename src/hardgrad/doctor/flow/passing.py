@@ -12,89 +12,74 @@ from torch import Tensor
 
 
 class Flow:
-    """The largest size of the gradient that came to a node, and of what it gave each of its inputs.
+    """The largest size of the gradient that came to a node, and of what it passed to each of its inputs.
 
-    A size is 0 where no gradient came, or zeros alone, and infinite where some is not a number.
+    A size is 0 where no gradient came, or zeros alone, and infinite where some is no finite number.
     """
 
-    __slots__ = ("came", "given", "passed", "rows", "shape")
+    __slots__ = ("came", "given", "passed", "rows")
 
     def __init__(self, edges: int) -> None:
         self.came, self.passed, self.given = 0.0, [0.0] * edges, [False] * edges
-        self.rows: float | None = None  # share of the rows that got a gradient from behind
-        self.shape: tuple[int, ...] = ()
+        self.rows = 0.0  # share of the rows that a gradient came to, where none was passed
 
 
 class Passing:
-    """Listens to all nodes of one backward."""
+    """Listens to all nodes of one backward, and to the leaves; changes nothing.
+
+    Args:
+        starts: nodes of what is differentiated.
+        leaves: that may get a gradient by a way that the graph does not show, such as a checkpoint.
+    """
 
     def __init__(self, starts: Iterable[Any], leaves: Iterable[Tensor]) -> None:
         self.flows: dict[Any, Flow] = {}
-        self.nodes = _all_nodes(starts)
-        variables = [node.variable for node in self.nodes if not node.next_functions and hasattr(node, "variable")]
-        self.leaves = {id(leaf): leaf for leaf in [*leaves, *variables]}
-        self.got: dict[int, float] = {}  # the largest gradient of each leaf that got one
+        self.got: dict[int, float] = {}  # the largest gradient of each leaf that got one, by its id
+        self._nodes = dict.fromkeys(node for node in starts if node is not None)
+        waiting = list(self._nodes)
+        while waiting:
+            new = dict.fromkeys(n for n, _ in waiting.pop().next_functions if n is not None and n not in self._nodes)
+            self._nodes |= new
+            waiting += new
+        self._leaves = {id(leaf): leaf for leaf in leaves}
+        self._leaves |= {id(leaf): leaf for leaf in map(leaf_of, self._nodes) if leaf is not None}
         self._handles: list[Any] = []
 
-    def __enter__(self) -> Passing:
+    def __enter__(self) -> None:
         """Listen."""
-        for leaf in self.leaves.values():
-            self._handles.append(leaf.register_hook(partial(self._arrived, id(leaf))))
-        for node in self.nodes:
-            if node.next_functions:
-                self._handles.append(node.register_hook(self._listener(node)))
-        return self
+        hooks = [leaf.register_hook(partial(self._arrived, key)) for key, leaf in self._leaves.items()]
+        nodes = [node for node in self._nodes if node.next_functions]
+        self._handles = hooks + [node.register_hook(partial(self._passed, node)) for node in nodes]
 
     def __exit__(self, *error: Any) -> None:
         """Listen no more."""
         for handle in self._handles:
             handle.remove()
-        self._handles.clear()
 
     def _arrived(self, leaf: int, gradient: Tensor) -> None:
-        with torch.no_grad(), torch._C.DisableTorchFunction():
-            self.got[leaf] = max(self.got.get(leaf, 0.0), size(gradient))
+        self.got[leaf] = max(self.got.get(leaf, 0.0), _size(gradient))
 
-    def _listener(self, node: Any) -> Any:
-        def listen(inputs: tuple[Tensor | None, ...], outputs: tuple[Tensor | None, ...]) -> None:
-            with torch.no_grad(), torch._C.DisableTorchFunction():
-                flow = self.flows.get(node)
-                if flow is None:
-                    flow = self.flows[node] = Flow(len(inputs))
-                flow.came = max([flow.came, *map(size, outputs)])
-                for i, gradient in enumerate(inputs):
-                    flow.passed[i] = max(flow.passed[i], size(gradient))
-                    flow.given[i] |= gradient is not None
-                first = outputs[0] if outputs else None
-                if first is not None and first.ndim and not any(flow.passed):
-                    flow.shape, flow.rows = tuple(first.shape), _rows(first)
-
-        return listen
+    def _passed(self, node: Any, inputs: tuple[Tensor | None, ...], outputs: tuple[Tensor | None, ...]) -> None:
+        flow = self.flows.setdefault(node, Flow(len(inputs)))
+        flow.came = max([flow.came, *map(_size, outputs)])
+        for i, gradient in enumerate(inputs):
+            flow.passed[i] = max(flow.passed[i], _size(gradient))
+            flow.given[i] |= gradient is not None
+        first = next((gradient for gradient in outputs if gradient is not None), None)
+        if first is not None and flow.came and not any(flow.passed) and not first.is_sparse:
+            flow.rows = float((first != 0).reshape(len(first) if first.ndim else 1, -1).any(1).double().mean())
 
 
-def _all_nodes(starts: Iterable[Any]) -> list[Any]:
-    found: dict[Any, None] = {}
-    waiting = [node for node in starts if node is not None]
-    while waiting:
-        node = waiting.pop()
-        if node not in found:
-            found[node] = None
-            waiting += [after for after, _ in node.next_functions if after is not None and after not in found]
-    return list(found)
+def leaf_of(node: Any) -> Tensor | None:
+    """Return the leaf that a node of a graph hands its gradient to, if it is such a node."""
+    leaf = None if node is None or node.next_functions else getattr(node, "variable", None)
+    return leaf if isinstance(leaf, Tensor) else None
 
 
-def size(gradient: Tensor | None) -> float:
-    """Return the largest absolute number; infinity where one is not a number."""
-    if gradient is None or gradient.numel() == 0 or gradient.is_meta:
+@torch.no_grad()
+def _size(gradient: Tensor | None) -> float:
+    if gradient is None or not gradient.numel():
         return 0.0
     dense = gradient.coalesce().values() if gradient.is_sparse else gradient
-    largest = float(dense.abs().max()) if dense.numel() else 0.0
+    largest = float(torch.linalg.vector_norm(dense, math.inf)) if dense.numel() else 0.0
     return largest if math.isfinite(largest) else math.inf
-
-
-def _rows(gradient: Tensor) -> float:
-    if not gradient.numel() or gradient.is_sparse:
-        return 0.0
-    return float((gradient != 0).flatten(1).any(1).float().mean()) if gradient.ndim > 1 else float(
-        (gradient != 0).float().mean()
-    )

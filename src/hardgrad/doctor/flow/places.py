@@ -7,7 +7,8 @@ import copy
 import functools
 import os
 import sys
-from types import CodeType, FrameType
+from collections.abc import Iterator
+from types import FrameType
 from typing import NamedTuple
 
 import torch
@@ -16,23 +17,24 @@ from torch import nn
 import hardgrad
 
 _TORCH, _OURS = (os.path.dirname(module.__file__ or "") + os.sep for module in (torch, hardgrad))
-_HARD = os.path.join(_OURS, "hard", "")
-# Wrappers through which torch calls the operation that the user wrote.
-_THIN = tuple(os.path.join(_TORCH, name) for name in ("overrides.py", "_tensor.py", "functional.py", "autograd", "utils/_contextlib.py"))
-_THIN += tuple(module.__file__ for module in (copy, contextlib, functools))
-_RUNS: tuple[CodeType, ...] = (nn.Module._call_impl.__code__,)
-_whose: dict[str, str] = {}
+# Wrappers through which torch and Python call what the user wrote.
+_THIN = tuple(_TORCH + name for name in ("overrides.py", "_tensor.py", "functional.py", "autograd", "utils/_context"))
+_THIN += tuple(module.__file__ for module in (contextlib, copy, functools))
+_THIN += "<frozen", os.path.dirname(__file__), os.path.join(_OURS, "doctor", "_breaks.py")
+_owners: dict[str, str] = {}  # of files
+_FAR = 20  # functions above the user's line in which a module is looked for
+_RUN = nn.Module._call_impl.__code__
 
 
 class Place(NamedTuple):
     """Where a call was made.
 
-    Attributes:
+    Args:
         file: of the user's line; empty where there is none.
         line: its number.
-        frame: the ``id`` of the user's call that it belongs to.
-        module: the innermost module that ran, or None.
-        inside: "torch" or "hardgrad" for a call that their own code decided on, "hard" for a hard function of ours.
+        frame: the ``id`` of the user's running function.
+        module: the innermost module that runs, or None.
+        inside: "torch" or "hardgrad" for what their own code decided, "hard" for a hard function of ours.
     """
 
     file: str
@@ -42,59 +44,43 @@ class Place(NamedTuple):
     inside: str
 
 
-def _owner(file: str) -> str:
-    owner = _whose.get(file)
-    if owner is None:
-        owner = "" if file.startswith(_TORCH) else "user"
-        owner = "thin" if file.startswith(_THIN) else owner or "torch"
-        owner = ("hard" if file.startswith(_HARD) else "hardgrad") if file.startswith(_OURS) else owner
-        owner = _whose[file] = "thin" if file == "<frozen importlib._bootstrap>" else owner
-    return owner
-
-
 def place_of(depth: int = 2) -> Place:
     """Return where the code stands that called, ``depth`` frames up."""
-    frame: FrameType | None = sys._getframe(depth)
-    module, inside = None, ""
-    while frame is not None:
-        code = frame.f_code
-        owner = _owner(code.co_filename)
-        if owner == "user":
-            break
-        if owner in ("hard", "hardgrad") or (owner == "torch" and not inside):
-            inside = "hardgrad" if inside == "hardgrad" else owner
-        if module is None and code in _RUNS:
+    module, inside, user, height = None, "", None, 0
+    for frame in frames_above(depth + 1):
+        if module is None and frame.f_code is _RUN:
             module = frame.f_locals["self"]
-        frame = frame.f_back
-    if frame is None:
+        owner = "" if user else _owner(frame.f_code.co_filename)
+        if owner == "user":
+            user = frame
+        elif owner in ("hard", "hardgrad") or (owner == "torch" and not inside):
+            inside = "hardgrad" if inside == "hardgrad" else owner
+        height += bool(user)
+        if user and (module is not None or height > _FAR):
+            break
+    if user is None:
         return Place("", 0, 0, module, inside)
-    return Place(frame.f_code.co_filename, frame.f_lineno, id(frame), module or _module_above(frame), inside)
+    return Place(user.f_code.co_filename, user.f_lineno, id(user), module, inside)
 
 
-def _module_above(frame: FrameType | None) -> nn.Module | None:
-    while frame is not None:
-        if frame.f_code in _RUNS:
-            module: nn.Module = frame.f_locals["self"]
-            return module
-        frame = frame.f_back
-    return None
+def _owner(file: str) -> str:
+    if file not in _owners:
+        ours = ("hard" if file.startswith(_OURS + "hard" + os.sep) else "hardgrad") if file.startswith(_OURS) else ""
+        _owners[file] = "thin" if file.startswith(_THIN) else ours or ("torch" if file.startswith(_TORCH) else "user")
+    return _owners[file]
 
 
-def line_in(frame_id: int, otherwise: Place, depth: int = 2) -> Place:
-    """Return the line where a call of the user's stands now, by the ``id`` of its frame; else another place."""
+def frames_above(depth: int = 2) -> Iterator[FrameType]:
+    """Yield the functions that are running, the innermost first."""
     frame: FrameType | None = sys._getframe(depth)
     while frame is not None:
-        if id(frame) == frame_id:
-            return otherwise._replace(file=frame.f_code.co_filename, line=frame.f_lineno)
+        yield frame
         frame = frame.f_back
-    return otherwise
 
 
-def frames_above(depth: int = 2) -> set[int]:
-    """Return the ``id`` of every call under way."""
-    frame: FrameType | None = sys._getframe(depth)
-    found = set()
-    while frame is not None:
-        found.add(id(frame))
-        frame = frame.f_back
-    return found
+def now_at(begun: Place) -> Place:
+    """Return the line that the function of a place stands at now."""
+    for frame in frames_above():
+        if id(frame) == begun.frame:
+            return begun._replace(line=frame.f_lineno)
+    return begun

@@ -7,30 +7,29 @@ leaf that is differentiable beside the loss has come back: x + (q - x).detach(),
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch.autograd.function import BackwardCFunction
 
 from hardgrad.doctor.flow.calls import SCALES, SUMS
-from hardgrad.doctor.flow.passing import Flow
+from hardgrad.doctor.flow.passing import Flow, leaf_of
 from hardgrad.doctor.flow.tape import Call, Tape, Value
 
 _MOST = 64  # terms of a sum
-_FLAT_NODES = ("Sign", "Sgn", "Round", "Floor", "Ceil", "Trunc", "Heaviside", "Bernoulli", "Zero", "Fill")
+_FLAT_NODES = ("Sign", "Sgn", "Round", "Floor", "Ceil", "Trunc", "Bernoulli", "Zero", "Fill")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Term:
     """What one term depends on, as sets of bits.
 
-    Attributes:
+    Args:
         made: roots it depends on.
         has: leaves it has a derivative in.
         lost: leaves it lost, by the call that lost them.
         drawn: samples it depends on.
-        chosen: the call that made whole numbers of what the term is, if it is one of those or one-hot.
+        chosen: the argmin or argmax that the term is the answer of, as numbers or one-hot.
     """
 
     made: int = 0
@@ -45,111 +44,39 @@ class Relations:
 
     def __init__(self, tape: Tape) -> None:
         self.tape = tape
-        self.flows: dict[Any, list[Flow]] = {}
+        self.flows: dict[Any, list[Flow]] = {}  # of each node
+        self.calls: dict[Any, Call] = {}  # which made a node
+        self.silent: dict[Call, str] = {}  # custom Functions that gave nothing, and what: "None" or "zeros"
+        self.back: set[Call] = set()  # calls that lost leaves which came back
+        self.leaves = 0
+        self._bits = {id(root): bit for bit, root in enumerate(tape.roots)}
+        self._flat: set[Any] = set()
+        self._reach: dict[Any, int] = {}
+        sizes: dict[int, float] = {}
         for _, passing in tape.passes:
             for node, flow in passing.flows.items():
                 self.flows.setdefault(node, []).append(flow)
-        self.calls: dict[Any, Call] = {}  # which call made a node
-        self.silent: dict[Call, str] = {}  # custom Functions that gave nothing, and what
-        self.back: dict[Call, int] = {}  # leaves that a call lost and that came back
-        self._reach: dict[Any, int] = {}
-        self._flat: set[Any] = set()
-        self._bits = {id(root): bit for bit, root in enumerate(tape.roots)}
-        self.leaves = 0
-        self.got: dict[int, float] = {}  # the largest gradient of each leaf that got one, by its bit
-        for _, passing in tape.passes:
             for leaf, size in passing.got.items():
-                bit = self._bits.get(leaf)
-                if bit is not None:
-                    self.got[bit] = max(self.got.get(bit, 0.0), size)
+                sizes[leaf] = max(sizes.get(leaf, 0.0), size)
+        self.got = {self._bits[leaf]: size for leaf, size in sizes.items() if leaf in self._bits}
         for value in tape.values:
-            self._add(value)
+            self._relate(value)
 
-    def _add(self, value: Value) -> None:
-        call = value.call
-        if value.leaf:
-            self.leaves |= 1 << value.bit
+    def _relate(self, value: Value) -> None:
+        call, has = value.call, 1 << value.bit if value.leaf else 0
+        self.leaves |= has
         if value.node is not None and call is not None:
             self._claim(value.node, call)
-            if call.kind in ("flat", "one", "sample"):
-                self._flat.add(value.node)
-        has = self.reach(value.node)
-        has |= 1 << value.bit if value.leaf else 0
+        has |= self.reach(value.node)
         terms = [term for given in value.inputs for term in given.terms]
         if call is not None and call.name == "CheckpointFunction":  # its backward runs another, that no edge leads to
             has |= sum(1 << bit for bit, size in self.got.items() if size and any(t.made >> bit & 1 for t in terms))
-        if call is not None and len(value.shape) <= 1 and call.off is None and call.name in SUMS | SCALES:
-            kept = self._sum(value, call, terms)
-            if kept is not None:
-                value.terms = kept
-                return
-        value.terms = [self._merge(value, call, terms, has)]
-
-    def _sum(self, value: Value, call: Call, terms: list[Term]) -> list[Term] | None:
-        """The terms of a sum, or of a sum times a number that depends on nothing; None where they merge."""
-        terms = [term for term in terms if term.made or term.lost]
-        if not 1 < len(terms) <= _MOST:
-            return None if len(terms) != 1 or not self.reach(value.node) else terms
-        if call.name in SUMS:
-            return terms
-        parts = [[t for t in given.terms if t.made & self.leaves] for given in value.inputs]
-        parts = [part for part in parts if part]
-        if len(parts) == 1:
-            return parts[0]
-        if len(parts) == 2 and min(map(len, parts)) == 1:
-            many, (one,) = sorted(parts, key=len, reverse=True)
-            return [self._merge(value, call, [term, one], term.has | one.has) for term in many]
-        return None
-
-    def _merge(self, value: Value, call: Call | None, terms: list[Term], has: int) -> Term:
-        made, before, lost, drawn = has, 0, {}, frozenset[Call]()
-        for term in terms:
-            made, before, drawn = made | term.made, before | term.has, drawn | term.drawn
-            for site, mask in term.lost.items():
-                lost[site] = lost.get(site, 0) | mask
-        if value.bit >= 0:
-            made |= 1 << value.bit
-        if call is not None and before & ~has:
-            lost[call] = lost.get(call, 0) | before & ~has
-        if call is not None and not deliberate(call):  # who detached a part of what goes in here did not mean this
-            for site in [site for site in lost if deliberate(site)]:
-                lost[site] &= ~(before & ~has)
-        if call is not None and call.kind == "sample":
-            drawn |= {call}
-            lost = {(call if site.off is not None and site.off.inside == "torch" else site): lost[site] for site in lost}
-        for site, mask in list(lost.items()):
-            if mask & has:
-                self.back[site] = self.back.get(site, 0) | mask & has
-            lost[site] = mask & ~has
-            if not lost[site]:
-                del lost[site]
-        self._looked_up(terms, lost)
-        return Term(made, has, lost, drawn, self._chosen(call, terms))
-
-    def _chosen(self, call: Call | None, terms: list[Term]) -> Call | None:
-        older = [term.chosen for term in terms if term.chosen is not None]
-        if older and not any(term.has for term in terms):
-            return older[0]
-        return call if call is not None and call.kind == "whole" and call.name.startswith("arg") else None
-
-    def _looked_up(self, terms: list[Term], lost: dict[Call, int]) -> None:
-        """A look-up of the nearest in a table: what was detached before the choice was lost by the choice."""
-        for index in terms:
-            if index.chosen is None or not index.lost:
-                continue
-            table = any(t is not index and t.made and self._is_table(t.made) and not t.made & ~index.made for t in terms)
-            if table:
-                masks = [(site, index.lost[site]) for site in index.lost if site in lost and deliberate(site)]
-                for site, mask in masks:
-                    index.chosen.kind = "chosen"
-                    lost[index.chosen] = lost.get(index.chosen, 0) | mask & lost.pop(site)
-
-    def _is_table(self, made: int) -> bool:
-        if made & (made - 1):
-            return False
-        return id(self.tape.roots[made.bit_length() - 1]) in self.tape.owned
+        value.terms = self._sum(value, call, terms) or [self._merge(value, call, terms, has)]
 
     def _claim(self, node: Any, call: Call) -> None:
+        """Let the nodes be a call's that no call before it made."""
+        if call.kind in ("flat", "one", "sample"):
+            self._flat.add(node)
         waiting = [node]
         while waiting:
             node = waiting.pop()
@@ -157,56 +84,111 @@ class Relations:
                 self.calls[node] = call
                 waiting += [after for after, _ in node.next_functions if after is not None]
 
+    def _sum(self, value: Value, call: Call | None, terms: list[Term]) -> list[Term]:
+        """The terms of a sum of numbers, or of a sum times a number; none where they merge."""
+        if call is None or call.off is not None or len(value.shape) > 1 or call.name not in SUMS | SCALES:
+            return []
+        if call.name in SUMS:
+            terms = [term for term in terms if term.made]
+            return terms if value.node is not None and len(terms) <= _MOST else []
+        parts = [[t for t in given.terms if t.made & self.leaves] for given in value.inputs]
+        parts = sorted((part for part in parts if part), key=len, reverse=True)
+        if len(parts) == 1 and value.node is not None:
+            return parts[0]
+        if len(parts) == 2 and len(parts[1]) == 1:
+            one = parts[1][0]
+            return [self._merge(value, call, [term, one], term.has | one.has) for term in parts[0]]
+        return []
+
+    def _merge(self, value: Value, call: Call | None, terms: list[Term], has: int) -> Term:
+        made, before, lost = has | (1 << value.bit if value.bit >= 0 else 0), 0, dict[Call, int]()
+        for term in terms:
+            made, before = made | term.made, before | term.has
+            for site, mask in term.lost.items():
+                lost[site] = lost.get(site, 0) | mask
+        drawn = frozenset[Call]().union(*(term.drawn for term in terms))
+        if call is not None:
+            # A gradient depends on fewer leaves than what it is of, and what is copied over is gone.
+            here = before & ~has if call.name not in ("grad", "copy") or value.node is None else 0
+            if not deliberate(call):  # who detached a part of what goes in here did not mean this
+                lost = {site: mask & ~here if deliberate(site) else mask for site, mask in lost.items()}
+            if call.kind == "sample":  # torch draws under a no_grad of its own
+                here |= sum_of(mask for site, mask in lost.items() if site.off and site.off.inside == "torch")
+                lost = {site: mask for site, mask in lost.items() if not (site.off and site.off.inside == "torch")}
+                drawn |= {call}
+            lost[call] = lost.get(call, 0) | here
+        self.back.update(site for site, mask in lost.items() if mask & has)
+        lost = {site: mask & ~has for site, mask in lost.items() if mask & ~has}
+        self._looked_up(terms, lost)
+        return Term(made, has, lost, drawn, self._chosen(call, terms))
+
+    def _chosen(self, call: Call | None, terms: list[Term]) -> Call | None:
+        older = next((term.chosen for term in terms if term.chosen is not None), None)
+        if older is not None and not any(term.has for term in terms):
+            return older
+        return call if call is not None and call.kind == "whole" and call.name in ("argmin", "argmax", "max", "min") else None
+
+    def _looked_up(self, terms: list[Term], lost: dict[Call, int]) -> None:
+        """A look-up of the nearest in a table: what was detached before the choice was lost by the choice."""
+        for index in terms:
+            tables = (t for t in terms if self._is_table(t.made) and not t.made & ~index.made)
+            if index.chosen is not None and next(tables, None) is not None:
+                for site in [site for site in index.lost if site in lost and deliberate(site)]:
+                    index.chosen.kind = "chosen"
+                    lost[index.chosen] = lost.get(index.chosen, 0) | index.lost[site] & lost.pop(site)
+
+    def _is_table(self, made: int) -> bool:
+        """Whether these are the bits of one parameter or buffer of the model."""
+        return bool(made) and not made & (made - 1) and id(self.tape.roots[made.bit_length() - 1]) in self.tape.owned
+
     def reach(self, node: Any) -> int:
         """Return the leaves that a node's backward leads to."""
-        if node is None:
-            return 0
-        stack = [node]
+        stack = [] if node is None else [node]
         while stack:
-            top = stack[-1]
-            if top in self._reach:
+            if stack[-1] in self._reach:
                 stack.pop()
                 continue
-            after = self._open(top)
+            after = self._open(stack[-1])
             missing = [n for n in after if n not in self._reach]
             if missing:
                 stack += missing
                 continue
-            stack.pop()
-            mask = self._leaf(top)
-            for n in after:
-                mask |= self._reach[n]
-            self._reach[top] = mask
-        return self._reach[node]
+            top = stack.pop()
+            self._reach[top] = self._leaf(top) | sum_of(self._reach[n] for n in after)
+        return 0 if node is None else self._reach[node]
 
     def _leaf(self, node: Any) -> int:
-        variable = getattr(node, "variable", None)
-        if variable is None or node.next_functions:
+        leaf = leaf_of(node)
+        if leaf is None:
             return 0
-        if id(variable) not in self._bits:
-            self._bits[id(variable)] = len(self.tape.roots)
-            self.tape.roots.append(variable)
-        self.leaves |= 1 << self._bits[id(variable)]
-        return 1 << self._bits[id(variable)]
+        if id(leaf) not in self._bits:
+            self._bits[id(leaf)] = len(self.tape.roots)
+            self.tape.roots.append(leaf)
+        self.leaves |= 1 << self._bits[id(leaf)]
+        return 1 << self._bits[id(leaf)]
 
-    def _open(self, node: Any) -> Iterable[Any]:
+    def _open(self, node: Any) -> list[Any]:
         """The nodes that a node passes a gradient to."""
-        after = [n for n, _ in node.next_functions]
-        call = self.calls.get(node)
-        if call is None or call.kind != "custom" or not isinstance(node, BackwardCFunction):
-            if node in self._flat or node.name().startswith(_FLAT_NODES):
-                return []
-            return [n for n in after if n is not None]
-        flows = [flow for flow in self.flows.get(node, ()) if flow.came]
+        custom = isinstance(node, BackwardCFunction)
+        if node in self._flat or (not custom and node.name().startswith(_FLAT_NODES)):
+            return []
+        flows = [flow for flow in self.flows.get(node, ()) if flow.came] if custom else []
         kept = []
-        for i, n in enumerate(after):
-            if n is None:
-                continue
-            if flows and not any(flow.passed[i] for flow in flows):
-                self.silent[call] = "zeros" if any(flow.given[i] for flow in flows) else "None"
-            else:
-                kept.append(n)
+        for i, (after, _) in enumerate(node.next_functions):
+            if after is not None and flows and not any(flow.passed[i] for flow in flows):
+                if node in self.calls:
+                    self.silent[self.calls[node]] = "zeros" if any(flow.given[i] for flow in flows) else "None"
+            elif after is not None:
+                kept.append(after)
         return kept
+
+
+def sum_of(masks: Any) -> int:
+    """Return the union of sets of bits."""
+    union = 0
+    for mask in masks:
+        union |= mask
+    return union
 
 
 def deliberate(call: Call) -> bool:

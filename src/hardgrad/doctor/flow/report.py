@@ -11,6 +11,7 @@ from typing import Literal
 
 Kind = Literal["flat", "cut", "dead", "suspicious"]
 _WIDTH = 99
+_GETS = {"none": "no gradient", "zero": "exactly zero", "not finite": "no finite number", "unused": "not used"}
 
 
 @dataclass(frozen=True)
@@ -18,18 +19,17 @@ class Break:
     """A place where a gradient ends.
 
     Args:
-        kind: "flat" (a derivative of zero), "cut" (no derivative), "dead" (a layer that is off for the whole batch) or
-            "suspicious".
+        kind: "flat" (a derivative of zero), "cut" (none), "dead" (off for the whole batch) or "suspicious".
         file: of the line.
         line: its number.
-        module: name of the module that ran; empty outside of all.
+        module: name of the innermost module that ran, its class if it has none; empty outside of all.
         call: what was called.
-        cure: the call of hardgrad that mends it.
+        cure: what mends it.
         why: what happens here.
         lost: parameters, or inputs, that lose their gradient here.
         shape: of the tensor here.
         comes: share of its rows that a gradient comes to from the loss; 0 where autograd brings none.
-        arrives: share of its rows that a gradient leaves to what is before.
+        arrives: share of its rows that a gradient goes on from, to what is before.
     """
 
     kind: Kind
@@ -47,7 +47,7 @@ class Break:
     @property
     def flows(self) -> str:
         """What flows in and what arrives, in words."""
-        return f"{self.shape}: a gradient comes to {self.comes:.0%} of the rows, and leaves {self.arrives:.0%}"
+        return f"shape {self.shape}: a gradient comes to {self.comes:.0%} of the rows and goes on from {self.arrives:.0%}"
 
 
 @dataclass(frozen=True)
@@ -62,41 +62,21 @@ class Harmless:
 
 
 class Breaks:
-    """What ``breaks`` found: a sequence of ``Break``; true if there is one."""
+    """What ``breaks`` found: a sequence of ``Break``, true if there is one; ``str`` is a plain table."""
 
     def __init__(self) -> None:
-        self._harmless: tuple[Harmless, ...] = ()
-        self._parameters: dict[str, str] = {}
         self._about = ""
         self._found: tuple[Break, ...] | None = None
+        self._harmless: tuple[Harmless, ...] = ()
+        self._parameters: dict[str, str] = {}
 
-    @property
-    def harmless(self) -> tuple[Harmless, ...]:
-        """Places that were looked at and explained away."""
-        self._known()
-        return self._harmless
-
-    @property
-    def parameters(self) -> dict[str, str]:
-        """Names of those with no good gradient, and what they get.
-
-        That is "none", "zero", "not finite", or "unused" for those that the step never used.
-        """
-        self._known()
-        return self._parameters
-
-    @property
-    def about(self) -> str:
-        """What was differentiated."""
-        self._known()
-        return self._about
-
-    def _set(self, other: Breaks) -> None:
-        self._found, self._about = other._found, other._about
-        self._harmless, self._parameters = other._harmless, other._parameters
+    def _known(self) -> tuple[Break, ...]:
+        if self._found is None:
+            raise RuntimeError("breaks: the step is not over; read what was found after the with block")
+        return self._found
 
     def __iter__(self) -> Iterator[Break]:
-        """Return the breaks, in the order of the step."""
+        """Go through the breaks, in the order of the step."""
         return iter(self._known())
 
     def __len__(self) -> int:
@@ -107,10 +87,20 @@ class Breaks:
         """Return one of them."""
         return self._known()[index]
 
-    def _known(self) -> tuple[Break, ...]:
-        if self._found is None:
-            raise RuntimeError("breaks: the step is not over; read what was found after the with block")
-        return self._found
+    @property
+    def about(self) -> str:
+        """What was differentiated."""
+        return self._about if self._known() is not None else ""
+
+    @property
+    def harmless(self) -> tuple[Harmless, ...]:
+        """Places that stop a gradient, and why nothing is lost by it."""
+        return self._harmless if self._known() is not None else ()
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """Who gets no good gradient, by name: "none", "zero", "not finite", or "unused" if the step never used it."""
+        return self._parameters if self._known() is not None else {}
 
     def to_json(self) -> str:
         """Return everything as text."""
@@ -120,46 +110,36 @@ class Breaks:
 
     def __repr__(self) -> str:
         """Return one line; ``print`` shows everything."""
-        return "<Breaks, not over>" if self._found is None else f"<Breaks: {len(self)} found>"
+        return f"<Breaks: {'the step is not over' if self._found is None else len(self)}>"
 
     def __str__(self) -> str:
         """Return a plain table, under 100 columns."""
         lines = [f"{_count(len(self), 'break')} of the gradient, {_count(len(self.harmless), 'harmless place')}"]
-        lines += [_wrapped(self.about, "")] if self.about else []
+        lines += [_wrapped(f"differentiated: {self.about}", "")]
         for one in self:
-            where = f"{_short(one.file)}:{one.line}"
-            lines += ["", f"{one.kind:<10}  {where}  {one.call}{f'  in {one.module}' if one.module else ''}"]
-            lost = f"lost: {listed(one.lost)}" if one.lost else ""
-            lines += [_wrapped(text, "            ") for text in (one.why, one.flows, lost, f"cure: {one.cure}") if text]
-        if self.parameters:
-            lines += ["", *self._of_parameters()]
-        return "\n".join(lines)
-
-    def _of_parameters(self) -> list[str]:
+            inside = f"  in {one.module}" if one.module else ""
+            lines += ["", f"{one.kind:<11} {short(one.file)}:{one.line}  {one.call}{inside}"]
+            texts = (one.why, one.flows, one.lost and f"lost: {listed(one.lost)}", f"cure: {one.cure}")
+            lines += [_wrapped(text, " " * 12) for text in texts if text]
         kinds = dict.fromkeys(self.parameters.values())
-        words = {"none": "no gradient", "zero": "exactly zero", "not finite": "not a number", "unused": "not used"}
-        names = {kind: [name for name, got in self.parameters.items() if got == kind] for kind in kinds}
-        return [_wrapped(f"{words[kind]}: {listed(tuple(names[kind]))}", "") for kind in kinds]
+        names = {kind: tuple(name for name, got in self.parameters.items() if got == kind) for kind in kinds}
+        lines += [""] * bool(kinds) + [_wrapped(f"{_GETS[kind]}: {listed(names[kind])}", "") for kind in kinds]
+        return "\n".join(lines)
 
 
 def listed(names: tuple[str, ...], most: int = 4) -> str:
     """Return a few names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def short(file: str) -> str:
+    """Return a file's name from the folder one works in, if it lies there."""
+    inside = os.path.normcase(file).startswith(os.path.normcase(os.getcwd()) + os.sep)
+    return os.path.relpath(file) if inside else file
 
 
 def _wrapped(text: str, indent: str) -> str:
-    return textwrap.fill(
-        text, _WIDTH, initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False
-    )
-
-
-def _short(file: str) -> str:
-    try:
-        relative = os.path.relpath(file)
-    except ValueError:  # on another drive
-        return file
-    return file if relative.startswith("..") else relative
+    return textwrap.fill(text, _WIDTH, initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False)
 
 
 def _count(number: int, what: str) -> str:

@@ -8,243 +8,240 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor
 from torch.overrides import TorchFunctionMode
 
-from hardgrad.doctor.flow.calls import COPY, PROGRAM, PYTHON, SHAPED, asks_only, is_in_place, kind_of, name_of
+from hardgrad.doctor.flow.calls import COPY, PROGRAM, PYTHON, SHAPED, kind_of, name_of, only_asks, writes
 from hardgrad.doctor.flow.followed import FOLLOWED, followed
-from hardgrad.doctor.flow.passing import Passing
-from hardgrad.doctor.flow.places import Place, frames_above, line_in, place_of
+from hardgrad.doctor.flow.passing import Passing, leaf_of
+from hardgrad.doctor.flow.places import Place, frames_above, now_at, place_of
 
 
 class Call:
-    """One call of a function of torch, or of a custom ``autograd.Function``."""
+    """One call: its plain name, what it does to a gradient, where it stands, and where gradients were off, if so."""
 
     __slots__ = ("kind", "name", "off", "place")
 
     def __init__(self, name: str, kind: str, place: Place, off: Place | None) -> None:
-        self.name, self.kind, self.place = name, kind, place
-        self.off = off  # where gradients were switched off, if they were
+        self.name, self.kind, self.place, self.off = name, kind, place, off
 
 
 class Value:
-    """What one tensor held at one time; ``bit`` numbers those that nothing on the tape made."""
+    """What one tensor held at one time; ``bit`` numbers those that no call on the tape made."""
 
-    __slots__ = ("bit", "call", "floating", "inputs", "leaf", "node", "shape", "terms")
+    __slots__ = ("bit", "call", "inputs", "leaf", "node", "shape", "terms")
 
     def __init__(self, call: Call | None, inputs: tuple[Value, ...], tensor: Tensor | None, bit: int = -1) -> None:
         self.call, self.inputs, self.bit, self.leaf = call, inputs, bit, False
-        self.node, self.floating, self.shape = None, False, ()
-        self.terms: Any = None
-        if tensor is not None:
-            self.node, self.floating = tensor.grad_fn, tensor.is_floating_point() or tensor.is_complex()
-            self.shape: tuple[int, ...] = tuple(tensor.shape)
+        self.node: Any = None if tensor is None else tensor.grad_fn
+        self.shape: tuple[int, ...] = () if tensor is None else tuple(tensor.shape)
+        self.terms: Any = ()
 
 
 class Tape(TorchFunctionMode):
-    """Everything that is needed to follow the gradient of what runs while this mode is on."""
+    """Everything that is needed to follow the gradient of what runs while this mode is on.
 
-    def __init__(self, copies: bool = False) -> None:
+    Args:
+        model: whose parameters and buffers are known before anything runs.
+        inputs: tensors that are, too.
+        copies: whether both are ours, so that what torch would refuse to differentiate may be cut off.
+    """
+
+    def __init__(self, model: Any, inputs: Iterable[Tensor] = (), copies: bool = False) -> None:
         super().__init__()
-        self.copies = copies  # of the user's model: what torch would refuse to differentiate may be cut off
         self.values: list[Value] = []
-        self.roots: list[Tensor | None] = []  # by their bit; those that need a gradient are kept
-        self.left: list[Value] = []  # what went to Python, in order
-        self.frames: dict[int, list[Value]] = {}  # the same, of whole values, by the call of the user that did it
+        self.roots: list[Tensor] = []  # by their bit
+        self.left: list[Value] = []  # what went to Python
         self.passes: list[tuple[list[Value], Passing]] = []
+        self.copies = copies
+        own = [*model.parameters(), *model.buffers()] if isinstance(model, nn.Module) else []
+        self.owned = {id(tensor) for tensor in own}
+        self._frames: dict[int, list[Value]] = {}  # what went to a program, by the function of the user that sent it
         self._known: dict[int, tuple[weakref.ref[Tensor], Value]] = {}
-        self._off: list[Place | None] = [None if torch.is_grad_enabled() else place_of()]
+        self._nodes: dict[Any, Value] = {}
+        self._off: list[Place | None] = [None]
         self._replaced: tuple[Any, ...] = ()
-        self.owned: set[int] = set()  # parameters and buffers of the model
-
-    def own(self, model: Any, inputs: Iterable[Tensor] = ()) -> None:
-        """Know the model's own tensors, and its inputs, before anything runs."""
-        if isinstance(model, nn.Module):
-            tensors = [*model.parameters(), *model.buffers()]
-            self.owned = {id(tensor) for tensor in tensors}
-            inputs = [*tensors, *inputs]
-        with torch._C.DisableTorchFunction():
-            for tensor in inputs:
-                self.value_of(tensor)
-
-    def differentiate(self, value: Tensor) -> None:
-        """Take a value for what a backward was called on, though torch would refuse."""
-        with torch._C.DisableTorchFunction():
-            self.passes.append(([self.value_of(value)], Passing([], [])))
+        for tensor in (*own, *inputs):
+            self.value_of(tensor)
 
     def __enter__(self) -> Any:
         """Begin, and see custom Functions and new Parameters as well, which no mode is told of."""
         self._replaced = (torch.autograd.Function.__dict__["apply"], nn.Parameter.__new__)
         (_, make), run, tape = self._replaced, self._replaced[0].__func__, self
 
-        def apply(cls: Any, *arguments: Any, **named: Any) -> Any:
-            return tape.custom(cls.__name__, "custom", lambda: run(cls, *arguments, **named), (arguments, named))
+        def apply(cls: Any, *args: Any, **named: Any) -> Any:
+            return tape._run(cls.__name__, "custom", lambda: run(cls, *args, **named), (args, named))
 
-        def new(cls: Any, *arguments: Any, **named: Any) -> Any:
-            return tape.custom("Parameter", "copy", lambda: make(cls, *arguments, **named), (arguments, named))
+        def new(cls: Any, *args: Any, **named: Any) -> Any:
+            return tape._run("Parameter", "copy", lambda: make(cls, *args, **named), (args, named))
 
-        setattr(torch.autograd.Function, "apply", classmethod(apply))
-        setattr(nn.Parameter, "__new__", new)
+        torch.autograd.Function.apply = classmethod(apply)  # type: ignore[assignment, method-assign]
+        nn.Parameter.__new__ = new  # type: ignore[method-assign]
         return super().__enter__()
 
     def __exit__(self, *error: Any) -> None:
         """End."""
-        setattr(torch.autograd.Function, "apply", self._replaced[0])
-        setattr(nn.Parameter, "__new__", self._replaced[1])
+        torch.autograd.Function.apply, nn.Parameter.__new__ = self._replaced  # type: ignore[method-assign]
         super().__exit__(*error)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run a call, and write it down."""
-        named = kwargs or {}
-        name = name_of(func)
-        if asks_only(name) and not name == "grad":
-            return func(*args, **named)
-        if name in ("backward", "grad"):
-            return self._backward(func, name, args, named)
+        named, name = kwargs or {}, name_of(func)
         if name == "_set_grad_enabled":
             self._off.append(None if args[0] else place_of())
+        if name in ("backward", "grad") and args and not named.get("create_graph"):
+            return self._backward(func, args, named)
+        if name == "_set_grad_enabled" or only_asks(name):
             return func(*args, **named)
         inputs = self._values_in((args, named))
         result = func(*args, **named)
-        if self.copies and isinstance(result, Tensor) and result.grad_fn is not None:
-            result = result.detach() if result.grad_fn.name().endswith("NotImplemented") else result
+        if self.copies and isinstance(result, Tensor) and "NotImplemented" in getattr(result.grad_fn, "name", str)():
+            result = result.detach()
         if name in PYTHON:
             return self._leave(name, inputs, result)
-        if name in SHAPED:
-            inputs = ()
-        elif name in COPY:
-            inputs += self._from_elsewhere(result)
-        if inputs or name in SHAPED:
-            self._note(func, name, inputs, args, named, result)
+        if name in COPY:
+            inputs += self._from_a_program(result)
+        if inputs:
+            self._note(name, writes(func), () if name in SHAPED else inputs, args, named, result)
         return result
 
-    def custom(self, name: str, kind: str, run: Callable[[], Any], given: Any) -> Any:
+    def _run(self, name: str, kind: str, run: Callable[[], Any], given: Any) -> Any:
         """Run what is no function of torch's, and write it down as one call."""
         inputs = self._values_in(given) if torch._C._is_torch_function_mode_enabled() else ()
-        if not inputs:
-            return run()
-        place, off = place_of(3), self._where_off()
+        place, off = (place_of(3), self._where_off()) if inputs else (None, None)
         result = run()
-        call = Call(name, kind, place, off)
-        for tensor in _tensors(result):
-            self._know(tensor, Value(call, inputs, tensor))
+        for tensor in _tensors(result) if place is not None else ():
+            self._know(tensor, Value(Call(name, kind, place, off), inputs, tensor))
         return result
 
     def value_of(self, tensor: Tensor) -> Value:
         """Return what is known of a tensor as it is now."""
-        entry = self._known.get(id(tensor))
-        if entry is None or entry[0]() is not tensor:
-            return self._root(tensor)
-        value = entry[1]
-        if tensor.grad_fn is value.node and _is_leaf(tensor) == value.leaf:
+        tensor = _unwrapped(tensor)
+        reference, value = self._known.get(id(tensor), (None, None))
+        if value is None or reference is None or reference() is not tensor:
+            return self._root(tensor, ())
+        if tensor.grad_fn is value.node and is_leaf(tensor) == value.leaf:
             return value
-        if _is_leaf(tensor):  # it was made one: x.detach().requires_grad_()
+        if is_leaf(tensor):  # it was made one: x.detach().requires_grad_()
             return self._root(tensor, (value,))
         return self._know(tensor, Value(value.call, (*value.inputs, value), tensor))
 
-    def _root(self, tensor: Tensor, inputs: tuple[Value, ...] = ()) -> Value:
-        leaf = _is_leaf(tensor)
-        if not leaf and not inputs and tensor.is_floating_point():
-            inputs = self._from_elsewhere(tensor)
+    def _root(self, tensor: Tensor, inputs: tuple[Value, ...]) -> Value:
+        if tensor.grad_fn is not None:
+            inputs = self._behind(tensor.grad_fn)
+        elif not inputs and not is_leaf(tensor):
+            inputs = self._from_a_program(tensor)
         value = Value(None, inputs, tensor, len(self.roots))
-        value.leaf = leaf
-        # Kept, so that no other tensor gets its id.
-        self.roots.append(tensor)
+        value.leaf = is_leaf(tensor)
+        self.roots.append(tensor)  # kept, so that no other tensor gets its id
         return self._know(tensor, value)
+
+    def _behind(self, node: Any) -> tuple[Value, ...]:
+        """What is known of the graph behind a node that no call on this tape made."""
+        found, waiting, seen = [], [node], {node}
+        while waiting:
+            node = waiting.pop()
+            leaf = leaf_of(node)
+            if leaf is not None or node in self._nodes:
+                found.append(self._nodes[node] if leaf is None else self.value_of(leaf))
+                continue
+            fresh = {after for after, _ in node.next_functions if after is not None} - seen
+            seen |= fresh
+            waiting += fresh
+        return tuple(found)
 
     def _know(self, tensor: Tensor, value: Value) -> Value:
         self.values.append(value)
+        if value.node is not None:
+            self._nodes.setdefault(value.node, value)
         self._known[id(tensor)] = weakref.ref(tensor), value
         return value
 
-    def _from_elsewhere(self, result: Any) -> tuple[Value, ...]:
-        """What a new tensor of numbers may come from: values that the same call of the user handed to a program."""
-        if not (self.frames and isinstance(result, Tensor) and result.is_floating_point()):
+    def _from_a_program(self, result: Any) -> tuple[Value, ...]:
+        """What new numbers may come from: values that a function of the user, still running, gave to a program."""
+        if not (self._frames and isinstance(result, Tensor) and result.is_floating_point()):
             return ()
-        above = frames_above()
-        return tuple(value for frame, values in self.frames.items() if frame in above for value in values)
+        return tuple(value for frame in frames_above() for value in self._frames.get(id(frame), ()))
 
     def _values_in(self, given: Any) -> tuple[Value, ...]:
         found: list[Value] = []
-        self._collect(given, found)
+        waiting = [given]
+        while waiting:
+            item = waiting.pop()
+            if isinstance(item, Tensor):
+                found.append(self.value_of(item))
+            elif isinstance(item, tuple | list):
+                waiting += reversed(item)
+            elif isinstance(item, dict):
+                waiting += item.values()
+            elif isinstance(item, FOLLOWED):
+                found += item.values
         return tuple(found)
-
-    def _collect(self, given: Any, found: list[Value]) -> None:
-        if isinstance(given, Tensor):
-            found.append(self.value_of(given))
-        elif isinstance(given, tuple | list):
-            for item in given:
-                if not isinstance(item, int | float | str) or isinstance(item, FOLLOWED):
-                    self._collect(item, found)
-        elif isinstance(given, dict):
-            self._collect(list(given.values()), found)
-        elif isinstance(given, FOLLOWED):
-            found += given.values
 
     def _where_off(self) -> Place | None:
         if torch.is_grad_enabled():
             return None
-        begun = self._off[-1]
-        return place_of(3) if begun is None else line_in(begun.frame, begun)
+        return place_of(3) if self._off[-1] is None else now_at(self._off[-1])
 
     def _leave(self, name: str, inputs: tuple[Value, ...], result: Any) -> Any:
-        place = place_of(3)
-        value = Value(Call(name, "python", place, self._where_off()), inputs, None)
+        value = Value(Call(name, "python", place_of(3), self._where_off()), inputs, None)
         self.values.append(value)
-        if place.inside in ("torch", "hardgrad"):
+        assert value.call is not None
+        if value.call.place.inside in ("torch", "hardgrad"):
             return result
         self.left.append(value)
-        if name in PROGRAM and name not in ("item", "tolist"):
-            self.frames.setdefault(place.frame, []).append(value)
+        if name in PROGRAM:
+            self._frames.setdefault(value.call.place.frame, []).append(value)
         return followed(result, (value,)) if name in ("item", "tolist") else result
 
-    def _note(self, func: Any, name: str, inputs: Any, args: Any, named: Any, result: Any) -> None:
-        kind = kind_of(name, args, named, result)
-        call = Call(name, kind, place_of(3), self._where_off())
-        if is_in_place(func) or name == "=data":
-            target = args[0]
-            if _is_leaf(target):  # an optimizer's step, an initialization
+    def _note(self, name: str, in_place: bool, inputs: tuple[Value, ...], args: Any, named: Any, result: Any) -> None:
+        call = Call(name, kind_of(name, args, named), place_of(3), self._where_off())
+        if in_place:
+            target = args[0] if args else None
+            if not isinstance(target, Tensor) or is_leaf(target):  # an optimizer's step, an initialization
                 return
             self._know(target, Value(call, inputs, target))
             if target._base is not None:
-                base = target._base
-                self._know(base, Value(call, (self.value_of(base), *inputs), base))
+                self._know(target._base, Value(call, (self.value_of(target._base), *inputs), target._base))
             return
-        made = list(_tensors(result))
-        paired = name in ("broadcast_tensors", "meshgrid") and len(made) == len(inputs)
+        made = [tensor for tensor in _tensors(result) if not any(tensor is x for x in args)]  # x.float() may be x
+        each = name in ("broadcast_tensors", "meshgrid") and len(made) == len(inputs)
         for i, tensor in enumerate(made):
-            own = call if tensor.is_floating_point() or kind else Call(name, "whole", call.place, call.off)
-            self._know(tensor, Value(own, inputs[i : i + 1] if paired else inputs, tensor))
+            whole = not (call.kind or tensor.is_floating_point() or tensor.is_complex())
+            own = Call(name, "whole", call.place, call.off) if whole else call
+            self._know(tensor, Value(own, inputs[i : i + 1] if each else inputs, tensor))
 
-    def _backward(self, func: Any, name: str, args: Any, named: Any) -> Any:
-        roots = named.get("outputs", named.get("tensors", args[0] if args else None))
-        values = list(self._values_in([roots]))
-        if name == "grad" and named.get("create_graph"):
-            inputs = self._values_in((args, named))
-            result = func(*args, **named)
-            self._note(func, name, inputs, args, named, result)
-            return result
-        leaves = [root for root in self.roots if root is not None and _is_leaf(root)]
-        passing = Passing([value.node for value in values], leaves)
+    def _backward(self, func: Any, args: Any, named: Any) -> Any:
+        values = list(self._values_in([args[0]]))
+        passing = Passing([value.node for value in values], [root for root in self.roots if is_leaf(root)])
         self.passes.append((values, passing))
         with passing:
             return func(*args, **named)
 
     def close(self) -> None:
-        """Let go of what the step held."""
+        """Let go of what the step held; numbers that it followed may live on."""
         for value in self.values:
             value.node = value.terms = None
             value.inputs = ()
         self._known.clear()
+        self._nodes.clear()
 
 
-def _is_leaf(tensor: Tensor) -> bool:
+def is_leaf(tensor: Tensor) -> bool:
+    """Whether a tensor may get a gradient in its ``grad``."""
     # A view that is made without gradients says of itself that it is a leaf which requires one.
-    return tensor.requires_grad and tensor.is_leaf and not (tensor._is_view() and tensor._base.requires_grad)
+    return tensor.requires_grad and tensor.is_leaf and not (tensor._is_view() and tensor._base.requires_grad)  # type: ignore[union-attr]
+
+
+def _unwrapped(tensor: Tensor) -> Tensor:
+    while is_functorch_wrapped_tensor(tensor):  # vmap and its kin
+        tensor = get_unwrapped(tensor)
+    return tensor
 
 
 def _tensors(result: Any) -> Iterable[Tensor]:
     if isinstance(result, Tensor):
-        yield result
+        yield _unwrapped(result)
     elif isinstance(result, tuple | list):
         for item in result:
             yield from _tensors(item)
