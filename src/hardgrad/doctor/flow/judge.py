@@ -12,7 +12,8 @@ from torch import Tensor
 from hardgrad.doctor.flow.calls import DEAD, PROGRAM, SATURATES, WRITES
 from hardgrad.doctor.flow.relations import Relations, Term, deliberate, sum_of
 from hardgrad.doctor.flow.report import Kind
-from hardgrad.doctor.flow.tape import Call, Tape
+from hardgrad.doctor.flow.tape import Tape
+from hardgrad.doctor.flow.values import Call
 
 _COPIES = {"target", "teacher", "ema", "momentum", "frozen", "reference", "old", "slow"}  # networks that follow another
 _FOLLOWS = 0.8  # cosine of two matrices of which one is an average of the other's past; of strangers it is about 0
@@ -27,12 +28,7 @@ class Verdict(NamedTuple):
 
 
 class Judge:
-    """Judges a tape whose backward is over.
-
-    Args:
-        tape: of the step.
-        names: of the leaves that are asked about, by their ``id``.
-    """
+    """Judges a tape whose backward is over; ``names`` of the leaves that are asked about are by their ``id``."""
 
     def __init__(self, tape: Tape, names: Mapping[int, str]) -> None:
         self.tape, self.names, self.relations = tape, names, Relations(tape)

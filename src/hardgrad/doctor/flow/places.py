@@ -27,21 +27,13 @@ _RUN = nn.Module._call_impl.__code__
 
 
 class Place(NamedTuple):
-    """Where a call was made.
+    """Where a call was made: the user's line, and what runs there."""
 
-    Args:
-        file: of the user's line; empty where there is none.
-        line: its number.
-        frame: the ``id`` of the user's running function.
-        module: the innermost module that runs, or None.
-        inside: "torch" or "hardgrad" for what their own code decided, "hard" for a hard function of ours.
-    """
-
-    file: str
+    file: str  # empty where there is none
     line: int
-    frame: int
-    module: nn.Module | None
-    inside: str
+    frame: int  # the ``id`` of the user's running function
+    module: nn.Module | None  # the innermost that runs
+    inside: str  # "torch" or "hardgrad" for what their own code decided, "hard" for a hard function of ours
 
 
 def place_of(depth: int = 2) -> Place:

@@ -121,7 +121,7 @@ class Breaks:
         for one in self:
             inside = f"  in {one.module}" if one.module else ""
             lines += ["", f"{one.kind:<11} {short(one.file)}:{one.line}  {one.call}{inside}"]
-            texts = (one.why, one.flows, one.lost and f"lost: {listed(one.lost)}", f"cure: {one.cure}")
+            texts = (one.why, one.flows, f"lost: {listed(one.lost)}" if one.lost else "", f"cure: {one.cure}")
             lines += [_wrapped(text, " " * 12) for text in texts if text]
         kinds = dict.fromkeys(self.parameters.values())
         names = {kind: tuple(name for name, got in self.parameters.items() if got == kind) for kind in kinds}

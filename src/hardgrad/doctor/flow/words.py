@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hardgrad.doctor.flow.calls import COMPARE, PROGRAM
-from hardgrad.doctor.flow.tape import Call
+from hardgrad.doctor.flow.values import Call
 
 _TRUNCATES = {"div": "floor", "floor_divide": "floor", **dict.fromkeys(("fix", "long", "int", "to", "short"), "trunc")}
 _DRAW = "hg.score_function(q, f) of the distribution q and what follows; or hg.reinmax, hg.gumbel, hg.arms"
