@@ -252,6 +252,7 @@ CALLS = [
             "high": _same([9.0, 9.0, 9.0]),
         },
         use=_run(_randn(ROWS, 3)),
+        aliases={"fn": ("fn", "program")},
     ),
     Call(hg.exact, _QF | {"max_states": _same(64)}),
     Call(
@@ -424,6 +425,7 @@ CALLS = [
             "high": _same(1.0),
             "chunks": _same(None),
             "read": _same(None),
+            "factory": _same(None),
             "seconds": _same(5.0),
             "generator": _seeded,
         },

@@ -119,6 +119,28 @@ def test_a_slow_box_is_left_in_time_and_what_was_not_asked_is_said() -> None:
     assert report.scale.shape == (4,)  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_boxes_that_share_what_they_work_in_are_found_in_threads(shared: bool) -> None:
+    """Each writes, waits and reads back: between, the other one writes."""
+    together, made = np.zeros((2, 3)), []
+
+    def make() -> Any:
+        made.append(len(made))
+        memory, gain = together if shared else np.zeros((2, 3)), 1.0 + len(made)
+
+        def box(x: Any) -> Any:
+            memory[: len(x)] = gain * x
+            time.sleep(0.002)
+            return memory[: len(x)].copy()
+
+        return box
+
+    report = hg.doctor.examine(lambda x: x, np.random.default_rng(0).normal(size=(2, 3)), factory=make)
+    assert len(made) == 2
+    assert [finding.kind for finding in report.findings] == ["threads"] * shared
+    assert "Two in threads are" in report.advice
+
+
 def test_nothing_is_left_changed() -> None:
     torch.manual_seed(3)
     expected = torch.rand(2)

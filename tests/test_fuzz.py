@@ -124,7 +124,6 @@ def test_every_public_name_is_fuzzed() -> None:
         ),
         *("Break", "Breaks", "BoxError", "FunctionError", "Progress", "Stopped"),
         *(
-            "Perturb",
             "PointRouter",
             "RankedKeys",
             "Router",

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from hardgrad import _check
 from hardgrad.doctor.arguments import check_place
 from hardgrad.doctor.boxes.advise import advise, identity_cosine, two_point_cosines
-from hardgrad.doctor.boxes.asked import SMALL, Asked, as_tensor
+from hardgrad.doctor.boxes.asked import SMALL, Asked, Row, as_tensor
 from hardgrad.doctor.boxes.report import BoxReport
-from hardgrad.doctor.boxes.same import Read, applied, repeats, rows_apart
+from hardgrad.doctor.boxes.same import Read, applied, repeats, rows_apart, threads
 from hardgrad.doctor.boxes.signals import chunks as ask_chunks
 from hardgrad.doctor.boxes.signals import delay, signal_of
 from hardgrad.doctor.boxes.stairs import STEPS, scales
@@ -31,6 +31,7 @@ def examine(
     high: Any = None,
     chunks: bool | None = None,
     read: Read | None = None,
+    factory: Callable[[], Callable[..., Any]] | None = None,
     seconds: float = 30.0,
     generator: torch.Generator | None = None,
 ) -> BoxReport:
@@ -49,6 +50,7 @@ def examine(
         high: the most.
         chunks: whether to ask for a signal in two halves of its last dimension; None does from 4096 samples on.
         read: returns what the box holds of each number of the last input, to see whether they were set.
+        factory: makes another box, to see whether two run at once in threads.
         seconds: what it may take, roughly; questions that did not fit are named in ``left_out``.
         generator: its next number seeds everything; torch's global state by default, which is not moved on.
 
@@ -75,24 +77,25 @@ def examine(
     _check.generator("examine", generator)
     if chunks is not None:
         _check.flag("examine", "chunks", chunks)
-    if read is not None:
-        _check.function("examine", "read", read, "() -> numbers")
+    for name, function in (("read", read), ("factory", factory)):
+        if function is not None:
+            _check.function("examine", name, function, "of no arguments")
     inputs = _batches(x)
     lows, highs = _ranges(
         inputs, *(getattr(box, n, None) if g is None else g for n, g in (("low", low), ("high", high)))
     )
     deadline, seed = time.perf_counter() + seconds, master_seed(generator)
-    asked = Asked(box, inputs, lows, highs, not isinstance(x[0], Tensor), deadline, seed)
+    asked = Asked(box, inputs, lows, highs, not any(isinstance(value, Tensor) for value in x), deadline, seed)
     try:
         out = asked(*inputs)
     except Exception as error:  # of the user's program
         if str(error).startswith("examine: "):
             raise
         raise ValueError(f"examine: box raises for the x given, {type(error).__name__}: {error}") from error
-    return _report(asked, out, chunks, read)
+    return _report(asked, out, chunks, read, factory)
 
 
-def _report(asked: Asked, out: Tensor, chunks: bool | None, read: Read | None) -> BoxReport:
+def _report(asked: Asked, out: Tensor, chunks: bool | None, read: Read | None, factory: Any) -> BoxReport:
     asked.ask("the same twice", repeats, otherwise=None)
     if asked.kind != "unseeded":
         asked.ask("rows alone", rows_apart, otherwise=None)
@@ -102,9 +105,11 @@ def _report(asked: Asked, out: Tensor, chunks: bool | None, read: Read | None) -
         if chunks or (chunks is None and asked.inputs[which].shape[-1] >= _LONG):
             asked.ask("chunks", ask_chunks, which, otherwise=None)
     asked.ask("each number applied", applied, read, otherwise=None)
-    scale, cosines = zip(*(_of_input(asked, k, out, lag) for k in range(len(asked.inputs))), strict=True)
+    each = [_of_input(asked, k, out, lag) for k in range(len(asked.inputs))]
+    scale, cosines = tuple(numbers for numbers, _ in each), tuple(found for _, found in each)
     if not bool(out.isfinite().all()):
         asked.find("nan", "the output is NaN or infinite for the x given")
+    gain = asked.ask("threads", threads, factory, otherwise="") if factory else ""
     advice, code = advise(asked, scale, cosines, lag)
     name = repr(asked.box) if isinstance(asked.box, nn.Module) else name_of(asked.box)
     return BoxReport(
@@ -117,7 +122,7 @@ def _report(asked: Asked, out: Tensor, chunks: bool | None, read: Read | None) -
         calls=asked.calls,
         output=(float(out.nan_to_num().min()), float(out.nan_to_num().max())),
         cosines=cosines,
-        advice=advice,
+        advice=f"{advice} {gain}".strip(),
         code=code,
         left_out=tuple(asked.left_out),
     )
@@ -135,12 +140,12 @@ def _of_input(asked: Asked, which: int, out: Tensor, lag: int | None) -> tuple[T
         cosine = asked.ask("straight-through", identity_cosine, which, scale, lag, otherwise=None)
         found |= {} if cosine is None else {"straight-through": cosine}
     if x[0].numel() <= SMALL:
-        both = asked.ask("two-point", two_point_cosines, which, scale, otherwise=None)
-        found |= {} if both is None else {"two-point": both[0], "at 1e-4 of the range": both[1]}
+        both = asked.ask("two-point", two_point_cosines, which, scale, otherwise=list[float]())
+        found |= dict(zip(("two-point", "at 1e-4 of the range"), both, strict=False))
     return scale.float(), found
 
 
-def _batches(x: tuple[Any, ...]) -> tuple[Tensor, ...]:
+def _batches(x: tuple[Any, ...]) -> Row:
     inputs = tuple(as_tensor("x must be", value) for value in x)
     if not inputs or any(t.ndim < 1 or not t.numel() or len(t) != len(inputs[0]) for t in inputs):
         shapes = ", ".join(str(tuple(t.shape)) for t in inputs) or "none"
@@ -151,23 +156,23 @@ def _batches(x: tuple[Any, ...]) -> tuple[Tensor, ...]:
     return inputs
 
 
-def _ranges(inputs: tuple[Tensor, ...], low: Any, high: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+def _ranges(inputs: Row, low: Any, high: Any) -> list[Row]:
     """The ends of the range of each number of a row of each input; where none are given, those of its values."""
-    lows, highs = (_each(name, ends, inputs) for name, ends in (("low", low), ("high", high)))
-    for a, b, x in zip(lows, highs, inputs, strict=True):
+    ranges = []
+    for name, ends in (("low", low), ("high", high)):
+        each = ends if isinstance(ends, tuple) else (ends,) * (1 if ends is not None else len(inputs))
+        if len(each) != len(inputs):
+            raise ValueError(
+                f"examine: {name} must be a tuple of one for each of {len(inputs)} inputs, got {len(each)}"
+            )
+        ranges.append(tuple(_end(name, end, x) for end, x in zip(each, inputs, strict=True)))
+    for a, b, x in zip(*ranges, inputs, strict=True):
         if not bool(((a < b) & (b - a).isfinite() & (a <= x.double()) & (x.double() <= b)).all()):
             raise ValueError(
                 f"examine: low must be below high and both finite, with x between them, got {a.min():g} to {b.max():g} "
                 f"and x from {x.min():g} to {x.max():g}; leave them out to go by x"
             )
-    return lows, highs
-
-
-def _each(name: str, ends: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    each = ends if isinstance(ends, tuple) else (ends,) * (1 if ends is not None else len(inputs))
-    if len(each) != len(inputs):
-        raise ValueError(f"examine: {name} must be a tuple of one for each of {len(inputs)} inputs, got {len(each)}")
-    return tuple(_end(name, end, x) for end, x in zip(each, inputs, strict=True))
+    return ranges
 
 
 def _end(name: str, end: Any, x: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from hardgrad.doctor.boxes.report import Finding
 from hardgrad.doctor.randomness import seeded
 
 T = TypeVar("T")
+Row = tuple[Tensor, ...]  # one row of each input, or several
 SMALL = 64  # numbers of a row, up to which each is looked at alone
 _LARGE = 2**23  # numbers of a batch, from which a line is asked in parts
 _MOST = 8192  # outputs of a row that are looked at along a line
@@ -31,9 +32,9 @@ class Asked:
     """A box, the user's inputs (B, *) to it, the range of each number of a row, and what was found so far."""
 
     box: Callable[..., Any]
-    inputs: tuple[Tensor, ...]
-    low: tuple[Tensor, ...]
-    high: tuple[Tensor, ...]
+    inputs: Row
+    low: Row
+    high: Row
     arrays: bool  # whether it takes NumPy arrays
     deadline: float
     seed: int
@@ -53,14 +54,16 @@ class Asked:
         rows = len(inputs[0])
         if self.calls and rows * self.row_seconds > self.deadline - time.perf_counter():
             raise OutOfTimeError
-        given: list[Any] = [x.numpy(force=True).copy() if self.arrays else x.clone() for x in inputs]
+        given = self.copies(inputs)
         with torch.no_grad(), seeded(self.seed + seed, inputs[0].device):
             start = time.perf_counter()
             value = self.box(*given)
             self.row_seconds = min(self.row_seconds, (time.perf_counter() - start) / rows)
         self.calls += 1
-        for k, (x, y) in enumerate(zip(inputs, given, strict=True)):
-            if differs(x, torch.as_tensor(y), 0.0) and all(f.kind != "writes" or f.input != k for f in self.findings):
+        for k, (x, after) in enumerate(zip(inputs, given, strict=True)):
+            if differs(x, torch.as_tensor(after), 0.0) and all(
+                (f.kind, f.input) != ("writes", k) for f in self.findings
+            ):
                 self.find("writes", "it writes into what it is given; hg.BlackBox hands over copies", k)
         y = as_tensor("box must return", value)
         if y.ndim < 1 or len(y) != rows or not y.numel():
@@ -70,6 +73,10 @@ class Asked:
             )
         self.size = max(t.numel() // rows for t in (y, *inputs))
         return y.double().clone()
+
+    def copies(self, inputs: Row) -> list[Any]:
+        """Return the inputs as the box takes them, to keep."""
+        return [x.numpy(force=True).copy() if self.arrays else x.clone() for x in inputs]
 
     def ask(self, name: str, question: Callable[..., T], *args: Any, otherwise: T) -> T:
         """Return the answer to a question, or note that it is left out."""
@@ -82,31 +89,30 @@ class Asked:
         return otherwise
 
     def find(
-        self, kind: str, words: str, input: int | None = None, entry: int | None = None, value: Any = None
+        self, kind: str, words: str, which: int | None = None, entry: int | None = None, value: Any = None
     ) -> None:
         """Note a finding."""
-        self.findings.append(Finding(kind, words, input, entry, value))
+        self.findings.append(Finding(kind, words, which, entry, value))
 
-    def row(self, row: int) -> tuple[Tensor, ...]:
+    def row(self, row: int) -> Row:
         """Return one of the user's rows, as a batch."""
         return tuple(x[row % len(x)][None] for x in self.inputs)
 
-    def elsewhere(self) -> tuple[Tensor, ...]:
+    def elsewhere(self) -> Row:
         """Ask other inputs anywhere in their ranges, and return them; the rows in another order if it raises."""
-        drawn = (torch.rand(x.shape, generator=self.generator, dtype=torch.float64) for x in self.inputs)
-        other = tuple(
-            (a + (b - a) * u.to(x.device)).to(x) if x.is_floating_point() else x
-            for x, u, a, b in zip(self.inputs, drawn, self.low, self.high, strict=True)
-        )
+        other = []
+        for x, low, high in zip(self.inputs, self.low, self.high, strict=True):
+            u = torch.rand(x.shape, generator=self.generator, dtype=torch.float64).to(x.device)
+            other.append((low + (high - low) * u).to(x) if x.is_floating_point() else x)
         try:
             self(*other)
         except OutOfTimeError:
             raise
         except Exception:  # the user's program, at values that the user did not give
             return tuple(x.flip(0) for x in self.inputs)
-        return other
+        return tuple(other)
 
-    def line(self, row: tuple[Tensor, ...], which: int, way: Tensor, steps: Tensor) -> Tensor:
+    def line(self, row: Row, which: int, way: Tensor, steps: Tensor) -> Tensor:
         """Return the outputs (n, m) at a row with an input moved n steps along a way; NaN where the box raises."""
         count = len(steps)
         if count > 1 and count * self.size > _LARGE:
@@ -124,7 +130,7 @@ class Asked:
         each = [self.line(row, which, way, step[None]) for step in steps]
         return torch.cat([y.expand(1, max(len(y[0]) for y in each)) for y in each])
 
-    def number(self, row: tuple[Tensor, ...], which: int, entry: int) -> tuple[Tensor, Tensor, float]:
+    def number(self, row: Row, which: int, entry: int) -> tuple[Tensor, Tensor, float]:
         """Return the way along one number of an input alone, how far it is to either end, and where it is in a row."""
         way = torch.zeros_like(self.low[which])
         way.view(-1)[entry] = 1
@@ -154,8 +160,8 @@ def differs(a: Tensor, b: Tensor, close: float = _CLOSE) -> float:
     if a.shape != b.shape:
         return 1.0
     a, b = a.double(), b.to(a.device).double()
-    same = (a == b) | (a.isnan() & b.isnan())
-    a, gap = a.nan_to_num(0, 0, 0), (a - b).nan_to_num(1, 1, 1).masked_fill(same, 0)
+    gap = (a - b).nan_to_num(1, 1, 1).masked_fill((a == b) | (a.isnan() & b.isnan()), 0)
+    a = a.nan_to_num(0, 0, 0)
     if not gap.numel() or float(gap.abs().max()) <= close * float(a.abs().max()):
         return 0.0
     return float(gap.norm() / a.norm().clamp(min=1e-30))

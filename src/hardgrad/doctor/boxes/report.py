@@ -16,7 +16,8 @@ class Finding:
     """One thing to know of a box before a gradient is asked of it.
 
     Args:
-        kind: "random", "state", "rows", "writes", "unapplied", "late", "delay", "chunks", "stairs", "nan" or "raises".
+        kind: "random", "state", "rows", "writes", "unapplied", "late", "delay", "chunks", "stairs", "nan", "raises",
+            "threads".
         sentence: what was seen, and what to do.
         input: which of the inputs, from 0; None for all.
         entry: which number of a row of it; None for all.
@@ -78,7 +79,9 @@ class BoxReport:
         scales = self.scale if isinstance(self.scale, tuple) else (self.scale,)
         for k, (scale, cosines) in enumerate(zip(scales, self.cosines, strict=True)):
             measured = ", ".join(f"{name} {cosine:.2f}" for name, cosine in cosines.items())
-            words = _numbers(scale) + (f"; cosine of {measured}" if measured else "")
+            flat = numbers(scale)
+            words = f"{flat[0]} for each of {len(flat)}" if len({*flat}) < 2 < len(flat) else ", ".join(flat[:16])
+            words += ", ..." * (len(flat) > 16 and len({*flat}) > 1) + f"; cosine of {measured}" * bool(measured)
             rows.append((f"scale{f' {k}' if len(scales) > 1 else ''}", words))
         rows += [("left out", "; ".join(self.left_out))] if self.left_out else []
         wide = max(len(name) for name, _ in rows) + 2
@@ -95,11 +98,11 @@ def _grouped(findings: tuple[Finding, ...]) -> list[tuple[str, str]]:
     """A row for each kind and input: of many numbers alike, the one with the largest value speaks."""
     rows = []
     for kind, which in dict.fromkeys((finding.kind, finding.input) for finding in findings):
-        alike = sorted((f for f in findings if (f.kind, f.input) == (kind, which)), key=lambda f: -(f.value or 0))
-        entries = ", ".join(str(f.entry) for f in sorted(alike, key=lambda f: f.entry or 0) if f.entry is not None)
-        place = "" if which is None else f" {which}" + (f"[{entries}]" if entries else "")
+        alike = [finding for finding in findings if (finding.kind, finding.input) == (kind, which)]
+        entries = ", ".join(str(finding.entry) for finding in alike if finding.entry is not None)
+        place = "" if which is None else f"input {which}{f'[{entries}]' if entries else ''}: "
         many = f" (the widest of {len(alike)})" if kind == "stairs" and len(alike) > 1 else ""
-        rows.append((kind, f"input{place}: " * bool(place) + alike[0].sentence + many))
+        rows.append((kind, place + max(alike, key=lambda finding: finding.value or 0).sentence + many))
     return rows
 
 
@@ -108,8 +111,6 @@ def _line(head: str, words: str, indent: str | None = None) -> str:
     return textwrap.fill(head + words, WIDTH, subsequent_indent=further, break_on_hyphens=False)
 
 
-def _numbers(scale: Tensor) -> str:
-    numbers = [f"{number:.3g}" for number in scale.flatten().tolist()]
-    if len(set(numbers)) == 1:
-        return numbers[0] + (f" for each of {len(numbers)}" if len(numbers) > 1 else "")
-    return ", ".join(numbers[:16]) + (", ..." if len(numbers) > 16 else "")
+def numbers(scale: Tensor) -> list[str]:
+    """Return the numbers of a scale as words."""
+    return [f"{number:.3g}" for number in scale.flatten().tolist()]
