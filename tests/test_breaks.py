@@ -19,22 +19,11 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 import hardgrad as hg
-from breaks_bank.case import Case
 from hardgrad.doctor.flow import words
 from hardgrad.doctor.flow.followed import FollowedFloat, FollowedInt
-from test_breaks_bank import BROKEN
+from test_breaks_bank import BROKEN, answer
 
 X = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
-
-
-def examined(case: Case) -> hg.doctor.Breaks:
-    setup = case.build()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.manual_seed(0)
-        found: hg.doctor.Breaks = hg.doctor.breaks(setup.model, *setup.inputs, loss=setup.loss)
-        len(found)
-    return found
 
 
 def line_of(text: str) -> int:
@@ -55,9 +44,14 @@ class Two(nn.Module):
         return self.second(h)
 
 
+def test_every_mark_of_the_bank_is_found() -> None:
+    missed = [f"{case}: {mark}" for case in BROKEN for mark in case.marks if not answer(case).at(mark)]
+    assert missed == []
+
+
 def test_every_cure_names_what_hardgrad_has() -> None:
     text = " ".join(v for v in vars(words).values() if isinstance(v, str))
-    text += " ".join(b.cure for case in BROKEN[::4] for b in examined(case))
+    text += " ".join(b.cure for case in BROKEN for b in answer(case).breaks)
     names = set(re.findall(r"\bhg\.([\w.]*\w)", text))
     assert {"graft", "Switch", "score_function", "hard.sign", "surrogate.twins.tanh"} <= names
     for name in names:
@@ -140,6 +134,31 @@ def test_a_number_is_followed_through_python_and_back() -> None:
     assert json.dumps([number, whole]) == "[1.5, 2]"
 
 
+def test_a_number_that_weighs_a_term_is_no_break() -> None:
+    heat, net = nn.Parameter(torch.zeros(())), nn.Linear(4, 1)
+    model = nn.Module()
+    model.net, model.heat = net, heat
+    with hg.doctor.breaks(model) as found:
+        weight = heat.exp().item()
+        (weight * net(X).square().mean() - heat * 0.5).backward()
+    assert len(found) == 0
+    assert "item" in {h.call for h in found.harmless}
+
+
+def test_a_program_is_a_break_where_nothing_else_gives_a_gradient() -> None:
+    model = nn.ModuleDict({"a": nn.Linear(4, 4), "b": nn.Linear(4, 1)})
+
+    def step(both: bool) -> list[tuple[str, int, tuple[str, ...]]]:
+        with hg.doctor.breaks(model) as found:
+            h = model["a"](X)
+            back = torch.from_numpy(np.sort(h.detach().numpy()))  # sent
+            (F.mse_loss(model["b"](back), X[:, :1]) + (h.square().mean() if both else 0.0)).backward()
+        return [(b.call, b.line, b.lost) for b in found]
+
+    assert step(True) == []  # a term that Python took apart cannot be seen: it may as well be a picture for a log
+    assert step(False) == [("numpy", line_of("sent"), ("a.weight", "a.bias"))]
+
+
 def test_the_score_function_excuses_a_draw_and_a_penalty_does_not() -> None:
     class Draws(nn.Module):
         def __init__(self, scored: bool) -> None:
@@ -192,7 +211,10 @@ def test_what_flows_in_and_what_arrives_is_said() -> None:
 
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_a_checkpoint_runs_twice_and_counts_once(reentrant: bool) -> None:
-    assert len(hg.doctor.breaks(Two(lambda h: checkpoint(torch.tanh, h, use_reentrant=reentrant)), X)) == 0
+    inner = nn.Sequential(nn.Linear(4, 4), nn.Tanh())
+    sound = Two(lambda h: checkpoint(sound.inner, h, use_reentrant=reentrant))
+    sound.inner = inner
+    assert len(hg.doctor.breaks(sound, X)) == 0
     found = hg.doctor.breaks(Two(lambda h: checkpoint(torch.sign, h, use_reentrant=reentrant)), X)
     assert [b.lost for b in found] == [("first.weight", "first.bias")]
 
@@ -247,6 +269,21 @@ def test_a_model_whose_output_is_cut_off_altogether_is_reported() -> None:
     )
     assert (found.kind, found.call) == ("cut", "argmax")
     assert found.lost == ("0.weight", "0.bias")
+
+
+def test_inputs_and_layers_of_rarer_kinds_are_taken() -> None:
+    lazy = nn.Sequential(nn.LazyLinear(3), nn.LazyBatchNorm1d())
+    assert len(hg.doctor.breaks(lazy, X)) == 0
+    assert len(hg.doctor.breaks(nn.Linear(4, 1), torch.zeros(1, 4).expand(8, 4))) == 0
+    table = hg.doctor.breaks(nn.Embedding(5, 3, sparse=True), torch.tensor([1, 2]))
+    assert (len(table), [h.call for h in table.harmless]) == (0, ["embedding"])
+    linear = nn.Linear(4, 2)
+    (found,) = hg.doctor.breaks(lambda x: linear(x) > 0, X)
+    assert (found.call, found.lost) == ("gt", ("Linear.weight", "Linear.bias"))
+    history = linear(X)
+    assert len(hg.doctor.breaks(nn.Linear(2, 1), history)) == 0
+    assert linear.weight.grad is None
+    history.sum().backward()  # its graph is whole
 
 
 # ---- nothing is changed

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hardgrad.doctor.flow.calls import DEAD, PROGRAM, SATURATES, WRITES
+from hardgrad.doctor.flow.calls import DEAD, SATURATES, WRITES
 from hardgrad.doctor.flow.relations import Relations, Term, deliberate, sum_of
 from hardgrad.doctor.flow.report import Kind
 from hardgrad.doctor.flow.tape import Tape
@@ -111,10 +111,7 @@ class Judge:
         for term in self.terms:
             for call, mask in term.lost.items():
                 if deliberate(call) and mask & missing:
-                    programs = (v.call for v in self.tape.left if v.call and v.call.name in PROGRAM)
-                    sent = {given.call: v.call for v in self.tape.left for given in v.inputs}  # h.detach().numpy()
-                    program = sent.get(call)
-                    self._charge(program if program and program in programs else call, mask & missing, "cut")
+                    self._charge(call, mask & missing, "cut")
 
     def _copies(self) -> int:
         """Leaves of a copy of something that has a gradient: a target network, a teacher."""
@@ -136,7 +133,7 @@ class Judge:
         missing = self._unexplained() & ~sum_of(term.has for term in self.terms)
         for value in self.tape.left:
             mask = sum_of(term.made for term in value.terms) & missing
-            if mask and value.call is not None and value.call.off is None:
+            if mask and value.call is not None:
                 self._charge(value.call, mask, "cut")
 
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from hardgrad.doctor.flow.calls import COPY, PROGRAM, PYTHON, SHAPED, kind_of, name_of, only_asks, writes
+from hardgrad.doctor.flow.calls import PYTHON, SHAPED, kind_of, name_of, only_asks, writes
 from hardgrad.doctor.flow.followed import FOLLOWED, followed
 from hardgrad.doctor.flow.passing import Passing, leaf_of
-from hardgrad.doctor.flow.places import Place, frames_above, now_at, place_of
+from hardgrad.doctor.flow.places import Place, now_at, place_of
 from hardgrad.doctor.flow.values import Call, Value, is_leaf, tensors_in, tensors_of, unwrapped
 
 _MAKERS: tuple[Any, ...] = (nn.Parameter, torch.autograd.Variable)  # of tensors, of which no mode is told
@@ -31,8 +31,6 @@ class Tape(TorchFunctionMode):
         self.copies = copies  # whether the model is ours, so that what torch would refuse to differentiate is cut off
         own = tensors_of(model)
         self.owned = {id(tensor) for tensor in own}
-        self._frames: dict[int, list[Value]] = {}  # what went to a program, by the function of the user that sent it
-        self._kept: list[Any] = []  # those functions, so that no other gets their id
         self._known: dict[int, tuple[weakref.ref[Tensor], Value]] = {}
         self._nodes: dict[Any, Value] = {}
         self._off: list[Place | None] = [None]
@@ -70,8 +68,6 @@ class Tape(TorchFunctionMode):
             result = result.detach()
         if name in PYTHON:
             return self._leave(name, inputs, result)
-        if name in COPY:
-            inputs += self._from_a_program(result)
         if inputs:
             self._note(name, writes(func), () if name in SHAPED else inputs, args, named, result)
         return result
@@ -104,8 +100,6 @@ class Tape(TorchFunctionMode):
     def _root(self, tensor: Tensor, inputs: tuple[Value, ...]) -> Value:
         if tensor.grad_fn is not None:
             inputs = self._behind(tensor.grad_fn)
-        elif not inputs and not is_leaf(tensor):
-            inputs = self._from_a_program(tensor)
         value = Value(None, inputs, tensor, len(self.roots))
         value.leaf = is_leaf(tensor)
         self.roots.append(tensor)  # kept, so that no other tensor gets its id
@@ -131,12 +125,6 @@ class Tape(TorchFunctionMode):
             self._nodes.setdefault(value.node, value)
         self._known[id(tensor)] = weakref.ref(tensor), value
         return value
-
-    def _from_a_program(self, result: Any) -> tuple[Value, ...]:
-        """What new numbers may come from: values that a function of the user, still running, gave to a program."""
-        if not (self._frames and isinstance(result, Tensor) and result.is_floating_point()):
-            return ()
-        return tuple(value for frame in frames_above() for value in self._frames.get(id(frame), ()))
 
     def _values_in(self, given: Any) -> tuple[Value, ...]:
         found: list[Value] = []
@@ -165,9 +153,6 @@ class Tape(TorchFunctionMode):
         if value.call.place.inside in ("torch", "hardgrad"):
             return result
         self.left.append(value)
-        if name in PROGRAM:
-            self._frames.setdefault(value.call.place.frame, []).append(value)
-            self._kept += [frame for frame in frames_above() if id(frame) == value.call.place.frame]
         return followed(result, (value,)) if name in ("item", "tolist") else result
 
     def _note(self, name: str, in_place: bool, inputs: tuple[Value, ...], args: Any, named: Any, result: Any) -> None:
@@ -204,6 +189,5 @@ class Tape(TorchFunctionMode):
         for value in self.values:
             value.node = value.terms = None
             value.inputs = ()
-        self._kept.clear()
         self._known.clear()
         self._nodes.clear()
