@@ -252,6 +252,7 @@ CALLS = [
             "high": _same([9.0, 9.0, 9.0]),
         },
         use=_run(_randn(ROWS, 3)),
+        aliases={"fn": ("fn", "program")},
     ),
     Call(hg.exact, _QF | {"max_states": _same(64)}),
     Call(
@@ -414,6 +415,7 @@ CALLS = [
         named=("disarm",),
         aliases={"inputs": ("inputs", "function")},
     ),
+    Call(hg.doctor.breaks, {"model": lambda: nn.Linear(3, 1), "loss": _same(None)}),
     Call(
         hg.doctor.examine,
         {

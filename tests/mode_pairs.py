@@ -27,7 +27,7 @@ from modes import BROKEN, EXPLAINED, INDUCTOR, MODES, Found, Mode, difference, p
 PAGE = Path(__file__).parent.parent / "docs" / "pass-matrix.md"
 HEADING = "\n## Pairs of modes\n"
 _OURS = re.compile(
-    r"\b(Bridge|straight_through|perturb|graft|Switch|Ranges|LearnedRanges|Grid|If|Hysteresis|RangeEmbedding|LayerMask|"
+    r"\b(Bridge|BlackBox|straight_through|perturb|graft|Switch|Ranges|LearnedRanges|Grid|If|Hysteresis|RangeEmbedding|LayerMask|"
     r"RecurrentSwitch|CrossFade|MovingAverage|penalties|exact|score_function|disarm|arms|rebar|relax|gumbel|gumbel_rao|"
     r"reinmax|straight_through_estimator|bridge_estimator)(\([^)\n]*\))?: [^\n]{20,}"
 )

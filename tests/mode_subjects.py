@@ -177,6 +177,10 @@ def _learned() -> nn.Module:
     return hg.Switch(hg.LearnedRanges(POINTS, band=0.9), _branch())
 
 
+def _stairs(row: Any) -> Any:
+    return row.round(1)
+
+
 def _embedding() -> nn.Module:
     return nn.Sequential(_Keys(), hg.RangeEmbedding(_ranges(), 3))
 
@@ -234,6 +238,7 @@ SUBJECTS = [
     Subject("perturb, coordinates", "perturb", lambda: hg.perturb(hg.hard.round, 0.75, directions="coordinates")),
     Subject("perturb", "perturb", lambda: hg.perturb(hg.hard.sort, 0.75, samples=2)),
     Subject("perturb, normal", "perturb", lambda: hg.perturb(hg.hard.round, 0.75, noise="normal")),
+    Subject("straight_through, BlackBox", "BlackBox", lambda: hg.straight_through(hg.BlackBox(_stairs), nn.Tanh())),
     _estimate(hg.exact, "exact"),
     _estimate(hg.score_function, "score_function"),
     _estimate(partial(hg.score_function, samples=3, baseline="leave_one_out"), "score_function, leave one out"),

@@ -23,6 +23,8 @@ What does not hold, and what you get instead:
 
 - **Forward mode** (`torch.func.jvp`, `jacfwd`): an error from torch that the function has no `jvp`. A Function that
   defines one cannot be traced by `torch.compile` (torch 2.13); reverse mode serves (`jacrev`).
+- **Second derivatives** of `perturb` raise a sentence: f was asked at a few points, and nothing there knows how its
+  slope changes. The law asks for that. The rows "two points" move every number in turn, so that nothing is random.
 - **torch.func per sample**: keep a batch dimension of one inside `vmap` (`row.unsqueeze(0)`), as for every layer whose
   loss averages over a batch; the first dimension is the batch here too.
 - **Reentrant activation checkpoint inside `penalties()`**: its first run records nothing, so the bridge trains itself

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 import hardgrad as hg
-from breaks_bank import cut, dead, flat, more, places, plain, public, sound, sound_more, sound_tricks, steps
-from breaks_bank.case import Case, Mark
+from breaks_bank import cut, dead, flat, more, places, plain, public, sound, sound_more, sound_tricks, spoiled, steps
+from breaks_bank.case import Case, Mark, Setup
 
 ALL_BROKEN = [*flat.CASES, *cut.CASES, *dead.CASES, *public.CASES, *places.CASES, *more.CASES]
 BROKEN = [case for case in ALL_BROKEN if not case.debatable]
@@ -105,6 +105,7 @@ class Answer:
                 self.error, self.breaks, self.parameters = f"{type(error).__name__}: {error}", [], {}
             else:
                 self.breaks, self.parameters = list(report), dict(report.parameters)
+                self.harmless = [(h.file, h.line) for h in report.harmless if h.why]
         self.file = case.file
 
     def at(self, mark: Mark) -> list[hg.doctor.Break]:
@@ -144,6 +145,11 @@ def test_a_sound_model_gets_no_alarm(case: Case) -> None:
     assert not answer(case).breaks, answer(case)
 
 
+@pytest.mark.parametrize("case", [case for case in SOUND if case.harmless], ids=str)
+def test_what_only_chooses_masks_or_measures_is_said_to_be_harmless(case: Case) -> None:
+    assert {(case.file, line) for line in case.harmless} <= set(answer(case).harmless)
+
+
 def test_the_cure_names_the_call_that_mends_it() -> None:
     wrong = []
     for case in BROKEN:
@@ -168,6 +174,41 @@ def test_around_an_own_step_it_says_the_same_as_called(case: Case) -> None:
             setup.backward()
     assert [(b.kind, b.line, b.module) for b in found] == [(b.kind, b.line, b.module) for b in called.breaks]
     assert dict(found.parameters) == called.parameters
+
+
+def test_a_layer_of_a_sound_model_that_was_spoiled_is_found() -> None:
+    """Drawn places, seed 0: 80 in which plain autograd starves a parameter that it fed before."""
+    missed, count = [], 0
+    for case, name, way in spoiled.draws(0):
+        bad = spoiled.spoiled(case, name, way)
+        if not new_hunger(case.build(), bad):
+            continue
+        count += 1
+        setup = spoiled.spoiled(case, name, way)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            report = hg.doctor.breaks(setup.model, *setup.inputs, loss=setup.loss)
+        kinds, lines = spoiled.kinds_of(way), spoiled.lines_of(way)
+        if not any(b.line in lines and b.kind in kinds and b.file == spoiled.__file__ for b in report):
+            missed.append(f"{case}, {name}, {way.__name__}: {[(b.kind, b.file, b.line) for b in report]}")
+        if count == 80:
+            break
+    assert count == 80
+    assert len(missed) <= 4, "\n".join(missed)
+
+
+def new_hunger(before: Setup, after: Setup) -> bool:
+    sets = []
+    for setup in (before, after):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            try:
+                setup.backward()
+            except RuntimeError:
+                return False
+        own = {name.replace(".layer.", "."): leaf for name, leaf in leaves(setup.model, ()).items()}
+        sets.append({name for name, leaf in own.items() if hungry(leaf.grad)})
+    return bool(sets[1] - sets[0])
 
 
 @pytest.mark.parametrize("make", steps.STEPS, ids=lambda make: make.__name__)

@@ -122,9 +122,8 @@ def test_every_public_name_is_fuzzed() -> None:
             "Relocated",
             "Row",
         ),
-        *("BoxError", "FunctionError", "Progress", "Stopped"),
+        *("Break", "Breaks", "BoxError", "FunctionError", "Progress", "Stopped"),
         *(
-            "Perturb",
             "PointRouter",
             "RankedKeys",
             "Router",

@@ -445,6 +445,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "scale of zero": (_layer(scale=0.0), "perturb: scale must be above 0 and finite, .* got 0.0"),
     "scale with a zero": (_layer(scale=torch.tensor([0.1, 0.0])), "perturb: scale must be above 0 and fin"),
     "scale of a word": (_layer(scale="0.1"), "perturb: scale must be a number, got str '0.1'"),
+    "a scale that would learn": (_layer(scale=torch.ones(3, requires_grad=True)), "scale must need no gradient"),
     "no scale": (_layer(scale=(None, None)), "perturb: scale must be given for an input at least"),
     "NaN bound": (_layer(low=math.nan), "perturb: low must be a number, got nan"),
     "directions": (_layer(directions="all"), "perturb: directions must be one of 'random', 'coordinates', got 'all'"),

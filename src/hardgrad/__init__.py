@@ -23,7 +23,6 @@ from hardgrad.montecarlo._relax import relax as relax
 from hardgrad.montecarlo._score_function import score_function as score_function
 from hardgrad.penalty.bag import Penalties as Penalties
 from hardgrad.penalty.scopes import penalties as penalties
-from hardgrad.surrogate._perturb import perturb as perturb
 from hardgrad.surrogate._straight_through import straight_through as straight_through
 from hardgrad.switch.conditions.grid import Grid as Grid
 from hardgrad.switch.conditions.hysteresis import Hysteresis as Hysteresis
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from hardgrad.segments.keys import search_key as search_key
     from hardgrad.segments.result import FoundRanges as FoundRanges
     from hardgrad.segments.search import search_ranges as search_ranges
+    from hardgrad.surrogate._perturb import perturb as perturb
 
 __version__ = "0.1.0"
 
@@ -62,6 +62,7 @@ _LATER = {
     "search_key": "hardgrad.segments.keys:search_key",
     "FoundRanges": "hardgrad.segments.result:FoundRanges",
     "search_ranges": "hardgrad.segments.search:search_ranges",
+    "perturb": "hardgrad.surrogate._perturb:perturb",
 }
 
 

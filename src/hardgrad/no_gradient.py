@@ -1,4 +1,4 @@
-"""A value that passes no gradient on, and says so as soon as somebody asks for one; a gradient, its derivative."""
+"""Values, and gradients of them, that have no derivative and say so as soon as somebody asks for one."""
 
 from __future__ import annotations
 

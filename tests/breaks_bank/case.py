@@ -1,7 +1,8 @@
 """One entry of the bank: a model and, read off comments in its source, the lines where its gradient ends.
 
 `# BREAK cut` marks a line to be found, `# BREAK dead|suspicious` one that may be called either way, `# OR` a line that
-is as good an answer as the mark before it. A case that can be argued about is `debatable`: it is run and not counted.
+is as good an answer as the mark before it, `# HARMLESS` one that must be explained away. A case that can be argued
+about is `debatable`: it is run and not counted.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ import inspect
 import re
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 Factory = Callable[[], "Setup"]
 MARK = re.compile(r"#.*\bBREAK ([a-z|]+)")
+HARMLESS = re.compile(r"#.*\bHARMLESS\b")
 ALTERNATIVE = re.compile(r"#.*\bOR\b")
 
 
@@ -61,7 +63,8 @@ class Case:
     marks: tuple[Mark, ...] = ()
     file: str = ""
     debatable: str = ""
-    whole: bool = field(default=True)  # every trainable parameter of a sound model gets a gradient that is not zero
+    harmless: tuple[int, ...] = ()
+    whole: bool = True  # every trainable parameter of a sound model gets a gradient that is not zero
 
     def __str__(self) -> str:
         return self.name
@@ -88,12 +91,19 @@ def broken(
 
 def sound(factory: Factory) -> Case:
     """A model in which nothing is to be found."""
-    return Case(factory.__name__.replace("_", " "), factory, file=inspect.getsourcefile(factory) or "")
+    return _sound(factory, whole=True)
 
 
 def sound_in_part(factory: Factory) -> Case:
     """A sound model some of whose parameters rightly get no gradient, or zero, in this step."""
-    return Case(factory.__name__.replace("_", " "), factory, file=inspect.getsourcefile(factory) or "", whole=False)
+    return _sound(factory, whole=False)
+
+
+def _sound(factory: Factory, whole: bool) -> Case:
+    source, first = inspect.getsourcelines(factory)
+    harmless = tuple(number for number, line in enumerate(source, first) if HARMLESS.search(line))
+    file = inspect.getsourcefile(factory) or ""
+    return Case(factory.__name__.replace("_", " "), factory, file=file, whole=whole, harmless=harmless)
 
 
 def cases_in(names: dict[str, Any]) -> list[Case]:

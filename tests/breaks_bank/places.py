@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from breaks_bank.case import Case, Setup, broken, cases_in
 from breaks_bank.cut import CHOICES
@@ -229,6 +230,23 @@ def detach_in_a_recursion() -> Setup:
             return self.head(self.descend(self.root(x), 2))
 
     return Setup(Tree(), (X,), to_target)
+
+
+@broken("A round inside a reentrant checkpoint, which runs without a graph first.", "straight_through", "Bridge")
+def round_under_a_reentrant_checkpoint() -> Setup:
+    class Saving(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.block, self.head = nn.Linear(6, 5), nn.Linear(5, 5), nn.Linear(5, 1)
+
+        def coarse(self, h: Tensor) -> Tensor:
+            return torch.round(self.block(h) * 2)  # BREAK flat
+
+        def forward(self, x: Tensor) -> Tensor:
+            # Its inside runs without a graph, and again in the backward: the call is as good an answer.
+            return self.head(checkpoint(self.coarse, self.first(x), use_reentrant=True))  # OR
+
+    return Setup(Saving(), (X,), to_target)
 
 
 @broken("A product with a mask of zeros that was meant to be ones.", "",

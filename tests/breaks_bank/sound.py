@@ -65,7 +65,7 @@ def a_transformer_encoder_with_padding() -> Setup:
             self.head = nn.Linear(8, 4)
 
         def forward(self, tokens: Tensor) -> Tensor:
-            padding = tokens == 0
+            padding = tokens == 0  # HARMLESS
             h = self.body(self.embed(tokens) + self.place, src_key_padding_mask=padding)
             count = (~padding).sum(1, keepdim=True)
             return self.head((h * ~padding[..., None]).sum(1) / count)
@@ -213,7 +213,7 @@ def a_mixture_of_the_two_best_experts() -> Setup:
 
         def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
             p = self.router(x).softmax(-1)
-            gate, index = p.topk(2, -1)
+            gate, index = p.topk(2, -1)  # HARMLESS
             gate = gate / gate.sum(-1, keepdim=True)
             out = torch.zeros(len(x), 1)
             for i, expert in enumerate(self.experts):
@@ -359,7 +359,7 @@ def rows_of_an_embedding_that_nobody_asked_for() -> Setup:
             self.head = nn.Linear(8, 4)
 
         def forward(self, tokens: Tensor) -> Tensor:
-            return self.head(torch.cat([self.table(tokens).mean(1), self.bag(tokens)], -1))
+            return self.head(torch.cat([self.table(tokens).mean(1), self.bag(tokens)], -1))  # HARMLESS
 
     return Setup(Bag(), (TOKENS,), to_labels)
 

@@ -159,7 +159,7 @@ def checks_of_values() -> Setup:
             out = self.net(x)
             assert not torch.isnan(out).any()
             assert torch.isfinite(out).all(), f"not finite: {out.max():.3f}"
-            if out.abs().max() > 1e4:
+            if out.abs().max() > 1e4:  # HARMLESS
                 print("large", out.max().item())
             return out
 

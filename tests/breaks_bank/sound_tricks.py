@@ -118,7 +118,7 @@ def proximal_policy_optimization() -> Setup:
 
     def loss(out: tuple[Tensor, Tensor]) -> Tensor:
         policy, value = Categorical(logits=out[0]), out[1]
-        advantage = Y[:, 0] - value.detach()
+        advantage = Y[:, 0] - value.detach()  # HARMLESS
         advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
         ratio = (policy.log_prob(action) - old).exp()
         clipped = torch.min(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage)
@@ -199,10 +199,10 @@ def a_vector_quantizer_with_its_copy_line() -> Setup:
 
         def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
             z = self.encode(x)
-            index = torch.cdist(z, self.codes.weight).argmin(-1)
-            q = self.codes(index)
+            index = torch.cdist(z, self.codes.weight).argmin(-1)  # HARMLESS
+            q = self.codes(index)  # HARMLESS
             term = F.mse_loss(q, z.detach()) + 0.25 * F.mse_loss(z, q.detach())
-            q = z + (q - z).detach()
+            q = z + (q - z).detach()  # HARMLESS
             used = F.one_hot(index, 6).float().mean(0)
             perplexity = torch.exp(-(used * (used + 1e-9).log()).sum())
             assert perplexity.item() >= 1
@@ -227,8 +227,8 @@ def gumbel_softmax_with_hard_samples() -> Setup:
 @sound
 def focal_loss_with_a_detached_weight() -> Setup:
     def loss(logits: Tensor) -> Tensor:
-        log_p = logits.log_softmax(-1).gather(1, LABELS[:, None])[:, 0]
-        weight = (1 - log_p.exp().detach()) ** 2
+        log_p = logits.log_softmax(-1).gather(1, LABELS[:, None])[:, 0]  # HARMLESS
+        weight = (1 - log_p.exp().detach()) ** 2  # HARMLESS
         return -(weight * log_p).mean()
 
     return Setup(mlp(4), (X,), loss)
@@ -238,7 +238,7 @@ def focal_loss_with_a_detached_weight() -> Setup:
 def the_hardest_half_of_the_rows() -> Setup:
     def loss(logits: Tensor) -> Tensor:
         each = F.cross_entropy(logits, LABELS, reduction="none")
-        worst = each.topk(4).indices
+        worst = each.topk(4).indices  # HARMLESS
         return each[worst].mean()
 
     return Setup(mlp(4), (X,), loss)
@@ -287,7 +287,7 @@ def relu_by_hand() -> Setup:
 
         def forward(self, x: Tensor) -> Tensor:
             h = self.first(x)
-            return self.second(h * (h > 0))
+            return self.second(h * (h > 0))  # HARMLESS
 
     return Setup(Net(), (X,), to_target)
 
@@ -321,11 +321,11 @@ def metrics_beside_the_loss() -> Setup:
 
     def loss(logits: Tensor) -> Tensor:
         value = F.cross_entropy(logits, LABELS)
-        prediction = logits.argmax(-1)
+        prediction = logits.argmax(-1)  # HARMLESS
         log["loss"], log["accuracy"] = value.item(), (prediction == LABELS).float().mean().item()
         log["confusion"] = torch.bincount(prediction * 4 + LABELS, minlength=16).view(4, 4).tolist()
         log["histogram"] = logits.detach().numpy().round(2)
-        if value.item() > 1e6 or torch.isnan(value):
+        if value.item() > 1e6 or torch.isnan(value):  # HARMLESS
             raise RuntimeError("diverged")
         return value
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 import hardgrad
 from hardgrad_lab.app import run
-from hardgrad_lab.bench import estimators, needs, recurrent, search, tariff
+from hardgrad_lab.bench import boxes, estimators, needs, recurrent, search, tariff
 from hardgrad_lab.bench.race import Contender, medians, race
 from hardgrad_lab.bench.switch import PEERS, network
 
@@ -125,6 +126,18 @@ def test_a_tariff_is_fitted_and_said(capsys: pytest.CaptureFixture[str], monkeyp
     name, rows, error, _, ratio = re.split(r"  +", capsys.readouterr().out.splitlines()[-1])
     assert (name, rows, ratio) == ("tree of ridge lines", "400", "1.0")
     assert 0.9 < float(error) < 1.5
+
+
+def test_boxes_are_raced_against_what_they_hold(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boxes, "ResNet18", lambda *_, features: nn.Sequential(nn.Flatten(), nn.Linear(3072, features)))
+    monkeypatch.setattr(boxes, "LENGTH", 8)
+    assert run(["bench", "boxes", "--seconds", "0"]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split(",")[0] for line in lines] == ["box"] * 2 + ["perturb"] * 6 + ["breaks"] * 2
+    assert all(float(line.rsplit(" ", 1)[1]) > 0 for line in lines[2:8])
+    assert all(line.endswith("0 found") for line in lines[8:])
 
 
 def test_a_sequence_is_raced_against_one_fused_gru(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Networks trained through real boxes: what the boxes are, that calls are equal, that training works, and the records."""
+"""Networks trained through real boxes: what the boxes are, equal calls, that training works, and the records."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ def test_the_gate_is_the_loop_of_its_docstring() -> None:
         np.testing.assert_allclose(got, gate_by_loop(row), rtol=1e-12)
     shares = np.isclose(out, loud).mean()
     assert 0.1 < shares < 0.9, "it opens and closes"
-    assert ((np.abs(loud) < 0.1) & np.isclose(out, loud) & (loud != 0)).any(), "what is open stays so below the other edge"
+    assert ((np.abs(loud) < 0.1) & np.isclose(out, loud) & (loud != 0)).any(), (
+        "what is open stays so below the other edge"
+    )
 
 
 def test_a_filter_is_a_causal_convolution_and_begins_as_the_identity() -> None:

@@ -48,7 +48,10 @@ def run(name: str, *words: str) -> int:
     return cli.main(["doctor", "box", f"programs.py:{name}", *words])
 
 
-def test_stairs_are_found_and_the_line_to_use_is_the_last(capsys: pytest.CaptureFixture[str]) -> None:
+def test_stairs_are_found_and_the_line_to_use_is_the_last(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")  # the line is to be copied, so it is never broken
     assert run("knobs", "--json", "box.json") == 0
     out = capsys.readouterr().out
     assert "(4, 3) -> (4, 1)" in out

@@ -40,6 +40,17 @@ def rounds(x):
 def factory():
     return Router(), torch.randn(8, 4)
 
+class Coins(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(3))
+
+    def forward(self):
+        return torch.sigmoid(self.logits).sum()
+
+def coins():
+    return Coins(), ()
+
 def with_loss():
     print("building")
     return net, {"input": torch.randn(8, 4)}, lambda y: y.square().mean()
@@ -85,7 +96,7 @@ def flat(text: str) -> str:
 @pytest.mark.parametrize(
     ("name", "words", "said"),
     [
-        ("absent", [], "the model nets.py:absent: nets has no 'absent'; it has Router, Sized, factory, fails"),
+        ("absent", [], "the model nets.py:absent: nets has no 'absent'; it has Coins, Router, Sized, coins"),
         ("fails", [], "the factory nets.py:fails raises KeyError: 'weights' (line "),
         ("leaves", [], "the factory nets.py:leaves raises SystemExit: usage: train FILE (line "),
         ("three", [], "must return a model, (model, inputs) or (model, inputs, loss), got int"),
@@ -102,6 +113,7 @@ def flat(text: str) -> str:
         ("net", ["--inputs", "none.pt"], "--inputs: there is no file none.pt"),
         ("net", ["--input", "8,4", "--loss", "nets.py:lost"], "--loss nets.py:lost: nets has no 'lost'"),
         ("net", ["--input", "8,4", "--device", "nowhere"], "--device must name a device of this machine"),
+        ("coins", ["--device", "nowhere"], "--device must name a device of this machine"),
         ("factory", ["--fail-on", "cut,cuts"], "--fail-on must name kinds of breaks, got 'cuts'; there are flat, cut,"),
     ],
 )
@@ -113,6 +125,7 @@ def test_what_is_wrong_is_one_sentence(
     assert said in flat(error)
     assert error.count("\n") == 1
     assert "Traceback" not in out + error
+    assert "tape.py" not in error, "the line named is the user's"
 
 
 def test_files_that_cannot_be_read_as_python(capsys: pytest.CaptureFixture[str]) -> None:
@@ -167,12 +180,17 @@ def test_the_report_says_what_is_lost_where_and_the_cure(capsys: pytest.CaptureF
 
 def test_a_sound_model_and_one_with_a_loss_and_inputs_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("net", "--input", "8,4") == 0
-    assert "No place where the gradient ends; all 4 parameters learn\n" in capsys.readouterr().out
+    assert "No place where the gradient ends; 4 parameters in all, and each learns\n" in capsys.readouterr().out
     assert run("with_loss") == 0
     out = flat(capsys.readouterr().out)
-    assert "No place where the gradient ends; all 4 parameters learn " in out
+    assert "No place where the gradient ends; 4 parameters in all, and each learns " in out
     assert "differentiated: the loss given" in out
     assert "note: the function printed 1 line, which are left out here; the first: building" in out
+
+
+def test_a_model_without_inputs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("coins") == 0
+    assert "; 1 parameter in all, and each learns\ndifferentiated: the output\n" in capsys.readouterr().out
 
 
 def test_a_function_has_inputs_in_place_of_parameters(capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,7 +199,9 @@ def test_a_function_has_inputs_in_place_of_parameters(capsys: pytest.CaptureFixt
     assert "1 place where it is flat; 1 input without a gradient\n" in out
     assert "return x.round()" in out
     assert cli.main(["doctor", "breaks", "torch:sign", "--input", "4,3"]) == 0
-    assert "site-packages" not in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "sign\n    why" in out, "it is called by no line of the user's"
+    assert ".py" not in out
 
 
 @pytest.mark.parametrize(
@@ -239,6 +259,7 @@ def test_names_and_harmless_places_are_cut_short_unless_all_are_asked_for(capsys
     out = flat(capsys.readouterr().out)
     assert "net.3.bias and 10 more" in out
     assert "and 2 more harmless places, with --all" in out
+    assert out.count("harmless: nets.py:") == 8
     assert run("signs", "--all") == 0
     every = flat(capsys.readouterr().out)
     assert "net.8.bias" in every

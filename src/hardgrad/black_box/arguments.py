@@ -12,7 +12,6 @@ from hardgrad import _check
 from hardgrad._torch_state import has_numbers
 
 _BOX = "BlackBox"
-_REAL = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32)
 
 
 def check_program(fn: object, factory: object, out: object) -> None:
@@ -58,15 +57,11 @@ def checked_bounds(low: Any, high: Any) -> tuple[Any, Any]:
     if None not in bounds and len(lows) != len(highs):
         raise ValueError(f"{_BOX}: low and high must be of as many inputs, got {len(lows)} and {len(highs)}")
     for least, most in zip(lows, highs, strict=False):
-        try:
-            right = least is None or most is None or bool((least < most).all())
-        except RuntimeError:
+        if least is not None and most is not None and not _below(least, most):
             raise ValueError(
-                f"{_BOX}: low and high must have shapes that broadcast, got {tuple(least.shape)} and "
-                f"{tuple(most.shape)}"
-            ) from None
-        if not right:
-            raise ValueError(f"{_BOX}: low must be below high everywhere, got {least.tolist()} and {most.tolist()}")
+                f"{_BOX}: low must be below high everywhere, in shapes that broadcast, got {least.tolist()} and "
+                f"{most.tolist()}"
+            )
     return bounds
 
 
@@ -75,19 +70,28 @@ def _bound(name: str, value: Any) -> Any:
         return None
     if isinstance(value, tuple):
         return tuple(_bound(name, each) for each in value)
-    try:
-        right = torch.as_tensor(value).dtype in _REAL
-        bound = torch.as_tensor(value, dtype=torch.float64)  # from the numbers, not from float32
-    except (TypeError, ValueError, RuntimeError):
-        right = False
-    if not right:
+    bound = _float64(value)
+    if bound is None or bool(bound.isnan().any()):
         raise TypeError(
-            f"{_BOX}: {name} must be a number, a list or a tensor of an input's row, or a tuple of those, "
-            f"one for each input, got {_check.kind_of(value)}"
+            f"{_BOX}: {name} must be a number, a list or a tensor that fits an input's row, without nan, or a tuple of "
+            f"those and None, one for each input, got {_check.kind_of(value)}"
         )
-    if bool(bound.isnan().any()):
-        raise ValueError(f"{_BOX}: {name} must be numbers, got nan; an input without a bound has None")
-    return bound.detach().to("cpu", copy=True)
+    return bound
+
+
+def _float64(value: Any) -> Tensor | None:
+    try:
+        real = torch.as_tensor(value).dtype not in (torch.bool, torch.complex64, torch.complex128)
+        return torch.as_tensor(value, dtype=torch.float64).detach().cpu().clone() if real else None
+    except (TypeError, ValueError, RuntimeError):
+        return None
+
+
+def _below(least: Tensor, most: Tensor) -> bool:
+    try:
+        return bool((least < most).all())
+    except RuntimeError:
+        return False
 
 
 def check_inputs(label: str, inputs: tuple[Tensor, ...]) -> None:

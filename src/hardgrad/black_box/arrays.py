@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -10,6 +11,11 @@ import torch
 from torch import Tensor
 
 Row = tuple[Any, ...]  # one array of each input
+
+
+@cache
+def _numpy() -> Any:
+    return import_module("numpy")  # torch runs without it, a box does not
 
 
 def given(x: Tensor) -> Any:
@@ -32,7 +38,7 @@ def numbers(value: Any, double: bool) -> Any:
     if isinstance(value, Tensor):
         value = value.detach().to("cpu", torch.promote_types(value.dtype, torch.float32)).numpy(force=True)
     try:
-        array = import_module("numpy").asarray(value)
+        array = _numpy().asarray(value)
     except (ValueError, TypeError) as error:  # rows of different lengths
         raise ValueError(f"must return an array or a number, got {type(value).__name__} ({error}); {_CURE}") from None
     if array.dtype.kind not in "fiub":
@@ -47,4 +53,4 @@ _CURE = "give out=, a function that makes one of what the program returns"
 
 def stacked(arrays: Sequence[Any]) -> Any:
     """Return arrays of one shape as one."""
-    return import_module("numpy").stack(arrays)
+    return _numpy().stack(arrays)

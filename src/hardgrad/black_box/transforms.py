@@ -18,7 +18,9 @@ class _Apart(torch.autograd.Function):
         ctx.box = inputs[0]
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], box: Any, *inputs: Tensor) -> tuple[Tensor, int]:
+    def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
+        info: Any, in_dims: tuple[int | None, ...], box: Any, *inputs: Tensor
+    ) -> tuple[Tensor, int]:
         pairs = zip(inputs, in_dims[1:], strict=True)
         each = [x.expand(info.batch_size, *x.shape) if at is None else x.movedim(at, 0) for x, at in pairs]
         if box.batched:  # a program of whole batches need not be one of rows

@@ -74,9 +74,10 @@ class Workers:
             while job.waiting or any(worker.row is not None for worker in self._alive):
                 self._hand_out(job)
                 self._collect(job)
-        finally:
-            for worker in [w for w in self._alive if w.row is not None]:  # after Ctrl-C: nobody wants its answer
+        except BaseException:  # Ctrl-C: what each of them is at is not known any more
+            for worker in list(self._alive):
                 self._drop(worker)
+            raise
         if job.failure is not None:
             raise job.failure
         if job.deaths:
@@ -88,11 +89,13 @@ class Workers:
     def _hand_out(self, job: Job) -> None:
         for worker in [w for w in self._alive if w.ready and w.row is None]:
             if job.waiting:
+                row = job.waiting.popleft()
+                worker.row, worker.since = row, time.monotonic()
+                job.begun.add(row)
                 try:
-                    worker.connection.send_bytes(pickle.dumps(job.tasks[job.waiting[0]], 5))
-                    worker.row, worker.since = job.waiting.popleft(), time.monotonic()
-                    job.begun.add(worker.row)
+                    worker.connection.send_bytes(pickle.dumps(job.tasks[row], 5))
                 except OSError:  # it died while it had nothing to do
+                    job.waiting.appendleft(row)
                     self._drop(worker)
         starting = sum(not worker.ready for worker in self._alive)
         for _ in range(min(self._count - len(self._alive), len(job.waiting) - starting)):
@@ -119,20 +122,26 @@ class Workers:
             message = worker.connection.recv_bytes()
         except (EOFError, OSError):
             return self._died(worker, job)
-        value, trace = pickle.loads(message)
         row, worker.row = worker.row, None
         try:
-            if trace is not None:
-                failure = self._cannot_start(value) if row is None else job.fail(row, value)
-                raise failure from RuntimeError("in a worker:\n" + trace)
-            if row is not None:
-                job.take(row, value)
+            self._answered(row, message, job)
         except BoxError as error:
             job.stop(error)
-        if row is None and trace is not None:
-            self._drop(worker)
+            if row is None:
+                self._drop(worker)
         worker.ready, self._failed_starts = True, 0
         return None
+
+    def _answered(self, row: int | None, message: bytes, job: Job) -> None:
+        try:
+            value, trace = pickle.loads(message)
+        except Exception as error:
+            value, trace = f"what it returned cannot be read here ({error}); give out=, which makes an array of it", ""
+        if trace is not None:
+            failure = self._cannot_start(value) if row is None else job.fail(row, value)
+            raise failure from RuntimeError("in a worker:\n" + trace)
+        if row is not None:
+            job.take(row, value)
 
     def _died(self, worker: Worker, job: Job) -> None:
         how = self._drop(worker)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -20,8 +17,9 @@ from hardgrad.doctor.flow.answer import fill
 from hardgrad.doctor.flow.judge import Judge
 from hardgrad.doctor.flow.passing import Passing
 from hardgrad.doctor.flow.report import Break, Breaks
-from hardgrad.doctor.flow.tape import Tape, is_leaf
-from hardgrad.doctor.function import FunctionError
+from hardgrad.doctor.flow.running import called, eagerly, loss_of, put_back, twin_of
+from hardgrad.doctor.flow.tape import Tape
+from hardgrad.doctor.flow.values import is_leaf
 from hardgrad.doctor.randomness import master_seed, seeded
 
 
@@ -49,8 +47,8 @@ def breaks(model: Any, *inputs: Any, loss: Callable[[Any], Tensor] | None = None
             own "loss"; else it is the squared distance of all floating outputs from random numbers.
 
     Returns:
-        A sequence of ``Break``, with ``kind``, ``file``, ``line``, ``module``, ``call``, ``why``, ``lost`` and ``cure``;
-        ``harmless`` and ``parameters`` say what else was seen, ``str`` is a table.
+        A sequence of ``Break``, with ``kind``, ``file``, ``line``, ``module``, ``call``, ``why``, ``lost`` and
+        ``cure``; ``harmless`` and ``parameters`` say what else was seen, ``str`` is a table.
 
     Raises:
         ValueError: if nothing needs a gradient, the loss is not one number, or no backward ran in the block.
@@ -89,7 +87,7 @@ class Watching(Breaks):
         """Begin to watch."""
         if self._found is not None:
             raise ValueError("breaks: the model has run already; for a with block around your own step give no inputs")
-        self._eager, self._tape = _eagerly(), Tape(self._model)
+        self._eager, self._tape = eagerly(), Tape(self._model)
         self._eager.__enter__()
         self._tape.__enter__()
         return self
@@ -120,10 +118,12 @@ class Watching(Breaks):
         if any(x.is_meta for x in tree_leaves(inputs) if isinstance(x, Tensor)):
             raise ValueError("breaks: inputs must have values, got a tensor on the meta device; give a real batch")
         try:
-            model, loss = private_copy(partial(_step, self._model, self._loss), state=True).args  # type: ignore[attr-defined]
+            same = {id(x): x for x in tree_leaves(inputs)}  # a loss may refer to them
+            twin: Any = private_copy(partial(_step, self._model, self._loss), same, state=True)
+            model, loss = twin.args
         except Exception:  # of the user's classes: what cannot be copied runs itself, and is put back
             model, loss = self._model, self._loss
-        with _put_back(model):
+        with put_back(model, inputs):
             if not self._run(model, loss, inputs, False) and not self._run(model, loss, inputs, True):
                 raise ValueError(
                     "breaks: nothing here needs a gradient, neither a parameter nor a floating input; requires_grad_() "
@@ -132,13 +132,13 @@ class Watching(Breaks):
 
     def _run(self, model: Any, loss: Any, inputs: tuple[Any, ...], all_need: bool) -> bool:
         """One step on copies; False if nothing in it needs a gradient."""
-        given = tree_map(partial(_twin, all_need=all_need), inputs)
+        given = tree_map(partial(twin_of, all_need=all_need), inputs)
         flat = [x for x in tree_leaves(given) if isinstance(x, Tensor)]
         tape = Tape(model, flat, copies=True)
         device = flat[0].device if flat else torch.device("cpu")
-        with seeded(master_seed(None), device), _eagerly(), torch.enable_grad(), tape:
-            output = _called(model, given)
-            value, self._about = _loss_of(output, loss)
+        with seeded(master_seed(None), device), eagerly(), torch.enable_grad(), tape:
+            output = called(model, given)
+            value, self._about = loss_of(output, loss)
             if value.requires_grad:
                 value.backward()
         if not value.requires_grad:
@@ -153,8 +153,12 @@ class Watching(Breaks):
             leaves |= {id(p): name for name, p in model.named_parameters() if p.requires_grad}
             modules = {id(module): name for name, module in model.named_modules()}
         else:
-            seen = {id(x): f"leaf {i}, shape {tuple(x.shape)}" for i, x in enumerate(filter(is_leaf, tape.roots))}
-            leaves = seen | leaves
+            leaves = {
+                id(x): f"leaf {i}, shape {tuple(x.shape)}" for i, x in enumerate(tape.roots) if is_leaf(x)
+            } | leaves
+            for module in {value.call.place.module for value in tape.values if value.call}:
+                own = () if module is None else module.named_parameters(recurse=False)
+                leaves |= {id(p): f"{type(module).__name__}.{name}" for name, p in own if id(p) in leaves}
         try:
             fill(self, Judge(tape, leaves), modules)
         finally:
@@ -163,77 +167,3 @@ class Watching(Breaks):
 
 def _step(model: Any, loss: Any) -> None:
     """Hold both for one copy."""
-
-
-def _twin(x: Any, all_need: bool) -> Any:
-    if not isinstance(x, Tensor):
-        return x
-    return x.detach().clone().requires_grad_(x.requires_grad or (all_need and x.is_floating_point()))
-
-
-def _called(model: Any, inputs: tuple[Any, ...]) -> Any:
-    try:
-        return model(*inputs)
-    except Exception as error:
-        names = {id(m): name for name, m in model.named_modules()} if isinstance(model, nn.Module) else {}
-        where, trace = "", error.__traceback__
-        while trace is not None:
-            if trace.tb_frame.f_code is nn.Module._call_impl.__code__:
-                module = trace.tb_frame.f_locals["self"]
-                where = f" in its module {names.get(id(module), '')!r} ({type(module).__name__})"
-            trace = trace.tb_next
-        raise FunctionError(f"breaks: the model raises{where}: {type(error).__name__}: {error}") from error
-
-
-def _loss_of(output: Any, loss: Any) -> tuple[Tensor, str]:
-    """What to differentiate, and what that is in words."""
-    if loss is not None:
-        value = loss(output)
-        if not isinstance(value, Tensor) or value.numel() != 1:
-            raise ValueError(f"breaks: loss must return one number, got {_check.kind_of(value)}; end it with .mean()")
-        return value, "the loss given"
-    if isinstance(output, Mapping) and isinstance(output.get("loss"), Tensor):
-        return output["loss"].sum(), "the output's own loss"
-    tensors = _tensors(output)
-    if not tensors:
-        raise ValueError(f"breaks: the model must return a tensor, got {_check.kind_of(output)}; give loss=")
-    tensors = [x for x in tensors if x.requires_grad] or [x for x in tensors if x.is_floating_point()] or tensors
-    if len(tensors) == 1 and tensors[0].numel() == 1:
-        return tensors[0].sum(), "the output"
-    parts = [(x - torch.randn(x.shape, device=x.device)).abs().square().sum() for x in tensors]
-    return sum(parts[1:], parts[0]), "the squared distance of the outputs from random numbers; loss= takes your own"
-
-
-def _tensors(output: Any) -> list[Tensor]:
-    if is_dataclass(output) and not isinstance(output, type):
-        output = [getattr(output, field.name) for field in fields(output)]
-    parts = list(output.values()) if isinstance(output, Mapping) else output
-    if isinstance(parts, list | tuple):
-        return [x for part in parts for x in _tensors(part)]
-    return [parts] if isinstance(parts, Tensor) else []
-
-
-@contextmanager
-def _put_back(model: Any) -> Iterator[None]:
-    """Give a model its gradients and buffers back afterwards."""
-    own = [*model.parameters(), *model.buffers()] if isinstance(model, nn.Module) else []
-    kept = [(x, x.grad, None if x.requires_grad else x.detach().clone()) for x in own]
-    for x in own:
-        x.grad = None
-    try:
-        yield
-    finally:
-        for x, gradient, value in kept:
-            x.grad = gradient
-            if value is not None:
-                x.data.copy_(value)
-
-
-@contextmanager
-def _eagerly() -> Iterator[None]:
-    """Run what torch.compile made in eager code, where the calls can be seen; it is not imported for that."""
-    if "torch._dynamo" not in sys.modules:
-        yield
-        return
-    with torch.compiler.set_stance("force_eager"):
-        yield

@@ -2,4 +2,3 @@
 
 from hardgrad.surrogate import twins as twins
 from hardgrad.surrogate._straight_through import StraightThrough as StraightThrough
-from hardgrad.surrogate.perturb_layer import Perturb as Perturb

@@ -70,7 +70,7 @@ def perturb(
         antithetic: use each normal direction to both sides.
         low: bounds that f is never asked beyond, like ``scale``, maybe infinite; None for those of a ``BlackBox``.
         high: the upper ones.
-        generator: of the directions, on x's device; None is torch's global seed.
+        generator: of the directions, on x's device, in eager code; None is torch's global seed.
         differentiable_in_eval: lend the gradient in ``eval()`` too.
 
     Returns:

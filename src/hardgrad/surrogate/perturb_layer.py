@@ -8,7 +8,7 @@ from math import inf
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hardgrad import _check
 from hardgrad._torch_state import exporting, may_need_gradient, readable
@@ -18,6 +18,7 @@ from hardgrad.hard_layer import SurrogateLayer
 from hardgrad.no_gradient import no_gradient
 from hardgrad.surrogate.directions import normal, two_points, window
 from hardgrad.surrogate.packed import Packed
+from hardgrad.surrogate.perturb_rules import check_answer, check_gradients, check_inputs, check_noise, check_window
 from hardgrad.surrogate.row_numbers import PerInput, checked, for_each, side_by_side
 from hardgrad.surrogate.two_point import lend
 from hardgrad.user_code import value_of
@@ -53,15 +54,14 @@ class Perturb(SurrogateLayer):
             raise ValueError(f"{self.word}: scale must be given for an input at least, got {scale}; give a number")
         self.low, self.high = checked(self.word, "low", low), checked(self.word, "high", high)
         self.samples = None if samples is None else _check.whole(self.word, "samples", samples, least=1)
-        _check.one_of(self.word, "directions", directions, ("random", "coordinates"))
         self.directions, self.noise = directions, noise
         self.antithetic = _check.flag(self.word, "antithetic", antithetic)
         self.generator = _check.generator(self.word, generator)
-        self._check_noise()
+        check_noise(self.word, directions, noise, self.antithetic, self.samples)
 
     def forward(self, x: Tensor, *more: Tensor) -> Tensor:
         inputs = (x, *more)
-        scales = self._check_inputs(inputs)
+        scales = check_inputs(self._label(), inputs, self.scale)
         asking = [i for i, x in enumerate(inputs) if x.is_floating_point() and may_need_gradient(x)]
         if exporting() or not torch.is_grad_enabled() or not asking:
             return self._ask(*inputs)
@@ -69,7 +69,7 @@ class Perturb(SurrogateLayer):
             table = Packed([inputs[i] for i in asking]).table
             return no_gradient(self._ask(*inputs), table, self, self._why_no_gradient)
         moved = [i for i, scale in enumerate(scales) if scale is not None]
-        self._check_gradients(inputs, moved)
+        check_gradients(self._label(), self.hard, inputs, moved)
         packed = Packed([inputs[i] for i in moved])
         with torch.no_grad():
             points, weight = self._directions(packed, moved, len(inputs))
@@ -79,16 +79,17 @@ class Perturb(SurrogateLayer):
 
     def _directions(self, packed: Packed, moved: list[int], inputs: int) -> tuple[Iterable[Tensor], Tensor]:
         """Return where f is asked around its input, and what each difference is multiplied by."""
-        at = packed.table.detach()
+        at, label = packed.table.detach(), self._label()
         scale, low, high = (
-            side_by_side(self._label(), name, [numbers[i] for i in moved], packed.shapes, at, missing)
+            side_by_side(label, name, [numbers[i] for i in moved], packed.shapes, at, missing)
             for name, given, missing in (("scale", self.scale, 1.0), ("low", self.low, -inf), ("high", self.high, inf))
-            if (numbers := for_each(self._label(), name, given, inputs))
+            if (numbers := for_each(label, name, given, inputs))
         )
         assert scale is not None
         lower, upper = (self._seen(packed, end) for end in window(at, scale, low, high))
-        if readable(at):
-            self._check_window(at, low, high, upper - lower, max(torch.finfo(x).eps for x in packed.dtypes))
+        if readable(at.cpu() if self._wide else at):  # to wait for a device is nothing beside a program
+            eps = max(torch.finfo(dtype).eps for dtype in packed.dtypes)
+            check_window(label, at, low, high, upper - lower, eps)
         if self.generator is not None:
             _check.generator(self.word, self.generator, at.device)
         if self.noise is None:
@@ -116,7 +117,7 @@ class Perturb(SurrogateLayer):
                         f"{self._label()}: points beside x were asked too; that is row {error.row % rows} of x"
                     )
                 raise
-            self._check_answer(answer, rows * len(group), answers)
+            check_answer(self._label, answer, rows * len(group), answers)
             answers += answer.split(rows) if len(group) > 1 else [answer]
         if together > 1:  # a box gives the dtype of its first floating input, which may have been widened beside others
             answers[0] = answers[0].to(next(x.dtype for x in inputs if x.is_floating_point()))
@@ -160,66 +161,3 @@ class Perturb(SurrogateLayer):
             )
         self._check_value(inputs[0], value)
         return value
-
-    def _check_answer(self, answer: Tensor, rows: int, before: list[Tensor]) -> None:
-        if answer.shape[:1] != (rows,):
-            raise ValueError(
-                f"{self._label()}: f must return a row for each of the {rows} rows of its input, got shape "
-                f"{tuple(answer.shape)}; leave the mean over the batch to the loss"
-            )
-        if before and answer.shape[1:] != before[0].shape[1:]:
-            raise ValueError(
-                f"{self._label()}: f must return the same shape beside x as at x, got {tuple(answer.shape[1:])} and "
-                f"{tuple(before[0].shape[1:])} a row; pad to one length"
-            )
-
-    def _check_noise(self) -> None:
-        if self.noise is not None:
-            _check.one_of(self.word, "noise", self.noise, ("normal",), "None steps by scale exactly")
-            if self.directions != "random":
-                raise ValueError(f"{self.word}: noise needs directions='random', got 'coordinates'; leave out one")
-        elif not self.antithetic:
-            raise ValueError(f"{self.word}: antithetic=False needs noise='normal', got None; a pair is two-sided")
-        if not self.antithetic and (self.samples or 1) < 2:
-            raise ValueError(
-                f"{self.word}: antithetic=False needs samples of at least 2, got {self.samples}; each is held against "
-                "the others"
-            )
-
-    def _check_inputs(self, inputs: Inputs) -> list[Any]:
-        for i, x in enumerate(inputs):
-            if _check.tensor(self._label(), f"input {i}", x).ndim == 0 or len(x) != len(inputs[0]):
-                raise ValueError(
-                    f"{self._label()}: input {i} must begin with the batch, as input 0 does, got shapes "
-                    f"{[tuple(x.shape) for x in inputs]}; expand it to the batch"
-                )
-        scales = for_each(self._label(), "scale", self.scale, len(inputs))
-        for i, scale in enumerate(scales):
-            if scale is not None:
-                _check.floating(self._label(), f"input {i}", inputs[i])
-        return scales
-
-    def _check_gradients(self, inputs: Inputs, moved: list[int]) -> None:
-        for i, x in enumerate(inputs):
-            if x.requires_grad and i not in moved:
-                raise ValueError(
-                    f"{self._label()}: input {i} requires gradients and has scale None, so it would get none; give a "
-                    "scale for it, or its .detach()"
-                )
-        if isinstance(self.hard, nn.Module) and any(p.requires_grad for p in self.hard.parameters()):
-            raise ValueError(
-                f"{self._label()}: f has parameters that require gradients and get none here; freeze them with "
-                ".requires_grad_(False), or train f without perturb"
-            )
-
-    def _check_window(self, at: Tensor, low: Tensor | None, high: Tensor | None, gap: Tensor, eps: float) -> None:
-        """Refuse what f is not defined at, but for the rounding of a bound in x's dtype, and steps that are none."""
-        below = torch.zeros_like(gap, dtype=torch.bool) if low is None else at < low - eps * low.abs()
-        outside = below if high is None else below | (at > high + eps * high.abs())
-        for wrong, rule in (
-            (outside, "must be within low and high, where f is defined; squash or clamp it before"),
-            ((gap == 0) | (gap == inf), "must be moved by scale, within low and high and in its dtype; widen them"),
-        ):
-            if wrong.any():
-                row, number = wrong.nonzero()[0].tolist()
-                raise ValueError(f"{self._label()}: number {number} of row {row} {rule}, got {at[row, number].item()}")

@@ -29,6 +29,8 @@ def checked(owner: str, name: str, value: Any, step: bool = False) -> Any:
         found = [value]
     elif value.is_complex() or value.dtype == torch.bool:
         raise TypeError(f"{owner}: {name} must hold real numbers, got {value.dtype}; {_CURE}")
+    elif value.requires_grad:
+        raise ValueError(f"{owner}: {name} must need no gradient, since it gets none here; give its .detach()")
     else:
         value = value.detach().clone()
         found = [] if value.is_meta else value.flatten().tolist()

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import hardgrad as hg
-from hardgrad_lab.bench.race import medians
+from hardgrad_lab.bench.race import Contender, race
 from hardgrad_lab.experiments.bridges.classify.networks import ResNet18
 
 ROWS, KNOBS, LENGTH = 64, 10, 1024
@@ -36,7 +36,7 @@ def _filter(knobs: Any) -> Any:
     return signal
 
 
-def _calls(rounds: int) -> None:
+def _calls(seconds: float) -> None:
     x = torch.rand(ROWS, KNOBS)
     boxes = {"a batch": hg.BlackBox(_rounded, batched=True), "row by row": hg.BlackBox(_rounded)}
     bare: dict[str, Callable[[], object]] = {
@@ -45,12 +45,12 @@ def _calls(rounds: int) -> None:
     }
     with torch.no_grad():
         for name, box in boxes.items():
-            seconds = medians({"bare": bare[name], "box": lambda: box(x)}, rounds, warm=10)  # noqa: B023
-            more, ratio = seconds["box"] - seconds["bare"], seconds["box"] / seconds["bare"]
+            found = race({"bare": Contender(bare[name]), "box": Contender(lambda: box(x))}, seconds)  # noqa: B023
+            more, ratio = found["box"] - found["bare"], found["box"] / found["bare"]
             print(f"box, {name:12} of {ROWS} {1e6 * more:8.1f} us on top   {ratio:5.2f} of the bare program")
 
 
-def _perturb(rounds: int) -> None:
+def _perturb(seconds: float) -> None:
     weight = torch.randn(KNOBS, LENGTH)
     functions: dict[str, Callable[[Tensor], Tensor]] = {
         "filter in a box": hg.BlackBox(_filter, batched=True),
@@ -59,11 +59,10 @@ def _perturb(rounds: int) -> None:
     for name, f in functions.items():
         for directions, samples, count in (("random", 1, 1), ("random", 8, 8), ("coordinates", None, KNOBS)):
             layer = hg.perturb(f, 0.1, samples=samples, directions=directions)  # type: ignore[arg-type]
-            seconds = medians({"calls": _plain(f, 1 + 2 * count), "perturb": _trained(layer)}, max(3, rounds // 10))
-            ratio = seconds["perturb"] / seconds["calls"]
-            print(
-                f"perturb, {name:22} {directions:12} {count:2} pairs {1e3 * seconds['perturb']:8.2f} ms   {ratio:5.2f}"
-            )
+            both = {"calls": Contender(_plain(f, 1 + 2 * count)), "perturb": Contender(_trained(layer))}
+            found = race(both, seconds)
+            ratio = found["perturb"] / found["calls"]
+            print(f"perturb, {name:22} {directions:12} {count:2} pairs {1e3 * found['perturb']:8.2f} ms   {ratio:5.2f}")
 
 
 def _plain(f: Callable[[Tensor], Tensor], count: int) -> Callable[[], None]:
@@ -82,7 +81,7 @@ def _trained(layer: nn.Module) -> Callable[[], None]:
     return lambda: layer(x).sum().backward()
 
 
-def _breaks(rounds: int) -> None:
+def _breaks(seconds: float) -> None:
     models = {
         "ResNet-18, 32x32": (ResNet18(64, nn.Identity(), features=16), torch.randn(2, 3, 32, 32)),
         "perceptron": (nn.Sequential(nn.Linear(10, 32), nn.ReLU(), nn.Linear(32, 1)), torch.randn(64, 10)),
@@ -91,19 +90,19 @@ def _breaks(rounds: int) -> None:
         start = time.perf_counter()
         found = list(hg.doctor.breaks(model, x))
         first = time.perf_counter() - start
-        seconds = medians(
-            {"step": lambda: model(x).sum().backward(), "breaks": lambda: list(hg.doctor.breaks(model, x))},  # noqa: B023
-            max(3, rounds // 50),
-            warm=1,
-        )
-        ratio = seconds["breaks"] / seconds["step"]
-        line = f"breaks, {name:18} {1e3 * seconds['breaks']:7.1f} ms   {ratio:5.1f} steps   {first:.2f} s at first"
+        both = {
+            "step": Contender(lambda: model(x).sum().backward()),  # noqa: B023
+            "breaks": Contender(lambda: list(hg.doctor.breaks(model, x))),  # noqa: B023
+        }
+        taken = race(both, seconds)
+        ratio = taken["breaks"] / taken["step"]
+        line = f"breaks, {name:18} {1e3 * taken['breaks']:7.1f} ms   {ratio:5.1f} steps   {first:.2f} s at first"
         print(f"{line}   {len(found)} found")
 
 
-def measure(rounds: int) -> None:
+def measure(seconds: float) -> None:
     """Measure all of it, and print it line by line."""
     torch.manual_seed(0)
-    _calls(rounds)
-    _perturb(rounds)
-    _breaks(rounds)
+    _calls(seconds)
+    _perturb(seconds)
+    _breaks(seconds)

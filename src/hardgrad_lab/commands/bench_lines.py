@@ -118,18 +118,18 @@ def feeding(*, data: Path, rounds: Count = 15, only: str = "", threads: Count = 
     return 0
 
 
-def boxes(*, rounds: Count = 200, threads: Count = 1) -> int:
+def boxes(*, seconds: float = 2.0, threads: Count = 1) -> int:
     """A program as a layer over the bare program, its two-point gradient over its calls, breaks over a step.
 
     Parameters
     ----------
-    rounds
-        Calls of each way, in turn; of what takes longer a part of that.
+    seconds
+        How long to measure each line.
     threads
         CPU threads.
     """
     from hardgrad_lab.bench.boxes import measure
 
     _with_threads(threads)
-    measure(rounds)
+    measure(seconds)
     return 0

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 ENDS = {"cut": "place% where the gradient ends", "flat": "place% where it is flat", "dead": "dead layer%"}
@@ -26,20 +26,21 @@ def show_breaks(found: Any, parameters: int, console: Console, *, every: bool) -
     """Print what ``hardgrad.doctor.breaks`` found in a model of so many parameters; all that is harmless, too."""
     kinds, gets = Counter(each.kind for each in found), Counter(found.parameters.values())
     places = [_count(kinds[kind], words) for kind, words in ENDS.items() if kinds[kind]]
-    lost = gets.total() - gets["unused"]
-    learn = f"; {lost} of {parameters} parameters learn nothing" if lost else f"; all {parameters} parameters learn"
-    learn = learn if parameters else f"; {_count(lost, 'input%')} without a gradient" if lost else ""
-    console.print(Text((", ".join(places) or "No place where the gradient ends") + learn, style="bold"))
+    lost, total = gets.total() - gets["unused"], _count(parameters, "parameter%")
+    learn = f"{lost} of {total} learn nothing" if lost else f"{total} in all, and each learns"
+    learn = learn if parameters else f"{_count(lost, 'input%')} without a gradient"
+    console.print(Text((", ".join(places) or "No place where the gradient ends") + f"; {learn}", style="bold"))
     console.print(Text(f"differentiated: {found.about}", style="dim"))
     for each in found:
         place = f"  {each.call}{f' in {each.module}' if each.module else ''}"
         console.print(Text.assemble("\n", (each.kind, STYLES[each.kind]), f"  {_place(each)}", place), soft_wrap=True)
-        source = linecache.getline(each.file, each.line) if _place(each) else ""
-        console.print(Text(f"    {source.strip()}", style="cyan"), soft_wrap=True)
+        if source := linecache.getline(each.file, each.line).strip() if _place(each) else "":
+            console.print(Text(f"    {source}", style="cyan"), soft_wrap=True)
         rows = [("why", each.why), ("flow", each.flows), ("lost", _names(each.lost, every)), ("mend", each.cure)]
         console.print(Padding(_grid(rows), (0, 0, 0, 4)))
     names = {words: [name for name, got in found.parameters.items() if got == kind] for kind, words in GETS.items()}
-    console.print(Text(), _grid((words, _names(those, every)) for words, those in names.items()))
+    if gets:
+        console.print(Text(), _grid((words, _names(those, every)) for words, those in names.items()))
     harmless = [each for each in found.harmless if _place(each)]
     for each in harmless[: None if every else MOST]:
         console.print(Text(f"harmless: {_place(each)}  {each.call}: {each.why}", style="dim"), soft_wrap=True)
@@ -58,7 +59,7 @@ def show_box(found: Any, console: Console) -> None:
 
 def _grid(rows: Iterable[tuple[str, str]]) -> Table:
     """Words on the left, and what there is to say of each; nothing where there is nothing."""
-    grid = Table.grid(padding=(0, 2))
+    grid = Table.grid("", Column(overflow="fold"), padding=(0, 2))  # code is never cut short
     for word, text in rows:
         if text:
             grid.add_row(Text(word, style=STYLES.get(word, "bold")), Text(text))

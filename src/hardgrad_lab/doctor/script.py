@@ -44,7 +44,7 @@ def watch(line: str, steps: int) -> tuple[Any, nn.Module]:
         nonlocal left
         backward(*given, **named)
         left -= 1
-        if not left:
+        if left <= 0:  # again, where the script has caught it
             raise _Enough
 
     with (

@@ -80,7 +80,9 @@ def page_of(experiment: Experiment, found: Found, results: Path) -> Section:
     groups, warnings = groups_of(experiment, found)
     part = Part(anchor=experiment.name, title=experiment.source)
     made = section_of(experiment, part, groups, results)
-    return replace(made, warnings=[*warnings, *made.warnings], shown=shown(experiment, made.cells), wraps=True)
+    measure = "What each reached" if experiment.brief else made.measure
+    warnings = [*warnings, *made.warnings]
+    return replace(made, measure=measure, warnings=warnings, shown=shown(experiment, made.cells), wraps=True)
 
 
 def sections_of(experiment: Experiment, found: Found, results: Path) -> list[Section]:
@@ -122,7 +124,9 @@ def section_of(experiment: Experiment, part: Part, groups: Sequence[Group], resu
     groups = ordered(experiment, chosen)
     drawn, troubles = draw(experiment, groups, results)
     missing = not_run(experiment, groups)
-    notes = [] if experiment.published else [f"{FIGURE_ONLY[0].upper()}{FIGURE_ONLY[1:]} in the paper."]
+    notes = (
+        [] if experiment.published or experiment.brief else [f"{FIGURE_ONLY[0].upper()}{FIGURE_ONLY[1:]} in the paper."]
+    )
     notes += [f"Not run: {'; '.join(missing)}."] if missing else []
     notes += [f"Data of {used}." for used in rows_used(groups)]
     return Section(

@@ -8,21 +8,15 @@ from typing import Any
 from hardgrad.doctor.flow.judge import Judge, Verdict
 from hardgrad.doctor.flow.places import Place
 from hardgrad.doctor.flow.report import Break, Breaks, Harmless
-from hardgrad.doctor.flow.tape import Call
+from hardgrad.doctor.flow.values import Call
 from hardgrad.doctor.flow.words import cure_of, spelled, why_of
 
 # They read rows by whole numbers, or drop some of them.
-_BY_INDEX = frozenset("embedding gather index_select take_along_dim max_pool1d max_pool2d max_pool3d dropout".split())
+_BY_INDEX = frozenset({"embedding", "gather", "index_select", "take_along_dim", "max_pool1d", "max_pool2d", "dropout"})
 
 
 def fill(found: Breaks, judge: Judge, modules: Mapping[int, str]) -> None:
-    """Write what was found into an answer.
-
-    Args:
-        found: to be filled.
-        judge: who knows.
-        modules: names, by ``id``.
-    """
+    """Write what a judge found into an answer, with the names of modules by their ``id``."""
     answer = _Answer(judge, modules)
     found._found, found._harmless, found._parameters = answer.breaks(), answer.harmless(), answer.parameters()
 
@@ -67,7 +61,7 @@ class _Answer:
         taken = {self._where(call)[:2] for call in self.judge.found}
         for value in self.tape.values:
             call = value.call
-            if call is None or call.place.inside in ("torch", "hardgrad") and call.name not in _BY_INDEX:
+            if call is None or (call.place.inside in ("torch", "hardgrad") and call.name not in _BY_INDEX):
                 continue
             if call.kind in ("", "custom") and call.off is None and call.name not in _BY_INDEX:
                 continue
@@ -79,7 +73,7 @@ class _Answer:
 
     def _why(self, call: Call, value: Any) -> str:
         if call.kind == "" and call.off is None:
-            return "by index only: what it picks passes its gradient on"
+            return "it picks, by index or at random: what it picks passes its gradient on"
         if not any(term.made & self.judge.asked for term in value.terms):
             return "nothing before it needs a gradient"
         if call in self.judge.relations.back:

@@ -15,7 +15,7 @@ def _words(text: str) -> frozenset[str]:
 COMPARE = _words("gt ge lt le eq ne greater greater_equal less less_equal not_equal isclose")
 FLAT = COMPARE | _words("sign sgn round floor ceil trunc fix heaviside floor_divide bucketize searchsorted logical_not")
 SAMPLE = _words("multinomial bernoulli normal poisson binomial _sample_dirichlet")
-COPY = _words("tensor as_tensor asarray new_tensor Parameter")  # a new tensor of old numbers
+COPY = _words("tensor as_tensor asarray new_tensor")  # a new tensor of old numbers
 PROGRAM = _words("numpy __array__ __dlpack__")  # hand a whole value to a program
 PYTHON = PROGRAM | _words(
     "item tolist __bool__ __float__ __int__ __index__ __complex__ equal allclose is_nonzero __contains__"

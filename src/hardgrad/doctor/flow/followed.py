@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-_ARITHMETIC = "add radd sub rsub mul rmul truediv rtruediv pow rpow neg abs mod floordiv".split()
+_BOTH = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow")
+_ARITHMETIC = ("neg", "abs", *_BOTH, *("r" + name for name in _BOTH))
 
 
 class FollowedFloat(float):

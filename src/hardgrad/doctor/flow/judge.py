@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,7 +12,8 @@ from torch import Tensor
 from hardgrad.doctor.flow.calls import DEAD, PROGRAM, SATURATES, WRITES
 from hardgrad.doctor.flow.relations import Relations, Term, deliberate, sum_of
 from hardgrad.doctor.flow.report import Kind
-from hardgrad.doctor.flow.tape import Call, Tape
+from hardgrad.doctor.flow.tape import Tape
+from hardgrad.doctor.flow.values import Call
 
 _COPIES = {"target", "teacher", "ema", "momentum", "frozen", "reference", "old", "slow"}  # networks that follow another
 _FOLLOWS = 0.8  # cosine of two matrices of which one is an average of the other's past; of strangers it is about 0
@@ -27,12 +28,7 @@ class Verdict(NamedTuple):
 
 
 class Judge:
-    """Judges a tape whose backward is over.
-
-    Args:
-        tape: of the step.
-        names: of the leaves that are asked about, by their ``id``.
-    """
+    """Judges a tape whose backward is over; ``names`` of the leaves that are asked about are by their ``id``."""
 
     def __init__(self, tape: Tape, names: Mapping[int, str]) -> None:
         self.tape, self.names, self.relations = tape, names, Relations(tape)
@@ -105,7 +101,9 @@ class Judge:
                 reach = self.relations.reach(after) & zero
                 dead = reach and after in flows and not any(flow.came for flow in flows[after])
                 if dead and node in calls and any(flow.passed[i] for flow in own):
-                    self._charge(calls[node], reach, "suspicious", "what it passes back is canceled, or zeroed by a hook")
+                    self._charge(
+                        calls[node], reach, "suspicious", "what it passes back is canceled, or zeroed by a hook"
+                    )
 
     def _by_hand(self) -> None:
         """What was detached on purpose, where the leaves get no gradient from anywhere else."""
@@ -120,7 +118,9 @@ class Judge:
 
     def _copies(self) -> int:
         """Leaves of a copy of something that has a gradient: a target network, a teacher."""
-        named = [(bit, self.names[id(root)], root) for bit, root in enumerate(self.tape.roots) if id(root) in self.names]
+        named = [
+            (bit, self.names[id(root)], root) for bit, root in enumerate(self.tape.roots) if id(root) in self.names
+        ]
         dead = [leaf for leaf in named if self.without >> leaf[0] & 1]
         heads = {
             _head(name, other)

@@ -12,10 +12,7 @@ from torch import Tensor
 
 
 class Flow:
-    """The largest size of the gradient that came to a node, and of what it passed to each of its inputs.
-
-    A size is 0 where no gradient came, or zeros alone, and infinite where some is no finite number.
-    """
+    """The size of the gradient that came to a node and of what it passed to each input; 0: none, infinite: NaN too."""
 
     __slots__ = ("came", "given", "passed", "rows")
 
@@ -25,12 +22,7 @@ class Flow:
 
 
 class Passing:
-    """Listens to all nodes of one backward, and to the leaves; changes nothing.
-
-    Args:
-        starts: nodes of what is differentiated.
-        leaves: that may get a gradient by a way that the graph does not show, such as a checkpoint.
-    """
+    """Listens to all nodes of one backward, and to leaves that it may reach by a way that no edge shows."""
 
     def __init__(self, starts: Iterable[Any], leaves: Iterable[Tensor]) -> None:
         self.flows: dict[Any, Flow] = {}
@@ -66,7 +58,7 @@ class Passing:
             flow.passed[i] = max(flow.passed[i], _size(gradient))
             flow.given[i] |= gradient is not None
         first = next((gradient for gradient in outputs if gradient is not None), None)
-        if first is not None and flow.came and not any(flow.passed) and not first.is_sparse:
+        if first is not None and flow.came and not any(flow.passed) and first.layout is torch.strided:
             flow.rows = float((first != 0).reshape(len(first) if first.ndim else 1, -1).any(1).double().mean())
 
 
@@ -81,5 +73,8 @@ def _size(gradient: Tensor | None) -> float:
     if gradient is None or not gradient.numel():
         return 0.0
     dense = gradient.coalesce().values() if gradient.is_sparse else gradient
-    largest = float(torch.linalg.vector_norm(dense, math.inf)) if dense.numel() else 0.0
+    try:
+        largest = float(torch.linalg.vector_norm(dense, math.inf)) if dense.numel() else 0.0
+    except (RuntimeError, NotImplementedError):  # of a layout that has no norm
+        return 1.0
     return largest if math.isfinite(largest) else math.inf

@@ -14,12 +14,12 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-import hardgrad
+from hardgrad import _check
 
-_TORCH, _OURS = (os.path.dirname(module.__file__ or "") + os.sep for module in (torch, hardgrad))
+_TORCH, _OURS = (os.path.dirname(module.__file__ or "") + os.sep for module in (torch, _check))
 # Wrappers through which torch and Python call what the user wrote.
 _THIN = tuple(_TORCH + name for name in ("overrides.py", "_tensor.py", "functional.py", "autograd", "utils/_context"))
-_THIN += tuple(module.__file__ for module in (contextlib, copy, functools))
+_THIN += tuple(module.__file__ or "" for module in (contextlib, copy, functools))
 _THIN += "<frozen", os.path.dirname(__file__), os.path.join(_OURS, "doctor", "_breaks.py")
 _owners: dict[str, str] = {}  # of files
 _FAR = 20  # functions above the user's line in which a module is looked for
@@ -27,21 +27,13 @@ _RUN = nn.Module._call_impl.__code__
 
 
 class Place(NamedTuple):
-    """Where a call was made.
+    """Where a call was made: the user's line, and what runs there."""
 
-    Args:
-        file: of the user's line; empty where there is none.
-        line: its number.
-        frame: the ``id`` of the user's running function.
-        module: the innermost module that runs, or None.
-        inside: "torch" or "hardgrad" for what their own code decided, "hard" for a hard function of ours.
-    """
-
-    file: str
+    file: str  # empty where there is none
     line: int
-    frame: int
-    module: nn.Module | None
-    inside: str
+    frame: int  # the ``id`` of the user's running function
+    module: nn.Module | None  # the innermost that runs
+    inside: str  # "torch" or "hardgrad" for what their own code decided, "hard" for a hard function of ours
 
 
 def place_of(depth: int = 2) -> Place:

@@ -7,14 +7,15 @@ leaf that is differentiable beside the loss has come back: x + (q - x).detach(),
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from torch.autograd.function import BackwardCFunction
 
 from hardgrad.doctor.flow.calls import SCALES, SUMS
 from hardgrad.doctor.flow.passing import Flow, leaf_of
-from hardgrad.doctor.flow.tape import Call, Tape, Value
+from hardgrad.doctor.flow.tape import Tape
+from hardgrad.doctor.flow.values import Call, Value
 
 _MOST = 64  # terms of a sum
 _FLAT_NODES = ("Sign", "Sgn", "Round", "Floor", "Ceil", "Trunc", "Bernoulli", "Zero", "Fill")
@@ -22,21 +23,13 @@ _FLAT_NODES = ("Sign", "Sgn", "Round", "Floor", "Ceil", "Trunc", "Bernoulli", "Z
 
 @dataclass(slots=True, eq=False)
 class Term:
-    """What one term depends on, as sets of bits.
+    """What one term depends on, as sets of bits."""
 
-    Args:
-        made: roots it depends on.
-        has: leaves it has a derivative in.
-        lost: leaves it lost, by the call that lost them.
-        drawn: samples it depends on.
-        chosen: the argmin or argmax that the term is the answer of, as numbers or one-hot.
-    """
-
-    made: int = 0
-    has: int = 0
-    lost: dict[Call, int] = field(default_factory=dict)
-    drawn: frozenset[Call] = frozenset()
-    chosen: Call | None = None
+    made: int  # roots it depends on
+    has: int  # leaves it has a derivative in
+    lost: dict[Call, int]  # leaves it lost, by the call that lost them
+    drawn: frozenset[Call]  # samples it depends on
+    chosen: Call | None  # the argmin or argmax that it is the answer of, as numbers or one-hot
 
 
 class Relations:
@@ -126,7 +119,11 @@ class Relations:
         older = next((term.chosen for term in terms if term.chosen is not None), None)
         if older is not None and not any(term.has for term in terms):
             return older
-        return call if call is not None and call.kind == "whole" and call.name in ("argmin", "argmax", "max", "min") else None
+        return (
+            call
+            if call is not None and call.kind == "whole" and call.name in ("argmin", "argmax", "max", "min")
+            else None
+        )
 
     def _looked_up(self, terms: list[Term], lost: dict[Call, int]) -> None:
         """A look-up of the nearest in a table: what was detached before the choice was lost by the choice."""

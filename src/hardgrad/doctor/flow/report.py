@@ -47,7 +47,9 @@ class Break:
     @property
     def flows(self) -> str:
         """What flows in and what arrives, in words."""
-        return f"shape {self.shape}: a gradient comes to {self.comes:.0%} of the rows and goes on from {self.arrives:.0%}"
+        return (
+            f"shape {self.shape}: a gradient comes to {self.comes:.0%} of the rows and goes on from {self.arrives:.0%}"
+        )
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ class Breaks:
         for one in self:
             inside = f"  in {one.module}" if one.module else ""
             lines += ["", f"{one.kind:<11} {short(one.file)}:{one.line}  {one.call}{inside}"]
-            texts = (one.why, one.flows, one.lost and f"lost: {listed(one.lost)}", f"cure: {one.cure}")
+            texts = (one.why, one.flows, f"lost: {listed(one.lost)}" if one.lost else "", f"cure: {one.cure}")
             lines += [_wrapped(text, " " * 12) for text in texts if text]
         kinds = dict.fromkeys(self.parameters.values())
         names = {kind: tuple(name for name, got in self.parameters.items() if got == kind) for kind in kinds}

@@ -8,44 +8,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor
 from torch.overrides import TorchFunctionMode
 
 from hardgrad.doctor.flow.calls import COPY, PROGRAM, PYTHON, SHAPED, kind_of, name_of, only_asks, writes
 from hardgrad.doctor.flow.followed import FOLLOWED, followed
 from hardgrad.doctor.flow.passing import Passing, leaf_of
 from hardgrad.doctor.flow.places import Place, frames_above, now_at, place_of
+from hardgrad.doctor.flow.values import Call, Value, is_leaf, tensors_in, tensors_of, unwrapped
 
-
-class Call:
-    """One call: its plain name, what it does to a gradient, where it stands, and where gradients were off, if so."""
-
-    __slots__ = ("kind", "name", "off", "place")
-
-    def __init__(self, name: str, kind: str, place: Place, off: Place | None) -> None:
-        self.name, self.kind, self.place, self.off = name, kind, place, off
-
-
-class Value:
-    """What one tensor held at one time; ``bit`` numbers those that no call on the tape made."""
-
-    __slots__ = ("bit", "call", "inputs", "leaf", "node", "shape", "terms")
-
-    def __init__(self, call: Call | None, inputs: tuple[Value, ...], tensor: Tensor | None, bit: int = -1) -> None:
-        self.call, self.inputs, self.bit, self.leaf = call, inputs, bit, False
-        self.node: Any = None if tensor is None else tensor.grad_fn
-        self.shape: tuple[int, ...] = () if tensor is None else tuple(tensor.shape)
-        self.terms: Any = ()
+_MAKERS: tuple[Any, ...] = (nn.Parameter, torch.autograd.Variable)  # of tensors, of which no mode is told
 
 
 class Tape(TorchFunctionMode):
-    """Everything that is needed to follow the gradient of what runs while this mode is on.
-
-    Args:
-        model: whose parameters and buffers are known before anything runs.
-        inputs: tensors that are, too.
-        copies: whether both are ours, so that what torch would refuse to differentiate may be cut off.
-    """
+    """Everything that is needed to follow the gradient of what runs while this mode is on."""
 
     def __init__(self, model: Any, inputs: Iterable[Tensor] = (), copies: bool = False) -> None:
         super().__init__()
@@ -53,10 +28,11 @@ class Tape(TorchFunctionMode):
         self.roots: list[Tensor] = []  # by their bit
         self.left: list[Value] = []  # what went to Python
         self.passes: list[tuple[list[Value], Passing]] = []
-        self.copies = copies
-        own = [*model.parameters(), *model.buffers()] if isinstance(model, nn.Module) else []
+        self.copies = copies  # whether the model is ours, so that what torch would refuse to differentiate is cut off
+        own = tensors_of(model)
         self.owned = {id(tensor) for tensor in own}
         self._frames: dict[int, list[Value]] = {}  # what went to a program, by the function of the user that sent it
+        self._kept: list[Any] = []  # those functions, so that no other gets their id
         self._known: dict[int, tuple[weakref.ref[Tensor], Value]] = {}
         self._nodes: dict[Any, Value] = {}
         self._off: list[Place | None] = [None]
@@ -66,23 +42,18 @@ class Tape(TorchFunctionMode):
 
     def __enter__(self) -> Any:
         """Begin, and see custom Functions and new Parameters as well, which no mode is told of."""
-        self._replaced = (torch.autograd.Function.__dict__["apply"], nn.Parameter.__new__)
-        (_, make), run, tape = self._replaced, self._replaced[0].__func__, self
-
-        def apply(cls: Any, *args: Any, **named: Any) -> Any:
-            return tape._run(cls.__name__, "custom", lambda: run(cls, *args, **named), (args, named))
-
-        def new(cls: Any, *args: Any, **named: Any) -> Any:
-            return tape._run("Parameter", "copy", lambda: make(cls, *args, **named), (args, named))
-
-        torch.autograd.Function.apply = classmethod(apply)  # type: ignore[assignment, method-assign]
-        nn.Parameter.__new__ = new  # type: ignore[method-assign]
-        return super().__enter__()
+        apply = torch.autograd.Function.__dict__["apply"]
+        self._replaced = (torch.autograd.Function, "apply", apply), *((c, "__new__", c.__new__) for c in _MAKERS)
+        for owner, name, original in self._replaced:
+            seen = self._seen(getattr(original, "__func__", original), "copy" if owner in _MAKERS else "custom")
+            setattr(owner, name, seen if owner in _MAKERS else classmethod(seen))
+        return super().__enter__()  # type: ignore[no-untyped-call]
 
     def __exit__(self, *error: Any) -> None:
         """End."""
-        torch.autograd.Function.apply, nn.Parameter.__new__ = self._replaced  # type: ignore[method-assign]
-        super().__exit__(*error)
+        for owner, name, original in self._replaced:
+            setattr(owner, name, original)
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run a call, and write it down."""
@@ -105,18 +76,22 @@ class Tape(TorchFunctionMode):
             self._note(name, writes(func), () if name in SHAPED else inputs, args, named, result)
         return result
 
-    def _run(self, name: str, kind: str, run: Callable[[], Any], given: Any) -> Any:
+    def _seen(self, run: Callable[..., Any], kind: str) -> Callable[..., Any]:
         """Run what is no function of torch's, and write it down as one call."""
-        inputs = self._values_in(given) if torch._C._is_torch_function_mode_enabled() else ()
-        place, off = (place_of(3), self._where_off()) if inputs else (None, None)
-        result = run()
-        for tensor in _tensors(result) if place is not None else ():
-            self._know(tensor, Value(Call(name, kind, place, off), inputs, tensor))
-        return result
+
+        def call(cls: Any, *args: Any, **named: Any) -> Any:
+            inputs = self._values_in((args, named)) if torch._C._is_torch_function_mode_enabled() else ()
+            made = Call(cls.__name__, kind, place_of(), self._where_off()) if inputs else None
+            result = run(cls, *args, **named)
+            for tensor in tensors_in(result) if made is not None else ():
+                self._know(tensor, Value(made, inputs, tensor))
+            return result
+
+        return call
 
     def value_of(self, tensor: Tensor) -> Value:
         """Return what is known of a tensor as it is now."""
-        tensor = _unwrapped(tensor)
+        tensor = unwrapped(tensor)
         reference, value = self._known.get(id(tensor), (None, None))
         if value is None or reference is None or reference() is not tensor:
             return self._root(tensor, ())
@@ -169,7 +144,7 @@ class Tape(TorchFunctionMode):
         while waiting:
             item = waiting.pop()
             if isinstance(item, Tensor):
-                found.append(self.value_of(item))
+                found += () if nn.parameter.is_lazy(item) else (self.value_of(item),)
             elif isinstance(item, tuple | list):
                 waiting += reversed(item)
             elif isinstance(item, dict):
@@ -192,19 +167,25 @@ class Tape(TorchFunctionMode):
         self.left.append(value)
         if name in PROGRAM:
             self._frames.setdefault(value.call.place.frame, []).append(value)
+            self._kept += [frame for frame in frames_above() if id(frame) == value.call.place.frame]
         return followed(result, (value,)) if name in ("item", "tolist") else result
 
     def _note(self, name: str, in_place: bool, inputs: tuple[Value, ...], args: Any, named: Any, result: Any) -> None:
         call = Call(name, kind_of(name, args, named), place_of(3), self._where_off())
         if in_place:
             target = args[0] if args else None
-            if not isinstance(target, Tensor) or is_leaf(target):  # an optimizer's step, an initialization
+            if not isinstance(target, Tensor) or nn.parameter.is_lazy(target):
+                return
+            if is_leaf(target):
+                if name == "=data":  # else an optimizer's step, or an initialization
+                    value = self._know(target, Value(call, inputs, target, self.value_of(target).bit))
+                    value.leaf = True
                 return
             self._know(target, Value(call, inputs, target))
             if target._base is not None:
                 self._know(target._base, Value(call, (self.value_of(target._base), *inputs), target._base))
             return
-        made = [tensor for tensor in _tensors(result) if not any(tensor is x for x in args)]  # x.float() may be x
+        made = [tensor for tensor in tensors_in(result) if not any(tensor is x for x in args)]  # x.float() may be x
         each = name in ("broadcast_tensors", "meshgrid") and len(made) == len(inputs)
         for i, tensor in enumerate(made):
             whole = not (call.kind or tensor.is_floating_point() or tensor.is_complex())
@@ -223,25 +204,6 @@ class Tape(TorchFunctionMode):
         for value in self.values:
             value.node = value.terms = None
             value.inputs = ()
+        self._kept.clear()
         self._known.clear()
         self._nodes.clear()
-
-
-def is_leaf(tensor: Tensor) -> bool:
-    """Whether a tensor may get a gradient in its ``grad``."""
-    # A view that is made without gradients says of itself that it is a leaf which requires one.
-    return tensor.requires_grad and tensor.is_leaf and not (tensor._is_view() and tensor._base.requires_grad)  # type: ignore[union-attr]
-
-
-def _unwrapped(tensor: Tensor) -> Tensor:
-    while is_functorch_wrapped_tensor(tensor):  # vmap and its kin
-        tensor = get_unwrapped(tensor)
-    return tensor
-
-
-def _tensors(result: Any) -> Iterable[Tensor]:
-    if isinstance(result, Tensor):
-        yield _unwrapped(result)
-    elif isinstance(result, tuple | list):
-        for item in result:
-            yield from _tensors(item)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hardgrad.doctor.flow.calls import COMPARE, PROGRAM
-from hardgrad.doctor.flow.tape import Call
+from hardgrad.doctor.flow.values import Call
 
 _TRUNCATES = {"div": "floor", "floor_divide": "floor", **dict.fromkeys(("fix", "long", "int", "to", "short"), "trunc")}
 _DRAW = "hg.score_function(q, f) of the distribution q and what follows; or hg.reinmax, hg.gumbel, hg.arms"
@@ -20,11 +20,13 @@ def cure_of(call: Call) -> str:
     if call.kind == "python":
         return _POINTS if call.name in ("__bool__", "is_nonzero", "equal", "allclose", "__contains__") else _PROGRAM
     if call.kind == "custom":
-        silent = "its layer in .train(), or made with differentiable_in_eval=True; " if call.name[:7] == "_Silent" else ""
+        silent = (
+            "its layer in .train(), or made with differentiable_in_eval=True; " if call.name[:7] == "_Silent" else ""
+        )
         return silent + "hg.straight_through(hard, soft): the value of one function, the gradient of another"
     if call.kind == "one":
         return "normalize over all before one is chosen (softmax, then top k); the choice itself: hg.Switch, hg.reinmax"
-    if call.kind != "chosen" and (call.kind == "detach" or call.off is not None):
+    if call.kind not in ("chosen", "sample") and (call.kind == "detach" or call.off is not None):
         return _OPEN
     return {"sample": _DRAW, "copy": _PROGRAM}.get(call.kind) or _of_a_step(call)
 
