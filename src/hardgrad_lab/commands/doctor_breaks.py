@@ -136,7 +136,7 @@ def _examined(
     with counted() as printed:
         given = None if find is None else subject(place, *own, options.device)
         try:
-            found, model = watch(place, steps) if given is None else find(given)
+            found, model = watch(place, steps) if find is None or given is None else find(given)
         except (Exception, SystemExit) as error:  # of the user's code, hence of any kind
             raise ValueError(place + _said(error)) from error
     if printed.lines:

@@ -88,4 +88,5 @@ def _made(place: str) -> tuple[Any, Any, Any]:
     if not 1 <= len(parts) <= 3 or not all(callable(part) for part in (parts[0], *parts[2:])):
         kinds = ", ".join(type(part).__name__ for part in parts)
         raise ValueError(f"{place} must return a model, (model, inputs) or (model, inputs, loss), got {kinds}")
-    return (*parts, None, None)[:3]
+    model, inputs, loss = [*parts, None, None][:3]
+    return model, inputs, loss
