@@ -244,7 +244,7 @@ CLEAN = {
     "filter without a clear lag": Box(
         lambda: (
             lambda x: torch.nn.functional.conv1d(
-                x[:, None], torch.tensor([[[0.5, -0.9, 0.8, 1.0, -0.7, 0.6, 0.1]]]), padding="same"
+                x[:, None], torch.tensor([[[1.0, -0.9, 0.8, 0.5, -0.7, 0.6, 0.1]]]), padding="same"
             )[:, 0]
         ),
         (SIGNAL,),

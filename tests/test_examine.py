@@ -93,6 +93,14 @@ def test_one_jump_takes_a_quarter_of_the_range() -> None:
     assert report.scale.tolist() == [0.25]  # type: ignore[union-attr]
 
 
+def test_where_there_is_noise_the_scale_sees_over_it() -> None:
+    """A step of 1/64 meets noise of standard deviation 0.1 with a difference of 1/32: a cosine of 0.2."""
+    noisy = hg.doctor.examine(lambda x: x + 0.1 * torch.randn_like(x), torch.rand(4, 3), low=0, high=1)
+    assert bool((noisy.scale >= 3 / 64).all())  # type: ignore[union-attr]
+    smooth = hg.doctor.examine(lambda x: x.exp(), torch.rand(4, 3), low=0, high=1)
+    assert smooth.scale.tolist() == [1 / 64] * 3  # type: ignore[union-attr]
+
+
 def test_noise_that_a_seed_reaches_is_told_from_noise_that_none_does() -> None:
     assert "two random seeds" in examine(PLANTED["noise"]).findings[0].sentence
     assert "no seed reaches it" in examine(PLANTED["noise without a seed"]).findings[0].sentence
@@ -124,8 +132,8 @@ def test_a_slow_box_is_left_in_time_and_what_was_not_asked_is_said() -> None:
         time.sleep(0.01 * len(x))
         return torch.floor(8 * x)
 
-    report = hg.doctor.examine(slow, torch.rand(2, 4), low=0, high=1, seconds=0.6)
-    assert sum(rows) <= 2 + 60  # the first call, and 0.6 seconds of at least 0.01 a row
+    report = hg.doctor.examine(slow, torch.rand(2, 4), low=0, high=1, seconds=0.8)
+    assert sum(rows) <= 2 + 80  # the first call, and 0.8 seconds of at least 0.01 a row
     assert any("stairs of input 0" in words and "no time" in words for words in report.left_out)
     assert report.scale.shape == (4,)  # type: ignore[union-attr]
 
