@@ -102,7 +102,9 @@ def _again(arguments: list[str]) -> str:
 
 
 def _say(message: str) -> None:
-    Console(stderr=True).print(f"hardgrad: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    Console(stderr=True, emoji=False).print(
+        f"hardgrad: {message}", style="red", markup=False, highlight=False, soft_wrap=True
+    )
 
 
 def _version() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -128,6 +129,16 @@ def test_the_exit_status_reaches_the_shell() -> None:
     assert ran.returncode == 1
     assert ran.stderr == "hardgrad: --length must be at least 2, got 1\n"
     assert ran.stdout == ""
+
+
+def test_names_with_colons_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """rich makes an emoji of a word between colons, in markup or not."""
+    assert cli.main(["predict", "a:fire:b", "c:fire:d"]) == 1
+    assert "a:fire:b" in capsys.readouterr().err
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Console":
+                assert "emoji" in [keyword.arg for keyword in node.keywords], f"{path}:{node.lineno}"
 
 
 def test_a_report_without_records_says_how_to_make_some(capsys: pytest.CaptureFixture[str]) -> None:

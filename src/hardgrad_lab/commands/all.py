@@ -92,7 +92,7 @@ def everything(
     each
         How to do each run.
     """
-    plan, each, console = plan or PlanOptions(), each or EachOptions(), Console()
+    plan, each, console = plan or PlanOptions(), each or EachOptions(), Console(emoji=False)
     if "TORCHELASTIC_RUN_ID" in os.environ:
         raise ValueError(
             "torchrun shares one run; for many runs, start hardgrad without it, with --jobs or --engine ray"

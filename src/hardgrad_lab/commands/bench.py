@@ -76,7 +76,7 @@ def switch(
         peers=peers,
         other=other,
     )
-    console = Console()
+    console = Console(emoji=False)
     ways = ["switch, bank", "switch", *(["other bank"] if other else ()), *(PEERS if peers else ())]
     table = Table(title="processor time over a plain network's", title_justify="left", box=box.SIMPLE_HEAD, padding=0)
     for heading in ("ranges", "rows", "plain us", *ways):
@@ -138,7 +138,7 @@ def estimators(
         seconds=seconds,
         peers=peers,
     )
-    console, cells = Console(), []
+    console, cells = Console(emoji=False), []
     for cell in measure(grid):
         cells.append(asdict(cell))
         title = f"{cell.kind}, {cell.objective}, batch {cell.batch}: one evaluation takes {cell.one:.0f} us"

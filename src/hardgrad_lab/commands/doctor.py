@@ -112,7 +112,7 @@ def doctor(
     from hardgrad_lab.doctor.printed import counted
 
     torch.set_num_threads(how.threads)
-    console = Console(file=sys.stdout)  # now: what the function prints goes elsewhere
+    console = Console(file=sys.stdout, emoji=False)  # now: what the function prints goes elsewhere
     try:
         with counted() as printed:
             found = _wanted(function, what, how, console)
@@ -155,7 +155,7 @@ def _write(found: Examination, out: Path, console: Console) -> None:
 
 def _nothing(function: str) -> int:
     text = f"hardgrad: {function} was stopped by SIGINT before any candidate was measured; nothing is kept"
-    Console(stderr=True).print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+    Console(stderr=True, emoji=False).print(text, style="red", markup=False, highlight=False, soft_wrap=True)
     return 130
 
 
@@ -167,7 +167,7 @@ def _status(found: Examination, out: Path) -> int:
     if stopped is None:
         return 0
     text = f"hardgrad: not all was measured: {stopped}; what was is in {out / 'doctor.json'}"
-    Console(stderr=True).print(text, style="red", markup=False, highlight=False, soft_wrap=True)
+    Console(stderr=True, emoji=False).print(text, style="red", markup=False, highlight=False, soft_wrap=True)
     return 130 if stopped == BY_HAND else 1
 
 

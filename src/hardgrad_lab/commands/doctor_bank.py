@@ -55,7 +55,7 @@ def bank(*, options: Annotated[BankOptions | None, Parameter(name="*")] = None) 
     from hardgrad_lab.doctor.watched import LAYERS
 
     torch.set_num_threads(options.threads)
-    console = Console()
+    console = Console(emoji=False)
     watches = {f"watch-{layer}": layer for layer in LAYERS}
     known = (*NAMES, *watches)
     wanted = known if options.only is None else tuple(word.strip() for word in options.only.split(","))
@@ -87,7 +87,7 @@ def _entry(name: str, path: Path, options: BankOptions, console: Console) -> Non
 def _watch(layer: str, path: Path, options: BankOptions) -> None:
     from hardgrad_lab.doctor.watched import train
 
-    with Console().status(f"watching {layer}") as status:
+    with Console(emoji=False).status(f"watching {layer}") as status:
         train(
             layer, options.data, options.steps, options.seed, lambda seen: status.update(f"watching {layer}: {seen}")
         ).save(path)

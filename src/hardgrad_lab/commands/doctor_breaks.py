@@ -69,7 +69,7 @@ def breaks(
     kinds = [word.strip() for word in fail_on.split(",")] if fail_on else []
     if unknown := [word for word in kinds if word not in KINDS]:
         raise ValueError(f"--fail-on must name kinds of breaks, got {unknown[0]!r}; there are {', '.join(KINDS)}")
-    console = Console(file=sys.stdout)  # now: what the user's code prints goes elsewhere
+    console = Console(file=sys.stdout, emoji=False)  # now: what the user's code prints goes elsewhere
     find = _breaks if not model.partition(" ")[0].endswith(".py") else None
     found, examined = _examined(model, inputs or InputOptions(), loss, find, console, steps)
     from hardgrad_lab.commands.show_breaks import show_breaks
@@ -94,7 +94,7 @@ def box(box: str, *, inputs: Annotated[InputOptions | None, Parameter(name="*")]
     inputs
         What it is run on.
     """
-    console = Console(file=sys.stdout)
+    console = Console(file=sys.stdout, emoji=False)
     found, _ = _examined(box, inputs or InputOptions(), None, _box, console)
     from hardgrad_lab.commands.show_breaks import show_box
 

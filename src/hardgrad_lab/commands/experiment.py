@@ -46,7 +46,7 @@ def report_command(experiment: Experiment) -> Callable[..., int]:
     """Return the function that cyclopts makes the command of an experiment's report of."""
 
     def report(*, results: Path = OWN_RUNS, out: Path | None = None) -> int:
-        return show_report(experiment, results, results / "report" if out is None else out, Console())
+        return show_report(experiment, results, results / "report" if out is None else out, Console(emoji=False))
 
     report.__doc__ = f"""{experiment.about}
 
@@ -136,7 +136,7 @@ def _helps(config: type[Any]) -> dict[str, str]:
 
 
 def _run(experiment: Experiment, choice: _Choice, given: dict[str, Any], machine: MachineOptions) -> int:
-    console, how = Console(), machine.how()
+    console, how = Console(emoji=False), machine.how()
     configs = _configs(experiment, choice, given)  # all of them first: a wrong option should not wait for an hour
     seeds = range(choice.seed, choice.seed + (choice.seeds or experiment.seeds[choice.budget]))
     from hardgrad_lab.data.root import Root

@@ -64,7 +64,7 @@ def fit(
     if not files:
         raise ValueError("fit needs at least one file: hardgrad fit data.csv --target y --key x")
     options = estimator_options(ranges, network, job)
-    console = Console()
+    console = Console(emoji=False)
     place = Place(out=job.out, saved=job.saved, resume=job.resume, force=job.force)
     if place.is_done(console):
         return 0

@@ -79,7 +79,7 @@ def predict(
         )
     out = out or Path("predictions.wav" if sounds[0] else "predictions.csv")
     _check_out(out, sound=sounds[0], force=force)
-    console = Console()
+    console = Console(emoji=False)
     if sounds[0]:
         from hardgrad_lab.commands.predict_sound import predict_sound
 

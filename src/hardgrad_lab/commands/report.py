@@ -27,7 +27,7 @@ def everything(*, results: Path = OWN_RUNS, out: Path | None = None, guide: Path
     guide
         A Markdown file to write as well, such as docs/reproduction.md; its pictures go to pictures/ beside it.
     """
-    return show_all(results, results / "report" if out is None else out, guide, Console())
+    return show_all(results, results / "report" if out is None else out, guide, Console(emoji=False))
 
 
 app.command(everything, name="all")

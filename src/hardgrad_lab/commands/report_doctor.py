@@ -29,7 +29,7 @@ def report_doctor(*, results: Path = OWN_RUNS / "doctor", out: Path | None = Non
     from hardgrad_lab.doctor.watched import load_watched
     from hardgrad_lab.runs.records import NoRecordsError, whose
 
-    console = Console()
+    console = Console(emoji=False)
     found, watched = load_all(results, NAMES), load_watched(results)
     if not found and not watched:
         raise NoRecordsError(f"no records of the doctor in {results}. Make some with: hardgrad doctor bank")

@@ -119,7 +119,7 @@ def _task(values: dict[str, Any], setup: dict[str, Any], scratch: str | None, sa
     if saved is not None and not checkpoint.exists():
         _write(run, {checkpoint.relative_to(folder).as_posix(): saved}, folder)
     with log.open("a", encoding="utf-8") as file:
-        result = work(run, Setup.from_json(setup), folder, Console(file=file, width=LINE))
+        result = work(run, Setup.from_json(setup), folder, Console(file=file, width=LINE, emoji=False))
     files: dict[str, bytes] = {}
     if result.status == "done":
         checkpoint.unlink(missing_ok=True)  # large, and of no more use; its record stays

@@ -58,7 +58,7 @@ def _logged(run: Run, setup: Setup) -> Result:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
             os.dup2(log.fileno(), stream.fileno())
-        return work(run, setup, folder_of(run, setup.out), Console(file=log, width=LINE))
+        return work(run, setup, folder_of(run, setup.out), Console(file=log, width=LINE, emoji=False))
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ def execute(run: Run, begin: Callable[[torch.device], tuple[Training, Plan]], ho
         DivergedError: if the loss is no finite number at an evaluation.
     """
     device = join(choose_device(how.device))
-    console = console if spread.rank() == 0 else Console(quiet=True)
+    console = console if spread.rank() == 0 else Console(quiet=True, emoji=False)
     record_path = run.record_path(how.results)
     done = first_decides(lambda: None if how.force else _done(record_path))
     if done is not None:
