@@ -183,6 +183,7 @@ PLANTED = {
     "a gain that grows": Box(Warming, (SIGNAL,), "state"),
     "state over rows": Box(lambda: Leaky("rows"), (SIGNAL.numpy(),), "rows"),
     "mean of the batch": Box(lambda: lambda x: x - x.mean(0), (SIGNAL,), "rows"),
+    "place in the batch": Box(lambda: lambda x: x * torch.arange(1.0, 1 + len(x))[:, None], (SIGNAL,), "rows"),
     "37 samples late": Box(lambda: late(37), (SIGNAL,), "delay", 37, (0, None)),
     "5 late, turned over, folded": Box(lambda: lambda x: late(5, -1.0)(folder(x)), (SIGNAL,), "delay", 5, (0, None)),
     "12.5 samples late": Box(lambda: half_late, (SIGNAL,), "delay", 12.5, (0, None)),
@@ -240,6 +241,14 @@ def numpy_function(x: Array) -> Array:
 
 
 CLEAN = {
+    "filter without a clear lag": Box(
+        lambda: (
+            lambda x: torch.nn.functional.conv1d(
+                x[:, None], torch.tensor([[[1.0, -0.9, 0.8, 0.5, -0.7, 0.6, 0.1]]]), padding="same"
+            )[:, 0]
+        ),
+        (SIGNAL,),
+    ),
     "wave shaper": Box(lambda: lambda x: torch.tanh(3 * x), (SIGNAL,)),
     "median filter": Box(lambda: median, (SIGNAL.numpy(),)),
     "numpy function": Box(lambda: numpy_function, (_random.normal(size=(5, 3)),)),

@@ -86,3 +86,8 @@ def dies_once(folder: str, row: Any) -> Any:
         open(mark, "w").close()
         os._exit(9)
     return row * 2
+
+
+def waits(row: Any) -> Any:
+    time.sleep(float(row[0]))
+    return row

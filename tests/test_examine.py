@@ -87,6 +87,25 @@ def test_the_line_of_code_runs_and_lends_a_gradient(name: str) -> None:
     assert float(learned.grad.abs().sum()) > 0
 
 
+def test_one_jump_takes_a_quarter_of_the_range() -> None:
+    report = hg.doctor.examine(lambda knobs: (knobs > 0.5).float(), torch.tensor([[0.3], [0.9]]), low=0, high=1)
+    assert [(f.kind, f.value) for f in report.findings] == [("stairs", None)]
+    assert report.scale.tolist() == [0.25]  # type: ignore[union-attr]
+
+
+def test_where_there_is_noise_the_scale_sees_over_it() -> None:
+    """A step of 1/64 meets noise of standard deviation 0.1 with a difference of 1/32: a cosine of 0.2."""
+    noisy = hg.doctor.examine(lambda x: x + 0.1 * torch.randn_like(x), torch.rand(4, 3), low=0, high=1)
+    assert bool((noisy.scale >= 3 / 64).all())  # type: ignore[union-attr]
+    smooth = hg.doctor.examine(lambda x: x.exp(), torch.rand(4, 3), low=0, high=1)
+    assert smooth.scale.tolist() == [1 / 64] * 3  # type: ignore[union-attr]
+
+
+def test_noise_that_a_seed_reaches_is_told_from_noise_that_none_does() -> None:
+    assert "two random seeds" in examine(PLANTED["noise"]).findings[0].sentence
+    assert "no seed reaches it" in examine(PLANTED["noise without a seed"]).findings[0].sentence
+
+
 def test_a_late_box_is_copied_with_its_delay() -> None:
     report = examine(PLANTED["37 samples late"])
     assert (report.delay, report.code) == (37, "layer = hg.straight_through(box, lambda x: x.roll(37, -1))")
@@ -113,8 +132,8 @@ def test_a_slow_box_is_left_in_time_and_what_was_not_asked_is_said() -> None:
         time.sleep(0.01 * len(x))
         return torch.floor(8 * x)
 
-    report = hg.doctor.examine(slow, torch.rand(2, 4), low=0, high=1, seconds=0.3)
-    assert sum(rows) <= 2 + 30  # the first call, and 0.3 seconds of at least 0.01 a row
+    report = hg.doctor.examine(slow, torch.rand(2, 4), low=0, high=1, seconds=0.8)
+    assert sum(rows) <= 2 + 80  # the first call, and 0.8 seconds of at least 0.01 a row
     assert any("stairs of input 0" in words and "no time" in words for words in report.left_out)
     assert report.scale.shape == (4,)  # type: ignore[union-attr]
 

@@ -204,7 +204,8 @@ def test_the_committed_records_are_whole_and_at_equal_calls(records: dict[tuple[
             assert preset.calls - BATCH * COST.get(contestant, 1) < run.metrics["box_calls"] <= preset.calls
             assert not run.environment["dirty"]
         assert sorted(run.seed for run in runs) == [0, 1, 2], "and not 100, on which rates were chosen"
-    assert set(BEST.values()) <= set(RATES)
+    assert {rate for rates in BEST.values() for rate in rates} <= set(RATES)
+    assert all(len(rates) == len(GRADIENTS) for rates in BEST.values())
 
 
 def test_the_table_of_the_docs_is_that_of_the_records(records: dict[tuple[str, str], list[Record]]) -> None:

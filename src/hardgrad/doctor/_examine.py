@@ -106,7 +106,8 @@ def _report(asked: Asked, out: Tensor, chunks: bool | None, read: Read | None, f
             asked.ask("chunks", ask_chunks, which, otherwise=None)
     asked.ask("each number applied", applied, read, otherwise=None)
     each = [_of_input(asked, k, out, lag) for k in range(len(asked.inputs))]
-    scale, cosines = tuple(numbers for numbers, _ in each), tuple(found for _, found in each)
+    scale: Row = tuple(numbers for numbers, _ in each)
+    cosines = tuple(found for _, found in each)
     if not bool(out.isfinite().all()):
         asked.find("nan", "the output is NaN or infinite for the x given")
     gain = asked.ask("threads", threads, factory, otherwise="") if factory else ""
@@ -116,7 +117,7 @@ def _report(asked: Asked, out: Tensor, chunks: bool | None, read: Read | None, f
         box=name if "\n" not in name else name_of(asked.box),
         shapes=tuple(tuple(t.shape) for t in (*asked.inputs, out)),
         findings=tuple(sorted(asked.findings, key=lambda finding: finding.kind == "stairs")),
-        scale=scale if len(scale) > 1 else scale[0],
+        scale=scale[0] if len(scale) == 1 else scale,
         delay=lag,
         seconds=asked.row_seconds,
         calls=asked.calls,

@@ -74,6 +74,7 @@ class BoxReport:
         unit, factor = ("us", 1e6) if self.seconds < 1e-3 else ("ms", 1e3) if self.seconds < 1 else ("s", 1.0)
         head = f"{self.box}: {', '.join(given)} -> {out}, {self.seconds * factor:.3g} {unit} a row, output "
         head += f"{self.output[0]:.3g} to {self.output[1]:.3g}; asked {self.calls} times"
+        head += "" if self.delay is None else f"; delay {self.delay} samples"
         rows = [("", head), ("", ""), *_grouped(self.findings)]
         rows += [] if self.findings else [("nothing found", "")]
         scales = self.scale if isinstance(self.scale, tuple) else (self.scale,)

@@ -17,7 +17,7 @@ from hardgrad.doctor.boxes.asked import SMALL, Asked, OutOfTimeError
 
 STEPS = 64  # of a line over the range
 _WIDTHS = (1, 2, 3, 4, 6, 8, 10, 12)  # of half a difference, in steps
-_WIDEST = 16  # a quarter of the range: beyond, both sides of most points lie outside
+_WIDEST = 16  # a quarter of the line: beyond, both sides of most points lie outside
 _ALIKE = 0.95
 _FLAT = 0.3  # of the steps, from which they are stairs if there are jumps
 _LINES = 3  # of a large input, each along random signs of all its numbers

@@ -63,7 +63,14 @@ SIZES: Mapping[Budget, Mapping[str, Any]] = {
 # Of RATES the best by the last test error of seed 100 at a third of the calls; records have other seeds.
 RATES = (0.003, 0.01, 0.03)
 OWN = ("lr", "scale", "share")  # what differs from gradient to gradient
-BEST: Mapping[tuple[str, str], float] = {}
+BEST: Mapping[str, tuple[float, ...]] = {  # in the order of GRADIENTS; knobs have no first and third
+    "fold": (0.003, 0.003, 0.003, 0.01, 0.03, 0.003),
+    "gate": (0.01, 0.003, 0.003, 0.003, 0.03, 0.01),
+    "compressor": (0.01, 0.003, 0.003, 0.003, 0.03, 0.03),
+    "crush": (0.01, 0.003, 0.01, 0.003, 0.03, 0.01),
+    "codec": (0.01, 0.003, 0.003, 0.003, 0.01, 0.003),
+    "knobs": (0.01, 0.003, 0.01, 0.003, 0.003, 0.003),
+}
 # What hg.doctor.examine says of the first eight rows of seed 100, untrained.
 SCALES: Mapping[str, tuple[float, ...]] = {
     "fold": (0.0141,),
@@ -71,7 +78,7 @@ SCALES: Mapping[str, tuple[float, ...]] = {
     "compressor": (0.0141,),
     "crush": (0.253,),
     "codec": (0.303,),
-    "knobs": (*[0.0156] * 5, 0.25, *[0.0156] * 4),  # the sixth is a frequency, and moves in steps
+    "knobs": (*[0.0156] * 5, 0.25, *[0.0156] * 4),  # the sixth, a frequency, is idle at first: its filter is at 0 dB
 }
 
 
@@ -79,7 +86,7 @@ def configured(budget: Budget, task: str, contestant: str, given: Mapping[str, A
     """Return a configuration: rate, scale and share are those of a box and a gradient unless they are given."""
     scale = (0.05,) if contestant == "two-point-weights" else SCALES[task]
     own = {
-        "lr": BEST.get((task, contestant), 0.01),
+        "lr": BEST[task][GRADIENTS.index(contestant)],
         "scale": scale,
         "share": 0.25 if contestant == "bridge-online" else 0.5,
     }
