@@ -141,7 +141,7 @@ def _follows(x: Tensor, y: Tensor) -> bool:
     if x.ndim < 2 or x.shape != y.shape:
         return False
     with torch.no_grad():
-        return bool(torch.cosine_similarity(x.flatten().double(), y.flatten().double(), dim=0) > _FOLLOWS)
+        return bool(torch.cosine_similarity(x.flatten().float(), y.flatten().float(), dim=0) > _FOLLOWS)
 
 
 def _head(name: str, other: str) -> str:

@@ -59,7 +59,7 @@ class Passing:
             flow.given[i] |= gradient is not None
         first = next((gradient for gradient in outputs if gradient is not None), None)
         if first is not None and flow.came and not any(flow.passed) and first.layout is torch.strided:
-            flow.rows = float((first != 0).reshape(len(first) if first.ndim else 1, -1).any(1).double().mean())
+            flow.rows = float((first != 0).reshape(len(first) if first.ndim else 1, -1).any(1).float().mean())
 
 
 def leaf_of(node: Any) -> Tensor | None:

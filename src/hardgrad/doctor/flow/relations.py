@@ -62,8 +62,6 @@ class Relations:
             self._claim(value.node, call)
         has |= self.reach(value.node)
         terms = [term for given in value.inputs for term in given.terms]
-        if call is not None and call.name == "CheckpointFunction":  # its backward runs another, that no edge leads to
-            has |= sum(1 << bit for bit, size in self.got.items() if size and any(t.made >> bit & 1 for t in terms))
         value.terms = self._sum(value, call, terms) or [self._merge(value, call, terms, has)]
 
     def _claim(self, node: Any, call: Call) -> None:

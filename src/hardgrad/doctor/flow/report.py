@@ -47,9 +47,8 @@ class Break:
     @property
     def flows(self) -> str:
         """What flows in and what arrives, in words."""
-        return (
-            f"shape {self.shape}: a gradient comes to {self.comes:.0%} of the rows and goes on from {self.arrives:.0%}"
-        )
+        come = f"a gradient comes back to {self.comes:.0%} of the rows and goes on from {self.arrives:.0%}"
+        return f"shape {self.shape}: {come if self.comes else 'no gradient comes back to here'}"
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ class Breaks:
         lines = [f"{_count(len(self), 'break')} of the gradient, {_count(len(self.harmless), 'harmless place')}"]
         lines += [_wrapped(f"differentiated: {self.about}", "")]
         for one in self:
-            inside = f"  in {one.module}" if one.module else ""
+            inside = f"  in module {one.module}" if one.module else ""
             lines += ["", f"{one.kind:<11} {short(one.file)}:{one.line}  {one.call}{inside}"]
             texts = (one.why, one.flows, f"lost: {listed(one.lost)}" if one.lost else "", f"cure: {one.cure}")
             lines += [_wrapped(text, " " * 12) for text in texts if text]
