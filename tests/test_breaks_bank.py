@@ -177,7 +177,7 @@ def test_around_an_own_step_it_says_the_same_as_called(case: Case) -> None:
 
 
 def test_a_layer_of_a_sound_model_that_was_spoiled_is_found() -> None:
-    """Drawn places, seed 0: 80 in which plain autograd starves a parameter that it fed before."""
+    """Drawn places, seed 0: 60 in which plain autograd starves a parameter that it fed before."""
     missed, count = [], 0
     for case, name, way in spoiled.draws(0):
         bad = spoiled.spoiled(case, name, way)
@@ -191,10 +191,10 @@ def test_a_layer_of_a_sound_model_that_was_spoiled_is_found() -> None:
         kinds, lines = spoiled.kinds_of(way), spoiled.lines_of(way)
         if not any(b.line in lines and b.kind in kinds and b.file == spoiled.__file__ for b in report):
             missed.append(f"{case}, {name}, {way.__name__}: {[(b.kind, b.file, b.line) for b in report]}")
-        if count == 80:
+        if count == 60:
             break
-    assert count == 80
-    assert len(missed) <= 4, "\n".join(missed)
+    assert count == 60
+    assert len(missed) <= 3, "\n".join(missed)
 
 
 def new_hunger(before: Setup, after: Setup) -> bool:
@@ -209,6 +209,36 @@ def new_hunger(before: Setup, after: Setup) -> bool:
         own = {name.replace(".layer.", "."): leaf for name, leaf in leaves(setup.model, ()).items()}
         sets.append({name for name, leaf in own.items() if hungry(leaf.grad)})
     return bool(sets[1] - sets[0])
+
+
+def test_in_a_loop_with_an_optimizer_the_same_breaks_are_found() -> None:
+    missed, count = [], 0
+    for case in BROKEN:
+        setup = case.build()
+        if not isinstance(setup.model, nn.Module) or case.name in RAISES or not differentiable(setup):
+            continue
+        optimizer = torch.optim.Adam(setup.model.parameters(), 1e-5)
+        with torch.random.fork_rng(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with hg.doctor.breaks(setup.model) as found:
+                for _ in range(2):
+                    optimizer.zero_grad()
+                    setup.backward()
+                    nn.utils.clip_grad_norm_(setup.model.parameters(), 1.0)
+                    optimizer.step()
+        count += len(case.marks)
+        missed += [
+            f"{case}: {m}" for m in case.marks if not any(b.line in m.lines and b.kind in m.kinds for b in found)
+        ]
+    assert count > 100
+    # The aim is 5 %: reading p.grad after the backward hides what Python alone took, an `if`, `float()`, `.numpy()`.
+    assert len(missed) <= 0.11 * count, "\n".join(missed)
+
+
+def differentiable(setup: Setup) -> bool:
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return setup.value().requires_grad
 
 
 @pytest.mark.parametrize("make", steps.STEPS, ids=lambda make: make.__name__)
