@@ -45,7 +45,8 @@ def draw(groups: Sequence[Group], results: Path) -> list[Drawing]:
             style = GRADIENTS.index(group.config["contestant"])
             name = group.config["contestant"]
             panel.plot(calls, middle, color=COLOURS[style], ls=DASHES[style % len(DASHES)], label=name)
-        panel.axhline(members[0].mean("esr_gain"), color=FAINT, label="best gain")
+        gain = statistics.median(record.metrics["esr_gain"] for record in members[0].records)
+        panel.axhline(gain, color=FAINT, label="best gain")
         panel.set(yscale="log", title=task, xlabel="rows that the box computed")
     axes[0].set_ylabel("error on other recordings")
     legend(figure, axes)
