@@ -57,7 +57,8 @@ class Judge:
     def _by_terms(self) -> None:
         """What a term lost without anybody's wish, and does not get back."""
         for term in self.terms:
-            excused = sum_of(mask for call, mask in term.lost.items() if deliberate(call))
+            # What gets nothing from the whole step was not meant to: no wish explains that.
+            excused = sum_of(mask for call, mask in term.lost.items() if deliberate(call)) & ~self.without
             over_one = sum_of(mask for call, mask in term.lost.items() if call.kind == "one")
             for call, mask in term.lost.items():
                 mask &= self.asked & ~excused & ~(0 if call.kind == "one" else over_one)

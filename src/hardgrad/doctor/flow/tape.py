@@ -17,6 +17,7 @@ from hardgrad.doctor.flow.places import Place, now_at, place_of
 from hardgrad.doctor.flow.values import Call, Value, is_leaf, tensors_in, tensors_of, unwrapped
 
 _MAKERS: tuple[Any, ...] = (nn.Parameter, torch.autograd.Variable)  # of tensors, of which no mode is told
+_BACKWARDS = (Tensor.backward, torch.autograd.backward, torch.autograd.grad)
 
 
 class Tape(TorchFunctionMode):
@@ -58,7 +59,7 @@ class Tape(TorchFunctionMode):
         named, name = kwargs or {}, name_of(func)
         if name == "_set_grad_enabled":
             self._off.append(None if args[0] else place_of())
-        if name in ("backward", "grad") and args and not named.get("create_graph"):
+        if func in _BACKWARDS and args and not named.get("create_graph"):  # "grad" is what p.grad is called, too
             return self._backward(func, args, named)
         if name == "_set_grad_enabled" or only_asks(name):
             return func(*args, **named)
