@@ -340,6 +340,8 @@ _SCRIPT = """
         time.sleep(float(row[0]))
         return os.getpid()
     if __name__ == "__main__":
+        import signal
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background a shell has it ignored
         import torch, hardgrad as hg
         box, other = (hg.BlackBox(program, workers=n) for n in (2, 1))
         print(*box(torch.full((6, 1), 0.1)).int().tolist(), flush=True)

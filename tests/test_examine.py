@@ -93,6 +93,13 @@ def test_one_jump_takes_a_quarter_of_the_range() -> None:
     assert report.scale.tolist() == [0.25]  # type: ignore[union-attr]
 
 
+def test_rounding_is_no_stair() -> None:
+    """An equalizer at 0 dB: its frequency changes the last bit of single precision, here and there."""
+    box = hg.BlackBox(lambda row: np.float32(row[0]) * (1 + 1e-7 * np.round(np.sin(40 * row[1]))), low=0.0, high=1.0)
+    report = hg.doctor.examine(box, torch.rand(8, 2, generator=torch.Generator().manual_seed(0)))
+    assert [finding.kind for finding in report.findings] == ["unapplied"]
+
+
 def test_where_there_is_noise_the_scale_sees_over_it() -> None:
     """A step of 1/64 meets noise of standard deviation 0.1 with a difference of 1/32: a cosine of 0.2."""
     noisy = hg.doctor.examine(lambda x: x + 0.1 * torch.randn_like(x), torch.rand(4, 3), low=0, high=1)

@@ -6,6 +6,7 @@ stands in brackets behind a name is how it was made.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
 import types
@@ -87,6 +88,19 @@ def _row(b: Tensor) -> Tensor:
 
 def _bridge(**options: Any) -> hg.Bridge:
     return hg.Bridge(partial(hg.hard.sign, margin=0.5), hg.approximators.mlp(3, 3, hidden=(4,)), **options)
+
+
+def _stairs(row: Any) -> Any:
+    return (row * 8).round() / 8
+
+
+def _broken() -> hg.doctor.Breaks:
+    weight = nn.Parameter(torch.ones(3))
+    return hg.doctor.breaks(lambda x: (x * weight).sign(), _X)
+
+
+def _examined() -> hg.doctor.BoxReport:
+    return hg.doctor.examine(hg.BlackBox(_stairs), _X)
 
 
 def _watched() -> hg.Bridge:
@@ -190,6 +204,17 @@ THINGS: dict[str, Thing] = {
     ),
     "hg.search_key": Thing(lambda: hg.search_key(batch(60, 1), batch(60, 2), batch(60).sign(), max_ranges=2)),
     "hg.diagnose": Thing(lambda: hg.diagnose(hg.straight_through(hg.hard.sign), hg.hard.sign, _X, draws=50), str),
+    "hg.BlackBox": Thing(lambda: hg.BlackBox(_stairs, low=-2.0, high=2.0), lambda box: box(_X)),
+    "hg.BoxError": Thing(lambda: hg.BoxError("BlackBox: fails", 3), lambda error: (str(error), error.row)),
+    "hg.perturb": Thing(
+        lambda: hg.perturb(_stairs, 0.25, generator=_generator()), lambda layer: called(_X, copy.deepcopy(layer))
+    ),
+    "hg.doctor.BoxReport": Thing(_examined, str),
+    "hg.doctor.Break": Thing(lambda: next(iter(_broken()))),
+    "hg.doctor.Breaks": Thing(_broken, hg.doctor.Breaks.to_json),
+    "hg.doctor.Finding": Thing(lambda: hg.doctor.Finding("delay", "is late", 0, None, 3.0)),
+    "hg.doctor.breaks": Thing(_broken, str),
+    "hg.doctor.examine": Thing(_examined, hg.doctor.BoxReport.to_json),
     "hg.doctor.FunctionError": Thing(lambda: hg.doctor.FunctionError("diagnose: function raises")),
     "hg.doctor.Progress": Thing(lambda: hg.doctor.Progress("truth", 0.5, 3, 2.0)),
     "hg.doctor.Stopped": Thing(lambda: hg.doctor.Stopped(record(hg.Diagnosis), 1)),

@@ -32,6 +32,9 @@ def knobs():
 
 def fails(row):
     return 1 / 0
+
+def bounded():
+    return hg.BlackBox(lambda row: np.floor(8 * row) / 8, low=[5.0, 0.0], high=[6.0, 2.0])
 """
 
 
@@ -62,6 +65,13 @@ def test_stairs_are_found_and_the_line_to_use_is_the_last(
     assert "hg.perturb(box, 0.125" in out
 
 
+def test_inputs_are_drawn_between_the_bounds_of_a_box(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("bounded", "--input", "16,2", "--json", "box.json") == 0
+    least, largest = json.loads(Path("box.json").read_text())["output"]
+    assert least >= 0
+    assert 5 <= largest <= 6
+
+
 def test_a_function_of_a_row_is_enough_and_its_state_is_found(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("leaks", "--input", "4,3") == 0
     assert "\nstate " in capsys.readouterr().out
@@ -84,7 +94,7 @@ def test_what_it_prints_is_counted(capsys: pytest.CaptureFixture[str]) -> None:
             "row 0: the program raised ZeroDivisionError: division by zero (line 22 of programs",
         ),
         ("fails", [], "programs.py:fails comes without inputs; give the shape of each with --input"),
-        ("absent", [], "programs has no 'absent'; it has fails, knobs, leaks, smooth, stairs"),
+        ("absent", [], "programs has no 'absent'; it has bounded, fails, knobs, leaks, smooth, stairs"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(

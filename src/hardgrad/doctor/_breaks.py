@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from types import TracebackType
 from typing import Any
@@ -82,6 +83,7 @@ class Watching(Breaks):
         super().__init__()
         self._model, self._loss = model, loss
         self._tape: Tape | None = None
+        self._eager: AbstractContextManager[None] | None = None
 
     def __enter__(self) -> Watching:
         """Begin to watch."""
@@ -94,12 +96,14 @@ class Watching(Breaks):
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: TracebackType | None) -> None:
         """Say what was found; to an exception of the step it is added as a note."""
-        assert self._tape is not None
-        self._tape.__exit__(kind, error, trace)
-        self._eager.__exit__(None, None, None)
-        if self._tape.passes:
+        tape, eager = self._tape, self._eager
+        assert tape is not None
+        assert eager is not None
+        tape.__exit__(kind, error, trace)
+        eager.__exit__(None, None, None)
+        if tape.passes:
             self._about = "the backward of the step"
-            self._judge(self._tape, self._model, {})
+            self._judge(tape, self._model, {})
         elif error is None:
             raise ValueError(
                 "breaks: no backward ran inside the with block, so nothing can be said of gradients; put "
@@ -163,6 +167,7 @@ class Watching(Breaks):
             fill(self, Judge(tape, leaves), modules)
         finally:
             tape.close()
+        self._model = self._loss = self._tape = self._eager = None  # an answer keeps no model alive
 
 
 def _step(model: Any, loss: Any) -> None:

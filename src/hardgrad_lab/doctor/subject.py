@@ -49,7 +49,8 @@ def subject(place: str, shapes: tuple[str, ...], file: Path | None, loss: str | 
     on_device(torch.empty(0), device)
     model, inputs, own_loss = _made(place)
     if file is not None or shapes:
-        inputs = read_file(file) if file is not None else tuple(drawn(shape, k) for k, shape in enumerate(shapes))
+        drawings = (_within(model, k, drawn(shape, k)) for k, shape in enumerate(shapes))
+        inputs = tuple(drawings) if file is None else read_file(file)
     if inputs is None:
         raise ValueError(
             f"{place} comes without inputs; give the shape of each with --input 8,32, the batch first, a file with "
@@ -71,6 +72,15 @@ def drawn(text: str, seed: int) -> Tensor:
     if not (below.isdecimal() and int(below)):
         raise ValueError(f"--input 8,32:1000 draws whole numbers below 1000; {text!r} must end in one of at least 1")
     return torch.randint(int(below), read_shape(shape, "--input"), generator=seeded(seed))
+
+
+def _within(model: Any, which: int, x: Tensor) -> Tensor:
+    """Return normal numbers as uniform ones between the bounds of a box that has any."""
+    ends = [getattr(model, name, None) for name in ("low", "high")]
+    low, high = (end[which] if isinstance(end, tuple) and which < len(end) else end for end in ends)
+    if not (isinstance(low, Tensor) and isinstance(high, Tensor) and x.is_floating_point()):
+        return x
+    return (low + (high - low) * torch.special.ndtr(x.double())).to(x)
 
 
 def _made(place: str) -> tuple[Any, Any, Any]:

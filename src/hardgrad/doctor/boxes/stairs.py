@@ -21,6 +21,7 @@ _WIDEST = 16  # a quarter of the line: beyond, both sides of most points lie out
 _ALIKE = 0.95
 _FLAT = 0.3  # of the steps, from which they are stairs if there are jumps
 _LINES = 3  # of a large input, each along random signs of all its numbers
+_ROUNDING = 1e-6  # of the largest output: below, a change is single precision alone
 _JUMP = 0.5  # of the change over a step, still there over 1/256 of it
 
 Line = Callable[[Tensor], Tensor]  # from n places to the outputs (n, m) there
@@ -75,7 +76,7 @@ def look(line: Line, begin: float, end: float) -> tuple[float, float, Tensor]:
     y = line(places)
     good = y.isfinite().all(1)
     bad, places, change = places[~good], places[good], y[good].diff(dim=0)
-    if not bool(change.any()):
+    if not len(change) or not bool((change.abs() > _ROUNDING * y[good].abs().amax(0)).any()):
         return step, 0.0, bad
     least = next((s for s in _WIDTHS if alike(y[good], s) >= _ALIKE), _WIDEST)
     top = int(change.abs().max(0).values.argmax())
