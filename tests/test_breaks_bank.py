@@ -231,7 +231,6 @@ def test_in_a_loop_with_an_optimizer_the_same_breaks_are_found() -> None:
             f"{case}: {m}" for m in case.marks if not any(b.line in m.lines and b.kind in m.kinds for b in found)
         ]
     assert count > 100
-    # The aim is 5 %: reading p.grad after the backward hides what Python alone took, an `if`, `float()`, `.numpy()`.
     assert len(missed) <= 0.05 * count, "\n".join(missed)
 
 

@@ -23,8 +23,8 @@ class InputOptions:
     """What it is run on."""
 
     shapes: Annotated[tuple[str, ...], Parameter(name="--input", negative="")] = ()
-    """Shape of an input to draw, the batch first: 8,3,32,32; normal, or between the bounds that a box has. Whole numbers below 1000 with
-    8,20:1000. Once for each input."""
+    """Shape of an input to draw, the batch first: 8,3,32,32; normal, or between the bounds that a box has. Whole
+    numbers below 1000 with 8,20:1000. Once for each input."""
     inputs: Path | None = None
     """Real inputs instead: a .npy or .pt file of one tensor, or of a tuple or a dict of them."""
     seed: Annotated[int, at_least(0)] = 0

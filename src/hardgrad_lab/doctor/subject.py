@@ -80,7 +80,7 @@ def _within(model: Any, which: int, x: Tensor) -> Tensor:
     low, high = (end[which] if isinstance(end, tuple) and which < len(end) else end for end in ends)
     if not (isinstance(low, Tensor) and isinstance(high, Tensor) and x.is_floating_point()):
         return x
-    return (low + (high - low) * torch.special.ndtr(x.double())).to(x)
+    return torch.lerp(low, high, torch.special.ndtr(x.double())).to(x)
 
 
 def _made(place: str) -> tuple[Any, Any, Any]:

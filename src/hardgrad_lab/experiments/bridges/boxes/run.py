@@ -95,7 +95,8 @@ def contestant(trial: Trial, net: nn.Module, box: hg.BlackBox, dry: Tensor) -> t
 def _from_values(trial: Trial, net: nn.Module, box: hg.BlackBox) -> Loss:
     """Return the loss of what moves the box's input, its knobs alone where it has some, or the weights before it."""
     knobs, weights = trial.task == "knobs", trial.contestant == "two-point-weights"
-    scale = torch.tensor(trial.scale) if len(trial.scale) > 1 else trial.scale[0]
+    first, *further = trial.scale
+    scale = torch.tensor(trial.scale) if further else first
 
     def place(x: Tensor) -> Tensor:
         at: Tensor = net.taps.expand(len(x), -1) if isinstance(net, Filter) and weights else net(x)
