@@ -417,3 +417,14 @@ def test_a_step_that_torch_refuses_gets_the_report_as_a_note() -> None:
     with pytest.raises(RuntimeError, match="does not require grad") as raised, hg.doctor.breaks(net):
         (net(X) > 0).float().mean().backward()
     assert "hg.straight_through(hg.hard.step" in raised.value.__notes__[0]
+
+
+def test_a_detach_on_purpose_hides_no_break_beside_it() -> None:
+    weight = nn.Parameter(torch.ones(3))
+
+    def distance_of_the_sign_from_its_target(x: Tensor) -> Tensor:
+        h = x * weight
+        return (torch.sign(h) - h.detach()).square().sum()
+
+    (found,) = hg.doctor.breaks(distance_of_the_sign_from_its_target, torch.randn(4, 3))
+    assert (found.kind, found.call) == ("flat", "sign")

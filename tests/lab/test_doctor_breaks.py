@@ -196,7 +196,7 @@ def test_a_model_without_inputs(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_function_has_inputs_in_place_of_parameters(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("rounds", "--input", "4,3") == 0
     out = capsys.readouterr().out
-    assert "1 place where it is flat; 1 input without a gradient\n" in out
+    assert "1 place where the gradient is flat; 1 input without a gradient\n" in out
     assert "return x.round()" in out
     assert cli.main(["doctor", "breaks", "torch:sign", "--input", "4,3"]) == 0
     out = capsys.readouterr().out
@@ -299,7 +299,7 @@ def test_a_script_is_run_up_to_its_first_backward(tmp_path: Path, capsys: pytest
     before, forward = (list(sys.argv), list(sys.path)), torch.autograd.backward
     assert cli.main(["doctor", "breaks", "code/train.py --lr 3", "--fail-on", "flat"]) == 1
     out = capsys.readouterr().out
-    assert "1 place where it is flat; 1 of 3 parameters learn nothing" in out
+    assert "1 place where the gradient is flat; 1 of 3 parameters learn nothing" in out
     assert f"code/train.py:{SCRIPT.splitlines().index('        return self.head(x * (x > self.threshold))') + 1}" in out
     assert "no gradient  gated.threshold" in out
     assert "printed 1 line, which are left out here; the first: step 0 ['--lr', '3']" in out

@@ -58,7 +58,7 @@ def _perturb(seconds: float) -> None:
     }
     for name, f in functions.items():
         for directions, samples, count in (("random", 1, 1), ("random", 8, 8), ("coordinates", None, KNOBS)):
-            layer = hg.perturb(f, 0.1, samples=samples, directions=directions)  # type: ignore[arg-type]
+            layer = hg.perturb(f, 0.1, samples=samples, directions=directions)  # type: ignore[arg-type]  # of a table
             both = {"calls": Contender(_plain(f, 1 + 2 * count)), "perturb": Contender(_trained(layer))}
             found = race(both, seconds)
             ratio = found["perturb"] / found["calls"]

@@ -13,7 +13,7 @@ from rich.padding import Padding
 from rich.table import Column, Table
 from rich.text import Text
 
-ENDS = {"cut": "place% where the gradient ends", "flat": "place% where it is flat", "dead": "dead layer%"}
+ENDS = {"cut": "place% where the gradient ends", "flat": "place% where the gradient is flat", "dead": "dead layer%"}
 ENDS |= {"suspicious": "suspicious place%"}
 GETS = {"none": "no gradient", "zero": "exactly zero", "not finite": "not a number", "unused": "never used"}
 STYLES = dict.fromkeys(("flat", "suspicious", "delay", "stairs", "chunks"), "bold yellow") | {"mend": "bold green"}

@@ -46,13 +46,13 @@ class Tape(TorchFunctionMode):
         for owner, name, original in self._replaced:
             seen = self._seen(getattr(original, "__func__", original), "copy" if owner in _MAKERS else "custom")
             setattr(owner, name, seen if owner in _MAKERS else classmethod(seen))
-        return super().__enter__()  # type: ignore[no-untyped-call]
+        return super().__enter__()  # type: ignore[no-untyped-call]  # torch's has no types
 
     def __exit__(self, *error: Any) -> None:
         """End."""
         for owner, name, original in self._replaced:
             setattr(owner, name, original)
-        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        super().__exit__(*error)  # type: ignore[no-untyped-call]  # torch's has no types
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run a call, and write it down."""
