@@ -20,7 +20,10 @@ LEVEL_0 = [
     *("hardgrad.user_code", "hardgrad.no_gradient", "hardgrad.fidelity"),
 ]
 LAYER = ["hardgrad.hard_layer", "hardgrad._strip"]
-LEVEL_1 = ["hardgrad.bridge", "hardgrad.surrogate", "hardgrad.montecarlo", "hardgrad.black_box", "hardgrad.switch"]
+LEVEL_1 = [
+    *("hardgrad.bridge", "hardgrad.surrogate", "hardgrad.montecarlo", "hardgrad.black_box", "hardgrad.switch"),
+    *("hardgrad.soft", "hardgrad.subset", "hardgrad.solvers"),
+]
 LAB = ["hardgrad", "hardgrad_lab.runs", "hardgrad_lab.data", "hardgrad_lab.baselines", "hardgrad_lab.drawing"]
 # The rooms within fit; what lies beside them puts them together.
 FIT = "hardgrad_lab.fit"
@@ -43,10 +46,18 @@ MAY_IMPORT: dict[str, list[str]] = {
     "hardgrad.surrogate": [*LEVEL_0, *LAYER, "hardgrad.black_box"],
     "hardgrad.black_box": LEVEL_0,
     "hardgrad.switch": LEVEL_0,
-    "hardgrad.montecarlo": LEVEL_0,
+    "hardgrad.soft": LEVEL_0,
+    "hardgrad.subset": LEVEL_0,
+    "hardgrad.solvers": [*LEVEL_0, *LAYER, "hardgrad.black_box"],
+    "hardgrad.montecarlo": [*LEVEL_0, "hardgrad.subset", "hardgrad.soft"],
+    "hardgrad.losses": [*LEVEL_0, "hardgrad.soft"],
     "hardgrad.segments": [*LEVEL_0, "hardgrad.switch"],
-    "hardgrad.doctor": [*LEVEL_0, "hardgrad.bridge", "hardgrad.surrogate", "hardgrad.montecarlo", "hardgrad.black_box"],
-    "hardgrad": [*LEVEL_0, *LAYER, *LEVEL_1, "hardgrad.segments", "hardgrad.doctor"],
+    "hardgrad.doctor": [
+        *LEVEL_0,
+        *("hardgrad.bridge", "hardgrad.surrogate", "hardgrad.montecarlo", "hardgrad.black_box"),
+        *("hardgrad.soft", "hardgrad.subset", "hardgrad.solvers"),
+    ],
+    "hardgrad": [*LEVEL_0, *LAYER, *LEVEL_1, "hardgrad.losses", "hardgrad.segments", "hardgrad.doctor"],
     "hardgrad_lab": [FIT],
     "hardgrad_lab.runs": ["hardgrad", "hardgrad.penalty"],
     "hardgrad_lab.data": ["hardgrad", "hardgrad_lab.runs"],

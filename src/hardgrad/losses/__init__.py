@@ -1,0 +1,1 @@
+"""Losses of an order, made of soft ranks and sorts."""

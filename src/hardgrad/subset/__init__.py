@@ -1,0 +1,1 @@
+"""Subsets of a fixed size: their one law, counted exactly."""
