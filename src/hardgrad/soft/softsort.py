@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from hardgrad.soft.isotonic import shared
 from hardgrad.soft.method import Method
 
 
@@ -32,5 +33,5 @@ class SoftSort(Method):
 
     def permutation(self, x: Tensor, t: Tensor) -> Tensor:
         """Return the row-stochastic matrix (..., n, n)."""
-        distance = (x.sort(-1).values.unsqueeze(-1) - x.unsqueeze(-2)).abs()
+        distance = (shared(x.sort(-1).values).unsqueeze(-1) - x.unsqueeze(-2)).abs()
         return (-distance / t.unsqueeze(-1)).softmax(-1)
