@@ -39,6 +39,7 @@ from hardgrad.switch.switch import Switch as Switch
 
 if TYPE_CHECKING:
     from hardgrad import doctor as doctor
+    from hardgrad import losses as losses
     from hardgrad import segments as segments
     from hardgrad import soft as soft
     from hardgrad.black_box._black_box import BlackBox as BlackBox
@@ -48,12 +49,12 @@ if TYPE_CHECKING:
     from hardgrad.segments.keys import search_key as search_key
     from hardgrad.segments.result import FoundRanges as FoundRanges
     from hardgrad.segments.search import search_ranges as search_ranges
-    from hardgrad.subset.k_subset import KSubset as KSubset
     from hardgrad.solvers._fenchel_young import fenchel_young as fenchel_young
     from hardgrad.solvers._imle import imle as imle
     from hardgrad.solvers._interpolated import interpolated as interpolated
     from hardgrad.solvers._perturbed import perturbed as perturbed
     from hardgrad.solvers._spo_plus import spo_plus as spo_plus
+    from hardgrad.subset.k_subset import KSubset as KSubset
     from hardgrad.surrogate._perturb import perturb as perturb
 
 __version__ = "0.1.0"
@@ -61,6 +62,7 @@ __version__ = "0.1.0"
 # Loaded when asked for: what measures and what searches is no part of a training, and a third of the files.
 _LATER = {
     "doctor": "hardgrad.doctor",
+    "losses": "hardgrad.losses",
     "segments": "hardgrad.segments",
     "soft": "hardgrad.soft",
     "BlackBox": "hardgrad.black_box._black_box:BlackBox",

@@ -37,24 +37,14 @@ def blocks(u: Tensor) -> Tensor:
         v = _merged(v.unflatten(-1, (-1, 2 * half)), half).flatten(-2)
         half *= 2
     v = v[..., :n]
-    run = runs(v)
+    rises = v[..., 1:] > v[..., :-1]
+    run = _numbered(rises)
     moved = torch.zeros_like(run).scatter_add(-1, run, (v != u).to(run.dtype)).gather(-1, run)
-    return _numbered((v[..., 1:] > v[..., :-1]) | (moved[..., 1:] == 0))
-
-
-def runs(ordered: Tensor) -> Tensor:
-    """Return for each of ascending values the number of its run of equals, from 0."""
-    return _numbered(ordered[..., 1:] > ordered[..., :-1])
+    return _numbered(rises | (moved[..., 1:] == 0))
 
 
 def _numbered(begins: Tensor) -> Tensor:
     return pad(begins.to(torch.int64).cumsum(-1), (1, 0))
-
-
-def shared(ordered: Tensor) -> Tensor:
-    """Return ascending values with slopes that equals share: the mean of those that each order of them would have."""
-    even = pooled(ordered, runs(ordered.detach()))
-    return ordered.detach() + (even - even.detach())
 
 
 def pooled(y: Tensor, block: Tensor) -> Tensor:

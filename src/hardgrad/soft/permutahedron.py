@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hardgrad.hard import precision
-from hardgrad.soft.isotonic import blocks, pooled, shared
+from hardgrad.soft.isotonic import blocks, pooled
 from hardgrad.soft.method import Method
 from hardgrad.soft.temperature import unit
 
@@ -55,7 +55,7 @@ class Permutahedron(Method):
 
     def sort(self, x: Tensor, t: Tensor) -> Tensor:
         """Return the projection of the positions over t on all orders of x."""
-        s, t = shared(precision.double(x).sort(-1).values), precision.double(t)
+        s, t = precision.double(x).sort(-1).values, precision.double(t)
         z = torch.arange(x.shape[-1], dtype=s.dtype, device=x.device) * unit(s, None).square() / t
         block = blocks((z - s).detach())
         return (z - pooled(z, block) + pooled(s, block)).to(x.dtype)
