@@ -47,12 +47,12 @@ if TYPE_CHECKING:
     from hardgrad.segments.keys import search_key as search_key
     from hardgrad.segments.result import FoundRanges as FoundRanges
     from hardgrad.segments.search import search_ranges as search_ranges
-    from hardgrad.subset.k_subset import KSubset as KSubset
     from hardgrad.solvers._fenchel_young import fenchel_young as fenchel_young
     from hardgrad.solvers._imle import imle as imle
     from hardgrad.solvers._interpolated import interpolated as interpolated
     from hardgrad.solvers._perturbed import perturbed as perturbed
     from hardgrad.solvers._spo_plus import spo_plus as spo_plus
+    from hardgrad.subset.k_subset import KSubset as KSubset
     from hardgrad.surrogate._perturb import perturb as perturb
 
 __version__ = "0.1.0"
