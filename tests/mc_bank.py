@@ -40,7 +40,7 @@ class Variable:
     kind: str
     given: str  # "logits" or "probs"
     row: Any  # numbers in nested tuples
-    k: int = 0  # of a KSubset
+    k: int = 1  # of a KSubset
 
     @property
     def one(self) -> Tensor:
