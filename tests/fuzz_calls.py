@@ -146,6 +146,9 @@ CALLS = [
     Call(_H.quantize, _X | {"levels": _same(4), "low": _same(-1.0), "high": _same(1.0)}),
     Call(_H.one_hot_argmax, _X | _DIM),
     Call(_H.top_k, _X | {"k": _same(2)} | _DIM, aliases={"x": ("x", "size")}),
+    Call(_H.top_k_mask, _X | {"k": _same(2)} | _DIM, aliases={"x": ("x", "size")}),
+    Call(_H.quantile, _X | {"q": _same(0.3)} | _DIM, aliases={"x": ("x", "entry")}),
+    Call(_H.median, _X | _DIM, aliases={"x": ("x", "entry")}),
     Call(_H.sort, _X | _DIM),
     Call(_H.rank, _X | _DIM),
     Call(_H.permutation, _X),
@@ -154,6 +157,13 @@ CALLS = [
     Call(_H.nearest_code, _X | {"codebook": _randn(5, 3)}),
     Call(_H.bernoulli, {"p": _rand(ROWS, 3), "generator": _seeded}),
     Call(_H.categorical, {"p": _rand(ROWS, 3), "generator": _seeded}, may_be_nan=True),
+    Call(_H.k_subset, {"logits": _randn(ROWS, 3), "k": _same(2), "generator": _seeded}, may_be_nan=True),
+    Call(
+        hg.KSubset,
+        {"logits": _randn(ROWS, 3), "k": _same(2), "validate_args": _same(None)},
+        use=lambda q: q.log_prob(hg.hard.k_subset(torch.zeros(ROWS, 3), 2)),
+        aliases={"logits": ("logits", "value"), "k": ("k", "value")},
+    ),
     Call(hg.graft, {"value": _randn(ROWS, 3), "path": _randn(ROWS, 3)}),
     Call(
         hg.Bridge,
