@@ -157,6 +157,13 @@ CALLS = [
     Call(_H.nearest_code, _X | {"codebook": _randn(5, 3)}),
     Call(_H.bernoulli, {"p": _rand(ROWS, 3), "generator": _seeded}),
     Call(_H.categorical, {"p": _rand(ROWS, 3), "generator": _seeded}, may_be_nan=True),
+    Call(_H.k_subset, {"logits": _randn(ROWS, 3), "k": _same(2), "generator": _seeded}, may_be_nan=True),
+    Call(
+        hg.KSubset,
+        {"logits": _randn(ROWS, 3), "k": _same(2), "validate_args": _same(None)},
+        use=lambda q: q.log_prob(hg.hard.k_subset(torch.zeros(ROWS, 3), 2)),
+        aliases={"logits": ("logits", "value"), "k": ("k", "value")},
+    ),
     Call(hg.graft, {"value": _randn(ROWS, 3), "path": _randn(ROWS, 3)}),
     Call(
         hg.Bridge,

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from hardgrad.segments.keys import search_key as search_key
     from hardgrad.segments.result import FoundRanges as FoundRanges
     from hardgrad.segments.search import search_ranges as search_ranges
+    from hardgrad.subset.k_subset import KSubset as KSubset
     from hardgrad.surrogate._perturb import perturb as perturb
 
 __version__ = "0.1.0"
@@ -62,6 +63,7 @@ _LATER = {
     "search_key": "hardgrad.segments.keys:search_key",
     "FoundRanges": "hardgrad.segments.result:FoundRanges",
     "search_ranges": "hardgrad.segments.search:search_ranges",
+    "KSubset": "hardgrad.subset.k_subset:KSubset",
     "perturb": "hardgrad.surrogate._perturb:perturb",
 }
 
