@@ -19,8 +19,9 @@ import hardgrad as hg
 import mc_formulas
 from mc_bank import Case, Variable
 
-ALL = ("Bernoulli", "OneHotCategorical", "Categorical")
+ALL = ("Bernoulli", "OneHotCategorical", "Categorical", "KSubset")
 VECTORS = ("Bernoulli", "OneHotCategorical")
+MASKS = (*VECTORS, "KSubset")
 Call = Callable[..., Tensor]
 
 
@@ -90,7 +91,7 @@ class FromEvent(nn.Module):
 def parameter_of(q: Distribution) -> Tensor:
     while isinstance(q, Independent):
         q = q.base_dist
-    return q._param
+    return q.logits if isinstance(q, hg.KSubset) else q._param
 
 
 def _network(q: Distribution) -> nn.Module:
@@ -159,6 +160,7 @@ ESTIMATORS = [
     Estimator(
         "straight-through",
         lambda q: partial(_MC.straight_through_estimator, samples=2),
+        MASKS,
         formula=mc_formulas.straight_through,
     ),
     Estimator(
