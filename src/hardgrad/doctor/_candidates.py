@@ -28,6 +28,7 @@ from hardgrad.montecarlo._relax import RelaxControl, relax
 from hardgrad.montecarlo._score_function import score_function
 from hardgrad.montecarlo._straight_through_estimator import straight_through_estimator
 from hardgrad.montecarlo.discrete import Discrete, discrete
+from hardgrad.montecarlo.subsets import Subsets
 from hardgrad.surrogate import twins
 from hardgrad.surrogate._perturb import perturb
 from hardgrad.surrogate._straight_through import straight_through
@@ -119,9 +120,16 @@ def _estimators(q: Distribution) -> dict[str, Candidate]:
         offered["exact"] = exact
     if d.kind == "Categorical":  # outcome numbers carry no gradient, and have no relaxed form
         return offered
+    if isinstance(d, Subsets):
+        return offered | _of_subsets()
     if d.binary:
         offered["disarm"], offered["arms"] = disarm, arms
     return offered | _relaxed() | _learning(d)
+
+
+def _of_subsets() -> dict[str, Candidate]:
+    taken = ("gumbel", "gumbel, cold", "gumbel, soft", "straight_through_estimator")
+    return {name: candidate for name, candidate in _relaxed().items() if name in taken}
 
 
 def _relaxed() -> dict[str, Candidate]:

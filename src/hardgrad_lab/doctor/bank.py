@@ -35,6 +35,7 @@ _MAKERS: dict[str, Callable[[Path | None], Case]] = {
     "average-precision": lambda _: orders.average_precision(),
     "kendall": lambda _: orders.kendall(),
     "feature-selection": lambda _: orders.chosen_features(),
+    "k-subset": lambda _: orders.subset(),
     "neighbor-vote": lambda _: orders.neighbor_vote(),
     "grid-path": lambda _: solvers.grid_path(),
     "assignment": lambda _: solvers.assignment(),

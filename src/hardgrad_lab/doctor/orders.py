@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -19,27 +20,35 @@ def median_filter() -> Case:
     generator = seeded(21)
     clean = torch.randn(ROWS, 4, generator=generator).repeat_interleave(4, 1)
     x = clean + 0.5 * torch.randn(ROWS, 16, generator=generator)
+
+    def filtered(x: Tensor) -> Tensor:
+        return hg.hard.median(x.unfold(-1, 5, 1))
+
     return titled(
         "median-filter", "The medians of five neighbors in a signal of sixteen; the squared error to the clean one.",
-        lambda x: hg.hard.median(x.unfold(-1, 5, 1)), x, lambda y: (y - clean[:, 2:-2]).square().mean(-1),
+        filtered, x, lambda y: (y - clean[:, 2:-2]).square().mean(-1),
     )  # fmt: skip
 
 
 def trimmed_mean() -> Case:
     """A mean without the largest and the smallest, as of robust statistics."""
     x = torch.randn(ROWS, 12, generator=seeded(22)).pow(3)
+
+    def trimmed(x: Tensor) -> Tensor:
+        return hg.hard.sort(x)[..., 3:9].mean(-1, keepdim=True)
+
     return titled(
         "trimmed-mean", "The mean of the middle six of twelve; its squared distance to one.",
-        lambda x: hg.hard.sort(x)[..., 3:9].mean(-1, keepdim=True), x, lambda y: (y.squeeze(-1) - 1).square(),
+        trimmed, x, lambda y: (y.squeeze(-1) - 1).square(),
     )  # fmt: skip
 
 
 def quantile() -> Case:
     """The loss that one sample of ten exceeds, as of risk measures."""
-    x = torch.randn(ROWS, 12, generator=seeded(23))
+    x = torch.randn(ROWS, 2, 6, generator=seeded(23))
     return titled(
-        "quantile", "The 0.9-quantile of twelve losses, of each of two groups; the sum of their exponentials.",
-        lambda x: hg.hard.quantile(x.unflatten(-1, (2, 6)), 0.9), x, lambda y: y.exp().sum(-1),
+        "quantile", "The 0.9-quantile of six losses, of each of two groups; the sum of their exponentials.",
+        partial(hg.hard.quantile, q=0.9), x, lambda y: y.exp().sum(-1),
     )  # fmt: skip
 
 
@@ -77,18 +86,20 @@ def average_precision() -> Case:
 def kendall() -> Case:
     """Which of two is larger, of all pairs."""
     generator = seeded(26)
+    first, second = torch.triu_indices(N, N, 1)
+
+    def apart(x: Tensor) -> Tensor:
+        return x[..., first] - x[..., second]
+
+    def signs(x: Tensor) -> Tensor:
+        return hg.hard.sign(apart(x))
+
     wanted = torch.randn(ROWS, N, generator=generator)
-    x = wanted + torch.randn(ROWS, N, generator=generator)
-    return titled(
-        "kendall", "Which of two scores is larger, of 28 pairs of eight; one minus Kendall's correlation.",
-        signs_of_pairs, x, lambda signs: 1 - (signs * signs_of_pairs(wanted)).mean(-1),
+    case = titled(
+        "kendall", "Which of two scores is larger, of 28 pairs of eight; one minus Kendall's correlation.", signs,
+        wanted + torch.randn(ROWS, N, generator=generator), lambda y: 1 - (y * signs(wanted)).mean(-1),
     )  # fmt: skip
-
-
-def signs_of_pairs(x: Tensor) -> Tensor:
-    """Return the sign of each entry less each later one, (..., n) to (..., n (n - 1) / 2)."""
-    first, second = torch.triu_indices(x.shape[-1], x.shape[-1], 1)
-    return (x[..., first] - x[..., second]).sign()
+    return replace(case, extra={"straight_through, tanh": hg.straight_through(signs, lambda x: apart(x).tanh())})
 
 
 def chosen_features() -> Case:
@@ -110,6 +121,24 @@ def chosen_features() -> Case:
         "feature-selection", "Scores keep four of twelve features; the cross entropy of a network that sees only them.",
         partial(hg.hard.top_k_mask, k=4), torch.randn(ROWS, 12, generator=generator), loss,
     )  # fmt: skip
+
+
+def subset() -> Case:
+    """Three of eight sensors drawn at a time, to guess what all measure."""
+    generator = seeded(29)
+    seen = torch.randn(ROWS, N, generator=generator)
+    readout = torch.randn(N, 4, generator=generator)
+
+    def loss(mask: Tensor) -> Tensor:
+        return (torch.tanh((mask * seen) @ readout) - torch.tanh(seen @ readout)).square().mean(-1)
+
+    return Case(
+        name="k-subset",
+        title="k-subset",
+        about="Three of eight sensors, drawn by their logits; the error of what a network makes of them.",
+        function=loss,
+        inputs=hg.KSubset(torch.randn(ROWS, N, generator=generator), 3),
+    )
 
 
 def neighbor_vote() -> Case:

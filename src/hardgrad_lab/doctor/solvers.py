@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import combinations, permutations, product
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+import hardgrad as hg
 from hardgrad_lab.doctor.case import Case, seeded, titled
 
 ROWS = 16
@@ -72,11 +74,34 @@ def matching() -> Case:
     def loss(pairs: Tensor) -> Tensor:
         return (pairs @ colors - colors[turn]).square().mean((-2, -1))
 
-    x = places[turn] + torch.randn(ROWS, 4, 2, generator=generator)
-    return titled(
+    def distances(x: Tensor) -> Tensor:
+        return (x.unsqueeze(-2) - places.to(x)).square().sum(-1)
+
+    def matched(x: Tensor) -> Tensor:
+        return solve(distances(x))
+
+    layers = {
+        "negative_identity, inside": hg.straight_through(solve, hg.surrogate.twins.negative_identity("mean")),
+        "interpolated, inside": hg.interpolated(solve, 2.0),
+        "perturbed, inside": hg.perturbed(solve, 1.0, samples=8),
+        "imle, inside": hg.imle(solve, scale=1.0, noise="normal"),
+    }
+    case = titled(
         "matching", "Four points matched to four places, least squared distance; the error of the colors read there.",
-        lambda x: solve((x.unsqueeze(-2) - places.to(x)).square().sum(-1)), x, loss,
+        matched, places[turn] + torch.randn(ROWS, 4, 2, generator=generator), loss,
     )  # fmt: skip
+    return replace(case, extra={name: nn.Sequential(_Called(distances), layer) for name, layer in layers.items()})
+
+
+class _Called(nn.Module):
+    """A function as a layer."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
 
 
 def _orders(n: int) -> Tensor:
