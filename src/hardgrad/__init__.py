@@ -47,12 +47,12 @@ if TYPE_CHECKING:
     from hardgrad.segments.keys import search_key as search_key
     from hardgrad.segments.result import FoundRanges as FoundRanges
     from hardgrad.segments.search import search_ranges as search_ranges
+    from hardgrad.subset.k_subset import KSubset as KSubset
     from hardgrad.solvers._fenchel_young import fenchel_young as fenchel_young
     from hardgrad.solvers._imle import imle as imle
     from hardgrad.solvers._interpolated import interpolated as interpolated
     from hardgrad.solvers._perturbed import perturbed as perturbed
     from hardgrad.solvers._spo_plus import spo_plus as spo_plus
-    from hardgrad.subset.k_subset import KSubset as KSubset
     from hardgrad.surrogate._perturb import perturb as perturb
 
 __version__ = "0.1.0"
@@ -68,12 +68,12 @@ _LATER = {
     "search_key": "hardgrad.segments.keys:search_key",
     "FoundRanges": "hardgrad.segments.result:FoundRanges",
     "search_ranges": "hardgrad.segments.search:search_ranges",
+    "KSubset": "hardgrad.subset.k_subset:KSubset",
     "interpolated": "hardgrad.solvers._interpolated:interpolated",
     "perturbed": "hardgrad.solvers._perturbed:perturbed",
     "imle": "hardgrad.solvers._imle:imle",
     "fenchel_young": "hardgrad.solvers._fenchel_young:fenchel_young",
     "spo_plus": "hardgrad.solvers._spo_plus:spo_plus",
-    "KSubset": "hardgrad.subset.k_subset:KSubset",
     "perturb": "hardgrad.surrogate._perturb:perturb",
 }
 
