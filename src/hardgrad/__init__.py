@@ -40,6 +40,7 @@ from hardgrad.switch.switch import Switch as Switch
 if TYPE_CHECKING:
     from hardgrad import doctor as doctor
     from hardgrad import segments as segments
+    from hardgrad import soft as soft
     from hardgrad.black_box._black_box import BlackBox as BlackBox
     from hardgrad.black_box.errors import BoxError as BoxError
     from hardgrad.doctor._diagnose import diagnose as diagnose
@@ -61,6 +62,7 @@ __version__ = "0.1.0"
 _LATER = {
     "doctor": "hardgrad.doctor",
     "segments": "hardgrad.segments",
+    "soft": "hardgrad.soft",
     "BlackBox": "hardgrad.black_box._black_box:BlackBox",
     "BoxError": "hardgrad.black_box.errors:BoxError",
     "diagnose": "hardgrad.doctor._diagnose:diagnose",
