@@ -284,7 +284,16 @@ CALLS = [
     ),
     Call(hg.disarm, _QF | _DRAWS),
     Call(hg.arms, _QF | _DRAWS),
+    Call(hg.carms, {"q": _one_hot, "f": _same(_cost)} | _DRAWS),
+    Call(hg.each_unit, _QF | {"units": _same(2)} | _DRAWS),
+    Call(hg.unordered_set, _QF | _DRAWS),
+    Call(hg.double_cv, _QF | {"scale": _same(1.0)} | _DRAWS),
     Call(hg.gumbel, {"q": _one_hot, "f": _same(_cost), "temperature": _same(0.5), "hard": _same(True)} | _DRAWS),
+    Call(
+        hg.gumbel,
+        {"q": _one_hot, "f": _same(_cost), "hard": _same(False), "backward_temperature": _same(0.5)} | _DRAWS,
+    ),
+    Call(hg.gapped, _QF | {"gap": _same(1.0), "temperature": _same(0.5)} | _DRAWS),
     Call(hg.gumbel_rao, {"q": _one_hot, "f": _same(_cost), "temperature": _same(0.5), "inner": _same(3)} | _DRAWS),
     Call(hg.reinmax, {"q": _one_hot, "f": _same(_cost), "temperature": _same(1.0)} | _DRAWS),
     Call(
