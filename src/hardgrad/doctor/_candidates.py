@@ -27,12 +27,14 @@ from hardgrad.montecarlo._relax import RelaxControl, relax
 from hardgrad.montecarlo._score_function import score_function
 from hardgrad.montecarlo._straight_through_estimator import straight_through_estimator
 from hardgrad.montecarlo.discrete import Discrete, discrete
+from hardgrad.montecarlo.subsets import Subsets
 from hardgrad.surrogate import twins
 from hardgrad.surrogate._perturb import perturb
 from hardgrad.surrogate._straight_through import straight_through
 
 _FEW = 256  # outcomes that a training loop could go through at every step
 _FEW_NUMBERS = 32  # in a row, for each of which a training loop could ask twice
+_OF_SUBSETS = ("gumbel", "gumbel, cold", "gumbel_rao", "straight_through_estimator")
 
 
 def candidates(function: Candidate, inputs: Tensor | Distribution, *, noise: str = "auto") -> dict[str, Candidate]:
@@ -115,6 +117,8 @@ def _estimators(q: Distribution) -> dict[str, Candidate]:
         offered["exact"] = exact
     if d.kind == "Categorical":  # outcome numbers carry no gradient, and have no relaxed form
         return offered
+    if isinstance(d, Subsets):
+        return offered | {name: each for name, each in _relaxed().items() if name in _OF_SUBSETS}
     if d.binary:
         offered["disarm"], offered["arms"] = disarm, arms
     return offered | _relaxed() | _learning(d)

@@ -7,7 +7,8 @@ A hard function has no useful derivative, but its average over noise has one. Al
 with v standard Gaussian, logistic or Gumbel noise, row by row of a batch. A layer is called at ``x + sigma v``. A Monte
 Carlo estimator is handed the distribution of ``sample(x + sigma v)``, which torch has for each of the three: Normal;
 Bernoulli of log-odds ``x / sigma``, as a threshold on logistic noise fires; OneHotCategorical of logits ``x / sigma``,
-as the argmax of Gumbel noise falls. A given distribution is the same thing with its logits as x.
+as the argmax of Gumbel noise falls. A given distribution is the same thing with its logits as x. A KSubset is no such
+thing: there, noise makes masks to try the function on, and no estimate.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class Smoothed:
         x: where its gradient is wanted, shape ``(*batch, *event)`` or ``(*batch, *units, n)``.
         batch_shape: what it has one number for.
         event_shape: of one sample, as ``f`` sees it.
-        noise_kind: one of ``NOISES``.
+        noise_kind: one of ``NOISES``, or "subset".
         sigma: what the noise is multiplied by; a number, or for a given Normal its scale.
         distribution: from ``x``, any leading dimensions, to the distribution of its samples.
         sample: from ``x + sigma v`` to what ``f`` sees.
@@ -137,7 +138,7 @@ def _variates(noise: str, shape: tuple[int, ...], like: Tensor, generator: torch
     u = torch.rand(shape, generator=generator, dtype=wide.dtype, device=wide.device).clamp(
         min=torch.finfo(wide.dtype).eps / 4
     )
-    return (gumbel_of(u) if noise == "gumbel" else u.log() - (-u).log1p()).to(like.dtype)
+    return (gumbel_of(u) if noise in ("gumbel", "subset") else u.log() - (-u).log1p()).to(like.dtype)
 
 
 def _checked(value: object, given: Tensor, event_ndim: int, name: str) -> Tensor:
