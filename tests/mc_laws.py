@@ -210,7 +210,8 @@ def _drawn_from_first_cells(estimator: Estimator, variable: Variable) -> Tensor:
     torch.manual_seed(0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "rand", first_cells)
-        call(variable.distribution(parameter, check=False), f)
+        with torch.no_grad():  # what it draws, without what it sees besides
+            call(variable.distribution(parameter, check=False), f)
     return shown[0]
 
 
@@ -269,11 +270,11 @@ def _refuses_arguments(trial: Trial, q: torch.distributions.Distribution) -> Non
         trial.call(q, trial.f, generator=0)
     for count in (1.5, float("nan"), True, "2", torch.tensor(2.5)):
         with pytest.raises(
-            TypeError, match=rf"{name}: samples must be a whole number, at least [12], got .*; give an int"
+            TypeError, match=rf"{name}: samples must be a whole number, at least [12].*, got .*; give an int"
         ):
             trial.call(q, trial.f, samples=count)
     for count in (0, -1):
-        with pytest.raises(ValueError, match=rf"{name}: samples must be at least [12], got {count}"):
+        with pytest.raises(ValueError, match=rf"{name}: samples must be at least [12].*, got {count}"):
             trial.call(q, trial.f, samples=count)
 
 
@@ -325,5 +326,7 @@ OF_MODULES = ("eval", "deepcopy, state_dict", "penalties scope")
 def applies(law: str, estimator: Estimator) -> bool:
     if law == "compiled torch.func":
         return estimator.name in ONE_OF_EACH_WAY
-    drawn = estimator.noisy and not (law == "rare in single" and estimator.name == "arms")
+    # ARMS and CARMS take several numbers for a rare outcome; a set is no draws of q.
+    drawn = estimator.noisy and estimator.draws != 0
+    drawn = drawn and not (law == "rare in single" and estimator.name in ("arms", "carms"))
     return (law not in OF_MODULES or owns(estimator)) and (not law.startswith("rare") or drawn)

@@ -14,7 +14,8 @@ from hardgrad.doctor.arguments import check_batch, check_callable, check_noise, 
 from hardgrad.doctor.copies import Candidate
 from hardgrad.doctor.domain import check_outputs
 from hardgrad.doctor.function import Guarded
-from hardgrad.doctor.recognize import Hard, recognize, spread
+from hardgrad.doctor.recognize import Hard, probed, recognize, spread
+from hardgrad.doctor.relatives import relatives
 from hardgrad.montecarlo._arms import arms
 from hardgrad.montecarlo._bridge_estimator import bridge_estimator
 from hardgrad.montecarlo._disarm import disarm
@@ -34,7 +35,6 @@ from hardgrad.surrogate._straight_through import straight_through
 
 _FEW = 256  # outcomes that a training loop could go through at every step
 _FEW_NUMBERS = 32  # in a row, for each of which a training loop could ask twice
-_OF_SUBSETS = ("gumbel", "gumbel, cold", "gumbel_rao", "straight_through_estimator")
 
 
 def candidates(function: Candidate, inputs: Tensor | Distribution, *, noise: str = "auto") -> dict[str, Candidate]:
@@ -50,7 +50,9 @@ def candidates(function: Candidate, inputs: Tensor | Distribution, *, noise: str
 
     Returns:
         For a hard function: itself, for what autograd makes of it; straight-through where shapes agree, with the
-        identity and, for a threshold or an argmax, with a soft twin; two-point with one pair of evaluations and, for
+        identity and, for a threshold, an argmax or a function of an order, with soft twins; for a function of an
+        order, relaxed altogether, too; for a solver of linear costs, as masks of a top k are, the layers of solvers;
+        two-point with one pair of evaluations and, for
         few numbers in a row, with one for each; a bridge with the approximator that ``suggest``
         picks; and the Monte Carlo estimators of the distribution that the noise makes of it. For a distribution: those
         alone.
@@ -95,6 +97,7 @@ def _layers(hard: Hard, x: Tensor, noise: str) -> dict[str, Candidate]:
     if x[0].numel() <= _FEW_NUMBERS:
         offered["perturb, coordinates"] = perturb(hard, spread(x) / 4, directions="coordinates")
     if x.ndim > 1:
+        offered |= relatives(hard, x, probed(_guarded(hard, x), x, torch.Generator().manual_seed(0)), noise)
         offered["bridge"] = Bridge(hard, approximators.suggest(_guarded(hard, x), x))
     return offered
 
@@ -118,10 +121,15 @@ def _estimators(q: Distribution) -> dict[str, Candidate]:
     if d.kind == "Categorical":  # outcome numbers carry no gradient, and have no relaxed form
         return offered
     if isinstance(d, Subsets):
-        return offered | {name: each for name, each in _relaxed().items() if name in _OF_SUBSETS}
+        return offered | _of_subsets()
     if d.binary:
         offered["disarm"], offered["arms"] = disarm, arms
     return offered | _relaxed() | _learning(d)
+
+
+def _of_subsets() -> dict[str, Candidate]:
+    taken = ("gumbel", "gumbel, cold", "gumbel_rao", "straight_through_estimator")
+    return {name: candidate for name, candidate in _relaxed().items() if name in taken}
 
 
 def _relaxed() -> dict[str, Candidate]:

@@ -44,7 +44,7 @@ class Diagnosis:
         advice: what to use and why.
         about: the smoothed objective, in words.
         function: its name.
-        noise: "gaussian", "logistic" or "gumbel"; "subset" where a KSubset was given.
+        noise: "gaussian", "logistic" or "gumbel".
         sigma: what the noise was multiplied by; None for a given distribution.
         shape: of the inputs.
         device: where it ran.

@@ -7,8 +7,7 @@ A hard function has no useful derivative, but its average over noise has one. Al
 with v standard Gaussian, logistic or Gumbel noise, row by row of a batch. A layer is called at ``x + sigma v``. A Monte
 Carlo estimator is handed the distribution of ``sample(x + sigma v)``, which torch has for each of the three: Normal;
 Bernoulli of log-odds ``x / sigma``, as a threshold on logistic noise fires; OneHotCategorical of logits ``x / sigma``,
-as the argmax of Gumbel noise falls. A given distribution is the same thing with its logits as x. A KSubset is no such
-thing: there, noise makes masks to try the function on, and no estimate.
+as the argmax of Gumbel noise falls. A given distribution is the same thing with its logits as x.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ class Smoothed:
         x: where its gradient is wanted, shape ``(*batch, *event)`` or ``(*batch, *units, n)``.
         batch_shape: what it has one number for.
         event_shape: of one sample, as ``f`` sees it.
-        noise_kind: one of ``NOISES``, or "subset".
+        noise_kind: one of ``NOISES``.
         sigma: what the noise is multiplied by; a number, or for a given Normal its scale.
         distribution: from ``x``, any leading dimensions, to the distribution of its samples.
         sample: from ``x + sigma v`` to what ``f`` sees.
@@ -56,6 +55,7 @@ class Smoothed:
         dtype: of samples as ``f`` sees them; that of x may be wider.
         about: what was smoothed, and how, in words.
         bare: whether ``f`` takes a single sample ``(*batch, *event)`` as it is, which is how estimators hand it over.
+        of_noise: whether ``sample(x + sigma v)`` has the law of ``distribution``; else it is but in its support.
         given: precision of the distribution as it was given, in which candidates meet it.
         scale: largest magnitude of ``f`` at the inputs and around them.
         rounding: relative, of one operation at the precision that candidates compute in.
@@ -76,6 +76,7 @@ class Smoothed:
     dtype: torch.dtype
     about: str
     bare: bool = False
+    of_noise: bool = True
     given: torch.dtype = torch.float32
     scale: float = 1.0
     rounding: float = torch.finfo(torch.float32).eps
@@ -138,7 +139,7 @@ def _variates(noise: str, shape: tuple[int, ...], like: Tensor, generator: torch
     u = torch.rand(shape, generator=generator, dtype=wide.dtype, device=wide.device).clamp(
         min=torch.finfo(wide.dtype).eps / 4
     )
-    return (gumbel_of(u) if noise in ("gumbel", "subset") else u.log() - (-u).log1p()).to(like.dtype)
+    return (gumbel_of(u) if noise == "gumbel" else u.log() - (-u).log1p()).to(like.dtype)
 
 
 def _checked(value: object, given: Tensor, event_ndim: int, name: str) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -117,32 +117,20 @@ def _of_distribution(q: Distribution, f: Objective) -> Smoothed:
             given=given, rounding=rounding,
         )  # fmt: skip
     d = _discrete(q, base)
-    hardened: Callable[[Tensor], Tensor]
-    if isinstance(d, Subsets):
-        make: Any = partial(KSubset, k=d.k, validate_args=False)
-        noise, hardened = "subset", partial(top_k_mask, k=d.k)
-    else:
-        kind: Any = KINDS[d.kind]
-        make = partial(_by_logits, kind)
-        noise, hardened = ("logistic", _fired) if d.binary else ("gumbel", one_hot_of)
+    kind: Any = partial(KSubset, k=d.k) if isinstance(d, Subsets) else KINDS[d.kind]
+    noise = "logistic" if d.binary else "gumbel"
 
     def sample(z: Tensor) -> Tensor:
-        return d.shown(hardened(z))
+        if isinstance(d, Subsets):
+            return top_k_mask(z, d.k)
+        return d.shown((z > 0).to(z.dtype) if d.binary else one_hot_of(z))
 
     return Smoothed(
         d.logits.detach().clone(), q.batch_shape, q.event_shape, noise, 1.0,
-        lambda logits: Independent(make(logits), event),
+        lambda logits: Independent(kind(logits=logits, validate_args=False), event),
         sample, f, None, None, d.dtype, about + ", gradient with respect to its logits",
-        given=given, rounding=rounding,
+        given=given, rounding=rounding, of_noise=not isinstance(d, Subsets),
     )  # fmt: skip
-
-
-def _by_logits(kind: Any, logits: Tensor) -> Distribution:
-    return cast(Distribution, kind(logits=logits, validate_args=False))
-
-
-def _fired(z: Tensor) -> Tensor:
-    return (z > 0).to(z.dtype)
 
 
 def _like(scale: Tensor, x: Tensor, copies: Tensor) -> Tensor:
@@ -156,9 +144,9 @@ def _discrete(q: Distribution, base: Distribution) -> Discrete:
         return discrete(q, "diagnose")
     except ValueError as error:
         raise ValueError(
-            "diagnose: inputs must be a tensor, a torch.distributions Bernoulli, Categorical, OneHotCategorical or "
-            f"Normal, or a hardgrad.KSubset (Independent allowed), got {type(base).__name__}; hand over a tensor and "
-            "the hard function"
+            "diagnose: inputs must be a tensor, or a torch.distributions Bernoulli, Categorical, OneHotCategorical or "
+            f"Normal or a hardgrad.KSubset (Independent allowed), got {type(base).__name__}; hand over a tensor and the "
+            "hard function"
         ) from error
 
 
