@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent, OneHotCategorical
 
+from place import DEVICE
+
 KINDS: dict[str, Any] = {"Bernoulli": Bernoulli, "OneHotCategorical": OneHotCategorical, "Categorical": Categorical}
 
 
@@ -36,7 +38,7 @@ class Variable:
 
     @property
     def one(self) -> Tensor:
-        return torch.tensor(self.row, dtype=torch.float64)
+        return torch.tensor(self.row, dtype=torch.float64, device=DEVICE)
 
     @property
     def unit_dims(self) -> int:
@@ -93,7 +95,7 @@ SECOND = {
 
 def weights(count: int, phase: float) -> Tensor:
     """Numbers without a pattern, in [-1, 1]."""
-    return (2.0 * torch.arange(count, dtype=torch.float64) + phase).cos()
+    return (2.0 * torch.arange(count, dtype=torch.float64, device=DEVICE) + phase).cos()
 
 
 @dataclass(frozen=True)
