@@ -19,6 +19,9 @@ KINDS: dict[str, Any] = {
     "Categorical": Categorical,
     "KSubset": hg.KSubset,
 }
+from place import DEVICE
+
+KINDS: dict[str, Any] = {"Bernoulli": Bernoulli, "OneHotCategorical": OneHotCategorical, "Categorical": Categorical}
 
 
 @contextmanager
@@ -44,7 +47,7 @@ class Variable:
 
     @property
     def one(self) -> Tensor:
-        return torch.tensor(self.row, dtype=torch.float64)
+        return torch.tensor(self.row, dtype=torch.float64, device=DEVICE)
 
     @property
     def unit_dims(self) -> int:
@@ -105,7 +108,7 @@ SECOND = {
 
 def weights(count: int, phase: float) -> Tensor:
     """Numbers without a pattern, in [-1, 1]."""
-    return (2.0 * torch.arange(count, dtype=torch.float64) + phase).cos()
+    return (2.0 * torch.arange(count, dtype=torch.float64, device=DEVICE) + phase).cos()
 
 
 @dataclass(frozen=True)
