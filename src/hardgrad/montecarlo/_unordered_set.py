@@ -10,6 +10,7 @@ from torch.distributions import Distribution
 from hardgrad import _check
 from hardgrad.montecarlo._exact import count_outcomes
 from hardgrad.montecarlo.discrete import Discrete, discrete
+from hardgrad.montecarlo.families import UNITS
 from hardgrad.montecarlo.noise import fine_uniform, gumbel_of
 from hardgrad.montecarlo.objective import Objective, evaluate
 from hardgrad.montecarlo.outcomes import samples_of, table_of
@@ -59,7 +60,7 @@ def unordered_set(
     baseline; the probabilities of sets by a sum over subsets.
     """
     samples = _check.whole("unordered_set", "samples", samples, least=2, most=_MOST)
-    d = discrete(q, "unordered_set")
+    d = discrete(q, "unordered_set", UNITS)
     table = _joint(d)
     _check.generator("unordered_set", generator, table.device)
     u = fine_uniform(tuple(table.shape), table, generator, len(d.batch_shape))
