@@ -82,7 +82,9 @@ def test_sets_of_many_and_of_rare_outcomes() -> None:
 
 def test_a_set_of_too_many_units_says_so() -> None:
     q = Independent(Bernoulli(logits=torch.zeros(13)), 1)
-    with pytest.raises(ValueError, match=r"unordered_set: an event of several units .* 4096 outcomes, got 8192; use sc"):
+    with pytest.raises(
+        ValueError, match=r"unordered_set: an event of several units .* 4096 outcomes, got 8192; use sc"
+    ):
         hg.unordered_set(q, lambda b: b.sum(-1))
     with pytest.raises(ValueError, match=r"unordered_set: samples must be at least 2 and at most 10, got 11"):
         hg.unordered_set(Categorical(logits=torch.zeros(30)), torch.Tensor.float, samples=11)

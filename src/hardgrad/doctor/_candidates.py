@@ -18,8 +18,12 @@ from hardgrad.doctor.recognize import Hard, probed, recognize, spread
 from hardgrad.doctor.relatives import relatives
 from hardgrad.montecarlo._arms import arms
 from hardgrad.montecarlo._bridge_estimator import bridge_estimator
+from hardgrad.montecarlo._carms import carms
 from hardgrad.montecarlo._disarm import disarm
+from hardgrad.montecarlo._double_cv import double_cv
+from hardgrad.montecarlo._each_unit import each_unit
 from hardgrad.montecarlo._exact import count_outcomes, exact
+from hardgrad.montecarlo._gapped import gapped
 from hardgrad.montecarlo._gumbel import gumbel
 from hardgrad.montecarlo._gumbel_rao import gumbel_rao
 from hardgrad.montecarlo._rebar import RebarControl, rebar
@@ -27,6 +31,7 @@ from hardgrad.montecarlo._reinmax import reinmax
 from hardgrad.montecarlo._relax import RelaxControl, relax
 from hardgrad.montecarlo._score_function import score_function
 from hardgrad.montecarlo._straight_through_estimator import straight_through_estimator
+from hardgrad.montecarlo._unordered_set import unordered_set
 from hardgrad.montecarlo.discrete import Discrete, discrete
 from hardgrad.montecarlo.subsets import Subsets
 from hardgrad.surrogate import twins
@@ -118,12 +123,11 @@ def _estimators(q: Distribution) -> dict[str, Candidate]:
     offered = _from_values()
     if count_outcomes(d) <= _FEW:
         offered["exact"] = exact
-    if d.kind == "Categorical":  # outcome numbers carry no gradient, and have no relaxed form
-        return offered
     if isinstance(d, Subsets):
         return offered | _of_subsets()
-    if d.binary:
-        offered["disarm"], offered["arms"] = disarm, arms
+    offered |= _by_units(d)
+    if d.kind == "Categorical":  # outcome numbers carry no gradient, and have no relaxed form
+        return offered
     return offered | _relaxed() | _learning(d)
 
 
@@ -132,14 +136,27 @@ def _of_subsets() -> dict[str, Candidate]:
     return {name: candidate for name, candidate in _relaxed().items() if name in taken}
 
 
+def _by_units(d: Discrete) -> dict[str, Candidate]:
+    """What needs values alone, of draws that are not independent."""
+    offered: dict[str, Candidate] = {"disarm": disarm, "arms": arms} if d.binary else {"carms": carms}
+    if d.logits.shape[len(d.batch_shape) :].numel() <= _FEW_NUMBERS:
+        offered["each_unit"] = each_unit
+    if 4 < count_outcomes(d) <= _FEW:  # of four it is exact
+        offered["unordered_set"] = unordered_set
+    return offered
+
+
 def _relaxed() -> dict[str, Candidate]:
     return {
         "gumbel": gumbel,
         "gumbel, cold": partial(gumbel, temperature=0.3),
         "gumbel, soft": partial(gumbel, hard=False),
+        "gumbel, soft, two temperatures": partial(gumbel, temperature=0.3, hard=False, backward_temperature=1.0),
         "gumbel_rao": gumbel_rao,
+        "gapped": gapped,
         "straight_through_estimator": straight_through_estimator,
         "reinmax": reinmax,
+        "double_cv": double_cv,
         "rebar": rebar,
     }
 
