@@ -353,6 +353,11 @@ BROKEN = {
 }
 
 
+# What is not linear in what arrives in its backward, so that two backwards are not one of their sum.
+STEPS = "its step goes along the gradient that arrives, so what scales the loss scales the step; take one backward"
+NOT_LINEAR = {family: f"{family}: {STEPS}" for family in ("interpolated", "imle")}
+
+
 def pairs(modes: list[Mode] | None = None) -> Iterator[tuple[Mode, ...]]:
     """Every mode alone, then every pair that can be."""
     modes = MODES if modes is None else modes
