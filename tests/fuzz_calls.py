@@ -135,6 +135,13 @@ _H, _MC, _T, _A = hg.hard, hg.montecarlo, hg.surrogate.twins, hg.approximators
 _X = {"x": _randn(ROWS, 3)}
 _QF: dict[str, Make] = {"q": _q, "f": _same(_cost)}
 _DIM = {"dim": _same(-1)}
+_SOFT = {
+    "temperature": _same(0.5),
+    "dim": _same(-1),
+    "descending": _same(True),
+    "method": _same("laplace"),
+    "relative": _same(True),
+}
 _DRAWS = {"samples": _same(2), "generator": _seeded}
 _SEARCH = {"x": _randn(60, 1), "key": _rand(60), "target": _randn(60), "max_ranges": _same(2)}
 _SOLVING = {
@@ -157,14 +164,29 @@ CALLS = [
     Call(_H.quantize, _X | {"levels": _same(4), "low": _same(-1.0), "high": _same(1.0)}),
     Call(_H.one_hot_argmax, _X | _DIM),
     Call(_H.top_k, _X | {"k": _same(2)} | _DIM, aliases={"x": ("x", "size")}),
+    Call(_H.top_k_mask, _X | {"k": _same(2)} | _DIM, aliases={"x": ("x", "size")}),
+    Call(_H.quantile, _X | {"q": _same(0.3)} | _DIM, aliases={"x": ("x", "entry")}),
+    Call(_H.median, _X | _DIM, aliases={"x": ("x", "entry")}),
     Call(_H.sort, _X | _DIM),
     Call(_H.rank, _X | _DIM),
     Call(_H.permutation, _X),
     Call(_H.sort_rows_cols, _X),
+    *(Call(each, _X | _SOFT) for each in (hg.soft.sort, hg.soft.rank, hg.soft.permutation, hg.soft.argmax)),
+    Call(hg.soft.top_k, _X | {"k": _same(2)} | _SOFT, aliases={"x": ("x", "size")}),
+    Call(hg.soft.top_k_mask, _X | {"k": _same(2)} | _SOFT, aliases={"x": ("x", "size")}),
+    Call(hg.soft.quantile, _X | {"q": _same(0.3)} | _SOFT, aliases={"x": ("x", "entry")}),
+    Call(hg.soft.median, _X | _SOFT, aliases={"x": ("x", "entry")}),
     Call(_H.kmeans, _X | {"k": _same(2), "iterations": _same(3)}, aliases={"x": ("x", "points")}),
     Call(_H.nearest_code, _X | {"codebook": _randn(5, 3)}),
     Call(_H.bernoulli, {"p": _rand(ROWS, 3), "generator": _seeded}),
     Call(_H.categorical, {"p": _rand(ROWS, 3), "generator": _seeded}, may_be_nan=True),
+    Call(_H.k_subset, {"logits": _randn(ROWS, 3), "k": _same(2), "generator": _seeded}, may_be_nan=True),
+    Call(
+        hg.KSubset,
+        {"logits": _randn(ROWS, 3), "k": _same(2), "validate_args": _same(None)},
+        use=lambda q: q.log_prob(hg.hard.k_subset(torch.zeros(ROWS, 3), 2)),
+        aliases={"logits": ("logits", "value"), "k": ("k", "value")},
+    ),
     Call(hg.graft, {"value": _randn(ROWS, 3), "path": _randn(ROWS, 3)}),
     Call(
         hg.Bridge,
@@ -321,7 +343,16 @@ CALLS = [
     ),
     Call(hg.disarm, _QF | _DRAWS),
     Call(hg.arms, _QF | _DRAWS),
+    Call(hg.carms, {"q": _one_hot, "f": _same(_cost)} | _DRAWS),
+    Call(hg.each_unit, _QF | {"units": _same(2)} | _DRAWS),
+    Call(hg.unordered_set, _QF | _DRAWS),
+    Call(hg.double_cv, _QF | {"scale": _same(1.0)} | _DRAWS),
     Call(hg.gumbel, {"q": _one_hot, "f": _same(_cost), "temperature": _same(0.5), "hard": _same(True)} | _DRAWS),
+    Call(
+        hg.gumbel,
+        {"q": _one_hot, "f": _same(_cost), "hard": _same(False), "backward_temperature": _same(0.5)} | _DRAWS,
+    ),
+    Call(hg.gapped, _QF | {"gap": _same(1.0), "temperature": _same(0.5)} | _DRAWS),
     Call(hg.gumbel_rao, {"q": _one_hot, "f": _same(_cost), "temperature": _same(0.5), "inner": _same(3)} | _DRAWS),
     Call(hg.reinmax, {"q": _one_hot, "f": _same(_cost), "temperature": _same(1.0)} | _DRAWS),
     Call(

@@ -19,8 +19,9 @@ import hardgrad as hg
 import mc_formulas
 from mc_bank import Case, Variable
 
-ALL = ("Bernoulli", "OneHotCategorical", "Categorical")
+ALL = ("Bernoulli", "OneHotCategorical", "Categorical", "KSubset")
 VECTORS = ("Bernoulli", "OneHotCategorical")
+MASKS = (*VECTORS, "KSubset")
 Call = Callable[..., Tensor]
 
 
@@ -38,6 +39,8 @@ class Estimator:
         relaxed: whether f sees relaxed samples, which biases the value too.
         noisy: whether it draws at all.
         stacks: whether it may stand in an objective of its own kind, which then has no second derivative.
+        draws: how many of the samples that f sees the value is the mean of, where f sees others after them; 0 where the
+            value is another sum.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Estimator:
     relaxed: bool = False
     noisy: bool = True
     stacks: bool = True
+    draws: int | None = None
 
     @property
     def unbiased(self) -> bool:
@@ -90,7 +94,7 @@ class FromEvent(nn.Module):
 def parameter_of(q: Distribution) -> Tensor:
     while isinstance(q, Independent):
         q = q.base_dist
-    return q._param
+    return q.logits if isinstance(q, hg.KSubset) else q._param
 
 
 def _network(q: Distribution) -> nn.Module:
@@ -151,6 +155,11 @@ ESTIMATORS = [
     _score_function("network", baseline=_network, samples=lambda q: 2),
     Estimator("disarm", lambda q: partial(hg.disarm, samples=4), ("Bernoulli",), values_only=True),
     Estimator("arms", lambda q: partial(hg.arms, samples=3), ("Bernoulli",), values_only=True),
+    Estimator("carms", lambda q: partial(hg.carms, samples=3), ("OneHotCategorical", "Categorical"), values_only=True),
+    Estimator("each unit", lambda q: partial(hg.each_unit, samples=2), ALL, values_only=True, draws=2),
+    Estimator("each unit, one", lambda q: partial(hg.each_unit, units=1), ALL, values_only=True, draws=1),
+    Estimator("unordered set", lambda q: partial(hg.unordered_set, samples=3), ALL, values_only=True, draws=0),
+    Estimator("double_cv", lambda q: partial(hg.double_cv, samples=3)),
     Estimator("rebar", lambda q: partial(hg.rebar)),
     Estimator("rebar, untied", lambda q: partial(hg.rebar, tied=False, temperature=1.0, scale=0.7, samples=2)),
     Estimator("rebar, learned", lambda q: partial(hg.rebar, control=_MC.RebarControl()), stacks=False),
@@ -159,6 +168,7 @@ ESTIMATORS = [
     Estimator(
         "straight-through",
         lambda q: partial(_MC.straight_through_estimator, samples=2),
+        MASKS,
         formula=mc_formulas.straight_through,
     ),
     Estimator(
@@ -179,6 +189,13 @@ ESTIMATORS = [
         lambda q: partial(hg.gumbel_rao, temperature=0.5, inner=4, samples=2),
         formula=mc_formulas.hardened(0.5),
     ),
+    Estimator(
+        "gumbel, soft, two temperatures",
+        lambda q: partial(hg.gumbel, temperature=0.3, hard=False, backward_temperature=0.8),
+        formula=mc_formulas.relaxed(0.3, 0.8),
+        relaxed=True,
+    ),
+    Estimator("gapped", lambda q: partial(hg.gapped, temperature=0.5), formula=mc_formulas.gapped(1.0, 0.5)),
     Estimator("reinmax", lambda q: partial(hg.reinmax), formula=mc_formulas.reinmax),
     Estimator(
         "bridge",

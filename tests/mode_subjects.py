@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Independent, OneHotCategorical
 
 import hardgrad as hg
+from place import DEVICE
 
 BATCH, TIME, WIDTH = 6, 5, 4
 
@@ -59,7 +60,7 @@ class Control(nn.Module):
         self.draws = draws
 
     def forward(self, x: Tensor, *keys: Tensor) -> Tensor:
-        return torch.tanh(x) * torch.rand(x.shape, dtype=x.dtype) if self.draws else torch.tanh(x)
+        return torch.tanh(x) * torch.rand(x.shape, dtype=x.dtype, device=x.device) if self.draws else torch.tanh(x)
 
 
 class Cost(nn.Module):
@@ -138,12 +139,12 @@ class Subject:
 
     def model(self, dtype: torch.dtype = torch.float64) -> Model:
         torch.manual_seed(1)
-        return Model(self.layer(), self.out).to(dtype)
+        return Model(self.layer(), self.out).to(DEVICE, dtype)
 
     def inputs(self, dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:
         shape = (BATCH, TIME, WIDTH) if self.time else (BATCH, WIDTH)
         x = torch.randn(shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-        return x.to(dtype), *(key.to(dtype) for key in self.keys())
+        return x.to(DEVICE, dtype), *(key.to(DEVICE, dtype) for key in self.keys())
 
     def __str__(self) -> str:
         return self.name
@@ -276,11 +277,16 @@ SUBJECTS = [
     _estimate(hg.score_function, "score_function, network", baseline=Last),
     _estimate(hg.disarm, "disarm"),
     _estimate(partial(hg.arms, samples=3), "arms"),
+    _estimate(hg.carms, "carms", one_hot=True),
+    _estimate(hg.each_unit, "each_unit"),
+    _estimate(hg.unordered_set, "unordered_set", one_hot=True),
+    _estimate(hg.double_cv, "double_cv"),
     _estimate(hg.rebar, "rebar"),
     _estimate(hg.relax, "relax", control=Last),
     _estimate(_MC.straight_through_estimator, "straight_through_estimator"),
     _estimate(hg.gumbel, "gumbel", one_hot=True),
     _estimate(hg.gumbel_rao, "gumbel_rao"),
+    _estimate(hg.gapped, "gapped"),
     _estimate(hg.reinmax, "reinmax", one_hot=True),
     _estimate(_MC.bridge_estimator, "bridge_estimator", approximator=hg.approximators.elementwise),
     Subject("Switch", "Switch", lambda: hg.Switch(_ranges(), _branch()), keys=_one),

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 import hardgrad as hg
 
-ROOMS = {"approximators", "doctor", "hard", "montecarlo", "segments", "surrogate", "switch", "twins"}
+ROOMS = {"approximators", "doctor", "hard", "montecarlo", "segments", "soft", "surrogate", "switch", "twins"}
 # What a call returns that is a number, a tensor or a scope: nothing that is kept.
 PASSING = {"Tensor", "float", "Iterator[Penalties]", "nn.Module", "dict[str, Candidate]"}
 
@@ -188,6 +188,7 @@ THINGS: dict[str, Thing] = {
     },
     "hg.Fidelity": Thing(lambda: _stepped(_bridge()).fidelity()),
     "hg.Penalties": Thing(hg.Penalties, list),  # with its penalties it holds a graph, which no tensor takes along
+    "hg.KSubset": Thing(lambda: hg.KSubset(_X, 2), lambda q: (str(q), q.marginals, q.log_prob(q.mode))),
     "hg.approximators.conv": Thing(lambda: hg.approximators.conv(2, 3), partial(called, batch(2, 2, 5, 5))),
     "hg.approximators.elementwise": Thing(hg.approximators.elementwise, partial(called, _X)),
     "hg.approximators.mlp": Thing(lambda: hg.approximators.mlp(3, 2), partial(called, _X)),

@@ -46,7 +46,7 @@ def straight_through_estimator(
     derivative of the sigmoid. One-hot: Jang, Gu and Poole 2017 (arXiv 1611.01144), section 3.
     """
     samples = _check.whole("straight_through_estimator", "samples", samples, least=1)
-    d = discrete(q, "straight_through_estimator", ("Bernoulli", "OneHotCategorical"))
+    d = discrete(q, "straight_through_estimator", ("Bernoulli", "OneHotCategorical", "KSubset"))
     return through(f, d.draw(samples, generator), _path(d), d)
 
 
