@@ -56,8 +56,9 @@ def outcome(subject: Subject, modes: tuple[Mode, ...]) -> Outcome:
     explained = EXPLAINED.get(frozenset(m.name for m in modes))
     if explained and subject.owned and wrong.startswith(subject.owned):
         return Outcome("said", explained)
-    if subject.family in NOT_LINEAR and any(m.name == "two backwards" for m in modes):
-        return Outcome("said", NOT_LINEAR[subject.family])
+    for said in (NOT_LINEAR.get((subject.family, m.name)) for m in modes):
+        if said is not None:
+            return Outcome("said", said)
     return Outcome("torch" if _torch_refuses(control_of(subject), modes) else "FAIL", wrong)
 
 
