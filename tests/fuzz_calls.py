@@ -131,6 +131,13 @@ _H, _MC, _T, _A = hg.hard, hg.montecarlo, hg.surrogate.twins, hg.approximators
 _X = {"x": _randn(ROWS, 3)}
 _QF: dict[str, Make] = {"q": _q, "f": _same(_cost)}
 _DIM = {"dim": _same(-1)}
+_SOFT = {
+    "temperature": _same(0.5),
+    "dim": _same(-1),
+    "descending": _same(True),
+    "method": _same("laplace"),
+    "relative": _same(True),
+}
 _DRAWS = {"samples": _same(2), "generator": _seeded}
 _SEARCH = {"x": _randn(60, 1), "key": _rand(60), "target": _randn(60), "max_ranges": _same(2)}
 _TRAINED = {"switch": _learned, "x": _randn(ROWS, 3), "key": _keys(), "target": _randn(ROWS, 2)}
@@ -153,6 +160,11 @@ CALLS = [
     Call(_H.rank, _X | _DIM),
     Call(_H.permutation, _X),
     Call(_H.sort_rows_cols, _X),
+    *(Call(each, _X | _SOFT) for each in (hg.soft.sort, hg.soft.rank, hg.soft.permutation, hg.soft.argmax)),
+    Call(hg.soft.top_k, _X | {"k": _same(2)} | _SOFT, aliases={"x": ("x", "size")}),
+    Call(hg.soft.top_k_mask, _X | {"k": _same(2)} | _SOFT, aliases={"x": ("x", "size")}),
+    Call(hg.soft.quantile, _X | {"q": _same(0.3)} | _SOFT, aliases={"x": ("x", "entry")}),
+    Call(hg.soft.median, _X | _SOFT, aliases={"x": ("x", "entry")}),
     Call(_H.kmeans, _X | {"k": _same(2), "iterations": _same(3)}, aliases={"x": ("x", "points")}),
     Call(_H.nearest_code, _X | {"codebook": _randn(5, 3)}),
     Call(_H.bernoulli, {"p": _rand(ROWS, 3), "generator": _seeded}),

@@ -45,6 +45,8 @@ class Setting:
     def probs(self) -> Tensor:
         if self.variable.kind == "Bernoulli":
             return self.parameter if self.variable.given == "probs" else self.parameter.sigmoid()
+        if self.variable.kind == "KSubset":
+            return torch.stack([b * probability for b, probability in self.outcomes]).sum(0)
         total = self.parameter.sum(-1, keepdim=True)
         return self.parameter / total if self.variable.given == "probs" else self.parameter.softmax(-1)
 

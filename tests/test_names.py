@@ -25,13 +25,14 @@ ROOMS = (
     hg.hard,
     hg.montecarlo,
     hg.segments,
+    hg.soft,
     hg.surrogate,
     hg.surrogate.twins,
     hg.switch,
 )
 PACKAGES = [hg, *(importlib.import_module(m.name) for m in pkgutil.walk_packages(hg.__path__, "hardgrad.") if m.ispkg)]
-# Twins are named for the hard functions that they stand beside.
-APART = (hg.hard, hg.surrogate.twins)
+# Soft operators and twins are named for the hard functions that they stand beside.
+APART = (hg.hard, hg.soft, hg.surrogate.twins)
 
 
 def own(room: ModuleType) -> dict[str, Any]:

@@ -45,6 +45,7 @@ from hardgrad.switch.switch import Switch as Switch
 if TYPE_CHECKING:
     from hardgrad import doctor as doctor
     from hardgrad import segments as segments
+    from hardgrad import soft as soft
     from hardgrad.black_box._black_box import BlackBox as BlackBox
     from hardgrad.black_box.errors import BoxError as BoxError
     from hardgrad.doctor._diagnose import diagnose as diagnose
@@ -52,6 +53,11 @@ if TYPE_CHECKING:
     from hardgrad.segments.keys import search_key as search_key
     from hardgrad.segments.result import FoundRanges as FoundRanges
     from hardgrad.segments.search import search_ranges as search_ranges
+    from hardgrad.solvers._fenchel_young import fenchel_young as fenchel_young
+    from hardgrad.solvers._imle import imle as imle
+    from hardgrad.solvers._interpolated import interpolated as interpolated
+    from hardgrad.solvers._perturbed import perturbed as perturbed
+    from hardgrad.solvers._spo_plus import spo_plus as spo_plus
     from hardgrad.subset.k_subset import KSubset as KSubset
     from hardgrad.surrogate._perturb import perturb as perturb
 
@@ -61,6 +67,7 @@ __version__ = "0.1.0"
 _LATER = {
     "doctor": "hardgrad.doctor",
     "segments": "hardgrad.segments",
+    "soft": "hardgrad.soft",
     "BlackBox": "hardgrad.black_box._black_box:BlackBox",
     "BoxError": "hardgrad.black_box.errors:BoxError",
     "diagnose": "hardgrad.doctor._diagnose:diagnose",
@@ -69,6 +76,11 @@ _LATER = {
     "FoundRanges": "hardgrad.segments.result:FoundRanges",
     "search_ranges": "hardgrad.segments.search:search_ranges",
     "KSubset": "hardgrad.subset.k_subset:KSubset",
+    "interpolated": "hardgrad.solvers._interpolated:interpolated",
+    "perturbed": "hardgrad.solvers._perturbed:perturbed",
+    "imle": "hardgrad.solvers._imle:imle",
+    "fenchel_young": "hardgrad.solvers._fenchel_young:fenchel_young",
+    "spo_plus": "hardgrad.solvers._spo_plus:spo_plus",
     "perturb": "hardgrad.surrogate._perturb:perturb",
 }
 
