@@ -21,6 +21,8 @@ from mc_bank import Case, Variable
 
 ALL = ("Bernoulli", "OneHotCategorical", "Categorical")
 ANY = (*ALL, "KSubset")
+ALL = ("Bernoulli", "OneHotCategorical", "Categorical", "KSubset")
+UNITS = ("Bernoulli", "OneHotCategorical", "Categorical")
 VECTORS = ("Bernoulli", "OneHotCategorical")
 MASKS = (*VECTORS, "KSubset")
 Call = Callable[..., Tensor]
@@ -157,10 +159,10 @@ ESTIMATORS = [
     Estimator("disarm", lambda q: partial(hg.disarm, samples=4), ("Bernoulli",), values_only=True),
     Estimator("arms", lambda q: partial(hg.arms, samples=3), ("Bernoulli",), values_only=True),
     Estimator("carms", lambda q: partial(hg.carms, samples=3), ("OneHotCategorical", "Categorical"), values_only=True),
-    Estimator("each unit", lambda q: partial(hg.each_unit, samples=2), ALL, values_only=True, draws=2),
-    Estimator("each unit, one", lambda q: partial(hg.each_unit, units=1), ALL, values_only=True, draws=1),
+    Estimator("each unit", lambda q: partial(hg.each_unit, samples=2), UNITS, values_only=True, draws=2),
+    Estimator("each unit, one", lambda q: partial(hg.each_unit, units=1), UNITS, values_only=True, draws=1),
     Estimator("unordered set", lambda q: partial(hg.unordered_set, samples=3), ALL, values_only=True, draws=0),
-    Estimator("double_cv", lambda q: partial(hg.double_cv, samples=3)),
+    Estimator("double_cv", lambda q: partial(hg.double_cv, samples=3), MASKS),
     Estimator("rebar", lambda q: partial(hg.rebar)),
     Estimator("rebar, untied", lambda q: partial(hg.rebar, tied=False, temperature=1.0, scale=0.7, samples=2)),
     Estimator("rebar, learned", lambda q: partial(hg.rebar, control=_MC.RebarControl()), stacks=False),

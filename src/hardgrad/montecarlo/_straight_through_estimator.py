@@ -49,9 +49,9 @@ def straight_through_estimator(
     """
     samples = _check.whole("straight_through_estimator", "samples", samples, least=1)
     d = discrete(q, "straight_through_estimator", ("Bernoulli", "OneHotCategorical", "KSubset"))
-    return through(f, d.draw(samples, generator), _path(d), d)
+    return through(f, d.draw(samples, generator), mean_path(d), d)
 
 
-def _path(d: Discrete) -> Tensor:
+def mean_path(d: Discrete) -> Tensor:
     """A tensor whose Jacobian is that of the probabilities; torch's sigmoid rounds its own to 0 where p is near 1."""
     return d.slope * d.logits if d.binary and not d.by_probs else d.probs
