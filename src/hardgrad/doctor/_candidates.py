@@ -123,20 +123,17 @@ def _estimators(q: Distribution) -> dict[str, Candidate]:
     offered = _from_values()
     if count_outcomes(d) <= _FEW:
         offered["exact"] = exact
+    if isinstance(d, Subsets):
+        return offered | _of_subsets()
     offered |= _by_units(d)
     if d.kind == "Categorical":  # outcome numbers carry no gradient, and have no relaxed form
         return offered
-    if isinstance(d, Subsets):
-        return offered | _of_subsets()
-    if d.binary:
-        offered["disarm"], offered["arms"] = disarm, arms
     return offered | _relaxed() | _learning(d)
 
 
 def _of_subsets() -> dict[str, Candidate]:
-    taken = ("gumbel", "gumbel, cold", "gumbel_rao", "straight_through_estimator")
+    taken = ("gumbel", "gumbel, cold", "gumbel, soft", "gumbel_rao", "straight_through_estimator")
     return {name: candidate for name, candidate in _relaxed().items() if name in taken}
-    return offered | _relaxed() | _learning(d)
 
 
 def _by_units(d: Discrete) -> dict[str, Candidate]:
