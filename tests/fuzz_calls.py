@@ -78,6 +78,10 @@ def _negative(array: Any) -> Any:
     return -array
 
 
+def _cheapest(cost: Tensor) -> Tensor:
+    return hg.hard.one_hot_argmax(-cost)
+
+
 def _ranges() -> hg.Ranges:
     return hg.Ranges([0.0, 1.0, 2.0])
 
@@ -144,6 +148,13 @@ _LOSS = {name: make for name, make in _SOFT.items() if name != "descending"} | {
 }
 _DRAWS = {"samples": _same(2), "generator": _seeded}
 _SEARCH = {"x": _randn(60, 1), "key": _rand(60), "target": _randn(60), "max_ranges": _same(2)}
+_SOLVING = {
+    "sense": _same("min"),
+    "rows": _same(False),
+    "cache": _same(2),
+    "differentiable_in_eval": _same(False),
+}
+_NOISY = _SOLVING | {"noise": _same("gumbel"), "value": _same("mean"), "samples": _same(2), "generator": _seeded}
 _TRAINED = {"switch": _learned, "x": _randn(ROWS, 3), "key": _keys(), "target": _randn(ROWS, 2)}
 
 # A target is held against x's rows, and so is a loss of them.
@@ -229,6 +240,53 @@ CALLS = [
         use=_run(lambda: _randn(ROWS, 3)().requires_grad_()),
     ),
     Call(
+        hg.interpolated,
+        {"solver": _same(_cheapest), "strength": _same(2.0), "two_sided": _same(True), "rho": _same(0.1)} | _SOLVING,
+        use=_run(lambda: _randn(ROWS, 3)().requires_grad_()),
+    ),
+    Call(
+        hg.perturbed,
+        {"solver": _same(_cheapest), "scale": _same(0.5)} | _NOISY,
+        use=_run(lambda: _randn(ROWS, 3)().requires_grad_()),
+    ),
+    Call(
+        hg.imle,
+        {
+            "solver": _same(_cheapest),
+            "strength": _same("servo"),
+            "scale": _same(0.5),
+            "two_sided": _same(True),
+            "aim": _same(1.0),
+        }
+        | _NOISY,
+        use=_run(lambda: _randn(ROWS, 3)().requires_grad_()),
+    ),
+    Call(
+        hg.fenchel_young,
+        {
+            "solver": _same(_cheapest),
+            "cost": _randn(ROWS, 3),
+            "target": _randn(ROWS, 3),
+            "scale": _same(0.5),
+            "samples": _same(2),
+            "noise": _same("normal"),
+            "sense": _same("min"),
+            "rows": _same(False),
+            "generator": _seeded,
+        },
+    ),
+    Call(
+        hg.spo_plus,
+        {
+            "solver": _same(_cheapest),
+            "cost": _randn(ROWS, 3),
+            "true_cost": _randn(ROWS, 3),
+            "solution": _randn(ROWS, 3),
+            "sense": _same("max"),
+            "rows": _same(False),
+        },
+    ),
+    Call(
         hg.straight_through,
         {"hard": _same(_H.sign), "soft": _same(torch.tanh)},
         use=_run(_randn(ROWS, 3)),
@@ -238,6 +296,7 @@ CALLS = [
     Call(_T.clipped, {"low": _same(-1.0), "high": _same(1.0)}),
     Call(_T.sigmoid, {"slope": _same(2.0), "center": _same(0.0)}),
     Call(_T.tanh, {"slope": _same(2.0), "center": _same(0.0)}),
+    Call(_T.negative_identity, {"project": _same("mean"), "sense": _same("min")}),
     Call(_T.arctan, {"slope": _same(2.0), "center": _same(0.0)}),
     Call(
         _A.mlp,
