@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import hardgrad as hg
 from mc_cases import Estimator, modules
 from mc_trials import BATCH, Objective, assert_same, trials, weighed
+from place import DEVICE
 
 
 def evaluation(estimator: Estimator) -> None:
@@ -77,8 +78,8 @@ def parameters_of_f(estimator: Estimator) -> None:
     """f learns from the samples its value came from, and from no other call; whether or not q learns."""
     for trial in trials(estimator):
         found = trial.run()
-        if estimator.noisy:
-            shown = trial.f.calls[0]
+        if estimator.noisy and estimator.draws != 0:
+            shown = trial.f.calls[0][: estimator.draws]
             lead = shown.ndim - len(BATCH) - trial.variable.event_dims
             value = trial.f.of(shown).mean(0) if lead else trial.f.of(shown)
             (expected,) = torch.autograd.grad(weighed(value), trial.f.theta)
@@ -106,7 +107,7 @@ def layers_in_f(estimator: Estimator) -> None:
     """A bridge inside f has the penalty of the evaluation that gives the value, once, in a scope and without one."""
     for trial in trials(estimator):
         torch.manual_seed(0)
-        layer = hg.Bridge(hg.hard.sign, hg.approximators.mlp(1, 1, hidden=(4,))).double()
+        layer = hg.Bridge(hg.hard.sign, hg.approximators.mlp(1, 1, hidden=(4,))).to(DEVICE, torch.float64)
         plain = trial.f
 
         def f(b: Tensor, plain: Objective = plain, layer: nn.Module = layer) -> Tensor:

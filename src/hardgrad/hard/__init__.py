@@ -20,6 +20,7 @@ from hardgrad.hard.quantiles import median as median
 from hardgrad.hard.quantiles import quantile as quantile
 from hardgrad.hard.samples import bernoulli as bernoulli
 from hardgrad.hard.samples import categorical as categorical
+from hardgrad.hard.samples import k_subset as k_subset
 from hardgrad.hard.thresholds import binarize as binarize
 from hardgrad.hard.thresholds import quantize as quantize
 from hardgrad.hard.thresholds import round as round

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App
 
@@ -14,7 +14,7 @@ Count = Annotated[int, at_least(1)]
 
 def add_to(app: App) -> None:
     """Add the commands."""
-    for command in (bridge, recurrent, search, tariff, feeding, boxes):
+    for command in (bridge, recurrent, search, tariff, feeding, boxes, orders):
         app.command(command)
 
 
@@ -25,7 +25,7 @@ def _with_threads(threads: int) -> None:
     print(f"torch {torch.__version__}, {threads} thread(s)")
 
 
-def bridge(*, rounds: Count = 200, threads: Count = 1) -> int:
+def bridge(*, rounds: Count = 200, threads: Count = 1, device: Literal["cpu", "cuda"] = "cpu") -> int:
     """A bridge's training step over the published way's, its evaluation, its import and its exported graph.
 
     Parameters
@@ -34,11 +34,13 @@ def bridge(*, rounds: Count = 200, threads: Count = 1) -> int:
         Steps of each way, in turn.
     threads
         CPU threads.
+    device
+        Where the steps run.
     """
     from hardgrad_lab.bench.bridge import measure
 
     _with_threads(threads)
-    measure(rounds)
+    measure(rounds, device)
     return 0
 
 
@@ -129,6 +131,23 @@ def boxes(*, seconds: float = 2.0, threads: Count = 1) -> int:
         CPU threads.
     """
     from hardgrad_lab.bench.boxes import measure
+
+    _with_threads(threads)
+    measure(seconds)
+    return 0
+
+
+def orders(*, seconds: float = 2.0, threads: Count = 1) -> int:
+    """Relaxed sorts, ranks and top-k masks over torch.sort, beside other packages; their memory; subsets.
+
+    Parameters
+    ----------
+    seconds
+        How long to measure each line.
+    threads
+        CPU threads.
+    """
+    from hardgrad_lab.bench.orders import measure
 
     _with_threads(threads)
     measure(seconds)
