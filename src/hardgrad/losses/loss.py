@@ -64,7 +64,7 @@ class Loss:
         return asked.places(lambda by, x, t: by.rank(x, t), hard.rank).movedim(self.dim, -1)
 
     def mask(self, k: int) -> Tensor:
-        """Return the soft mask of the k largest of the rows, in double precision: a chance of e^-700 is still one."""
+        """Return the soft mask of the k largest of the rows, in double precision: a chance of e^-150 is still one."""
         if k == self.rows.shape[-1]:
             return 0 * precision.double(self.rows) + 1
         asked = self._asked(precision.double(self.x))
