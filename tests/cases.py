@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import hardgrad as hg
+from place import DEVICE
 
 Function = Callable[[Tensor], Tensor]
 
@@ -97,7 +98,8 @@ class Case:
         return HARD[self.hard].function
 
     def input(self, batch: int = BATCH, dtype: torch.dtype = torch.float64, seed: int = 0) -> Tensor:
-        return torch.randn(batch, *HARD[self.hard].sample, generator=torch.Generator().manual_seed(seed)).to(dtype)
+        x = torch.randn(batch, *HARD[self.hard].sample, generator=torch.Generator().manual_seed(seed))
+        return x.to(DEVICE, dtype)
 
     def layer(self, dtype: torch.dtype = torch.float64, hard: Function | None = None, **options: Any) -> nn.Module:
         """The surrogate over the function, or over ``hard`` in its place."""
@@ -119,7 +121,7 @@ class Case:
         torch.manual_seed(2)
         width = HARD[self.hard].sample[-1]
         out = self.function(self.input(dtype=dtype))[0].numel()
-        return nn.Sequential(nn.Linear(width, width), layer, nn.Flatten(), nn.Linear(out, 3)).to(dtype)
+        return nn.Sequential(nn.Linear(width, width), layer, nn.Flatten(), nn.Linear(out, 3)).to(DEVICE, dtype)
 
     def __str__(self) -> str:
         return f"{self.surrogate}-{self.hard}"

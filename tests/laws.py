@@ -20,13 +20,14 @@ import hardgrad as hg
 from cases import SCALE, Case
 from hardgrad.user_code import writes_nowhere
 from laws_modes import MODES
+from place import DEVICE
 
 Gradients = dict[str, Tensor]
 
 
 def loss_of(output: Tensor) -> Tensor:
     """A loss that weighs every output of a sample differently."""
-    weight = torch.linspace(-1.0, 2.0, output[0].numel(), dtype=output.dtype)
+    weight = torch.linspace(-1.0, 2.0, output[0].numel(), dtype=output.dtype, device=output.device)
     return (output.flatten(1) * weight).sum(1).mean()
 
 
@@ -247,7 +248,7 @@ def autocast_bf16(case: Case) -> None:
     plain = gradients(layer, x)
 
     def under_autocast(t: Tensor) -> Tensor:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast(DEVICE.type, dtype=torch.bfloat16):
             return layer(t)
 
     output, found = gradients(layer, x, under_autocast)
@@ -261,9 +262,9 @@ def scaled_fp16(case: Case) -> None:
     layer, x = case.layer(torch.float32), case.input(dtype=torch.float32)
     plain = gradients(layer, x)[1]
     optimizer = torch.optim.SGD([*layer.parameters(), x := x.requires_grad_()], lr=0.1)
-    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**5)
+    scaler = torch.amp.GradScaler(DEVICE.type, init_scale=2.0**5)
     layer.zero_grad()
-    with hg.penalties() as bag, torch.autocast("cpu", dtype=torch.float16):
+    with hg.penalties() as bag, torch.autocast(DEVICE.type, dtype=torch.float16):
         loss = loss_of(layer(x)) + bag.total()
     scaler.scale(loss).backward()
     scaler.unscale_(optimizer)
@@ -333,7 +334,7 @@ def double_backward(case: Case) -> None:
 
     def direction(t: Tensor, create: bool) -> Tensor:
         (g,) = torch.autograd.grad(loss_of(layer(t)), t, create_graph=create)
-        return (g * torch.linspace(0.5, 1.5, g.numel(), dtype=g.dtype).view_as(g)).sum()
+        return (g * torch.linspace(0.5, 1.5, g.numel(), dtype=g.dtype, device=g.device).view_as(g)).sum()
 
     inner = direction(x, True)
     second = torch.autograd.grad(inner, x, allow_unused=True)[0] if inner.requires_grad else None

@@ -65,7 +65,7 @@ def hard_code_in_place(case: Case) -> None:
     """A hard function may write into its input and keep its output: training, evaluation and the stripped layer."""
     x = case.input()
     want, value = trained(case.layer(), x), case.function(x)
-    for through_numpy in (False, True):
+    for through_numpy in (False, True)[: 2 if x.device.type == "cpu" else 1]:
         layer = case.layer(hard=Writes(case.function, through_numpy))
         assert_equal(trained(layer, x), want)
         assert_equal(trained(layer, x), want)
@@ -85,7 +85,7 @@ def lent_code_in_place(case: Case) -> None:
         plain = case.layer(distance=lambda a, t: (a - t).square())
         writes = case.layer(distance=lambda a, t: a.sub_(t).square_() + 0 * t.fill_(7.0))
     elif case.surrogate == "two points":
-        plain, writes = case.layer(), case.layer(hard=Writes(case.function, through_numpy=True))
+        plain, writes = case.layer(), case.layer(hard=Writes(case.function, through_numpy=x.device.type == "cpu"))
     else:
         soft = case.soft or (lambda t: t * 1.0)
 
@@ -167,7 +167,7 @@ def travel(case: Case) -> None:
 def batched_gradients(case: Case) -> None:
     """Several cotangents at once (is_grads_batched, jacobian(vectorize=True)) are a loop over them, in eval() too."""
     layer, x = case.layer(), case.input()
-    cotangents = torch.randn(3, *case.function(x).shape, dtype=x.dtype)
+    cotangents = torch.randn(3, *case.function(x).shape, dtype=x.dtype, device=x.device)
     for ready in (layer, case.layer(differentiable_in_eval=True).eval()):
         leaf = x.clone().requires_grad_()
         y = ready(leaf)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent, OneHotCategorical
 
 import hardgrad as hg
+from place import DEVICE
 
 KINDS: dict[str, Any] = {
     "Bernoulli": Bernoulli,
@@ -44,7 +45,7 @@ class Variable:
 
     @property
     def one(self) -> Tensor:
-        return torch.tensor(self.row, dtype=torch.float64)
+        return torch.tensor(self.row, dtype=torch.float64, device=DEVICE)
 
     @property
     def unit_dims(self) -> int:
@@ -105,7 +106,7 @@ SECOND = {
 
 def weights(count: int, phase: float) -> Tensor:
     """Numbers without a pattern, in [-1, 1]."""
-    return (2.0 * torch.arange(count, dtype=torch.float64) + phase).cos()
+    return (2.0 * torch.arange(count, dtype=torch.float64, device=DEVICE) + phase).cos()
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from mc_laws_torch import (
 )
 from mc_laws_users import in_place, subclasses
 from mc_trials import BATCH, SIGMA, Found, Trial, assert_near, assert_same, name_of, trials
+from place import DEVICE, seeded
 
 
 def seeds(estimator: Estimator) -> None:
@@ -42,7 +43,7 @@ def seeds(estimator: Estimator) -> None:
         assert not torch.equal(trial.run(seed=3)["q"], trial.again().run(seed=4)["q"])
 
         def drawn(seed: int, trial: Trial = trial) -> Found:
-            generator, trial = torch.Generator().manual_seed(seed), trial.again()
+            generator, trial = seeded(seed), trial.again()
             return trial.run(lambda parameter: trial.value(parameter, generator=generator), seed=None)
 
         torch.manual_seed(0)
@@ -100,7 +101,7 @@ def extremes(estimator: Estimator) -> None:
 
 
 def _first(variable: Variable, dtype: torch.dtype) -> Tensor:
-    first = torch.zeros(variable.one.shape[:-1], dtype=torch.int64)
+    first = torch.zeros(variable.one.shape[:-1], dtype=torch.int64, device=DEVICE)
     return first if variable.kind == "Categorical" else nn.functional.one_hot(first, 3).to(dtype)
 
 
@@ -136,7 +137,7 @@ def dtypes(estimator: Estimator) -> None:
             assert_near({n: found[n] for n in ("value", "q", "f")}, plain, precision)
             assert all(g.isfinite().all() for g in found.values())
         mixed = Trial(estimator, trial.variable, dtype=torch.float32)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast(DEVICE.type, dtype=torch.bfloat16):
             found = mixed.run()
         assert {g.dtype for g in found.values()} == {torch.float32}
         assert_near({n: found[n] for n in ("value", "q", "f")}, plain, 0.05)
@@ -154,7 +155,7 @@ def rare(estimator: Estimator) -> None:
         for dtype in (torch.bfloat16, torch.float16):
             trial = Trial(estimator, variable, (2,), dtype=dtype)
             q = variable.distribution(
-                torch.tensor(row, dtype=torch.float64).expand(rows, *variable.one.shape).to(dtype)
+                torch.tensor(row, dtype=torch.float64, device=DEVICE).expand(rows, *variable.one.shape).to(dtype)
             )
             with torch.no_grad():
                 trial.call(q, trial.f)
@@ -280,7 +281,7 @@ def _refuses_arguments(trial: Trial, q: torch.distributions.Distribution) -> Non
 
 def _refuses_black_boxes(trial: Trial, q: torch.distributions.Distribution) -> None:
     def numpy(b: Tensor) -> Tensor:
-        return torch.as_tensor(b.numpy().sum(tuple(range(-trial.variable.event_dims, 0))))
+        return torch.as_tensor(b.cpu().numpy().sum(tuple(range(-trial.variable.event_dims, 0))), device=b.device)
 
     for f in (numpy, lambda b: trial.f.of(b.detach()), lambda b: trial.f.of((b > 0.5).double())):
         with pytest.raises(ValueError, match=rf"{name_of(trial)}: f must be differentiable .*; use score_function"):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import hardgrad as hg
 from mc_cases import Estimator, modules
 from mc_trials import BATCH, Objective, assert_same, trials, weighed
+from place import DEVICE
 
 
 def evaluation(estimator: Estimator) -> None:
@@ -106,7 +107,7 @@ def layers_in_f(estimator: Estimator) -> None:
     """A bridge inside f has the penalty of the evaluation that gives the value, once, in a scope and without one."""
     for trial in trials(estimator):
         torch.manual_seed(0)
-        layer = hg.Bridge(hg.hard.sign, hg.approximators.mlp(1, 1, hidden=(4,))).double()
+        layer = hg.Bridge(hg.hard.sign, hg.approximators.mlp(1, 1, hidden=(4,))).to(DEVICE, torch.float64)
         plain = trial.f
 
         def f(b: Tensor, plain: Objective = plain, layer: nn.Module = layer) -> Tensor:

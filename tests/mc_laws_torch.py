@@ -13,6 +13,7 @@ from enumeration import deviation, standard_error
 from mc_bank import weights
 from mc_cases import Call, Estimator
 from mc_trials import BATCH, SIGMA, Trial, assert_same, name_of, trials, weighed
+from place import DEVICE
 
 # Compiling takes seconds: what these add is not in the others.
 ONE_HOT_TOO = ("score function, plain", "rebar", "gumbel, soft", "gumbel_rao", "reinmax")
@@ -136,7 +137,7 @@ def batched_gradients(estimator: Estimator) -> None:
     """Several cotangents at once, and a vectorized Jacobian, are the gradients one by one."""
     for trial in trials(estimator):
         torch.manual_seed(0)
-        y, rows = trial.value(trial.parameter), torch.eye(BATCH[0], dtype=torch.float64)
+        y, rows = trial.value(trial.parameter), torch.eye(BATCH[0], dtype=torch.float64, device=DEVICE)
         one_by_one = [torch.autograd.grad(y, trial.parameter, row, retain_graph=True)[0] for row in rows]
         (batched,) = torch.autograd.grad(y, trial.parameter, rows, is_grads_batched=True)
         torch.testing.assert_close(batched, torch.stack(one_by_one))
@@ -189,4 +190,4 @@ def _difference(trial: Trial, direction: Tensor, step: float = 1e-4) -> tuple[Te
         call = trial.value if trial.estimator.relaxed else lambda p: hg.exact(trial.variable.distribution(p), trial.f)
         found.append(torch.autograd.grad(call(leaf).sum(), leaf)[0])
     change = (found[0] - found[1]) / (2 * step)
-    return change.mean(0), standard_error(change) if len(change) > 1 else torch.zeros(())
+    return change.mean(0), standard_error(change) if len(change) > 1 else change.new_zeros(())

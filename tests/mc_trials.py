@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mc_bank import VARIABLES, Variable, weights
 from mc_cases import Estimator, modules
+from place import DEVICE
 
 SIGMA = 4.5
 BATCH = (6,)
@@ -20,7 +21,7 @@ Found = dict[str, Tensor]
 class Objective(nn.Module):
     """A smooth objective with weights of its own, which remembers what it was shown first."""
 
-    def __init__(self, variable: Variable, dtype: torch.dtype = torch.float64, device: str = "cpu") -> None:
+    def __init__(self, variable: Variable, dtype: torch.dtype = torch.float64, device: str = str(DEVICE)) -> None:
         super().__init__()
         self.dims, self.ways = variable.one.ndim, variable.one.shape[-1:]
         self.outcome_numbers = variable.kind == "Categorical"
@@ -47,13 +48,13 @@ class Trial:
     variable: Variable
     batch: tuple[int, ...] = BATCH
     dtype: torch.dtype = torch.float64
-    device: str = "cpu"
+    device: str = str(DEVICE)
     parameter: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         rows = torch.Size(self.batch).numel()
-        spread = torch.linspace(0.8, 1.2, max(1, rows), dtype=torch.float64)[:rows]
         row = self.variable.one
+        spread = torch.linspace(0.8, 1.2, max(1, rows), dtype=torch.float64, device=row.device)[:rows]
         parameter = row * spread.reshape((*self.batch, *(1 for _ in row.shape)))
         if self.variable.given == "probs" and self.variable.kind != "Bernoulli":
             parameter = parameter / parameter.sum(-1, keepdim=True)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Independent, OneHotCategorical
 
 import hardgrad as hg
+from place import DEVICE
 
 BATCH, TIME, WIDTH = 6, 5, 4
 
@@ -59,7 +60,7 @@ class Control(nn.Module):
         self.draws = draws
 
     def forward(self, x: Tensor, *keys: Tensor) -> Tensor:
-        return torch.tanh(x) * torch.rand(x.shape, dtype=x.dtype) if self.draws else torch.tanh(x)
+        return torch.tanh(x) * torch.rand(x.shape, dtype=x.dtype, device=x.device) if self.draws else torch.tanh(x)
 
 
 class Cost(nn.Module):
@@ -127,12 +128,12 @@ class Subject:
 
     def model(self, dtype: torch.dtype = torch.float64) -> Model:
         torch.manual_seed(1)
-        return Model(self.layer(), self.out).to(dtype)
+        return Model(self.layer(), self.out).to(DEVICE, dtype)
 
     def inputs(self, dtype: torch.dtype = torch.float64) -> tuple[Tensor, ...]:
         shape = (BATCH, TIME, WIDTH) if self.time else (BATCH, WIDTH)
         x = torch.randn(shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-        return x.to(dtype), *(key.to(dtype) for key in self.keys())
+        return x.to(DEVICE, dtype), *(key.to(DEVICE, dtype) for key in self.keys())
 
     def __str__(self) -> str:
         return self.name

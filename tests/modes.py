@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 import hardgrad as hg
 from mode_subjects import Model, Subject
+from place import DEVICE
 
 Inputs = tuple[Tensor, ...]
 Run = Callable[..., Tensor]  # (model, *inputs) -> output
@@ -76,7 +77,7 @@ def _saved(subject: Subject, model: Model, inputs: Inputs) -> Model:
 def _from_meta(subject: Subject, model: Model, inputs: Inputs) -> Model:
     with torch.device("meta"):
         late = subject.model(inputs[0].dtype)
-    late.to_empty(device="cpu").load_state_dict(model.state_dict())
+    late.to_empty(device=DEVICE).load_state_dict(model.state_dict())
     return late.train(model.training)
 
 
@@ -136,7 +137,7 @@ def _checkpointed(reentrant: bool) -> Callable[[Run], Run]:
 
 def _autocast(run: Run) -> Run:
     def call(model: Model, *inputs: Tensor) -> Tensor:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast(DEVICE.type, dtype=torch.bfloat16):
             return run(model, *inputs)
 
     return call
@@ -206,9 +207,8 @@ def _empty(inputs: Inputs) -> Inputs:
 def weigh(output: Tensor) -> Tensor:
     """A loss that weighs every number differently."""
     wide = output.to(torch.promote_types(output.dtype, torch.float32))
-    return (
-        wide * torch.linspace(-1.0, 2.0, max(output.numel(), 1), dtype=wide.dtype)[: output.numel()].view_as(wide)
-    ).sum()
+    weight = torch.linspace(-1.0, 2.0, max(output.numel(), 1), dtype=wide.dtype, device=wide.device)
+    return (wide * weight[: output.numel()].view_as(wide)).sum()
 
 
 def _collect(model: Model, x: Tensor) -> Found:

@@ -246,9 +246,8 @@ def test_a_function_of_an_order_is_known_by_its_outputs(function: object, expect
 def test_a_solver_is_known_by_its_solutions(function: object, sense: str | None) -> None:
     x = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
     offered = hg.doctor.candidates(function, x)
-    assert {offered[name].sense for name in ("interpolated", "perturbed", "imle") if name in offered} == {sense} - {
-        None
-    }
+    signs = {offered[name].sign for name in ("interpolated", "perturbed", "imle") if name in offered}
+    assert signs == ({1.0 if sense == "min" else -1.0} if sense else set())
     assert ("negative_identity" in offered) == (sense == "min")
 
 
@@ -257,27 +256,18 @@ def test_the_truth_of_subsets_is_their_enumeration_or_a_long_run() -> None:
     q = hg.KSubset(torch.randn(2, 5, generator=torch.Generator().manual_seed(1)), 2)
 
     def f(b: Tensor) -> Tensor:
-        return (b * torch.tensor([1.0, -2.0, 3.0, 0.5, 0.0])).sum(-1).square()
+        return (b * torch.linspace(-1, 2, b.shape[-1])).sum(-1).square()
 
-    offered = hg.doctor.candidates(f, q)
-    assert {"exact", "score_function", "straight_through_estimator"} <= set(offered) <= set(hg.doctor.candidates(f, q))
-    counted = hg.diagnose(
-        {"exact": hg.exact, "score": hg.score_function}, f, q, draws=200, generator=torch.Generator().manual_seed(0)
-    )
+    given = {"exact": hg.exact, "score": hg.score_function}
+    assert {"exact", "score_function", "straight_through_estimator"} <= set(hg.doctor.candidates(f, q))
+    counted = hg.diagnose(given, f, q, draws=200, generator=torch.Generator().manual_seed(0))
     assert (counted.truth.kind, counted.truth.evaluations) == ("enumeration", 10)
     assert counted["exact"].cosine == pytest.approx(1)
-    assert abs(counted["score"].bias_z) < 4
-    for way in ("auto", "long run"):
-        long = hg.diagnose(
-            {"exact": hg.exact},
-            f,
-            hg.KSubset(q.logits.repeat(1, 4), 5),
-            draws=20,
-            budget=4000,
-            truth=way,
-            generator=torch.Generator().manual_seed(0),
-        )
-        assert long.truth.kind == "long run"
+    run = hg.diagnose(given, f, q, draws=20, budget=4000, truth="long run", generator=torch.Generator().manual_seed(0))
+    assert max(counted["score"].bias_z, run["exact"].bias_z) < 4
+    assert run["exact"].cosine > 0.99
+    many = hg.KSubset(q.logits.repeat(1, 4), 5)  # 15,504 subsets
+    assert hg.diagnose(hg.score_function, f, many, draws=20, budget=400).truth.kind == "long run"
     with pytest.raises(ValueError, match="truth='finite difference' needs samples made of noise, got subsets"):
         hg.diagnose(hg.exact, f, q, truth="finite difference")
 

@@ -44,6 +44,7 @@ from hardgrad.switch.switch import Switch as Switch
 
 if TYPE_CHECKING:
     from hardgrad import doctor as doctor
+    from hardgrad import losses as losses
     from hardgrad import segments as segments
     from hardgrad import soft as soft
     from hardgrad.black_box._black_box import BlackBox as BlackBox
@@ -66,6 +67,7 @@ __version__ = "0.1.0"
 # Loaded when asked for: what measures and what searches is no part of a training, and a third of the files.
 _LATER = {
     "doctor": "hardgrad.doctor",
+    "losses": "hardgrad.losses",
     "segments": "hardgrad.segments",
     "soft": "hardgrad.soft",
     "BlackBox": "hardgrad.black_box._black_box:BlackBox",

@@ -22,8 +22,6 @@ from hardgrad._torch_state import compiling, in_forward_mode
 from hardgrad.hard.precision import double
 from hardgrad.hard.uniforms import two_part_uniform
 
-_HALVINGS = 12  # of an interval of 2 log n: the expected count is then within a standard deviation of k up to n = 1e5
-
 
 @torch.no_grad()
 def tilt(logits: Tensor, k: int) -> Tensor:
@@ -37,7 +35,8 @@ def tilt(logits: Tensor, k: int) -> Tensor:
     # At one end at most one too few is expected, at the other at most one too many.
     ends = torch.cat([width - last, -width - first], -1).nan_to_num(0, 0, 0)
     low, high = ends.amin(-1, keepdim=True), ends.amax(-1, keepdim=True)
-    for _ in range(_HALVINGS):
+    # Until the expected count is within a standard deviation of k, which is at most the root of n / 4.
+    for _ in range(math.ceil(math.log2(max(width * math.sqrt(n), 1)))):
         middle = (low + high) / 2
         too_many = (logits.detach() + middle).sigmoid().sum(-1, keepdim=True) > k
         low, high = torch.where(too_many, low, middle), torch.where(too_many, middle, high)

@@ -8,6 +8,7 @@ from torch.distributions import Distribution
 
 from hardgrad import _check
 from hardgrad.montecarlo.discrete import Discrete, discrete
+from hardgrad.montecarlo.families import UNITS
 from hardgrad.montecarlo.neighbors import neighbors, numbers_of, samples_of, table_of
 from hardgrad.montecarlo.noise import uniform
 from hardgrad.montecarlo.objective import Objective, evaluate
@@ -64,7 +65,7 @@ def each_unit(
     samples = _check.whole("each_unit", "samples", samples, least=1)
     if units is not None:
         units = _check.whole("each_unit", "units", units, least=1)
-    d = discrete(q, "each_unit", ("Bernoulli", "OneHotCategorical", "Categorical"))
+    d = discrete(q, "each_unit", UNITS)
     b = d.draw(samples, generator)
     if not wants_gradient(d):
         return evaluate(f, d.shown(b), d).mean(0)

@@ -14,6 +14,8 @@ KINDS: dict[str, type[Distribution]] = {
     "Categorical": Categorical,
     "KSubset": KSubset,
 }
+# Those of units that are independent of one another, which a KSubset's items are not.
+UNITS = ("Bernoulli", "OneHotCategorical", "Categorical")
 # What is not called here, since samples and their probabilities are made from q's parameter.
 PASSED_BY = ("sample", "log_prob", "probs", "logits", "_param", "batch_shape", "event_shape")
 

@@ -18,7 +18,7 @@ def blocks(u: Tensor) -> Tensor:
 
     .. math:: \min_v \tfrac12 \|v - u\|^2 \quad \text{with} \quad v_0 \le v_1 \le \dots
 
-    v is the mean of u over each block.
+    v is the mean of u over each block. Equals that nothing pools are blocks of one, for so they are on either side.
 
     Args:
         u: shape (..., n), in double precision where there is one.
@@ -36,8 +36,15 @@ def blocks(u: Tensor) -> Tensor:
     while half < size:
         v = _merged(v.unflatten(-1, (-1, 2 * half)), half).flatten(-2)
         half *= 2
-    rises = (v[..., 1:n] > v[..., : n - 1]).to(torch.int64)
-    return pad(rises.cumsum(-1), (1, 0))
+    v = v[..., :n]
+    rises = v[..., 1:] > v[..., :-1]
+    run = _numbered(rises)
+    moved = torch.zeros_like(run).scatter_add(-1, run, (v != u).to(run.dtype)).gather(-1, run)
+    return _numbered(rises | (moved[..., 1:] == 0))
+
+
+def _numbered(begins: Tensor) -> Tensor:
+    return pad(begins.to(torch.int64).cumsum(-1), (1, 0))
 
 
 def pooled(y: Tensor, block: Tensor) -> Tensor:
@@ -51,11 +58,12 @@ def pooled(y: Tensor, block: Tensor) -> Tensor:
 def _merged(v: Tensor, half: int) -> Tensor:
     """Merge the halves of the last dimension, each in order."""
     level = _level(v, half)
-    return torch.cat([torch.minimum(v[..., :half], level), torch.maximum(v[..., half:], level)], -1)
+    merged = torch.cat([torch.minimum(v[..., :half], level), torch.maximum(v[..., half:], level)], -1)
+    return torch.where(v[..., half - 1 : half] > v[..., half : half + 1], merged, v)
 
 
 def _level(v: Tensor, half: int) -> Tensor:
-    """Return c, where the sum of (left - c)+ is that of (c - right)+; where nothing pools, one between the halves."""
+    """Return c, where the sum of (left - c)+ is that of (c - right)+, if something pools."""
     values, index = v.sort(-1)
     left = (index < half).to(v.dtype)
     right = 1 - left
@@ -65,6 +73,4 @@ def _level(v: Tensor, half: int) -> Tensor:
     total = weighted.sum(-1, keepdim=True) - weighted.cumsum(-1) + (right * values).cumsum(-1)
     # Where the excess is still at least the lack: true at the smallest value, and false from some value on.
     last = ((total - (above + below) * values >= 0).sum(-1, keepdim=True) - 1).clamp_min(0)
-    number = (above + below).gather(-1, last)
-    mean = total.gather(-1, last) / number.clamp_min(1)
-    return torch.where(number > 0, mean, values.gather(-1, last))
+    return total.gather(-1, last) / (above + below).gather(-1, last).clamp_min(1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 from math import pi
+from typing import ClassVar
 
 import torch
 from torch import Tensor

@@ -11,6 +11,7 @@ from torch import Tensor
 from hardgrad.hard import precision
 from hardgrad.soft.isotonic import blocks, pooled
 from hardgrad.soft.method import Method
+from hardgrad.soft.temperature import unit
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,8 @@ class Permutahedron(Method):
 
     def sort(self, x: Tensor, t: Tensor) -> Tensor:
         """Return the projection of the positions over t on all orders of x."""
-        s, n = precision.double(x).sort(-1).values, x.shape[-1]
-        square = 12 * s.var(-1, correction=0, keepdim=True) / max(n * n - 1, 1)
-        z = torch.arange(n, dtype=s.dtype, device=x.device) * (square / precision.double(t))
+        s, t = precision.double(x).sort(-1).values, precision.double(t)
+        z = torch.arange(x.shape[-1], dtype=s.dtype, device=x.device) * unit(s, None).square() / t
         block = blocks((z - s).detach())
         return (z - pooled(z, block) + pooled(s, block)).to(x.dtype)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from hardgrad.soft.method import Method
@@ -32,5 +33,9 @@ class SoftSort(Method):
 
     def permutation(self, x: Tensor, t: Tensor) -> Tensor:
         """Return the row-stochastic matrix (..., n, n)."""
-        distance = (x.sort(-1).values.unsqueeze(-1) - x.unsqueeze(-2)).abs()
+        ordered, order = x.sort(dim=-1, stable=True)
+        apart = ordered.unsqueeze(-1) - x.unsqueeze(-2)
+        # Not abs: among equals the place tells the side, so that the slopes are those of one order of them.
+        rows = torch.arange(x.shape[-1], device=x.device).unsqueeze(-1)
+        distance = apart * (rows - order.argsort(-1).unsqueeze(-2)).sign()
         return (-distance / t.unsqueeze(-1)).softmax(-1)

@@ -54,7 +54,8 @@ def unit(x: Tensor, finite: Tensor | None) -> Tensor:
     wide = precision.double(x)
     if finite is None:
         n = torch.tensor(float(x.shape[-1]), dtype=wide.dtype, device=x.device)
-        variance = (wide - wide.detach()[..., :1]).var(-1, correction=0, keepdim=True)  # exactly 0 where all are equal
+        apart = wide - wide.detach()[..., :1]  # exactly 0 where all are equal
+        variance = (apart - apart.mean(-1, keepdim=True)).square().mean(-1, keepdim=True)  # var warns of no rows
     else:
         n = finite.sum(-1, keepdim=True).clamp(min=1).to(wide.dtype)
         least = torch.where(finite, wide.detach(), torch.inf).amin(-1, keepdim=True)

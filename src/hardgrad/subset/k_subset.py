@@ -33,7 +33,8 @@ class KSubset(Distribution):
         logits: theta, shape ``(*batch, n)``, logarithms of weights; a number added to all of a row changes nothing.
             Infinity is always chosen, minus infinity never.
         k: how many of the n items are chosen, 0 to n.
-        validate_args: whether values are checked, as in torch's distributions.
+        validate_args: whether values are checked; by default as in torch's distributions, which are checked until
+            torch compiles anything. A row without a choice of k is NaN where nothing checks.
 
     Raises:
         TypeError: if ``logits`` is not a floating tensor or ``k`` not a whole number.

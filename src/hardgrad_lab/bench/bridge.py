@@ -67,9 +67,9 @@ def _approximator() -> nn.Sequential:
     return hg.approximators.mlp(WIDTH, WIDTH, hidden=(WIDTH // 2, WIDTH // 2))
 
 
-def _step_of(model: nn.Sequential, **compile_options: Any) -> Callable[[], None]:
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
-    x = torch.rand(BATCH, LENGTH, generator=torch.Generator().manual_seed(0))
+def _step_of(model: nn.Sequential, device: str, **compile_options: Any) -> Callable[[], None]:
+    optimizer = torch.optim.Adam(model.to(device).parameters(), lr=1e-4, fused=True)
+    x = torch.rand(BATCH, LENGTH, generator=torch.Generator().manual_seed(0)).to(device)
     target = x.argsort(-1)
 
     def loss_of(x: Tensor, target: Tensor) -> Tensor:
@@ -87,33 +87,35 @@ def _step_of(model: nn.Sequential, **compile_options: Any) -> Callable[[], None]
     return step
 
 
-def _training_step(rounds: int) -> None:
+def _training_step(rounds: int, device: str) -> None:
     published, eager, compiled, tuned = (
         _network(layer)
         for layer in (PublishedWay(_approximator()), *(hg.Bridge(SIGN, _approximator()) for _ in range(3)))
     )
     seconds = medians(
         {
-            "published way": _step_of(published),
-            "bridge": _step_of(eager),
-            "bridge, compiled": _step_of(compiled, fullgraph=True),
-            "bridge, compiled, tanh": _step_of(tuned, fullgraph=True, options={"cpp.use_decompose_tanh": True}),
-            "straight-through": _step_of(_network(hg.straight_through(SIGN))),
+            "published way": _step_of(published, device),
+            "bridge": _step_of(eager, device),
+            "bridge, compiled": _step_of(compiled, device, fullgraph=True),
+            "bridge, compiled, tanh": _step_of(tuned, device, fullgraph=True, options={"cpp.use_decompose_tanh": True}),
+            "straight-through": _step_of(_network(hg.straight_through(SIGN)), device),
         },
         rounds,
         warm=10,
+        device=device,
     )
     for name, value in seconds.items():
         print(f"step, {name:22} {1e3 * value:7.2f} ms   {value / seconds['published way']:.2f} of the published way")
 
 
-def _evaluation(rounds: int) -> None:
-    x = torch.randn(BATCH, WIDTH)
+def _evaluation(rounds: int, device: str) -> None:
+    x = torch.randn(BATCH, WIDTH, device=device)
     functions: dict[str, Callable[[Tensor], Tensor]] = {"sign": SIGN, "sort": hg.hard.sort}
     for name, hard in functions.items():
-        layer = hg.Bridge(hard, _approximator()).eval()
+        layer = hg.Bridge(hard, _approximator()).eval().to(device)
         with torch.no_grad():
-            seconds = medians({"bare": lambda: hard(x), "eval": lambda: layer(x)}, 5 * rounds, warm=10)  # noqa: B023
+            both = {"bare": lambda: hard(x), "eval": lambda: layer(x)}  # noqa: B023
+            seconds = medians(both, 5 * rounds, warm=10, device=device)
         ratio = seconds["eval"] / seconds["bare"]
         print(f"eval() of a {name} layer    {1e6 * seconds['eval']:7.1f} us   {ratio:.3f} of the bare function")
 
@@ -137,9 +139,9 @@ def _exported_nodes() -> None:
     print(f"exported nodes          {nodes[0]:7d}      bare function's model {nodes[1]}")
 
 
-def measure(rounds: int) -> None:
+def measure(rounds: int, device: str = "cpu") -> None:
     """Measure all of it, and print it line by line."""
-    _training_step(rounds)
-    _evaluation(rounds)
+    _training_step(rounds, device)
+    _evaluation(rounds, device)
     _imports(5)
     _exported_nodes()

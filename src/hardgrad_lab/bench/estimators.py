@@ -32,6 +32,7 @@ class Grid:
         objectives: a decoder 200 -> 200 -> 784 with its cross-entropy, or a weighted sum squared.
         seconds: how long to measure each cell.
         peers: whether to run the others' too.
+        device: where it all is.
     """
 
     batches: tuple[int, ...] = (24, 256)
@@ -39,6 +40,7 @@ class Grid:
     objectives: tuple[str, ...] = OBJECTIVES
     seconds: float = 5.0
     peers: bool = True
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,16 @@ def entries(case: Case) -> dict[str, Entry]:
         "gumbel, soft": Entry(partial(hg.gumbel, hard=False), 1, one),
         "gumbel, hard": Entry(hg.gumbel, 1, one),
         "gumbel-rao, 10 inner": Entry(hg.gumbel_rao, 1, one),
+        "gapped": Entry(hg.gapped, 1, one),
+        "double control variates, 2 draws": Entry(hg.double_cv, 2, needs.through(case, 2)),
         "rebar": Entry(hg.rebar, 2, needs.rebar(case, learn=False)),
         "rebar, learnt": _with(hg.rebar, "control", hg.montecarlo.RebarControl(), 2, needs.rebar(case, learn=True)),
         "relax": _relaxed(case),
     }
+    ways = 2 if case.kind == "bernoulli" else needs.WAYS
+    found["each unit, 1 of them"] = Entry(partial(hg.each_unit, units=1), ways, needs.values(case, ways))
+    if case.kind == "one-hot":
+        found["carms, 4 draws"] = Entry(hg.carms, 4, needs.values(case, 4))
     if case.kind == "bernoulli":
         found["disarm"] = Entry(hg.disarm, 2, needs.values(case, 2))
         found["arms, 4 draws"] = Entry(hg.arms, 4, needs.values(case, 4))
@@ -134,7 +142,9 @@ def peers(case: Case) -> dict[str, Contender]:
     """Return what torch has, and ``reinmax`` where that is installed, as their users call them."""
     found: dict[str, Callable[[], Tensor]] = {}
     if case.kind == "bernoulli":
-        found["torch, RelaxedBernoulli"] = lambda: RelaxedBernoulli(torch.tensor(1.0), logits=case.logits).rsample()
+        found["torch, RelaxedBernoulli"] = lambda: RelaxedBernoulli(
+            case.logits.new_tensor(1.0), logits=case.logits
+        ).rsample()
     else:
         found["torch, gumbel_softmax soft"] = lambda: F.gumbel_softmax(case.logits, hard=False)
         found["torch, gumbel_softmax hard"] = lambda: F.gumbel_softmax(case.logits, hard=True)
@@ -169,13 +179,14 @@ def measure(grid: Grid) -> Iterator[Cell]:
 def measure_cell(grid: Grid, kind: str, objective: str, batch: int) -> Cell:
     """Measure one distribution, one objective and one batch size."""
     torch.manual_seed(0)
-    case = Case(kind, objective, batch)
-    known = entries(case)
-    others = peers(case) if grid.peers else {}
-    contenders = {"one": needs.one(case), **others}
+    with torch.device(grid.device):
+        case = Case(kind, objective, batch)
+        known = entries(case)
+        others = peers(case) if grid.peers else {}
+        contenders = {"one": needs.one(case), **others}
     for name, entry in known.items():
         contenders |= {name: _step(case, entry), f"needs {name}": entry.needs}
-    taken = race(contenders, grid.seconds)
+    taken = race(contenders, grid.seconds, device=grid.device)
     one = taken["one"]
     costs = {
         name: Cost(entry.evaluations, taken[name] / one, taken[name] / taken[f"needs {name}"])

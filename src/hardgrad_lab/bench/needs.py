@@ -54,7 +54,7 @@ class Case:
     def draws(self, samples: int) -> Tensor:
         """Return hard samples as f sees them, the leading dimension left out for one; the fastest way found."""
         logits = self.logits.detach()
-        u = torch.rand(samples, *logits.shape)
+        u = torch.rand(samples, *logits.shape, device=logits.device)
         binary = self.kind == "bernoulli"
         b = (u < logits.sigmoid()).float() if binary else _one_hot(logits - (-u.log()).log())
         return b[0] if samples == 1 else b
@@ -62,7 +62,7 @@ class Case:
     def scored(self) -> tuple[Tensor, Tensor]:
         """Return one hard sample and the scores that it is read off."""
         logits = self.logits.detach()
-        u = torch.rand(logits.shape)
+        u = torch.rand(logits.shape, device=logits.device)
         if self.kind == "bernoulli":
             z = logits + u.log() - (-u).log1p()
             return (z > 0).float(), z
@@ -101,9 +101,9 @@ def values(case: Case, samples: int) -> Contender:
     return Contender(lambda: case.f(case.draws(samples)).mean().backward(), before=case.forget)
 
 
-def through(case: Case) -> Contender:
-    """The same for one sample, and on into it."""
-    return Contender(lambda: case.f(case.draws(1).requires_grad_()).mean().backward(), before=case.forget)
+def through(case: Case, samples: int = 1) -> Contender:
+    """The same, and on into the samples."""
+    return Contender(lambda: case.f(case.draws(samples).requires_grad_()).mean().backward(), before=case.forget)
 
 
 def rebar(case: Case, learn: bool) -> Contender:

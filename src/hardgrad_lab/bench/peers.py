@@ -35,7 +35,7 @@ def vmap(branches: Sequence[nn.Module]) -> tuple[list[Tensor], Run]:
 
     def run(x: Tensor, index: Tensor) -> Tensor:
         every = torch.vmap(call, in_dims=(0, 0, None))(stacked, buffers, x)
-        return every[index, torch.arange(len(x))]
+        return every[index, torch.arange(len(x), device=x.device)]
 
     return list(stacked.values()), run
 
@@ -113,5 +113,5 @@ def _slots(index: Tensor, count: int) -> tuple[Tensor, int, Tensor]:
     sizes = index.bincount(minlength=count)
     most = int(sizes.max())
     owner = index[rows]
-    place = torch.arange(len(index)) - (sizes.cumsum(0) - sizes)[owner]
+    place = torch.arange(len(index), device=index.device) - (sizes.cumsum(0) - sizes)[owner]
     return rows, most, owner * most + place

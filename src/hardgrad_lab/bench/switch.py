@@ -43,6 +43,7 @@ class Grid:
         seconds: how long to measure each cell.
         peers: whether to run the other ways too.
         other: the ``src`` folder of another checkout of hardgrad, whose bank is run too.
+        device: where it all is.
     """
 
     rows: tuple[int, ...] = (1, 64, 1024, 16384)
@@ -53,6 +54,7 @@ class Grid:
     seconds: float = 3.0
     peers: bool = True
     other: Path | None = None
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,13 @@ def measure(grid: Grid) -> Iterator[Cell]:
 def measure_cell(grid: Grid, rows: int, ranges: int) -> Cell:
     """Measure one batch size and one number of ranges."""
     torch.manual_seed(0)
+    with torch.device(grid.device):
+        contenders = _contenders(grid, rows, ranges)
+    taken = race(contenders, grid.seconds, device=grid.device)
+    return Cell(rows, ranges, 1e6 * taken["plain"], {name: t / taken["plain"] for name, t in taken.items()})
+
+
+def _contenders(grid: Grid, rows: int, ranges: int) -> dict[str, Contender]:
     points = [-1 + 2 * i / ranges for i in range(ranges + 1)]
     key = torch.randn(rows).mul(0.25).clamp(-1, 1) if grid.skewed else torch.rand(rows) * 2 - 1
     x = torch.randn(rows, grid.widths[0])
@@ -96,8 +105,7 @@ def measure_cell(grid: Grid, rows: int, ranges: int) -> Cell:
             continue
         parameters, peer = build([network(grid.widths) for _ in range(ranges)])
         contenders[name] = _step(parameters, _call(peer, x, index), grid.adam)
-    taken = race(contenders, grid.seconds)
-    return Cell(rows, ranges, 1e6 * taken["plain"], {name: t / taken["plain"] for name, t in taken.items()})
+    return contenders
 
 
 def other_package(folder: Path) -> ModuleType:

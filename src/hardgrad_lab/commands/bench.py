@@ -31,6 +31,7 @@ def switch(
     seconds: float = 3.0,
     threads: Annotated[int, at_least(1)] = 1,
     peers: bool = True,
+    device: Literal["cpu", "cuda"] = "cpu",
     other: Path | None = None,
     out: Path | None = None,
 ) -> int:
@@ -55,6 +56,8 @@ def switch(
     peers
         Run the other ways too: torch.where over all branches, vmap over stacked parameters, torch.cond, gathered
         weights, padded products, sparse rows.
+    device
+        Where they run; on cuda the time is that of the wall, until all is done.
     other
         The src folder of another checkout of hardgrad, whose bank is run too.
     out
@@ -74,11 +77,17 @@ def switch(
         adam=adam,
         seconds=seconds,
         peers=peers,
+        device=device,
         other=other,
     )
     console = Console(emoji=False)
     ways = ["switch, bank", "switch", *(["other bank"] if other else ()), *(PEERS if peers else ())]
-    table = Table(title="processor time over a plain network's", title_justify="left", box=box.SIMPLE_HEAD, padding=0)
+    table = Table(
+        title=f"{'processor time' if device == 'cpu' else 'time'} over a plain network's",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=0,
+    )
     for heading in ("ranges", "rows", "plain us", *ways):
         table.add_column(heading, justify="right")
     cells = []
@@ -90,7 +99,11 @@ def switch(
             status.update(f"{cell.ranges} ranges, {cell.rows} rows: {', '.join(ratios)}")
     console.print(table)
     if out is not None:
-        write_text(out, json.dumps({"torch": torch.__version__, "threads": threads, "cells": cells}, indent=1) + "\n")
+        write_text(
+            out,
+            json.dumps({"torch": torch.__version__, "threads": threads, "device": device, "cells": cells}, indent=1)
+            + "\n",
+        )
     return 0
 
 
@@ -103,6 +116,7 @@ def estimators(
     seconds: float = 5.0,
     threads: Annotated[int, at_least(1)] = 1,
     peers: bool = True,
+    device: Literal["cpu", "cuda"] = "cpu",
     out: Path | None = None,
 ) -> int:
     """A gradient with each Monte Carlo estimator over one evaluation of the objective with its backward.
@@ -121,6 +135,8 @@ def estimators(
         CPU threads.
     peers
         Run torch's own relaxations too, and the reinmax package where it is installed.
+    device
+        Where they run; on cuda the time is that of the wall, until all is done.
     out
         A file to write the numbers to, as JSON.
     """
@@ -137,6 +153,7 @@ def estimators(
         objectives=objective or OBJECTIVES,
         seconds=seconds,
         peers=peers,
+        device=device,
     )
     console, cells = Console(emoji=False), []
     for cell in measure(grid):
@@ -150,7 +167,11 @@ def estimators(
             table.add_row(name, str(cost.evaluations), f"{cost.over_one:.2f}", needs)
         console.print(table)
     if out is not None:
-        write_text(out, json.dumps({"torch": torch.__version__, "threads": threads, "cells": cells}, indent=1) + "\n")
+        write_text(
+            out,
+            json.dumps({"torch": torch.__version__, "threads": threads, "device": device, "cells": cells}, indent=1)
+            + "\n",
+        )
     return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App
 
@@ -25,7 +25,7 @@ def _with_threads(threads: int) -> None:
     print(f"torch {torch.__version__}, {threads} thread(s)")
 
 
-def bridge(*, rounds: Count = 200, threads: Count = 1) -> int:
+def bridge(*, rounds: Count = 200, threads: Count = 1, device: Literal["cpu", "cuda"] = "cpu") -> int:
     """A bridge's training step over the published way's, its evaluation, its import and its exported graph.
 
     Parameters
@@ -34,11 +34,13 @@ def bridge(*, rounds: Count = 200, threads: Count = 1) -> int:
         Steps of each way, in turn.
     threads
         CPU threads.
+    device
+        Where the steps run.
     """
     from hardgrad_lab.bench.bridge import measure
 
     _with_threads(threads)
-    measure(rounds)
+    measure(rounds, device)
     return 0
 
 

@@ -28,7 +28,8 @@ class Explainer(nn.Module):
     def __init__(self, trial: Trial) -> None:
         super().__init__()
         mlp, width = partial(hg.approximators.mlp, FEATURES, activation=nn.SELU), trial.width
-        self.select, self.predict = mlp(FEATURES, hidden=(width, width)), mlp(1, hidden=(2 * width, 2 * width))
+        self.select = mlp(FEATURES, hidden=(width, width))
+        self.predictor = hg.approximators.mlp(2 * FEATURES, 1, hidden=(2 * width, 2 * width), activation=nn.SELU)
         self.layer: nn.Module | None = None
         hard, twin = partial(hg.hard.top_k_mask, k=trial.size), partial(hg.soft.top_k_mask, k=trial.size)
         if trial.contestant == "exact-relaxed":
@@ -40,14 +41,21 @@ class Explainer(nn.Module):
         logits: Tensor = self.select(x)
         return logits
 
+    def predict(self, mask: Tensor, x: Tensor, *, frozen: bool = False) -> Tensor:
+        """Return the logit of the label of x, of which is kept what the mask says; with weights that do not learn."""
+        seen = torch.cat([mask * x, mask], -1)
+        weights = {name: each.detach() if frozen else each for name, each in self.predictor.named_parameters()}
+        said: Tensor = torch.func.functional_call(self.predictor, weights, seen).squeeze(-1)
+        return said
+
 
 def loss(trial: Trial, model: Explainer, x: Tensor, y: Tensor) -> Tensor:
     """Return the mean cross-entropy of labels y (B,), probabilities, with what is said of the kept features of x."""
     logits = model(x)
     q, k = hg.KSubset(logits, trial.size), trial.size
 
-    def f(mask: Tensor) -> Tensor:
-        said = model.predict(mask * x).squeeze(-1)
+    def f(mask: Tensor, frozen: bool = True) -> Tensor:
+        said = model.predict(mask, x, frozen=frozen)
         return F.binary_cross_entropy_with_logits(said, y.expand_as(said), reduction="none")
 
     def l2x() -> Tensor:
@@ -61,7 +69,8 @@ def loss(trial: Trial, model: Explainer, x: Tensor, y: Tensor) -> Tensor:
         "l2x": l2x,
         "relaxed": lambda: f(hg.soft.top_k_mask(logits, k, trial.softness)),
     }
-    return (f(model.layer(logits)) if model.layer is not None else ways[trial.contestant]()).mean()
+    chosen = f(model.layer(logits)) if model.layer is not None else ways[trial.contestant]()
+    return (chosen + f((torch.rand_like(x) < torch.rand_like(y)[:, None]).to(x.dtype), frozen=False)).mean()
 
 
 def rows(task: str, random: torch.Generator, count: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -85,7 +94,7 @@ def problem(trial: Trial, root: Root) -> Problem:
     def measure(logits: Tensor, count: int) -> dict[str, float]:
         kept, true = hg.hard.top_k_mask(logits, k), made_of[:count].bool()
         ranks = 1 + hg.hard.rank(-logits)[true].view(count, k)
-        said = F.binary_cross_entropy_with_logits(model.predict(kept * x[:count]).squeeze(-1), y[:count])
+        said = F.binary_cross_entropy_with_logits(model.predict(kept, x[:count]), y[:count])
         return {
             "precision": kept[true].mean().item(),
             "median_rank": ranks.quantile(0.5, 1).mean().item(),
