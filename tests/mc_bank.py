@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent, OneHotCategorical
 
 import hardgrad as hg
+from place import DEVICE
 
 KINDS: dict[str, Any] = {
     "Bernoulli": Bernoulli,
@@ -19,9 +20,6 @@ KINDS: dict[str, Any] = {
     "Categorical": Categorical,
     "KSubset": hg.KSubset,
 }
-from place import DEVICE
-
-KINDS: dict[str, Any] = {"Bernoulli": Bernoulli, "OneHotCategorical": OneHotCategorical, "Categorical": Categorical}
 
 
 @contextmanager

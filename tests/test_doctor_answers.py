@@ -263,9 +263,7 @@ def test_the_truth_of_subsets_is_their_enumeration_or_a_long_run() -> None:
     counted = hg.diagnose(given, f, q, draws=200, generator=torch.Generator().manual_seed(0))
     assert (counted.truth.kind, counted.truth.evaluations) == ("enumeration", 10)
     assert counted["exact"].cosine == pytest.approx(1)
-    run = hg.diagnose(
-        given, f, q, draws=20, budget=4000, truth="long run", generator=torch.Generator().manual_seed(0)
-    )
+    run = hg.diagnose(given, f, q, draws=20, budget=4000, truth="long run", generator=torch.Generator().manual_seed(0))
     assert max(counted["score"].bias_z, run["exact"].bias_z) < 4
     assert run["exact"].cosine > 0.99
     many = hg.KSubset(q.logits.repeat(1, 4), 5)  # 15,504 subsets

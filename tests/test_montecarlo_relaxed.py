@@ -783,7 +783,9 @@ def test_two_temperatures_that_are_one() -> None:
 
 
 def test_a_hard_sample_has_no_temperature_of_its_own() -> None:
-    with pytest.raises(ValueError, match=r"gumbel: backward_temperature must be None beside hard=True, .*got 0\.5; give"):
+    with pytest.raises(
+        ValueError, match=r"gumbel: backward_temperature must be None beside hard=True, .*got 0\.5; give"
+    ):
         hg.gumbel(bernoulli(torch.zeros(2, 3)), cost, backward_temperature=0.5)
     with pytest.raises(ValueError, match=r"gumbel: backward_temperature must be above 0 and finite, got -1"):
         hg.gumbel(bernoulli(torch.zeros(2, 3)), cost, hard=False, backward_temperature=-1.0)
