@@ -152,7 +152,7 @@ def test_orders_are_raced_against_a_sort_and_other_packages(
     monkeypatch.setitem(sys.modules, "torchsort", package)
     monkeypatch.setattr(orders, "SIZES", ((3, 8),))
     monkeypatch.setattr(orders, "METHODS", ("laplace", "network"))
-    monkeypatch.setattr(orders, "_PACKAGES", {"torchsort": orders._PACKAGES["torchsort"]})
+    monkeypatch.setattr(orders, "PACKAGES", {"torchsort": orders.PACKAGES["torchsort"]})
     monkeypatch.setattr(orders, "_memory", lambda: None)
     assert run(["bench", "orders", "--seconds", "0"]) == 0
     lines = capsys.readouterr().out.splitlines()[1:]
