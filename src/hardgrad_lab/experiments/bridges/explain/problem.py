@@ -64,7 +64,7 @@ def loss(trial: Trial, model: Explainer, x: Tensor, y: Tensor) -> Tensor:
 
     ways: dict[str, Callable[[], Tensor]] = {
         "score": lambda: hg.score_function(q, f, samples=trial.samples, baseline="leave_one_out"),
-        "marginals": lambda: hg.straight_through_estimator(q, f),
+        "marginals": lambda: hg.montecarlo.straight_through_estimator(q, f),
         "gumbel": lambda: hg.gumbel(q, f, temperature=trial.softness),
         "l2x": l2x,
         "relaxed": lambda: f(hg.soft.top_k_mask(logits, k, trial.softness)),
