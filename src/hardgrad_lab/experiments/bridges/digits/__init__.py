@@ -4,7 +4,7 @@ A picture is four digits side by side. Measured on sequences of test digits: how
 often one picture's rank is. A relaxed permutation learns by its cross-entropy with the true one, as in both papers;
 ranks, relaxed or exact with a lent gradient, by their squared error; ``pairs`` is the logistic loss of all pairs, which
 needs no sort. The network has two convolutions and two dense layers, on pictures of half the side; it is smaller than
-the published one at any width, and ``small`` has 800 steps of 32 sequences in place of 100,000 of 100.
+the published one at any width, and ``small`` has 500 steps of 32 sequences in place of 100,000 of 100.
 
 Sources: Grover et al. 2019 (arXiv 1903.08850), section 6.1, table 1 of the conference version; Petersen et al. 2021
 (arXiv 2105.04019) for the measures; Burges et al. 2005 for pairs.
@@ -32,7 +32,7 @@ DIGITS = Experiment(
     contestants={name: {"softness": 2.0} if name.startswith("exact-") else {} for name in GRADIENTS},
     budgets={
         "smoke": {"width": 4, "steps": 4, "batch": 8, "test_rows": 32, "evaluations": 2},
-        "small": {"width": 8, "steps": 800, "batch": 32, "test_rows": 2_000, "evaluations": 8},
+        "small": {"width": 8, "steps": 500, "batch": 32, "test_rows": 2_000, "evaluations": 8},
         "paper": {"width": 32, "steps": 100_000, "batch": 100, "test_rows": 10_000, "evaluations": 50},
     },
     planned={"smoke": ["5"]},

@@ -21,7 +21,7 @@ GRADIENTS = {
     "score": {"samples": 4, "batch": 100}, "marginals": {}, "gumbel": {}, "l2x": {"softness": 0.1}, "relaxed": {},
     "exact-relaxed": {}, "bridge": {},
 }  # fmt: skip
-SMALL = {"steps": 600, "batch": 250, "test_rows": 10_000, "evaluations": 8}
+SMALL = {"steps": 400, "batch": 250, "test_rows": 10_000, "evaluations": 8}
 
 EXPLAIN = Experiment(
     name="explain",

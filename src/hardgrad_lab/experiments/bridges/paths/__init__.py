@@ -32,7 +32,7 @@ PATHS = Experiment(
     contestants=GRADIENTS,
     budgets={
         "smoke": {"width": 4, "steps": 4, "batch": 4, "test_rows": 16, "evaluations": 2},
-        "small": {"width": 8, "steps": 500, "batch": 16, "test_rows": 1_000, "evaluations": 8},
+        "small": {"width": 8, "steps": 400, "batch": 16, "test_rows": 1_000, "evaluations": 8},
         "paper": {"width": 32, "steps": 20_000, "batch": 64, "test_rows": 5_000, "evaluations": 50},
     },
     planned={"smoke": ["6"], "small": ["6"]},

@@ -47,9 +47,7 @@ class Coster(nn.Module):
         seen = hg.approximators.conv(1, 1, width=32, layers=4)
         layers = {
             "identity": partial(hg.straight_through, self.solve),
-            "negative-identity": partial(
-                hg.straight_through, self.solve, soft=hg.surrogate.twins.negative_identity(project="mean")
-            ),
+            "negative-identity": partial(hg.straight_through, self.solve, soft=hg.surrogate.twins.negative_identity()),
             "interpolated": partial(hg.interpolated, self.solve, trial.softness),
             "perturbed": partial(hg.perturbed, self.solve, trial.softness, samples=trial.samples),
             "imle": partial(hg.imle, self.solve, samples=trial.samples),
