@@ -1,4 +1,4 @@
-"""Training through orders, paths and choices: the solver against enumeration, the rows, runs that learn, the records."""
+"""Training through orders, paths and choices: the solver by enumeration, the rows, runs that learn, the records."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_square_costs_its_digits_and_one(samples: Path) -> None:
 def test_a_label_depends_on_what_it_was_made_of_and_on_nothing_else(task: str) -> None:
     x, y, made_of = rows(task, torch.Generator().manual_seed(2), 400)
     assert (made_of.sum(1) == EXPLAIN.tasks[task]["size"]).all()
-    assert ((0 <= y) & (y <= 1)).all()
+    assert ((y >= 0) & (y <= 1)).all()
     label = LABELS["orange-skin" if task == "switch" else task]
     first = (x[:, -1] > 0) if task == "switch" else torch.ones(400, dtype=torch.bool)
     others = torch.where(made_of.bool(), x, torch.randn(400, 10))

@@ -17,8 +17,9 @@ from hardgrad_lab.runs.experiment import Experiment, Part
 from hardgrad_lab.runs.published import Claim, Metric
 
 GRADIENTS = {
-    "identity": {}, "negative-identity": {}, "interpolated": {"softness": 10.0}, "perturbed": {"samples": 8, "softness": 0.3, "lr": 0.001},
-    "imle": {}, "fenchel-young": {}, "spo-plus": {}, "bridge": {},
+    "identity": {}, "negative-identity": {}, "interpolated": {"softness": 10.0},
+    "perturbed": {"samples": 8, "softness": 0.3, "lr": 0.001}, "imle": {}, "fenchel-young": {}, "spo-plus": {},
+    "bridge": {},
 }  # fmt: skip
 
 PATHS = Experiment(
