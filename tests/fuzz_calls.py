@@ -78,6 +78,10 @@ def _negative(array: Any) -> Any:
     return -array
 
 
+def _cheapest(cost: Tensor) -> Tensor:
+    return hg.hard.one_hot_argmax(-cost)
+
+
 def _ranges() -> hg.Ranges:
     return hg.Ranges([0.0, 1.0, 2.0])
 
@@ -138,8 +142,19 @@ _SOFT = {
     "method": _same("laplace"),
     "relative": _same(True),
 }
+_LOSS = {name: make for name, make in _SOFT.items() if name != "descending"} | {
+    "soft": _same(True),
+    "reduction": _same("mean"),
+}
 _DRAWS = {"samples": _same(2), "generator": _seeded}
 _SEARCH = {"x": _randn(60, 1), "key": _rand(60), "target": _randn(60), "max_ranges": _same(2)}
+_SOLVING = {
+    "sense": _same("min"),
+    "rows": _same(False),
+    "cache": _same(2),
+    "differentiable_in_eval": _same(False),
+}
+_NOISY = _SOLVING | {"noise": _same("gumbel"), "value": _same("mean"), "samples": _same(2), "generator": _seeded}
 _TRAINED = {"switch": _learned, "x": _randn(ROWS, 3), "key": _keys(), "target": _randn(ROWS, 2)}
 
 # A target is held against x's rows, and so is a loss of them.
@@ -165,6 +180,14 @@ CALLS = [
     Call(hg.soft.top_k_mask, _X | {"k": _same(2)} | _SOFT, aliases={"x": ("x", "size")}),
     Call(hg.soft.quantile, _X | {"q": _same(0.3)} | _SOFT, aliases={"x": ("x", "entry")}),
     Call(hg.soft.median, _X | _SOFT, aliases={"x": ("x", "entry")}),
+    *(Call(each, _X | {"target": _randn(ROWS, 3)} | _LOSS) for each in (hg.losses.spearman, hg.losses.kendall)),
+    Call(hg.losses.ndcg, {"scores": _randn(ROWS, 3), "relevance": _rand(ROWS, 3), "k": _same(2)} | _LOSS),
+    Call(hg.losses.average_precision, {"scores": _randn(ROWS, 3), "labels": lambda: torch.eye(ROWS, 3)} | _LOSS),
+    Call(
+        hg.losses.top_k_cross_entropy,
+        {"logits": _randn(ROWS, 3), "target": lambda: torch.arange(ROWS) % 3, "k": _same(2)} | _LOSS,
+        aliases={"logits": ("logits", "classes")},
+    ),
     Call(_H.kmeans, _X | {"k": _same(2), "iterations": _same(3)}, aliases={"x": ("x", "points")}),
     Call(_H.nearest_code, _X | {"codebook": _randn(5, 3)}),
     Call(_H.bernoulli, {"p": _rand(ROWS, 3), "generator": _seeded}),
@@ -217,6 +240,53 @@ CALLS = [
         use=_run(lambda: _randn(ROWS, 3)().requires_grad_()),
     ),
     Call(
+        hg.interpolated,
+        {"solver": _same(_cheapest), "strength": _same(2.0), "two_sided": _same(True), "rho": _same(0.1)} | _SOLVING,
+        use=_run(lambda: _randn(ROWS, 3)().requires_grad_()),
+    ),
+    Call(
+        hg.perturbed,
+        {"solver": _same(_cheapest), "scale": _same(0.5)} | _NOISY,
+        use=_run(lambda: _randn(ROWS, 3)().requires_grad_()),
+    ),
+    Call(
+        hg.imle,
+        {
+            "solver": _same(_cheapest),
+            "strength": _same("servo"),
+            "scale": _same(0.5),
+            "two_sided": _same(True),
+            "aim": _same(1.0),
+        }
+        | _NOISY,
+        use=_run(lambda: _randn(ROWS, 3)().requires_grad_()),
+    ),
+    Call(
+        hg.fenchel_young,
+        {
+            "solver": _same(_cheapest),
+            "cost": _randn(ROWS, 3),
+            "target": _randn(ROWS, 3),
+            "scale": _same(0.5),
+            "samples": _same(2),
+            "noise": _same("normal"),
+            "sense": _same("min"),
+            "rows": _same(False),
+            "generator": _seeded,
+        },
+    ),
+    Call(
+        hg.spo_plus,
+        {
+            "solver": _same(_cheapest),
+            "cost": _randn(ROWS, 3),
+            "true_cost": _randn(ROWS, 3),
+            "solution": _randn(ROWS, 3),
+            "sense": _same("max"),
+            "rows": _same(False),
+        },
+    ),
+    Call(
         hg.straight_through,
         {"hard": _same(_H.sign), "soft": _same(torch.tanh)},
         use=_run(_randn(ROWS, 3)),
@@ -226,6 +296,7 @@ CALLS = [
     Call(_T.clipped, {"low": _same(-1.0), "high": _same(1.0)}),
     Call(_T.sigmoid, {"slope": _same(2.0), "center": _same(0.0)}),
     Call(_T.tanh, {"slope": _same(2.0), "center": _same(0.0)}),
+    Call(_T.negative_identity, {"project": _same("mean"), "sense": _same("min")}),
     Call(_T.arctan, {"slope": _same(2.0), "center": _same(0.0)}),
     Call(
         _A.mlp,

@@ -70,7 +70,7 @@ def top_k_cross_entropy(
         chance = torch.stack([p * loss.mask(k).gather(-1, index).squeeze(-1) for k, p in chances.items()]).sum(0)
         return -chance.clamp_min(torch.finfo(chance.dtype).tiny).log()
 
-    return loss.of(exact, relaxed)
+    return loss.of(exact, relaxed, index)
 
 
 def _chances(k: int | Sequence[float], classes: int) -> dict[int, float]:

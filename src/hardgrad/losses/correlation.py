@@ -51,13 +51,14 @@ def spearman(
     Source: Blondel et al. 2020 (arXiv 2002.08871), section 6, with any method's soft ranks.
     """
     loss = Loss("spearman", "x", x, temperature, dim, method, relative, soft, reduction)
-    theirs = _mean_ranks(loss.beside("target", target))
+    target = loss.beside("target", target)
+    theirs = _mean_ranks(target)
 
     def relaxed() -> Tensor:
         ranks = loss.ranks()
         return 1 - _cosine(ranks - ranks.mean(-1, keepdim=True), theirs.to(ranks.dtype))
 
-    return loss.of(lambda: 1 - _cosine(_mean_ranks(loss.rows), theirs), relaxed)
+    return loss.of(lambda: 1 - _cosine(_mean_ranks(loss.rows), theirs), relaxed, target)
 
 
 def kendall(
@@ -100,10 +101,12 @@ def kendall(
     Source: Kendall 1945 (Biometrika 33), tau-b.
     """
     loss = Loss("kendall", "x", x, temperature, dim, method, relative, soft, reduction)
-    theirs = signs(loss.beside("target", target)).flatten(-2)
+    target = loss.beside("target", target)
+    theirs = signs(target).flatten(-2)
     return loss.of(
         lambda: 1 - _cosine(signs(loss.rows).flatten(-2).double(), theirs.double()),
         lambda: 1 - _cosine(loss.signs().flatten(-2), theirs.to(loss.rows.dtype)),
+        target,
     )
 
 

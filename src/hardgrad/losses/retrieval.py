@@ -73,7 +73,7 @@ def ndcg(
         weight = share / (2 + loss.ranks(descending=True)).log2()
         return 1 - (weight * loss.mask(k) if k < n else weight).sum(-1)
 
-    return loss.of(exact, relaxed)
+    return loss.of(exact, relaxed, gains)
 
 
 def average_precision(
@@ -133,4 +133,4 @@ def average_precision(
         # An entry stands half above itself, and counts whole.
         return 1 - (share * ((above * found.unsqueeze(-2)).sum(-1) + 0.5) / (above.sum(-1) + 0.5)).sum(-1)
 
-    return loss.of(exact, relaxed)
+    return loss.of(exact, relaxed, found)

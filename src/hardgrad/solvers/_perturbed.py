@@ -88,5 +88,6 @@ class perturbed(NoisyLayer):
         weight = score * (-self.sign / (self.scale * self.samples))
         value = exact if exact is not None and self.value == "exact" else solved.mean(0).to(cost.dtype)
         x = wide(differentiable_once(cost, self._label()))
-        along = ((x - x.detach()) * weight).reshape(len(weight), len(cost), -1).sum(-1, keepdim=True)
-        return graft(value, (along * difference.reshape(len(weight), len(cost), -1)).sum(0).reshape(value.shape))
+        along = ((x - x.detach()) * weight).reshape(*weight.shape[:2], cost.shape[1:].numel()).sum(-1)
+        path = (along.reshape(*along.shape, *(1 for _ in value.shape[1:])) * difference).sum(0)
+        return graft(value, path)

@@ -7,7 +7,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor
 
-from hardgrad._torch_state import holds_a_batch, in_transform
+from hardgrad._torch_state import holds_an_older_batch
 from hardgrad.solvers.layer import refuse_second
 from hardgrad.solvers.solver import Solver
 
@@ -57,7 +57,7 @@ class _Difference(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         cost, at, solved, lean = ctx.saved_tensors
         label = ctx.rule.hard.label
-        if holds_a_batch(grad) and not in_transform():
+        if holds_an_older_batch(grad):
             raise RuntimeError(f"{label}: its backward solves for one gradient at a time; hand them over one by one")
         with torch.no_grad():
             gradient = _gradient(ctx.rule, at, solved, lean, grad.to(at.dtype)).to(cost.dtype)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hardgrad import _check
-from hardgrad._torch_state import compiling, in_export, may_need_gradient
+from hardgrad._torch_state import compiling, in_compiled_transform, in_export, may_need_gradient
 from hardgrad._tracing import eagerly
 from hardgrad.hard_layer import SurrogateLayer
 from hardgrad.no_gradient import no_second_derivative
@@ -58,6 +58,8 @@ def outside_of_graphs(label: str, function: Callable[..., Tensor], *args: Any) -
     if not compiling() or in_export():
         return function(*args)
     reason = f"{label}: a graph cannot hold a solver; compile what is before and behind it"
+    if in_compiled_transform():  # where torch breaks no graph
+        raise RuntimeError(reason)
     return cast(Tensor, eagerly(reason, function, *args))
 
 
