@@ -50,6 +50,8 @@ HARD: dict[str, Hard] = {
     "quantize": Hard(partial(hg.hard.quantize, levels=4, low=-1.0, high=1.0), (6,)),
     "one_hot_argmax": Hard(hg.hard.one_hot_argmax, (6,)),
     "top_k": Hard(partial(hg.hard.top_k, k=2), (6,)),
+    "top_k_mask": Hard(partial(hg.hard.top_k_mask, k=2), (6,)),
+    "quantile": Hard(partial(hg.hard.quantile, q=0.3), (3, 6)),
     "sort": Hard(hg.hard.sort, (6,)),
     "rank": Hard(hg.hard.rank, (6,)),
     "permutation": Hard(hg.hard.permutation, (5,)),

@@ -76,6 +76,8 @@ def outcomes(variable: Variable, parameter: Tensor) -> list[tuple[Tensor, Tensor
         table = parameter.reshape(-1, parameter.shape[-1])
         chances = table / table.sum(-1, keepdim=True) if variable.given == "probs" else table.softmax(-1)
         ways = torch.eye(table.shape[-1])
+    if variable.kind == "KSubset":
+        chances, ways = _subsets(table, variable.k)
     found = []
     for numbers in itertools.product(range(len(ways)), repeat=len(chances)):
         probability = torch.ones((), dtype=torch.float64)
@@ -83,6 +85,14 @@ def outcomes(variable: Variable, parameter: Tensor) -> list[tuple[Tensor, Tensor
             probability = probability * chances[unit, number]
         found.append((torch.stack([ways[n] for n in numbers]).double().reshape(parameter.shape), probability))
     return found
+
+
+def _subsets(table: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The chance of each subset in each row, by products of weights, and the masks."""
+    chosen = list(itertools.combinations(range(table.shape[-1]), k))
+    products = torch.stack([table.exp()[:, list(items)].prod(-1) for items in chosen], -1)
+    masks = torch.stack([torch.zeros(table.shape[-1]).index_fill(0, torch.tensor(c), 1) for c in chosen])
+    return products / products.sum(-1, keepdim=True), masks
 
 
 def estimate(estimator: Estimator, problem: Problem, rows: int, seed: int = 0) -> Parts:

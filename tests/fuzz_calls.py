@@ -78,6 +78,10 @@ def _negative(array: Any) -> Any:
     return -array
 
 
+def _cheapest(cost: Tensor) -> Tensor:
+    return hg.hard.one_hot_argmax(-cost)
+
+
 def _ranges() -> hg.Ranges:
     return hg.Ranges([0.0, 1.0, 2.0])
 
@@ -131,8 +135,26 @@ _H, _MC, _T, _A = hg.hard, hg.montecarlo, hg.surrogate.twins, hg.approximators
 _X = {"x": _randn(ROWS, 3)}
 _QF: dict[str, Make] = {"q": _q, "f": _same(_cost)}
 _DIM = {"dim": _same(-1)}
+_SOFT = {
+    "temperature": _same(0.5),
+    "dim": _same(-1),
+    "descending": _same(True),
+    "method": _same("laplace"),
+    "relative": _same(True),
+}
+_LOSS = {name: make for name, make in _SOFT.items() if name != "descending"} | {
+    "soft": _same(True),
+    "reduction": _same("mean"),
+}
 _DRAWS = {"samples": _same(2), "generator": _seeded}
 _SEARCH = {"x": _randn(60, 1), "key": _rand(60), "target": _randn(60), "max_ranges": _same(2)}
+_SOLVING = {
+    "sense": _same("min"),
+    "rows": _same(False),
+    "cache": _same(2),
+    "differentiable_in_eval": _same(False),
+}
+_NOISY = _SOLVING | {"noise": _same("gumbel"), "value": _same("mean"), "samples": _same(2), "generator": _seeded}
 _TRAINED = {"switch": _learned, "x": _randn(ROWS, 3), "key": _keys(), "target": _randn(ROWS, 2)}
 
 # A target is held against x's rows, and so is a loss of them.
@@ -146,14 +168,37 @@ CALLS = [
     Call(_H.quantize, _X | {"levels": _same(4), "low": _same(-1.0), "high": _same(1.0)}),
     Call(_H.one_hot_argmax, _X | _DIM),
     Call(_H.top_k, _X | {"k": _same(2)} | _DIM, aliases={"x": ("x", "size")}),
+    Call(_H.top_k_mask, _X | {"k": _same(2)} | _DIM, aliases={"x": ("x", "size")}),
+    Call(_H.quantile, _X | {"q": _same(0.3)} | _DIM, aliases={"x": ("x", "entry")}),
+    Call(_H.median, _X | _DIM, aliases={"x": ("x", "entry")}),
     Call(_H.sort, _X | _DIM),
     Call(_H.rank, _X | _DIM),
     Call(_H.permutation, _X),
     Call(_H.sort_rows_cols, _X),
+    *(Call(each, _X | _SOFT) for each in (hg.soft.sort, hg.soft.rank, hg.soft.permutation, hg.soft.argmax)),
+    Call(hg.soft.top_k, _X | {"k": _same(2)} | _SOFT, aliases={"x": ("x", "size")}),
+    Call(hg.soft.top_k_mask, _X | {"k": _same(2)} | _SOFT, aliases={"x": ("x", "size")}),
+    Call(hg.soft.quantile, _X | {"q": _same(0.3)} | _SOFT, aliases={"x": ("x", "entry")}),
+    Call(hg.soft.median, _X | _SOFT, aliases={"x": ("x", "entry")}),
+    *(Call(each, _X | {"target": _randn(ROWS, 3)} | _LOSS) for each in (hg.losses.spearman, hg.losses.kendall)),
+    Call(hg.losses.ndcg, {"scores": _randn(ROWS, 3), "relevance": _rand(ROWS, 3), "k": _same(2)} | _LOSS),
+    Call(hg.losses.average_precision, {"scores": _randn(ROWS, 3), "labels": lambda: torch.eye(ROWS, 3)} | _LOSS),
+    Call(
+        hg.losses.top_k_cross_entropy,
+        {"logits": _randn(ROWS, 3), "target": lambda: torch.arange(ROWS) % 3, "k": _same(2)} | _LOSS,
+        aliases={"logits": ("logits", "classes")},
+    ),
     Call(_H.kmeans, _X | {"k": _same(2), "iterations": _same(3)}, aliases={"x": ("x", "points")}),
     Call(_H.nearest_code, _X | {"codebook": _randn(5, 3)}),
     Call(_H.bernoulli, {"p": _rand(ROWS, 3), "generator": _seeded}),
     Call(_H.categorical, {"p": _rand(ROWS, 3), "generator": _seeded}, may_be_nan=True),
+    Call(_H.k_subset, {"logits": _randn(ROWS, 3), "k": _same(2), "generator": _seeded}, may_be_nan=True),
+    Call(
+        hg.KSubset,
+        {"logits": _randn(ROWS, 3), "k": _same(2), "validate_args": _same(None)},
+        use=lambda q: q.log_prob(hg.hard.k_subset(torch.zeros(ROWS, 3), 2)),
+        aliases={"logits": ("logits", "value"), "k": ("k", "value")},
+    ),
     Call(hg.graft, {"value": _randn(ROWS, 3), "path": _randn(ROWS, 3)}),
     Call(
         hg.Bridge,
@@ -195,6 +240,53 @@ CALLS = [
         use=_run(lambda: _randn(ROWS, 3)().requires_grad_()),
     ),
     Call(
+        hg.interpolated,
+        {"solver": _same(_cheapest), "strength": _same(2.0), "two_sided": _same(True), "rho": _same(0.1)} | _SOLVING,
+        use=_run(lambda: _randn(ROWS, 3)().requires_grad_()),
+    ),
+    Call(
+        hg.perturbed,
+        {"solver": _same(_cheapest), "scale": _same(0.5)} | _NOISY,
+        use=_run(lambda: _randn(ROWS, 3)().requires_grad_()),
+    ),
+    Call(
+        hg.imle,
+        {
+            "solver": _same(_cheapest),
+            "strength": _same("servo"),
+            "scale": _same(0.5),
+            "two_sided": _same(True),
+            "aim": _same(1.0),
+        }
+        | _NOISY,
+        use=_run(lambda: _randn(ROWS, 3)().requires_grad_()),
+    ),
+    Call(
+        hg.fenchel_young,
+        {
+            "solver": _same(_cheapest),
+            "cost": _randn(ROWS, 3),
+            "target": _randn(ROWS, 3),
+            "scale": _same(0.5),
+            "samples": _same(2),
+            "noise": _same("normal"),
+            "sense": _same("min"),
+            "rows": _same(False),
+            "generator": _seeded,
+        },
+    ),
+    Call(
+        hg.spo_plus,
+        {
+            "solver": _same(_cheapest),
+            "cost": _randn(ROWS, 3),
+            "true_cost": _randn(ROWS, 3),
+            "solution": _randn(ROWS, 3),
+            "sense": _same("max"),
+            "rows": _same(False),
+        },
+    ),
+    Call(
         hg.straight_through,
         {"hard": _same(_H.sign), "soft": _same(torch.tanh)},
         use=_run(_randn(ROWS, 3)),
@@ -204,6 +296,7 @@ CALLS = [
     Call(_T.clipped, {"low": _same(-1.0), "high": _same(1.0)}),
     Call(_T.sigmoid, {"slope": _same(2.0), "center": _same(0.0)}),
     Call(_T.tanh, {"slope": _same(2.0), "center": _same(0.0)}),
+    Call(_T.negative_identity, {"project": _same("mean"), "sense": _same("min")}),
     Call(_T.arctan, {"slope": _same(2.0), "center": _same(0.0)}),
     Call(
         _A.mlp,
@@ -262,7 +355,16 @@ CALLS = [
     ),
     Call(hg.disarm, _QF | _DRAWS),
     Call(hg.arms, _QF | _DRAWS),
+    Call(hg.carms, {"q": _one_hot, "f": _same(_cost)} | _DRAWS),
+    Call(hg.each_unit, _QF | {"units": _same(2)} | _DRAWS),
+    Call(hg.unordered_set, _QF | _DRAWS),
+    Call(hg.double_cv, _QF | {"scale": _same(1.0)} | _DRAWS),
     Call(hg.gumbel, {"q": _one_hot, "f": _same(_cost), "temperature": _same(0.5), "hard": _same(True)} | _DRAWS),
+    Call(
+        hg.gumbel,
+        {"q": _one_hot, "f": _same(_cost), "hard": _same(False), "backward_temperature": _same(0.5)} | _DRAWS,
+    ),
+    Call(hg.gapped, _QF | {"gap": _same(1.0), "temperature": _same(0.5)} | _DRAWS),
     Call(hg.gumbel_rao, {"q": _one_hot, "f": _same(_cost), "temperature": _same(0.5), "inner": _same(3)} | _DRAWS),
     Call(hg.reinmax, {"q": _one_hot, "f": _same(_cost), "temperature": _same(1.0)} | _DRAWS),
     Call(

@@ -11,9 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent, OneHotCategorical
 
+import hardgrad as hg
 from place import DEVICE
 
-KINDS: dict[str, Any] = {"Bernoulli": Bernoulli, "OneHotCategorical": OneHotCategorical, "Categorical": Categorical}
+KINDS: dict[str, Any] = {
+    "Bernoulli": Bernoulli,
+    "OneHotCategorical": OneHotCategorical,
+    "Categorical": Categorical,
+    "KSubset": hg.KSubset,
+}
 
 
 @contextmanager
@@ -35,6 +41,7 @@ class Variable:
     kind: str
     given: str  # "logits" or "probs"
     row: Any  # numbers in nested tuples
+    k: int = 1  # of a KSubset
 
     @property
     def one(self) -> Tensor:
@@ -46,12 +53,12 @@ class Variable:
 
     @property
     def units(self) -> int:
-        return self.one.shape[: self.unit_dims].numel()
+        return self.features if self.kind == "KSubset" else self.one.shape[: self.unit_dims].numel()
 
     @property
     def event_dims(self) -> int:
         """How many trailing dimensions of a sample are one event."""
-        return self.unit_dims + (self.kind == "OneHotCategorical")
+        return self.unit_dims + (self.kind in ("OneHotCategorical", "KSubset"))
 
     @property
     def features(self) -> int:
@@ -63,7 +70,8 @@ class Variable:
 
     def distribution(self, parameter: Tensor, check: bool = True) -> Distribution:
         with nullcontext() if check or torch.compiler.is_compiling() else unchecked():
-            base = KINDS[self.kind](**{self.given: parameter}, validate_args=check)
+            more = {"k": self.k} if self.kind == "KSubset" else {}
+            base = KINDS[self.kind](**{self.given: parameter}, **more, validate_args=check)
             return Independent(base, self.unit_dims, validate_args=check) if self.unit_dims else base
 
     def seen(self, b: Tensor) -> Tensor:
@@ -83,6 +91,8 @@ VARIABLES = [
     Variable("2 one-hots of 3", "OneHotCategorical", "logits", ((0.2, -0.5, 0.6), (1.0, 0.0, -0.8))),
     Variable("Categorical of 4", "Categorical", "logits", (0.4, -0.6, 0.0, 0.8)),
     Variable("2 Categoricals of 3, skewed probs", "Categorical", "probs", ((0.75, 0.2, 0.05), (0.3, 0.3, 0.4))),
+    Variable("2 of 4", "KSubset", "logits", (0.4, -0.6, 0.0, 1.3), k=2),
+    Variable("twice 2 of 3", "KSubset", "logits", ((0.2, -0.5, 0.6), (1.0, 0.0, -0.8)), k=2),
 ]
 
 # What the second of two layers is, for a first of each kind.
@@ -90,6 +100,7 @@ SECOND = {
     "Bernoulli": Variable("second", "Bernoulli", "logits", (0.3, -0.5)),
     "OneHotCategorical": Variable("second", "OneHotCategorical", "logits", (0.3, -0.5, 0.2)),
     "Categorical": Variable("second", "Categorical", "logits", (0.3, -0.5, 0.2)),
+    "KSubset": Variable("second", "KSubset", "logits", (0.3, -0.5, 0.2), k=2),
 }
 
 

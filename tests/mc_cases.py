@@ -20,7 +20,11 @@ import mc_formulas
 from mc_bank import Case, Variable
 
 ALL = ("Bernoulli", "OneHotCategorical", "Categorical")
+ANY = (*ALL, "KSubset")
+ALL = ("Bernoulli", "OneHotCategorical", "Categorical", "KSubset")
+UNITS = ("Bernoulli", "OneHotCategorical", "Categorical")
 VECTORS = ("Bernoulli", "OneHotCategorical")
+MASKS = (*VECTORS, "KSubset")
 Call = Callable[..., Tensor]
 
 
@@ -38,6 +42,8 @@ class Estimator:
         relaxed: whether f sees relaxed samples, which biases the value too.
         noisy: whether it draws at all.
         stacks: whether it may stand in an objective of its own kind, which then has no second derivative.
+        draws: how many of the samples that f sees the value is the mean of, where f sees others after them; 0 where the
+            value is another sum.
     """
 
     name: str
@@ -49,6 +55,7 @@ class Estimator:
     relaxed: bool = False
     noisy: bool = True
     stacks: bool = True
+    draws: int | None = None
 
     @property
     def unbiased(self) -> bool:
@@ -90,7 +97,7 @@ class FromEvent(nn.Module):
 def parameter_of(q: Distribution) -> Tensor:
     while isinstance(q, Independent):
         q = q.base_dist
-    return q._param
+    return q.logits if isinstance(q, hg.KSubset) else q._param
 
 
 def _network(q: Distribution) -> nn.Module:
@@ -139,18 +146,23 @@ def _score_function(name: str, **options: Callable[[Distribution], Any]) -> Esti
     def make(q: Distribution) -> Call:
         return partial(hg.score_function, **{option: value(q) for option, value in options.items()})
 
-    return Estimator(f"score function, {name}", make, ALL, values_only=True, any_order=True)
+    return Estimator(f"score function, {name}", make, ANY, values_only=True, any_order=True)
 
 
 _MC = hg.montecarlo
 ESTIMATORS = [
-    Estimator("exact", lambda q: partial(hg.exact), ALL, values_only=True, any_order=True, noisy=False),
+    Estimator("exact", lambda q: partial(hg.exact), ANY, values_only=True, any_order=True, noisy=False),
     _score_function("plain"),
     _score_function("moving average", baseline=lambda q: _moving_average()),
     _score_function("leave one out", baseline=lambda q: "leave_one_out", samples=lambda q: 2),
     _score_function("network", baseline=_network, samples=lambda q: 2),
     Estimator("disarm", lambda q: partial(hg.disarm, samples=4), ("Bernoulli",), values_only=True),
     Estimator("arms", lambda q: partial(hg.arms, samples=3), ("Bernoulli",), values_only=True),
+    Estimator("carms", lambda q: partial(hg.carms, samples=3), ("OneHotCategorical", "Categorical"), values_only=True),
+    Estimator("each unit", lambda q: partial(hg.each_unit, samples=2), UNITS, values_only=True, draws=2),
+    Estimator("each unit, one", lambda q: partial(hg.each_unit, units=1), UNITS, values_only=True, draws=1),
+    Estimator("unordered set", lambda q: partial(hg.unordered_set, samples=3), ALL, values_only=True, draws=0),
+    Estimator("double_cv", lambda q: partial(hg.double_cv, samples=3), MASKS),
     Estimator("rebar", lambda q: partial(hg.rebar)),
     Estimator("rebar, untied", lambda q: partial(hg.rebar, tied=False, temperature=1.0, scale=0.7, samples=2)),
     Estimator("rebar, learned", lambda q: partial(hg.rebar, control=_MC.RebarControl()), stacks=False),
@@ -159,6 +171,7 @@ ESTIMATORS = [
     Estimator(
         "straight-through",
         lambda q: partial(_MC.straight_through_estimator, samples=2),
+        MASKS,
         formula=mc_formulas.straight_through,
     ),
     Estimator(
@@ -168,17 +181,26 @@ ESTIMATORS = [
         relaxed=True,
         any_order=True,
     ),
-    Estimator("gumbel, hard", lambda q: partial(hg.gumbel), formula=mc_formulas.hardened(1.0)),
+    Estimator("gumbel, hard", lambda q: partial(hg.gumbel), MASKS, formula=mc_formulas.hardened(1.0)),
     Estimator(
         "gumbel, hard, annealed",
         lambda q: partial(hg.gumbel, temperature=_annealed(), samples=2),
+        MASKS,
         formula=mc_formulas.hardened(0.5),
     ),
     Estimator(
         "gumbel_rao",
         lambda q: partial(hg.gumbel_rao, temperature=0.5, inner=4, samples=2),
+        MASKS,
         formula=mc_formulas.hardened(0.5),
     ),
+    Estimator(
+        "gumbel, soft, two temperatures",
+        lambda q: partial(hg.gumbel, temperature=0.3, hard=False, backward_temperature=0.8),
+        formula=mc_formulas.relaxed(0.3, 0.8),
+        relaxed=True,
+    ),
+    Estimator("gapped", lambda q: partial(hg.gapped, temperature=0.5), formula=mc_formulas.gapped(1.0, 0.5)),
     Estimator("reinmax", lambda q: partial(hg.reinmax), formula=mc_formulas.reinmax),
     Estimator(
         "bridge",

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import RelaxedBernoulli, RelaxedOneHotCategorical
 
+import hardgrad as hg
 from mc_bank import Variable
 
 DRAWS = 20_000
@@ -45,6 +46,8 @@ class Setting:
     def probs(self) -> Tensor:
         if self.variable.kind == "Bernoulli":
             return self.parameter if self.variable.given == "probs" else self.parameter.sigmoid()
+        if self.variable.kind == "KSubset":
+            return torch.stack([b * probability for b, probability in self.outcomes]).sum(0)
         total = self.parameter.sum(-1, keepdim=True)
         return self.parameter / total if self.variable.given == "probs" else self.parameter.softmax(-1)
 
@@ -52,7 +55,7 @@ class Setting:
     def logits(self) -> Tensor:
         if self.variable.kind == "Bernoulli":
             return self.probs.log() - (1 - self.probs).log()
-        return self.probs.log()
+        return self.parameter if self.variable.kind == "KSubset" else self.probs.log()
 
 
 Expected = tuple[Tensor, Tensor | float]
@@ -92,9 +95,9 @@ def _along(setting: Setting, path: Callable[[Tensor], Tensor]) -> Expected:
     return torch.autograd.grad(total, setting.parameter)[0], 0.0
 
 
-def relaxed(temperature: float) -> Callable[[Setting], Expected]:
-    """The gradient of f at relaxed samples."""
-    return partial(_sampled, temperature=temperature, hard=False)
+def relaxed(temperature: float, backward: float | None = None) -> Callable[[Setting], Expected]:
+    """The gradient of f at relaxed samples; with ``backward`` along the Jacobian of those at that temperature."""
+    return partial(_sampled, temperature=temperature, hard=False, backward=backward)
 
 
 def hardened(temperature: float) -> Callable[[Setting], Expected]:
@@ -102,13 +105,56 @@ def hardened(temperature: float) -> Callable[[Setting], Expected]:
     return partial(_sampled, temperature=temperature, hard=True)
 
 
-def _sampled(setting: Setting, temperature: float, hard: bool) -> Expected:
+def gapped(gap: float, temperature: float) -> Callable[[Setting], Expected]:
+    """Fan et al. 2022: the drawn outcome raised to the highest logit, then the others pushed down to the gap."""
+
+    def formula(setting: Setting) -> Expected:
+        theta, two = setting.logits, setting.variable.kind == "Bernoulli"
+        if two:
+            theta = torch.stack([theta, torch.zeros_like(theta)], -1)
+
+        def path(b: Tensor) -> Tensor:
+            d = torch.stack([b, 1 - b], -1) if two else b
+            top = theta.max(-1, keepdim=True).values
+            up = (top - (theta * d).sum(-1, keepdim=True)) * d
+            down = (theta + gap - top).relu() * (1 - d)
+            y = ((theta + (up - down).detach()) / temperature).softmax(-1)
+            return y[..., 0] if two else y
+
+        return _along(setting, path)
+
+    return formula
+
+
+def _sampled(setting: Setting, temperature: float, hard: bool, backward: float | None = None) -> Expected:
     variable = setting.variable
     parameter = setting.parameter.detach().expand((DRAWS, *setting.parameter.shape)).clone().requires_grad_()
     rows = Setting(variable, parameter, [], setting.f, setting.call)
+    if variable.kind == "KSubset":
+        return _sampled_subsets(setting, temperature)
     two = variable.kind == "Bernoulli"
     soft = (RelaxedBernoulli if two else RelaxedOneHotCategorical)(torch.tensor(temperature), logits=rows.logits)
     y = soft.rsample()
     b = (y > 0.5).double() if two else nn.functional.one_hot(y.argmax(-1), y.shape[-1]).double()
-    (found,) = torch.autograd.grad((rows.slope(b if hard else y) * y).sum(), parameter)
+    path = y
+    if backward is not None:  # the same scores, their ratios read off the sample
+        scores = (y.logit() if two else y.log()) * (temperature / backward)
+        path = scores.sigmoid() if two else scores.softmax(-1)
+    (found,) = torch.autograd.grad((rows.slope(b if hard else y) * path).sum(), parameter)
     return found.mean(0), found.std(0) / DRAWS**0.5
+
+
+def _sampled_subsets(setting: Setting, temperature: float) -> Expected:
+    """By throwing away: of noisy scores, those that happen to have k above 0, in every group."""
+    logits, k = setting.logits.detach(), setting.variable.k
+    low, high = logits.new_full((*logits.shape[:-1], 1), -50), logits.new_full((*logits.shape[:-1], 1), 50)
+    for _ in range(60):  # until k are expected to be
+        middle = (low + high) / 2
+        many = (logits + middle).sigmoid().sum(-1, keepdim=True) > k
+        low, high = torch.where(many, low, middle), torch.where(many, middle, high)
+    scores = logits + low + torch.rand(8 * DRAWS, *logits.shape, dtype=torch.float64).logit()
+    right = ((scores > 0).sum(-1) == k).reshape(len(scores), -1).all(-1)
+    scores = scores[right][:DRAWS].requires_grad_()
+    y = hg.soft.top_k_mask(scores, k, temperature, relative=False)
+    (found,) = torch.autograd.grad((setting.slope((scores > 0).double()) * y).sum(), scores)
+    return found.mean(0), found.std(0) / len(found) ** 0.5

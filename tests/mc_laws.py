@@ -84,6 +84,8 @@ def extremes(estimator: Estimator) -> None:
     }
     for kind in estimator.kinds:
         for given, row in certain["Bernoulli" if kind == "Bernoulli" else "many"]:
+            if kind == "KSubset" and given == "probs":
+                continue
             for dtype in (torch.float64, torch.float32):
                 variable = Variable("certain", kind, given, (tuple(row),) * (1 if kind == "Bernoulli" else 2))
                 trial = Trial(estimator, variable, dtype=dtype)
@@ -147,6 +149,9 @@ def rare(estimator: Estimator) -> None:
     for kind in estimator.kinds:
         row: Any = rarely if kind == "Bernoulli" else (rarely, 1 - 2 * rarely, rarely)
         variable = Variable("rare", kind, "probs", row)
+        if kind == "KSubset":  # at logits that half precision has
+            row = (-6.9375, 0.0, -6.9375)
+            rarely, variable = float(torch.tensor(row).softmax(-1)[0]), Variable("rare", kind, "logits", row)
         for dtype in (torch.bfloat16, torch.float16):
             trial = Trial(estimator, variable, (2,), dtype=dtype)
             q = variable.distribution(
@@ -156,7 +161,7 @@ def rare(estimator: Estimator) -> None:
                 trial.call(q, trial.f)
             shown = trial.f.calls[0]
             hits = shown == 0 if kind == "Categorical" else shown[..., 0] > 0.5 if kind != "Bernoulli" else shown > 0.5
-            n, p = hits.numel(), float(torch.tensor(rarely, dtype=dtype))
+            n, p = hits.numel(), rarely if kind == "KSubset" else float(torch.tensor(rarely, dtype=dtype))
             if estimator.noisy:
                 assert abs(hits.double().mean() - p) < SIGMA * (p / n) ** 0.5
 
@@ -165,11 +170,14 @@ def rare_in_single(estimator: Estimator) -> None:
     """Outcomes of probability 2e-9 are as rare as that, both ways round: counted where torch.rand gives its first cell.
 
     A draw is in there with probability 2^-24, and nearly no rare outcome is elsewhere. 4.5 standard errors of 200,000
-    units are 5 %. ARMS, whose rare outcomes take several rare numbers, has a test of its own.
+    units are 5 %. ARMS, whose rare outcomes take several rare numbers, has a test of its own; so has a KSubset, whose
+    rare outcomes are at the other end of the uniforms.
+    units are 5 %. ARMS, whose rare outcomes take several rare numbers, has a test of its own, and so has a KSubset,
+    whose rare outcomes are at the other end of the uniforms.
     """
     units, p = 200_000, torch.tensor(2e-9)
     logit = float(p.logit())
-    for kind in estimator.kinds:
+    for kind in (k for k in estimator.kinds if k != "KSubset"):
         rows = [("logits", logit, 1), ("logits", -logit, 0), ("probs", float(p), 1)]
         if kind != "Bernoulli":
             rows = [("logits", (logit, 0.0), 1), ("probs", (float(p), 1 - float(p)), 1)]
@@ -205,7 +213,8 @@ def _drawn_from_first_cells(estimator: Estimator, variable: Variable) -> Tensor:
     torch.manual_seed(0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "rand", first_cells)
-        call(variable.distribution(parameter, check=False), f)
+        with torch.no_grad():  # what it draws, without what it sees besides
+            call(variable.distribution(parameter, check=False), f)
     return shown[0]
 
 
@@ -217,6 +226,8 @@ def devices(estimator: Estimator) -> None:
         assert found["value"].shape == BATCH
         assert found["q"].shape == trial.parameter.shape
     for trial in trials(estimator):
+        if trial.variable.kind == "KSubset" and estimator.name.startswith("gumbel"):
+            continue  # the soft mask reads a number, on the CPU alone, where that waits for nothing
         with _NothingReadBack():
             trial.run()
 
@@ -264,11 +275,11 @@ def _refuses_arguments(trial: Trial, q: torch.distributions.Distribution) -> Non
         trial.call(q, trial.f, generator=0)
     for count in (1.5, float("nan"), True, "2", torch.tensor(2.5)):
         with pytest.raises(
-            TypeError, match=rf"{name}: samples must be a whole number, at least [12], got .*; give an int"
+            TypeError, match=rf"{name}: samples must be a whole number, at least [12].*, got .*; give an int"
         ):
             trial.call(q, trial.f, samples=count)
     for count in (0, -1):
-        with pytest.raises(ValueError, match=rf"{name}: samples must be at least [12], got {count}"):
+        with pytest.raises(ValueError, match=rf"{name}: samples must be at least [12].*, got {count}"):
             trial.call(q, trial.f, samples=count)
 
 
@@ -315,10 +326,18 @@ LAWS: dict[str, Callable[[Estimator], None]] = {
 }
 # These ask about modules.
 OF_MODULES = ("eval", "deepcopy, state_dict", "penalties scope")
+# ARMS and CARMS take several numbers for a rare outcome; the others draw as score function and REBAR do.
+NOT_RARE_IN_SINGLE = ("arms", "carms", "each unit", "double_cv", "gapped")
+# Another option of one that is here: what takes seconds is not done twice.
+VARIANTS = ("each unit, one", "gumbel, soft, two temperatures")
+SLOW = ("compile fullgraph", "rare in half", "rare in single", "second derivative")
 
 
 def applies(law: str, estimator: Estimator) -> bool:
     if law == "compiled torch.func":
         return estimator.name in ONE_OF_EACH_WAY
-    drawn = estimator.noisy and not (law == "rare in single" and estimator.name == "arms")
+    drawn = estimator.noisy and estimator.draws != 0  # a set is no draws of q
+    drawn = drawn and not (law == "rare in single" and estimator.name in NOT_RARE_IN_SINGLE)
+    if estimator.name in VARIANTS and law in SLOW:
+        return False
     return (law not in OF_MODULES or owns(estimator)) and (not law.startswith("rare") or drawn)

@@ -78,8 +78,8 @@ def parameters_of_f(estimator: Estimator) -> None:
     """f learns from the samples its value came from, and from no other call; whether or not q learns."""
     for trial in trials(estimator):
         found = trial.run()
-        if estimator.noisy:
-            shown = trial.f.calls[0]
+        if estimator.noisy and estimator.draws != 0:
+            shown = trial.f.calls[0][: estimator.draws]
             lead = shown.ndim - len(BATCH) - trial.variable.event_dims
             value = trial.f.of(shown).mean(0) if lead else trial.f.of(shown)
             (expected,) = torch.autograd.grad(weighed(value), trial.f.theta)

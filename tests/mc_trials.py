@@ -101,7 +101,7 @@ def weighed(value: Tensor) -> Tensor:
 
 def trials(estimator: Estimator, *names: str, **options: Any) -> list[Trial]:
     """One for each kind of q that the estimator takes, several units each; or for the distributions named."""
-    chosen = names or ("3 Bernoullis", "2 one-hots of 3", "2 Categoricals of 3, skewed probs")
+    chosen = names or ("3 Bernoullis", "2 one-hots of 3", "2 Categoricals of 3, skewed probs", "twice 2 of 3")
     return [Trial(estimator, v, **options) for v in VARIABLES if v.name in chosen and v.kind in estimator.kinds]
 
 

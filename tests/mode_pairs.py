@@ -22,13 +22,14 @@ import torch
 
 from mc_bank import unchecked
 from mode_subjects import SUBJECTS, Subject, control_of, representatives
-from modes import BROKEN, EXPLAINED, INDUCTOR, MODES, Found, Mode, difference, pairs, run, settings
+from modes import BROKEN, EXPLAINED, INDUCTOR, MODES, NOT_LINEAR, Found, Mode, difference, pairs, run, settings
 
 PAGE = Path(__file__).parent.parent / "docs" / "pass-matrix.md"
 HEADING = "\n## Pairs of modes\n"
 _OURS = re.compile(
-    r"\b(Bridge|BlackBox|straight_through|perturb|graft|Switch|Ranges|LearnedRanges|Grid|If|Hysteresis|RangeEmbedding|LayerMask|"
+    r"\b(Bridge|BlackBox|straight_through|perturb|interpolated|perturbed|imle|fenchel_young|spo_plus|graft|Switch|Ranges|LearnedRanges|Grid|If|Hysteresis|RangeEmbedding|LayerMask|"
     r"RecurrentSwitch|CrossFade|MovingAverage|penalties|exact|score_function|disarm|arms|rebar|relax|gumbel|gumbel_rao|"
+    r"carms|each_unit|unordered_set|double_cv|gapped|"
     r"reinmax|straight_through_estimator|bridge_estimator)(\([^)\n]*\))?: [^\n]{20,}"
 )
 
@@ -55,6 +56,9 @@ def outcome(subject: Subject, modes: tuple[Mode, ...]) -> Outcome:
     explained = EXPLAINED.get(frozenset(m.name for m in modes))
     if explained and subject.owned and wrong.startswith(subject.owned):
         return Outcome("said", explained)
+    for said in (NOT_LINEAR.get((subject.family, m.name)) for m in modes):
+        if said is not None:
+            return Outcome("said", said)
     return Outcome("torch" if _torch_refuses(control_of(subject), modes) else "FAIL", wrong)
 
 

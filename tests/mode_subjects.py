@@ -93,6 +93,17 @@ class Estimate(nn.Module):
         return self.estimator(q, self.cost, **dict(self.owned.items())).unsqueeze(-1)
 
 
+class Taught(nn.Module):
+    """A loss of a solver in the middle of a model: costs (B, WIDTH) to (B, 1)."""
+
+    def __init__(self, loss: Callable[..., Tensor], known: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.loss, self.known = loss, known
+
+    def forward(self, cost: Tensor) -> Tensor:
+        return self.loss(_cheapest, cost, self.known(cost.detach())).unsqueeze(-1)
+
+
 class Last(nn.Module):
     """The score of a row, for a baseline or a control: (..., WIDTH) to (...)."""
 
@@ -182,6 +193,10 @@ def _stairs(row: Any) -> Any:
     return row.round(1)
 
 
+def _cheapest(cost: Tensor) -> Tensor:
+    return hg.hard.one_hot_argmax(-cost)
+
+
 def _embedding() -> nn.Module:
     return nn.Sequential(_Keys(), hg.RangeEmbedding(_ranges(), 3))
 
@@ -240,6 +255,21 @@ SUBJECTS = [
     Subject("perturb", "perturb", lambda: hg.perturb(hg.hard.sort, 0.75, samples=2)),
     Subject("perturb, normal", "perturb", lambda: hg.perturb(hg.hard.round, 0.75, noise="normal")),
     Subject("straight_through, BlackBox", "BlackBox", lambda: hg.straight_through(hg.BlackBox(_stairs), nn.Tanh())),
+    Subject("interpolated", "interpolated", lambda: hg.interpolated(_cheapest, 2.0, rho=0.1)),
+    Subject("spo_plus", "spo_plus", lambda: Taught(hg.spo_plus, torch.cos), out=1),
+    Subject("perturbed", "perturbed", lambda: hg.perturbed(_cheapest, 0.5, samples=3)),
+    Subject(
+        "perturbed, gumbel, mean",
+        "perturbed",
+        lambda: hg.perturbed(hg.hard.rank, 0.5, noise="gumbel", samples=2, value="mean"),
+    ),
+    Subject("imle", "imle", lambda: hg.imle(_cheapest, two_sided=True, samples=2)),
+    Subject(
+        "fenchel_young",
+        "perturbed",
+        lambda: Taught(partial(hg.fenchel_young, scale=0.5), hg.hard.one_hot_argmax),
+        out=1,
+    ),
     _estimate(hg.exact, "exact"),
     _estimate(hg.score_function, "score_function"),
     _estimate(partial(hg.score_function, samples=3, baseline="leave_one_out"), "score_function, leave one out"),
@@ -247,11 +277,16 @@ SUBJECTS = [
     _estimate(hg.score_function, "score_function, network", baseline=Last),
     _estimate(hg.disarm, "disarm"),
     _estimate(partial(hg.arms, samples=3), "arms"),
+    _estimate(hg.carms, "carms", one_hot=True),
+    _estimate(hg.each_unit, "each_unit"),
+    _estimate(hg.unordered_set, "unordered_set", one_hot=True),
+    _estimate(hg.double_cv, "double_cv"),
     _estimate(hg.rebar, "rebar"),
     _estimate(hg.relax, "relax", control=Last),
     _estimate(_MC.straight_through_estimator, "straight_through_estimator"),
     _estimate(hg.gumbel, "gumbel", one_hot=True),
     _estimate(hg.gumbel_rao, "gumbel_rao"),
+    _estimate(hg.gapped, "gapped"),
     _estimate(hg.reinmax, "reinmax", one_hot=True),
     _estimate(_MC.bridge_estimator, "bridge_estimator", approximator=hg.approximators.elementwise),
     Subject("Switch", "Switch", lambda: hg.Switch(_ranges(), _branch()), keys=_one),
@@ -282,7 +317,13 @@ _IN_TIME = Subject("torch alone, in time", "control", Control, keys=_steps, time
 
 def control_of(subject: Subject) -> Subject:
     """Return the layer of torch alone that has a subject's input, and draws if it does."""
-    return _IN_TIME if subject.time else _NOISY if subject.family in ("Monte Carlo", "perturb") else CONTROL
+    return (
+        _IN_TIME
+        if subject.time
+        else _NOISY
+        if subject.family in ("Monte Carlo", "perturb", "perturbed", "imle")
+        else CONTROL
+    )
 
 
 def representatives() -> list[Subject]:

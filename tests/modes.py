@@ -346,10 +346,19 @@ _BREAKS = (
 _TAKES_ONE = "{}: the backward of this compiled graph takes one gradient at a time; hand them over one by one"
 BROKEN = {
     (family, frozenset(("func.grad", compiler))): _BREAKS.format(family)
-    for family in ("LayerMask", "CrossFade")
+    for family in ("LayerMask", "CrossFade", "spo_plus", "perturbed")
     for compiler in ("compile eager", "compile aot", "graph breaks, aot")
 } | {
     ("RangeEmbedding", frozenset(("batched gradients", "graph breaks, aot"))): _TAKES_ONE.format("RangeEmbedding"),
+}
+
+
+# What is not linear in what arrives in its backward: two backwards are not one of their sum, nor is a mean over vmap.
+STEPS = "its step goes along the gradient that arrives, so what scales the loss scales the step; take one backward"
+NOT_LINEAR = {
+    ("interpolated", "two backwards"): f"interpolated: {STEPS}",
+    ("interpolated", "vmap"): f"interpolated: {STEPS}",
+    ("imle", "two backwards"): f"imle: {STEPS}",
 }
 
 

@@ -182,7 +182,9 @@ def test_the_table_lists_every_candidate_in_line() -> None:
     ("function", "x", "expected"),
     [
         (hg.hard.sort, X, {"autograd", "straight_through", "bridge", "score_function"}),
-        (partial(hg.hard.top_k, k=2), X, {"autograd", "bridge", "score_function"}),
+        (partial(hg.hard.top_k, k=2), X, {"autograd", "bridge", "score_function", "soft, laplace"}),
+        (lambda x: x.argsort(-1).argsort(-1), X, {"straight_through, permutahedron", "imle", "perturbed"}),
+        (lambda x: hg.hard.one_hot_argmax(-x), X, {"negative_identity", "interpolated", "imle", "perturbed"}),
         (hg.hard.sign, X, {"straight_through, clipped", "exact", "disarm", "arms", "gumbel", "rebar", "relax"}),
         (hg.hard.one_hot_argmax, X, {"straight_through, softmax", "exact", "reinmax", "gumbel_rao", "rebar, learned"}),
         (lambda x: x.argmax(-1, keepdim=True), X, {"bridge", "score_function"}),
@@ -197,6 +199,77 @@ def test_the_candidates_that_are_offered_all_run(
     assert expected <= set(offered)
     found = hg.diagnose(offered, function, x, draws=20, budget=4000, warm_up=2)
     assert [(row.name, row.error) for row in found.rows if row.error] == []
+
+
+def _named(candidate: object) -> tuple[object, ...]:
+    """A relaxed operator and what it is told, but how soft."""
+    return candidate.func, {k: v for k, v in candidate.keywords.items() if k != "temperature"}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (lambda x: x.sort(-1).values, (hg.soft.sort, {"dim": -1})),
+        (lambda x: x.sort(-1, descending=True).values, (hg.soft.top_k, {"dim": -1, "k": 4})),
+        (lambda x: x.sort(1).values, (hg.soft.sort, {"dim": -2})),
+        (lambda x: x.double().argsort(-1).argsort(-1).to(x), (hg.soft.rank, {"dim": -1})),
+        (lambda x: x.topk(3, 1).values, (hg.soft.top_k, {"dim": -2, "k": 3})),
+        (lambda x: (x >= x.topk(2, -1).values[..., -1:]).float(), (hg.soft.top_k_mask, {"dim": -1, "k": 2})),
+        (lambda x: torch.eye(4)[x.argmax(-1)], (hg.soft.argmax, {"dim": -1})),
+        (lambda x: torch.eye(4)[x.argsort(-1)], (hg.soft.permutation, {"dim": -1})),
+        (lambda x: x.quantile(0.3, -1), (hg.soft.quantile, {"dim": -1, "q": 0.3})),
+        (lambda x: x.median(-1).values, (hg.soft.quantile, {"dim": -1, "q": 0.333333})),
+        (lambda x: x.amin(1), (hg.soft.quantile, {"dim": -2, "q": 0.0})),
+        *((f, None) for f in (torch.relu, torch.round, lambda x: x.cumsum(-1), lambda x: x.mean(-1), lambda x: x * 0)),
+    ],
+)
+def test_a_function_of_an_order_is_known_by_its_outputs(function: object, expected: object) -> None:
+    x = torch.randn(5, 3, 4, generator=torch.Generator().manual_seed(0))
+    offered = hg.doctor.candidates(function, x)
+    found = {name: candidate for name, candidate in offered.items() if name.startswith("soft")}
+    assert [_named(each) for each in found.values()] == ([] if expected is None else [expected])
+
+
+@pytest.mark.parametrize(
+    ("function", "sense"),
+    [
+        (lambda x: hg.hard.one_hot_argmax(-x), "min"),
+        (lambda x: hg.hard.top_k_mask(-x, 2), "min"),
+        (lambda x: -hg.hard.rank(x), "min"),
+        (hg.hard.rank, "max"),
+        *(
+            (f, None)
+            for f in (hg.hard.round, hg.hard.sort, hg.hard.sign, torch.zeros_like, lambda x: hg.hard.top_k(x, 1))
+        ),
+    ],
+)
+def test_a_solver_is_known_by_its_solutions(function: object, sense: str | None) -> None:
+    x = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+    offered = hg.doctor.candidates(function, x)
+    signs = {offered[name].sign for name in ("interpolated", "perturbed", "imle") if name in offered}
+    assert signs == ({1.0 if sense == "min" else -1.0} if sense else set())
+    assert ("negative_identity" in offered) == (sense == "min")
+
+
+def test_the_truth_of_subsets_is_their_enumeration_or_a_long_run() -> None:
+    """Held against each other, and the estimators against both; n = 200 draws, seed 0, four standard errors."""
+    q = hg.KSubset(torch.randn(2, 5, generator=torch.Generator().manual_seed(1)), 2)
+
+    def f(b: Tensor) -> Tensor:
+        return (b * torch.linspace(-1, 2, b.shape[-1])).sum(-1).square()
+
+    given = {"exact": hg.exact, "score": hg.score_function}
+    assert {"exact", "score_function", "straight_through_estimator"} <= set(hg.doctor.candidates(f, q))
+    counted = hg.diagnose(given, f, q, draws=200, generator=torch.Generator().manual_seed(0))
+    assert (counted.truth.kind, counted.truth.evaluations) == ("enumeration", 10)
+    assert counted["exact"].cosine == pytest.approx(1)
+    run = hg.diagnose(given, f, q, draws=20, budget=4000, truth="long run", generator=torch.Generator().manual_seed(0))
+    assert max(counted["score"].bias_z, run["exact"].bias_z) < 4
+    assert run["exact"].cosine > 0.99
+    many = hg.KSubset(q.logits.repeat(1, 4), 5)  # 15,504 subsets
+    assert hg.diagnose(hg.score_function, f, many, draws=20, budget=400).truth.kind == "long run"
+    with pytest.raises(ValueError, match="truth='finite difference' needs samples made of noise, got subsets"):
+        hg.diagnose(hg.exact, f, q, truth="finite difference")
 
 
 @pytest.mark.parametrize("kind", ["bernoulli", "one_hot", "categorical", "normal", "scalar"])

@@ -74,11 +74,13 @@ def test_quantize_gives_the_nearest_level(values: list[float], levels: int) -> N
 def test_order_functions_against_python(values: list[float]) -> None:
     x = torch.tensor(values, dtype=torch.float64)
     order = sorted(range(len(values)), key=lambda i: values[i])  # Python's sort is stable too
+    largest = sorted(order, key=lambda i: (-values[i], i))[:2]
     assert hard.sort(x).tolist() == sorted(values)
     assert hard.rank(x).tolist() == [order.index(i) for i in range(len(values))]
     assert hard.permutation(x).argmax(-1).tolist() == order
     assert hard.permutation(x).sum(0).tolist() == hard.permutation(x).sum(1).tolist() == [1.0] * len(values)
     assert hard.top_k(x, 2).tolist() == sorted(values, reverse=True)[:2]
+    assert hard.top_k_mask(x, 2).tolist() == [float(i in largest) for i in range(len(values))]
     assert hard.one_hot_argmax(x).argmax().item() == values.index(max(values))
     assert hard.one_hot_argmax(x).sum() == 1
 
@@ -87,6 +89,9 @@ def test_dim_is_honoured() -> None:
     x = torch.randn(3, 4, 5)
     for function in (hard.sort, hard.rank, hard.one_hot_argmax, hard.binarize, lambda t, dim: hard.top_k(t, 2, dim)):
         assert torch.equal(function(x, dim=1), function(x.mT, dim=-1).mT)
+    assert torch.equal(hard.top_k_mask(x, 2, dim=1), hard.top_k_mask(x.mT, 2).mT)
+    assert torch.equal(hard.quantile(x, 0.3, dim=1), hard.quantile(x.mT, 0.3))
+    assert torch.equal(hard.median(x, dim=1), hard.median(x.mT))
 
 
 def test_sort_rows_cols_and_the_top_k_of_it() -> None:
@@ -195,6 +200,9 @@ def test_nan_stays_visible(name: str) -> None:
         (lambda x: hard.quantize(x, 1), r"quantize: levels must be at least 2, got 1"),
         (lambda x: hard.quantize(x, 2, 1.0, 1.0), r"quantize: low must be below high, got low=1.0 and high=1.0"),
         (lambda x: hard.top_k(x, 5), r"top_k: k must be from 1 to 4, the size of dim -1, got 5"),
+        (lambda x: hard.top_k_mask(x, 5), r"top_k_mask: k must be from 0 to 4, the size of dim -1, got 5"),
+        (lambda x: hard.quantile(x, 1.5), r"quantile: q must be at least 0 and at most 1, got 1.5"),
+        (lambda x: hard.median(x[:, :0]), r"median: x must have at least one entry along dim -1, got shape \(3, 0\)"),
         (lambda x: hard.kmeans(x, 4), r"kmeans: k must be from 1 to 3, the number of points, got 4"),
         (lambda x: hard.kmeans(x, 2, iterations=0), r"kmeans: iterations must be at least 1, got 0"),
         (lambda x: hard.kmeans(x[0], 1), r"kmeans: x must have shape \(\.\.\., points, features\), got \(4,\)"),

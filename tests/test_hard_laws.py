@@ -41,6 +41,9 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "binarize": hard.binarize,
     "one_hot_argmax": hard.one_hot_argmax,
     "top_k": lambda x: hard.top_k(x, 3),
+    "top_k_mask": lambda x: hard.top_k_mask(x, 3),
+    "quantile": lambda x: hard.quantile(x, 0.3),
+    "median": hard.median,
     "sort": hard.sort,
     "rank": hard.rank,
     "permutation": hard.permutation,
@@ -196,6 +199,9 @@ def test_the_first_of_equals() -> None:
     assert hard.one_hot_argmax(x[:2]).tolist() == [1, 0]
     assert hard.rank(x).tolist() == [0, 1, 3, 4, 2]
     assert hard.permutation(x).argmax(-1).tolist() == [0, 1, 4, 2, 3]
+    assert [hard.top_k_mask(x, k).nonzero().flatten().tolist() for k in (1, 3)] == [[2], [0, 2, 3]]
+    many = torch.zeros(2, 3000)  # a sort that is not stable shows in so many
+    assert torch.equal(hard.top_k_mask(many, 7), (torch.arange(3000) < 7).float().expand(2, -1))
     codes = torch.tensor([[2.0], [0.0], [2.0], [0.0]], requires_grad=True)
     hard.nearest_code(torch.tensor([[1.0], [0.5], [3.0]]), codes).sum().backward()
     assert codes.grad is not None
@@ -388,7 +394,49 @@ def test_a_number_is_a_vector_of_one() -> None:
     assert [f(x).item() for f in (hard.binarize, hard.one_hot_argmax, hard.rank)] == [1, 1, 0]
     assert torch.equal(hard.sort(x), x)
     assert hard.top_k(x, 1) == x
+    assert [hard.top_k_mask(x, k).item() for k in (0, 1)] == [0, 1]
+    assert hard.quantile(x, 0.2) == hard.median(x) == x
     assert [hard.sign(x).item(), hard.step(x, 0.3).item(), hard.quantize(x, 3).item()] == [1, 1, 0.5]
+
+
+def exact_quantile(row: list[float], q: float) -> Fraction:
+    """The definition in exact arithmetic."""
+    s, p = sorted(map(Fraction, row)), Fraction(q) * (len(row) - 1)
+    return s[math.floor(p)] * (1 - p % 1) + s[math.ceil(p)] * (p % 1)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.lists(st.floats(-1e4, 1e4, width=16) | st.integers(-4, 4).map(float), min_size=1, max_size=20),
+    st.floats(0, 1) | st.sampled_from([0.0, 0.25, 0.5, 1.0]),
+    st.sampled_from([torch.float64, torch.float32, *HALVES]),
+)
+def test_quantiles_in_exact_arithmetic(values: list[float], q: float, dtype: torch.dtype) -> None:
+    x = torch.tensor(values).to(dtype)
+    for y, p in ((hard.quantile(x, q), q), (hard.median(x), 0.5)):
+        wanted = torch.tensor(float(exact_quantile(x.tolist(), p)), dtype=torch.float64)
+        # In double precision, what the place of the quantile loses is that share of what lies between two values.
+        wanted = wanted if dtype == torch.float64 else wanted.float().to(dtype)
+        torch.testing.assert_close(y, wanted, rtol=torch.finfo(dtype).eps, atol=1e-10)
+    torch.testing.assert_close(hard.quantile(x.double(), q), torch.quantile(x.double(), q))
+
+
+def test_quantiles_beside_infinity_and_nan() -> None:
+    """Where both ends are infinite there is no number between; NaN is the largest value, as for the others."""
+    for dtype in (torch.float64, torch.float32, *HALVES):
+        rows = [[1.0, INF], [-INF, 1.0], [INF, INF], [-INF, INF], [NAN, 2.0], [3.0, 3.0]]
+        x = torch.tensor(rows, dtype=dtype)
+        assert same(hard.median(x), torch.tensor([INF, -INF, INF, NAN, NAN, 3.0], dtype=dtype))
+        assert same(hard.quantile(x, 0), torch.tensor([1, -INF, INF, -INF, 2, 3], dtype=dtype))
+        assert hard.median(torch.tensor([NAN, 5.0, 1.0], dtype=dtype)) == 5
+        assert hard.top_k_mask(torch.tensor([[1.0, NAN, INF]], dtype=dtype), 1).tolist() == [[0, 1, 0]]
+
+
+def test_a_quantile_has_the_gradient_of_the_values_it_lies_between() -> None:
+    x = torch.tensor([4.0, 1.0, 3.0, 9.0], requires_grad=True)
+    hard.quantile(x, 0.75).backward()  # a quarter of the way from 4 to 9
+    assert x.grad is not None
+    assert x.grad.tolist() == [0.75, 0, 0, 0.25]
 
 
 def test_step_at_a_tensor() -> None:

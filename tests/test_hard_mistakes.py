@@ -25,7 +25,19 @@ X = torch.randn(4, 3)
 MISTAKES: dict[str, tuple[Callable[[], Tensor], str]] = {
     **{
         f"{name} of {what}": (lambda f=HARD[name].function, bad=bad: f(bad), name)
-        for name in ("sign", "step", "binarize", "round", "quantize", "one_hot_argmax", "top_k", "sort", "rank")
+        for name in (
+            "sign",
+            "step",
+            "binarize",
+            "round",
+            "quantize",
+            "one_hot_argmax",
+            "top_k",
+            "top_k_mask",
+            "quantile",
+            "sort",
+            "rank",
+        )
         for what, bad in (("integers", X.long()), ("bools", X > 0), ("complex", X * 1j), ("a list", [0.5]))
     },
     "float8": (lambda: hard.sign(X.to(torch.float8_e4m3fn)), "x must be of dtype"),
@@ -51,6 +63,15 @@ MISTAKES: dict[str, tuple[Callable[[], Tensor], str]] = {
         for name, f in (("top_k", hard.top_k), ("kmeans", hard.kmeans))
         for k in (0, 5, -1, 2.0, True, "a", None)
     },
+    **{
+        f"mask of {k!r}": (lambda k=k: hard.top_k_mask(X, k), "top_k_mask: k must be") for k in (4, -1, 2.0, True, None)
+    },
+    **{
+        f"quantile {q!r}": (lambda q=q: hard.quantile(X, q), "quantile: q must be") for q in (-0.1, 1.1, NAN, True, "a")
+    },
+    "mask along 2": (lambda: hard.top_k_mask(X, 1, dim=2), "top_k_mask: dim must be from -2 to 1"),
+    "median along 2": (lambda: hard.median(X, dim=2), "median: dim must be from -2 to 1"),
+    "median of integers": (lambda: hard.median(X.long()), "median: x must be of dtype"),
     "iterations": (lambda: hard.kmeans(X, 2, iterations=1.5), "kmeans: iterations must be"),
     "a NaN margin": (lambda: hard.sign(X, NAN), "sign: margin must be"),
     "a margin of text": (lambda: hard.sign(X, "1"), "sign: margin must be"),
@@ -113,6 +134,7 @@ ODD += [np.int64(2), torch.tensor(0.5), torch.tensor(2), torch.ones(3), Fraction
 SHAPES = [(), (0,), (3,), (1, 3), (4, 3), (0, 3), (3, 0), (2, 4, 3)]
 WITH_ARGUMENTS: dict[str, int] = {
     "sign": 1, "step": 1, "binarize": 1, "round": 0, "quantize": 3, "one_hot_argmax": 1, "top_k": 2, "sort": 1,
+    "top_k_mask": 2, "quantile": 2, "median": 1,
     "rank": 1, "permutation": 0, "sort_rows_cols": 0, "kmeans": 1, "nearest_code": 1, "bernoulli": 0, "categorical": 0,
 }  # fmt: skip
 

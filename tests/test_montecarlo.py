@@ -289,6 +289,30 @@ def test_reinmax_is_unbiased_for_quadratics_of_one_unit(name: str) -> None:
     assert deviation(estimate(reinmax, problem, 20_000)["q"], truth(problem)["q"]).max() < SIGMA
 
 
+@pytest.mark.parametrize("kind", ["Bernoulli", "OneHotCategorical"])
+def test_reinmax_at_temperature_one_is_zgr(kind: str) -> None:
+    """Draw by draw: half of straight-through's J(p), half of the score function's (b - p)(b - p)^T (Shekhovtsov's ZGR).
+
+    With m = (b + p) / 2, 2 (diag m - m m^T) - J(p) / 2 is that, since b b^T = diag b for a one-hot b.
+    """
+    logits = Variable("five", kind, "logits", (0.3, -1.5, 0.0, 2.0, 0.7)).rows(200)
+    seen: list[Tensor] = []
+
+    def f(b: Tensor) -> Tensor:
+        seen.append(b.detach().clone())
+        return (b * weights(5, 0.4)).sum(-1).exp()
+
+    q = Independent(Bernoulli(logits=logits), 1) if kind == "Bernoulli" else OneHotCategorical(logits=logits)
+    (found,) = torch.autograd.grad(hg.reinmax(q, f).sum(), logits)
+    (b,), p = seen, logits.detach().sigmoid() if kind == "Bernoulli" else logits.detach().softmax(-1)
+    slope, outer = f(b).unsqueeze(-1) * weights(5, 0.4), (b - p).unsqueeze(-1) * (b - p).unsqueeze(-2)
+    jacobian = torch.diag_embed(p) - p.unsqueeze(-1) * p.unsqueeze(-2)
+    if kind == "Bernoulli":  # of each unit by itself
+        outer, jacobian = torch.diag_embed((b - p).square()), torch.diag_embed(p * (1 - p))
+    expected = ((jacobian + outer) / 2 @ slope.unsqueeze(-1)).squeeze(-1)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
+
+
 def test_reinmax_wants_a_temperature_of_at_least_one() -> None:
     with pytest.raises(ValueError, match=r"reinmax: temperature must be at least 1 and finite, got 0\.5;"):
         hg.reinmax(Bernoulli(logits=torch.zeros(2)), lambda b: b, temperature=0.5)

@@ -769,3 +769,29 @@ def test_a_bad_temperature_is_named(name: str, temperature: float) -> None:
 def test_a_tensor_temperature_is_named() -> None:
     with pytest.raises(ValueError, match=r"gumbel: temperature must be a number above 0 or a .*Annealed, got a tensor"):
         hg.gumbel(bernoulli(torch.zeros(4, 3)), cost, temperature=torch.tensor(1.0))
+
+
+def test_two_temperatures_that_are_one() -> None:
+    logits = torch.randn(50, 3, dtype=torch.float64).requires_grad_()
+    found = []
+    for options in ({}, {"backward_temperature": 0.6}, {"backward_temperature": mc.Annealed(0.6, 0.1, 9)}):
+        torch.manual_seed(0)
+        loss = hg.gumbel(bernoulli(logits), cost, temperature=0.6, hard=False, **options)
+        found.append([loss.detach(), *torch.autograd.grad(loss.sum(), logits)])
+    torch.testing.assert_close(found[0], found[1])
+    torch.testing.assert_close(found[0], found[2], rtol=1e-6, atol=1e-6)  # its buffer is in single precision
+
+
+def test_a_hard_sample_has_no_temperature_of_its_own() -> None:
+    with pytest.raises(
+        ValueError, match=r"gumbel: backward_temperature must be None beside hard=True, .*got 0\.5; give"
+    ):
+        hg.gumbel(bernoulli(torch.zeros(2, 3)), cost, backward_temperature=0.5)
+    with pytest.raises(ValueError, match=r"gumbel: backward_temperature must be above 0 and finite, got -1"):
+        hg.gumbel(bernoulli(torch.zeros(2, 3)), cost, hard=False, backward_temperature=-1.0)
+
+
+def test_gapped_takes_a_gap_of_at_least_nothing() -> None:
+    for gap in (-0.5, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match=r"gapped: gap must be at least 0( and finite)?, got .*; 1.0 is usual"):
+            hg.gapped(bernoulli(torch.zeros(2, 3)), cost, gap=gap)

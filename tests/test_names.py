@@ -23,15 +23,17 @@ ROOMS = (
     hg.approximators,
     hg.doctor,
     hg.hard,
+    hg.losses,
     hg.montecarlo,
     hg.segments,
+    hg.soft,
     hg.surrogate,
     hg.surrogate.twins,
     hg.switch,
 )
 PACKAGES = [hg, *(importlib.import_module(m.name) for m in pkgutil.walk_packages(hg.__path__, "hardgrad.") if m.ispkg)]
-# Twins are named for the hard functions that they stand beside.
-APART = (hg.hard, hg.surrogate.twins)
+# Soft operators and twins are named for the hard functions that they stand beside.
+APART = (hg.hard, hg.soft, hg.surrogate.twins)
 
 
 def own(room: ModuleType) -> dict[str, Any]:
@@ -91,8 +93,13 @@ ESTIMATORS: dict[Callable[..., Tensor], dict[str, Callable[[], Any]]] = {
     hg.score_function: {},
     hg.disarm: {},
     hg.arms: {},
+    hg.carms: {},
+    hg.each_unit: {},
+    hg.unordered_set: {},
+    hg.double_cv: {},
     hg.gumbel: {},
     hg.gumbel_rao: {},
+    hg.gapped: {},
     hg.reinmax: {},
     hg.rebar: {},
     hg.relax: {"control": lambda: hg.approximators.mlp(3, 1)},
@@ -105,7 +112,7 @@ every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda es
 def test_every_estimator_is_among_these() -> None:
     found = {value for room in (hg, MC) for value in own(room).values() if inspect.isfunction(value)}
     with_samples = {f for f in found if "samples" in inspect.signature(f).parameters}
-    assert with_samples - {hg.perturb} == set(ESTIMATORS)  # a layer, which knows no q
+    assert with_samples - {hg.perturb, hg.fenchel_young} == set(ESTIMATORS)  # these know no q
 
 
 @every_estimator
@@ -120,8 +127,11 @@ def test_options_are_given_by_name(estimator: Callable[..., Tensor]) -> None:
 @pytest.mark.parametrize("samples", [2, 4, 6])
 @pytest.mark.parametrize("kind", [Bernoulli, OneHotCategorical])
 def test_samples_are_evaluations_of_f_for_a_row(estimator: Callable[..., Tensor], samples: int, kind: Any) -> None:
-    """Relaxed samples, which some look at besides, are not counted: no entry of those is 0."""
-    if kind is OneHotCategorical and estimator in (hg.disarm, hg.arms):
+    """Relaxed samples, which some look at besides, are not counted: no entry of those is 0.
+
+    Local expectation asks for each draw's neighbors too; of a set there is no more than there are outcomes.
+    """
+    if estimator in ((hg.disarm, hg.arms) if kind is OneHotCategorical else (hg.carms,)):
         return
     rows: list[int] = []
 
@@ -134,4 +144,6 @@ def test_samples_are_evaluations_of_f_for_a_row(estimator: Callable[..., Tensor]
     q = OneHotCategorical(logits=logits) if kind is OneHotCategorical else Independent(Bernoulli(logits=logits), 1)
     made = {name: make() for name, make in ESTIMATORS[estimator].items()}
     assert estimator(q, f, samples=samples, **made).shape == (5,)
-    assert rows == [samples * 5]
+    neighbors = (2 if kind is OneHotCategorical else 3) if estimator is hg.each_unit else 0
+    most = 3 if estimator is hg.unordered_set and kind is OneHotCategorical else samples
+    assert rows == [min(samples, most) * (1 + neighbors) * 5]

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 import hardgrad as hg
 
-ROOMS = {"approximators", "doctor", "hard", "montecarlo", "segments", "surrogate", "switch", "twins"}
+ROOMS = {"approximators", "doctor", "hard", "losses", "montecarlo", "segments", "soft", "surrogate", "switch", "twins"}
 # What a call returns that is a number, a tensor or a scope: nothing that is kept.
 PASSING = {"Tensor", "float", "Iterator[Penalties]", "nn.Module", "dict[str, Candidate]"}
 
@@ -88,6 +88,14 @@ def _row(b: Tensor) -> Tensor:
 
 def _bridge(**options: Any) -> hg.Bridge:
     return hg.Bridge(partial(hg.hard.sign, margin=0.5), hg.approximators.mlp(3, 3, hidden=(4,)), **options)
+
+
+def _cheapest(cost: Tensor) -> Tensor:
+    return hg.hard.one_hot_argmax(-cost)
+
+
+def _served() -> nn.Module:
+    return _stepped(hg.imle(_cheapest, samples=2, cache=3, generator=_generator()))
 
 
 def _stairs(row: Any) -> Any:
@@ -176,10 +184,11 @@ THINGS: dict[str, Thing] = {
     "hg.strip": Thing(lambda: hg.strip(nn.Sequential(nn.Linear(3, 3), _bridge())), lambda m: m(_X).detach()),
     **{
         f"hg.surrogate.twins.{name}": Thing(getattr(hg.surrogate.twins, name), partial(called, _X))
-        for name in ("arctan", "clipped", "sigmoid", "tanh")
+        for name in ("arctan", "clipped", "negative_identity", "sigmoid", "tanh")
     },
     "hg.Fidelity": Thing(lambda: _stepped(_bridge()).fidelity()),
     "hg.Penalties": Thing(hg.Penalties, list),  # with its penalties it holds a graph, which no tensor takes along
+    "hg.KSubset": Thing(lambda: hg.KSubset(_X, 2), lambda q: (str(q), q.marginals, q.log_prob(q.mode))),
     "hg.approximators.conv": Thing(lambda: hg.approximators.conv(2, 3), partial(called, batch(2, 2, 5, 5))),
     "hg.approximators.elementwise": Thing(hg.approximators.elementwise, partial(called, _X)),
     "hg.approximators.mlp": Thing(lambda: hg.approximators.mlp(3, 2), partial(called, _X)),
@@ -209,6 +218,12 @@ THINGS: dict[str, Thing] = {
     "hg.perturb": Thing(
         lambda: hg.perturb(_stairs, 0.25, generator=_generator()), lambda layer: called(_X, copy.deepcopy(layer))
     ),
+    "hg.interpolated": Thing(lambda: _stepped(hg.interpolated(_cheapest, 2.0, rho=0.1, cache=3)), partial(called, _X)),
+    "hg.perturbed": Thing(
+        lambda: hg.perturbed(_cheapest, 0.5, samples=3, generator=_generator()),
+        lambda layer: called(_X, copy.deepcopy(layer)),
+    ),
+    "hg.imle": Thing(_served, lambda layer: called(_X, copy.deepcopy(layer))),
     "hg.doctor.BoxReport": Thing(_examined, str),
     "hg.doctor.Break": Thing(lambda: next(iter(_broken()))),
     "hg.doctor.Breaks": Thing(_broken, hg.doctor.Breaks.to_json),

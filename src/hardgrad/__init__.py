@@ -13,14 +13,19 @@ from hardgrad._strip import strip as strip
 from hardgrad.bridge import Bridge as Bridge
 from hardgrad.fidelity import Fidelity as Fidelity
 from hardgrad.montecarlo._arms import arms as arms
+from hardgrad.montecarlo._carms import carms as carms
 from hardgrad.montecarlo._disarm import disarm as disarm
+from hardgrad.montecarlo._double_cv import double_cv as double_cv
+from hardgrad.montecarlo._each_unit import each_unit as each_unit
 from hardgrad.montecarlo._exact import exact as exact
+from hardgrad.montecarlo._gapped import gapped as gapped
 from hardgrad.montecarlo._gumbel import gumbel as gumbel
 from hardgrad.montecarlo._gumbel_rao import gumbel_rao as gumbel_rao
 from hardgrad.montecarlo._rebar import rebar as rebar
 from hardgrad.montecarlo._reinmax import reinmax as reinmax
 from hardgrad.montecarlo._relax import relax as relax
 from hardgrad.montecarlo._score_function import score_function as score_function
+from hardgrad.montecarlo._unordered_set import unordered_set as unordered_set
 from hardgrad.penalty.bag import Penalties as Penalties
 from hardgrad.penalty.scopes import penalties as penalties
 from hardgrad.surrogate._straight_through import straight_through as straight_through
@@ -39,7 +44,9 @@ from hardgrad.switch.switch import Switch as Switch
 
 if TYPE_CHECKING:
     from hardgrad import doctor as doctor
+    from hardgrad import losses as losses
     from hardgrad import segments as segments
+    from hardgrad import soft as soft
     from hardgrad.black_box._black_box import BlackBox as BlackBox
     from hardgrad.black_box.errors import BoxError as BoxError
     from hardgrad.doctor._diagnose import diagnose as diagnose
@@ -47,6 +54,12 @@ if TYPE_CHECKING:
     from hardgrad.segments.keys import search_key as search_key
     from hardgrad.segments.result import FoundRanges as FoundRanges
     from hardgrad.segments.search import search_ranges as search_ranges
+    from hardgrad.solvers._fenchel_young import fenchel_young as fenchel_young
+    from hardgrad.solvers._imle import imle as imle
+    from hardgrad.solvers._interpolated import interpolated as interpolated
+    from hardgrad.solvers._perturbed import perturbed as perturbed
+    from hardgrad.solvers._spo_plus import spo_plus as spo_plus
+    from hardgrad.subset.k_subset import KSubset as KSubset
     from hardgrad.surrogate._perturb import perturb as perturb
 
 __version__ = "0.1.0"
@@ -54,7 +67,9 @@ __version__ = "0.1.0"
 # Loaded when asked for: what measures and what searches is no part of a training, and a third of the files.
 _LATER = {
     "doctor": "hardgrad.doctor",
+    "losses": "hardgrad.losses",
     "segments": "hardgrad.segments",
+    "soft": "hardgrad.soft",
     "BlackBox": "hardgrad.black_box._black_box:BlackBox",
     "BoxError": "hardgrad.black_box.errors:BoxError",
     "diagnose": "hardgrad.doctor._diagnose:diagnose",
@@ -62,6 +77,12 @@ _LATER = {
     "search_key": "hardgrad.segments.keys:search_key",
     "FoundRanges": "hardgrad.segments.result:FoundRanges",
     "search_ranges": "hardgrad.segments.search:search_ranges",
+    "KSubset": "hardgrad.subset.k_subset:KSubset",
+    "interpolated": "hardgrad.solvers._interpolated:interpolated",
+    "perturbed": "hardgrad.solvers._perturbed:perturbed",
+    "imle": "hardgrad.solvers._imle:imle",
+    "fenchel_young": "hardgrad.solvers._fenchel_young:fenchel_young",
+    "spo_plus": "hardgrad.solvers._spo_plus:spo_plus",
     "perturb": "hardgrad.surrogate._perturb:perturb",
 }
 

@@ -119,6 +119,13 @@ def holds_a_batch(tensor: torch.Tensor) -> bool:
     return bool(is_legacy_batchedtensor(tensor) or is_functorch_wrapped_tensor(tensor))
 
 
+def holds_an_older_batch(tensor: Tensor) -> bool:
+    """Whether the ``vmap`` of ``is_grads_batched=True`` stands behind the tensor, maybe within newer ones."""
+    while is_functorch_wrapped_tensor(tensor):
+        tensor = get_unwrapped(tensor)
+    return bool(is_legacy_batchedtensor(tensor))
+
+
 def has_outlived(tensor: Tensor) -> bool:
     """Whether the ``torch.func`` transform that a tensor belongs to is over, so that nothing can be done with it."""
     if compiling() or not is_functorch_wrapped_tensor(tensor):

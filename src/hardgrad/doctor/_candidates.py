@@ -14,11 +14,16 @@ from hardgrad.doctor.arguments import check_batch, check_callable, check_noise, 
 from hardgrad.doctor.copies import Candidate
 from hardgrad.doctor.domain import check_outputs
 from hardgrad.doctor.function import Guarded
-from hardgrad.doctor.recognize import Hard, recognize, spread
+from hardgrad.doctor.recognize import Hard, probed, recognize, spread
+from hardgrad.doctor.relatives import relatives
 from hardgrad.montecarlo._arms import arms
 from hardgrad.montecarlo._bridge_estimator import bridge_estimator
+from hardgrad.montecarlo._carms import carms
 from hardgrad.montecarlo._disarm import disarm
+from hardgrad.montecarlo._double_cv import double_cv
+from hardgrad.montecarlo._each_unit import each_unit
 from hardgrad.montecarlo._exact import count_outcomes, exact
+from hardgrad.montecarlo._gapped import gapped
 from hardgrad.montecarlo._gumbel import gumbel
 from hardgrad.montecarlo._gumbel_rao import gumbel_rao
 from hardgrad.montecarlo._rebar import RebarControl, rebar
@@ -26,12 +31,15 @@ from hardgrad.montecarlo._reinmax import reinmax
 from hardgrad.montecarlo._relax import RelaxControl, relax
 from hardgrad.montecarlo._score_function import score_function
 from hardgrad.montecarlo._straight_through_estimator import straight_through_estimator
+from hardgrad.montecarlo._unordered_set import unordered_set
 from hardgrad.montecarlo.discrete import Discrete, discrete
+from hardgrad.montecarlo.subsets import Subsets
 from hardgrad.surrogate import twins
 from hardgrad.surrogate._perturb import perturb
 from hardgrad.surrogate._straight_through import straight_through
 
 _FEW = 256  # outcomes that a training loop could go through at every step
+_FEW_SETS = 64  # outcomes of which four different ones say more than four draws
 _FEW_NUMBERS = 32  # in a row, for each of which a training loop could ask twice
 
 
@@ -48,7 +56,9 @@ def candidates(function: Candidate, inputs: Tensor | Distribution, *, noise: str
 
     Returns:
         For a hard function: itself, for what autograd makes of it; straight-through where shapes agree, with the
-        identity and, for a threshold or an argmax, with a soft twin; two-point with one pair of evaluations and, for
+        identity and, for a threshold, an argmax or a function of an order, with soft twins; for a function of an
+        order, relaxed altogether, too; for a solver of linear costs, as masks of a top k are, the layers of solvers;
+        two-point with one pair of evaluations and, for
         few numbers in a row, with one for each; a bridge with the approximator that ``suggest``
         picks; and the Monte Carlo estimators of the distribution that the noise makes of it. For a distribution: those
         alone.
@@ -93,6 +103,7 @@ def _layers(hard: Hard, x: Tensor, noise: str) -> dict[str, Candidate]:
     if x[0].numel() <= _FEW_NUMBERS:
         offered["perturb, coordinates"] = perturb(hard, spread(x) / 4, directions="coordinates")
     if x.ndim > 1:
+        offered |= relatives(hard, x, probed(_guarded(hard, x), x, torch.Generator().manual_seed(0)), noise)
         offered["bridge"] = Bridge(hard, approximators.suggest(_guarded(hard, x), x))
     return offered
 
@@ -113,11 +124,48 @@ def _estimators(q: Distribution) -> dict[str, Candidate]:
     offered = _from_values()
     if count_outcomes(d) <= _FEW:
         offered["exact"] = exact
+    if isinstance(d, Subsets):
+        return offered | _of_subsets()
+    offered |= _by_units(d)
     if d.kind == "Categorical":  # outcome numbers carry no gradient, and have no relaxed form
         return offered
-    if d.binary:
-        offered["disarm"], offered["arms"] = disarm, arms
+    offered |= _from_sets(d)
+    if d.kind == "Categorical":  # outcome numbers carry no gradient, and have no relaxed form
+        return offered
+    if isinstance(d, Subsets):
+        return offered | _of_subsets()
     return offered | _relaxed() | _learning(d)
+
+
+def _from_sets(d: Discrete) -> dict[str, Candidate]:
+    """What needs values alone, of draws that are not independent."""
+    offered: dict[str, Candidate] = {}
+    if d.binary:
+        offered = {"disarm": disarm, "arms": arms}
+    elif not isinstance(d, Subsets):
+        offered["carms"] = carms
+    if not isinstance(d, Subsets) and d.logits.shape[len(d.batch_shape) :].numel() <= _FEW_NUMBERS:
+        offered["each_unit"] = each_unit
+    if 4 < count_outcomes(d) <= _FEW_SETS:  # of four it is exact
+        offered["unordered_set"] = unordered_set
+    return offered
+
+
+def _of_subsets() -> dict[str, Candidate]:
+    taken = ("gumbel", "gumbel, cold", "gumbel, soft", "gumbel_rao", "straight_through_estimator")
+    return {name: candidate for name, candidate in _relaxed().items() if name in taken}
+
+
+def _by_units(d: Discrete) -> dict[str, Candidate]:
+    """What needs values alone, of draws that are not independent."""
+    offered: dict[str, Candidate] = {"disarm": disarm, "arms": arms} if d.binary else {"carms": carms}
+    if d.logits.shape[len(d.batch_shape) :].numel() <= _FEW_NUMBERS:
+        offered["each_unit"] = each_unit
+    if 4 < count_outcomes(d) <= _FEW:  # of four it is exact
+        offered["unordered_set"] = unordered_set
+    return offered
+    taken = ("gumbel", "gumbel, cold", "gumbel, soft", "straight_through_estimator", "double_cv")
+    return {name: candidate for name, candidate in _relaxed().items() if name in taken}
 
 
 def _relaxed() -> dict[str, Candidate]:
@@ -126,8 +174,10 @@ def _relaxed() -> dict[str, Candidate]:
         "gumbel, cold": partial(gumbel, temperature=0.3),
         "gumbel, soft": partial(gumbel, hard=False),
         "gumbel_rao": gumbel_rao,
+        "gapped": gapped,
         "straight_through_estimator": straight_through_estimator,
         "reinmax": reinmax,
+        "double_cv": double_cv,
         "rebar": rebar,
     }
 

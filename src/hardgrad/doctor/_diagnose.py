@@ -72,7 +72,8 @@ def diagnose(
             them run in training mode. ``hardgrad.doctor.candidates`` has some for any function.
         function: the hard function ``(B, *) -> (B, *out)``, a black box perhaps, each row by itself; or, where
             ``inputs`` is a distribution, the objective ``(n, *batch, *event) -> (n, *batch)``.
-        inputs: shape ``(B, *)``; or a Bernoulli, Categorical, OneHotCategorical or Normal, ``Independent`` allowed.
+        inputs: shape ``(B, *)``; or a Bernoulli, Categorical, OneHotCategorical, KSubset or Normal, ``Independent``
+            allowed.
         objective: ``(n, B, *out) -> (n, B)``, for a hard function; half the squared distance to what the function
             returns for the next row of the batch by default.
         noise: "auto" recognizes an argmax and a threshold at 0, and is Gaussian otherwise.

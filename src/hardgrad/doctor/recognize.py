@@ -36,23 +36,29 @@ def recognize(hard: Hard, x: Tensor, generator: torch.Generator) -> Kind:
         x: shape ``(B, *)``.
         generator: on the CPU; source of the noise.
     """
-    probes = _probes(x, generator)
-    with torch.no_grad():
-        try:
-            outputs = [hard(probe.clone()) for probe in probes]
-        except FunctionError:  # far from the inputs: a threshold and an argmax take any number
-            return Kind("gaussian")
-    if any(output.shape != x.shape for output in outputs):
+    seen = probed(hard, x, generator)
+    probes, outputs = [probe for probe, _ in seen], [output for _, output in seen]
+    if not seen or any(output.shape != x.shape for output in outputs):
         return Kind("gaussian")
     if x.ndim > 1 and x.shape[-1] > 1 and _all_equal(outputs, [one_hot_of(probe) for probe in probes]):
         return Kind("gumbel")
-    seen, shown = torch.stack(probes), torch.stack(outputs)
-    above, below = shown[seen > 0], shown[seen < 0]
+    asked, shown = torch.stack(probes), torch.stack(outputs)
+    above, below = shown[asked > 0], shown[asked < 0]
     if above.numel() and below.numel():
         high, low = above[0].item(), below[0].item()
         if high != low and _all_equal(outputs, [torch.where(probe > 0, high, low) for probe in probes]):
             return Kind("logistic", low, high)
     return Kind("gaussian")
+
+
+def probed(hard: Hard, x: Tensor, generator: torch.Generator) -> list[tuple[Tensor, Tensor]]:
+    """Return noisy copies of the inputs and what a function makes of them; nothing if it does not take them all."""
+    probes = _probes(x, generator)
+    with torch.no_grad():
+        try:
+            return [(probe, hard(probe.clone())) for probe in probes]
+        except FunctionError:  # far from the inputs: those that are known take any number
+            return []
 
 
 def spread(x: Tensor) -> float:

@@ -55,6 +55,7 @@ class Smoothed:
         dtype: of samples as ``f`` sees them; that of x may be wider.
         about: what was smoothed, and how, in words.
         bare: whether ``f`` takes a single sample ``(*batch, *event)`` as it is, which is how estimators hand it over.
+        of_noise: whether ``sample(x + sigma v)`` has the law of ``distribution``; else it is but in its support.
         given: precision of the distribution as it was given, in which candidates meet it.
         scale: largest magnitude of ``f`` at the inputs and around them.
         rounding: relative, of one operation at the precision that candidates compute in.
@@ -75,6 +76,7 @@ class Smoothed:
     dtype: torch.dtype
     about: str
     bare: bool = False
+    of_noise: bool = True
     given: torch.dtype = torch.float32
     scale: float = 1.0
     rounding: float = torch.finfo(torch.float32).eps

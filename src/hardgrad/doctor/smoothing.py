@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,8 +15,11 @@ from hardgrad.doctor.arguments import check_batch, check_noise, check_sigma
 from hardgrad.doctor.domain import check_domain, check_outputs, check_rows_apart
 from hardgrad.doctor.recognize import Hard, Kind, recognize, spread
 from hardgrad.doctor.smoothed import Smoothed
+from hardgrad.hard.order import top_k_mask
 from hardgrad.montecarlo.discrete import KINDS, Discrete, discrete, one_hot_of
 from hardgrad.montecarlo.objective import Objective
+from hardgrad.montecarlo.subsets import Subsets
+from hardgrad.subset.k_subset import KSubset
 
 # Half the spread of the inputs: wide enough that most rows feel a neighbouring output, narrow enough that rows stay
 # apart. In units of the noise's own standard deviation, so that the three noises blur alike.
@@ -113,17 +117,19 @@ def _of_distribution(q: Distribution, f: Objective) -> Smoothed:
             given=given, rounding=rounding,
         )  # fmt: skip
     d = _discrete(q, base)
-    kind: Any = KINDS[d.kind]
+    kind: Any = partial(KSubset, k=d.k) if isinstance(d, Subsets) else KINDS[d.kind]
     noise = "logistic" if d.binary else "gumbel"
 
     def sample(z: Tensor) -> Tensor:
+        if isinstance(d, Subsets):
+            return top_k_mask(z, d.k)
         return d.shown((z > 0).to(z.dtype) if d.binary else one_hot_of(z))
 
     return Smoothed(
         d.logits.detach().clone(), q.batch_shape, q.event_shape, noise, 1.0,
         lambda logits: Independent(kind(logits=logits, validate_args=False), event),
         sample, f, None, None, d.dtype, about + ", gradient with respect to its logits",
-        given=given, rounding=rounding,
+        given=given, rounding=rounding, of_noise=not isinstance(d, Subsets),
     )  # fmt: skip
 
 
@@ -139,7 +145,8 @@ def _discrete(q: Distribution, base: Distribution) -> Discrete:
     except ValueError as error:
         raise ValueError(
             "diagnose: inputs must be a tensor, or a torch.distributions Bernoulli, Categorical, OneHotCategorical or "
-            f"Normal (Independent allowed), got {type(base).__name__}; hand over a tensor and the hard function"
+            f"Normal or a hardgrad.KSubset (Independent allowed), got {type(base).__name__}; hand over a tensor and "
+            "the hard function"
         ) from error
 
 

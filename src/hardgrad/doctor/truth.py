@@ -99,6 +99,8 @@ def find_truth(smoothed: Smoothed, wanted: str, budget: int, master: int, pace: 
         )
     if wanted == "enumeration" or 0 < states <= pace.affordable(smoothed.call_time.per_copy):
         return _enumerated(smoothed, states)
+    if wanted == "finite difference" and not smoothed.of_noise:
+        raise ValueError("diagnose: truth='finite difference' needs samples made of noise, got subsets; use 'long run'")
     if wanted == "finite difference":
         return _sampled(smoothed, "finite difference", budget, seed, pace)
     if wanted == "long run":
@@ -141,8 +143,8 @@ def _enumerated(smoothed: Smoothed, states: int) -> Reference:
 
 def _less_noisy(smoothed: Smoothed, budget: int, master: int, pace: Pace) -> TruthKind:
     """Which of the two sampling ways has the smaller standard error at equal cost."""
-    if _samples_for("finite difference", smoothed, budget) < 1:
-        return "long run"  # too many coordinates to move one by one
+    if not smoothed.of_noise or _samples_for("finite difference", smoothed, budget) < 1:
+        return "long run"  # no noise to move, or too many coordinates to move one by one
     trial = int(min(2 * _PILOT, _affordable("finite difference", smoothed, pace, _PILOT_SHARE)))
     if _samples_for("finite difference", smoothed, trial) < 1:
         return "long run"  # no time to try

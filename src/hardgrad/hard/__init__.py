@@ -15,8 +15,12 @@ from hardgrad.hard.order import rank as rank
 from hardgrad.hard.order import sort as sort
 from hardgrad.hard.order import sort_rows_cols as sort_rows_cols
 from hardgrad.hard.order import top_k as top_k
+from hardgrad.hard.order import top_k_mask as top_k_mask
+from hardgrad.hard.quantiles import median as median
+from hardgrad.hard.quantiles import quantile as quantile
 from hardgrad.hard.samples import bernoulli as bernoulli
 from hardgrad.hard.samples import categorical as categorical
+from hardgrad.hard.samples import k_subset as k_subset
 from hardgrad.hard.thresholds import binarize as binarize
 from hardgrad.hard.thresholds import quantize as quantize
 from hardgrad.hard.thresholds import round as round

@@ -53,3 +53,26 @@ def broadcast(function: str, x: Tensor, other: Tensor, name: str) -> None:
         raise ValueError(
             f"{function}: {name} must broadcast with x of shape {tuple(x.shape)}, got shape {tuple(other.shape)}"
         )
+
+
+def logits_of_subsets(function: str, logits: Tensor, k: int) -> Tensor:
+    """Return logits (..., n), or raise if they are no such tensor, or k is not from 0 to n."""
+    floating(function, logits, "logits")
+    dimensions(function, logits, 1, "(..., n)", "logits")
+    if logits.shape[-1] == 0:
+        raise ValueError(f"{function}: logits must have at least one entry to choose from, got {tuple(logits.shape)}")
+    _check.whole(function, "k", k, 0, logits.shape[-1], cure="k of the n entries along the last dimension are chosen")
+    return logits
+
+
+def choice_of(function: str, logits: Tensor, k: int) -> None:
+    """Refuse logits whose infinities leave no choice of k."""
+    certain, possible = (logits == torch.inf).sum(-1), (logits > -torch.inf).sum(-1)
+    wrong = ((certain > k) | (possible < k)) & ~logits.isnan().any(-1)
+    if wrong.any():
+        row = int(wrong.flatten().int().argmax())
+        least, most = int(certain.flatten()[row]), int(possible.flatten()[row])
+        raise ValueError(
+            f"{function}: logits must leave a choice of k={k}, got a row of {least} entries of inf, which are always "
+            f"chosen, and {most} above -inf, which can be; mask fewer entries, or take another k"
+        )

@@ -69,6 +69,36 @@ def top_k(x: Tensor, k: int, dim: int = -1) -> Tensor:
     return x.topk(k, dim).values
 
 
+def top_k_mask(x: Tensor, k: int, dim: int = -1) -> Tensor:
+    """Return 1 at the ``k`` largest entries along ``dim``, else 0; of equals, the first count as the larger.
+
+    Args:
+        x: shape (..., n).
+        k: how many, from 0 to n.
+        dim: the dimension to search.
+
+    Returns:
+        A tensor of x's shape and dtype whose sum along ``dim`` is k.
+
+    Raises:
+        ValueError: if ``k`` is out of range or x has no dimension ``dim``.
+        TypeError: if x is not a floating tensor, or ``k`` or ``dim`` is not an int.
+
+    Example:
+        >>> import torch, hardgrad as hg
+        >>> hg.hard.top_k_mask(torch.tensor([3.0, 1.0, 2.0]), k=2).tolist()
+        [1.0, 0.0, 1.0]
+    """
+    checks.floating("top_k_mask", x)
+    k, entries = _check.whole("top_k_mask", "k", k), checks.size("top_k_mask", x, dim)
+    if not 0 <= k <= entries:
+        raise ValueError(f"top_k_mask: k must be from 0 to {entries}, the size of dim {dim}, got {k}")
+    if x.ndim == 0:
+        return torch.full_like(x, k)
+    index = _order(x, dim, descending=True).narrow(dim, 0, k)
+    return torch.zeros_like(x).scatter(dim, index, torch.ones_like(index, dtype=x.dtype))
+
+
 def sort(x: Tensor, dim: int = -1) -> Tensor:
     """Return the values along ``dim`` in ascending order.
 
@@ -175,7 +205,9 @@ def sort_rows_cols(x: Tensor) -> Tensor:
     return torch.cat([x.sort(-1).values, x.sort(-2).values], dim=-2)
 
 
-def _order(x: Tensor, dim: int) -> Tensor:
-    """Indices of ascending order, equals in the order they stand."""
+def _order(x: Tensor, dim: int, descending: bool = False) -> Tensor:
+    """Indices of ascending or descending order, equals in the order they stand."""
     # ONNX has no stable sort, but the operator that an ordinary one becomes breaks ties by position.
-    return x.argsort(dim) if torch.onnx.is_in_onnx_export() else x.argsort(dim=dim, stable=True)
+    if torch.onnx.is_in_onnx_export():
+        return x.argsort(dim, descending)
+    return x.argsort(dim=dim, descending=descending, stable=True)

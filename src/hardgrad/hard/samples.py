@@ -7,8 +7,9 @@ from torch import Tensor
 
 from hardgrad import _check
 from hardgrad._torch_state import in_graph, in_transform, readable
-from hardgrad.hard import checks
+from hardgrad.hard import checks, counts
 from hardgrad.hard.precision import double, keep_nan, middling, single
+from hardgrad.hard.uniforms import CELL, coarse, fine_uniform, uniform
 
 
 def bernoulli(p: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
@@ -73,10 +74,44 @@ def categorical(p: Tensor, *, generator: torch.Generator | None = None) -> Tenso
     cumulated = weights.cumsum(-1)
     total = cumulated[..., -1:]
     # Below the total even after rounding, which is an ordinary number: so u stays in a class that has weight.
-    u = _fine((*p.shape[:-1], 1), total, generator) * total
+    u = fine_uniform((*p.shape[:-1], 1), total, generator) * total
     index = _not_above(cumulated, u).clamp(max=p.shape[-1] - 1)
     zero = torch.where((total > 0) & (total < torch.inf), 0.0, torch.nan).to(p.dtype)
     return zero.expand(p.shape).scatter(-1, index, zero + 1)
+
+
+def k_subset(logits: Tensor, k: int, *, generator: torch.Generator | None = None) -> Tensor:
+    r"""Return a random choice of k of the entries along the last dimension, as 1 among 0.
+
+    .. math:: P(\text{mask}) \propto \exp\Big(\sum_i \text{mask}_i\, \text{logits}_i\Big)
+
+    Exact, whatever k, in O(n k): of ``hardgrad.KSubset``, which has its probabilities. The k largest of logits plus
+    Gumbel noise are another law.
+
+    Args:
+        logits: shape (..., n), logarithms of weights. Infinity is always among the chosen, minus infinity never.
+        k: how many are chosen, 0 to n.
+        generator: source of randomness; torch's global one by default.
+
+    Returns:
+        A tensor of the logits' shape and dtype: k ones in each row. NaN where a logit of the row is, and, where no
+        error can be raised (in a graph, under torch.func, on a GPU), where the infinities leave no choice of k.
+
+    Raises:
+        ValueError: if k is not from 0 to n, or infinities leave no choice of k.
+        TypeError: if logits is not a floating tensor, k not a whole number or ``generator`` not a generator.
+
+    Example:
+        >>> import torch, hardgrad as hg
+        >>> hg.hard.k_subset(torch.tensor([0.0, 1e4, -1e4, 2e4]), 2).tolist()
+        [0.0, 1.0, 0.0, 1.0]
+
+    Source: Chen and Liu 1997 (Statistica Sinica 7, 875-892).
+    """
+    _check.generator("k_subset", generator, checks.logits_of_subsets("k_subset", logits, k).device)
+    if readable(logits):
+        checks.choice_of("k_subset", logits, k)
+    return counts.masks(logits.detach(), k, (), generator).to(logits.dtype)
 
 
 def _refuse_negative(p: Tensor) -> Tensor:
@@ -108,35 +143,11 @@ def _fires(p: Tensor, generator: torch.Generator | None) -> Tensor:
     if readable(p):
         cell = torch.finfo(p.dtype).eps / 2
         # Exact where it is within a cell, since both are multiples of p's last digit.
-        left = p - _uniform(p.shape, p, generator)
+        left = p - uniform(p.shape, p, generator)
         certain = left.clone().ge_(cell)
         if not left.clone().gt_(0).sub_(certain).sum():
             return certain
     else:
-        cell = _CELL
-        left = double(p) - _coarse(p.shape, p, generator) * cell
-    return (_uniform(p.shape, double(p), generator) * cell < left).to(p.dtype)
-
-
-# Other devices and compilers give uniforms with some of the bits that they could have, unevenly near 0 and 1; the first
-# 24 of a double are even everywhere, to 1e-9 of themselves.
-_CELL = 2.0**-24
-
-
-def _coarse(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Return whole numbers below 1 / _CELL, equally likely."""
-    return (_uniform(shape, double(like), generator) / _CELL).floor()
-
-
-def _fine(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Return uniforms in [0, 1) of 53 bits, in double precision."""
-    if readable(like):
-        return _uniform(shape, double(like), generator)
-    u = (_coarse(shape, like, generator) + _uniform(shape, double(like), generator)) * _CELL
-    return u.clamp(max=1 - torch.finfo(u.dtype).eps / 2)  # the sum of the largest may be rounded up
-
-
-def _uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
-    if generator is None:  # ONNX knows only the form without the argument
-        return torch.rand(shape, dtype=like.dtype, device=like.device)
-    return torch.rand(shape, generator=generator, dtype=like.dtype, device=like.device)
+        cell = CELL
+        left = double(p) - coarse(p.shape, p, generator) * cell
+    return (uniform(p.shape, double(p), generator) * cell < left).to(p.dtype)

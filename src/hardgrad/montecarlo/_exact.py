@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
@@ -9,6 +11,8 @@ from torch.distributions import Distribution
 from hardgrad import _check
 from hardgrad.montecarlo.discrete import Discrete, discrete
 from hardgrad.montecarlo.objective import Objective, evaluate
+from hardgrad.montecarlo.subsets import Subsets
+from hardgrad.subset.k_subset import masks_of
 
 
 def exact(q: Distribution, f: Objective, *, max_states: int = 65536) -> Tensor:
@@ -17,10 +21,11 @@ def exact(q: Distribution, f: Objective, *, max_states: int = 65536) -> Tensor:
     .. math:: \mathbb{E}_{b \sim q}[f(b)] = \sum_b q(b)\, f(b)
 
     No noise and no bias, for any f, a black box included; derivatives of any order. The cost is that of f at every
-    joint outcome of an event: 2 to the number of Bernoulli units, n to the number of n-way units.
+    joint outcome of an event: 2 to the number of Bernoulli units, n to the number of n-way units, and for a KSubset the
+    number of subsets.
 
     Args:
-        q: Bernoulli, Categorical or OneHotCategorical, ``Independent`` allowed; batch shape ``(*batch,)``.
+        q: Bernoulli, Categorical, OneHotCategorical or KSubset, ``Independent`` allowed; batch shape ``(*batch,)``.
         f: ``(states, *batch, *event) -> (states, *batch)``.
         max_states: the most outcomes of one event to go through.
 
@@ -42,9 +47,7 @@ def exact(q: Distribution, f: Objective, *, max_states: int = 65536) -> Tensor:
     d = discrete(q, "exact")
     states = outcomes(d, max_states)
     states = states.expand(states.shape[0], *d.logits.shape)
-    # A product of probabilities, not the exponential of a sum of logarithms: right at probabilities 0 and 1 too.
-    unit = torch.where(states > 0, d.probs, d.others) if d.binary else torch.where(states > 0, d.probs, 0).sum(-1)
-    weight = unit.flatten(unit.ndim - d.unit_dims).prod(-1) if d.unit_dims else unit
+    weight = d.prob(states)
     values = evaluate(f, d.shown(states).contiguous(), d)
     # What f is at an impossible outcome, such as minus infinity at a masked one, counts for nothing, not for NaN.
     values = values.masked_fill((weight == 0) & ~values.detach().isfinite(), 0)
@@ -53,9 +56,18 @@ def exact(q: Distribution, f: Objective, *, max_states: int = 65536) -> Tensor:
 
 def count_outcomes(d: Discrete) -> int:
     """Return how many joint outcomes one event has."""
+    return int(_ways(d) ** _places(d).numel())
+
+
+def _ways(d: Discrete) -> int:
+    if isinstance(d, Subsets):
+        return math.comb(d.logits.shape[-1], d.k)
+    return 2 if d.binary else d.logits.shape[-1]
+
+
+def _places(d: Discrete) -> torch.Size:
     units = d.logits.shape[len(d.batch_shape) :]
-    ways = 2 if d.binary else units[-1]
-    return int(ways ** (units.numel() if d.binary else units[:-1].numel()))
+    return units if d.binary else units[:-1]
 
 
 def outcomes(d: Discrete, max_states: int) -> Tensor:
@@ -70,10 +82,12 @@ def outcomes(d: Discrete, max_states: int) -> Tensor:
             f"exact: an event may have at most max_states={max_states} outcomes, got {count}; raise max_states, or "
             "sample: score_function, disarm, rebar"
         )
-    units, device = d.logits.shape[len(d.batch_shape) :], d.logits.device
-    ways, places = (2, units.numel()) if d.binary else (units[-1], units[:-1].numel())
+    device, ways, places = d.logits.device, _ways(d), _places(d)
     # The digits of 0, 1, 2, ... to the base of ways; made where they are used, since a copy there would wait.
-    powers = ways ** torch.arange(places - 1, -1, -1, device=device)
-    numbers = torch.arange(count, device=device).unsqueeze(-1) // powers % ways
-    states = numbers if d.binary else numbers.unsqueeze(-1) == torch.arange(ways, device=device)
-    return states.to(d.logits.dtype).reshape(count, *(1 for _ in d.batch_shape), *units)
+    powers = ways ** torch.arange(places.numel() - 1, -1, -1, device=device)
+    states = torch.arange(count, device=device).unsqueeze(-1) // powers % ways
+    if isinstance(d, Subsets):
+        states = masks_of(d.logits.shape[-1], d.k, d.logits)[states]
+    elif not d.binary:
+        states = states.unsqueeze(-1) == torch.arange(ways, device=device)
+    return states.to(d.logits.dtype).reshape(count, *(1 for _ in d.batch_shape), *d.logits.shape[len(d.batch_shape) :])

@@ -6,11 +6,16 @@ from collections.abc import Iterable
 
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent, OneHotCategorical
 
+from hardgrad.subset.k_subset import KSubset
+
 KINDS: dict[str, type[Distribution]] = {
     "Bernoulli": Bernoulli,
     "OneHotCategorical": OneHotCategorical,
     "Categorical": Categorical,
+    "KSubset": KSubset,
 }
+# Those of units that are independent of one another, which a KSubset's items are not.
+UNITS = ("Bernoulli", "OneHotCategorical", "Categorical")
 # What is not called here, since samples and their probabilities are made from q's parameter.
 PASSED_BY = ("sample", "log_prob", "probs", "logits", "_param", "batch_shape", "event_shape")
 
@@ -52,7 +57,9 @@ def refusal(base: Distribution, estimator: str, kinds: Iterable[str]) -> str:
     """Return what to say of a distribution that an estimator does not take."""
     kinds, got = tuple(kinds), type(base).__name__
     taken = kinds[0] if len(kinds) == 1 else f"{', '.join(kinds[:-1])} or {kinds[-1]}"
-    rule = f"{estimator}: q must be a torch.distributions {taken} (Independent allowed)"
+    rule = f"{estimator}: q must be a torch.distributions {taken} (Independent allowed)".replace(
+        "KSubset", "hardgrad.KSubset"
+    )
     parent = "Independent" if isinstance(base, Independent) else _parent(base)
     own = None if parent is None else own_method(base, KINDS.get(parent, Independent))
     if own is not None:
@@ -63,5 +70,6 @@ def refusal(base: Distribution, estimator: str, kinds: Iterable[str]) -> str:
     cure = {
         "Categorical": "its samples are outcome numbers, which carry no gradient: use OneHotCategorical",
         "OneHotCategorical": "use score_function, gumbel, reinmax, rebar or relax",
+        "KSubset": "use score_function, straight_through_estimator, gumbel or gumbel_rao, or exact for few subsets",
     }.get(parent or got, "use hardgrad.score_function, which takes any distribution that has log_prob")
     return f"{rule}, got {got}; {cure}"

@@ -6,13 +6,7 @@ import torch
 from torch import Tensor
 
 from hardgrad._torch_state import compiling
-
-
-def uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Return uniforms in [0, 1), in ``like``'s dtype and on its device: multiples of 2^-24 in single precision."""
-    if generator is None:  # torch.compile knows only the form without the argument
-        return torch.rand(shape, dtype=like.dtype, device=like.device)
-    return torch.rand(shape, generator=generator, dtype=like.dtype, device=like.device)
+from hardgrad.hard.uniforms import uniform as uniform
 
 
 def fine_uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None, shared: int) -> Tensor:

@@ -94,13 +94,16 @@ def check_temperature(owner: str, name: str, value: object, cure: str, least: fl
         )
 
 
-def temperature_of(temperature: Temperature, q: Discrete, least: float = 0.0) -> float | Tensor:
+def temperature_of(
+    temperature: Temperature, q: Discrete, least: float = 0.0, name: str = "temperature"
+) -> float | Tensor:
     """Return the temperature now, a number or a tensor of shape ().
 
     Args:
         temperature: what the user gave.
         q: the distribution, whose logits' dtype and device it must have.
         least: the lowest allowed; 0 itself never is.
+        name: of the argument.
 
     Raises:
         TypeError: if it is no number.
@@ -110,14 +113,14 @@ def temperature_of(temperature: Temperature, q: Discrete, least: float = 0.0) ->
     if isinstance(temperature, Annealed):
         lowest = min(temperature.start, temperature.end)
         if lowest < least:
-            raise ValueError(f"{estimator}: temperature must stay {rule}, got an Annealed that reaches {lowest:g}")
+            raise ValueError(f"{estimator}: {name} must stay {rule}, got an Annealed that reaches {lowest:g}")
         # A copy: a step taken between forward and backward must not write into what backward will read.
         return temperature.temperature.to(q.logits, copy=True)
     if isinstance(temperature, Tensor):
         raise ValueError(
-            f"{estimator}: temperature must be a number {rule} or a hardgrad.montecarlo.Annealed, got a tensor; "
+            f"{estimator}: {name} must be a number {rule} or a hardgrad.montecarlo.Annealed, got a tensor; "
             "call .item() on it"
         )
     cure = "1.0 is a start, and hardgrad.montecarlo.Annealed lowers it while training"
-    check_temperature(estimator, "temperature", temperature, cure, least)
+    check_temperature(estimator, name, temperature, cure, least)
     return temperature

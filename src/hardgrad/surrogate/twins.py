@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -91,6 +92,43 @@ def arctan(slope: float = 1.0, center: float = 0.0) -> SoftTwin:
     return partial(_arctan, slope=slope, center=center)
 
 
+def negative_identity(
+    project: Literal["mean", "norm", "std"] | None = None, sense: Literal["min", "max"] = "min"
+) -> SoftTwin:
+    r"""Return :math:`-P(x)`, the twin of a solver that minimizes a linear cost: what should be more should cost less.
+
+    .. math:: P(x) = x, \qquad P_{mean}(x) = x - \bar x, \qquad P_{norm}(x) = x / \|x\|, \qquad
+        P_{std} = P_{norm} \circ P_{mean}
+
+    for each row alone. A projection takes out of the gradient what changes no solution: a constant added to all costs
+    (``"mean"``, where all solutions have as many ones), a factor of all costs (``"norm"``).
+
+    Args:
+        project: ``"mean"``, ``"norm"``, ``"std"`` for both, or None.
+        sense: ``"max"`` gives P itself, for a solver that maximizes.
+
+    Returns:
+        A function of ``(batch, *row)`` that keeps the shape.
+
+    Raises:
+        ValueError: for another word.
+
+    Example:
+        >>> import torch, hardgrad as hg
+        >>> layer = hg.straight_through(
+        ...     lambda cost: hg.hard.one_hot_argmax(-cost), hg.surrogate.twins.negative_identity("mean"))
+        >>> cost = torch.tensor([[1.0, 2.0]], requires_grad=True)
+        >>> layer(cost)[0, 0].backward(); cost.grad.tolist()
+        [[-0.5, 0.5]]
+
+    Source: Sahoo et al. 2023 (arXiv 2205.15213, sections 3.1 and 3.2).
+    """
+    if project is not None:
+        _check.one_of("negative_identity", "project", project, ("mean", "norm", "std"), "or None")
+    _check.one_of("negative_identity", "sense", sense, ("min", "max"))
+    return partial(_projected, project=project, sign=-1.0 if sense == "min" else 1.0)
+
+
 def _clipped(x: Tensor, low: float, high: float) -> Tensor:
     return x.clamp(low, high)
 
@@ -105,6 +143,16 @@ def _tanh(x: Tensor, slope: float, center: float) -> Tensor:
 
 def _arctan(x: Tensor, slope: float, center: float) -> Tensor:
     return torch.atan(0.5 * math.pi * slope * (x - center)) / math.pi + 0.5
+
+
+def _projected(x: Tensor, project: str | None, sign: float) -> Tensor:
+    flat = x.flatten(1) if x.ndim > 1 else x.reshape(-1, 1)
+    if project in ("mean", "std"):
+        flat = flat - flat.mean(1, keepdim=True)
+    if project in ("norm", "std"):
+        length = flat.norm(dim=1, keepdim=True)
+        flat = flat / torch.where(length > 0, length, 1)
+    return sign * flat.reshape(x.shape)
 
 
 def _check_step(twin: str, slope: float, center: float) -> None:

@@ -68,6 +68,7 @@ class Switch(BranchLayer):
     Raises:
         ValueError: for branches that are not one a range, a key that does not match x, a missing key, a key function
             that writes into x, or branches that return different shapes or something else than one tensor.
+        TypeError: if ``bank`` is neither True nor False.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -96,6 +97,7 @@ class Switch(BranchLayer):
         if init is not None:
             _check.one_of("Switch", "init", init, ("independent", "identical"))
         check_source("Switch", key)
+        bank = _check.flag("Switch", "bank", bank)
         super().__init__(ranges, one_per_range(ranges, branches, init), key=key, normalize=normalize, bank=bank)
 
     def forward(self, x: Tensor, key: Tensor | None = None) -> Tensor:

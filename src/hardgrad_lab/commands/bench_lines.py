@@ -14,7 +14,7 @@ Count = Annotated[int, at_least(1)]
 
 def add_to(app: App) -> None:
     """Add the commands."""
-    for command in (bridge, recurrent, search, tariff, feeding, boxes):
+    for command in (bridge, recurrent, search, tariff, feeding, boxes, orders):
         app.command(command)
 
 
@@ -131,6 +131,23 @@ def boxes(*, seconds: float = 2.0, threads: Count = 1) -> int:
         CPU threads.
     """
     from hardgrad_lab.bench.boxes import measure
+
+    _with_threads(threads)
+    measure(seconds)
+    return 0
+
+
+def orders(*, seconds: float = 2.0, threads: Count = 1) -> int:
+    """Relaxed sorts, ranks and top-k masks over torch.sort, beside other packages; their memory; subsets.
+
+    Parameters
+    ----------
+    seconds
+        How long to measure each line.
+    threads
+        CPU threads.
+    """
+    from hardgrad_lab.bench.orders import measure
 
     _with_threads(threads)
     measure(seconds)

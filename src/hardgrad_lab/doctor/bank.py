@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from hardgrad_lab.doctor import five, others, samples
+from hardgrad_lab.doctor import five, orders, others, samples, solvers
 from hardgrad_lab.doctor.case import Case
 
 _MAKERS: dict[str, Callable[[Path | None], Case]] = {
@@ -28,6 +28,19 @@ _MAKERS: dict[str, Callable[[Path | None], Case]] = {
     "sort-rows-cols": lambda _: others.rows_and_columns(),
     "nearest-code": lambda _: others.nearest_code(),
     "kmeans": lambda _: others.kmeans(),
+    "median-filter": lambda _: orders.median_filter(),
+    "trimmed-mean": lambda _: orders.trimmed_mean(),
+    "quantile": lambda _: orders.quantile(),
+    "ndcg": lambda _: orders.ndcg(),
+    "average-precision": lambda _: orders.average_precision(),
+    "kendall": lambda _: orders.kendall(),
+    "feature-selection": lambda _: orders.chosen_features(),
+    "k-subset": lambda _: orders.subset(),
+    "neighbor-vote": lambda _: orders.neighbor_vote(),
+    "grid-path": lambda _: solvers.grid_path(),
+    "assignment": lambda _: solvers.assignment(),
+    "knapsack": lambda _: solvers.knapsack(),
+    "matching": lambda _: solvers.matching(),
 }
 NAMES = tuple(_MAKERS)
 

@@ -43,3 +43,15 @@ class Case:
 def seeded(seed: int) -> torch.Generator:
     """Return a generator on the CPU."""
     return torch.Generator().manual_seed(seed)
+
+
+def titled(
+    name: str,
+    about: str,
+    function: Callable[[Tensor], Tensor],
+    x: Tensor,
+    loss: Callable[[Tensor], Tensor],
+    budget: int = 200_000,
+) -> Case:
+    """Return the case of a hard function of a tensor that is called in tables what its record is."""
+    return Case(name=name, title=name, about=about, function=function, inputs=x, objective=loss, budget=budget)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor
 
 import hardgrad as hg
-from hardgrad_lab.doctor.case import Case, seeded
+from hardgrad_lab.doctor.case import Case, seeded, titled
 
 ROWS = 16
 
@@ -25,7 +24,7 @@ def step() -> Case:
         missed = ((gates * features) @ readout - target).square().mean(-1)
         return missed + 0.2 * gates.sum(-1)
 
-    return _case(
+    return titled(
         "step", "Six gates open or close features, 0.2 for each open one; the error of a readout.", hg.hard.step,
         torch.randn(ROWS, 6, generator=generator), loss,
     )  # fmt: skip
@@ -40,7 +39,7 @@ def ternary() -> Case:
     def loss(weights: Tensor) -> Tensor:
         return (data @ weights.mT - wanted).square().mean(-2)
 
-    return _case(
+    return titled(
         "sign-ternary", "Six weights of -1, 0 or 1 (a dead zone of 0.5); the error of the neuron they make.",
         partial(hg.hard.sign, margin=0.5), torch.randn(ROWS, 6, generator=generator), loss,
     )  # fmt: skip
@@ -57,7 +56,7 @@ def integer() -> Case:
         return (data @ rounded.mT - wanted).square().mean(-2)
 
     moved = taps + torch.randn(ROWS, 6, generator=generator)
-    return _case("round", "Six integer taps of a filter; the squared error of its output.", hg.hard.round, moved, loss)
+    return titled("round", "Six integer taps of a filter; the squared error of its output.", hg.hard.round, moved, loss)
 
 
 def four_levels() -> Case:
@@ -69,7 +68,7 @@ def four_levels() -> Case:
     def loss(printed: Tensor) -> Tensor:
         return ((printed - grey).unfold(-1, 3, 1) * eye).sum(-1).square().sum(-1)
 
-    return _case(
+    return titled(
         "quantize-4", "Twelve pixels in four greys; the squared error after the eye has blurred them.",
         partial(hg.hard.quantize, levels=4), grey + 0.1 * torch.randn(ROWS, 12, generator=generator), loss,
     )  # fmt: skip
@@ -84,7 +83,7 @@ def binarize() -> Case:
         return 1 - 2 * (mask * wanted).sum(-1) / (mask.sum(-1) + wanted.sum(-1)).clamp(min=1)
 
     x = wanted + torch.randn(ROWS, 12, generator=generator)
-    return _case(
+    return titled(
         "binarize", "Twelve pixels over their mean, as a mask; one minus its Dice overlap.", hg.hard.binarize, x, loss
     )
 
@@ -98,7 +97,7 @@ def rank() -> Case:
         return 1 - ((ranks - 3.5) * wanted).sum(-1) / 42  # the sum of squares of -3.5 to 3.5
 
     x = 0.2 * wanted + torch.randn(ROWS, 8, generator=generator)
-    return _case(
+    return titled(
         "rank", "Ranks of eight scores; one minus Spearman's correlation with wanted ranks.", hg.hard.rank, x, loss
     )
 
@@ -114,7 +113,7 @@ def permutation() -> Case:
         return (done * (order @ weight)).sum((-2, -1))
 
     x = torch.randn(ROWS, 6, generator=generator)
-    return _case(
+    return titled(
         "permutation", "Six jobs in the order of their scores; the weighted sum of the times they are done.",
         hg.hard.permutation, x, loss,
     )  # fmt: skip
@@ -128,7 +127,7 @@ def top_k() -> Case:
         return (largest.sum(-1) - 2).square()
 
     x = torch.randn(ROWS, 8, generator=generator)
-    return _case("top-k", "The three largest of eight; their sum is to be two.", partial(hg.hard.top_k, k=3), x, loss)
+    return titled("top-k", "The three largest of eight; their sum is to be two.", partial(hg.hard.top_k, k=3), x, loss)
 
 
 def rows_and_columns() -> Case:
@@ -142,7 +141,7 @@ def rows_and_columns() -> Case:
         return -scores.gather(-1, label.expand(scores.shape[:-1]).unsqueeze(-1)).squeeze(-1)
 
     x = torch.randn(ROWS, 4, 4, generator=generator)
-    return _case(
+    return titled(
         "sort-rows-cols", "A map of 4 x 4 with its rows and its columns sorted; a linear classifier's cross entropy.",
         hg.hard.sort_rows_cols, x, loss,
     )  # fmt: skip
@@ -159,7 +158,7 @@ def nearest_code() -> Case:
     def loss(code: Tensor) -> Tensor:
         return (torch.tanh(code @ decoder) - wanted).square().mean(-1)
 
-    return _case(
+    return titled(
         "nearest-code", "Vectors of four replaced by the nearest of eight; the error after a nonlinear decoder.",
         partial(hg.hard.nearest_code, codebook=codebook), x, loss,
     )  # fmt: skip
@@ -174,18 +173,7 @@ def kmeans() -> Case:
         return (reduced - picture).square().sum((-2, -1))
 
     x = picture + 0.1 * torch.randn(8, 8, 3, generator=generator)
-    return _case(
+    return titled(
         "kmeans", "Eight pixels in the three colours of their clusters; the squared error to the picture.",
         partial(hg.hard.kmeans, k=3), x, loss, budget=100_000,
     )  # fmt: skip
-
-
-def _case(
-    name: str,
-    about: str,
-    function: Callable[[Tensor], Tensor],
-    x: Tensor,
-    loss: Callable[[Tensor], Tensor],
-    budget: int = 200_000,
-) -> Case:
-    return Case(name=name, title=name, about=about, function=function, inputs=x, objective=loss, budget=budget)
