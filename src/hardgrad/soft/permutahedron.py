@@ -64,7 +64,7 @@ class Permutahedron(Method):
 def _projected(x: Tensor, t: Tensor, w: Tensor) -> Tensor:
     """Project x / t on the mixtures of all orders of w, which ascends."""
     # Double: the difference to a block's mean is lost in single where x is many times t.
-    s, order = precision.double(x).sort(dim=-1, stable=True)
+    s, order = precision.double(x).sort(-1)
     t, w = precision.double(t), w.to(s.dtype)
     block = blocks((s / t - w).detach())
     y = (s - pooled(s, block)) / t + pooled(w.expand_as(s), block)

@@ -33,7 +33,7 @@ class SoftSort(Method):
 
     def permutation(self, x: Tensor, t: Tensor) -> Tensor:
         """Return the row-stochastic matrix (..., n, n)."""
-        ordered, order = x.sort(dim=-1, stable=True)
+        ordered, order = x.sort(-1)
         apart = ordered.unsqueeze(-1) - x.unsqueeze(-2)
         # Not abs: among equals the place tells the side, so that the slopes are those of one order of them.
         rows = torch.arange(x.shape[-1], device=x.device).unsqueeze(-1)
