@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 import hardgrad as hg
-from hardgrad.soft.network import Network
 
 ROWS = {
     "random": [0.3, -1.2, 2.1, 0.9, -0.4, 1.6],
@@ -31,7 +30,7 @@ METHODS: dict[str, Any] = {
     "neuralsort": "neuralsort",
     "permutahedron": "permutahedron",
     "bitonic": "network",
-    "odd-even": Network("odd-even"),
+    "odd-even": hg.soft.Network("odd-even"),
 }
 MATRICES = [name for name in METHODS if name != "permutahedron"]
 OPERATORS: dict[str, Callable[..., Tensor]] = {
@@ -509,6 +508,16 @@ def test_vmap_is_the_batch(method: str, operator: str) -> None:
     leaf = x.clone().requires_grad_()
     function(leaf).square().sum().backward()
     torch.testing.assert_close(slopes, leaf.grad, rtol=1e-9, atol=1e-12)
+
+
+def test_a_method_is_an_object_or_its_name() -> None:
+    x = batch(2, 5)
+    assert torch.equal(called("bitonic", "rank", x), hg.soft.rank(x, 0.7, method=hg.soft.Network("bitonic")))
+    assert not torch.equal(called("bitonic", "rank", x), called("odd-even", "rank", x))
+    with pytest.raises(ValueError, match="permutation: method must be one with a permutation matrix"):
+        called("permutahedron", "permutation", x)
+    with pytest.raises(ValueError, match="Network: kind must be one of 'odd-even', 'bitonic', got 'merge'"):
+        hg.soft.Network("merge")
 
 
 def test_compiled_whole() -> None:

@@ -9,6 +9,7 @@ can be read makes its rows NaN.
 As twins: ``hg.straight_through(hg.hard.rank, soft=functools.partial(hg.soft.rank, temperature=1.0))``.
 """
 
+from hardgrad.soft.network import Network as Network
 from hardgrad.soft.operators import argmax as argmax
 from hardgrad.soft.operators import median as median
 from hardgrad.soft.operators import permutation as permutation
