@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 import hardgrad as hg
+from hardgrad.soft.methods import METHODS as METHODS_BY_NAME
 
 ROWS = {
     "random": [0.3, -1.2, 2.1, 0.9, -0.4, 1.6],
@@ -396,6 +397,20 @@ def test_values_far_from_zero_lose_nothing(method: str) -> None:
         got = called(method, operator, x, 5e-4, relative=False)
         wanted = called(method, operator, x.double(), 5e-4, relative=False)
         torch.testing.assert_close(got.double(), wanted, rtol=0, atol=1e-6)
+
+
+@every_method
+def test_a_comparison_is_the_difference_of_two_ranks(method: str) -> None:
+    """Also where a method has a formula of its own, ties and their slopes included."""
+    pairs = torch.tensor([[0.0, 0.3], [0.2, -0.9], [0.5, 0.5], [1.0, 9.0]], dtype=torch.float64, requires_grad=True)
+    by = METHODS_BY_NAME["network" if method == "bitonic" else method] if method != "odd-even" else METHODS[method]
+    t = torch.tensor([0.7], dtype=torch.float64)
+    ranks = called(method, "rank", pairs, 0.7, relative=False)
+    wanted, got = ranks[:, 1] - ranks[:, 0], by.compare(pairs[:, 0], pairs[:, 1], t)
+    torch.testing.assert_close(got, wanted)
+    weights = torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64)
+    slopes = [torch.autograd.grad(y @ weights, pairs)[0] for y in (got, wanted)]
+    torch.testing.assert_close(slopes[0], slopes[1])
 
 
 # ---------------------------------------------------------------------------------------------- gradients

@@ -71,14 +71,12 @@ class Loss:
         return asked.places(lambda by, x, t: by.mask(x, k, t), lambda x: hard.top_k_mask(x, k)).movedim(self.dim, -1)
 
     def signs(self) -> Tensor:
-        """Return (..., n, n), from -1 to 1: soft signs of entry j less entry i, each by ranking a row of these two."""
-
-        def compared(by: Method, x: Tensor, t: Tensor) -> Tensor:
-            both = torch.stack(torch.broadcast_tensors(x.unsqueeze(-1), x.unsqueeze(-2)), -1)
-            ranks = by.rank(both, t.unsqueeze(-1).unsqueeze(-1))
-            return ranks[..., 1] - ranks[..., 0]
-
-        return self._asked(precision.single(self.x)).places(compared, lambda x: signs(x).to(x.dtype), square=True)
+        """Return (..., n, n), from -1 to 1: soft signs of entry j less entry i."""
+        return self._asked(precision.single(self.x)).places(
+            lambda by, x, t: by.compare(x.unsqueeze(-1), x.unsqueeze(-2), t.unsqueeze(-1)),
+            lambda x: signs(x).to(x.dtype),
+            square=True,
+        )
 
     def _asked(self, x: Tensor, descending: bool = False) -> Asked:
         return Asked(self.owner, x, self.temperature, self.dim, descending, self.method, self.relative)

@@ -60,6 +60,9 @@ class Laplace(Method):
     def mask(self, x: Tensor, k: int, t: Tensor) -> Tensor:
         return cast(Tensor, apply(_Mask, double(x) / double(t), x.shape[-1] - k)[0].to(x.dtype))
 
+    def compare(self, a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+        return 2 * _step((b - a) / t) - 1
+
 
 def _step(u: Tensor) -> Tensor:
     """F(u)."""

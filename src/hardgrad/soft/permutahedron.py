@@ -60,6 +60,10 @@ class Permutahedron(Method):
         block = blocks((z - s).detach())
         return (z - pooled(z, block) + pooled(s, block)).to(x.dtype)
 
+    def compare(self, a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+        """Return the difference over t, from -1 to 1."""
+        return ((b - a) / t).clamp(-1, 1)
+
 
 def _projected(x: Tensor, t: Tensor, w: Tensor) -> Tensor:
     """Project x / t on the mixtures of all orders of w, which ascends."""
