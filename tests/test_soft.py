@@ -111,6 +111,20 @@ def test_at_zero_it_is_the_hard_function(name: str, zero: Any) -> None:
         torch.testing.assert_close(found, right, rtol=0, atol=0, equal_nan=True)
 
 
+def test_at_zero_it_is_the_hard_function_of_the_other_order_too() -> None:
+    x = torch.tensor([2.0, 1.0, 2.0, -3.0, math.nan])
+    down = {name: operator(x, temperature=0.0, descending=True).tolist() for name, operator in OPERATORS.items()}
+    assert str(down["sort"]) == "[nan, 2.0, 2.0, 1.0, -3.0]"  # NaN is the largest
+    assert down["rank"] == [1, 3, 2, 4, 0]
+    assert down["top_k"] == [-3, 1]
+    assert down["top_k_mask"] == [0, 1, 0, 1, 0]
+    assert down["permutation"][:2] == [[0, 0, 0, 0, 1], [1, 0, 0, 0, 0]]
+    assert down["quantile"] == pytest.approx(2.0)  # 1.2 places from the top, between the two twos
+    assert down["median"] == 2
+    assert down["argmax"] == [0, 0, 0, 1, 0]
+    assert hg.soft.quantile(x[:4], 0.9, 0.0, descending=True).item() == pytest.approx(-3 + 0.3 * 4)
+
+
 @every
 def test_a_small_temperature_comes_to_the_hard_function(name: str) -> None:
     x = values(4, 7)
