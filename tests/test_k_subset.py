@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -268,6 +269,7 @@ def test_it_is_a_distribution_among_others() -> None:
     assert hg.KSubset(torch.zeros(2, 4, device="meta"), 2).log_prob(torch.zeros(2, 4, device="meta")).shape == (2,)
 
 
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning:torch.*")
 def test_graphs_and_transforms() -> None:
     logits = torch.randn(4, 6, **F64)
     b = hg.hard.k_subset(logits, 2)
@@ -293,8 +295,39 @@ def test_graphs_and_transforms() -> None:
     drawn = torch.func.vmap(lambda x: hg.hard.k_subset(x, 2), randomness="different")(logits.expand(50, 4, 6))
     assert (drawn.sum(-1) == 2).all()
     assert drawn.std(0).sum() > 0
+    traced = torch.jit.trace(lambda x: hg.hard.k_subset(1e6 * x, 2), logits)
+    assert torch.equal(traced(logits - 2), hg.hard.top_k_mask(logits, 2))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         torch.testing.assert_close(all_of(logits, b), all_of(leaf, b).detach(), rtol=0, atol=0)
+
+
+def test_a_layer_that_chooses_has_the_slope_of_the_marginals() -> None:
+    layer = hg.straight_through(partial(hg.hard.k_subset, k=2), soft=lambda x: hg.KSubset(x, 2).marginals)
+    leaf, along = torch.randn(3, 5, **F64).requires_grad_(), torch.randn(3, 5, **F64)
+    y = layer(leaf)
+    assert (y.sum(-1) == 2).all()
+    expected = torch.autograd.grad((hg.KSubset(leaf, 2).marginals * along).sum(), leaf)[0]
+    torch.testing.assert_close(torch.autograd.grad((y * along).sum(), leaf)[0], expected)
+
+
+def test_relaxed_subsets_are_refused_and_a_cold_path_is_that_of_the_mask() -> None:
+    leaf = torch.randn(4, 6, **F64).requires_grad_()
+    q = hg.KSubset(leaf, 2)
+    with pytest.raises(ValueError, match=r"gumbel: hard must be True for a KSubset, got False; no path .*another law"):
+        hg.gumbel(q, lambda b: b.sum(-1), hard=False)
+    seen: list[Tensor] = []
+
+    def f(b: Tensor) -> Tensor:
+        seen.append(b.detach().clone())
+        return (b * torch.arange(6.0)).sum(-1)
+
+    for estimator in (hg.gumbel, hg.gumbel_rao, hg.montecarlo.straight_through_estimator):
+        hg.exact(q, f)
+        value = estimator(q, f, samples=50)
+        assert set(seen[-1].sum(-1).unique().tolist()) == {2.0}
+        (slope,) = torch.autograd.grad(value.sum(), leaf)
+        assert slope.isfinite().all()
+        torch.testing.assert_close(slope.sum(-1), torch.zeros(4, **F64), rtol=0, atol=1e-12)  # a shift changes nothing
 
 
 Q = hg.KSubset(torch.zeros(3, 4), 2)

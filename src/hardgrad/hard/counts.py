@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hardgrad._torch_state import compiling, in_forward_mode
+from hardgrad._torch_state import exporting, in_forward_mode, in_graph
 from hardgrad.hard.precision import double
 from hardgrad.hard.uniforms import two_part_uniform
 
@@ -118,12 +118,16 @@ def _even(groups: Tensor) -> Tensor:
 
 def _slide(long: Tensor, window: Tensor) -> Tensor:
     """Return the sums of products of a window (..., w) with each stretch of (..., l), shape (..., l - w + 1)."""
-    if compiling() or in_forward_mode():
+    if in_graph() or in_forward_mode():
         return _slid(long, window)
     return cast(Tensor, cast(Any, _Slide).apply(long, window))
 
 
 def _slid(long: Tensor, window: Tensor) -> Tensor:
+    if exporting():  # ONNX has no unfold
+        size = window.shape[-1]
+        starts, steps = (torch.arange(end, device=long.device) for end in (long.shape[-1] - size + 1, size))
+        return (long[..., starts.unsqueeze(-1) + steps] * window.unsqueeze(-2)).sum(-1)
     return (long.unfold(-1, window.shape[-1], 1) @ window.unsqueeze(-1)).squeeze(-1)
 
 
