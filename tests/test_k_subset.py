@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Distribution, Independent, kl_divergence
 
 import hardgrad as hg
+from hardgrad.hard import counts
 
 F64 = {"dtype": torch.float64}
 INF = math.inf
@@ -99,13 +100,13 @@ def test_samples_are_of_the_law_that_scores_them() -> None:
     torch.manual_seed(1)
     generator = torch.Generator().manual_seed(1)
     for drawn in (q.sample((40_000,)), hg.hard.k_subset(logits.expand(40_000, 7), 3, generator=generator)):
-        counts = ((drawn @ number).unsqueeze(-1) == masks @ number).sum(0)
-        assert counts.sum() == 40_000
+        hits = ((drawn @ number).unsqueeze(-1) == masks @ number).sum(0)
+        assert hits.sum() == 40_000
         expected = 40_000 * log_probs.exp()
-        assert ((counts - expected).square() / expected).sum() < 34 + 4 * math.sqrt(2 * 34)
+        assert ((hits - expected).square() / expected).sum() < 34 + 4 * math.sqrt(2 * 34)
         # The same draws are far from a law that is 0.2 away in the logits.
         wrong = 40_000 * by_loops(logits + 0.2 * logits_of(9)[:7], 3)[1].exp()
-        assert ((counts - wrong).square() / wrong).sum() > 34 + 4 * math.sqrt(2 * 34)
+        assert ((hits - wrong).square() / wrong).sum() > 34 + 4 * math.sqrt(2 * 34)
 
 
 def test_the_largest_of_noisy_logits_are_another_law() -> None:
@@ -219,6 +220,21 @@ def test_many_items_agree_with_a_normal_law_and_with_themselves() -> None:
     nudged = [hg.KSubset(leaf.detach() + s * 1e-4 * q.mode, k).log_normalizer for s in (1, -1)]
     torch.testing.assert_close((nudged[0] - nudged[1]) / 2e-4, (q.marginals * q.mode).sum(), rtol=1e-6, atol=0)
     assert (q.sample((3,)).sum(-1) == k).all()
+
+
+def test_large_k_by_fourier_transforms_is_what_sums_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    leaf = logits_of(1200, 2.0).requires_grad_()
+    found = []
+    for long in (counts._LONG, 10**9):
+        monkeypatch.setattr(counts, "_LONG", long)
+        q = hg.KSubset(leaf, 500)
+        mask = hg.hard.k_subset(leaf, 500, generator=torch.Generator().manual_seed(0))
+        assert mask.sum() == 500
+        numbers = [q.log_prob(mask), q.entropy(), q.marginals]
+        slopes = [torch.autograd.grad(number.sum(), leaf)[0] for number in numbers[:2]]
+        found.append([mask, *numbers, *slopes])
+    for fast, slow in zip(*found, strict=True):
+        torch.testing.assert_close(fast, slow, rtol=1e-12, atol=1e-12)
 
 
 def test_bernoulli_units_that_are_told_their_count() -> None:

@@ -24,10 +24,10 @@ class KSubset(Distribution):
 
     .. math:: q(b) = \frac{\exp(\sum_i b_i \theta_i)}{\sum_{|c| = k} \exp(\sum_i c_i \theta_i)}, \qquad |b| = k
 
-    Exact in O(n k), sampling, log-probability, marginals and entropy of this one law, in double precision and rounded
-    once. All are differentiable, derivatives of every order included. The k largest of logits plus Gumbel noise follow
-    another law for k above 1: for weights 1, 2, 4 and k = 2 the three subsets have .143, .286 and .571 here, and .105,
-    .286 and .610 there, so log-probabilities of this law are wrong for samples of that one.
+    Exact in O(n k) or less, sampling, log-probability, marginals and entropy of this one law, in double precision and
+    rounded once. All are differentiable, derivatives of every order included. The k largest of logits plus Gumbel noise
+    follow another law for k above 1: for weights 1, 2, 4 and k = 2 the three subsets have .143, .286 and .571 here, and
+    .105, .286 and .610 there, so log-probabilities of this law are wrong for samples of that one.
 
     Args:
         logits: theta, shape ``(*batch, n)``, logarithms of weights; a number added to all of a row changes nothing.
