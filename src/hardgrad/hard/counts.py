@@ -135,7 +135,8 @@ def _slid(long: Tensor, window: Tensor) -> Tensor:
     size = window.shape[-1]
     if size > _LONG:
         spectrum = torch.fft.rfft(long) * torch.fft.rfft(window, long.shape[-1]).conj()
-        return torch.fft.irfft(spectrum, long.shape[-1])[..., : long.shape[-1] - size + 1]
+        around: Tensor = torch.fft.irfft(spectrum, long.shape[-1])
+        return around[..., : long.shape[-1] - size + 1]
     if exporting():  # ONNX has no unfold
         starts, steps = (torch.arange(end, device=long.device) for end in (long.shape[-1] - size + 1, size))
         return (long[..., starts.unsqueeze(-1) + steps] * window.unsqueeze(-2)).sum(-1)
