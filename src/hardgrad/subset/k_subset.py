@@ -14,6 +14,7 @@ from torch.distributions import Distribution, constraints, kl
 from hardgrad import _check
 from hardgrad._torch_state import has_numbers, in_graph, in_transform
 from hardgrad.hard import checks, counts
+from hardgrad.hard.order import top_k_mask
 from hardgrad.hard.precision import back, double
 
 _MOST = 65536  # subsets that are listed
@@ -108,8 +109,7 @@ class KSubset(Distribution):
     @property
     def mode(self) -> Tensor:
         """The k largest logits."""
-        index = self.logits.topk(self.k, -1).indices
-        return torch.zeros_like(self.logits).scatter(-1, index, 1)
+        return top_k_mask(self.logits.detach(), self.k)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-probability of masks ``(*lead, *batch, n)``, shape ``(*lead, *batch)``."""
