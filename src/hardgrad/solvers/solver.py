@@ -114,6 +114,7 @@ class Solver(nn.Module):
         todo = {key: i for i, key in reversed([*enumerate(keys)]) if key not in done}  # equal rows are solved once
         if todo:
             numbers = sorted(todo.values())
+            # Copies, so that no row keeps its whole batch.
             done |= {keys[i]: y.clone() for i, y in zip(numbers, self._solve(cost[numbers], numbers), strict=True)}
             with _looking:
                 for i in numbers:
