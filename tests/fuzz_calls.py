@@ -142,6 +142,10 @@ _SOFT = {
     "method": _same("laplace"),
     "relative": _same(True),
 }
+_LOSS = {name: make for name, make in _SOFT.items() if name != "descending"} | {
+    "soft": _same(True),
+    "reduction": _same("mean"),
+}
 _DRAWS = {"samples": _same(2), "generator": _seeded}
 _SEARCH = {"x": _randn(60, 1), "key": _rand(60), "target": _randn(60), "max_ranges": _same(2)}
 _SOLVING = {
@@ -176,6 +180,14 @@ CALLS = [
     Call(hg.soft.top_k_mask, _X | {"k": _same(2)} | _SOFT, aliases={"x": ("x", "size")}),
     Call(hg.soft.quantile, _X | {"q": _same(0.3)} | _SOFT, aliases={"x": ("x", "entry")}),
     Call(hg.soft.median, _X | _SOFT, aliases={"x": ("x", "entry")}),
+    *(Call(each, _X | {"target": _randn(ROWS, 3)} | _LOSS) for each in (hg.losses.spearman, hg.losses.kendall)),
+    Call(hg.losses.ndcg, {"scores": _randn(ROWS, 3), "relevance": _rand(ROWS, 3), "k": _same(2)} | _LOSS),
+    Call(hg.losses.average_precision, {"scores": _randn(ROWS, 3), "labels": lambda: torch.eye(ROWS, 3)} | _LOSS),
+    Call(
+        hg.losses.top_k_cross_entropy,
+        {"logits": _randn(ROWS, 3), "target": lambda: torch.arange(ROWS) % 3, "k": _same(2)} | _LOSS,
+        aliases={"logits": ("logits", "classes")},
+    ),
     Call(_H.kmeans, _X | {"k": _same(2), "iterations": _same(3)}, aliases={"x": ("x", "points")}),
     Call(_H.nearest_code, _X | {"codebook": _randn(5, 3)}),
     Call(_H.bernoulli, {"p": _rand(ROWS, 3), "generator": _seeded}),

@@ -19,7 +19,10 @@ import hardgrad as hg
 import mc_formulas
 from mc_bank import Case, Variable
 
+ALL = ("Bernoulli", "OneHotCategorical", "Categorical")
+ANY = (*ALL, "KSubset")
 ALL = ("Bernoulli", "OneHotCategorical", "Categorical", "KSubset")
+UNITS = ("Bernoulli", "OneHotCategorical", "Categorical")
 VECTORS = ("Bernoulli", "OneHotCategorical")
 MASKS = (*VECTORS, "KSubset")
 Call = Callable[..., Tensor]
@@ -143,12 +146,12 @@ def _score_function(name: str, **options: Callable[[Distribution], Any]) -> Esti
     def make(q: Distribution) -> Call:
         return partial(hg.score_function, **{option: value(q) for option, value in options.items()})
 
-    return Estimator(f"score function, {name}", make, ALL, values_only=True, any_order=True)
+    return Estimator(f"score function, {name}", make, ANY, values_only=True, any_order=True)
 
 
 _MC = hg.montecarlo
 ESTIMATORS = [
-    Estimator("exact", lambda q: partial(hg.exact), ALL, values_only=True, any_order=True, noisy=False),
+    Estimator("exact", lambda q: partial(hg.exact), ANY, values_only=True, any_order=True, noisy=False),
     _score_function("plain"),
     _score_function("moving average", baseline=lambda q: _moving_average()),
     _score_function("leave one out", baseline=lambda q: "leave_one_out", samples=lambda q: 2),
@@ -156,10 +159,10 @@ ESTIMATORS = [
     Estimator("disarm", lambda q: partial(hg.disarm, samples=4), ("Bernoulli",), values_only=True),
     Estimator("arms", lambda q: partial(hg.arms, samples=3), ("Bernoulli",), values_only=True),
     Estimator("carms", lambda q: partial(hg.carms, samples=3), ("OneHotCategorical", "Categorical"), values_only=True),
-    Estimator("each unit", lambda q: partial(hg.each_unit, samples=2), ALL, values_only=True, draws=2),
-    Estimator("each unit, one", lambda q: partial(hg.each_unit, units=1), ALL, values_only=True, draws=1),
+    Estimator("each unit", lambda q: partial(hg.each_unit, samples=2), UNITS, values_only=True, draws=2),
+    Estimator("each unit, one", lambda q: partial(hg.each_unit, units=1), UNITS, values_only=True, draws=1),
     Estimator("unordered set", lambda q: partial(hg.unordered_set, samples=3), ALL, values_only=True, draws=0),
-    Estimator("double_cv", lambda q: partial(hg.double_cv, samples=3)),
+    Estimator("double_cv", lambda q: partial(hg.double_cv, samples=3), MASKS),
     Estimator("rebar", lambda q: partial(hg.rebar)),
     Estimator("rebar, untied", lambda q: partial(hg.rebar, tied=False, temperature=1.0, scale=0.7, samples=2)),
     Estimator("rebar, learned", lambda q: partial(hg.rebar, control=_MC.RebarControl()), stacks=False),
@@ -178,15 +181,17 @@ ESTIMATORS = [
         relaxed=True,
         any_order=True,
     ),
-    Estimator("gumbel, hard", lambda q: partial(hg.gumbel), formula=mc_formulas.hardened(1.0)),
+    Estimator("gumbel, hard", lambda q: partial(hg.gumbel), MASKS, formula=mc_formulas.hardened(1.0)),
     Estimator(
         "gumbel, hard, annealed",
         lambda q: partial(hg.gumbel, temperature=_annealed(), samples=2),
+        MASKS,
         formula=mc_formulas.hardened(0.5),
     ),
     Estimator(
         "gumbel_rao",
         lambda q: partial(hg.gumbel_rao, temperature=0.5, inner=4, samples=2),
+        MASKS,
         formula=mc_formulas.hardened(0.5),
     ),
     Estimator(

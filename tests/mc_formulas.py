@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import RelaxedBernoulli, RelaxedOneHotCategorical
 
+import hardgrad as hg
 from mc_bank import Variable
 
 DRAWS = 20_000
@@ -54,7 +55,7 @@ class Setting:
     def logits(self) -> Tensor:
         if self.variable.kind == "Bernoulli":
             return self.probs.log() - (1 - self.probs).log()
-        return self.probs.log()
+        return self.parameter if self.variable.kind == "KSubset" else self.probs.log()
 
 
 Expected = tuple[Tensor, Tensor | float]
@@ -129,6 +130,8 @@ def _sampled(setting: Setting, temperature: float, hard: bool, backward: float |
     variable = setting.variable
     parameter = setting.parameter.detach().expand((DRAWS, *setting.parameter.shape)).clone().requires_grad_()
     rows = Setting(variable, parameter, [], setting.f, setting.call)
+    if variable.kind == "KSubset":
+        return _sampled_subsets(setting, temperature)
     two = variable.kind == "Bernoulli"
     soft = (RelaxedBernoulli if two else RelaxedOneHotCategorical)(torch.tensor(temperature), logits=rows.logits)
     y = soft.rsample()
@@ -139,3 +142,19 @@ def _sampled(setting: Setting, temperature: float, hard: bool, backward: float |
         path = scores.sigmoid() if two else scores.softmax(-1)
     (found,) = torch.autograd.grad((rows.slope(b if hard else y) * path).sum(), parameter)
     return found.mean(0), found.std(0) / DRAWS**0.5
+
+
+def _sampled_subsets(setting: Setting, temperature: float) -> Expected:
+    """By throwing away: of noisy scores, those that happen to have k above 0, in every group."""
+    logits, k = setting.logits.detach(), setting.variable.k
+    low, high = logits.new_full((*logits.shape[:-1], 1), -50), logits.new_full((*logits.shape[:-1], 1), 50)
+    for _ in range(60):  # until k are expected to be
+        middle = (low + high) / 2
+        many = (logits + middle).sigmoid().sum(-1, keepdim=True) > k
+        low, high = torch.where(many, low, middle), torch.where(many, middle, high)
+    scores = logits + low + torch.rand(8 * DRAWS, *logits.shape, dtype=torch.float64).logit()
+    right = ((scores > 0).sum(-1) == k).reshape(len(scores), -1).all(-1)
+    scores = scores[right][:DRAWS].requires_grad_()
+    y = hg.soft.top_k_mask(scores, k, temperature, relative=False)
+    (found,) = torch.autograd.grad((setting.slope((scores > 0).double()) * y).sum(), scores)
+    return found.mean(0), found.std(0) / len(found) ** 0.5

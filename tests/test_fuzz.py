@@ -94,6 +94,7 @@ def test_every_public_name_is_fuzzed() -> None:
     rooms = (
         hg,
         hg.hard,
+        hg.losses,
         hg.surrogate,
         hg.surrogate.twins,
         hg.approximators,

@@ -69,7 +69,7 @@ def test_as_many_samples_as_outcomes_are_the_expectation() -> None:
 
 
 def test_sets_of_many_and_of_rare_outcomes() -> None:
-    """Of 50,000 words of which ten have a probability of 1e-47, less than single precision holds; a set that is nearly all of the mass."""
+    """Of 50,000 words ten have 1e-47, less than single precision holds; and a set that is nearly all of the mass."""
     words = torch.zeros(2, 50_000)
     found = gradient(partial(hg.unordered_set, samples=10), lambda g: Categorical(logits=g), words, torch.Tensor.float)
     assert found.isfinite().all()
@@ -83,7 +83,8 @@ def test_sets_of_many_and_of_rare_outcomes() -> None:
 def test_a_set_of_too_many_units_says_so() -> None:
     q = Independent(Bernoulli(logits=torch.zeros(13)), 1)
     with pytest.raises(
-        ValueError, match=r"unordered_set: an event of several units .* 4096 outcomes, got 8192; use sc"
+        ValueError,
+        match=r"unordered_set: an event of several units, or a KSubset, may .* 4096 outcomes, got 8192; use sc",
     ):
         hg.unordered_set(q, lambda b: b.sum(-1))
     with pytest.raises(ValueError, match=r"unordered_set: samples must be at least 2 and at most 10, got 11"):

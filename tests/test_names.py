@@ -23,6 +23,7 @@ ROOMS = (
     hg.approximators,
     hg.doctor,
     hg.hard,
+    hg.losses,
     hg.montecarlo,
     hg.segments,
     hg.soft,

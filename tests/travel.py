@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 import hardgrad as hg
 
-ROOMS = {"approximators", "doctor", "hard", "montecarlo", "segments", "soft", "surrogate", "switch", "twins"}
+ROOMS = {"approximators", "doctor", "hard", "losses", "montecarlo", "segments", "soft", "surrogate", "switch", "twins"}
 # What a call returns that is a number, a tensor or a scope: nothing that is kept.
 PASSING = {"Tensor", "float", "Iterator[Penalties]", "nn.Module", "dict[str, Candidate]"}
 

@@ -39,6 +39,7 @@ from hardgrad.surrogate._perturb import perturb
 from hardgrad.surrogate._straight_through import straight_through
 
 _FEW = 256  # outcomes that a training loop could go through at every step
+_FEW_SETS = 64  # outcomes of which four different ones say more than four draws
 _FEW_NUMBERS = 32  # in a row, for each of which a training loop could ask twice
 
 
@@ -123,27 +124,31 @@ def _estimators(q: Distribution) -> dict[str, Candidate]:
     offered = _from_values()
     if count_outcomes(d) <= _FEW:
         offered["exact"] = exact
-    if isinstance(d, Subsets):
-        return offered | _of_subsets()
-    offered |= _by_units(d)
+    offered |= _from_sets(d)
     if d.kind == "Categorical":  # outcome numbers carry no gradient, and have no relaxed form
         return offered
+    if isinstance(d, Subsets):
+        return offered | _of_subsets()
     return offered | _relaxed() | _learning(d)
 
 
-def _of_subsets() -> dict[str, Candidate]:
-    taken = ("gumbel", "gumbel, cold", "gumbel_rao", "straight_through_estimator")
-    return {name: candidate for name, candidate in _relaxed().items() if name in taken}
-
-
-def _by_units(d: Discrete) -> dict[str, Candidate]:
+def _from_sets(d: Discrete) -> dict[str, Candidate]:
     """What needs values alone, of draws that are not independent."""
-    offered: dict[str, Candidate] = {"disarm": disarm, "arms": arms} if d.binary else {"carms": carms}
-    if d.logits.shape[len(d.batch_shape) :].numel() <= _FEW_NUMBERS:
+    offered: dict[str, Candidate] = {}
+    if d.binary:
+        offered = {"disarm": disarm, "arms": arms}
+    elif not isinstance(d, Subsets):
+        offered["carms"] = carms
+    if not isinstance(d, Subsets) and d.logits.shape[len(d.batch_shape) :].numel() <= _FEW_NUMBERS:
         offered["each_unit"] = each_unit
-    if 4 < count_outcomes(d) <= _FEW:  # of four it is exact
+    if 4 < count_outcomes(d) <= _FEW_SETS:  # of four it is exact
         offered["unordered_set"] = unordered_set
     return offered
+
+
+def _of_subsets() -> dict[str, Candidate]:
+    taken = ("gumbel", "gumbel, cold", "gumbel, soft", "gumbel_rao", "straight_through_estimator", "double_cv")
+    return {name: candidate for name, candidate in _relaxed().items() if name in taken}
 
 
 def _relaxed() -> dict[str, Candidate]:
@@ -151,7 +156,6 @@ def _relaxed() -> dict[str, Candidate]:
         "gumbel": gumbel,
         "gumbel, cold": partial(gumbel, temperature=0.3),
         "gumbel, soft": partial(gumbel, hard=False),
-        "gumbel, soft, two temperatures": partial(gumbel, temperature=0.3, hard=False, backward_temperature=1.0),
         "gumbel_rao": gumbel_rao,
         "gapped": gapped,
         "straight_through_estimator": straight_through_estimator,

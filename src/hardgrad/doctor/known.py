@@ -29,9 +29,8 @@ def order_of(seen: Seen) -> Order | None:
     x, y = seen[0]
     for dim in range(-1, -x.ndim, -1):
         for name, options in _guesses(x, y, dim):
-            guess: Hard = partial(getattr(hard, name), **options)
-            if name != "permutation":
-                guess = partial(guess, dim=dim)
+            given = options if name == "permutation" else {**options, "dim": dim}
+            guess: Hard = partial(getattr(hard, name), **given)
             if all(_equal(guess(x), y, name) for x, y in seen):
                 return Order(name, dim, options)
     return None

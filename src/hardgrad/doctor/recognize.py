@@ -42,8 +42,8 @@ def recognize(hard: Hard, x: Tensor, generator: torch.Generator) -> Kind:
         return Kind("gaussian")
     if x.ndim > 1 and x.shape[-1] > 1 and _all_equal(outputs, [one_hot_of(probe) for probe in probes]):
         return Kind("gumbel")
-    seen, shown = torch.stack(probes), torch.stack(outputs)
-    above, below = shown[seen > 0], shown[seen < 0]
+    asked, shown = torch.stack(probes), torch.stack(outputs)
+    above, below = shown[asked > 0], shown[asked < 0]
     if above.numel() and below.numel():
         high, low = above[0].item(), below[0].item()
         if high != low and _all_equal(outputs, [torch.where(probe > 0, high, low) for probe in probes]):

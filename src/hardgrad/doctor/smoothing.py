@@ -145,8 +145,8 @@ def _discrete(q: Distribution, base: Distribution) -> Discrete:
     except ValueError as error:
         raise ValueError(
             "diagnose: inputs must be a tensor, or a torch.distributions Bernoulli, Categorical, OneHotCategorical or "
-            f"Normal or a hardgrad.KSubset (Independent allowed), got {type(base).__name__}; hand over a tensor and the "
-            "hard function"
+            f"Normal or a hardgrad.KSubset (Independent allowed), got {type(base).__name__}; hand over a tensor and "
+            "the hard function"
         ) from error
 
 

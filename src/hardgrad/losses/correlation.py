@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hardgrad.hard import precision
 from hardgrad.losses.loss import Loss, places, signs
 from hardgrad.soft.method import Method
 from hardgrad.soft.temperature import Temperature
@@ -28,15 +29,13 @@ def spearman(
     Args:
         x: predictions, shape (..., n); each row along ``dim`` is a ranking of its own.
         target: what their order should be, same shape; no gradient flows into it.
-
-    The other arguments are those of all of ``hg.losses``.
+        temperature, dim, method, relative, soft, reduction: as for all ``hg.losses``.
 
     Returns:
         From 0 to 2. Equals share the mean of their ranks; a row whose values are all equal correlates with nothing: 1.
 
     Raises:
-        ValueError: if the shapes differ, or an option is none of those named.
-        TypeError: if x is not a floating tensor or an option is of another kind.
+        ValueError, TypeError: if the shapes differ, or an option is none of those named.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -51,13 +50,14 @@ def spearman(
     Source: Blondel et al. 2020 (arXiv 2002.08871), section 6, with any method's soft ranks.
     """
     loss = Loss("spearman", "x", x, temperature, dim, method, relative, soft, reduction)
-    theirs = _mean_ranks(loss.beside("target", target))
+    target = loss.beside("target", target)
+    theirs = _mean_ranks(target)
 
     def relaxed() -> Tensor:
         ranks = loss.ranks()
         return 1 - _cosine(ranks - ranks.mean(-1, keepdim=True), theirs.to(ranks.dtype))
 
-    return loss.of(lambda: 1 - _cosine(_mean_ranks(loss.rows), theirs), relaxed)
+    return loss.of(lambda: 1 - _cosine(_mean_ranks(loss.rows), theirs), relaxed, target)
 
 
 def kendall(
@@ -81,15 +81,13 @@ def kendall(
     Args:
         x: predictions, shape (..., n); each row along ``dim`` is a ranking of its own.
         target: what their order should be, same shape; no gradient flows into it.
-
-    The other arguments are those of all of ``hg.losses``.
+        temperature, dim, method, relative, soft, reduction: as for all ``hg.losses``.
 
     Returns:
         From 0 to 2. A pair of equals counts for nothing; a row whose values are all equal correlates with nothing: 1.
 
     Raises:
-        ValueError: if the shapes differ, or an option is none of those named.
-        TypeError: if x is not a floating tensor or an option is of another kind.
+        ValueError, TypeError: if the shapes differ, or an option is none of those named.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -100,17 +98,19 @@ def kendall(
     Source: Kendall 1945 (Biometrika 33), tau-b.
     """
     loss = Loss("kendall", "x", x, temperature, dim, method, relative, soft, reduction)
-    theirs = signs(loss.beside("target", target)).flatten(-2)
+    target = loss.beside("target", target)
+    theirs = signs(target).flatten(-2)
     return loss.of(
-        lambda: 1 - _cosine(signs(loss.rows).flatten(-2).double(), theirs.double()),
+        lambda: 1 - _cosine(precision.double(signs(loss.rows).flatten(-2)), precision.double(theirs)),
         lambda: 1 - _cosine(loss.signs().flatten(-2), theirs.to(loss.rows.dtype)),
+        target,
     )
 
 
 def _mean_ranks(x: Tensor) -> Tensor:
     """Each value's rank less the mean of all, equals sharing the mean of theirs."""
     below, upto = places(x)
-    return (below + upto - x.shape[-1]).double() / 2
+    return precision.double(below + upto - x.shape[-1]) / 2
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:

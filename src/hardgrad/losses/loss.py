@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hardgrad import _check, soft
+from hardgrad import _check, hard
 from hardgrad._graft import graft
 from hardgrad._torch_state import may_need_gradient
 from hardgrad.hard import checks, precision
 from hardgrad.soft.method import Method
+from hardgrad.soft.methods import method_of
 from hardgrad.soft.rows import Asked
-from hardgrad.soft.temperature import Temperature
+from hardgrad.soft.temperature import Temperature, of_rows
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,10 @@ class Loss:
         checks.size(self.owner, self.x, self.dim)
         _check.flag(self.owner, "soft", self.soft)
         _check.one_of(self.owner, "reduction", self.reduction, ("mean", "sum", "none"))
+        # A mistake in what only the gradient needs is one without a gradient, too.
+        _check.flag(self.owner, "relative", self.relative)
+        method_of(self.owner, self.method)
+        of_rows(self.owner, self.temperature, self.x, self.dim)
 
     @property
     def rows(self) -> Tensor:
@@ -48,22 +53,22 @@ class Loss:
         if _check.tensor(self.owner, name, other).shape != self.x.shape:
             shape, got = tuple(self.x.shape), tuple(other.shape)
             raise ValueError(f"{self.owner}: {name} must have the shape of {self.name}, {shape}, got {got}")
+        if other.is_complex():
+            raise TypeError(f"{self.owner}: {name} must be of numbers that have an order, got {other.dtype}")
         checks.same_device(self.owner, self.x, other, name)
         return other.detach().movedim(self.dim, -1)
 
     def ranks(self, descending: bool = False) -> Tensor:
         """Return soft ranks of the rows."""
-        x = precision.single(self.x)
-        ranks = soft.rank(
-            x, self.temperature, dim=self.dim, descending=descending, method=self.method, relative=self.relative
-        )
-        return ranks.movedim(self.dim, -1)
+        asked = self._asked(precision.single(self.x), descending)
+        return asked.places(lambda by, x, t: by.rank(x, t), hard.rank).movedim(self.dim, -1)
 
     def mask(self, k: int) -> Tensor:
         """Return the soft mask of the k largest of the rows, in double precision: a chance of e^-700 is still one."""
-        x = precision.double(self.x)
-        mask = soft.top_k_mask(x, k, self.temperature, dim=self.dim, method=self.method, relative=self.relative)
-        return mask.movedim(self.dim, -1)
+        if k == self.rows.shape[-1]:
+            return 0 * precision.double(self.rows) + 1
+        asked = self._asked(precision.double(self.x))
+        return asked.places(lambda by, x, t: by.mask(x, k, t), lambda x: hard.top_k_mask(x, k)).movedim(self.dim, -1)
 
     def signs(self) -> Tensor:
         """Return (..., n, n), from -1 to 1: soft signs of entry j less entry i, each by ranking a row of these two."""
@@ -73,18 +78,23 @@ class Loss:
             ranks = by.rank(both, t.unsqueeze(-1).unsqueeze(-1))
             return ranks[..., 1] - ranks[..., 0]
 
-        x = precision.single(self.x)
-        asked = Asked(self.owner, x, self.temperature, self.dim, False, self.method, self.relative)
-        return asked.places(compared, signs, square=True)
+        return self._asked(precision.single(self.x)).places(compared, lambda x: signs(x).to(x.dtype), square=True)
 
-    def of(self, exact: Callable[[], Tensor], relaxed: Callable[[], Tensor]) -> Tensor:
-        """Return the exact loss of each row with the gradient of the relaxed one, or that itself, reduced."""
+    def _asked(self, x: Tensor, descending: bool = False) -> Asked:
+        return Asked(self.owner, x, self.temperature, self.dim, descending, self.method, self.relative)
+
+    def of(self, exact: Callable[[], Tensor], relaxed: Callable[[], Tensor], beside: Tensor) -> Tensor:
+        """Return the exact loss of each row with the gradient of the relaxed one, or that itself, reduced.
+
+        A row that has a NaN, or has one ``beside``, is NaN.
+        """
         rows = self.rows
+        wrong = rows.isnan().any(-1) | beside.isnan().any(-1)
         if self.soft:
-            loss = relaxed().to(rows.dtype)
+            loss = torch.where(wrong, torch.nan, relaxed().to(rows.dtype))
         else:
             with torch.no_grad():
-                loss = torch.where(rows.isnan().any(-1), torch.nan, exact()).to(rows.dtype)
+                loss = torch.where(wrong, torch.nan, exact()).to(rows.dtype)
             if any(isinstance(t, Tensor) and may_need_gradient(t) for t in (self.x, self.temperature)):
                 loss = graft(loss, relaxed().to(rows.dtype))
         loss = loss.mean() if self.reduction == "mean" else loss.sum() if self.reduction == "sum" else loss
@@ -92,9 +102,9 @@ class Loss:
 
 
 def signs(x: Tensor) -> Tensor:
-    """Return (..., n, n): the sign of entry j less entry i; infinities are equal to themselves."""
+    """Return (..., n, n) in int8: the sign of entry j less entry i; infinities are equal to themselves."""
     later, earlier = x.unsqueeze(-2), x.unsqueeze(-1)
-    return (later > earlier).to(x.dtype) - (later < earlier).to(x.dtype)
+    return (later > earlier).to(torch.int8) - (later < earlier).to(torch.int8)
 
 
 def places(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -78,13 +78,14 @@ def draw_apart(u: Tensor, side: Tensor, rarer: Tensor) -> Tensor:
 
 
 def undo_correlation(rarer: Tensor, samples: int) -> Tensor:
-    r"""Return :math:`1 / (1 - \rho)` of each unit: between 1/2 and 1, 1 where n is large.
+    r"""Return :math:`1 / (1 - \rho)` of each unit: between 1/2 and 1, 1 where n is large."""
+    tiny = torch.finfo(rarer.dtype).tiny
+    return (1 - rarer) / (1 - share(rarer, samples) / rarer.clamp(min=tiny)).clamp(min=tiny)
 
-    With m the probability of the rarer outcome, two draws share it with probability
-    :math:`\max(0, 2 m^{1/(n-1)} - 1)^{n-1}`.
-    """
+
+def share(rarer: Tensor, samples: int) -> Tensor:
+    r"""Return how often two draws share an outcome of probability m, :math:`\max(0, 2 m^{1/(n-1)} - 1)^{n-1}`."""
     safe = rarer.clamp(min=torch.finfo(rarer.dtype).tiny)
     # In logarithms: 2 m^(1/(n-1)) - 1 is near 1 for large n, and its rounding would be raised to the power n - 1.
     root = 2 * (safe.log() / (samples - 1)).expm1()
-    both = ((samples - 1) * root.clamp(min=-1).log1p()).exp()  # -1 at the least: no pair can share it
-    return (1 - rarer) / (1 - both / safe)
+    return ((samples - 1) * root.clamp(min=-1).log1p()).exp()  # -1 at the least: no pair can share it

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from hardgrad import _check
-from hardgrad.montecarlo._arms import draw_apart
+from hardgrad.montecarlo._arms import draw_apart, share, undo_correlation
 from hardgrad.montecarlo.discrete import discrete
 from hardgrad.montecarlo.objective import Objective, evaluate
 from hardgrad.montecarlo.surrogate_gradient import estimate
@@ -17,13 +17,14 @@ def carms(q: Distribution, f: Objective, *, samples: int = 4, generator: torch.G
     r"""Return a Monte Carlo estimate of the expectation of f under q with the CARMS gradient.
 
     .. math::
-        \hat g_d = \frac{1}{n (n - 1)} \sum_{j < k} w_d(b_j, b_k)\, (f(b_j) - f(b_k))\, (b_{jd} - b_{kd}), \qquad
-        w_d = \frac{q(b_{jd})\, q(b_{kd})}{q(b_{jd}, b_{kd})}
+        \hat g_d = \frac{1}{n (n - 1)} \sum_{j < k} w_d(b_j, b_k)\, (f(b_j) - f(b_k))\, (b_{jd} - b_{kd}),
+        \qquad w_d = \frac{q(b_{jd})\, q(b_{kd})}{q(b_{jd}, b_{kd})}
 
-    The leave-one-out gradient over n draws of which no two take the same outcome more often than they must; the weights
-    w make up for that. Unbiased, for any f, a black box included: values are all it asks for. ``hardgrad.arms`` for
-    many ways: a unit goes through its outcomes, rarest first, and each of the n draws takes the one it stands at or
-    goes on, by the draws of ``arms``. Rarest first keeps every weight between about 1/2 and 2.
+    The leave-one-out gradient over n draws that avoid one another's outcomes; the weights w make up for that. Unbiased,
+    for any f, a black box included: values are all it asks for. ``hardgrad.arms`` for many ways: a unit goes through
+    its outcomes, rarest first, and each of the n draws takes the one it is at or goes on, as a draw of ``arms`` is 1 or
+    0. Rarest first keeps every weight between 1/2 and 3/2. The variance is below that of leave-one-out with as many
+    evaluations: about half of it for one unit of 4 outcomes, 0.8 for two, 0.95 for twenty.
 
     Args:
         q: OneHotCategorical or Categorical, ``Independent`` allowed; batch shape ``(*batch,)``.
@@ -45,20 +46,19 @@ def carms(q: Distribution, f: Objective, *, samples: int = 4, generator: torch.G
         >>> loss.mean().backward(); logits.grad.shape
         torch.Size([4, 3])
 
-    Source: Dimitriev and Zhou 2021 (arXiv 2110.14002), the Dirichlet copula on sticks; the order of outcomes is ours.
+    Source: Dimitriev and Zhou 2021 (arXiv 2110.14002), the Dirichlet copula. One outcome after the other, rarest
+    first, is how it is done here.
     """
     samples = _check.whole("carms", "samples", samples, least=2)
     d = discrete(q, "carms", ("OneHotCategorical", "Categorical"))
     probs, order = d.probs.detach().sort(-1)
-    rest = probs.flip(-1).cumsum(-1).flip(-1)
-    stops = probs / rest
+    stops = probs / probs.flip(-1).cumsum(-1).flip(-1)
     first = _first_stop(draw_apart(d.noise(samples, generator), -torch.ones_like(stops), stops))
-    b = torch.zeros_like(stops.expand(first.shape[0], *stops.shape)).scatter(
-        -1, order.expand(samples, *order.shape).gather(-1, first), 1
-    )
-    weights = pair_weights(stops, samples).expand(samples, samples, *stops.shape)
-    # Two draws part at the stick where the first of them stops.
-    weights = weights.gather(-1, torch.minimum(first.unsqueeze(0), first.unsqueeze(1)))
+    taken = order.expand(samples, *order.shape).gather(-1, first)
+    b = torch.zeros_like(stops).expand(samples, *stops.shape).scatter(-1, taken, 1)
+    # Two draws part at the outcome where the first of them stops.
+    part = torch.minimum(first.unsqueeze(0), first.unsqueeze(1))
+    weights = pair_weights(stops, samples).expand(*part.shape[:-1], -1).gather(-1, part)
     values = evaluate(f, d.shown(b, copy=True), d)
     seen = values.detach().to(b.dtype)
     apart = d.over_event(seen.unsqueeze(1) - seen)
@@ -68,27 +68,22 @@ def carms(q: Distribution, f: Objective, *, samples: int = 4, generator: torch.G
 
 def _first_stop(stopped: Tensor) -> Tensor:
     """At which of its outcomes each draw stops, counted from the rarest; the last one takes what is left."""
-    ways = stopped.shape[-1]
-    return (stopped * torch.arange(ways, 0, -1, device=stopped.device)).argmax(-1, keepdim=True) + (
-        stopped.sum(-1, keepdim=True) == 0
-    ) * (ways - 1)
+    stopped = torch.cat([stopped[..., :-1], torch.ones_like(stopped[..., :1])], -1)
+    return (stopped * torch.arange(stopped.shape[-1], 0, -1, device=stopped.device)).argmax(-1, keepdim=True)
 
 
 def pair_weights(stops: Tensor, samples: int) -> Tensor:
-    r"""Return how much rarer than by chance two draws part at each stick, inverted; 0 at the last, where none do.
+    r"""Return how much rarer than by chance two draws part at each outcome, inverted; 0 at the last, where none do.
 
     .. math:: w_m = \frac{h_m (1 - h_m)}{h_m - s_m} \prod_{i < m} \frac{(1 - h_i)^2}{1 - 2 h_i + s_i}, \qquad
         s_i = \max(0, 2 h_i^{1/(n-1)} - 1)^{n-1}
 
     Args:
-        stops: h, the probability of stopping at a stick that was reached, along the last dimension; 1 at the last.
+        stops: h, the probability of stopping at an outcome that was reached, along the last dimension; 1 at the last.
         samples: n.
     """
     tiny = torch.finfo(stops.dtype).tiny
-    safe = stops.clamp(min=tiny)
-    root = 2 * (safe.log() / (samples - 1)).expm1()
-    both = ((samples - 1) * root.clamp(min=-1).log1p()).exp()
-    part = (1 - stops) / (1 - both / safe).clamp(min=tiny)
-    go_on = (1 - stops).square() / (1 - 2 * stops + both).clamp(min=tiny)
+    go_on = (1 - stops).square() / (1 - 2 * stops + share(stops, samples)).clamp(min=tiny)
     passed = torch.cat([torch.ones_like(go_on[..., :1]), go_on[..., :-1].cumprod(-1)], -1)
-    return torch.cat([(part * passed)[..., :-1], torch.zeros_like(part[..., :1])], -1)
+    weights = undo_correlation(stops, samples) * passed
+    return torch.cat([weights[..., :-1], torch.zeros_like(weights[..., :1])], -1)

@@ -10,7 +10,8 @@ from hardgrad import _check
 from hardgrad._graft import graft
 from hardgrad.montecarlo.discrete import Discrete, discrete
 from hardgrad.montecarlo.objective import Objective, evaluate, evaluate_differentiable
-from hardgrad.montecarlo.relaxed import perturbed, softened
+from hardgrad.montecarlo.relaxed import agreeing, average, perturbed, softened
+from hardgrad.montecarlo.subsets import Subsets
 from hardgrad.montecarlo.surrogate_gradient import first_order, through, wants_gradient
 from hardgrad.montecarlo.temperature import Temperature, temperature_of
 
@@ -37,13 +38,18 @@ def gumbel(
     :math:`y_\tau = \operatorname{sigmoid}((\log\frac{p}{1-p} + \log\frac{1-u}{u}) / \tau)`, and b is 1 where it
     is above one half.
 
+    A KSubset's sample is of its own law, which noise does not give (the k largest of logits plus Gumbel noise follow
+    another). It is what Bernoulli units are, of logits shifted so that k ones are expected, when they happen to have k:
+    :math:`y_\tau` is the soft mask of the k largest (``hardgrad.soft.top_k_mask``) of the scores that such units have,
+    given b. It needs ``hard=True``.
+
     ``hard=False``: f sees the relaxed sample. Unbiased for the gradient of the *relaxed* expectation, whose derivatives
     of every order are natural, and the relaxed expectation nears that of f as the temperature falls, while the variance
     grows. ``hard=True``, straight-through: f sees hard samples alone, and the gradient is biased at any temperature. On
     strongly nonlinear f either can point uphill (``docs/which-estimator.md``). One evaluation of f and its gradient.
 
     Args:
-        q: Bernoulli or OneHotCategorical, ``Independent`` allowed; batch shape ``(*batch,)``.
+        q: Bernoulli, OneHotCategorical or KSubset, ``Independent`` allowed; batch shape ``(*batch,)``.
         f: ``(samples, *batch, *event) -> (samples, *batch)``, differentiable; without the leading dimension when
             ``samples`` is 1.
         temperature: tau, above 0; or a ``hardgrad.montecarlo.Annealed``.
@@ -59,7 +65,7 @@ def gumbel(
 
     Raises:
         ValueError: if a temperature is not above 0, ``backward_temperature`` is given beside ``hard=True``, ``samples``
-            is too few, q is another distribution, or f is a black box.
+            is too few, q is another distribution, or a KSubset beside ``hard=False``, or f is a black box.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -78,9 +84,11 @@ def gumbel(
     """
     samples = _check.whole("gumbel", "samples", samples, least=1)
     _check.flag("gumbel", "hard", hard)
-    d = discrete(q, "gumbel", ("Bernoulli", "OneHotCategorical"))
+    d = discrete(q, "gumbel", ("Bernoulli", "OneHotCategorical", "KSubset"))
     tau = temperature_of(temperature, d)
     back = None if backward_temperature is None else _backward_tau(backward_temperature, hard, d)
+    if isinstance(d, Subsets):
+        return _of_subsets(d, f, tau, hard, samples, generator)
     scores = perturbed(d, d.noise(samples, generator))
     soft = softened(d, scores, tau)
     if hard:
@@ -89,6 +97,20 @@ def gumbel(
         soft = graft(soft.detach(), first_order(softened(d, scores, back), d))
     call = evaluate_differentiable if wants_gradient(d) else evaluate
     return call(f, d.shown(soft, copy=True), d).mean(0)
+
+
+def _of_subsets(
+    d: Subsets, f: Objective, tau: float | Tensor, hard: bool, samples: int, generator: torch.Generator | None
+) -> Tensor:
+    if not hard:
+        raise ValueError(
+            "gumbel: hard must be True for a KSubset, got False; no path leads from its logits to its relaxed samples. "
+            "hardgrad.soft.top_k_mask of logits plus Gumbel noise has one, and is another law"
+        )
+    b = d.draw(samples, generator)
+    if not wants_gradient(d):
+        return through(f, b, b, d)
+    return through(f, b, average(d, agreeing(d, b, d.noise(samples, generator)).unsqueeze(0), tau), d)
 
 
 def _backward_tau(temperature: Temperature, hard: bool, d: Discrete) -> float | Tensor:

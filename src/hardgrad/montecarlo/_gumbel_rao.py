@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from hardgrad import _check
-from hardgrad.montecarlo.discrete import Discrete, discrete
+from hardgrad.montecarlo.discrete import discrete
 from hardgrad.montecarlo.objective import Objective
-from hardgrad.montecarlo.relaxed import agreeing, softened
+from hardgrad.montecarlo.relaxed import agreeing, average
 from hardgrad.montecarlo.surrogate_gradient import through, wants_gradient
 from hardgrad.montecarlo.temperature import Temperature, temperature_of
 
@@ -32,13 +32,14 @@ def gumbel_rao(
 
     The mean of ``gumbel(hard=True)`` at the same temperature, so the same bias; its variance never higher, and much
     lower at low temperatures, since the Jacobian's dependence on noise that f never saw is averaged out. For Bernoulli
-    the softmax is a sigmoid and the noise logistic. One evaluation of f and its gradient, whatever K is.
+    the softmax is a sigmoid and the noise logistic; for a KSubset both are as ``gumbel`` says. One evaluation of f and
+    its gradient, whatever K is.
 
     The conditional noise is held constant when differentiated. Differentiating its dependence on the logits too, as
     some implementations do, is another estimator with another mean.
 
     Args:
-        q: Bernoulli or OneHotCategorical, ``Independent`` allowed; batch shape ``(*batch,)``.
+        q: Bernoulli, OneHotCategorical or KSubset, ``Independent`` allowed; batch shape ``(*batch,)``.
         f: ``(samples, *batch, *event) -> (samples, *batch)``, differentiable; without the leading dimension when
             ``samples`` is 1.
         temperature: tau, above 0; or a ``hardgrad.montecarlo.Annealed``.
@@ -68,20 +69,10 @@ def gumbel_rao(
         _check.whole("gumbel_rao", argument, count, least=1)
         for argument, count in (("samples", samples), ("inner", inner))
     )
-    d = discrete(q, "gumbel_rao", ("Bernoulli", "OneHotCategorical"))
+    d = discrete(q, "gumbel_rao", ("Bernoulli", "OneHotCategorical", "KSubset"))
     tau = temperature_of(temperature, d)
     b = d.draw(samples, generator)
     if not wants_gradient(d):
         return through(f, b, b, d)
     u = d.noise(inner * samples, generator).unflatten(0, (inner, samples))
-    return through(f, b, _path(d, agreeing(d, b, u), tau), d)
-
-
-def _path(d: Discrete, scores: Tensor, temperature: float | Tensor) -> Tensor:
-    """A tensor whose Jacobian with respect to the logits is the average over the leading dimension of ``scores``."""
-    if d.binary:  # the Jacobian is one number per unit: no graph over the inner draws
-        soft, other = softened(d, scores, temperature), softened(d, -scores, temperature)
-        return (soft * other).mean(0) / temperature * d.logits
-    # Zero, with the gradient of the logits. Those of -inf, whose outcome cannot happen, have none and stay so.
-    zero = torch.where(d.logits.isfinite(), d.logits - d.logits.detach(), 0)
-    return softened(d, scores + zero, temperature).mean(0)
+    return through(f, b, average(d, agreeing(d, b, u), tau), d)

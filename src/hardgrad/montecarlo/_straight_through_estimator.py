@@ -19,11 +19,12 @@ def straight_through_estimator(
 
     .. math:: \hat g = f'(b)^\top \frac{\partial p}{\partial\theta}, \qquad b \sim q, \quad p = \mathbb{E}[b]
 
-    With :math:`p` the sigmoid or softmax of the logits. Unbiased for f linear in each unit by itself; on strongly
-    nonlinear f it can point uphill (``docs/which-estimator.md``). One evaluation of f and its gradient.
+    With :math:`p` the sigmoid or softmax of the logits, or a KSubset's exact marginals. Unbiased for f linear in each
+    unit by itself; on strongly nonlinear f it can point uphill (``docs/which-estimator.md``). One evaluation of f and
+    its gradient.
 
     Args:
-        q: Bernoulli or OneHotCategorical, ``Independent`` allowed; batch shape ``(*batch,)``.
+        q: Bernoulli, OneHotCategorical or KSubset, ``Independent`` allowed; batch shape ``(*batch,)``.
         f: ``(samples, *batch, *event) -> (samples, *batch)``, differentiable; without the leading dimension when
             ``samples`` is 1.
         samples: how many draws of b f is evaluated at for a row, at least 1.
@@ -43,13 +44,14 @@ def straight_through_estimator(
         5.0
 
     Source: Bengio, Leonard and Courville 2013 (arXiv 1308.3432), after a lecture of Hinton's: their form that keeps the
-    derivative of the sigmoid. One-hot: Jang, Gu and Poole 2017 (arXiv 1611.01144), section 3.
+    derivative of the sigmoid. One-hot: Jang, Gu and Poole 2017 (arXiv 1611.01144), section 3. Subsets: Ahmed et
+    al. 2023 (arXiv 2210.01941).
     """
     samples = _check.whole("straight_through_estimator", "samples", samples, least=1)
     d = discrete(q, "straight_through_estimator", ("Bernoulli", "OneHotCategorical", "KSubset"))
-    return through(f, d.draw(samples, generator), _path(d), d)
+    return through(f, d.draw(samples, generator), mean_path(d), d)
 
 
-def _path(d: Discrete) -> Tensor:
+def mean_path(d: Discrete) -> Tensor:
     """A tensor whose Jacobian is that of the probabilities; torch's sigmoid rounds its own to 0 where p is near 1."""
     return d.slope * d.logits if d.binary and not d.by_probs else d.probs

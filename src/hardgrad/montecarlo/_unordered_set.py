@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Distribution
 
 from hardgrad import _check
-from hardgrad.montecarlo._exact import count_outcomes
+from hardgrad.montecarlo._exact import count_outcomes, outcomes
 from hardgrad.montecarlo.discrete import Discrete, discrete
-from hardgrad.montecarlo.families import UNITS
 from hardgrad.montecarlo.noise import fine_uniform, gumbel_of
 from hardgrad.montecarlo.objective import Objective, evaluate
-from hardgrad.montecarlo.outcomes import samples_of, table_of
 from hardgrad.montecarlo.surrogate_gradient import estimate
 
-_MOST = 10  # samples: there are 2 to this number of subsets
-_TABLE = 4096  # joint outcomes of several units
+_MOST = 10  # samples; the sum goes over 2 to the samples parts of a set
+_TABLE = 4096  # joint outcomes, which are all written down
 
 
 def unordered_set(
@@ -35,8 +32,8 @@ def unordered_set(
     exact expectation. The value is unbiased too, a weighed sum that may lie outside of the values of f.
 
     Args:
-        q: Bernoulli, Categorical or OneHotCategorical, ``Independent`` allowed; batch shape ``(*batch,)``. One unit of
-            any number of outcomes, or several with at most 4096 joint outcomes.
+        q: Bernoulli, Categorical, OneHotCategorical or KSubset, ``Independent`` allowed; batch shape ``(*batch,)``. One
+            unit of any number of outcomes, or several, or a KSubset, with at most 4096 joint outcomes.
         f: ``(samples, *batch, *event) -> (samples, *batch)``. Its own parameters get their ordinary gradient.
         samples: k, how often f is evaluated for a row, 2 to 10; where there are no more outcomes, it sees each once.
         generator: source of randomness; torch's global one by default.
@@ -60,8 +57,8 @@ def unordered_set(
     baseline; the probabilities of sets by a sum over subsets.
     """
     samples = _check.whole("unordered_set", "samples", samples, least=2, most=_MOST)
-    d = discrete(q, "unordered_set", UNITS)
-    table = _joint(d)
+    d = discrete(q, "unordered_set")
+    table, states = _table(d)
     _check.generator("unordered_set", generator, table.device)
     u = fine_uniform(tuple(table.shape), table, generator, len(d.batch_shape))
     taken = (table + gumbel_of(u)).topk(min(samples, table.shape[-1])).indices
@@ -69,7 +66,7 @@ def unordered_set(
     # f never sees what cannot happen: where there are fewer outcomes than samples, the first one again, of no weight.
     shown = torch.where(logs.isfinite(), taken, taken[..., :1])
     weights, others = set_weights(logs, table.scatter(-1, taken, -torch.inf).logsumexp(-1))
-    b = samples_of(d, _digits(d, shown))
+    b = _sample(d, shown, states, table.shape[-1])
     values = evaluate(f, d.shown(b, copy=True), d)
     seen = values.detach().to(b.dtype)
     baseline = (others.movedim((-2, -1), (0, 1)) * seen).sum(1)
@@ -114,24 +111,28 @@ def set_weights(logs: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:
     return weights, torch.where(torch.eye(k, dtype=torch.bool, device=logs.device), logs.exp().unsqueeze(-1), given)
 
 
-def _joint(d: Discrete) -> Tensor:
-    """The log-probability of every joint outcome of an event, shape ``(*batch, outcomes)``."""
-    logits = d.logits.detach()
-    units = table_of(d, F.logsigmoid(logits), F.logsigmoid(-logits)) if d.binary else table_of(d, logits, logits)
-    if units.shape[-2] > 1 and count_outcomes(d) > _TABLE:
+def _table(d: Discrete) -> tuple[Tensor, Tensor | None]:
+    """Return the log-probability of every outcome of an event, ``(*batch, outcomes)``, and the outcomes.
+
+    One many-way unit is its own table, of any size; its outcomes are not written down.
+    """
+    logits, event = d.logits.detach(), d.logits.shape[len(d.batch_shape) :]
+    if not d.binary and d.kind != "KSubset" and event[:-1].numel() == 1:
+        return logits.reshape(*d.batch_shape, event[-1]), None
+    if count_outcomes(d) > _TABLE:
         raise ValueError(
-            f"unordered_set: an event of several units may have at most {_TABLE} outcomes, got {count_outcomes(d)}; "
-            "use score_function with leave_one_out, which is as good where draws hardly ever repeat"
+            f"unordered_set: an event of several units, or a KSubset, may have at most {_TABLE} outcomes, got "
+            f"{count_outcomes(d)}; use score_function with leave_one_out: draws hardly ever repeat there"
         )
-    joint = units[..., 0, :]
-    for unit in units.unbind(-2)[1:]:
-        joint = (joint.unsqueeze(-1) + unit.unsqueeze(-2)).flatten(-2)
-    return joint
+    states = outcomes(d, _TABLE)
+    table = d.log_prob(states.expand(len(states), *logits.shape)).detach()
+    return table.movedim(0, -1), states
 
 
-def _digits(d: Discrete, joint: Tensor) -> Tensor:
-    """Numbers of joint outcomes, shape ``(*batch, k)``, as one number a unit, ``(k, *batch, units)``."""
-    shape = d.logits.shape[len(d.batch_shape) :]
-    ways, units = (2, shape.numel()) if d.binary else (shape[-1], shape[:-1].numel())
-    powers = ways ** torch.arange(units - 1, -1, -1, device=joint.device)
-    return (joint.unsqueeze(-1) // powers % ways).movedim(-2, 0)
+def _sample(d: Discrete, taken: Tensor, states: Tensor | None, ways: int) -> Tensor:
+    """Outcomes by their numbers in the table, shape ``(k, *logits.shape)``."""
+    if states is None:
+        b = (taken.unsqueeze(-1) == torch.arange(ways, device=taken.device)).to(d.logits.dtype)
+    else:
+        b = states.reshape(len(states), -1)[taken]
+    return b.movedim(-2, 0).reshape(taken.shape[-1], *d.logits.shape)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from hardgrad._torch_state import compiling
-from hardgrad.hard.uniforms import uniform
+from hardgrad.hard.uniforms import uniform as uniform
 
 
 def fine_uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None, shared: int) -> Tensor:

@@ -1,7 +1,8 @@
 """The scores a sample is the argmax of: drawn freely, or to agree with a sample already drawn.
 
 A one-hot sample is the argmax of log-probabilities plus Gumbel noise; a 0/1 sample is the sign of a log-odds plus
-logistic noise. Softened at a temperature, the same scores are the relaxed sample.
+logistic noise. Softened at a temperature, the same scores are the relaxed sample. The scores of a subset are those of
+0/1 units of which just k happen to be above 0: its k largest, and never drawn freely.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from hardgrad.montecarlo.discrete import Discrete, softmax_of
 from hardgrad.montecarlo.noise import gumbel_of
+from hardgrad.montecarlo.subsets import Subsets
 
 
 def perturbed(d: Discrete, u: Tensor) -> Tensor:
@@ -21,7 +23,20 @@ def perturbed(d: Discrete, u: Tensor) -> Tensor:
 
 def softened(d: Discrete, scores: Tensor, temperature: float | Tensor) -> Tensor:
     """Return the relaxed sample, in (0, 1) or on the simplex: sigmoid or softmax of the scores over the temperature."""
+    if isinstance(d, Subsets):
+        return d.softened(scores, temperature)
     return (scores / temperature).sigmoid() if d.binary else softmax_of(scores / temperature)
+
+
+def average(d: Discrete, scores: Tensor, temperature: float | Tensor) -> Tensor:
+    """Return relaxed samples of scores, averaged over their leading dimension, with a gradient as if the logits were
+    added to what the scores have besides: a path for ``through``."""
+    if d.binary:  # the Jacobian is one number per unit: no graph over the inner draws
+        soft, other = softened(d, scores, temperature), softened(d, -scores, temperature)
+        return (soft * other).mean(0) / temperature * d.logits
+    # Zero, with the gradient of the logits. Those of -inf, whose outcome cannot happen, have none and stay so.
+    zero = torch.where(d.logits.isfinite(), d.logits - d.logits.detach(), 0)
+    return softened(d, scores + zero, temperature).mean(0)
 
 
 def agreeing(d: Discrete, b: Tensor, u: Tensor) -> Tensor:
@@ -47,8 +62,8 @@ def agreeing(d: Discrete, b: Tensor, u: Tensor) -> Tensor:
     Source: Maddison, Tarlow and Minka 2014 (arXiv 1411.0030) for the cut; Tucker et al. 2017 (arXiv 1703.07370),
     appendix, for 0/1; Paulus et al. 2020 (arXiv 2010.04838), who write the first in exponential variates.
     """
-    logits = d.logits.detach()
-    if d.binary:
+    logits = d.tilted if isinstance(d, Subsets) else d.logits.detach()
+    if d.binary or isinstance(d, Subsets):
         sign = 2 * b - 1
         free = u.log() - torch.log1p(-u) - F.logsigmoid(-sign * logits)
         return sign * F.softplus(free)

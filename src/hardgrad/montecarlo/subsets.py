@@ -39,6 +39,26 @@ class Subsets(Discrete):
         """How many trailing dimensions count groups."""
         return len(self.event_shape) - 1
 
+    @property
+    def tilted(self) -> Tensor:
+        """The logits of 0/1 units of which k are expected to be 1, without gradient: told that k are, they are this."""
+        logits = double(self.logits.detach())
+        x = logits + counts.tilt(logits, self.k)
+        for _ in range(5):  # of Newton's, from within a standard deviation of k
+            p = x.sigmoid()
+            slope = (p * (-x).sigmoid()).sum(-1, keepdim=True).clamp(min=torch.finfo(p.dtype).tiny)
+            x = x + ((self.k - p.sum(-1, keepdim=True)) / slope).clamp(-1, 1)
+        return x.to(self.logits.dtype)
+
+    def softened(self, scores: Tensor, temperature: float | Tensor) -> Tensor:
+        """Return the soft mask of the k largest scores, which sums to k."""
+        from hardgrad.soft.ends import set_apart  # not with the library: few models choose subsets
+        from hardgrad.soft.laplace import Laplace
+
+        t = torch.as_tensor(temperature, dtype=scores.dtype, device=scores.device)
+        scores = set_apart(scores, scores.isfinite(), t)
+        return Laplace().mask(scores, self.k, t) if 0 < self.k < scores.shape[-1] else 0 * scores + min(self.k, 1)
+
     def draw(self, samples: int, generator: torch.Generator | None) -> Tensor:
         """Return independent samples, shape ``(samples, *logits.shape)``; they carry no gradient."""
         _check.generator(self.estimator, generator, self.logits.device)

@@ -27,10 +27,10 @@ def set_apart(x: Tensor, finite: Tensor, t: Tensor) -> Tensor:
     return torch.where(finite, x, ends)
 
 
-def put_back(ordered: Tensor, x: Tensor) -> Tensor:
-    """Return values in ascending order with x's infinities and NaNs in their places."""
-    place = torch.arange(x.shape[-1], device=x.device)
-    below, above, nan = ((mask).sum(-1, keepdim=True) for mask in (x == -torch.inf, x == torch.inf, x.isnan()))
+def put_back(ordered: Tensor, x: Tensor, start: int, stop: int) -> Tensor:
+    """Return values of places ``start`` to before ``stop`` of the ascending order with x's infinities and NaNs."""
+    place = torch.arange(start, stop, device=x.device)
+    below, above, nan = (part.sum(-1, keepdim=True) for part in (x == -torch.inf, x == torch.inf, x.isnan()))
     ordered = torch.where(place < below, -torch.inf, ordered)
     ordered = torch.where(place >= x.shape[-1] - nan - above, torch.inf, ordered)
     return torch.where(place >= x.shape[-1] - nan, torch.nan, ordered)

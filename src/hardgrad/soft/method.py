@@ -31,6 +31,10 @@ class Method:
         # Not a matrix product: autocast would round that to half precision.
         return (self.permutation(x, t) * x.unsqueeze(-2)).sum(-1)
 
+    def span(self, x: Tensor, start: int, stop: int, t: Tensor) -> Tensor:
+        """Return the values of the ascending order from place ``start`` to before ``stop``."""
+        return self.sort(x, t)[..., start:stop]
+
     def rank(self, x: Tensor, t: Tensor) -> Tensor:
         """Return each value's position from 0, (..., n): the mean of the rows, weighed by its column."""
         matrix = self.permutation(x, t)

@@ -50,7 +50,8 @@ def sort(
         >>> [round(y, 2) for y in hg.soft.sort(x, 0.5).tolist()]
         [1.22, 2.0, 2.78]
     """
-    return Asked("sort", x, temperature, dim, descending, method, relative).values(lambda ordered: ordered)
+    asked = Asked("sort", x, temperature, dim, descending, method, relative)
+    return asked.values(0, asked.size, turned=descending)
 
 
 def rank(
@@ -118,9 +119,10 @@ def top_k(
         >>> hg.soft.top_k(torch.tensor([3.0, 1.0, 2.0]), k=2, temperature=0.0).tolist()
         [3.0, 2.0]
     """
-    asked = Asked("top_k", x, temperature, dim, not _check.flag("top_k", "descending", descending), method, relative)
+    asked = Asked("top_k", x, temperature, dim, descending, method, relative)
     count = _k(asked, k, least=1)
-    return asked.values(lambda ordered: ordered[..., :count])
+    start = 0 if descending else asked.size - count
+    return asked.values(start, start + count, turned=not descending)
 
 
 def top_k_mask(
@@ -313,11 +315,16 @@ def _quantile(asked: Asked, q: float) -> Tensor:
         )
     place = q * (asked.size - 1)
     at, share = int(place), place - int(place)
+    start, stop = at, at + 1 + (share > 0)
+    if asked.descending:
+        start, stop = asked.size - stop, asked.size - start
 
     def between(ordered: Tensor) -> Tensor:
-        low = ordered[..., at : at + 1]
-        return low if share == 0 else low * (1 - share) + ordered[..., at + 1 : at + 2] * share
+        low = ordered[..., :1]
+        return low if share == 0 else low * (1 - share) + ordered[..., 1:] * share
 
-    exact = 1 - q if asked.descending else q
-    found = asked.values(between, lambda x: hard.quantile(x, exact).unsqueeze(-1))
+    def exact(x: Tensor) -> Tensor:
+        return hard.quantile(x, 1 - q if asked.descending else q).unsqueeze(-1)
+
+    found = asked.values(start, stop, turned=asked.descending, pick=between, exact=exact)
     return found.squeeze(asked.dim) if asked.x.ndim else found

@@ -41,18 +41,38 @@ class Asked:
         """How many entries there are to order."""
         return self.x.shape[self.dim] if self.x.ndim else 1
 
-    def values(self, pick: Callable[[Tensor], Tensor], exact: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """Return what ``pick`` takes of rows of sorted values, (..., n), or ``exact`` of hard ones: ``pick`` too."""
+    def values(
+        self,
+        start: int,
+        stop: int,
+        *,
+        turned: bool,
+        pick: Callable[[Tensor], Tensor] = lambda ordered: ordered,
+        exact: Callable[[Tensor], Tensor] = hard.sort,
+    ) -> Tensor:
+        """Return what ``pick`` takes of the values in places ``start`` to before ``stop`` of the ascending order.
+
+        Args:
+            start: the first place.
+            stop: the place after the last.
+            turned: hand them over the other way round.
+            pick: from (..., stop - start) to (..., any).
+            exact: the same result from rows; ``hard.sort`` stands for what ``pick`` takes of that.
+        """
+
+        def taken(ordered: Tensor) -> Tensor:
+            return pick(ordered.flip(-1) if turned else ordered)
 
         def soft(by: Method, x: Tensor, t: Tensor, finite: Tensor | None) -> Tensor:
             if finite is None:
-                return pick(self._turned(by.sort(x, t)))
-            return pick(self._turned(ends.put_back(by.sort(ends.set_apart(x, finite, t), t), x)))
+                return taken(by.span(x, start, stop, t))
+            ordered = by.span(ends.set_apart(x, finite, t), start, stop, t)
+            return taken(ends.put_back(ordered, x, start, stop))
 
-        return self._moved_back(self._result(soft, lambda x: (exact or pick)(self._turned(hard.sort(x)))))
+        def sharp(x: Tensor) -> Tensor:
+            return taken(hard.sort(x)[..., start:stop]) if exact is hard.sort else exact(x)
 
-    def _turned(self, ordered: Tensor) -> Tensor:
-        return ordered.flip(-1) if self.descending else ordered
+        return self._moved_back(self._result(soft, sharp))
 
     def places(
         self, soft: Callable[[Method, Tensor, Tensor], Tensor], exact: Callable[[Tensor], Tensor], square: bool = False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -53,15 +55,15 @@ def unit(x: Tensor, finite: Tensor | None) -> Tensor:
     """
     wide = precision.double(x)
     if finite is None:
-        n = torch.tensor(float(x.shape[-1]), dtype=wide.dtype, device=x.device)
+        n: Any = x.shape[-1]
         apart = wide - wide.detach()[..., :1]  # exactly 0 where all are equal
-        variance = (apart - apart.mean(-1, keepdim=True)).square().mean(-1, keepdim=True)  # var warns of no rows
+        off = apart - apart.mean(-1, keepdim=True)
+        scale = 12 / max(n * (n * n - 1), 1)
     else:
         n = finite.sum(-1, keepdim=True).clamp(min=1).to(wide.dtype)
         least = torch.where(finite, wide.detach(), torch.inf).amin(-1, keepdim=True)
         apart = torch.where(finite, wide - least, 0)
         off = torch.where(finite, apart - apart.sum(-1, keepdim=True) / n, 0)
-        variance = off.square().sum(-1, keepdim=True) / n
-    some = variance > 0
-    gap = torch.sqrt(torch.where(some, variance, 1) * 12 / (n * n - 1).clamp(min=1))
-    return torch.where(some, gap, 1).to(x.dtype)
+        scale = 12 / (n * (n * n - 1)).clamp(min=1)
+    square = off.square().sum(-1, keepdim=True) * scale
+    return torch.where(square > 0, square, 1).sqrt().to(x.dtype)

@@ -1,4 +1,4 @@
-"""Samples as numbers of outcomes, one a unit, and back."""
+"""Draws that differ from a draw in one unit, as numbers of outcomes, one a unit."""
 
 from __future__ import annotations
 
@@ -33,3 +33,21 @@ def table_of(d: Discrete, t: Tensor, other: Tensor) -> Tensor:
     """
     table = torch.stack([other, t], -1) if d.binary else t
     return table.flatten(len(d.batch_shape), -2) if d.unit_dims else table.unsqueeze(-2)
+
+
+def neighbors(drawn: Tensor, places: Tensor, probs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the other outcomes of some units, and the draws with one of those there; where that cannot be, the draw.
+
+    Args:
+        drawn: numbers of outcomes, shape ``(samples, *batch, units)``.
+        places: which units, shape ``(samples, *batch, places)``.
+        probs: of their outcomes, shape ``(samples, *batch, places, outcomes)``.
+
+    Returns:
+        Shapes ``(samples, *batch, places, outcomes - 1)`` and ``(outcomes - 1, places, samples, *batch, units)``.
+    """
+    ways, units = probs.shape[-1], torch.arange(drawn.shape[-1], device=drawn.device)
+    others = (drawn.gather(-1, places).unsqueeze(-1) + torch.arange(1, ways, device=drawn.device)) % ways
+    possible = (probs.gather(-1, others) > 0).movedim((-1, -2), (0, 1)).unsqueeze(-1)
+    here = (places.unsqueeze(-1) == units).movedim(-2, 0)
+    return others, torch.where(here & possible, others.movedim((-1, -2), (0, 1)).unsqueeze(-1), drawn)
