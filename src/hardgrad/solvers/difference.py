@@ -21,7 +21,7 @@ def lend(value: Tensor, cost: Tensor, at: Tensor, solved: Tensor, lean: Tensor |
         solved: their solutions.
         lean: what is added to the costs of the other solves, or None.
         layer: a ``SolverLayer`` with ``two_sided``; with ``step(at, v)``, the :math:`\lambda` of each row,
-            ``(batch, 1)``, for ``(batch, n)``; with ``moved(differences)``, told what was found, ``(samples, batch, n)``.
+            ``(batch, 1)``, for ``(batch, n)``; with ``moved(differences)``, told of those, ``(samples, batch, n)``.
     """
     return cast(Tensor, cast(Any, _Difference).apply(value, cost, at, solved, lean, layer))
 
