@@ -377,6 +377,11 @@ def test_evaluation_says_that_no_gradient_passes() -> None:
         layer(leaf).sum().backward()
     assert leaf.grad is not None
     assert not leaf.grad.any()
+    for make in (partial(hg.perturbed, scale=9.0), partial(hg.imle, scale=9.0)):
+        for lends in (False, True):
+            quiet = make(cheapest, value="mean", samples=2, differentiable_in_eval=lends).eval()
+            assert torch.equal(quiet(leaf), cheapest(COST))
+            assert not torch.equal(quiet.train()(leaf), cheapest(COST))
     lent = hg.perturbed(cheapest, 1.0, samples=4, differentiable_in_eval=True)
     assert torch.equal(gradient(lent.eval()), gradient(lent.train()))
     assert layer.state_dict() == {}

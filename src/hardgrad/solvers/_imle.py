@@ -62,7 +62,7 @@ class imle(NoisyLayer):
         ['level', 'moves']
 
     Source: Niepert, Minervini and Franceschi 2021 (arXiv 2106.01798, algorithm 1); Minervini, Franceschi and Niepert
-    2023 (arXiv 2209.04862, section 4) for the division by lambda and the controller, here with steps of a ratio.
+    2023 (arXiv 2209.04862) for the division by lambda and the controller, here with steps of a ratio.
     """
 
     word = "imle"

@@ -118,7 +118,7 @@ def negative_identity(
         >>> layer(cost)[0, 0].backward(); cost.grad.tolist()
         [[-0.5, 0.5]]
 
-    Source: Sahoo et al. 2023 (arXiv 2205.15213, sections 3.1 and 3.2).
+    Source: Sahoo et al. 2023 (arXiv 2205.15213).
     """
     if project is not None:
         _check.one_of("negative_identity", "project", project, ("mean", "norm", "std"), "or None")
