@@ -35,7 +35,7 @@ class _Given:
 
 @pytest.mark.parametrize("system", ["signum-dense", "elu-dense"])
 def test_a_stack_takes_the_steps_of_its_seeds(gpu_seeds: Any, monkeypatch: pytest.MonkeyPatch, system: str) -> None:
-    """Their change over four steps; Muon without its iteration in bfloat16, whose rounding alone is 4 % of an update."""
+    """Their change over four steps; Muon without its iteration in bfloat16, which rounds by 4 %."""
 
     def scaled(update: Tensor, *_: Any) -> Tensor:
         return update / update.norm()
