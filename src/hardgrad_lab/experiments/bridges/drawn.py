@@ -25,23 +25,14 @@ FEW = 500  # test rows of the measures before the last
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """What an experiment is besides its values; its ``problem(trial, root)`` makes one.
+    """What an experiment is besides its values; ``problem(trial, root)`` of its folder makes one."""
 
-    Args:
-        model: what is trained, all its parameters; called on test rows.
-        make: draws training rows.
-        loss: of a batch.
-        test: inputs of the test rows, the same for every seed.
-        measure: of the model's outputs at the first so many test rows, and the training so far.
-        rows: which rows these are, in words.
-    """
-
-    model: nn.Module
-    make: Make
+    model: nn.Module  # what is trained, all of it; called on test rows
+    make: Make  # draws training rows
     loss: Loss
-    test: Tensor
-    measure: Callable[[Tensor, int], dict[str, float]]
-    rows: str
+    test: Tensor  # inputs of the test rows, the same for every seed
+    measure: Callable[[Tensor, int], dict[str, float]]  # of the model's outputs at the first so many test rows
+    rows: str  # which rows these are, in words
 
 
 class Drawn:

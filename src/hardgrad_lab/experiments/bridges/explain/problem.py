@@ -64,7 +64,7 @@ def loss(trial: Trial, model: Explainer, x: Tensor, y: Tensor) -> Tensor:
 
     ways: dict[str, Callable[[], Tensor]] = {
         "score": lambda: hg.score_function(q, f, samples=trial.samples, baseline="leave_one_out"),
-        "marginals": lambda: hg.straight_through_estimator(q, f),
+        "marginals": lambda: hg.montecarlo.straight_through_estimator(q, f),
         "gumbel": lambda: hg.gumbel(q, f, temperature=trial.softness),
         "l2x": l2x,
         "relaxed": lambda: f(hg.soft.top_k_mask(logits, k, trial.softness)),
@@ -92,13 +92,14 @@ def problem(trial: Trial, root: Root) -> Problem:
     x, y, made_of = rows(trial.task, torch.Generator().manual_seed(0), trial.test_rows)
 
     def measure(logits: Tensor, count: int) -> dict[str, float]:
-        kept, true = hg.hard.top_k_mask(logits, k), made_of[:count].bool()
+        kept, true, both = hg.hard.top_k_mask(logits, k), made_of[:count].bool(), torch.stack([y, 1 - y])[:, :count]
         ranks = 1 + hg.hard.rank(-logits)[true].view(count, k)
-        said = F.binary_cross_entropy_with_logits(model.predict(kept, x[:count]), y[:count])
+        device = next(model.parameters()).device
+        said = model.predict(kept.to(device), x[:count].to(device)).cpu()
         return {
             "precision": kept[true].mean().item(),
             "median_rank": ranks.quantile(0.5, 1).mean().item(),
-            "divergence": (said - F.binary_cross_entropy(y[:count], y[:count])).item(),
+            "divergence": F.kl_div(F.logsigmoid(torch.stack([said, -said])), both, reduction="sum").item() / count,
         }
 
     def make(random: torch.Generator, count: int) -> Rows:

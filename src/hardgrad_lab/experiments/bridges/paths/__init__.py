@@ -17,8 +17,9 @@ from hardgrad_lab.runs.experiment import Experiment, Part
 from hardgrad_lab.runs.published import Claim, Metric
 
 GRADIENTS = {
-    "identity": {}, "negative-identity": {}, "interpolated": {"softness": 10.0}, "perturbed": {"samples": 8, "softness": 0.3, "lr": 0.001},
-    "imle": {}, "fenchel-young": {}, "spo-plus": {}, "bridge": {},
+    "identity": {}, "negative-identity": {}, "interpolated": {"softness": 10.0, "lr": 0.001},
+    "perturbed": {"samples": 8, "softness": 0.3, "lr": 0.001}, "imle": {}, "fenchel-young": {}, "spo-plus": {},
+    "bridge": {},
 }  # fmt: skip
 
 PATHS = Experiment(
@@ -32,7 +33,7 @@ PATHS = Experiment(
     contestants=GRADIENTS,
     budgets={
         "smoke": {"width": 4, "steps": 4, "batch": 4, "test_rows": 16, "evaluations": 2},
-        "small": {"width": 8, "steps": 1_500, "batch": 16, "test_rows": 1_000, "evaluations": 8},
+        "small": {"width": 8, "steps": 300, "batch": 16, "test_rows": 1_000, "evaluations": 8},
         "paper": {"width": 32, "steps": 20_000, "batch": 64, "test_rows": 5_000, "evaluations": 50},
     },
     planned={"smoke": ["6"], "small": ["6"]},

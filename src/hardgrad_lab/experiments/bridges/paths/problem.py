@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -35,7 +36,7 @@ class Coster(nn.Module):
         self.layer = self._layer(trial)
 
     def forward(self, x: Tensor) -> Tensor:
-        costs: Tensor = self.net(x).squeeze(1)
+        costs: Tensor = self.net(x).squeeze(1).abs()  # what costs at least 0 is not pushed without end
         return costs
 
     def solve(self, cost: Tensor) -> Tensor:
@@ -44,18 +45,16 @@ class Coster(nn.Module):
         return cheapest(cost)
 
     def _layer(self, trial: Trial) -> nn.Module | None:
-        seen = hg.approximators.conv(1, 1, width=32, layers=4)
-        layers = {
-            "identity": partial(hg.straight_through, self.solve),
-            "negative-identity": partial(
-                hg.straight_through, self.solve, soft=hg.surrogate.twins.negative_identity(project="mean")
-            ),
-            "interpolated": partial(hg.interpolated, self.solve, trial.softness),
-            "perturbed": partial(hg.perturbed, self.solve, trial.softness, samples=trial.samples),
-            "imle": partial(hg.imle, self.solve, samples=trial.samples),
-            "bridge": partial(hg.Bridge, self.solve, nn.Sequential(nn.Unflatten(1, (1, -1)), *seen, nn.Flatten(1, 2))),
+        seen, name, t = hg.approximators.conv(1, 1, width=32, layers=4), trial.contestant, trial.softness
+        layers: dict[str, Callable[[], nn.Module]] = {
+            "identity": lambda: hg.straight_through(self.solve),
+            "negative-identity": lambda: hg.straight_through(self.solve, hg.surrogate.twins.negative_identity("norm")),
+            "interpolated": lambda: hg.interpolated(self.solve, t),
+            "perturbed": lambda: hg.perturbed(self.solve, t, samples=trial.samples),
+            "imle": lambda: hg.imle(self.solve, samples=trial.samples),
+            "bridge": lambda: hg.Bridge(self.solve, nn.Sequential(nn.Unflatten(1, (1, -1)), *seen, nn.Flatten(1, 2))),
         }
-        return layers[trial.contestant]() if trial.contestant in layers else None
+        return layers[name]() if name in layers else None
 
 
 def loss(trial: Trial, model: Coster, x: Tensor, y: Tensor) -> Tensor:
