@@ -4,8 +4,8 @@
 # found is written to OUT as it goes.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-out=$(realpath -m "${1:?benchmarks/gpu.sh OUT}") device=${DEVICE:-cuda} total=${TOTAL:-520} data=$(realpath -m "${DATA:-.gpu/data}")
-smoke=${SMOKE:-} parts=${PARTS:-device laws bench seeds runs} jobs=${JOBS:-14}
+out=$(realpath -m "${1:?benchmarks/gpu.sh OUT}") device=${DEVICE:-cuda} total=${TOTAL:-500} data=$(realpath -m "${DATA:-.gpu/data}")
+smoke=${SMOKE:-} parts=${PARTS:-device runs laws bench seeds} jobs=${JOBS:-11}
 work=$(mktemp -d) python=${PYTHON:-python3}
 mkdir -p "$out" "$work"/{logs,records,laws}
 export PYTHONPATH=$PWD/src PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1 COLUMNS=110 TERM=dumb
@@ -60,10 +60,22 @@ for repeat in range(2):
         x.add_(1)
     x.sum().item()
 print(f'{100 * (time.perf_counter() - start):.2f} us a small operation')"
-# 1. Every law of docs/pass-matrix.md, every mode, inductor, and as many pairs of modes as the time allows.
+# 1. Slices of tables V and VI, in processes side by side, and beside the laws: all of them wait for Python.
+if wants runs; then
+  for contestant in $(pick bridge "bridge bridge-noise straight-through reinmax rebar relax"); do
+    part "density-$contestant" 200 250 "${reproduce[@]}" density --task mnist-static --contestant "$contestant" --seed 3 \
+      --seeds "$(pick 1 2)" --budget "$(small smoke small)" "${where[@]}" $(pick "--epochs 1" "") &
+  done
+  part classify 200 700 "$python" benchmarks/gpu_pictures.py reproduce classify --budget "$(small smoke paper)" \
+    $(small "" "--optimizer sgd --lr 0.1 --weight-decay 5e-4 --schedule one-cycle --batch 512") --bf16 --curve-rows 1000 \
+    --rows 20000 --test-rows 4000 --evaluations 4 --epochs "$(pick 1 12)" --seeds 1 "${where[@]}" \
+    --contestant identity --contestant sort $(pick "" "--contestant signum --contestant top-k --contestant k-means") &
+fi
+# 2. Every law of docs/pass-matrix.md, every mode, inductor, and as many pairs of modes as the time allows.
 wants laws && part laws "${LAWS:-130}" 4200 "$python" benchmarks/gpu_laws.py --device "$device" --jobs "$jobs" --out "$work/laws" \
   --seconds $((${LAWS:-130} - 25)) ${smoke:+--smoke}
-# 2. What things cost, alone on the machine.
+wait
+# 3. What things cost, alone on the machine.
 if wants bench; then
   part bench-bridge 90 700 "${hardgrad[@]}" bench bridge --device "$device" --rounds "$(pick 3 100)"
   part bench-switch 45 1000 "${hardgrad[@]}" bench switch --device "$device" --seconds "$(pick 0.05 0.5)" \
@@ -71,26 +83,20 @@ if wants bench; then
   part bench-estimators 45 1500 "${hardgrad[@]}" bench estimators --device "$device" --seconds "$(pick 0.1 1.5)" \
     --objective decoder --batches "$(pick 8 24,256)" --out "$work/records/bench-estimators.json"
 fi
-# 3. Table II: all seeds of a network as one model, one network after the other, as each fills the device.
-seeds() { # SYSTEM LENGTH MILLIONS SECONDS [OPTION...]
-  part "seeds-$1-$2${6:+-$6}" "$(pick 30 $(($4 + 30)))" 350 "$python" benchmarks/gpu_seeds.py --system "$1" --length "$2" --samples \
-    "$(pick 100000 "$3"000000)" --seconds "$(pick 4 "$4")" --device "$device" --batch "$(small 64 1024)" \
+# 4. Table II: all seeds of a network as one model, one network after the other, as each fills the device.
+seeds() { # SYSTEM LENGTH MILLIONS SECONDS [OPTION...]; what does not fit into the time is planned shorter
+  local most=$((total - SECONDS - 20))
+  most=$((most < $4 ? most : $4))
+  part "seeds-$1-$2${6:+-$6}" "$(pick 30 $((most + 30)))" 350 "$python" benchmarks/gpu_seeds.py --system "$1" --length "$2" --samples \
+    "$(pick 100000 "$3"000000)" --seconds "$(pick 4 "$most")" --device "$device" --batch "$(small 64 1024)" \
     --seeds "$(small 2 8)" --out "$work/records" "${@:5}"
 }
 if wants seeds; then
-  seeds signum-dense 10 40 60
-  seeds signum-dense 15 80 80
-  [ -n "$smoke" ] || { seeds tanh-dense 15 40 30; seeds elu-dense 15 40 30; seeds signum-dense 10 40 40 --surrogate straight-through; }
-fi
-# 4. Slices of tables V and VI, side by side.
-if wants runs; then
-  for contestant in $(pick bridge "bridge bridge-noise straight-through reinmax rebar relax"); do
-    part "density-$contestant" 300 250 "${reproduce[@]}" density --task mnist-static --contestant "$contestant" --seed 3 \
-      --seeds "$(pick 1 3)" --budget "$(small smoke small)" "${where[@]}" $(pick "--epochs 1" "") &
-  done
-  part classify 300 700 "$python" benchmarks/gpu_pictures.py reproduce classify --budget "$(small smoke paper)" \
-    $(small "" "--optimizer sgd --lr 0.1 --weight-decay 5e-4 --schedule one-cycle --batch 512") --bf16 --curve-rows 1000 \
-    --rows 20000 --test-rows 4000 --evaluations 4 --epochs "$(pick 1 12)" --seeds "$(pick 1 2)" "${where[@]}" \
-    --contestant identity --contestant sort $(pick "" "--contestant signum --contestant top-k --contestant k-means") &
-  wait
+  seeds signum-dense 10 40 55
+  seeds signum-dense 15 80 75
+  [ -n "$smoke" ] || {
+    seeds tanh-dense 15 40 25
+    seeds signum-dense 10 40 30 --surrogate straight-through
+    seeds elu-dense 15 40 25
+  }
 fi

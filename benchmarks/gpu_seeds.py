@@ -79,7 +79,7 @@ class Stack:
         """Return the loss of one seed, its penalty in it, and the two apart."""
         with hg.penalties() as bag:
             task = sorting_loss(functional_call(self.model, weights, (x,)), y)
-        penalty = torch.as_tensor(bag.total()).to(task)
+        penalty = bag.total() if len(bag) else torch.zeros_like(task)
         return task + penalty, torch.stack([task.detach(), penalty.detach()])
 
     def step(self) -> None:
@@ -97,7 +97,7 @@ class Stack:
             momentum.lerp_(slope, 1 - MOMENTUM)
             update = _orthogonal(slope.lerp(momentum, MOMENTUM))
             with torch.no_grad():
-                matrix.sub_(self.rates[0] * 0.2 * math.sqrt(max(matrix.shape[1:])) * update)
+                matrix.sub_(self.rates[0] * 0.2 * math.sqrt(max(matrix.shape[1:])) * update.to(matrix))
         self.adam.step()
 
     def advance(self) -> None:

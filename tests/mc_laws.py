@@ -170,8 +170,6 @@ def rare_in_single(estimator: Estimator) -> None:
     """Outcomes of probability 2e-9 are as rare as that, both ways round: counted where torch.rand gives its first cell.
 
     A draw is in there with probability 2^-24, and nearly no rare outcome is elsewhere. 4.5 standard errors of 200,000
-    units are 5 %. ARMS, whose rare outcomes take several rare numbers, has a test of its own; so has a KSubset, whose
-    rare outcomes are at the other end of the uniforms.
     units are 5 %. ARMS, whose rare outcomes take several rare numbers, has a test of its own, and so has a KSubset,
     whose rare outcomes are at the other end of the uniforms.
     """

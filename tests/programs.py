@@ -91,3 +91,10 @@ def dies_once(folder: str, row: Any) -> Any:
 def waits(row: Any) -> Any:
     time.sleep(float(row[0]))
     return row
+
+
+def cheapest(cost: Any) -> Any:
+    """Picks the cheapest of a row; refuses one whose first cost is 99, as a problem without a solution."""
+    if cost[0] == 99:
+        raise ValueError("infeasible")
+    return (cost == cost.min()) * 1

@@ -170,8 +170,8 @@ def _in_vmap() -> bool:
 
 
 # What torch.compiler.assume_constant_result does; calling that would import the compiler with this library. Without it
-# the first question becomes an operation of the graph.
-for _question in (in_transform, _in_vmap):
+# the first question becomes an operation of the graph, and torch 2.11 answers yes to the last in any.
+for _question in (in_transform, _in_vmap, in_export):
     vars(_question)["_dynamo_marked_constant"] = True
 
 

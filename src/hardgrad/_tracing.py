@@ -30,6 +30,12 @@ def constant_in_graph(function: Anything) -> Anything:
     return function
 
 
+@constant_in_graph
+def has_autocast(kind: str) -> bool:
+    """Whether a kind of device knows autocast; "meta", which does not, may not even be asked whether it is on."""
+    return torch.amp.is_autocast_available(kind)  # which Dynamo cannot trace before torch 2.13
+
+
 def whole_in_graph(function: type[Anything]) -> type[Anything]:
     """Let a compiled ``torch.func`` transform take an ``autograd.Function`` as it is; see ``prepare_transform``."""
     marked: Any = function

@@ -19,7 +19,7 @@ from hardgrad._torch_state import exporting
 
 TensorFunction = Callable[[Tensor], Tensor]
 
-_OWN = ("hardgrad.hard", "hardgrad.surrogate.twins")
+_OWN = ("hardgrad.hard", "hardgrad.soft", "hardgrad.surrogate.twins")
 _TORCH = {
     *(torch.sign, torch.sgn, torch.round, torch.floor, torch.ceil, torch.trunc, torch.frac),
     *(torch.zeros_like, torch.ones_like, torch.softmax, torch.sigmoid, torch.tanh, torch.relu, torch.clamp),
@@ -39,8 +39,8 @@ def writes_nowhere(function: Callable[..., Any]) -> bool:
         function: any callable, or a ``functools.partial`` of one. What is not known is said to write.
     """
     while isinstance(function, partial):
-        if "out" in function.keywords:
-            return False
+        if "out" in function.keywords or not isinstance(function.keywords.get("method", ""), str):
+            return False  # or a method of the user's own, which may do anything
         function = function.func
     if not isinstance(function, FunctionType):
         return isinstance(function, BuiltinFunctionType) and function in _TORCH
@@ -62,14 +62,9 @@ def value_of(function: Callable[..., Any], *inputs: Tensor) -> Any:
     """
     if exporting():  # what is written down is the program alone, with no word of gradients
         return function(*(private(function, x) for x in inputs))
-    if not torch.is_grad_enabled():
-        return _guarded(function, *(x.detach() for x in inputs))
+    known, fixed = writes_nowhere(function), [x.detach() for x in inputs]
+    if known and not isinstance(function, partial):  # there is no tensor of its own that a gradient could begin at
+        return function(*fixed)
     with torch.no_grad():
-        return _guarded(function, *(x.detach() for x in inputs))
-
-
-def _guarded(function: Callable[..., Any], *inputs: Tensor) -> Any:
-    if writes_nowhere(function):
-        return function(*inputs)
-    value: Any = function(*(x.clone() for x in inputs))
-    return value.clone() if isinstance(value, Tensor) else value
+        value: Any = function(*(fixed if known else [x.clone() for x in fixed]))
+        return value.clone() if isinstance(value, Tensor) and not known else value

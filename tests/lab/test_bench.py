@@ -6,7 +6,9 @@ import json
 import re
 import sys
 from functools import partial
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from torch import nn
 
 import hardgrad
 from hardgrad_lab.app import run
-from hardgrad_lab.bench import boxes, estimators, needs, recurrent, search, tariff
+from hardgrad_lab.bench import boxes, estimators, needs, orders, recurrent, search, tariff
 from hardgrad_lab.bench.race import Contender, medians, race
 from hardgrad_lab.bench.switch import PEERS, network
 
@@ -138,6 +140,42 @@ def test_boxes_are_raced_against_what_they_hold(
     assert [line.split(",")[0] for line in lines] == ["box"] * 2 + ["perturb"] * 6 + ["breaks"] * 2
     assert all(float(line.rsplit(" ", 1)[1]) > 0 for line in lines[2:8])
     assert all(line.endswith("0 found") for line in lines[8:])
+
+
+def test_orders_are_raced_against_a_sort_and_other_packages(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = ModuleType("torchsort")
+    package.__spec__ = ModuleSpec("torchsort", None)
+    package.soft_sort = lambda x, regularization_strength: x.sort(-1).values * regularization_strength  # type: ignore[attr-defined]
+    package.soft_rank = lambda x, regularization_strength: 1 / 0  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torchsort", package)
+    monkeypatch.setattr(orders, "SIZES", ((3, 8),))
+    monkeypatch.setattr(orders, "METHODS", ("laplace", "network"))
+    monkeypatch.setattr(orders, "PACKAGES", {"torchsort": orders.PACKAGES["torchsort"]})
+    monkeypatch.setattr(orders, "_memory", lambda: None)
+    assert run(["bench", "orders", "--seconds", "0"]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    ways = ["laplace", "network", "torchsort, l2"]
+    found = [(line[:10].strip(), line[22:48].strip()) for line in lines[:8]]
+    assert found == [(name, way) for name in orders.OPERATIONS for way in ways[: 2 if name == "top-k mask" else 3]]
+    assert "fails: ZeroDivisionError" in lines[4]
+    assert all(float(line.split()[-3]) > 0 for i, line in enumerate(lines[:8]) if i != 4)
+    assert lines[8].startswith("straight-through sort   3 x    8   no_grad ")
+    assert [line.split("10,000, ")[1].split("  ")[0] for line in lines[9:]] == ["log_prob of a draw", "marginals"]
+
+
+def test_every_relaxed_operator_of_the_bench_is_near_the_hard_one_it_is_named_for() -> None:
+    x = torch.randn(4, 8, generator=torch.Generator().manual_seed(0)) * 9
+    hard = {
+        "top-k mask": partial(hardgrad.hard.top_k_mask, k=3),
+        "rank": hardgrad.hard.rank,
+        "sort": hardgrad.hard.sort,
+    }
+    for operation, wanted in hard.items():
+        for method in orders.METHODS:
+            y = orders.ours(operation, 3, method)(x)
+            assert torch.corrcoef(torch.stack([y.flatten(), wanted(x).flatten()]))[0, 1] > 0.9, (operation, method)
 
 
 def test_a_sequence_is_raced_against_one_fused_gru(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch.distributions import Distribution
 
 from hardgrad_lab.doctor.bank import NAMES, find
@@ -60,6 +62,53 @@ def test_coded_bits_by_hand() -> None:
     x = torch.tensor([[0.2, -0.3, 0.4, -1.9, -2.2, 1.1]])
     torch.testing.assert_close(coded_bits(x), torch.tensor([[17 / 6]]))
     torch.testing.assert_close(coded_bits(x[:, :3]), torch.tensor([[5 / 3]]))
+
+
+def test_the_solvers_find_what_other_programs_find() -> None:
+    case = find("assignment", None)
+    for cost, solution in zip(case.inputs, case.function(case.inputs), strict=True):
+        rows, columns = linear_sum_assignment(cost.numpy())
+        assert solution.nonzero().tolist() == [list(pair) for pair in zip(rows, columns, strict=True)]
+    case = find("grid-path", None)
+    for cost, path in zip(case.inputs.double(), case.function(case.inputs), strict=True):
+        best = cost.clone()  # the cheapest way to each cell, row by row
+        for i, j in itertools.product(range(4), range(4)):
+            ways = [best[i - 1, j]] * (i > 0) + [best[i, j - 1]] * (j > 0)
+            best[i, j] += min(ways) if ways else 0
+        assert path[0, 0] == path[3, 3] == 1
+        assert path.sum() == 7
+        assert float((cost * path).sum()) == pytest.approx(float(best[3, 3]))
+    case = find("knapsack", None)
+    taken = case.function(case.inputs)
+    for value, mine in zip(case.inputs, taken, strict=True):
+        rivals = [other for other in taken if bool((value * other).sum() > (value * mine).sum() + 1e-6)]
+        assert rivals == []
+    assert find("matching", None).function(find("matching", None).inputs).sum((-1, -2)).tolist() == [4.0] * 16
+
+
+def test_losses_of_a_ranking_by_their_definitions() -> None:
+    case = find("ndcg", None)
+    gain = torch.randint(0, 4, (16, 8), generator=torch.Generator().manual_seed(24))  # as the case draws them
+    for row, scores, loss in zip(
+        gain.tolist(), case.inputs.tolist(), case.objective(case.function(case.inputs)), strict=True
+    ):
+        order = sorted(range(8), key=lambda i: -scores[i])
+        found, best = (
+            sum((2 ** row[i] - 1) / math.log2(place + 2) for place, i in enumerate(each))
+            for each in (order, sorted(range(8), key=lambda i: -row[i]))
+        )
+        assert float(loss) == pytest.approx(1 - found / best, abs=1e-5)
+    case = find("average-precision", None)
+    label = torch.rand(16, 8, 1, generator=torch.Generator().manual_seed(25)).squeeze(-1) < 0.4
+    label[:, 0] = True
+    for row, scores, loss in zip(
+        label.tolist(), case.inputs.tolist(), case.objective(case.function(case.inputs)), strict=True
+    ):
+        order = sorted(range(8), key=lambda i: -scores[i])
+        hits = [place for place, i in enumerate(order) if row[i]]
+        assert float(loss) == pytest.approx(
+            1 - sum((n + 1) / (place + 1) for n, place in enumerate(hits)) / len(hits), abs=1e-5
+        )
 
 
 def test_edits_are_the_fewest_found_by_trying_all() -> None:

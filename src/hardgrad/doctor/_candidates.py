@@ -124,11 +124,6 @@ def _estimators(q: Distribution) -> dict[str, Candidate]:
     offered = _from_values()
     if count_outcomes(d) <= _FEW:
         offered["exact"] = exact
-    if isinstance(d, Subsets):
-        return offered | _of_subsets()
-    offered |= _by_units(d)
-    if d.kind == "Categorical":  # outcome numbers carry no gradient, and have no relaxed form
-        return offered
     offered |= _from_sets(d)
     if d.kind == "Categorical":  # outcome numbers carry no gradient, and have no relaxed form
         return offered
@@ -152,19 +147,7 @@ def _from_sets(d: Discrete) -> dict[str, Candidate]:
 
 
 def _of_subsets() -> dict[str, Candidate]:
-    taken = ("gumbel", "gumbel, cold", "gumbel, soft", "gumbel_rao", "straight_through_estimator")
-    return {name: candidate for name, candidate in _relaxed().items() if name in taken}
-
-
-def _by_units(d: Discrete) -> dict[str, Candidate]:
-    """What needs values alone, of draws that are not independent."""
-    offered: dict[str, Candidate] = {"disarm": disarm, "arms": arms} if d.binary else {"carms": carms}
-    if d.logits.shape[len(d.batch_shape) :].numel() <= _FEW_NUMBERS:
-        offered["each_unit"] = each_unit
-    if 4 < count_outcomes(d) <= _FEW:  # of four it is exact
-        offered["unordered_set"] = unordered_set
-    return offered
-    taken = ("gumbel", "gumbel, cold", "gumbel, soft", "straight_through_estimator", "double_cv")
+    taken = ("gumbel", "gumbel, cold", "gumbel, soft", "gumbel_rao", "straight_through_estimator", "double_cv")
     return {name: candidate for name, candidate in _relaxed().items() if name in taken}
 
 

@@ -17,7 +17,7 @@ from hardgrad.soft.temperature import Temperature
 def top_k_cross_entropy(
     logits: Tensor,
     target: Tensor,
-    k: int | Sequence[float] = 5,
+    k: int | Sequence[float] | Tensor = 5,
     temperature: Temperature = 1.0,
     *,
     dim: int = -1,
@@ -36,17 +36,15 @@ def top_k_cross_entropy(
             would take them.
         target: each row's class, int64, logits' shape without ``dim``.
         k: how many may be guessed, or a distribution: the chances p of k = 1, 2, ..., which sum to 1.
-
-    The other arguments are those of all of ``hg.losses``, but the temperature's unit is that of the logits themselves,
-    as a softmax's is, so that a class far below feels it too.
+        temperature, dim, method, relative, soft, reduction: as for all ``hg.losses``, but the temperature is in
+            the logits' own unit, as a softmax's is, so that a class far below feels it too.
 
     Returns:
         From 0 to 1; with ``soft=True`` the cross-entropy, from 0 on. With ``method="permutahedron"`` what is far from
         the k largest has no gradient.
 
     Raises:
-        ValueError: if shapes do not fit, a class is out of range, or ``k`` or an option is.
-        TypeError: if logits are not a floating tensor or an option is of another kind.
+        ValueError, TypeError: if shapes do not fit, a class is out of range, or ``k`` or an option is.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -73,7 +71,7 @@ def top_k_cross_entropy(
     return loss.of(exact, relaxed, index)
 
 
-def _chances(k: int | Sequence[float], classes: int) -> dict[int, float]:
+def _chances(k: int | Sequence[float] | Tensor, classes: int) -> dict[int, float]:
     """The chance of each k that has one."""
     if not isinstance(k, Sequence | Tensor) or (isinstance(k, Tensor) and k.ndim == 0):
         return {_check.whole("top_k_cross_entropy", "k", k, 1, classes, f"there are {classes} classes"): 1.0}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hardgrad.hard import precision
 from hardgrad.losses.loss import Loss, places, signs
 from hardgrad.soft.method import Method
 from hardgrad.soft.temperature import Temperature
@@ -28,15 +29,13 @@ def spearman(
     Args:
         x: predictions, shape (..., n); each row along ``dim`` is a ranking of its own.
         target: what their order should be, same shape; no gradient flows into it.
-
-    The other arguments are those of all of ``hg.losses``.
+        temperature, dim, method, relative, soft, reduction: as for all ``hg.losses``.
 
     Returns:
         From 0 to 2. Equals share the mean of their ranks; a row whose values are all equal correlates with nothing: 1.
 
     Raises:
-        ValueError: if the shapes differ, or an option is none of those named.
-        TypeError: if x is not a floating tensor or an option is of another kind.
+        ValueError, TypeError: if the shapes differ, or an option is none of those named.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -82,15 +81,13 @@ def kendall(
     Args:
         x: predictions, shape (..., n); each row along ``dim`` is a ranking of its own.
         target: what their order should be, same shape; no gradient flows into it.
-
-    The other arguments are those of all of ``hg.losses``.
+        temperature, dim, method, relative, soft, reduction: as for all ``hg.losses``.
 
     Returns:
         From 0 to 2. A pair of equals counts for nothing; a row whose values are all equal correlates with nothing: 1.
 
     Raises:
-        ValueError: if the shapes differ, or an option is none of those named.
-        TypeError: if x is not a floating tensor or an option is of another kind.
+        ValueError, TypeError: if the shapes differ, or an option is none of those named.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -104,7 +101,7 @@ def kendall(
     target = loss.beside("target", target)
     theirs = signs(target).flatten(-2)
     return loss.of(
-        lambda: 1 - _cosine(signs(loss.rows).flatten(-2).double(), theirs.double()),
+        lambda: 1 - _cosine(precision.double(signs(loss.rows).flatten(-2)), precision.double(theirs)),
         lambda: 1 - _cosine(loss.signs().flatten(-2), theirs.to(loss.rows.dtype)),
         target,
     )
@@ -113,7 +110,7 @@ def kendall(
 def _mean_ranks(x: Tensor) -> Tensor:
     """Each value's rank less the mean of all, equals sharing the mean of theirs."""
     below, upto = places(x)
-    return (below + upto - x.shape[-1]).double() / 2
+    return precision.double(below + upto - x.shape[-1]) / 2
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ class Loss:
     def mask(self, k: int) -> Tensor:
         """Return the soft mask of the k largest of the rows, in double precision: a chance of e^-700 is still one."""
         if k == self.rows.shape[-1]:
-            return 0 * self.rows.double() + 1
+            return 0 * precision.double(self.rows) + 1
         asked = self._asked(precision.double(self.x))
         return asked.places(lambda by, x, t: by.mask(x, k, t), lambda x: hard.top_k_mask(x, k)).movedim(self.dim, -1)
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from hardgrad import _check
 from hardgrad._torch_state import readable
+from hardgrad.hard import precision
 from hardgrad.losses.loss import Loss, places
 from hardgrad.soft.method import Method
 from hardgrad.soft.temperature import Temperature
@@ -34,16 +35,14 @@ def ndcg(
         scores: shape (..., n); each row along ``dim`` is one query's documents.
         relevance: gains g of at least 0, same shape; ``2.0**grade - 1`` makes them of grades.
         k: how many of the first ranks count; all without it. The soft loss weighs by ``hg.soft.top_k_mask``.
-
-    The other arguments are those of all of ``hg.losses``.
+        temperature, dim, method, relative, soft, reduction: as for all ``hg.losses``.
 
     Returns:
         From 0 to 1. Equal scores share the mean of their discounts; a row without a gain has nothing to find: 1,
         without a gradient.
 
     Raises:
-        ValueError: if the shapes differ, a gain is negative, or ``k`` or an option is out of range.
-        TypeError: if scores are not a floating tensor or an option is of another kind.
+        ValueError, TypeError: if the shapes differ, a gain is negative, or ``k`` or an option is out of range.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -54,13 +53,13 @@ def ndcg(
     Source: Jarvelin and Kekalainen 2002; its gradient Qin, Liu and Li 2010 (ApproxNDCG), with any method's soft ranks.
     """
     loss = Loss("ndcg", "scores", scores, temperature, dim, method, relative, soft, reduction)
-    gains = loss.beside("relevance", relevance).double()
+    gains = precision.double(loss.beside("relevance", relevance))
     n = gains.shape[-1]
     k = n if k is None else _check.whole("ndcg", "k", k, 1, n, f"a row has {n} entries")
     if readable(gains) and bool((gains < 0).any()):
         raise ValueError(f"ndcg: relevance must be at least 0, got {float(gains.min()):g}; shift it, or clamp it")
     place = torch.arange(n, device=gains.device)
-    discount = torch.where(place < k, 1 / (place + 2).double().log2(), 0)
+    discount = torch.where(place < k, 1 / (place + 2).to(gains.dtype).log2(), 0)
     best = (gains.sort(-1, descending=True).values * discount).sum(-1, keepdim=True)
     share = gains / torch.where(best > 0, best, 1)
 
@@ -96,15 +95,13 @@ def average_precision(
     Args:
         scores: shape (..., n); each row along ``dim`` is one query's documents.
         labels: 1 or True for what should come first, else 0, same shape.
-
-    The other arguments are those of all of ``hg.losses``.
+        temperature, dim, method, relative, soft, reduction: as for all ``hg.losses``.
 
     Returns:
         From 0 to 1. Equal scores are found together; a row without a 1 has nothing to find: 1, without a gradient.
 
     Raises:
-        ValueError: if the shapes differ, a label is neither 0 nor 1, or an option is none of those named.
-        TypeError: if scores are not a floating tensor or an option is of another kind.
+        ValueError, TypeError: if the shapes differ, a label is neither 0 nor 1, or an option is none of those named.
 
     Example:
         >>> import torch, hardgrad as hg
@@ -118,7 +115,7 @@ def average_precision(
     labels = loss.beside("labels", labels)
     if readable(labels) and bool(((labels != 0) & (labels != 1)).any()):
         raise ValueError("average_precision: labels must be 0 or 1, got others; give labels > threshold")
-    found = labels.double()
+    found = precision.double(labels)
     number = found.sum(-1, keepdim=True)
     share = found / number.clamp(min=1)
 

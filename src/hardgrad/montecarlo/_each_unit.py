@@ -66,7 +66,6 @@ def each_unit(
     if units is not None:
         units = _check.whole("each_unit", "units", units, least=1)
     d = discrete(q, "each_unit", UNITS)
-    d = discrete(q, "each_unit", ("Bernoulli", "OneHotCategorical", "Categorical"))
     b = d.draw(samples, generator)
     if not wants_gradient(d):
         return evaluate(f, d.shown(b), d).mean(0)

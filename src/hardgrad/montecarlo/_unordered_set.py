@@ -9,7 +9,6 @@ from torch.distributions import Distribution
 from hardgrad import _check
 from hardgrad.montecarlo._exact import count_outcomes, outcomes
 from hardgrad.montecarlo.discrete import Discrete, discrete
-from hardgrad.montecarlo.families import UNITS
 from hardgrad.montecarlo.noise import fine_uniform, gumbel_of
 from hardgrad.montecarlo.objective import Objective, evaluate
 from hardgrad.montecarlo.surrogate_gradient import estimate
@@ -58,8 +57,6 @@ def unordered_set(
     baseline; the probabilities of sets by a sum over subsets.
     """
     samples = _check.whole("unordered_set", "samples", samples, least=2, most=_MOST)
-    d = discrete(q, "unordered_set", UNITS)
-    table = _joint(d)
     d = discrete(q, "unordered_set")
     table, states = _table(d)
     _check.generator("unordered_set", generator, table.device)

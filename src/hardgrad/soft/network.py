@@ -21,7 +21,8 @@ class Network(Method):
     .. math:: \min{}_t(a, b) = a\,F((b - a)/t) + b\,F((a - b)/t), \qquad F(z) = \tfrac12 + \tfrac1\pi \arctan z
 
     With the heavy tails of F no output falls when an input rises; with a logistic one it may. The permutation matrix is
-    doubly stochastic. The values depend a little on the order in which x comes, since the wires differ.
+    doubly stochastic. Wires differ: results depend a little on the order in which x comes, equal values need not have
+    equal ranks, and the sorted values may stand a little out of order.
 
     Args:
         kind: ``"odd-even"`` compares neighbors, in n layers; ``"bitonic"`` compares far ones too, in about

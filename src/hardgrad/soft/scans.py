@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hardgrad._torch_state import compiling, in_compiled_transform, in_forward_mode, in_transform, readable
+from hardgrad._torch_state import compiling, in_compiled_transform, in_forward_mode, in_transform, readable, tracing
 
 
 def near(distance: Tensor) -> Tensor:
@@ -65,10 +65,10 @@ _eager: dict[Any, Any] = {}
 def apply(function: Any, *inputs: Any) -> Any:
     """Return what a ``torch.autograd.Function`` with a context of its own gives, made of differentiable operations.
 
-    They stand alone where torch asks no Function for a derivative. In eager code context and forward are one: apart, as
+    They stand alone where torch asks no Function for a derivative, or cannot write one down. In eager code context and forward are one: apart, as
     torch.func needs them, they cost 50 us more.
     """
-    if in_compiled_transform() or in_forward_mode():
+    if in_compiled_transform() or in_forward_mode() or tracing():
         return function.forward(*inputs)
     if in_transform() or compiling():
         return function.apply(*inputs)

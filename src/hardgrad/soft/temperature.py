@@ -55,9 +55,6 @@ def unit(x: Tensor, finite: Tensor | None) -> Tensor:
     """
     wide = precision.double(x)
     if finite is None:
-        n = torch.tensor(float(x.shape[-1]), dtype=wide.dtype, device=x.device)
-        apart = wide - wide.detach()[..., :1]  # exactly 0 where all are equal
-        variance = (apart - apart.mean(-1, keepdim=True)).square().mean(-1, keepdim=True)  # var warns of no rows
         n: Any = x.shape[-1]
         apart = wide - wide.detach()[..., :1]  # exactly 0 where all are equal
         off = apart - apart.mean(-1, keepdim=True)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from hardgrad import _check
 from hardgrad._torch_state import hides_values, in_graph
+from hardgrad._tracing import has_autocast
 from hardgrad.switch.arguments import integer
 from hardgrad.switch.branch_layer import BranchLayer
 from hardgrad.switch.branches.branches import Branches
@@ -125,7 +126,7 @@ class RangeEmbedding(BranchLayer):
     def _one_by_one(self, x: Tensor, key: Tensor) -> Tensor:
         """Call the maps as the modules that they are."""
         rows, kind = _floating(torch.atleast_1d(x)).unsqueeze(-1), x.device.type
-        with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
+        with torch.autocast(kind, enabled=False) if has_autocast(kind) else nullcontext():
             return self.through_branches(rows, torch.atleast_1d(key)).reshape(*x.shape, self.features)
 
 

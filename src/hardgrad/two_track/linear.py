@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hardgrad._torch_state import compiling
-from hardgrad._tracing import whole_in_graph
+from hardgrad._tracing import has_autocast, whole_in_graph
 
 
 @whole_in_graph
@@ -51,8 +51,7 @@ def linear(layer: nn.Linear, task: Tensor, learn: Tensor) -> tuple[Tensor, Tenso
     """Return both tracks through a linear layer."""
     operands = [task, learn, layer.weight, layer.bias]
     kind = task.device.type
-    # A device without autocast, such as "meta", may not even be asked whether it is on.
-    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+    if has_autocast(kind) and torch.is_autocast_enabled(kind):
         # Cast here, where autograd sees it: inside a Function autocast would act on the forward alone. Like autocast's
         # own rule, it leaves double precision as it is.
         dtype = torch.get_autocast_dtype(kind)

@@ -99,10 +99,16 @@ def entries(case: Case) -> dict[str, Entry]:
         "gumbel, soft": Entry(partial(hg.gumbel, hard=False), 1, one),
         "gumbel, hard": Entry(hg.gumbel, 1, one),
         "gumbel-rao, 10 inner": Entry(hg.gumbel_rao, 1, one),
+        "gapped": Entry(hg.gapped, 1, one),
+        "double control variates, 2 draws": Entry(hg.double_cv, 2, needs.through(case, 2)),
         "rebar": Entry(hg.rebar, 2, needs.rebar(case, learn=False)),
         "rebar, learnt": _with(hg.rebar, "control", hg.montecarlo.RebarControl(), 2, needs.rebar(case, learn=True)),
         "relax": _relaxed(case),
     }
+    ways = 2 if case.kind == "bernoulli" else needs.WAYS
+    found["each unit, 1 of them"] = Entry(partial(hg.each_unit, units=1), ways, needs.values(case, ways))
+    if case.kind == "one-hot":
+        found["carms, 4 draws"] = Entry(hg.carms, 4, needs.values(case, 4))
     if case.kind == "bernoulli":
         found["disarm"] = Entry(hg.disarm, 2, needs.values(case, 2))
         found["arms, 4 draws"] = Entry(hg.arms, 4, needs.values(case, 4))

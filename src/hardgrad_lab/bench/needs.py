@@ -101,9 +101,9 @@ def values(case: Case, samples: int) -> Contender:
     return Contender(lambda: case.f(case.draws(samples)).mean().backward(), before=case.forget)
 
 
-def through(case: Case) -> Contender:
-    """The same for one sample, and on into it."""
-    return Contender(lambda: case.f(case.draws(1).requires_grad_()).mean().backward(), before=case.forget)
+def through(case: Case, samples: int = 1) -> Contender:
+    """The same, and on into the samples."""
+    return Contender(lambda: case.f(case.draws(samples).requires_grad_()).mean().backward(), before=case.forget)
 
 
 def rebar(case: Case, learn: bool) -> Contender:

@@ -1,17 +1,17 @@
 """What relaxed orders and subsets cost, in turns with ``torch.sort``: forward and backward, evaluation, memory.
 
-Of diffsort, difftopk, torchsort and softtorch whatever is installed is raced, too; their networks up to 256 numbers a
-row, as they hold matrices of n * n for each of their layers. A call of more than half a second is made once.
+Of torchsort, diffsort, difftopk and softtorch whatever is installed is raced, too; networks that hold matrices of n * n
+up to 256 numbers a row. A call of more than half a second is timed once.
 """
 
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,6 +25,7 @@ OPERATIONS = ("top-k mask", "rank", "sort")
 METHODS = ("laplace", "softsort", "neuralsort", "permutahedron", "network")
 _SOFT = 0.1  # every temperature, strength and softness
 _SLOW = 0.5  # seconds
+_WIDEST = 256  # of others' networks
 Operator = Callable[[Tensor], Tensor]
 
 
@@ -36,60 +37,50 @@ def ours(operation: str, k: int, method: str = "laplace") -> Operator:
     return partial(hg.soft.rank if operation == "rank" else hg.soft.sort, **given)
 
 
-def of_others(operation: str, n: int, k: int) -> Iterator[tuple[str, Operator]]:
-    """Yield what the installed packages have for an operation on rows of n numbers."""
-    packages: dict[str, Any] = {name: __import__(name) for name in _PACKAGES if find_spec(name) is not None}
-    for name, package in packages.items():
-        for what, operator in _PACKAGES[name](package, operation, n, k).items():
-            yield f"{name}, {what}", operator
+def of_others(operation: str, n: int, k: int) -> dict[str, Operator]:
+    """Return what the installed packages have for an operation on rows of n numbers."""
+    packages: dict[str, Any] = {name: __import__(name) for name in PACKAGES if find_spec(name) is not None}
+    return {
+        f"{name}, {what}": operator
+        for name, package in packages.items()
+        for what, operator in PACKAGES[name](package, operation, n, k).items()
+    }
 
 
 def _torchsort(package: Any, operation: str, n: int, k: int) -> dict[str, Operator]:
-    if operation == "top-k mask":
-        return {}
-    return {"l2": partial(getattr(package, f"soft_{operation}"), regularization_strength=_SOFT)}
+    operators = {"rank": package.soft_rank, "sort": package.soft_sort}
+    return {"l2": partial(operators[operation], regularization_strength=_SOFT)} if operation in operators else {}
 
 
 def _diffsort(package: Any, operation: str, n: int, k: int) -> dict[str, Operator]:
-    if operation != "sort" or n > 256:
-        return {}
-    network = package.DiffSortNet("bitonic", n)
-    return {"bitonic": lambda x: network(x)[0]}
+    network = package.DiffSortNet("bitonic", n) if operation == "sort" and n <= _WIDEST else None
+    return {"bitonic": lambda x: network(x)[0]} if network else {}
 
 
 def _difftopk(package: Any, operation: str, n: int, k: int) -> dict[str, Operator]:
     if operation != "top-k mask":
         return {}
-    softsort, neuralsort = package.SoftSort(tau=_SOFT), package.NeuralSort(tau=_SOFT)
+    matrices = {"softsort": package.SoftSort(tau=_SOFT), "neuralsort": package.NeuralSort(tau=_SOFT)}
     found: dict[str, Operator] = {
-        "softsort": lambda x: softsort(x)[:, :k].sum(1),
-        "neuralsort": lambda x: neuralsort(x)[:, :k].sum(1),
+        name: lambda x, matrix=matrix: matrix(x)[:, :k].sum(1)  # type: ignore[misc]
+        for name, matrix in matrices.items()
     }
-    if n <= 256:
-        network = package.DiffTopkNet("bitonic", n, k)
-        found["bitonic"] = lambda x: network(x)[1].sum(-1)
-    return found
+    network = package.DiffTopkNet("bitonic", n, k) if n <= _WIDEST else None
+    return found | ({"bitonic": lambda x: network(x)[1].sum(-1)} if network else {})
 
 
 def _softtorch(package: Any, operation: str, n: int, k: int) -> dict[str, Operator]:
-    def operator(method: str) -> Operator:
-        given: dict[str, Any] = {"softness": _SOFT, "method": method}
-        if operation == "rank":
-            return partial(package.rank, dim=-1, **given)
-        if operation == "sort":
-            return lambda x: package.sort(x, **given).values
-        return lambda x: package.topk(x, k, **given).indices.sum(-2)
-
-    methods = ("softsort", "neuralsort", *(("fast_soft_sort", "sorting_network") if operation != "top-k mask" else ()))
-    return {method: operator(method) for method in methods if n <= 256 or method != "sorting_network"}
+    calls: dict[str, Callable[..., Tensor]] = {
+        "rank": partial(package.rank, dim=-1),
+        "sort": lambda x, **given: package.sort(x, **given).values,
+        "top-k mask": lambda x, **given: package.topk(x, k, **given).indices.sum(-2),
+    }
+    methods = ["softsort", "neuralsort"] + ["fast_soft_sort"] * (operation != "top-k mask")
+    methods += ["sorting_network"] * (operation != "top-k mask" and n <= _WIDEST)
+    return {method: partial(calls[operation], softness=_SOFT, method=method) for method in methods}
 
 
-_PACKAGES: dict[str, Callable[[Any, str, int, int], dict[str, Operator]]] = {
-    "torchsort": _torchsort,
-    "diffsort": _diffsort,
-    "difftopk": _difftopk,
-    "softtorch": _softtorch,
-}
+PACKAGES = {"torchsort": _torchsort, "diffsort": _diffsort, "difftopk": _difftopk, "softtorch": _softtorch}
 
 
 def step(operator: Operator, x: Tensor) -> Contender:
@@ -102,24 +93,22 @@ def _relaxed(seconds: float) -> None:
     for rows, n in SIZES:
         x, k = torch.randn(rows, n, requires_grad=True), n // 8
         for operation in OPERATIONS:
-            found = {method: ours(operation, k, method) for method in METHODS} | dict(of_others(operation, n, k))
+            found = {method: ours(operation, k, method) for method in METHODS} | of_others(operation, n, k)
             for name, operator in found.items():
                 print(f"{operation:10} {rows:3} x {n:4}  {name:26} {_over_sort(operator, x, seconds)}", flush=True)
 
 
 def _over_sort(operator: Operator, x: Tensor, seconds: float) -> str:
     both = {"sort": step(lambda x: x.sort(-1).values, x), "other": step(operator, x)}
-    start = time.process_time()
     try:
+        both["other"].call()  # some compile first
+        start = time.process_time()
         both["other"].call()
     except Exception as error:  # of another package: whatever it may be
         return f"fails: {type(error).__name__}: {error}"[:80]
-    first = time.process_time() - start
-    if first < _SLOW:
-        first = (found := race(both, seconds))["other"]
-    else:
-        found = race({"sort": both["sort"]}, 0.0)
-    return f"{1e3 * first:9.2f} ms {first / found['sort']:9.2f} of torch.sort"
+    once = time.process_time() - start
+    found = race(both, seconds) if once < _SLOW else race({"sort": both["sort"]}, 0.0) | {"other": once}
+    return f"{1e3 * found['other']:9.2f} ms {found['other'] / found['sort']:9.2f} of torch.sort"
 
 
 def _evaluated(seconds: float) -> None:
@@ -136,13 +125,19 @@ def _evaluated(seconds: float) -> None:
 
 
 def risen(operation: str, n: int) -> float:
-    """Return by how many MiB a step on four rows raises what this process, a fresh one, ever held."""
+    """Return by how many MiB a step on four rows raises the most memory that this process holds at once; of Linux."""
     torch.set_num_threads(1)
     operator, x = ours(operation, 8), torch.randn(4, n, requires_grad=True)
     step(operator, torch.randn(4, 8, requires_grad=True)).call()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # the most is what is held now
+    before = _held("VmRSS")
     step(operator, x).call()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return _held("VmHWM") - before
+
+
+def _held(what: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(what)) / 1024
 
 
 def _memory() -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import combinations, permutations, product
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import hardgrad as hg
 from hardgrad_lab.doctor.case import Case, seeded, titled
@@ -90,18 +91,11 @@ def matching() -> Case:
         "matching", "Four points matched to four places, least squared distance; the error of the colors read there.",
         matched, places[turn] + torch.randn(ROWS, 4, 2, generator=generator), loss,
     )  # fmt: skip
-    return replace(case, extra={name: nn.Sequential(_Called(distances), layer) for name, layer in layers.items()})
+    return replace(case, extra={name: partial(_composed, layer, distances) for name, layer in layers.items()})
 
 
-class _Called(nn.Module):
-    """A function as a layer."""
-
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
+def _composed(outer: Callable[[Tensor], Tensor], inner: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    return outer(inner(x))
 
 
 def _orders(n: int) -> Tensor:

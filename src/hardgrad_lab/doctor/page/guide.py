@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,16 @@ if TYPE_CHECKING:
 # A block must not swallow the beginning of the next, should an end be missing.
 BLOCK = re.compile(r"(<!-- doctor: (\S+) ?([^\n]*?) -->\n)(?:(?!<!-- doctor:).)*?(<!-- end -->)", re.DOTALL)
 UPHILL = "▲"
-ANY = ("autograd", "straight_through", "bridge", "score_function", "score_function, 8 left out")
+ANY = (
+    *("autograd", "straight_through", "perturb", "perturb, coordinates", "bridge", "score_function"),
+    "score_function, 8 left out",
+)
+# Of records that were made when these had other names.
+_RENAMED = {
+    "montecarlo.straight_through": "straight_through_estimator",
+    "montecarlo.bridge": "bridge_estimator",
+    "rebar, learnt": "rebar, learned",
+}
 Records = Mapping[str, Examination]
 
 
@@ -43,6 +53,7 @@ def write_guide(guide: Path, found: Records, watched: Sequence[Watched]) -> list
         ValueError: if a block is unknown, or asks for a record that is not there.
     """
     drawn: dict[str, Figure] = {}
+    found = {name: _renamed(case) for name, case in found.items()}
     text = guide.read_text(encoding="utf-8")
     written = BLOCK.sub(
         lambda block: f"{block[1]}{_block(block[2], block[3], found, watched, drawn)}\n{block[4]}", text
@@ -58,6 +69,7 @@ def _block(name: str, argument: str, found: Records, watched: Sequence[Watched],
     makers: dict[str, Callable[[], str]] = {
         "discrete": lambda: _discrete(argument, found),
         "any": lambda: _any(argument, found),
+        "among": lambda: _among(argument, found),
         "pick": lambda: _pick(argument, found),
         "picture": lambda: _picture(_one(argument, found), drawn),
         "report": lambda: _report(_one(argument, found), drawn),
@@ -82,13 +94,29 @@ def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequ
     return "\n".join("| " + " | ".join(line) + " |" for line in (headings, rule, *rows))
 
 
-# ------------------------------------------------------------------------------------------ discrete samples
+def _renamed(case: Examination) -> Examination:
+    rows = tuple(replace(row, name=_RENAMED.get(row.name, row.name)) for row in case.diagnosis.rows)
+    return replace(case, diagnosis=replace(case.diagnosis, rows=rows))
+
+
+# ------------------------------------------------------------------------------------------ all estimators
 
 
 def _discrete(measure: str, found: Records) -> str:
     """One measure of all estimators, a column for each case whose samples are discrete."""
+    return _grid(measure, [each for each in found.values() if each.diagnosis.noise != "gaussian"])
+
+
+def _among(argument: str, found: Records) -> str:
+    """One measure of all estimators on some cases: ``MEASURE: a; b; c``."""
+    measure, _, names = argument.partition(": ")
+    return _grid(measure, [_one(name.strip(), found) for name in names.split(";")])
+
+
+def _grid(measure: str, cases: Sequence[Examination]) -> str:
     cells: dict[str, Callable[[Row, Examination], str]] = {
         "cosine": lambda row, _: _marked(row),
+        "gain": lambda row, _: NONE if row.progress is None else f"{share(row.progress)} ({bias_of(row)})",
         "bias": lambda row, _: bias_of(row),
         "noise": lambda row, _: share(noise_of(row)),
         "progress": lambda row, _: NONE if row.progress is None else share(row.progress),
@@ -97,7 +125,6 @@ def _discrete(measure: str, found: Records) -> str:
     }
     if measure not in cells:
         raise ValueError(f"the guide asks for the measure {measure!r}; there are {', '.join(cells)}")
-    cases = [each for each in found.values() if each.diagnosis.noise != "gaussian"]
     names = dict.fromkeys(row.name for case in cases for row in case.diagnosis.rows)
     rows = []
     for name in names:
