@@ -67,10 +67,6 @@ def _soft_permutation(x: Tensor) -> Tensor:
     return (-(x.sort(-1).values.unsqueeze(-1) - x.unsqueeze(-2)).abs()).softmax(-1)
 
 
-def _soft_sort(x: Tensor) -> Tensor:
-    return (_soft_permutation(x) @ x.unsqueeze(-1)).squeeze(-1)
-
-
 # The step of perturb, exact in all dtypes; every coordinate is asked, so that nothing is random.
 SCALE = 0.75
 
@@ -82,7 +78,7 @@ SOFT: dict[str, Callable[[Tensor], Tensor]] = {
     "round": hg.surrogate.twins.clipped(-2.0, 2.0),
     "one_hot_argmax": partial(torch.softmax, dim=-1),
     "permutation": _soft_permutation,
-    "sort": _soft_sort,
+    "sort": partial(hg.soft.sort, temperature=1.0),
 }
 
 

@@ -180,6 +180,11 @@ CALLS = [
     Call(hg.soft.top_k_mask, _X | {"k": _same(2)} | _SOFT, aliases={"x": ("x", "size")}),
     Call(hg.soft.quantile, _X | {"q": _same(0.3)} | _SOFT, aliases={"x": ("x", "entry")}),
     Call(hg.soft.median, _X | _SOFT, aliases={"x": ("x", "entry")}),
+    Call(
+        hg.soft.Network,
+        {"kind": _same("odd-even")},
+        use=lambda network: hg.soft.sort(torch.zeros(ROWS, 3), 0.5, method=network),
+    ),
     *(Call(each, _X | {"target": _randn(ROWS, 3)} | _LOSS) for each in (hg.losses.spearman, hg.losses.kendall)),
     Call(hg.losses.ndcg, {"scores": _randn(ROWS, 3), "relevance": _rand(ROWS, 3), "k": _same(2)} | _LOSS),
     Call(hg.losses.average_precision, {"scores": _randn(ROWS, 3), "labels": lambda: torch.eye(ROWS, 3)} | _LOSS),

@@ -63,6 +63,25 @@ class Control(nn.Module):
         return torch.tanh(x) * torch.rand(x.shape, dtype=x.dtype, device=x.device) if self.draws else torch.tanh(x)
 
 
+class Soft(nn.Module):
+    """A soft operator as a layer; its temperature learns.
+
+    Args:
+        name: which.
+        unsqueeze: whether it takes the dimension away that the model goes on with.
+        options: what it is called with besides.
+    """
+
+    def __init__(self, name: str, unsqueeze: bool = False, **options: Any) -> None:
+        super().__init__()
+        self.name, self.unsqueeze, self.options = name, unsqueeze, options
+        self.temperature = nn.Parameter(torch.tensor(0.8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = getattr(hg.soft, self.name)(x, temperature=self.temperature, **self.options)
+        return y.unsqueeze(-1) if self.unsqueeze else y
+
+
 class Cost(nn.Module):
     """An objective with weights: (..., units) to (...)."""
 
@@ -189,6 +208,11 @@ def _learned() -> nn.Module:
     return hg.Switch(hg.LearnedRanges(POINTS, band=0.9), _branch())
 
 
+def _twin(name: str, **options: Any) -> nn.Module:
+    hard, soft = (partial(getattr(room, name), **options) for room in (hg.hard, hg.soft))
+    return hg.straight_through(hard, partial(soft, temperature=0.8))
+
+
 def _stairs(row: Any) -> Any:
     return row.round(1)
 
@@ -251,18 +275,25 @@ SUBJECTS = [
         "straight_through",
         lambda: hg.straight_through(hg.hard.sign, hg.surrogate.twins.tanh(2.0)),
     ),
+    Subject("straight_through, soft.rank", "soft", lambda: _twin("rank")),
+    Subject("straight_through, soft.sort", "soft", lambda: _twin("sort")),
+    Subject("straight_through, soft.top_k_mask", "soft", lambda: _twin("top_k_mask", k=2)),
+    Subject("straight_through, soft.top_k", "soft", lambda: _twin("top_k", k=2), out=2),
+    *(Subject(f"soft.{name}", "soft", partial(Soft, name)) for name in ("sort", "rank", "argmax")),
+    Subject("soft.top_k_mask", "soft", partial(Soft, "top_k_mask", k=2)),
+    Subject("soft.median", "soft", partial(Soft, "median", unsqueeze=True), out=1),
     Subject("perturb, coordinates", "perturb", lambda: hg.perturb(hg.hard.round, 0.75, directions="coordinates")),
     Subject("perturb", "perturb", lambda: hg.perturb(hg.hard.sort, 0.75, samples=2)),
     Subject("perturb, normal", "perturb", lambda: hg.perturb(hg.hard.round, 0.75, noise="normal")),
     Subject("straight_through, BlackBox", "BlackBox", lambda: hg.straight_through(hg.BlackBox(_stairs), nn.Tanh())),
     Subject("interpolated", "interpolated", lambda: hg.interpolated(_cheapest, 2.0, rho=0.1)),
-    Subject("spo_plus", "spo_plus", lambda: Taught(hg.spo_plus, torch.cos), out=1),
     Subject("perturbed", "perturbed", lambda: hg.perturbed(_cheapest, 0.5, samples=3)),
     Subject(
         "perturbed, gumbel, mean",
         "perturbed",
         lambda: hg.perturbed(hg.hard.rank, 0.5, noise="gumbel", samples=2, value="mean"),
     ),
+    Subject("spo_plus", "perturbed", lambda: Taught(hg.spo_plus, torch.cos), out=1),
     Subject("imle", "imle", lambda: hg.imle(_cheapest, two_sided=True, samples=2)),
     Subject(
         "fenchel_young",

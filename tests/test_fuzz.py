@@ -95,6 +95,7 @@ def test_every_public_name_is_fuzzed() -> None:
         hg,
         hg.hard,
         hg.losses,
+        hg.soft,
         hg.surrogate,
         hg.surrogate.twins,
         hg.approximators,

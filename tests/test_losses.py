@@ -306,11 +306,11 @@ def test_vmap_is_the_batch(loss: str) -> None:
 
 
 def test_far_classes_have_a_gradient() -> None:
-    """A class 200 temperatures below the others: its chance, e^-200, is no float32."""
-    logits = torch.tensor([[0.0, 1.0, 2.0, -200.0]], requires_grad=True)
+    """A class 150 temperatures below the others: its chance, e^-150, is no float32."""
+    logits = torch.tensor([[0.0, 1.0, 2.0, -150.0]], requires_grad=True)
     loss = L.top_k_cross_entropy(logits, torch.tensor([3]), 1, soft=True)
     loss.backward()
-    assert loss.item() == pytest.approx(202, abs=1)
+    assert loss.item() == pytest.approx(152, abs=1)
     assert logits.grad is not None
     assert logits.grad[0, 3].item() == pytest.approx(-1, abs=1e-3)
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 import hardgrad as hg
-from hardgrad.soft.network import Network
+from hardgrad.soft.methods import METHODS as METHODS_BY_NAME
 
 ROWS = {
     "random": [0.3, -1.2, 2.1, 0.9, -0.4, 1.6],
@@ -31,7 +31,7 @@ METHODS: dict[str, Any] = {
     "neuralsort": "neuralsort",
     "permutahedron": "permutahedron",
     "bitonic": "network",
-    "odd-even": Network("odd-even"),
+    "odd-even": hg.soft.Network("odd-even"),
 }
 MATRICES = [name for name in METHODS if name != "permutahedron"]
 OPERATORS: dict[str, Callable[..., Tensor]] = {
@@ -399,6 +399,20 @@ def test_values_far_from_zero_lose_nothing(method: str) -> None:
         torch.testing.assert_close(got.double(), wanted, rtol=0, atol=1e-6)
 
 
+@every_method
+def test_a_comparison_is_the_difference_of_two_ranks(method: str) -> None:
+    """Also where a method has a formula of its own, ties and their slopes included."""
+    pairs = torch.tensor([[0.0, 0.3], [0.2, -0.9], [0.5, 0.5], [1.0, 9.0]], dtype=torch.float64, requires_grad=True)
+    by = METHODS_BY_NAME["network" if method == "bitonic" else method] if method != "odd-even" else METHODS[method]
+    t = torch.tensor([0.7], dtype=torch.float64)
+    ranks = called(method, "rank", pairs, 0.7, relative=False)
+    wanted, got = ranks[:, 1] - ranks[:, 0], by.compare(pairs[:, 0], pairs[:, 1], t)
+    torch.testing.assert_close(got, wanted)
+    weights = torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64)
+    slopes = [torch.autograd.grad(y @ weights, pairs)[0] for y in (got, wanted)]
+    torch.testing.assert_close(slopes[0], slopes[1])
+
+
 # ---------------------------------------------------------------------------------------------- gradients
 
 
@@ -509,6 +523,16 @@ def test_vmap_is_the_batch(method: str, operator: str) -> None:
     leaf = x.clone().requires_grad_()
     function(leaf).square().sum().backward()
     torch.testing.assert_close(slopes, leaf.grad, rtol=1e-9, atol=1e-12)
+
+
+def test_a_method_is_an_object_or_its_name() -> None:
+    x = batch(2, 5)
+    assert torch.equal(called("bitonic", "rank", x), hg.soft.rank(x, 0.7, method=hg.soft.Network("bitonic")))
+    assert not torch.equal(called("bitonic", "rank", x), called("odd-even", "rank", x))
+    with pytest.raises(ValueError, match="permutation: method must be one with a permutation matrix"):
+        called("permutahedron", "permutation", x)
+    with pytest.raises(ValueError, match="Network: kind must be one of 'odd-even', 'bitonic', got 'merge'"):
+        hg.soft.Network("merge")
 
 
 def test_compiled_whole() -> None:

@@ -19,6 +19,11 @@ from hardgrad.user_code import writes_nowhere
 
 TRUSTED: dict[str, Callable[[Tensor], Tensor]] = {
     **{name: hard.function for name, hard in HARD.items() if writes_nowhere(hard.function)},
+    **{
+        f"soft.{name}": partial(getattr(hg.soft, name), temperature=0.5)
+        for name in ("sort", "rank", "argmax", "median")
+    },
+    "soft.top_k_mask": partial(hg.soft.top_k_mask, k=2, temperature=0.0),
     **{f"twins.{name}": getattr(twins, name)() for name in ("clipped", "sigmoid", "tanh", "arctan")},
     **{str(function.__name__): function for function in user_code._TORCH},
     "softmax": partial(torch.softmax, dim=-1),
@@ -129,3 +134,10 @@ class _Program:
 def test_a_program_whose_two_rules_share_memory() -> None:
     program, x = _Program(), torch.randn(4, 6, requires_grad=True)
     assert torch.equal(hg.straight_through(program.hard, program.soft)(x), x.detach().sign())
+
+
+def test_a_weight_that_a_partial_holds_gets_no_gradient() -> None:
+    codes = torch.tensor([[0.0], [1.0]], requires_grad=True)
+    assert not user_code.value_of(
+        partial(hg.hard.nearest_code, codebook=codes), torch.tensor([[0.2], [0.9]])
+    ).requires_grad

@@ -189,6 +189,9 @@ THINGS: dict[str, Thing] = {
     "hg.Fidelity": Thing(lambda: _stepped(_bridge()).fidelity()),
     "hg.Penalties": Thing(hg.Penalties, list),  # with its penalties it holds a graph, which no tensor takes along
     "hg.KSubset": Thing(lambda: hg.KSubset(_X, 2), lambda q: (str(q), q.marginals, q.log_prob(q.mode))),
+    "hg.soft.Network": Thing(
+        lambda: hg.soft.Network("odd-even"), lambda by: (repr(by), hg.soft.rank(_X, 0.5, method=by))
+    ),
     "hg.approximators.conv": Thing(lambda: hg.approximators.conv(2, 3), partial(called, batch(2, 2, 5, 5))),
     "hg.approximators.elementwise": Thing(hg.approximators.elementwise, partial(called, _X)),
     "hg.approximators.mlp": Thing(lambda: hg.approximators.mlp(3, 2), partial(called, _X)),

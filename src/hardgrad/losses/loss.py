@@ -64,21 +64,19 @@ class Loss:
         return asked.places(lambda by, x, t: by.rank(x, t), hard.rank).movedim(self.dim, -1)
 
     def mask(self, k: int) -> Tensor:
-        """Return the soft mask of the k largest of the rows, in double precision: a chance of e^-700 is still one."""
+        """Return the soft mask of the k largest of the rows, in double precision: a chance of e^-150 is still one."""
         if k == self.rows.shape[-1]:
             return 0 * precision.double(self.rows) + 1
         asked = self._asked(precision.double(self.x))
         return asked.places(lambda by, x, t: by.mask(x, k, t), lambda x: hard.top_k_mask(x, k)).movedim(self.dim, -1)
 
     def signs(self) -> Tensor:
-        """Return (..., n, n), from -1 to 1: soft signs of entry j less entry i, each by ranking a row of these two."""
-
-        def compared(by: Method, x: Tensor, t: Tensor) -> Tensor:
-            both = torch.stack(torch.broadcast_tensors(x.unsqueeze(-1), x.unsqueeze(-2)), -1)
-            ranks = by.rank(both, t.unsqueeze(-1).unsqueeze(-1))
-            return ranks[..., 1] - ranks[..., 0]
-
-        return self._asked(precision.single(self.x)).places(compared, lambda x: signs(x).to(x.dtype), square=True)
+        """Return (..., n, n), from -1 to 1: soft signs of entry j less entry i."""
+        return self._asked(precision.single(self.x)).places(
+            lambda by, x, t: by.compare(x.unsqueeze(-1), x.unsqueeze(-2), t.unsqueeze(-1)),
+            lambda x: signs(x).to(x.dtype),
+            square=True,
+        )
 
     def _asked(self, x: Tensor, descending: bool = False) -> Asked:
         return Asked(self.owner, x, self.temperature, self.dim, descending, self.method, self.relative)

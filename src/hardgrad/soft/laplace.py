@@ -60,6 +60,9 @@ class Laplace(Method):
     def mask(self, x: Tensor, k: int, t: Tensor) -> Tensor:
         return cast(Tensor, apply(_Mask, double(x) / double(t), x.shape[-1] - k)[0].to(x.dtype))
 
+    def compare(self, a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+        return 2 * _step((b - a) / t) - 1
+
 
 def _step(u: Tensor) -> Tensor:
     """F(u)."""
@@ -88,7 +91,7 @@ class _Mask(torch.autograd.Function):
         ctx.k = inputs[1]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, grad: Tensor, *unused: Any) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         z, slope = ctx.saved_tensors
         if torch.is_grad_enabled():  # this gradient may be differentiated, so all of it has to follow from z
             _, slope = _Mask.forward(z, ctx.k)
@@ -112,12 +115,13 @@ class _Ranks(torch.autograd.Function):
         ctx.save_for_backward(*inputs, output[1])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, *_: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, grad: Tensor, *unused: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         z, slope = ctx.saved_tensors
         if torch.is_grad_enabled():
             return 0.5 * (grad * _all_sides(torch.ones_like(z), z) - _all_sides(grad, z))
         left, right = scans(grad, z)
-        return 0.5 * (grad * slope - (left + right - grad))
+        to_z: Tensor = 0.5 * (grad * slope - (left + right - grad))
+        return to_z
 
 
 def _all_sides(v: Tensor, z: Tensor) -> Tensor:
@@ -150,7 +154,7 @@ class _Sums(torch.autograd.Function):
         ctx.range = inputs[1:]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, grad: Tensor, *unused: Any) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         z, b, mean, back = ctx.saved_tensors
         if torch.is_grad_enabled():
             _, b, mean, _ = _Sums.forward(z, *ctx.range)

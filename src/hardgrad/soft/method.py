@@ -44,3 +44,8 @@ class Method:
     def mask(self, x: Tensor, k: int, t: Tensor) -> Tensor:
         """Return how much each value is of the k largest, (..., n), of sum k; k is from 1 to n."""
         return self.permutation(x, t)[..., x.shape[-1] - k :, :].sum(-2)
+
+    def compare(self, a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+        """Return how far b is above a, from -1 to 1: what their ranks in a row of two differ by; they broadcast."""
+        ranks = self.rank(torch.stack(torch.broadcast_tensors(a, b), -1), t.unsqueeze(-1))
+        return ranks[..., 1] - ranks[..., 0]

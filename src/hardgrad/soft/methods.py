@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
+from hardgrad.soft.laplace import Laplace
 from hardgrad.soft.method import Method
+from hardgrad.soft.network import Network
+from hardgrad.soft.neuralsort import NeuralSort
+from hardgrad.soft.permutahedron import Permutahedron
+from hardgrad.soft.softsort import SoftSort
 
-METHODS = {
-    "laplace": "hardgrad.soft.laplace:Laplace",
-    "softsort": "hardgrad.soft.softsort:SoftSort",
-    "neuralsort": "hardgrad.soft.neuralsort:NeuralSort",
-    "permutahedron": "hardgrad.soft.permutahedron:Permutahedron",
-    "network": "hardgrad.soft.network:Network",
+# Made here, not when they are asked for: torch.compile traces no import.
+METHODS: dict[str, Method] = {
+    method.name: method for method in (Laplace(), SoftSort(), NeuralSort(), Permutahedron(), Network())
 }
-_made: dict[str, Method] = {}
 
 
 def method_of(owner: str, method: Method | str) -> Method:
@@ -29,10 +28,7 @@ def method_of(owner: str, method: Method | str) -> Method:
         raise TypeError(f"{owner}: method must be one of {_names()} or a method, got {type(method).__name__}")
     if method not in METHODS:
         raise ValueError(f"{owner}: method must be one of {_names()} or a method, got {method!r}")
-    if method not in _made:
-        module, _, name = METHODS[method].partition(":")
-        _made[method] = getattr(import_module(module), name)()
-    return _made[method]
+    return METHODS[method]
 
 
 def _names() -> str:

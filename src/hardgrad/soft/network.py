@@ -64,6 +64,10 @@ class Network(Method):
         n = x.shape[-1]
         return self._back(x, t, (torch.arange(n, device=x.device) >= n - k).to(x.dtype))
 
+    def compare(self, a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+        """Return what one comparator keeps less what it swaps."""
+        return 2 / pi * ((b - a) / t).atan()
+
     def _back(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         """Multiply y by the transposed matrix, which costs n numbers a layer: each layer's own is symmetric."""
         y = y.expand_as(x)

@@ -8,11 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from hardgrad.soft.method import Method
+from hardgrad.soft.by_row import ByRow
 
 
 @dataclass(frozen=True)
-class NeuralSort(Method):
+class NeuralSort(ByRow):
     r"""Rows of a softmax of what the sum of the largest i + 1 values is made of; rows sum to 1, columns need not.
 
     .. math:: P_{ij} \propto \exp\Big(\big((2i - n + 1)\,x_j - \sum_k |x_j - x_k|\big) / t\Big), \qquad i = 0 \dots n-1
@@ -32,12 +32,12 @@ class NeuralSort(Method):
 
     name: ClassVar[str] = "neuralsort"
 
-    def permutation(self, x: Tensor, t: Tensor) -> Tensor:
-        """Return the row-stochastic matrix (..., n, n)."""
+    def rows(self, x: Tensor, start: int, stop: int, t: Tensor) -> Tensor:
+        """Return rows of the row-stochastic matrix."""
         n = x.shape[-1]
         # Around the middle of the row, since i x_j grows with an offset that the softmax only takes out again.
         x = x - x.detach().mean(-1, keepdim=True)
         spread = (x.unsqueeze(-1) - x.unsqueeze(-2)).abs().sum(-2)
-        slope = torch.arange(1 - n, n, 2, dtype=x.dtype, device=x.device)
+        slope = torch.arange(2 * start + 1 - n, 2 * stop + 1 - n, 2, dtype=x.dtype, device=x.device)
         score = slope.unsqueeze(-1) * x.unsqueeze(-2) - spread.unsqueeze(-2)
         return (score / t.unsqueeze(-1)).softmax(-1)

@@ -31,9 +31,10 @@ def sort(
         method: an instance, or the name of one with its defaults: ``laplace``, ``softsort``, ``neuralsort``,
             ``permutahedron`` or ``network``.
         relative: count the temperature in mean gaps between neighbors, so that one number serves rows of any length,
-            scale and offset: the gap of n evenly spaced values of the row's standard deviation, that times
-            sqrt(12 / (n^2 - 1)). The gradient knows that the gap depends on x. Where all are equal it is 1, and
-            so it is for ``relative=False``.
+            scale and offset: the gap of n evenly spaced values of the row's standard deviation, which is that times
+            sqrt(12 / (n^2 - 1)), or 1 where all are equal. The gradient knows that the gap depends on x, so what does
+            not change with x's scale has no slope along it; for the ranks and masks of two values that is all there is:
+            they are always one gap apart, and ``relative=False`` gives them a slope.
 
     Returns:
         A tensor of x's shape and dtype.

@@ -60,11 +60,15 @@ class Permutahedron(Method):
         block = blocks((z - s).detach())
         return (z - pooled(z, block) + pooled(s, block)).to(x.dtype)
 
+    def compare(self, a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+        """Return the difference over t, from -1 to 1."""
+        return ((b - a) / t).clamp(-1, 1)
+
 
 def _projected(x: Tensor, t: Tensor, w: Tensor) -> Tensor:
     """Project x / t on the mixtures of all orders of w, which ascends."""
     # Double: the difference to a block's mean is lost in single where x is many times t.
-    s, order = precision.double(x).sort(dim=-1, stable=True)
+    s, order = precision.double(x).sort(-1)
     t, w = precision.double(t), w.to(s.dtype)
     block = blocks((s / t - w).detach())
     y = (s - pooled(s, block)) / t + pooled(w.expand_as(s), block)

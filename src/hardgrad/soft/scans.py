@@ -65,8 +65,8 @@ _eager: dict[Any, Any] = {}
 def apply(function: Any, *inputs: Any) -> Any:
     """Return what a ``torch.autograd.Function`` with a context of its own gives, made of differentiable operations.
 
-    They stand alone where torch asks no Function for a derivative, or cannot write one down. In eager code context and forward are one: apart, as
-    torch.func needs them, they cost 50 us more.
+    They stand alone where torch asks no Function for a derivative, or cannot write one down. In eager code context and
+    forward are one: apart, as torch.func needs them, they cost 50 us more.
     """
     if in_compiled_transform() or in_forward_mode() or tracing():
         return function.forward(*inputs)

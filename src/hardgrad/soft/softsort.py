@@ -8,11 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from hardgrad.soft.method import Method
+from hardgrad.soft.by_row import ByRow
 
 
 @dataclass(frozen=True)
-class SoftSort(Method):
+class SoftSort(ByRow):
     r"""Rows of a softmax of distances to the sorted values; every row sums to 1, the columns need not.
 
     .. math:: P_{ij} \propto \exp(-|x_{(i)} - x_j| / t)
@@ -31,11 +31,11 @@ class SoftSort(Method):
 
     name: ClassVar[str] = "softsort"
 
-    def permutation(self, x: Tensor, t: Tensor) -> Tensor:
-        """Return the row-stochastic matrix (..., n, n)."""
-        ordered, order = x.sort(dim=-1, stable=True)
-        apart = ordered.unsqueeze(-1) - x.unsqueeze(-2)
+    def rows(self, x: Tensor, start: int, stop: int, t: Tensor) -> Tensor:
+        """Return rows of the row-stochastic matrix."""
+        ordered, order = x.sort(-1)
+        apart = ordered[..., start:stop].unsqueeze(-1) - x.unsqueeze(-2)
         # Not abs: among equals the place tells the side, so that the slopes are those of one order of them.
-        rows = torch.arange(x.shape[-1], device=x.device).unsqueeze(-1)
+        rows = torch.arange(start, stop, device=x.device).unsqueeze(-1)
         distance = apart * (rows - order.argsort(-1).unsqueeze(-2)).sign()
         return (-distance / t.unsqueeze(-1)).softmax(-1)
