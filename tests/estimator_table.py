@@ -43,7 +43,8 @@ The norm of the standard errors, over that of the true gradient, is {middle:.3f}
 most. With one parameter the cosine can only be 1 or -1. The means are those of each method's published formula, to 4.5
 standard errors; that of two layers has none.
 
-Temperatures: `gumbel, soft` 0.5; `gumbel, hard` 1; annealed, and `gumbel_rao`, 0.5; `reinmax` 1. The `bridge` has an
+Temperatures: `gumbel, soft` 0.5; `gumbel, hard` 1; annealed, and `gumbel_rao` and `gapped` (by 1), 0.5; two, 0.3 and
+in the gradient 0.8; `reinmax` 1. The `bridge` has an
 approximator that has learned to imitate sampling, so that it comes near `straight-through`.
 """
 

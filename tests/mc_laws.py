@@ -328,7 +328,7 @@ OF_MODULES = ("eval", "deepcopy, state_dict", "penalties scope")
 NOT_RARE_IN_SINGLE = ("arms", "carms", "each unit", "double_cv", "gapped")
 # Another option of one that is here: what takes seconds is not done twice.
 VARIANTS = ("each unit, one", "gumbel, soft, two temperatures")
-SLOW = ("compile fullgraph", "rare in half", "rare in single", "second derivative")
+SLOW = ("compile fullgraph", "rare in half", "rare in single")
 
 
 def applies(law: str, estimator: Estimator) -> bool:

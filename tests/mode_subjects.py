@@ -287,13 +287,13 @@ SUBJECTS = [
     Subject("perturb, normal", "perturb", lambda: hg.perturb(hg.hard.round, 0.75, noise="normal")),
     Subject("straight_through, BlackBox", "BlackBox", lambda: hg.straight_through(hg.BlackBox(_stairs), nn.Tanh())),
     Subject("interpolated", "interpolated", lambda: hg.interpolated(_cheapest, 2.0, rho=0.1)),
-    Subject("spo_plus", "spo_plus", lambda: Taught(hg.spo_plus, torch.cos), out=1),
     Subject("perturbed", "perturbed", lambda: hg.perturbed(_cheapest, 0.5, samples=3)),
     Subject(
         "perturbed, gumbel, mean",
         "perturbed",
         lambda: hg.perturbed(hg.hard.rank, 0.5, noise="gumbel", samples=2, value="mean"),
     ),
+    Subject("spo_plus", "perturbed", lambda: Taught(hg.spo_plus, torch.cos), out=1),
     Subject("imle", "imle", lambda: hg.imle(_cheapest, two_sided=True, samples=2)),
     Subject(
         "fenchel_young",

@@ -346,7 +346,7 @@ _BREAKS = (
 _TAKES_ONE = "{}: the backward of this compiled graph takes one gradient at a time; hand them over one by one"
 BROKEN = {
     (family, frozenset(("func.grad", compiler))): _BREAKS.format(family)
-    for family in ("LayerMask", "CrossFade", "spo_plus", "perturbed")
+    for family in ("LayerMask", "CrossFade", "perturbed")
     for compiler in ("compile eager", "compile aot", "graph breaks, aot")
 } | {
     ("RangeEmbedding", frozenset(("batched gradients", "graph breaks, aot"))): _TAKES_ONE.format("RangeEmbedding"),

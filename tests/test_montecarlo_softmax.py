@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hardgrad.montecarlo import discrete
+from hardgrad.montecarlo import units
 from hardgrad.montecarlo.discrete import log_softmax_of, softmax_of
 
 BOTH: list[tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = [
@@ -54,7 +54,7 @@ def test_scores_without_hope_and_scores_without_bound(
 
 
 def test_rows_are_taken_apart_where_they_are_short_and_many() -> None:
-    assert discrete._is_slow(torch.zeros(2000, 3))
-    assert not discrete._is_slow(torch.zeros(10, 3))
-    assert not discrete._is_slow(torch.zeros(2000, 16))
-    assert not discrete._is_slow(torch.zeros(2000, 3, device="meta"))
+    assert units._is_slow(torch.zeros(2000, 3))
+    assert not units._is_slow(torch.zeros(10, 3))
+    assert not units._is_slow(torch.zeros(2000, 16))
+    assert not units._is_slow(torch.zeros(2000, 3, device="meta"))

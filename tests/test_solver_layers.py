@@ -107,8 +107,9 @@ def test_the_value_is_the_solvers_in_every_dtype(name: str, dtype: torch.dtype) 
     wide = gradient(LAYERS[name](cheapest), cost.float(), V.to(dtype).float())
     if dtype != torch.float64:
         assert torch.equal(found, wide.to(dtype))  # computed in single precision, rounded once
-    whole = hg.perturbed(lambda c: (c > 0).tolist(), 1.0)(cost)
-    assert torch.equal(whole, (cost > 0).to(dtype))
+    for kind in (Tensor.tolist, Tensor.numpy, lambda c: c.numpy()[::-1][::-1], torch.unbind):
+        whole = hg.perturbed(lambda c, kind=kind: kind(c > 0), 1.0)(cost)
+        assert torch.equal(whole, (cost > 0).to(dtype))
 
 
 @pytest.mark.parametrize("name", [*LAYERS, *LOSSES])
@@ -376,6 +377,11 @@ def test_evaluation_says_that_no_gradient_passes() -> None:
         layer(leaf).sum().backward()
     assert leaf.grad is not None
     assert not leaf.grad.any()
+    for make in (partial(hg.perturbed, scale=9.0), partial(hg.imle, scale=9.0)):
+        for lends in (False, True):
+            quiet = make(cheapest, value="mean", samples=2, differentiable_in_eval=lends).eval()
+            assert torch.equal(quiet(leaf), cheapest(COST))
+            assert not torch.equal(quiet.train()(leaf), cheapest(COST))
     lent = hg.perturbed(cheapest, 1.0, samples=4, differentiable_in_eval=True)
     assert torch.equal(gradient(lent.eval()), gradient(lent.train()))
     assert layer.state_dict() == {}
@@ -410,7 +416,8 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         r"interpolated\(<lambda>\): rho must be 0 unless solutions are of zeros and ones, got 0.5",
     ),
     "sense": (lambda: I(cheapest, 1.0, sense="least"), "interpolated: sense must be one of 'min', 'max', got 'least'"),
-    "rows of a box": (lambda: I(hg.BlackBox(cheapest), 1.0, rows=True), "rows must be False for a BlackBox"),
+    "rows of a box": (lambda: I(hg.BlackBox(cheapest), 1.0, rows=True), "rows and cache must be left out for a Bla"),
+    "cache of a box": (lambda: I(hg.BlackBox(cheapest), 1.0, cache=3), "which has its own, got False and 3"),
     "cache": (lambda: I(cheapest, 1.0, cache=-1), "interpolated: cache must be at least 0, got -1"),
     "scale": (lambda: P(cheapest, 0.0), "perturbed: scale must be above 0, got 0"),
     "samples": (lambda: P(cheapest, 1.0, samples=0), "perturbed: samples must be at least 1, got 0"),

@@ -60,15 +60,18 @@ def test_interpolated_is_the_slope_of_the_papers_loss(problem: Problem, strength
 @every_problem
 @pytest.mark.parametrize("rho", [0.2, 1.5])
 def test_rho_is_a_price_of_the_square(problem: Problem, rho: float) -> None:
+    """For 30 gradients: what is minimized is written down for the whole list, the square included."""
     lists, strength = problem.solutions, 2.0
     y = problem(problem.cost[None]).flatten()
     price = problem.sign * lists @ problem.cost.flatten() + rho / 2 * (lists - y).square().sum(1)
-    away = [lists[(price + s * strength * lists @ problem.v.flatten()).argmin()] for s in (1, -1)]
-    layer = hg.interpolated(problem, strength, rho=rho, sense=problem.sense)
-    want = problem.sign * (away[0] - y) / strength
-    torch.testing.assert_close(gradient(layer, problem)[0].flatten(), want)
-    layer = hg.interpolated(problem, strength, rho=rho, two_sided=True, sense=problem.sense)
-    torch.testing.assert_close(gradient(layer, problem)[0].flatten(), problem.sign * (away[0] - away[1]) / 4)
+    one = hg.interpolated(problem, strength, rho=rho, sense=problem.sense)
+    both = hg.interpolated(problem, strength, rho=rho, two_sided=True, sense=problem.sense)
+    for v in torch.randn(30, *problem.shape, generator=torch.Generator().manual_seed(6), dtype=DOUBLE):
+        away = [lists[(price + s * strength * lists @ v.flatten()).argmin()] for s in (1, -1)]
+        want = problem.sign * (away[0] - y) / strength
+        torch.testing.assert_close(gradient(one, problem, v=v)[0].flatten(), want)
+        want = problem.sign * (away[0] - away[1]) / (2 * strength)
+        torch.testing.assert_close(gradient(both, problem, v=v)[0].flatten(), want)
 
 
 # ------------------------------------------------------------------------------------------------------------- noise

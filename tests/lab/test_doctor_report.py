@@ -193,6 +193,7 @@ def test_the_bank_writes_records_and_the_report_reads_them(capsys: pytest.Captur
         "any progress",
         "discrete cosine",
         "pick round: bridge; autograd",
+        "among gain: round; edit-distance",
         "report round",
         "watch",
         "origin",
@@ -221,6 +222,23 @@ def test_the_guide_holds_the_numbers_on_record(tmp_path: Path, monkeypatch: pyte
     assert copy.read_text(encoding="utf-8") == committed
     assert {path.name for path in written[1:]} == {path.name for path in (ROOT / "docs" / "pictures").glob("doctor-*")}
     assert all(f"pictures/{path.name}" in committed for path in written[1:])
+
+
+def test_some_functions_side_by_side_in_the_order_asked_for(made: Examination, tmp_path: Path) -> None:
+    other = dataclasses.replace(made, name="other", title="of old")
+    rows = (row("montecarlo.bridge", progress=0.25), row("clean", progress=1.0, bias=0.0, bias_z=0.1))
+    other = dataclasses.replace(other, diagnosis=dataclasses.replace(made.diagnosis, rows=rows))
+    guide = tmp_path / "guide.md"
+    guide.write_text("<!-- doctor: among gain: other; made -->\n<!-- end -->\n")
+    write_guide(guide, {"made": made, "other": other}, [])
+    lines = guide.read_text().splitlines()[1:-1]
+    assert lines[0] == "| estimator | of old | made up |"
+    assert lines[2:5] == [
+        "| bridge_estimator | 0.25 (0.25) |  |",
+        "| clean | 1.0 (none) | 0.50 (none) |",
+        "| steady |  | 0.50 (0.25) |",
+    ]
+    assert "| no |  | refused |" in lines
 
 
 def test_a_guide_that_asks_for_what_is_not_there_is_an_error(made: Examination, tmp_path: Path) -> None:

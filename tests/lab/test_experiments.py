@@ -27,7 +27,8 @@ from hardgrad_lab.runs.loop import Training
 from hardgrad_lab.runs.options import OptionError
 from hardgrad_lab.runs.record import Record
 
-EXPERIMENTS = {one.name: one for one in experiments() if not one.sections}  # those without a shape of their own
+# Those without a shape of their own; of those in brief, each has tests of its own.
+EXPERIMENTS = {one.name: one for one in experiments() if not one.sections and not one.brief}
 
 every = pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=EXPERIMENTS.keys())
 

@@ -22,7 +22,8 @@ from hardgrad_lab.runs.records import group_by_config, read_records
 from lab.pages import Page, check_figures
 from lab.sorting_runs import run_of
 
-EXPERIMENTS = {one.name: one for one in experiments() if not one.sections}  # those without a shape of their own
+# Those without a shape of their own; of those in brief, each has tests of its own.
+EXPERIMENTS = {one.name: one for one in experiments() if not one.sections and not one.brief}
 
 ROOT = Path(__file__).parents[2]
 ORDER = [

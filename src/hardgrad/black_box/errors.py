@@ -7,7 +7,7 @@ from typing import Any
 
 
 class BoxError(RuntimeError):
-    """The program in a ``BlackBox`` failed: it raised, died, took too long, or returned what is no array.
+    """A program in a ``BlackBox``, or a solver, failed: it raised, died, took too long, or returned what is no array.
 
     Its ``__cause__`` is the program's own error; of one in a worker, the traceback as text.
 

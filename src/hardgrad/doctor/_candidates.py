@@ -147,7 +147,7 @@ def _from_sets(d: Discrete) -> dict[str, Candidate]:
 
 
 def _of_subsets() -> dict[str, Candidate]:
-    taken = ("gumbel", "gumbel, cold", "gumbel, soft", "gumbel_rao", "straight_through_estimator", "double_cv")
+    taken = ("gumbel", "gumbel, cold", "gumbel_rao", "straight_through_estimator", "double_cv")
     return {name: candidate for name, candidate in _relaxed().items() if name in taken}
 
 

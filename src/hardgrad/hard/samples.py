@@ -85,8 +85,9 @@ def k_subset(logits: Tensor, k: int, *, generator: torch.Generator | None = None
 
     .. math:: P(\text{mask}) \propto \exp\Big(\sum_i \text{mask}_i\, \text{logits}_i\Big)
 
-    Exact, whatever k, in O(n k): of ``hardgrad.KSubset``, which has its probabilities. The k largest of logits plus
-    Gumbel noise are another law.
+    Exact, whatever k, in O(n k): of ``hardgrad.KSubset``, which has its probabilities, and marginals for a gradient:
+    ``hg.straight_through(partial(hg.hard.k_subset, k=3), soft=lambda x: hg.KSubset(x, 3).marginals)``. The k largest of
+    logits plus Gumbel noise are another law.
 
     Args:
         logits: shape (..., n), logarithms of weights. Infinity is always among the chosen, minus infinity never.

@@ -177,7 +177,8 @@ def _reaches(value: Tensor, source: Node | None, b: Tensor) -> bool:
 def _black_box(q: Source) -> str:
     return (
         f"{q.estimator}: f must be differentiable in its sample, got a value that torch cannot follow back to it "
-        "(a black box); use score_function, disarm or arms, relax with a control alone, or exact: they need values only"
+        "(a black box); use score_function, disarm, arms or carms, each_unit, relax with a control alone, or exact: "
+        "they need values only"
     )
 
 

@@ -28,10 +28,9 @@ class imle(NoisyLayer):
     :math:`E\,y(c - \sigma\epsilon)` as the cost goes along v: it nears the gradient of ``hardgrad.perturbed`` as
     :math:`\lambda` falls.
 
-    ``strength="servo"``: :math:`\lambda = \alpha \|c_k\| / \|v\|` for each row, so what scales a loss does not matter.
-    With each backward :math:`\alpha`, 1 at first, rises by 2 % if of late fewer than ``aim`` numbers of a row's
-    solution changed, else it falls. It is in the ``state_dict``, and stands still in ``eval()`` and under
-    ``torch.func``.
+    ``strength="servo"``: :math:`\lambda = \alpha \|\bar c_k\| / \|v\|` for each row, so what scales a loss does not
+    matter. With each backward :math:`\alpha`, 1 at first, rises by 2 % if of late fewer than ``aim`` numbers of a row's
+    solution changed, else it falls. It is in the ``state_dict``, and stands still in ``eval()`` and ``torch.func``.
 
     1 + K solves in the forward and K in the backward, 2 K with ``two_sided``; in ``eval()`` one, and no noise.
 
@@ -63,7 +62,7 @@ class imle(NoisyLayer):
         ['level', 'moves']
 
     Source: Niepert, Minervini and Franceschi 2021 (arXiv 2106.01798, algorithm 1); Minervini, Franceschi and Niepert
-    2023 (arXiv 2209.04862, section 4) for the division by lambda and the controller, here with steps of a ratio.
+    2023 (arXiv 2209.04862) for the division by lambda and the controller, here with steps of a ratio.
     """
 
     word = "imle"

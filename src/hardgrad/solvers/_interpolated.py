@@ -46,7 +46,7 @@ class interpolated(SolverLayer):
         two_sided: solve on both sides.
         rho: at least 0; above, solutions must be of zeros and ones, where the square is a linear cost.
         sense: whether the solver minimizes the cost, ``"min"``, or maximizes it, ``"max"``.
-        rows: the solver takes one row at a time, without the batch, on the CPU.
+        rows: the solver takes one row at a time, a tensor without the batch, on the CPU.
         cache: how many solved rows are kept, by their bytes; not for a solver that draws.
         differentiable_in_eval: lend the gradient in ``eval()`` too.
 

@@ -27,7 +27,7 @@ class perturbed(NoisyLayer):
     Solutions may have any shape, and need not minimize a linear cost.
 
     All is solved in the forward: ``samples`` costs beside the given one, in one call. In ``eval()`` there is one solve
-    and no noise, whatever ``value`` is; under ``no_grad``, too, but for ``"mean"``.
+    and no noise in the value, whatever it is in training; under ``no_grad``, too, but for ``"mean"``.
 
     **scale**: as large as the differences between costs. Below, most gradients are zero and the rest large: the noise
     of an estimate grows as :math:`1/\sigma`.
@@ -38,7 +38,7 @@ class perturbed(NoisyLayer):
         samples: how many costs are drawn and solved for each row.
         noise: ``"normal"``, or ``"gumbel"``, standard, of mean 0.577: where one of n is chosen the mean solution is
             ``softmax(-cost / scale)`` then.
-        value: ``"exact"`` is the solution; ``"mean"`` that of the drawn solutions, in training.
+        value: ``"exact"`` is the solution; ``"mean"`` is that of the drawn solutions, in training.
         sense: as there, like ``rows``, ``cache`` and ``differentiable_in_eval``; noise seldom repeats in a cache.
         generator: of the noise, on the cost's device; None is torch's global seed.
 
@@ -81,12 +81,13 @@ class perturbed(NoisyLayer):
         _check.number(self.word, "scale", scale, above=0, cure="it is the noise's, in the cost's unit")
 
     def _lend(self, cost: Tensor) -> Tensor:
-        exact = self._value(cost) if self.value == "exact" or self.samples == 1 else None
+        mean = self.value == "mean" and self.training
+        exact = None if mean and self.samples > 1 else self._value(cost)
         _, solved, score = self._noisy(cost)
         base = exact.to(solved.dtype) if exact is not None and self.samples == 1 else None
         difference, score = compared(solved, score, self.noise, base)
         weight = score * (-self.sign / (self.scale * self.samples))
-        value = exact if exact is not None and self.value == "exact" else solved.mean(0).to(cost.dtype)
+        value = solved.mean(0).to(cost.dtype) if mean or exact is None else exact
         x = wide(differentiable_once(cost, self._label()))
         along = ((x - x.detach()) * weight).reshape(*weight.shape[:2], cost.shape[1:].numel()).sum(-1)
         path = (along.reshape(*along.shape, *(1 for _ in value.shape[1:])) * difference).sum(0)

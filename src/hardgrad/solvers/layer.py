@@ -28,8 +28,8 @@ class SolverLayer(SurrogateLayer):
         super().__init__(held, differentiable_in_eval=differentiable_in_eval)
         self.sign = sign_of(self.word, sense)
 
-    def forward(self, cost: Tensor) -> Tensor:
-        return outside_of_graphs(self._label(), self._forward, cost)
+    def forward(self, x: Tensor) -> Tensor:
+        return outside_of_graphs(self._label(), self._forward, x)
 
     def _forward(self, cost: Tensor) -> Tensor:
         lends = self._differentiable(cost) and may_need_gradient(cost)

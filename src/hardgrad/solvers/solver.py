@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from hardgrad import _check
 from hardgrad._torch_state import exporting, has_numbers, in_forward_mode, in_transform
 from hardgrad.black_box._black_box import BlackBox
-from hardgrad.black_box.arrays import given, rows_of
+from hardgrad.black_box.arrays import given, numbers, rows_of
 from hardgrad.black_box.errors import BoxError
 from hardgrad.black_box.recent import Recent
 from hardgrad.black_box.transforms import called_apart
@@ -40,10 +40,12 @@ class Solver(nn.Module):
     def __init__(self, owner: str, solver: Any, rows: bool, cache: int = 0, same: bool = True) -> None:
         super().__init__()
         _check.function(owner, "solver", solver, "cost -> solution")
-        if _check.flag(owner, "rows", rows) and isinstance(solver, BlackBox):
-            raise ValueError(f"{owner}: rows must be False for a BlackBox, which hands out rows itself, got True")
-        self.solver, self.rows, self.same = solver, rows, same
+        self.solver, self.rows, self.same = solver, _check.flag(owner, "rows", rows), same
         self.cache = _check.whole(owner, "cache", cache, least=0)
+        if isinstance(solver, BlackBox) and (rows or cache):
+            raise ValueError(
+                f"{owner}: rows and cache must be left out for a BlackBox, which has its own, got {rows} and {cache}"
+            )
         self.__name__ = name_of(solver)
         self.label = f"{owner}({self.__name__})"
         self._recent = Recent(cache)
@@ -113,24 +115,25 @@ class Solver(nn.Module):
             done = self._recent.known(keys)
         todo = {key: i for i, key in reversed([*enumerate(keys)]) if key not in done}  # equal rows are solved once
         if todo:
-            numbers = sorted(todo.values())
-            done |= {keys[i]: y.clone() for i, y in zip(numbers, self._solve(cost[numbers], numbers), strict=True)}
+            which = sorted(todo.values())
+            # Copies, so that no row keeps its whole batch.
+            done |= {keys[i]: y.clone() for i, y in zip(which, self._solve(cost[which], which), strict=True)}
             with _looking:
-                for i in numbers:
+                for i in which:
                     self._recent.keep(keys[i], done[keys[i]])
         return torch.stack([done[key] for key in keys])
 
-    def _solve(self, cost: Tensor, numbers: Sequence[int]) -> Tensor:
+    def _solve(self, cost: Tensor, which: Sequence[int]) -> Tensor:
         """Return the solutions of rows that the user knows by these numbers, held against the rules."""
         if self.rows:
-            each = [self._answer(row, [i]) for row, i in zip(cost.cpu(), numbers, strict=True)]
-            for i, one in zip(numbers, each, strict=True):
+            each = [self._answer(row, [i]) for row, i in zip(cost.cpu(), which, strict=True)]
+            for i, one in zip(which, each, strict=True):
                 if one.shape != each[0].shape:
                     rule = f"solver must return the shape of the first row, {tuple(each[0].shape)}"
                     raise BoxError.of(self.label, i, f"{rule}, got {tuple(one.shape)}; pad to one length")
             solution = torch.stack(each)
         else:
-            solution = self._answer(cost, numbers)
+            solution = self._answer(cost, which)
         want = cost.shape if self.same else cost.shape[:1]
         if solution.shape[: len(want)] != want or (self.same and solution.ndim != len(want)):
             rule = "the cost's shape" if self.same else "a row for each row of the cost"
@@ -139,30 +142,30 @@ class Solver(nn.Module):
             raise BoxError.of(self.label, None, f"{what}; {cure}")
         row = _first_nan(solution)
         if row is not None:
-            raise BoxError.of(self.label, numbers[row], "solver returned NaN; return a feasible solution, or raise")
+            raise BoxError.of(self.label, which[row], "solver returned NaN; return a feasible solution, or raise")
         return solution
 
-    def _answer(self, cost: Tensor, numbers: Sequence[int]) -> Tensor:
+    def _answer(self, cost: Tensor, which: Sequence[int]) -> Tensor:
         try:
             value = self.solver(cost.clone(memory_format=torch.contiguous_format))
         except BoxError:  # which names its row
             raise
         except Exception as error:
-            row = numbers[0] if self.rows else self._first_that_fails(cost, numbers)
+            row = which[0] if self.rows else self._first_that_fails(cost, which)
             raise BoxError.of(self.label, row, f"solver raised {type(error).__name__}: {error}") from error
         try:
-            answer = torch.as_tensor(value)
-        except (TypeError, ValueError, RuntimeError):
-            answer = torch.zeros((), dtype=torch.complex64)
-        if answer.is_complex():
+            answer = value if isinstance(value, Tensor) else torch.from_numpy(numbers(value, True))
+        except ValueError:
+            answer = None
+        if answer is None or answer.is_complex():
             what = f"solver must return a tensor or an array of real numbers, got {type(value).__name__}"
             cure = "where a problem has no solution, raise, or return what to fall back on"
-            raise BoxError.of(self.label, numbers[0] if self.rows else None, f"{what}; {cure}")
+            raise BoxError.of(self.label, which[0] if self.rows else None, f"{what}; {cure}")
         return answer.detach().to(cost.dtype, copy=True)
 
-    def _first_that_fails(self, cost: Tensor, numbers: Sequence[int]) -> int | None:
+    def _first_that_fails(self, cost: Tensor, which: Sequence[int]) -> int | None:
         """Ask a solver of batches for one row at a time, to name the one that it raises for."""
-        for i, number in enumerate(numbers):
+        for i, number in enumerate(which):
             try:
                 self.solver(cost[i : i + 1].clone())
             except Exception:

@@ -14,6 +14,7 @@ from torch.distributions import Distribution, constraints, kl
 from hardgrad import _check
 from hardgrad._torch_state import has_numbers, in_graph, in_transform
 from hardgrad.hard import checks, counts
+from hardgrad.hard.order import top_k_mask
 from hardgrad.hard.precision import back, double
 
 _MOST = 65536  # subsets that are listed
@@ -24,10 +25,10 @@ class KSubset(Distribution):
 
     .. math:: q(b) = \frac{\exp(\sum_i b_i \theta_i)}{\sum_{|c| = k} \exp(\sum_i c_i \theta_i)}, \qquad |b| = k
 
-    Exact in O(n k), sampling, log-probability, marginals and entropy of this one law, in double precision and rounded
-    once. All are differentiable, derivatives of every order included. The k largest of logits plus Gumbel noise follow
-    another law for k above 1: for weights 1, 2, 4 and k = 2 the three subsets have .143, .286 and .571 here, and .105,
-    .286 and .610 there, so log-probabilities of this law are wrong for samples of that one.
+    Exact in O(n k) or less, sampling, log-probability, marginals and entropy of this one law, in double precision and
+    rounded once. All are differentiable, derivatives of every order included. The k largest of logits plus Gumbel noise
+    follow another law for k above 1: for weights 1, 2, 4 and k = 2 the three subsets have .143, .286 and .571 here, and
+    .105, .286 and .610 there, so log-probabilities of this law are wrong for samples of that one.
 
     Args:
         logits: theta, shape ``(*batch, n)``, logarithms of weights; a number added to all of a row changes nothing.
@@ -108,8 +109,7 @@ class KSubset(Distribution):
     @property
     def mode(self) -> Tensor:
         """The k largest logits."""
-        index = self.logits.topk(self.k, -1).indices
-        return torch.zeros_like(self.logits).scatter(-1, index, 1)
+        return top_k_mask(self.logits.detach(), self.k)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-probability of masks ``(*lead, *batch, n)``, shape ``(*lead, *batch)``."""

@@ -100,15 +100,12 @@ def negative_identity(
     .. math:: P(x) = x, \qquad P_{mean}(x) = x - \bar x, \qquad P_{norm}(x) = x / \|x\|, \qquad
         P_{std} = P_{norm} \circ P_{mean}
 
-    for each row alone. A projection takes out of the gradient what changes no solution: a constant added to all costs
-    (``"mean"``, where all solutions have as many ones), a factor of all costs (``"norm"``).
+    A projection takes out of a row's gradient what changes no solution: a constant added to all costs (``"mean"``,
+    where all solutions have as many ones), a factor of all costs (``"norm"``).
 
     Args:
         project: ``"mean"``, ``"norm"``, ``"std"`` for both, or None.
         sense: ``"max"`` gives P itself, for a solver that maximizes.
-
-    Returns:
-        A function of ``(batch, *row)`` that keeps the shape.
 
     Raises:
         ValueError: for another word.
@@ -121,7 +118,7 @@ def negative_identity(
         >>> layer(cost)[0, 0].backward(); cost.grad.tolist()
         [[-0.5, 0.5]]
 
-    Source: Sahoo et al. 2023 (arXiv 2205.15213, sections 3.1 and 3.2).
+    Source: Sahoo et al. 2023 (arXiv 2205.15213).
     """
     if project is not None:
         _check.one_of("negative_identity", "project", project, ("mean", "norm", "std"), "or None")

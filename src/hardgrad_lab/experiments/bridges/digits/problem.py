@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +41,7 @@ class Scorer(nn.Module):
         return scores
 
 
-def soft(trial: Trial) -> dict[str, float | str | bool]:
+def soft(trial: Trial) -> dict[str, Any]:
     """Return the arguments of a relaxation: where its value counts, the network finds its own scale."""
     name = trial.contestant.removeprefix("exact-")
     return {"temperature": trial.softness, "method": name, "relative": name != trial.contestant}

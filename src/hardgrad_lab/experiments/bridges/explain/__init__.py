@@ -13,11 +13,13 @@ subsets: Jethani et al. 2021 (arXiv 2103.01890).
 
 from __future__ import annotations
 
+from typing import Any
+
 from hardgrad_lab.experiments.bridges.trial import Trial
 from hardgrad_lab.runs.experiment import Experiment, Part
 from hardgrad_lab.runs.published import Claim, Metric
 
-GRADIENTS = {
+GRADIENTS: dict[str, dict[str, Any]] = {
     "score": {"samples": 4, "batch": 100}, "marginals": {}, "gumbel": {}, "l2x": {"softness": 0.1}, "relaxed": {},
     "exact-relaxed": {}, "bridge": {},
 }  # fmt: skip

@@ -12,11 +12,13 @@ theirs stands here.
 
 from __future__ import annotations
 
+from typing import Any
+
 from hardgrad_lab.experiments.bridges.trial import Trial
 from hardgrad_lab.runs.experiment import Experiment, Part
 from hardgrad_lab.runs.published import Claim, Metric
 
-GRADIENTS = {
+GRADIENTS: dict[str, dict[str, Any]] = {
     "identity": {}, "negative-identity": {}, "interpolated": {"softness": 10.0, "lr": 0.001},
     "perturbed": {"samples": 8, "softness": 0.3, "lr": 0.001}, "imle": {}, "fenchel-young": {}, "spo-plus": {},
     "bridge": {},

@@ -25,6 +25,8 @@ class Coster(nn.Module):
     ``solved`` counts the rows that were solved, in a buffer, so that a checkpoint has it.
     """
 
+    solved: Tensor
+
     def __init__(self, trial: Trial) -> None:
         super().__init__()
         width = trial.width
@@ -64,7 +66,8 @@ def loss(trial: Trial, model: Coster, x: Tensor, y: Tensor) -> Tensor:
         return hg.spo_plus(model.solve, cost, y).mean()
     if model.layer is None:
         return hg.fenchel_young(model.solve, cost, path, scale=trial.softness, samples=trial.samples).mean()
-    return (model.layer(cost) - path).square().sum((1, 2)).mean()
+    found: Tensor = model.layer(cost)
+    return (found - path).square().sum((1, 2)).mean()
 
 
 def squares(images: Images, side: int, random: torch.Generator, rows: int) -> Rows:
