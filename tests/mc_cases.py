@@ -19,10 +19,8 @@ import hardgrad as hg
 import mc_formulas
 from mc_bank import Case, Variable
 
-ALL = ("Bernoulli", "OneHotCategorical", "Categorical")
-ANY = (*ALL, "KSubset")
-ALL = ("Bernoulli", "OneHotCategorical", "Categorical", "KSubset")
 UNITS = ("Bernoulli", "OneHotCategorical", "Categorical")
+ALL = (*UNITS, "KSubset")
 VECTORS = ("Bernoulli", "OneHotCategorical")
 MASKS = (*VECTORS, "KSubset")
 Call = Callable[..., Tensor]
@@ -146,12 +144,12 @@ def _score_function(name: str, **options: Callable[[Distribution], Any]) -> Esti
     def make(q: Distribution) -> Call:
         return partial(hg.score_function, **{option: value(q) for option, value in options.items()})
 
-    return Estimator(f"score function, {name}", make, ANY, values_only=True, any_order=True)
+    return Estimator(f"score function, {name}", make, ALL, values_only=True, any_order=True)
 
 
 _MC = hg.montecarlo
 ESTIMATORS = [
-    Estimator("exact", lambda q: partial(hg.exact), ANY, values_only=True, any_order=True, noisy=False),
+    Estimator("exact", lambda q: partial(hg.exact), ALL, values_only=True, any_order=True, noisy=False),
     _score_function("plain"),
     _score_function("moving average", baseline=lambda q: _moving_average()),
     _score_function("leave one out", baseline=lambda q: "leave_one_out", samples=lambda q: 2),

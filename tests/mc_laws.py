@@ -254,8 +254,12 @@ def errors(estimator: Estimator) -> None:
     if name != "score_function":
         with pytest.raises(ValueError, match=rf"{name}: q must be .*, got Poisson; use hardgrad.score_function"):
             trial.call(torch.distributions.Poisson(torch.ones(2)), trial.f)
-    for kind, cure in (("Categorical", "OneHotCategorical"), ("OneHotCategorical", "score_function")):
-        if kind not in estimator.kinds:
+    for kind, cure in (
+        ("Categorical", "OneHotCategorical"),
+        ("OneHotCategorical", "score_function"),
+        ("KSubset", "score_function"),
+    ):
+        if kind not in estimator.kinds and not (kind == "KSubset" and estimator.relaxed):  # refused as relaxed
             other = Variable("other", kind, "logits", (0.1, 0.2))
             with pytest.raises(ValueError, match=rf"{name}: q must be .*, got {kind}; .*{cure}"):
                 trial.call(other.distribution(other.rows(2)), trial.f)

@@ -413,7 +413,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "disarm": (
         lambda: hg.disarm(Q, lambda b: b.sum(-1)),
         ValueError,
-        "disarm: q must be a torch.distributions Bernoulli .*, got KSubset; use score_function, straight_through",
+        "disarm: q must be a torch.distributions Bernoulli .*, got KSubset; use score_function, double_cv",
     ),
 }
 

@@ -7,7 +7,7 @@ import math
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -63,11 +63,11 @@ def test_values_are_those_of_scipy_and_scikit_learn(ties: bool) -> None:
     pairs: list[tuple[Tensor, list[float]]] = [
         (
             L.spearman(data["x"], data["target"], reduction="none"),
-            [1 - spearmanr(a, b)[0] for a, b in zip(x, target, strict=True)],
+            [1 - float(cast(Any, spearmanr)(a, b)[0]) for a, b in zip(x, target, strict=True)],
         ),
         (
             L.kendall(data["x"], data["target"], reduction="none"),
-            [1 - kendalltau(a, b)[0] for a, b in zip(x, target, strict=True)],
+            [1 - float(cast(Any, kendalltau)(a, b)[0]) for a, b in zip(x, target, strict=True)],
         ),
         (
             L.average_precision(data["x"], data["labels"], reduction="none"),

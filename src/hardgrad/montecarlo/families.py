@@ -70,6 +70,6 @@ def refusal(base: Distribution, estimator: str, kinds: Iterable[str]) -> str:
     cure = {
         "Categorical": "its samples are outcome numbers, which carry no gradient: use OneHotCategorical",
         "OneHotCategorical": "use score_function, gumbel, reinmax, rebar or relax",
-        "KSubset": "use score_function, straight_through_estimator, gumbel or gumbel_rao, or exact for few subsets",
+        "KSubset": "use score_function, double_cv, unordered_set, exact, straight_through_estimator or gumbel",
     }.get(parent or got, "use hardgrad.score_function, which takes any distribution that has log_prob")
     return f"{rule}, got {got}; {cure}"

@@ -198,9 +198,13 @@ def permutation(
     """
     checks.floating("permutation", x)
     checks.dimensions("permutation", x, 1, "(..., entries)")
-    return Asked("permutation", x, temperature, dim, descending, method, relative).places(
-        lambda by, x, t: by.permutation(x, t), hard.permutation, square=True
-    )
+
+    def matrix(by: Method, x: Tensor, t: Tensor) -> Tensor:
+        # Of x, not of -x, which enters a network in another order: P x is the soft sort, whichever way it goes.
+        return by.permutation(-x, t).flip(-2) if descending else by.permutation(x, t)
+
+    asked = Asked("permutation", x, temperature, dim, descending, method, relative)
+    return asked.places(matrix, hard.permutation, square=True)
 
 
 def quantile(
