@@ -343,3 +343,16 @@ def test_a_negative_temperature_that_nothing_can_read_is_nan() -> None:
     y = torch.func.vmap(lambda x, t: hg.soft.rank(x, t))(values(2, 4), t)
     assert bool(y[0].isnan().all())
     assert bool(y[1].isfinite().all())
+
+
+@pytest.mark.parametrize("operator", [hg.soft.rank, hg.soft.argmax, partial(hg.soft.top_k_mask, k=1)])
+def test_two_values_and_a_relative_temperature_say_that_there_is_no_slope(operator: Callable[..., Tensor]) -> None:
+    x = torch.tensor([[0.3, 0.1], [0.2, 0.9]], requires_grad=True)
+    with pytest.warns(UserWarning, match=r"of two values a relative temperature leaves no slope, .* relative=False"):
+        operator(x, temperature=1.0)[:, 0].sum().backward()
+    assert x.grad is not None
+    assert x.grad.abs().max() < 1e-6
+    x.grad = None
+    operator(x, temperature=1.0, relative=False)[:, 0].sum().backward()  # a warning is an error from here on
+    assert x.grad.abs().min() > 1e-3
+    operator(x.detach(), temperature=1.0), operator(x, temperature=0.0)

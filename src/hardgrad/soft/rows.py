@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hardgrad import _check, hard
-from hardgrad._torch_state import in_forward_mode, in_transform
+from hardgrad._torch_state import in_forward_mode, in_graph, in_transform, may_need_gradient
 from hardgrad.hard import checks, precision
 from hardgrad.soft import ends
 from hardgrad.soft.method import Method
@@ -82,6 +83,8 @@ class Asked:
         ``square`` results, (..., n, n), have no dimension that came from ``dim`` and stay as they are.
         """
 
+        self._say_flat()
+
         def ascending(by: Method, x: Tensor, t: Tensor, finite: Tensor | None) -> Tensor:
             x = x if finite is None else ends.set_apart(x, finite, t)
             return soft(by, -x if self.descending else x, t)
@@ -92,6 +95,18 @@ class Asked:
 
         result = self._result(ascending, sharp, square)
         return result if square else self._moved_back(result)
+
+    def _say_flat(self) -> None:
+        """Warn of the one size at which where the values are depends on no distance: a network would not train."""
+        soft = isinstance(self.temperature, Tensor) or self.temperature != 0
+        trains = torch.is_grad_enabled() and may_need_gradient(self.x) and not (in_graph() or in_transform())
+        if self.relative and self.size == 2 and soft and trains:
+            warnings.warn(
+                f"{self.owner}: of two values a relative temperature leaves no slope, since their gap is its unit; give "
+                "relative=False and a temperature in x's own unit",
+                UserWarning,
+                stacklevel=4,
+            )
 
     def _result(self, soft: Callable[..., Tensor], exact: Callable[[Tensor], Tensor], square: bool = False) -> Tensor:
         by = method_of(self.owner, self.method)
