@@ -449,3 +449,9 @@ def test_the_doctor_measures_gradients_of_subsets() -> None:
     assert found.truth.kind == "enumeration"
     assert found["exact"].unbiased
     assert not found["score_function, 8 left out"].biased
+
+
+def test_masks_of_another_size_are_refused_though_nothing_is_validated() -> None:
+    q = hg.KSubset(torch.zeros(2, 4), 2, validate_args=False)
+    with pytest.raises(ValueError, match=r"KSubset: value must be masks of the logits' size, \(\.\.\., 4\), got \(2, 3\)"):
+        q.log_prob(torch.ones(2, 3))

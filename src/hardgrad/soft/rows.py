@@ -102,8 +102,8 @@ class Asked:
         trains = torch.is_grad_enabled() and may_need_gradient(self.x) and not (in_graph() or in_transform())
         if self.relative and self.size == 2 and soft and trains:
             warnings.warn(
-                f"{self.owner}: of two values a relative temperature leaves no slope, since their gap is its unit; give "
-                "relative=False and a temperature in x's own unit",
+                f"{self.owner}: of two values a relative temperature leaves no slope, since their gap is its unit; "
+                "give relative=False and a temperature in x's own unit",
                 UserWarning,
                 stacklevel=4,
             )

@@ -115,6 +115,9 @@ class KSubset(Distribution):
         """Return the log-probability of masks ``(*lead, *batch, n)``, shape ``(*lead, *batch)``."""
         if self._validate_args:
             self._validate_sample(value)
+        if value.shape[-1:] != self.event_shape:  # torch does not look after the first compiled call of a process
+            n = self.event_shape[0]
+            raise ValueError(f"KSubset: value must be masks of the logits' size, (..., {n}), got {tuple(value.shape)}")
         x, _ = self._tilted()
         # As of Bernoulli units, whose logits never cancel, given their count.
         units = F.logsigmoid((2 * value.to(x.dtype) - 1) * x).sum(-1)
