@@ -453,5 +453,5 @@ def test_the_doctor_measures_gradients_of_subsets() -> None:
 
 def test_masks_of_another_size_are_refused_though_nothing_is_validated() -> None:
     q = hg.KSubset(torch.zeros(2, 4), 2, validate_args=False)
-    with pytest.raises(ValueError, match=r"KSubset: value must be masks of the logits' size, \(\.\.\., 4\), got \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"KSubset: value must be masks of the logits' size, .*4\), got \(2, 3\)"):
         q.log_prob(torch.ones(2, 3))
