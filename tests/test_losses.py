@@ -38,14 +38,15 @@ def rows(ties: bool, count: int = 6, n: int = 9) -> dict[str, Tensor]:
 
 
 DATA = rows(ties=False)
+HARD: dict[str, Any] = {"soft": False}
 LOSSES: dict[str, Callable[..., Tensor]] = {
     "spearman": lambda x, **options: L.spearman(x, DATA["target"], **options),
     "kendall": lambda x, **options: L.kendall(x, DATA["target"], **options),
     "ndcg": lambda x, **options: L.ndcg(x, DATA["gains"], **options),
     "ndcg of 3": lambda x, **options: L.ndcg(x, DATA["gains"], 3, **options),
     "average_precision": lambda x, **options: L.average_precision(x, DATA["labels"], **options),
-    "top_k_cross_entropy": lambda x, **options: L.top_k_cross_entropy(x, DATA["classes"], 3, **options),
-    "top 1 or 3": lambda x, **options: L.top_k_cross_entropy(x, DATA["classes"], [0.25, 0, 0.75], **options),
+    "top_k_cross_entropy": lambda x, **options: L.top_k_cross_entropy(x, DATA["classes"], 3, **HARD | options),
+    "top 1 or 3": lambda x, **options: L.top_k_cross_entropy(x, DATA["classes"], [0.25, 0, 0.75], **HARD | options),
 }
 every_loss = pytest.mark.parametrize("loss", LOSSES)
 
@@ -82,16 +83,24 @@ def test_the_top_k_error_is_that_of_scikit_learn() -> None:
     x, classes = DATA["x"], DATA["classes"]
     errors = [1 - top_k_accuracy_score(classes, x.numpy(), k=k, labels=range(9)) for k in (1, 2, 3, 8)]
     for k, error in zip((1, 2, 3, 8), errors, strict=True):
-        assert L.top_k_cross_entropy(x, classes, k).item() == pytest.approx(error)
-    mixed = L.top_k_cross_entropy(x, classes, [0.5, 0.2, 0.3]).item()
+        assert L.top_k_cross_entropy(x, classes, k, **HARD).item() == pytest.approx(error)
+    mixed = L.top_k_cross_entropy(x, classes, [0.5, 0.2, 0.3], **HARD).item()
     assert mixed == pytest.approx(0.5 * errors[0] + 0.2 * errors[1] + 0.3 * errors[2])
-    assert L.top_k_cross_entropy(x, classes, torch.tensor([0.5, 0.2, 0.3])).item() == pytest.approx(mixed)
+    assert L.top_k_cross_entropy(x, classes, torch.tensor([0.5, 0.2, 0.3]), **HARD).item() == pytest.approx(mixed)
+
+
+def test_the_value_is_the_cross_entropy_of_the_name_unless_the_error_is_asked_for() -> None:
+    """With k = n every class is among the k largest: no surprise; with a far class at k = 1 there is much."""
+    x, classes = torch.tensor([[9.0, 0.0, 0.0]]), torch.tensor([1])
+    assert L.top_k_cross_entropy(x, classes, 3).item() == 0
+    assert L.top_k_cross_entropy(x, classes, 1).item() > 4
+    assert L.top_k_cross_entropy(x, classes, 1, **HARD).item() == 1
 
 
 def test_the_first_of_equal_logits_is_guessed() -> None:
     """As ``hg.hard.top_k_mask`` does: of four equals, k = 2 guesses the first two."""
     classes = torch.arange(4)
-    assert L.top_k_cross_entropy(torch.zeros(4, 4), classes, 2, reduction="none").tolist() == [0, 0, 1, 1]
+    assert L.top_k_cross_entropy(torch.zeros(4, 4), classes, 2, reduction="none", **HARD).tolist() == [0, 0, 1, 1]
 
 
 # ---------------------------------------------------------------------------------------------- the relaxed losses

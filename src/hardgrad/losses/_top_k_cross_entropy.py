@@ -23,13 +23,13 @@ def top_k_cross_entropy(
     dim: int = -1,
     method: Method | str = "laplace",
     relative: bool = False,
-    soft: bool = False,
+    soft: bool = True,
     reduction: str = "mean",
 ) -> Tensor:
-    r"""Return the share of rows whose class is not among the k largest logits, with a cross-entropy's gradient.
+    r"""Return the cross-entropy of the class being among the k largest logits; or the share of rows where it is not.
 
-    .. math:: \text{value } \sum_k p_k\,[y \notin \text{top}_k], \qquad
-        \text{gradient of } -\log \sum_k p_k\,\text{mask}_k(\text{logits} / t)_y
+    .. math:: -\log \sum_k p_k\,\text{mask}_k(\text{logits} / t)_y, \qquad
+        \text{with soft=False the value } \sum_k p_k\,[y \notin \text{top}_k] \text{ and that gradient}
 
     Args:
         logits: shape (..., classes), the classes along ``dim``: ``dim=1`` where ``torch.nn.functional.cross_entropy``
@@ -37,11 +37,12 @@ def top_k_cross_entropy(
         target: each row's class, int64, logits' shape without ``dim``.
         k: how many may be guessed, or a distribution: the chances p of k = 1, 2, ..., which sum to 1.
         temperature, dim, method, relative, soft, reduction: as for all ``hg.losses``, but the temperature is in
-            the logits' own unit, as a softmax's is, so that a class far below feels it too.
+            the logits' own unit, as a softmax's is, so that a class far below feels it too; and the value is the
+            cross-entropy of the name unless ``soft=False`` asks for the error.
 
     Returns:
-        From 0 to 1; with ``soft=True`` the cross-entropy, from 0 on. With ``method="permutahedron"`` what is far from
-        the k largest has no gradient.
+        From 0 on, nats; with ``soft=False`` from 0 to 1. With ``method="permutahedron"`` what is far from the k largest
+        has no gradient.
 
     Raises:
         ValueError, TypeError: if shapes do not fit, a class is out of range, or ``k`` or an option is.
@@ -49,8 +50,10 @@ def top_k_cross_entropy(
     Example:
         >>> import torch, hardgrad as hg
         >>> logits = torch.tensor([[2.0, 1.0, 0.0]], requires_grad=True)
-        >>> hg.losses.top_k_cross_entropy(logits, torch.tensor([2]), k=[0.5, 0.0, 0.5]).item()
+        >>> hg.losses.top_k_cross_entropy(logits, torch.tensor([2]), k=[0.5, 0.0, 0.5], soft=False).item()
         0.5
+        >>> round(hg.losses.top_k_cross_entropy(logits, torch.tensor([2]), k=2, temperature=0.1).item(), 1)
+        5.7
 
     Source: Petersen, Kuehne, Borgelt and Deussen 2022 (arXiv 2206.07290), equation 2.
     """
