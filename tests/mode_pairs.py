@@ -106,7 +106,9 @@ def tried(subject: Subject, extent: Extent) -> list[tuple[Mode, ...]]:
     graphs = extent.whole or subject in representatives()
     parts, mine = extent.part
     slow = [modes for modes in pairs() if len(modes) > 1 and any(map(_builds_a_graph, modes))]
+    quick = [modes for modes in pairs() if len(modes) > 1 and modes not in slow]
     left_out = [modes for number, modes in enumerate(slow) if not graphs or number % parts != mine]
+    left_out += [modes for number, modes in enumerate(quick) if number % parts != mine]
     chosen = [modes for modes in pairs() if modes not in left_out]
     return [*chosen, (INDUCTOR,)] if graphs else chosen
 
@@ -205,7 +207,7 @@ def main() -> int:
     parser.add_argument("--only", help="part of a subject's name; then the page is left alone")
     parser.add_argument(
         "--part", type=_part, default=(1, 0), metavar="I/N",
-        help="of the pairs that build a graph every N-th, from the I-th on, counted from 0; the page is left alone",
+        help="of the pairs every N-th, from the I-th on, counted from 0; the page is left alone",
     )  # fmt: skip
     options = parser.parse_args()
     extent = Extent(options.whole, options.part)
