@@ -47,5 +47,5 @@ if __name__ == "__main__":
     if sys.argv[1] == "pack":
         pack(Path(sys.argv[2]), Path(sys.argv[3]))
     else:
-        run.whole = whole  # type: ignore[assignment]
+        run.whole = whole  # type: ignore[assignment]  # the slice stands in for the loader of all
         cli.main()

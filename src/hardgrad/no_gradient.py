@@ -167,6 +167,41 @@ class _Refuse(torch.autograd.Function):
         raise RuntimeError(ctx.sentence)
 
 
+def once_differentiable(x: Tensor, sentence: str) -> Tensor:
+    """Return ``x``; whoever differentiates the gradient that arrives at it gets the sentence."""
+    once = _OnceInTransform if in_transform() else _Once
+    return cast(Tensor, cast(Any, once).apply(x, sentence))
+
+
+class _Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, sentence: str) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.sentence = sentence
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return no_second_derivative(grad, ctx.saved_tensors[0], ctx.sentence), None
+
+
+class _OnceInTransform(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, sentence: str) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, str], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0])
+        ctx.sentence = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return _Once.backward(ctx, grad)
+
+
 def slope_alone(x: Tensor, sentence: str) -> Tensor:
     """Return zeros with the gradient of ``x``: what a Function does, where ``torch.compile`` drops its backward.
 

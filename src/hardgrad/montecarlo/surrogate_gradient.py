@@ -11,7 +11,7 @@ from hardgrad._graft import graft
 from hardgrad._torch_state import hides_requires_grad, in_compiled_transform, in_transform
 from hardgrad.montecarlo.discrete import Discrete
 from hardgrad.montecarlo.objective import Objective, evaluate, evaluate_differentiable
-from hardgrad.no_gradient import no_second_derivative, slope_alone
+from hardgrad.no_gradient import no_second_derivative, once_differentiable, slope_alone
 
 
 def wants_gradient(q: Discrete) -> bool:
@@ -77,36 +77,6 @@ class _SurrogateGradientInTransform(torch.autograd.Function):
         return _SurrogateGradient.backward(ctx, grad)
 
 
-class _Once(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, estimator: str) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.estimator = estimator
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (x,) = ctx.saved_tensors
-        return no_second_derivative(grad, x, _no_second(ctx.estimator)), None
-
-
-class _OnceInTransform(torch.autograd.Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor, estimator: str) -> Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, str], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[0])
-        ctx.estimator = inputs[1]
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return _Once.backward(ctx, grad)
-
-
 def _no_second(estimator: str) -> str:
     return (
         f"{estimator}: its surrogate gradient has no derivative of its own; for second derivatives use "
@@ -118,8 +88,7 @@ def first_order(x: Tensor, q: Discrete) -> Tensor:
     """Return ``x``, whose gradient says so when it is differentiated again instead of being silently wrong."""
     if in_compiled_transform():
         return x.detach() + slope_alone(x, _no_second(q.estimator))
-    once = _OnceInTransform if in_transform() else _Once
-    return cast(Tensor, once.apply(x, q.estimator))
+    return once_differentiable(x, _no_second(q.estimator))
 
 
 def through(f: Objective, b: Tensor, path: Tensor, q: Discrete) -> Tensor:

@@ -12,7 +12,7 @@ from hardgrad import _check
 from hardgrad._torch_state import compiling, in_compiled_transform, in_export, may_need_gradient
 from hardgrad._tracing import eagerly
 from hardgrad.hard_layer import SurrogateLayer
-from hardgrad.no_gradient import no_second_derivative
+from hardgrad.no_gradient import no_second_derivative, once_differentiable
 from hardgrad.solvers.solver import Solver
 
 
@@ -77,21 +77,4 @@ def refuse_second(gradient: Tensor, label: str, *sources: Tensor) -> Tensor:
 
 def differentiable_once(x: Tensor, label: str) -> Tensor:
     """Return x; the gradient that arrives at it refuses to be differentiated again."""
-    return cast(Tensor, cast(Any, _Once).apply(x, label))
-
-
-class _Once(torch.autograd.Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(x: Tensor, label: str) -> Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, str], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[0])
-        ctx.label = inputs[1]
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return refuse_second(grad, ctx.label, *ctx.saved_tensors), None
+    return once_differentiable(x, f"{label}: {_NO_SECOND}")

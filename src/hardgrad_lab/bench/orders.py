@@ -62,7 +62,7 @@ def _difftopk(package: Any, operation: str, n: int, k: int) -> dict[str, Operato
         return {}
     matrices = {"softsort": package.SoftSort(tau=_SOFT), "neuralsort": package.NeuralSort(tau=_SOFT)}
     found: dict[str, Operator] = {
-        name: lambda x, matrix=matrix: matrix(x)[:, :k].sum(1)  # type: ignore[misc]
+        name: lambda x, matrix=matrix: matrix(x)[:, :k].sum(1)  # type: ignore[misc]  # a default binds it
         for name, matrix in matrices.items()
     }
     network = package.DiffTopkNet("bitonic", n, k) if n <= _WIDEST else None

@@ -82,14 +82,7 @@ def switch(
     )
     console = Console(emoji=False)
     ways = ["switch, bank", "switch", *(["other bank"] if other else ()), *(PEERS if peers else ())]
-    table = Table(
-        title=f"{'processor time' if device == 'cpu' else 'time'} over a plain network's",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=0,
-    )
-    for heading in ("ranges", "rows", "plain us", *ways):
-        table.add_column(heading, justify="right")
+    table = _ratios(device, ways)
     cells = []
     with console.status("measuring") as status:
         for cell in measure(grid):
@@ -105,6 +98,18 @@ def switch(
             + "\n",
         )
     return 0
+
+
+def _ratios(device: str, ways: list[str]) -> Table:
+    table = Table(
+        title=f"{'processor time' if device == 'cpu' else 'time'} over a plain network's",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=0,
+    )
+    for heading in ("ranges", "rows", "plain us", *ways):
+        table.add_column(heading, justify="right")
+    return table
 
 
 @app.command
