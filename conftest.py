@@ -23,3 +23,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from xdist.scheduler import WorkStealingScheduling
 
     return WorkStealingScheduling(config, log)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Run the blocks of a page that stand before this one: it may use their names, and another worker had them."""
+    block = getattr(item, "example", None)
+    if block is None:
+        return
+    done = block.namespace.setdefault("_done", set())
+    for earlier in block.document.examples():
+        if earlier.start < block.start and earlier.start not in done:
+            earlier.evaluate()
+            done.add(earlier.start)
+    done.add(block.start)
