@@ -356,3 +356,12 @@ def test_two_values_and_a_relative_temperature_say_that_there_is_no_slope(operat
     operator(x, temperature=1.0, relative=False)[:, 0].sum().backward()  # a warning is an error from here on
     assert x.grad.abs().min() > 1e-3
     operator(x.detach(), temperature=1.0), operator(x, temperature=0.0)
+
+
+@pytest.mark.parametrize("n", [2, 3, 7, 40])
+@pytest.mark.parametrize("gap", [1e-4, 3.0])
+def test_a_relative_temperature_counts_in_gaps_of_evenly_spaced_values(n: int, gap: float) -> None:
+    """So one number means the same for any length, scale and offset: t gaps, which are t times the gap in x's unit."""
+    x = (torch.arange(n, dtype=F64) * gap - 5).flip(0)
+    for operator in (hg.soft.sort, hg.soft.rank):
+        torch.testing.assert_close(operator(x, 0.7), operator(x, 0.7 * gap, relative=False), rtol=1e-9, atol=1e-9)
