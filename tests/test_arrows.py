@@ -22,7 +22,7 @@ LEVEL_0 = [
 LAYER = ["hardgrad.hard_layer", "hardgrad._strip"]
 LEVEL_1 = [
     *("hardgrad.bridge", "hardgrad.surrogate", "hardgrad.montecarlo", "hardgrad.black_box", "hardgrad.switch"),
-    *("hardgrad.soft", "hardgrad.subset", "hardgrad.solvers"),
+    *("hardgrad.soft", "hardgrad.subset", "hardgrad.solvers", "hardgrad.codebook", "hardgrad.low_bit"),
 ]
 LAB = ["hardgrad", "hardgrad_lab.runs", "hardgrad_lab.data", "hardgrad_lab.baselines", "hardgrad_lab.drawing"]
 # The rooms within fit; what lies beside them puts them together.
@@ -49,13 +49,15 @@ MAY_IMPORT: dict[str, list[str]] = {
     "hardgrad.soft": LEVEL_0,
     "hardgrad.subset": LEVEL_0,
     "hardgrad.solvers": [*LEVEL_0, *LAYER, "hardgrad.black_box"],
+    "hardgrad.codebook": [*LEVEL_0, *LAYER, "hardgrad.bridge"],
+    "hardgrad.low_bit": [*LEVEL_0, *LAYER],
     "hardgrad.montecarlo": [*LEVEL_0, "hardgrad.subset", "hardgrad.soft"],
     "hardgrad.losses": [*LEVEL_0, "hardgrad.soft"],
     "hardgrad.segments": [*LEVEL_0, "hardgrad.switch"],
     "hardgrad.doctor": [
         *LEVEL_0,
         *("hardgrad.bridge", "hardgrad.surrogate", "hardgrad.montecarlo", "hardgrad.black_box"),
-        *("hardgrad.soft", "hardgrad.subset", "hardgrad.solvers"),
+        *("hardgrad.soft", "hardgrad.subset", "hardgrad.solvers", "hardgrad.codebook", "hardgrad.low_bit"),
     ],
     "hardgrad": [*LEVEL_0, *LAYER, *LEVEL_1, "hardgrad.losses", "hardgrad.segments", "hardgrad.doctor"],
     "hardgrad_lab": [FIT],

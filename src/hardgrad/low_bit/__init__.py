@@ -1,0 +1,1 @@
+"""Quantizers whose scale learns, for layers of few bits."""
