@@ -115,7 +115,9 @@ class HardCodebook(nn.Module):
         self, x: Tensor, rows: Tensor, index: Tensor, table: Tensor, keep: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         value = self._taken(table, index).to(x.dtype)
-        if keep is not None:
+        if keep is None:
+            index = index.clone()  # the caller may write into it
+        else:
             absent = (rows.detach() * 0).sum(
                 (-2, -1), keepdim=True
             )  # 0 for a masked row, NaN for one that is not finite
