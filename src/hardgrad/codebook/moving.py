@@ -8,7 +8,7 @@ state too.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,7 @@ class Statistics(nn.Module):
         e_i \leftarrow e_i + \frac{(1 - \gamma) n_i}{N_i} (\bar z_i - e_i),
 
     which is the published moving sum over the moving count, :math:`m_i / N_i`, with no sum to keep: so codes that
-    somebody assigns stay assigned, and no small count divides a small sum. Every code begins with the weight of one row.
+    somebody assigns stay assigned, and no small count divides a small sum. Every code begins with the weight of a row.
 
     A code is dead when its moving count falls below ``revive`` times the mean of all; it is replaced by a row of the
     batch, and its count by that mean.
@@ -173,8 +173,7 @@ class Statistics(nn.Module):
             self.started = bool(done)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Statistics:
-        super()._apply(at_least_single(fn), recurse)
-        return self
+        return cast(Statistics, super()._apply(at_least_single(fn), recurse))  # type: ignore[no-untyped-call]
 
 
 def at_least_single(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
