@@ -323,6 +323,11 @@ CALLS = [
     Call(_T.tanh, {"slope": _same(2.0), "center": _same(0.0)}),
     Call(_T.negative_identity, {"project": _same("mean"), "sense": _same("min")}),
     Call(_T.arctan, {"slope": _same(2.0), "center": _same(0.0)}),
+    Call(_T.fast_sigmoid, {"slope": _same(2.0), "center": _same(0.0)}),
+    Call(_T.triangle, {"width": _same(2.0), "center": _same(0.0)}),
+    Call(_T.rectangle, {"width": _same(2.0), "center": _same(0.0)}),
+    Call(_T.gaussian, {"width": _same(2.0), "center": _same(0.0)}),
+    Call(_T.leaky, {"below": _same(0.5), "center": _same(0.0)}),
     Call(
         _A.mlp,
         {"in_features": _same(3), "out_features": _same(2), "hidden": _same((4,)), "activation": _same(nn.Tanh)},

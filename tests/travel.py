@@ -195,7 +195,10 @@ THINGS: dict[str, Thing] = {
     "hg.strip": Thing(lambda: hg.strip(nn.Sequential(nn.Linear(3, 3), _bridge())), lambda m: m(_X).detach()),
     **{
         f"hg.surrogate.twins.{name}": Thing(getattr(hg.surrogate.twins, name), partial(called, _X))
-        for name in ("arctan", "clipped", "negative_identity", "sigmoid", "tanh")
+        for name in (
+            *("arctan", "clipped", "negative_identity", "sigmoid", "tanh"),
+            *("fast_sigmoid", "gaussian", "leaky", "rectangle", "triangle"),
+        )
     },
     "hg.Fidelity": Thing(lambda: _stepped(_bridge()).fidelity()),
     "hg.Codebook": Thing(lambda: _coded(gradient="bridge", learn="gradient", heads=3), _reply),
