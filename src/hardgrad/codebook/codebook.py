@@ -20,6 +20,7 @@ from hardgrad.codebook.gradients import GRADIENTS, how_many, imitated, twin
 from hardgrad.codebook.hard_codebook import HardCodebook, precise
 from hardgrad.codebook.moving import Statistics
 from hardgrad.codebook.start import first_codes
+from hardgrad.codebook.usage import Usage
 from hardgrad.penalty.add import add_penalty
 from hardgrad.user_code import TensorFunction, name_of
 
@@ -204,7 +205,7 @@ class Codebook(HardCodebook):
     def _raw(self) -> Tensor:
         """Return the codes before they are compared."""
         if self.learn == "simvq":
-            return self.weight @ self.map
+            return self.weight @ self.map.to(self.weight.dtype)
         # A copy, as its backward may come after a code was revived in place.
         return self.weight.clone() if self.learn == "gradient" and self.distance == "cosine" else self.weight
 
@@ -219,7 +220,7 @@ class Codebook(HardCodebook):
             )
         if in_transform() and self.learn == "ema":
             _say(
-                f"{self.word}: within a torch.func transform nothing is counted, so codes with learn='ema' do not move; "
+                f"{self.word}: within a torch.func transform nothing is counted, so codes of learn='ema' stay; "
                 "call the layer outside of it, or learn='gradient'"
             )
         return not in_transform()
@@ -259,7 +260,12 @@ class Codebook(HardCodebook):
         name = self.gradient if isinstance(self.gradient, str) else name_of(self.gradient)
         return f"{super().extra_repr()}, gradient={name!r}, learn={self.learn!r}, commitment={self.commitment}"
 
-    def usage(self) -> Any:
+    def usage(self) -> Usage:
+        """Return how many codes the rows of recent training batches took, and which; it waits for the device.
+
+        Raises:
+            RuntimeError: if no training batch has passed yet.
+        """
         return self.statistics.usage()
 
 
