@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from hardgrad.black_box.errors import BoxError as BoxError
     from hardgrad.codebook._levels import levels as levels
     from hardgrad.codebook._lookup_free import lookup_free as lookup_free
+    from hardgrad.codebook.codebook import Codebook as Codebook
     from hardgrad.doctor._diagnose import diagnose as diagnose
     from hardgrad.doctor.diagnosis import Diagnosis as Diagnosis
     from hardgrad.segments.keys import search_key as search_key
@@ -74,6 +75,7 @@ _LATER = {
     "soft": "hardgrad.soft",
     "BlackBox": "hardgrad.black_box._black_box:BlackBox",
     "BoxError": "hardgrad.black_box.errors:BoxError",
+    "Codebook": "hardgrad.codebook.codebook:Codebook",
     "diagnose": "hardgrad.doctor._diagnose:diagnose",
     "Diagnosis": "hardgrad.doctor.diagnosis:Diagnosis",
     "search_key": "hardgrad.segments.keys:search_key",

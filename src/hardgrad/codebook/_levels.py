@@ -40,8 +40,8 @@ def levels(levels: Sequence[int], *, dim: int = -1, differentiable_in_eval: bool
         \frac{\partial y}{\partial x} = \frac{\partial\, b / \lfloor L / 2 \rfloor}{\partial x}
 
     with :math:`h_i = (L_i - 1)(1 - 10^{-3}) / 2`, and for an even number of levels :math:`o_i = 1/2` and
-    :math:`s_i = \tan(o_i / h_i)`, else 0. So an odd number of levels lies evenly around 0, an even one has -1 and not 1:
-    4 levels are -1, -1/2, 0 and 1/2. The codes are all combinations; nothing is learned, so nothing can be lost.
+    :math:`s_i = \tan(o_i / h_i)`, else 0. So an odd number of levels lies evenly around 0, an even one has -1 and not
+    1: 4 levels are -1, -1/2, 0 and 1/2. The codes are all combinations; nothing is learned, so nothing can be lost.
 
     The layer is called as ``y, index = layer(x, mask=None)``, and ``layer.codes(index)`` gives ``y`` again. In
     ``eval()`` no gradient passes, and a backward that asks for one gets zeros and a warning.

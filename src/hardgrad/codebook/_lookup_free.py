@@ -55,10 +55,9 @@ def _entropies(logits: Tensor, share: Tensor) -> Tensor:
     size = logits.abs().clamp(max=100.0)  # beyond, both are 0 in single precision
     of_rows = F.softplus(-size) + size * torch.sigmoid(-size)
     tiny = torch.finfo(logits.dtype).tiny  # log has no slope at 0
-    both = [
-        (torch.sigmoid(each) * share).reshape(-1, logits.shape[-1]).sum(0).clamp(min=tiny) for each in (logits, -logits)
-    ]
-    return (of_rows * share).sum() - sum(torch.special.entr(each).sum() for each in both)
+    shares = [(torch.sigmoid(each) * share).reshape(-1, logits.shape[-1]).sum(0) for each in (logits, -logits)]
+    mean = torch.stack(shares).clamp(min=tiny)
+    return (of_rows * share).sum() + (mean * mean.log()).sum()
 
 
 def lookup_free(

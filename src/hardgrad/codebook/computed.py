@@ -1,6 +1,6 @@
 """Codes that are computed, not stored: each number of a row goes to one of a few levels, and the levels make an index.
 
-The index counts in mixed base, the first number fastest: sum over i of digit i times the product of the levels before i.
+The index counts in mixed base, the first number fastest: digit i counts as many as the levels before it have codes.
 """
 
 from __future__ import annotations
