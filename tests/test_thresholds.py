@@ -45,5 +45,5 @@ def test_in_eval_a_threshold_gets_zeros_and_a_word() -> None:
 def test_a_threshold_without_a_twin_is_refused() -> None:
     with pytest.raises(ValueError, match="soft must be given"):
         hg.straight_through(hg.hard.step)(torch.zeros(2), torch.zeros(2))
-    with pytest.raises(ValueError, match="floating point, got torch.int64"):
+    with pytest.raises(ValueError, match="floating point, got torch"):
         hg.straight_through(hg.hard.step, twins.tanh())(torch.zeros(2), torch.zeros(2, dtype=torch.long))
