@@ -221,6 +221,11 @@ def _cheapest(cost: Tensor) -> Tensor:
     return hg.hard.one_hot_argmax(-cost)
 
 
+def _codebook(gradient: str = "copy", learn: str | None = "gradient", heads: int = 1, **options: Any) -> nn.Module:
+    start = torch.randn(heads, 5, WIDTH // heads, generator=torch.Generator().manual_seed(5))
+    return hg.Codebook(5, WIDTH, gradient=gradient, learn=learn, heads=heads, start=start, **options)
+
+
 def _embedding() -> nn.Module:
     return nn.Sequential(_Keys(), hg.RangeEmbedding(_ranges(), 3))
 
@@ -269,6 +274,15 @@ SUBJECTS = [
         lambda: hg.Bridge(hg.hard.round, nn.Sequential(nn.Linear(WIDTH, 5), nn.BatchNorm1d(5), nn.Linear(5, WIDTH))),
         owned=("layer.approximator",),
     ),
+    Subject("Codebook", "Codebook", _codebook),
+    Subject(
+        "Codebook, bridge, kmeans",
+        "Codebook",
+        lambda: _codebook("bridge", "ema", approximator=hg.approximators.mlp(WIDTH, WIDTH, hidden=(5,))),
+        owned=("layer.approximator",),
+    ),
+    Subject("Codebook, rotation, heads", "Codebook", lambda: _codebook("rotation", None, heads=2, distance="cosine")),
+    Subject("Codebook, directional", "Codebook", lambda: _codebook("directional", "gradient")),
     Subject("straight_through", "straight_through", lambda: hg.straight_through(hg.hard.round)),
     Subject(
         "straight_through, twin",

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from hardgrad import soft as soft
     from hardgrad.black_box._black_box import BlackBox as BlackBox
     from hardgrad.black_box.errors import BoxError as BoxError
+    from hardgrad.codebook.codebook import Codebook as Codebook
     from hardgrad.doctor._diagnose import diagnose as diagnose
     from hardgrad.doctor.diagnosis import Diagnosis as Diagnosis
     from hardgrad.segments.keys import search_key as search_key
@@ -72,6 +73,7 @@ _LATER = {
     "soft": "hardgrad.soft",
     "BlackBox": "hardgrad.black_box._black_box:BlackBox",
     "BoxError": "hardgrad.black_box.errors:BoxError",
+    "Codebook": "hardgrad.codebook.codebook:Codebook",
     "diagnose": "hardgrad.doctor._diagnose:diagnose",
     "Diagnosis": "hardgrad.doctor.diagnosis:Diagnosis",
     "search_key": "hardgrad.segments.keys:search_key",

@@ -16,6 +16,11 @@ import torch
 from torch import Tensor
 
 from hardgrad import _check
+from hardgrad.surrogate.spiking import fast_sigmoid as fast_sigmoid
+from hardgrad.surrogate.spiking import gaussian as gaussian
+from hardgrad.surrogate.spiking import leaky as leaky
+from hardgrad.surrogate.spiking import rectangle as rectangle
+from hardgrad.surrogate.spiking import triangle as triangle
 
 SoftTwin = Callable[..., Tensor]  # of x, or of x and a threshold
 
