@@ -145,7 +145,7 @@ class Subject:
         out: its last dimension.
         keys: the keys of a batch, beside x.
         time: whether x is (B, T, WIDTH).
-        owned: prefixes of parameters that learn from a penalty of their own.
+        owned: prefixes of parameters that learn from a penalty of the layer's own; one that reaches x is in all before.
     """
 
     name: str
@@ -321,6 +321,8 @@ SUBJECTS = [
         lambda: Taught(partial(hg.fenchel_young, scale=0.5), hg.hard.one_hot_argmax),
         out=1,
     ),
+    Subject("levels", "levels", lambda: hg.levels([8, 5, 4, 3])),
+    Subject("lookup_free", "lookup_free", lambda: hg.lookup_free(WIDTH), owned=("entry", "input")),
     _estimate(hg.exact, "exact"),
     _estimate(hg.score_function, "score_function"),
     _estimate(partial(hg.score_function, samples=3, baseline="leave_one_out"), "score_function, leave one out"),

@@ -156,42 +156,42 @@ class Codebook(HardCodebook):
             self.statistics.before(self.weight.detach(), flat, kept)
         table = self._table()
         found = self._nearest(rows, table.detach())
-        y, index = self._value(x, rows, found, table.detach(), keep)
+        code = self._taken(table, found)
+        y, index = self._value(x, rows, code.detach(), found, keep)
         if self._differentiable(x):
-            y = graft(y, self._path(x, rows, found, table, keep))
+            y = graft(y, self._path(x, rows, code if self.training else code.detach(), keep))
         else:
             y, index = self._alone(x, y, index)
         if counts:
             self.statistics.after(flat, found.reshape(-1, len(table)).mT, kept)
         return y, index
 
-    def _path(self, x: Tensor, rows: Tensor, found: Tensor, table: Tensor, keep: Tensor | None) -> Tensor:
-        """Return what carries the gradient, in x's shape."""
-        code = self._taken(table if self.training else table.detach(), found).to(rows.dtype)
+    def _path(self, x: Tensor, rows: Tensor, code: Tensor, keep: Tensor | None) -> Tensor:
+        """Return what carries the gradient and, in training, the terms; in x's shape."""
+        code = code.to(rows.dtype)
         if keep is not None:
             rows, code = (torch.where(keep[..., None, None], each, 0) for each in (rows, code))
-        terms = self._terms(rows, code, keep)
-        rule = GRADIENTS.get(self.gradient) if isinstance(self.gradient, str) else None
-        if rule is not None:
-            path = rule(rows, code)
-        elif callable(self.gradient):
-            path = twin(self.gradient, rows.flatten(-2).to(x.dtype)).unflatten(-1, rows.shape[-2:])
-        else:
-            given = rows.flatten(-2).to(x.dtype)
-            path, imitation = imitated(self.approximator, given, code.detach().flatten(-2), keep, self.training)
+        terms = self._terms(rows, code, keep) if self.training else []
+        if isinstance(self.gradient, str) and self.gradient in GRADIENTS:
+            path = GRADIENTS[self.gradient](rows, code)
+        else:  # of whole rows, as the user has them
+            whole = rows.flatten(-2).to(x.dtype)
+            if callable(self.gradient):
+                path = twin(self.gradient, whole)
+            else:
+                path, imitation = imitated(self.approximator, whole, code.detach().flatten(-2), keep, self.training)
+                terms += imitation
             path = path.unflatten(-1, rows.shape[-2:])
-            terms = terms + imitation
         if keep is not None:
             path = torch.where(keep[..., None, None], path, 0)
         path = self._laid_out(path)
-        return add_penalty(self, path, terms) if self.training else path
+        return add_penalty(self, path, torch.stack(terms).sum()) if terms else path
 
-    def _terms(self, rows: Tensor, code: Tensor, keep: Tensor | None) -> Tensor:
-        """Return the mean over kept rows and numbers of what draws rows to codes, and codes to rows."""
-        drawn = self.commitment * F.mse_loss(rows, code.detach(), reduction="sum")
-        if self.codes_term:
-            drawn = drawn + F.mse_loss(code, rows.detach(), reduction="sum")
-        return drawn / how_many(keep, rows[..., 0, 0]) / rows.shape[-2:].numel()
+    def _terms(self, rows: Tensor, code: Tensor, keep: Tensor | None) -> list[Tensor]:
+        """Return what draws rows to their codes, and codes to their rows: means over kept rows and numbers."""
+        size = how_many(keep, rows[..., 0, 0]) * rows.shape[-2:].numel()
+        terms = [self.commitment * F.mse_loss(rows, code.detach(), reduction="sum") / size] if self.commitment else []
+        return [*terms, F.mse_loss(code, rows.detach(), reduction="sum") / size] if self.codes_term else terms
 
     def _table(self) -> Tensor:
         if "statistics" in self._modules and not self.statistics.started:
