@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from hardgrad import _check
-from hardgrad._torch_state import exporting, in_backward, in_transform
+from hardgrad._torch_state import compiling, exporting, in_backward, in_transform
 from hardgrad.codebook import start as _start_operator  # noqa: F401  # registers what ``before`` calls
 from hardgrad.codebook.everywhere import added, later, places, rows_at, sizes_of
 from hardgrad.codebook.usage import Usage, usage_of
@@ -100,8 +100,8 @@ class Statistics(nn.Module):
             self.begin()
         elif self.moves:
             wide = torch.promote_types(weight.dtype, self.target.dtype)
-            weight.copy_(weight.to(wide).lerp(self.target.to(wide), self.share.to(wide).unsqueeze(-1)))
-            self.share.zero_()
+            _write(weight, weight.to(wide).lerp(self.target.to(wide), self.share.to(wide).unsqueeze(-1)))
+            _write(self.share, torch.zeros_like(self.share))
 
     @torch.no_grad()
     def after(self, rows: Tensor, index: Tensor, keep: Tensor | None) -> None:
@@ -127,8 +127,8 @@ class Statistics(nn.Module):
     def _remember(self, counts: Tensor) -> None:
         full = self.seen >= WINDOW
         now, last = self.window
-        self.window.copy_(torch.where(full, torch.stack([counts, now]), torch.stack([now + counts, last])))
-        self.seen.copy_(torch.where(full, 1, self.seen + 1))
+        _write(self.window, torch.where(full, torch.stack([counts, now]), torch.stack([now + counts, last])))
+        _write(self.seen, torch.where(full, 1, self.seen + 1))
 
     def _plan(self, rows: Tensor, slot: Tensor, keep: Tensor | None, counts: Tensor, sizes: Tensor) -> None:
         """Set where the codes go next, and how much of the way."""
@@ -147,14 +147,14 @@ class Statistics(nn.Module):
             mean = moving.mean(-1, keepdim=True)
             dead = some & (moving < self.revive * mean)
             place = places(self.phase, heads, codes, sizes.sum())
-            self.phase.copy_(later(self.phase, heads * codes))
+            _write(self.phase, later(self.phase, heads * codes))
             goal = torch.where(dead.unsqueeze(-1), rows_at(rows, keep, sizes, place), goal)
             moving, share = torch.where(dead, mean, moving), torch.where(dead, 1, share)
         goal = added(goal)
         good = goal.isfinite().all(-1)  # what is not moves nothing
-        self.target.copy_(torch.where(good.unsqueeze(-1), goal, 0))
-        self.share.copy_(torch.where(good, share, 0))
-        self.counts.copy_(moving)
+        _write(self.target, torch.where(good.unsqueeze(-1), goal, 0))
+        _write(self.share, torch.where(good, share, 0))
+        _write(self.counts, moving)
 
     def usage(self) -> Usage:
         """Return the usage of the last 100 to 199 training batches, of all processes; only this waits for the device.
@@ -178,6 +178,27 @@ class Statistics(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Statistics:
         return cast(Statistics, super()._apply(at_least_single(fn), recurse))  # type: ignore[no-untyped-call]
+
+
+def _write(buffer: Tensor, value: Tensor) -> None:
+    """Change a buffer, but not in the second run of an activation checkpoint, which compiled code sees as it runs."""
+    if compiling():
+        value = torch.where(torch.ops.hardgrad.runs_in_backward(buffer), buffer, value.to(buffer.dtype))
+    buffer.copy_(value)
+
+
+def _runs_in_backward(like: Tensor) -> Tensor:
+    return torch.full((), in_backward(), dtype=torch.bool, device=like.device)
+
+
+def _fake(like: Tensor) -> Tensor:
+    return torch.empty((), dtype=torch.bool, device=like.device)
+
+
+_library = torch.library.Library("hardgrad", "FRAGMENT")
+_library.define("runs_in_backward(Tensor like) -> Tensor")
+_library.impl("runs_in_backward", _runs_in_backward, "CompositeExplicitAutograd")
+torch.library.register_fake("hardgrad::runs_in_backward", _fake, lib=_library)
 
 
 def at_least_single(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
