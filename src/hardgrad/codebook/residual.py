@@ -71,9 +71,7 @@ class ResidualCodebook(nn.Module):
                 f"{word}: layer must have distance='euclidean', got {layer.distance!r}; unit codes leave no less"
             )
         if layer.statistics.started and layer.begins == "kmeans":
-            raise ValueError(
-                f"{word}: layer must be new, got one whose codes have begun; give a hg.Codebook of its own"
-            )
+            raise ValueError(f"{word}: layer must be new, got one whose codes have begun; give a fresh hg.Codebook")
         self.stages = nn.ModuleList(_begun_apart(layer, number, word) for number in range(stages))
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
