@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from hardgrad.codebook._levels import levels as levels
     from hardgrad.codebook._lookup_free import lookup_free as lookup_free
     from hardgrad.codebook.codebook import Codebook as Codebook
+    from hardgrad.codebook.residual import ResidualCodebook as ResidualCodebook
     from hardgrad.doctor._diagnose import diagnose as diagnose
     from hardgrad.doctor.diagnosis import Diagnosis as Diagnosis
     from hardgrad.segments.keys import search_key as search_key
@@ -88,6 +89,7 @@ _LATER = {
     "fenchel_young": "hardgrad.solvers._fenchel_young:fenchel_young",
     "spo_plus": "hardgrad.solvers._spo_plus:spo_plus",
     "perturb": "hardgrad.surrogate._perturb:perturb",
+    "ResidualCodebook": "hardgrad.codebook.residual:ResidualCodebook",
     "levels": "hardgrad.codebook._levels:levels",
     "lookup_free": "hardgrad.codebook._lookup_free:lookup_free",
 }
