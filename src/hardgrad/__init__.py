@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from hardgrad.black_box.errors import BoxError as BoxError
     from hardgrad.doctor._diagnose import diagnose as diagnose
     from hardgrad.doctor.diagnosis import Diagnosis as Diagnosis
+    from hardgrad.low_bit.learned_clip import LearnedClip as LearnedClip
+    from hardgrad.low_bit.learned_scale import LearnedScale as LearnedScale
     from hardgrad.segments.keys import search_key as search_key
     from hardgrad.segments.result import FoundRanges as FoundRanges
     from hardgrad.segments.search import search_ranges as search_ranges
@@ -74,6 +76,8 @@ _LATER = {
     "BoxError": "hardgrad.black_box.errors:BoxError",
     "diagnose": "hardgrad.doctor._diagnose:diagnose",
     "Diagnosis": "hardgrad.doctor.diagnosis:Diagnosis",
+    "LearnedClip": "hardgrad.low_bit.learned_clip:LearnedClip",
+    "LearnedScale": "hardgrad.low_bit.learned_scale:LearnedScale",
     "search_key": "hardgrad.segments.keys:search_key",
     "FoundRanges": "hardgrad.segments.result:FoundRanges",
     "search_ranges": "hardgrad.segments.search:search_ranges",
