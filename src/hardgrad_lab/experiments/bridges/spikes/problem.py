@@ -61,9 +61,8 @@ class Spiking(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         current = self.into(x)  # the same at every step
-        one, two = current.new_zeros(2, *current.shape)  # membranes, and what they sent last
-        sent, fired = torch.zeros_like(one), torch.zeros_like(one)
-        gathered, said, count = 0.0, 0.0, 0.0
+        one, two, sent, fired = current.new_zeros(4, *current.shape)  # membranes, and what they sent last
+        count, gathered, said = current.new_zeros(len(x), 1), current.new_zeros(()), current.new_zeros(())
         for _ in range(self.steps):
             one = KEPT * one + current - sent.detach()
             sent = self.first(one - 1)
