@@ -28,6 +28,7 @@ LIST: dict[str, str] = {
     "digits": "hardgrad_lab.experiments.bridges.digits:DIGITS",
     "paths": "hardgrad_lab.experiments.bridges.paths:PATHS",
     "explain": "hardgrad_lab.experiments.bridges.explain:EXPLAIN",
+    "codebooks": "hardgrad_lab.experiments.bridges.codebooks:CODEBOOKS",
     "piecewise": "hardgrad_lab.experiments.switches.piecewise:PIECEWISE",
     "ecg": "hardgrad_lab.experiments.switches.ecg:ECG",
     "waveshaper": "hardgrad_lab.experiments.switches.waveshaper:WAVESHAPER",
