@@ -242,6 +242,8 @@ THINGS: dict[str, Thing] = {
         lambda: hg.perturbed(_cheapest, 0.5, samples=3, generator=_generator()),
         lambda layer: called(_X, copy.deepcopy(layer)),
     ),
+    "hg.levels": Thing(lambda: hg.levels([3, 4, 5]), lambda layer: called(_X, lambda x: layer(x)[0])),
+    "hg.lookup_free": Thing(lambda: hg.lookup_free(3), lambda layer: called(_X, lambda x: layer(x)[0])),
     "hg.imle": Thing(_served, lambda layer: called(_X, copy.deepcopy(layer))),
     "hg.doctor.BoxReport": Thing(_examined, str),
     "hg.doctor.Break": Thing(lambda: next(iter(_broken()))),

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from hardgrad import soft as soft
     from hardgrad.black_box._black_box import BlackBox as BlackBox
     from hardgrad.black_box.errors import BoxError as BoxError
+    from hardgrad.codebook._levels import levels as levels
+    from hardgrad.codebook._lookup_free import lookup_free as lookup_free
     from hardgrad.codebook.codebook import Codebook as Codebook
     from hardgrad.doctor._diagnose import diagnose as diagnose
     from hardgrad.doctor.diagnosis import Diagnosis as Diagnosis
@@ -86,6 +88,8 @@ _LATER = {
     "fenchel_young": "hardgrad.solvers._fenchel_young:fenchel_young",
     "spo_plus": "hardgrad.solvers._spo_plus:spo_plus",
     "perturb": "hardgrad.surrogate._perturb:perturb",
+    "levels": "hardgrad.codebook._levels:levels",
+    "lookup_free": "hardgrad.codebook._lookup_free:lookup_free",
 }
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from hardgrad._torch_state import exporting
 
 TensorFunction = Callable[[Tensor], Tensor]
+TensorFunctions = Callable[..., Tensor]  # of one tensor, or of several
 
 _OWN = ("hardgrad.hard", "hardgrad.soft", "hardgrad.surrogate.spiking", "hardgrad.surrogate.twins")
 _TORCH = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import Any
 
 import torch
@@ -13,12 +14,15 @@ from hardgrad import _check
 from hardgrad._graft import graft
 from hardgrad._strip import strips
 from hardgrad._torch_state import in_transform, may_need_gradient
+from hardgrad._tracing import constant_in_graph
 from hardgrad.approximators import mlp
-from hardgrad.codebook._stub import Statistics, first_codes
 from hardgrad.codebook.gradients import GRADIENTS, how_many, imitated, twin
 from hardgrad.codebook.hard_codebook import HardCodebook, precise
+from hardgrad.codebook.moving import Statistics
+from hardgrad.codebook.start import first_codes
+from hardgrad.codebook.usage import Usage
 from hardgrad.penalty.add import add_penalty
-from hardgrad.user_code import TensorFunction
+from hardgrad.user_code import TensorFunction, name_of
 
 LEARN = ("ema", "gradient", "simvq")
 
@@ -145,7 +149,7 @@ class Codebook(HardCodebook):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         rows, keep = self._rows(x, mask)
-        counts = self._counts(rows)
+        counts = self._counts()
         flat = rows.detach().reshape(-1, *rows.shape[-2:]).transpose(0, 1)
         kept = keep if keep is None else keep.reshape(-1)
         if counts:
@@ -190,21 +194,40 @@ class Codebook(HardCodebook):
         return drawn / how_many(keep, rows[..., 0, 0]) / rows.shape[-2:].numel()
 
     def _table(self) -> Tensor:
-        if not self.statistics.started:
+        if "statistics" in self._modules and not self.statistics.started:
             raise RuntimeError(
                 f"{self.word}: the codes have not begun, since start='kmeans' makes them of the first training batch; "
-                "call the layer once in train(), load a state, or give another start"
+                "call the layer once in train() and outside of torch.func, load a state, or give another start"
             )
         with precise(self.weight):
             return self._compared(self._raw())
 
     def _raw(self) -> Tensor:
-        return self.weight @ self.map if self.learn == "simvq" else self.weight
+        """Return the codes before they are compared."""
+        if self.learn == "simvq":
+            return self.weight @ self.map.to(self.weight.dtype)
+        # A copy, as its backward may come after a code was revived in place.
+        return self.weight.clone() if self.learn == "gradient" and self.distance == "cosine" else self.weight
 
-    def _counts(self, rows: Tensor) -> bool:
-        return self.training and not in_transform() and rows.numel() > 0
+    def _counts(self) -> bool:
+        """Whether this call is one that codes learn from and that usage sees."""
+        if not (self.training and "statistics" in self._modules):
+            return False
+        if getattr(self, "_is_replica", False):
+            raise RuntimeError(
+                f"{self.word}: a replica of nn.DataParallel is thrown away with all that it counts of its part of the "
+                "batch; use DistributedDataParallel, where all processes count together"
+            )
+        if in_transform() and self.learn == "ema":
+            _say(
+                f"{self.word}: within a torch.func transform nothing is counted, so codes of learn='ema' stay; "
+                "call the layer outside of it, or learn='gradient'"
+            )
+        return not in_transform()
 
     def _differentiable(self, x: Tensor) -> bool:
+        if "statistics" not in self._modules:  # strip took it
+            return False
         if self.training or not self.differentiable_in_eval:
             return self.training and torch.is_grad_enabled()
         return torch.is_grad_enabled() and may_need_gradient(x)
@@ -221,15 +244,36 @@ class Codebook(HardCodebook):
         state: dict[str, Any] = nn.Module.__getstate__(self) if plain else self.__getstate__()  # type: ignore[no-untyped-call]
         kind: type[nn.Module] = type(self)
         if strips(memo):
-            state = {name: part for name, part in state.items() if name not in _TRAINING_ALONE}
-            state |= {"_modules": {}, "_parameters": {}, "_buffers": {"weight": self._raw().detach()}}
-            kind = HardCodebook
+            self._table()  # or the sentence that there is none yet
+            state["_parameters"] = {name: p for name, p in self._parameters.items() if name not in ("weight", "map")}
+            state["_buffers"] = self._buffers | {"weight": self._raw().detach()}
+            state["_modules"] = {name: m for name, m in self._modules.items() if name not in _LEARNING}
+            state["learn"] = None
+            if kind is Codebook and "forward" not in state:
+                kind = HardCodebook
+                state = {name: part for name, part in state.items() if name not in _TRAINING_ALONE}
         copied = memo[id(self)] = object.__new__(kind)
         copied.__setstate__(copy.deepcopy(state, memo))
         return copied
 
-    def usage(self) -> Any:
+    def extra_repr(self) -> str:
+        name = self.gradient if isinstance(self.gradient, str) else name_of(self.gradient)
+        return f"{super().extra_repr()}, gradient={name!r}, learn={self.learn!r}, commitment={self.commitment}"
+
+    def usage(self) -> Usage:
+        """Return how many codes the rows of recent training batches took, and which; it waits for the device.
+
+        Raises:
+            RuntimeError: if no training batch has passed yet.
+        """
         return self.statistics.usage()
 
 
+_LEARNING = ("statistics", "approximator")
 _TRAINING_ALONE = ("learn", "gradient", "codes_term", "commitment", "differentiable_in_eval")
+
+
+@constant_in_graph
+def _say(sentence: str) -> bool:
+    warnings.warn(sentence, UserWarning, stacklevel=2)
+    return True

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from hardgrad import _check
 from hardgrad._torch_state import exporting, readable
 from hardgrad._tracing import has_autocast
+from hardgrad.codebook.moving import at_least_single
 from hardgrad.hard.distances import nearest_row
 from hardgrad.no_gradient import no_gradient
 
@@ -66,6 +68,13 @@ class HardCodebook(nn.Module):
         taken = self._taken(self._table(), index.clamp(min=0))
         return self._laid_out(torch.where((index >= 0).unsqueeze(-1), taken, 0))
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        weight = self._buffers.pop("weight", None)  # means that move by less than half precision can tell
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if weight is not None:
+            self._buffers["weight"] = at_least_single(fn)(weight)
+        return self
+
     def _rows(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Return rows (..., heads, width of a head), single precision at least, and which are real; the rest are 0."""
         self._check_input(x, mask)
@@ -115,7 +124,9 @@ class HardCodebook(nn.Module):
         self, x: Tensor, rows: Tensor, index: Tensor, table: Tensor, keep: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         value = self._taken(table, index).to(x.dtype)
-        if keep is not None:
+        if keep is None:
+            index = index.clone()  # the caller may write into it
+        else:
             absent = (rows.detach() * 0).sum(
                 (-2, -1), keepdim=True
             )  # 0 for a masked row, NaN for one that is not finite
