@@ -236,6 +236,11 @@ class Codebook(HardCodebook):
             "differentiable_in_eval=True lends its gradient there too, .train() as in training"
         )
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        if prefix + "weight" in state_dict and "statistics" in self._modules:
+            self.statistics.begin()  # codes that are loaded alone are not made anew; a whole state says so itself
+
     def __deepcopy__(self, memo: dict[int, Any]) -> nn.Module:
         # As torch would, but ``strip`` leaves behind whatever learns. torch refuses to pickle what is parametrized.
         plain = nn.utils.parametrize.is_parametrized(self)
