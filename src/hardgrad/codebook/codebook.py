@@ -150,21 +150,21 @@ class Codebook(HardCodebook):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         rows, keep = self._rows(x, mask)
-        code, found = self._look_up(rows, keep)
+        code, found = self._look_up(rows, keep, keep)
         y, index = self._value(x, rows, code.detach(), found, keep)
         if not self._differentiable(x):
             return self._alone(x, y, index)
         path, terms = self._lent(x, rows, code, keep)
         return graft(y, carrying(self, path, terms + self._terms(rows, code, keep))), index
 
-    def _look_up(self, rows: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _look_up(self, rows: Tensor, keep: Tensor | None, counted: Tensor | None) -> tuple[Tensor, Tensor]:
         if not self._counts():
-            return super()._look_up(rows, keep)
+            return super()._look_up(rows, keep, counted)
         flat = rows.detach().reshape(-1, *rows.shape[-2:]).transpose(0, 1)
-        kept = keep if keep is None else keep.reshape(-1)
+        kept, counted = (each if each is None else each.reshape(-1) for each in (keep, counted))
         self.statistics.before(self.weight.detach(), flat, kept)
-        code, found = super()._look_up(rows, keep)
-        self.statistics.after(flat, found.reshape(-1, len(flat)).mT, kept)
+        code, found = super()._look_up(rows, keep, counted)
+        self.statistics.after(flat, found.reshape(-1, len(flat)).mT, counted)
         return code, found
 
     def _lent(self, x: Tensor, rows: Tensor, code: Tensor, keep: Tensor | None) -> tuple[Tensor, list[Tensor]]:

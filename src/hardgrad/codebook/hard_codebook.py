@@ -37,7 +37,7 @@ class HardCodebook(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         rows, keep = self._rows(x, mask)
-        code, found = self._look_up(rows, keep)
+        code, found = self._look_up(rows, keep, keep)
         return self._alone(x, *self._value(x, rows, code.detach(), found, keep))
 
     def codes(self, index: Tensor) -> Tensor:
@@ -108,8 +108,14 @@ class HardCodebook(nn.Module):
         """Return the codes that rows are replaced by, (heads, codes, width of a head)."""
         return self._compared(self.weight)
 
-    def _look_up(self, rows: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return the nearest code to each row, which gets the codes' gradient, and its number (..., heads)."""
+    def _look_up(self, rows: Tensor, keep: Tensor | None, counted: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the nearest code to each row, which gets the codes' gradient, and its number (..., heads).
+
+        Args:
+            rows: shape (..., heads, width of a head).
+            keep: shape (...), rows that codes may begin at.
+            counted: rows that codes learn from.
+        """
         table = self._table()
         found = self._nearest(rows, table.detach())
         return self._taken(table, found), found
