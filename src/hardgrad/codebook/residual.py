@@ -12,7 +12,6 @@ from hardgrad import _check
 from hardgrad._graft import graft
 from hardgrad._torch_state import has_numbers
 from hardgrad.codebook.codebook import Codebook, carrying, present
-from hardgrad.codebook.hard_codebook import HardCodebook
 from hardgrad.codebook.start import first_codes
 from hardgrad.codebook.usage import Usage
 from hardgrad.hard.precision import back, single
@@ -112,8 +111,8 @@ class ResidualCodebook(nn.Module):
         # Not read back: a stage that is left out runs on no rows, in graphs as in eager code, and in all processes.
         return torch.where(drops, torch.randint(1, stages + 1, (), device=rows.device), stages)
 
-    def _stage(self, number: int) -> HardCodebook:
-        return cast(HardCodebook, self.stages[number])
+    def _stage(self, number: int) -> Codebook:
+        return cast(Codebook, self.stages[number])
 
     def codes(self, index: Tensor) -> Tensor:
         """Return the sum of the codes of an index (..., stages), or (..., heads, stages); -1 adds nothing."""
