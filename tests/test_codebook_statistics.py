@@ -122,8 +122,7 @@ def test_what_does_not_count() -> None:
     with penalties_disabled():
         layer(other)
     with pytest.warns(UserWarning, match="nothing is counted"):
-        torch.func.grad(lambda x: layer(x)[0].sum())(other)
-        torch.func.vmap(lambda x: layer(x)[0])(other)
+        torch.func.grad(lambda x: torch.func.vmap(lambda x: layer(x)[0])(x).sum())(other)
     layer.eval()(other)
     assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())
     with torch.no_grad():  # as batch normalization does

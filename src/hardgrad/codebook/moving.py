@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from hardgrad import _check
-from hardgrad._torch_state import exporting, in_backward, in_transform
+from hardgrad._torch_state import compiling, exporting, in_backward, in_transform
 from hardgrad.codebook import start as _start_operator  # noqa: F401  # registers what ``before`` calls
 from hardgrad.codebook.everywhere import added, later, places, rows_at, sizes_of
 from hardgrad.codebook.usage import Usage, usage_of
@@ -100,8 +100,9 @@ class Statistics(nn.Module):
             self.begin()
         elif self.moves:
             wide = torch.promote_types(weight.dtype, self.target.dtype)
-            weight.copy_(weight.to(wide).lerp(self.target.to(wide), self.share.to(wide).unsqueeze(-1)))
-            self.share.zero_()
+            share = self._unless_again(self.share, torch.zeros_like(self.share))
+            weight.copy_(weight.to(wide).lerp(self.target.to(wide), share.to(wide).unsqueeze(-1)))
+            self._note(share=torch.zeros_like(share))
 
     @torch.no_grad()
     def after(self, rows: Tensor, index: Tensor, keep: Tensor | None) -> None:
@@ -127,8 +128,8 @@ class Statistics(nn.Module):
     def _remember(self, counts: Tensor) -> None:
         full = self.seen >= WINDOW
         now, last = self.window
-        self.window.copy_(torch.where(full, torch.stack([counts, now]), torch.stack([now + counts, last])))
-        self.seen.copy_(torch.where(full, 1, self.seen + 1))
+        window = torch.where(full, torch.stack([counts, now]), torch.stack([now + counts, last]))
+        self._note(window=window, seen=torch.where(full, 1, self.seen + 1))
 
     def _plan(self, rows: Tensor, slot: Tensor, keep: Tensor | None, counts: Tensor, sizes: Tensor) -> None:
         """Set where the codes go next, and how much of the way."""
@@ -147,14 +148,28 @@ class Statistics(nn.Module):
             mean = moving.mean(-1, keepdim=True)
             dead = some & (moving < self.revive * mean)
             place = places(self.phase, heads, codes, sizes.sum())
-            self.phase.copy_(later(self.phase, heads * codes))
+            self._note(phase=later(self.phase, heads * codes))
             goal = torch.where(dead.unsqueeze(-1), rows_at(rows, keep, sizes, place), goal)
             moving, share = torch.where(dead, mean, moving), torch.where(dead, 1, share)
         goal = added(goal)
         good = goal.isfinite().all(-1)  # what is not moves nothing
-        self.target.copy_(torch.where(good.unsqueeze(-1), goal, 0))
-        self.share.copy_(torch.where(good, share, 0))
-        self.counts.copy_(moving)
+        self._note(counts=moving, share=torch.where(good, share, 0), target=torch.where(good.unsqueeze(-1), goal, 0))
+
+    def _note(self, **values: Tensor) -> None:
+        for name, value in values.items():
+            buffer = self.get_buffer(name)
+            buffer.copy_(self._unless_again(value, buffer))
+
+    def _unless_again(self, value: Tensor, otherwise: Tensor) -> Tensor:
+        """Return ``value``, in the second run of an activation checkpoint ``otherwise``; eager code never comes here then.
+
+        What was compiled learns only as it runs whether a checkpoint around it runs again. One inside it, which would
+        run again in a way of its own, gets no graph: torch refuses what is assigned in there.
+        """
+        if not compiling():
+            return value
+        self._assigned = self.seen
+        return torch.where(torch.ops.hardgrad.runs_again(self.seen), otherwise, value)
 
     def usage(self) -> Usage:
         """Return the usage of the last 100 to 199 training batches, of all processes; only this waits for the device.
@@ -191,3 +206,17 @@ def at_least_single(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor
         return result if result.dtype == wide else tensor.to(result.device, wide)
 
     return applied
+
+
+def _runs_again(like: Tensor) -> Tensor:
+    return like.new_full((), in_backward(), dtype=torch.bool)
+
+
+def _unknown(like: Tensor) -> Tensor:
+    return like.new_empty((), dtype=torch.bool)
+
+
+_library = torch.library.Library("hardgrad", "FRAGMENT")
+_library.define("runs_again(Tensor like) -> Tensor")
+_library.impl("runs_again", _runs_again, "CompositeExplicitAutograd")
+torch.library.register_fake("hardgrad::runs_again", _unknown, lib=_library)
