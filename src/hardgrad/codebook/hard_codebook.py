@@ -37,9 +37,8 @@ class HardCodebook(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         rows, keep = self._rows(x, mask)
-        table = self._table().detach()
-        found = self._nearest(rows, table)
-        return self._alone(x, *self._value(x, rows, self._taken(table, found), found, keep))
+        code, found = self._look_up(rows, keep)
+        return self._alone(x, *self._value(x, rows, code.detach(), found, keep))
 
     def codes(self, index: Tensor) -> Tensor:
         """Return the codes of an index as the layer returns it: its values, zeros where the index is -1.
@@ -108,6 +107,12 @@ class HardCodebook(nn.Module):
     def _table(self) -> Tensor:
         """Return the codes that rows are replaced by, (heads, codes, width of a head)."""
         return self._compared(self.weight)
+
+    def _look_up(self, rows: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the nearest code to each row, which gets the codes' gradient, and its number (..., heads)."""
+        table = self._table()
+        found = self._nearest(rows, table.detach())
+        return self._taken(table, found), found
 
     def _nearest(self, rows: Tensor, table: Tensor) -> Tensor:
         flat = rows.detach().reshape(-1, *rows.shape[-2:])

@@ -100,9 +100,8 @@ class Statistics(nn.Module):
             self.begin()
         elif self.moves:
             wide = torch.promote_types(weight.dtype, self.target.dtype)
-            share = self._unless_again(self.share, torch.zeros_like(self.share))
-            weight.copy_(weight.to(wide).lerp(self.target.to(wide), share.to(wide).unsqueeze(-1)))
-            self._note(share=torch.zeros_like(share))
+            _write(weight, weight.to(wide).lerp(self.target.to(wide), self.share.to(wide).unsqueeze(-1)))
+            _write(self.share, torch.zeros_like(self.share))
 
     @torch.no_grad()
     def after(self, rows: Tensor, index: Tensor, keep: Tensor | None) -> None:
@@ -128,8 +127,8 @@ class Statistics(nn.Module):
     def _remember(self, counts: Tensor) -> None:
         full = self.seen >= WINDOW
         now, last = self.window
-        window = torch.where(full, torch.stack([counts, now]), torch.stack([now + counts, last]))
-        self._note(window=window, seen=torch.where(full, 1, self.seen + 1))
+        _write(self.window, torch.where(full, torch.stack([counts, now]), torch.stack([now + counts, last])))
+        _write(self.seen, torch.where(full, 1, self.seen + 1))
 
     def _plan(self, rows: Tensor, slot: Tensor, keep: Tensor | None, counts: Tensor, sizes: Tensor) -> None:
         """Set where the codes go next, and how much of the way."""
@@ -148,28 +147,14 @@ class Statistics(nn.Module):
             mean = moving.mean(-1, keepdim=True)
             dead = some & (moving < self.revive * mean)
             place = places(self.phase, heads, codes, sizes.sum())
-            self._note(phase=later(self.phase, heads * codes))
+            _write(self.phase, later(self.phase, heads * codes))
             goal = torch.where(dead.unsqueeze(-1), rows_at(rows, keep, sizes, place), goal)
             moving, share = torch.where(dead, mean, moving), torch.where(dead, 1, share)
         goal = added(goal)
         good = goal.isfinite().all(-1)  # what is not moves nothing
-        self._note(counts=moving, share=torch.where(good, share, 0), target=torch.where(good.unsqueeze(-1), goal, 0))
-
-    def _note(self, **values: Tensor) -> None:
-        for name, value in values.items():
-            buffer = self.get_buffer(name)
-            buffer.copy_(self._unless_again(value, buffer))
-
-    def _unless_again(self, value: Tensor, otherwise: Tensor) -> Tensor:
-        """Return ``value``, in the second run of an activation checkpoint ``otherwise``; eager code never comes here then.
-
-        What was compiled learns only as it runs whether a checkpoint around it runs again. One inside it, which would
-        run again in a way of its own, gets no graph: torch refuses what is assigned in there.
-        """
-        if not compiling():
-            return value
-        self._assigned = self.seen
-        return torch.where(torch.ops.hardgrad.runs_again(self.seen), otherwise, value)
+        _write(self.target, torch.where(good.unsqueeze(-1), goal, 0))
+        _write(self.share, torch.where(good, share, 0))
+        _write(self.counts, moving)
 
     def usage(self) -> Usage:
         """Return the usage of the last 100 to 199 training batches, of all processes; only this waits for the device.
@@ -183,6 +168,10 @@ class Statistics(nn.Module):
         return usage_of(counts)
 
     def _counts(self) -> bool:
+        if compiling():
+            # What is compiled inside a checkpoint would run again within one graph, and its penalties get no gradient
+            # there (torch 2.13): this makes torch refuse it, so that without fullgraph the checkpoint stays eager.
+            self._assigned = self.seen
         return penalties_enabled() and not (in_transform() or exporting() or in_backward())
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
@@ -193,6 +182,27 @@ class Statistics(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Statistics:
         return cast(Statistics, super()._apply(at_least_single(fn), recurse))  # type: ignore[no-untyped-call]
+
+
+def _write(buffer: Tensor, value: Tensor) -> None:
+    """Change a buffer, but not in the second run of an activation checkpoint, which compiled code sees as it runs."""
+    if compiling():
+        value = torch.where(torch.ops.hardgrad.runs_in_backward(buffer), buffer, value.to(buffer.dtype))
+    buffer.copy_(value)
+
+
+def _runs_in_backward(like: Tensor) -> Tensor:
+    return torch.full((), in_backward(), dtype=torch.bool, device=like.device)
+
+
+def _fake(like: Tensor) -> Tensor:
+    return torch.empty((), dtype=torch.bool, device=like.device)
+
+
+_library = torch.library.Library("hardgrad", "FRAGMENT")
+_library.define("runs_in_backward(Tensor like) -> Tensor")
+_library.impl("runs_in_backward", _runs_in_backward, "CompositeExplicitAutograd")
+torch.library.register_fake("hardgrad::runs_in_backward", _fake, lib=_library)
 
 
 def at_least_single(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -206,17 +216,3 @@ def at_least_single(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor
         return result if result.dtype == wide else tensor.to(result.device, wide)
 
     return applied
-
-
-def _runs_again(like: Tensor) -> Tensor:
-    return like.new_full((), in_backward(), dtype=torch.bool)
-
-
-def _unknown(like: Tensor) -> Tensor:
-    return like.new_empty((), dtype=torch.bool)
-
-
-_library = torch.library.Library("hardgrad", "FRAGMENT")
-_library.define("runs_again(Tensor like) -> Tensor")
-_library.impl("runs_again", _runs_again, "CompositeExplicitAutograd")
-torch.library.register_fake("hardgrad::runs_again", _unknown, lib=_library)
