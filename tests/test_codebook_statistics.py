@@ -434,7 +434,7 @@ def test_places_are_spread_and_rows_are_taken_where_they_lie() -> None:
     rows = torch.arange(1000.0).view(1, 1000, 1)
     keep = torch.arange(1000) % 2 == 0
     total = torch.tensor(500)
-    place = places(torch.tensor(2**31 - 1), 1, 100, total)
+    place, _ = places(torch.tensor(2**31 - 1), (1, 100), total)
     assert torch.equal(rows_at(rows, keep, total.view(1), place), 2.0 * place.unsqueeze(-1))
     assert place.unique().numel() == 100
     gaps = place.sort().values.diff()
