@@ -145,7 +145,7 @@ class Subject:
         out: its last dimension.
         keys: the keys of a batch, beside x.
         time: whether x is (B, T, WIDTH).
-        owned: prefixes of parameters that learn from a penalty of their own.
+        owned: prefixes of parameters that learn from a penalty of the layer's own; one that reaches x is in all before.
     """
 
     name: str
@@ -221,6 +221,12 @@ def _cheapest(cost: Tensor) -> Tensor:
     return hg.hard.one_hot_argmax(-cost)
 
 
+def _codebook(gradient: str, learn: str, heads: int = 1, **options: Any) -> nn.Module:
+    start = torch.randn(heads, 5, WIDTH // heads, generator=torch.Generator().manual_seed(5))
+    options = {"commitment": 0.0} | options
+    return hg.Codebook(5, WIDTH, gradient=gradient, learn=learn, heads=heads, start=start, **options)
+
+
 def _embedding() -> nn.Module:
     return nn.Sequential(_Keys(), hg.RangeEmbedding(_ranges(), 3))
 
@@ -269,6 +275,20 @@ SUBJECTS = [
         lambda: hg.Bridge(hg.hard.round, nn.Sequential(nn.Linear(WIDTH, 5), nn.BatchNorm1d(5), nn.Linear(5, WIDTH))),
         owned=("layer.approximator",),
     ),
+    Subject("Codebook", "Codebook", lambda: _codebook("copy", "ema", commitment=0.25), owned=("entry", "input")),
+    Subject(
+        "Codebook, bridge",
+        "Codebook",
+        lambda: _codebook("bridge", "ema", approximator=hg.approximators.mlp(WIDTH, WIDTH, hidden=(5,))),
+        owned=("layer.approximator",),
+    ),
+    Subject(
+        "Codebook, rotation, heads",
+        "Codebook",
+        lambda: _codebook("rotation", "gradient", heads=2, distance="cosine"),
+        owned=("layer.weight",),
+    ),
+    Subject("Codebook, directional", "Codebook", lambda: _codebook("directional", "simvq")),
     Subject("straight_through", "straight_through", lambda: hg.straight_through(hg.hard.round)),
     Subject(
         "straight_through, twin",
@@ -301,6 +321,14 @@ SUBJECTS = [
         lambda: Taught(partial(hg.fenchel_young, scale=0.5), hg.hard.one_hot_argmax),
         out=1,
     ),
+    Subject(
+        "ResidualCodebook",
+        "ResidualCodebook",
+        lambda: hg.ResidualCodebook(_codebook("rotation", "gradient"), 3),
+        owned=("entry", "input", "layer.stages"),
+    ),
+    Subject("levels", "levels", lambda: hg.levels([8, 5, 4, 3])),
+    Subject("lookup_free", "lookup_free", lambda: hg.lookup_free(WIDTH), owned=("entry", "input")),
     _estimate(hg.exact, "exact"),
     _estimate(hg.score_function, "score_function"),
     _estimate(partial(hg.score_function, samples=3, baseline="leave_one_out"), "score_function, leave one out"),

@@ -123,6 +123,17 @@ def _stepped(layer: nn.Module) -> nn.Module:
     return layer
 
 
+def _coded(**options: Any) -> nn.Module:
+    layer = hg.Codebook(4, 3, **{"start": "normal"} | options)
+    layer(batch(4, 3).requires_grad_())[0].sum().backward()
+    layer.zero_grad()
+    return layer
+
+
+def _reply(layer: Any) -> Any:
+    return called(_X, lambda x: copy.deepcopy(layer)(x)[0]), layer.state_dict()
+
+
 def _generator() -> torch.Generator:
     return torch.Generator().manual_seed(3)
 
@@ -184,9 +195,14 @@ THINGS: dict[str, Thing] = {
     "hg.strip": Thing(lambda: hg.strip(nn.Sequential(nn.Linear(3, 3), _bridge())), lambda m: m(_X).detach()),
     **{
         f"hg.surrogate.twins.{name}": Thing(getattr(hg.surrogate.twins, name), partial(called, _X))
-        for name in ("arctan", "clipped", "negative_identity", "sigmoid", "tanh")
+        for name in (
+            *("arctan", "clipped", "negative_identity", "sigmoid", "tanh"),
+            *("fast_sigmoid", "gaussian", "leaky", "rectangle", "triangle"),
+        )
     },
     "hg.Fidelity": Thing(lambda: _stepped(_bridge()).fidelity()),
+    "hg.Codebook": Thing(lambda: _coded(gradient="bridge", learn="gradient", heads=3), _reply),
+    "hg.Codebook (moving)": Thing(lambda: _coded(gradient="rotation", start="kmeans"), _reply),
     "hg.Penalties": Thing(hg.Penalties, list),  # with its penalties it holds a graph, which no tensor takes along
     "hg.KSubset": Thing(lambda: hg.KSubset(_X, 2), lambda q: (str(q), q.marginals, q.log_prob(q.mode))),
     "hg.soft.Network": Thing(
@@ -226,6 +242,9 @@ THINGS: dict[str, Thing] = {
         lambda: hg.perturbed(_cheapest, 0.5, samples=3, generator=_generator()),
         lambda layer: called(_X, copy.deepcopy(layer)),
     ),
+    "hg.ResidualCodebook": Thing(lambda: hg.ResidualCodebook(_coded(learn="gradient"), 3, dropout=0.5), _reply),
+    "hg.levels": Thing(lambda: hg.levels([3, 4, 5]), lambda layer: called(_X, lambda x: layer(x)[0])),
+    "hg.lookup_free": Thing(lambda: hg.lookup_free(3), lambda layer: called(_X, lambda x: layer(x)[0])),
     "hg.imle": Thing(_served, lambda layer: called(_X, copy.deepcopy(layer))),
     "hg.doctor.BoxReport": Thing(_examined, str),
     "hg.doctor.Break": Thing(lambda: next(iter(_broken()))),

@@ -49,6 +49,10 @@ if TYPE_CHECKING:
     from hardgrad import soft as soft
     from hardgrad.black_box._black_box import BlackBox as BlackBox
     from hardgrad.black_box.errors import BoxError as BoxError
+    from hardgrad.codebook._levels import levels as levels
+    from hardgrad.codebook._lookup_free import lookup_free as lookup_free
+    from hardgrad.codebook.codebook import Codebook as Codebook
+    from hardgrad.codebook.residual import ResidualCodebook as ResidualCodebook
     from hardgrad.doctor._diagnose import diagnose as diagnose
     from hardgrad.doctor.diagnosis import Diagnosis as Diagnosis
     from hardgrad.low_bit.learned_clip import LearnedClip as LearnedClip
@@ -74,6 +78,7 @@ _LATER = {
     "soft": "hardgrad.soft",
     "BlackBox": "hardgrad.black_box._black_box:BlackBox",
     "BoxError": "hardgrad.black_box.errors:BoxError",
+    "Codebook": "hardgrad.codebook.codebook:Codebook",
     "diagnose": "hardgrad.doctor._diagnose:diagnose",
     "Diagnosis": "hardgrad.doctor.diagnosis:Diagnosis",
     "LearnedClip": "hardgrad.low_bit.learned_clip:LearnedClip",
@@ -88,6 +93,9 @@ _LATER = {
     "fenchel_young": "hardgrad.solvers._fenchel_young:fenchel_young",
     "spo_plus": "hardgrad.solvers._spo_plus:spo_plus",
     "perturb": "hardgrad.surrogate._perturb:perturb",
+    "ResidualCodebook": "hardgrad.codebook.residual:ResidualCodebook",
+    "levels": "hardgrad.codebook._levels:levels",
+    "lookup_free": "hardgrad.codebook._lookup_free:lookup_free",
 }
 
 

@@ -129,9 +129,9 @@ class Bridge(SurrogateLayer):
         path = add_penalty(self, task, self._penalty(x, value, learn))
         return graft(value, path)
 
-    def _differentiable(self, x: Tensor) -> bool:
+    def _differentiable(self, *inputs: Tensor) -> bool:
         # strip takes the approximator of a subclass away.
-        return super()._differentiable(x) and "approximator" in self._modules
+        return super()._differentiable(*inputs) and "approximator" in self._modules
 
     def _of_the_approximator(self, x: Tensor, run: Callable[[], Result]) -> Result:
         try:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from hardgrad import _check
 from hardgrad._torch_state import exporting, may_need_gradient
 from hardgrad.no_gradient import no_gradient
-from hardgrad.user_code import TensorFunction, name_of, value_of
+from hardgrad.user_code import TensorFunctions, name_of, value_of
 
 CALLABLE = "give a function, a lambda or an nn.Module"
 
@@ -23,7 +23,7 @@ class HardLayer(nn.Module):
     word = "HardLayer"
     argument = "hard"  # what users know the function by
 
-    def __init__(self, hard: TensorFunction) -> None:
+    def __init__(self, hard: TensorFunctions) -> None:
         super().__init__()
         _check.function(self.word, self.argument, hard, cure=CALLABLE)
         self.hard = hard
@@ -31,21 +31,24 @@ class HardLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self._hard_alone(x)
 
-    def _differentiable(self, x: Tensor) -> bool:
+    def _differentiable(self, *inputs: Tensor) -> bool:
         """Whether a surrogate gradient may be asked for."""
         return False
 
-    def _hard_alone(self, x: Tensor) -> Tensor:
-        value = self._value(x)
+    def _hard_alone(self, *inputs: Tensor) -> Tensor:
+        value = self._value(*inputs)
         if exporting() or not torch.is_grad_enabled():
             return value
-        return no_gradient(value, x, self, self._why_no_gradient)
+        for x in inputs:
+            value = no_gradient(value, x, self, self._why_no_gradient)
+        return value
 
-    def _value(self, x: Tensor) -> Tensor:
-        if not isinstance(x, Tensor) or not x.is_floating_point():
-            got = x.dtype if isinstance(x, Tensor) else type(x).__name__
-            raise ValueError(f"{self._label()}: the input must be floating point, got {got}; cast it first")
-        value = value_of(self.hard, x)
+    def _value(self, x: Tensor, *more: Tensor) -> Tensor:
+        for each in (x, *more):
+            if not isinstance(each, Tensor) or not each.is_floating_point():
+                got = each.dtype if isinstance(each, Tensor) else type(each).__name__
+                raise ValueError(f"{self._label()}: the input must be floating point, got {got}; cast it first")
+        value = value_of(self.hard, x, *more)
         if not isinstance(value, Tensor):
             raise ValueError(f"{self._label()}: {self.argument} must return a tensor, got {type(value).__name__}")
         self._check_value(x, value)
@@ -84,14 +87,14 @@ class SurrogateLayer(HardLayer):
         differentiable_in_eval: have the gradient in ``eval()`` too.
     """
 
-    def __init__(self, hard: TensorFunction, *, differentiable_in_eval: bool) -> None:
+    def __init__(self, hard: TensorFunctions, *, differentiable_in_eval: bool) -> None:
         super().__init__(hard)
         self.differentiable_in_eval = _check.flag(self.word, "differentiable_in_eval", differentiable_in_eval)
 
-    def _differentiable(self, x: Tensor) -> bool:
+    def _differentiable(self, *inputs: Tensor) -> bool:
         if self.training or not self.differentiable_in_eval:
             return self.training and torch.is_grad_enabled()
-        return torch.is_grad_enabled() and may_need_gradient(x)
+        return torch.is_grad_enabled() and any(map(may_need_gradient, inputs))
 
     def _why_no_gradient(self) -> str:
         return (

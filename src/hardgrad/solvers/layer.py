@@ -38,7 +38,7 @@ class SolverLayer(SurrogateLayer):
     def _lend(self, cost: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def _value(self, x: Tensor) -> Tensor:
+    def _value(self, x: Tensor, *_: Tensor) -> Tensor:
         return cast(Tensor, self.hard(x))
 
 

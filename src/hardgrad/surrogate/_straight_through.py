@@ -7,7 +7,7 @@ from torch import Tensor
 from hardgrad import _check
 from hardgrad._graft import graft
 from hardgrad.hard_layer import CALLABLE, SurrogateLayer
-from hardgrad.user_code import TensorFunction, private
+from hardgrad.user_code import TensorFunctions, private
 
 
 class StraightThrough(SurrogateLayer):
@@ -16,20 +16,29 @@ class StraightThrough(SurrogateLayer):
     word = "straight_through"
 
     def __init__(
-        self, hard: TensorFunction, soft: TensorFunction | None = None, *, differentiable_in_eval: bool = False
+        self, hard: TensorFunctions, soft: TensorFunctions | None = None, *, differentiable_in_eval: bool = False
     ) -> None:
         super().__init__(hard, differentiable_in_eval=differentiable_in_eval)
         if soft is not None:
             _check.function(self.word, "soft", soft, cure=CALLABLE)
         self.soft = soft
 
-    def forward(self, x: Tensor) -> Tensor:
-        if not self._differentiable(x):
-            return self._hard_alone(x)
-        value = self._value(x)
-        path = x if self.soft is None else self.soft(private(self.soft, x))
+    def forward(self, x: Tensor, *more: Tensor) -> Tensor:
+        if not self._differentiable(x, *more):
+            return self._hard_alone(x, *more)
+        value = self._value(x, *more)
+        path = self._path(x, more) if more or self.soft is not None else x
         self._check_path(value, path)
         return graft(value, path)
+
+    def _path(self, x: Tensor, more: tuple[Tensor, ...]) -> Tensor:
+        if self.soft is None:
+            raise ValueError(
+                f"{self._label()}: soft must be given for a layer of more tensors than x, got None and {len(more)} "
+                "more, which the identity gives no gradient; hardgrad.surrogate.twins.clipped(-math.inf, math.inf) is "
+                "that of x - threshold"
+            )
+        return self.soft(private(self.soft, x), *[private(self.soft, each) for each in more])
 
     def _check_path(self, value: Tensor, path: object) -> None:
         if not isinstance(path, Tensor) or not path.is_floating_point():
@@ -45,11 +54,13 @@ class StraightThrough(SurrogateLayer):
 
 
 def straight_through(
-    hard: TensorFunction, soft: TensorFunction | None = None, *, differentiable_in_eval: bool = False
+    hard: TensorFunctions, soft: TensorFunctions | None = None, *, differentiable_in_eval: bool = False
 ) -> StraightThrough:
     r"""Return a layer with the value of ``hard`` and the gradient of ``soft``.
 
     .. math:: y = h(x), \qquad \frac{\partial L}{\partial x} = J_s(x)^\top \frac{\partial L}{\partial y}
+
+    A layer of several tensors, ``layer(x, threshold)``, calls both with all of them, and each gets soft's gradient.
 
     With no twin the gradient is copied as if the function were the identity. A twin may be a surrogate derivative for
     one step (``hardgrad.surrogate.twins``) or the soft version of a whole program: the hard rule runs forward as a
@@ -60,8 +71,8 @@ def straight_through(
     Args:
         hard: any callable ``Tensor -> Tensor``, called without gradient: a NumPy program will do. It may write into its
             input and keep its output, as ``hardgrad.Bridge`` says.
-        soft: a differentiable callable of the same input and output shapes, or None for the identity. If it is an
-            ``nn.Module``, the task trains its weights. It may write into its input.
+        soft: a differentiable callable of the same input and output shapes, or None for the identity, of one tensor. If
+            it is an ``nn.Module``, the task trains its weights. It may write into its input.
         differentiable_in_eval: lend the gradient in ``eval()`` too, as in training; a twin with a mode of its own runs
             in that.
 

@@ -2,6 +2,7 @@
 
 Each returns a smooth or clipped function that rises by about as much as a unit step or a sign does around ``center``.
 ``slope`` is the steepness there: large is faithful and vanishes elsewhere, small reaches far and is more biased.
+Those of a step or a sign take x, or x and a threshold that broadcasts with it: it moves the center, and may learn.
 """
 
 from __future__ import annotations
@@ -15,8 +16,13 @@ import torch
 from torch import Tensor
 
 from hardgrad import _check
+from hardgrad.surrogate.spiking import fast_sigmoid as fast_sigmoid
+from hardgrad.surrogate.spiking import gaussian as gaussian
+from hardgrad.surrogate.spiking import leaky as leaky
+from hardgrad.surrogate.spiking import rectangle as rectangle
+from hardgrad.surrogate.spiking import triangle as triangle
 
-SoftTwin = Callable[[Tensor], Tensor]
+SoftTwin = Callable[..., Tensor]  # of x, or of x and a threshold
 
 
 def clipped(low: float = -1.0, high: float = 1.0) -> SoftTwin:
@@ -126,20 +132,26 @@ def negative_identity(
     return partial(_projected, project=project, sign=-1.0 if sense == "min" else 1.0)
 
 
-def _clipped(x: Tensor, low: float, high: float) -> Tensor:
-    return x.clamp(low, high)
+def _clipped(x: Tensor, threshold: Tensor | None = None, *, low: float, high: float) -> Tensor:
+    return _above(x, threshold).clamp(low, high)
 
 
-def _sigmoid(x: Tensor, slope: float, center: float) -> Tensor:
-    return torch.sigmoid(slope * (x - center))
+def _sigmoid(x: Tensor, threshold: Tensor | None = None, *, slope: float, center: float) -> Tensor:
+    return torch.sigmoid(slope * _above(x, threshold, center))
 
 
-def _tanh(x: Tensor, slope: float, center: float) -> Tensor:
-    return torch.tanh(slope * (x - center))
+def _tanh(x: Tensor, threshold: Tensor | None = None, *, slope: float, center: float) -> Tensor:
+    return torch.tanh(slope * _above(x, threshold, center))
 
 
-def _arctan(x: Tensor, slope: float, center: float) -> Tensor:
-    return torch.atan(0.5 * math.pi * slope * (x - center)) / math.pi + 0.5
+def _arctan(x: Tensor, threshold: Tensor | None = None, *, slope: float, center: float) -> Tensor:
+    return torch.atan(0.5 * math.pi * slope * _above(x, threshold, center)) / math.pi + 0.5
+
+
+def _above(x: Tensor, threshold: Tensor | None, center: float = 0.0) -> Tensor:
+    """Return how far x is above the center of the step, which a threshold moves."""
+    x = x if threshold is None else x - threshold
+    return x - center if center else x
 
 
 def _projected(x: Tensor, project: str | None, sign: float) -> Tensor:

@@ -1,0 +1,193 @@
+"""What a codebook counts, and how it moves its codes: by the mean of what took them, or to a row where none did.
+
+What a batch says is noted after its forward and applied at the beginning of the next: so codes never move between a
+forward and its backward. It is summed over all processes when it is noted, so each has the whole of it, and a saved
+state too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from hardgrad import _check
+from hardgrad._torch_state import exporting, in_backward, in_transform
+from hardgrad.codebook import start as _start_operator  # noqa: F401  # registers what ``before`` calls
+from hardgrad.codebook.everywhere import added, later, places, rows_at, sizes_of
+from hardgrad.codebook.usage import Usage, usage_of
+from hardgrad.penalty.scopes import penalties_enabled
+
+WINDOW = 100  # training batches
+
+
+class Statistics(nn.Module):
+    r"""The moving counts of a codebook's codes, where its codes are to move next, and the usage of recent batches.
+
+    With :math:`n_i` rows of mean :math:`\bar z_i` at code i, of all processes together,
+
+    .. math::
+        N_i \leftarrow \gamma N_i + (1 - \gamma) n_i, \qquad
+        e_i \leftarrow e_i + \frac{(1 - \gamma) n_i}{N_i} (\bar z_i - e_i),
+
+    which is the published moving sum over the moving count, :math:`m_i / N_i`, with no sum to keep: so codes that
+    somebody assigns stay assigned, and no small count divides a small sum. Every code begins with the weight of a row.
+
+    A code is dead when its moving count falls below ``revive`` times the mean of all; it is replaced by a row of the
+    batch, and its count by that mean.
+
+    Nothing is counted under ``penalties_disabled``, in the second run of an activation checkpoint, under a
+    transform of torch.func, or in an export. Training mode under ``no_grad`` counts, as in batch normalization: the
+    first run of a reentrant checkpoint is one.
+    """
+
+    counts: Tensor
+    share: Tensor
+    target: Tensor
+    window: Tensor
+    seen: Tensor
+    phase: Tensor
+    done: Tensor
+
+    def __init__(
+        self,
+        heads: int,
+        codes: int,
+        width: int,
+        *,
+        learn: str | None,
+        start: str | Tensor,
+        revive: float | None,
+        decay: float,
+    ) -> None:
+        super().__init__()
+        self.learn = learn
+        self.decay = _check.number("Codebook", "decay", decay, least=0, below=1, cure="0.99 is usual")
+        if revive is not None:
+            cure = "it is a share of the mean count; None revives nothing"
+            revive = _check.number("Codebook", "revive", revive, above=0, below=1, cure=cure)
+        self.revive = revive
+        self.moves = learn == "ema" or (learn == "gradient" and revive is not None)
+        self.started = not (isinstance(start, str) and start == "kmeans")
+        self.register_buffer("counts", torch.ones(heads, codes))
+        self.register_buffer("share", torch.zeros(heads, codes))  # of the way to the target that codes go next
+        self.register_buffer("target", torch.zeros(heads, codes if self.moves else 0, width))
+        self.register_buffer("window", torch.zeros(2, heads, codes, dtype=torch.int64))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("phase", torch.randint(2**31, ()))
+        self.register_buffer("done", torch.tensor(self.started))
+
+    def begin(self) -> None:
+        """Take the codes that there are to begin with."""
+        self.started = True
+        self.done.fill_(True)
+
+    @torch.no_grad()
+    def before(self, weight: Tensor, rows: Tensor, keep: Tensor | None) -> None:
+        """Start the codes ``weight`` (h, k, w) from this batch, or move them in place by what the last one said.
+
+        Args:
+            weight: the codes.
+            rows: shape (h, n, w), n may be 0.
+            keep: shape (n,), which rows count; None for all.
+        """
+        if not self._counts():
+            return
+        if not self.started:
+            weight.copy_(torch.ops.hardgrad.started_codes(weight, self.done, rows, keep, self.phase))
+            self.begin()
+        elif self.moves:
+            wide = torch.promote_types(weight.dtype, self.target.dtype)
+            weight.copy_(weight.to(wide).lerp(self.target.to(wide), self.share.to(wide).unsqueeze(-1)))
+            self.share.zero_()
+
+    @torch.no_grad()
+    def after(self, rows: Tensor, index: Tensor, keep: Tensor | None) -> None:
+        """Note which codes rows (h, n, w) took, ``index`` (h, n); -1 is none."""
+        if not self._counts():
+            return
+        heads, codes = self.counts.shape
+        # One more code a head takes what is not to count, NaN rows among it.
+        slot = index.remainder(codes + 1)
+        slot = slot if keep is None else torch.where(keep, slot, codes)
+        slot = (slot + (codes + 1) * torch.arange(heads, device=slot.device).unsqueeze(-1)).reshape(-1)
+        # Counted in whole numbers: single precision stops at 2**24.
+        here = torch.zeros(heads * (codes + 1), dtype=torch.int64, device=slot.device)
+        here = here.scatter_add(0, slot, torch.ones_like(slot)).view(heads, -1)[:, :codes]
+        counts, sizes = added(torch.cat([here.reshape(-1), sizes_of(rows, keep)])).split(
+            [heads * codes, len(sizes_of(rows, keep))]
+        )
+        counts = counts.view(heads, codes)
+        self._remember(counts)
+        if self.moves:
+            self._plan(rows, slot, keep, counts, sizes)
+
+    def _remember(self, counts: Tensor) -> None:
+        full = self.seen >= WINDOW
+        now, last = self.window
+        self.window.copy_(torch.where(full, torch.stack([counts, now]), torch.stack([now + counts, last])))
+        self.seen.copy_(torch.where(full, 1, self.seen + 1))
+
+    def _plan(self, rows: Tensor, slot: Tensor, keep: Tensor | None, counts: Tensor, sizes: Tensor) -> None:
+        """Set where the codes go next, and how much of the way."""
+        heads, codes = counts.shape
+        rows = rows.to(self.target.dtype)
+        some = counts.sum() > 0
+        moving = torch.where(some, self.counts.lerp(counts.to(self.counts.dtype), 1 - self.decay), self.counts)
+        share = torch.zeros_like(moving)
+        goal = torch.zeros_like(self.target)
+        if self.learn == "ema":
+            share = torch.where(counts > 0, (1 - self.decay) * counts / moving, 0)
+            width = rows.shape[-1]
+            sums = rows.new_zeros(heads * (codes + 1), width).index_add_(0, slot, rows.reshape(-1, width))
+            goal = sums.view(heads, -1, width)[:, :codes] / counts.clamp(min=1).unsqueeze(-1)
+        if self.revive is not None:
+            mean = moving.mean(-1, keepdim=True)
+            dead = some & (moving < self.revive * mean)
+            place = places(self.phase, heads, codes, sizes.sum())
+            self.phase.copy_(later(self.phase, heads * codes))
+            goal = torch.where(dead.unsqueeze(-1), rows_at(rows, keep, sizes, place), goal)
+            moving, share = torch.where(dead, mean, moving), torch.where(dead, 1, share)
+        goal = added(goal)
+        good = goal.isfinite().all(-1)  # what is not moves nothing
+        self.target.copy_(torch.where(good.unsqueeze(-1), goal, 0))
+        self.share.copy_(torch.where(good, share, 0))
+        self.counts.copy_(moving)
+
+    def usage(self) -> Usage:
+        """Return the usage of the last 100 to 199 training batches, of all processes; only this waits for the device.
+
+        Raises:
+            RuntimeError: if no row of a training batch has been counted.
+        """
+        counts = self.window.sum(0)
+        if counts.is_meta or not counts.any():
+            raise RuntimeError("Codebook: no training batch has passed yet, so there is no usage; call it in train()")
+        return usage_of(counts)
+
+    def _counts(self) -> bool:
+        return penalties_enabled() and not (in_transform() or exporting() or in_backward())
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        done = state_dict.get(prefix + "done")
+        if done is not None and not done.is_meta:
+            self.started = bool(done)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Statistics:
+        return cast(Statistics, super()._apply(at_least_single(fn), recurse))  # type: ignore[no-untyped-call]
+
+
+def at_least_single(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Return what ``Module._apply`` is to do to tensors that a cast to half precision leaves in single."""
+
+    def applied(tensor: Tensor) -> Tensor:
+        result = fn(tensor)
+        if not result.is_floating_point():
+            return result
+        wide = torch.promote_types(result.dtype, torch.float32)
+        return result if result.dtype == wide else tensor.to(result.device, wide)
+
+    return applied
