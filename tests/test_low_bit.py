@@ -104,7 +104,13 @@ SIGNED = [
     (-3.0, -1.0, 0.0, -2.0), (-1.0, -1.0, 0.0, -2.0), (-0.9, -1.0, 1.0, -0.2), (-0.2, 0.0, 1.0, 0.4),
     (0.2, 0.0, 1.0, -0.4), (0.3, 0.5, 1.0, 0.4), (0.5, 0.5, 0.0, 1.0), (7.0, 0.5, 0.0, 1.0),
 ]  # fmt: skip
-UNSIGNED = [(-1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0), (0.3, 0.5, 1.0, 0.4), (1.4, 1.5, 1.0, 0.2), (9.0, 1.5, 0.0, 3.0)]
+UNSIGNED = [
+    (-1.0, 0.0, 0.0, 0.0),
+    (0.0, 0.0, 0.0, 0.0),
+    (0.3, 0.5, 1.0, 0.4),
+    (1.4, 1.5, 1.0, 0.2),
+    (9.0, 1.5, 0.0, 3.0),
+]
 # a = 1.5: levels 0, 0.5, 1, 1.5, and with a sign -1.5, 0, 1.5.
 CLIP = [(-1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (1.4, 1.5, 1.0, 0.0), (1.5, 1.5, 0.0, 1.0), (9.0, 1.5, 0.0, 1.0)]
 CLIP_SIGNED = [(-9.0, -1.5, 0.0, -1.0), (-1.4, -1.5, 1.0, 0.0), (0.2, 0.0, 1.0, 0.0), (1.5, 1.5, 0.0, 1.0)]
@@ -121,7 +127,9 @@ CLIP_SIGNED = [(-9.0, -1.5, 0.0, -1.0), (-1.4, -1.5, 1.0, 0.0), (0.2, 0.0, 1.0, 
         (hg.LearnedClip(2, signed=True, start=1.5), CLIP_SIGNED, 1.0),
     ],
 )
-def test_gradients_are_those_of_the_papers(layer: Any, table: Any, gain: float, dtype: torch.dtype, sign: float) -> None:
+def test_gradients_are_those_of_the_papers(
+    layer: Any, table: Any, gain: float, dtype: torch.dtype, sign: float
+) -> None:
     layer = copy.deepcopy(layer)
     layer.scale.data *= sign  # a scale beyond 0 is the same quantizer
     with warnings.catch_warnings(record=True) as said:
@@ -135,7 +143,9 @@ def test_gradients_are_those_of_the_papers(layer: Any, table: Any, gain: float, 
             assert given.grad.item() == 2 * by_x
             assert layer.scale.grad.item() == pytest.approx(2 * sign * gain * by_scale, abs=2e-3)
     assert [str(each.message).partition(";")[0] for each in said] == (
-        [f"{layer.word}: scale has passed 0 in a step of the optimizer, and counts by its magnitude"] if sign < 0 else []
+        [f"{layer.word}: scale has passed 0 in a step of the optimizer, and counts by its magnitude"]
+        if sign < 0
+        else []
     )
 
 
@@ -173,7 +183,9 @@ def test_the_scale_of_the_gradient_counts_a_row_a_channel_or_a_weight() -> None:
         assert layer._gain(x) == pytest.approx((n * 3) ** -0.5)
         expected = torch.where(x / 0.1 > 3, 3.0, torch.where(x / 0.1 < -4, -4.0, (x / 0.1).round() - x / 0.1))
         dims = [dim for dim in range(4) if layer.per_channel is None or dim != layer.per_channel % 4]
-        torch.testing.assert_close(layer.scale.grad, expected.sum(dims).view(-1) * (n * 3) ** -0.5, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(
+            layer.scale.grad, expected.sum(dims).view(-1) * (n * 3) ** -0.5, rtol=1e-3, atol=1e-3
+        )
     weight = parametrized(hg.LearnedScale(2, per_channel=0))
     assert weight.parametrizations.weight[0]._gain(weight.weight) == pytest.approx(6**-0.5)
 
@@ -219,7 +231,9 @@ def test_the_scale_starts_from_the_first_batch_or_the_weight() -> None:
     assert layer.scale.item() == pytest.approx(18 * x.abs().mean().item() / 3**0.5)
 
 
-@pytest.mark.parametrize("nothing", [torch.zeros(3, 6), torch.full((3, 6), NAN), torch.full((3, 6), math.inf), torch.zeros(0, 6)])
+@pytest.mark.parametrize(
+    "nothing", [torch.zeros(3, 6), torch.full((3, 6), NAN), torch.full((3, 6), math.inf), torch.zeros(0, 6)]
+)
 @BOTH
 def test_a_batch_that_says_nothing_starts_nothing(kind: Any, nothing: Tensor) -> None:
     layer = kind(3)
@@ -423,7 +437,7 @@ def test_two_processes_start_and_learn_as_one(tmp_path: Path) -> None:
         ((17,), {}, "bits must be at least . and at most 16, got 17"),
         ((2.0,), {}, "bits must be a whole number, at least . and at most 16, got float 2.0"),
         ((2,), {"signed": 1}, "signed must be True or False, got int 1"),
-        ((2,), {"start": 0.0}, "start must be above 0, got 0.0"),
+        ((2,), {"start": 0.0}, "start must be at least 1e-30 and at most 1e.30, got 0.0"),
         ((2,), {"channels": 3}, "channels must come with per_channel, got 3; say which dimension"),
         ((2,), {"per_channel": 0, "channels": 0}, "channels must be at least 1, got 0"),
         ((2,), {"per_channel": "x"}, "per_channel must be a whole number, got str 'x'"),
@@ -441,5 +455,7 @@ def test_an_input_that_does_not_fit_is_named() -> None:
         hg.LearnedScale(2)(torch.ones(3, dtype=torch.int64))
     with pytest.raises(ValueError, match=r"LearnedScale: channels must be x's 6, got 1; give channels=6"):
         hg.LearnedScale(2, per_channel=1)(batch())
-    with pytest.raises(ValueError, match=r"LearnedClip: per_channel must be a dimension of x, got 2 for shape \(5, 6\)"):
+    with pytest.raises(
+        ValueError, match=r"LearnedClip: per_channel must be a dimension of x, got 2 for shape \(5, 6\)"
+    ):
         hg.LearnedClip(2, per_channel=2, channels=3)(batch())

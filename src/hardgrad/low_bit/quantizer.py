@@ -42,7 +42,7 @@ class Quantizer(nn.Module):
         self.per_channel = None if per_channel is None else _check.whole(word, "per_channel", per_channel)
         if channels is not None and per_channel is None:
             raise ValueError(f"{word}: channels must come with per_channel, got {channels}; say which dimension")
-        self.start = None if start is None else _check.number(word, "start", start, above=0)
+        self.start = None if start is None else _check.number(word, "start", start, least=1e-30, most=1e30)
         self.batched = _check.flag(word, "batched", batched)
         # One number alone is a vector, too: FSDP shards no parameter without dimensions.
         self.scale = nn.Parameter(torch.empty(1 if channels is None else _check.whole(word, "channels", channels, 1)))
