@@ -252,6 +252,8 @@ THINGS: dict[str, Thing] = {
     "hg.levels": Thing(lambda: hg.levels([3, 4, 5]), lambda layer: called(_X, lambda x: layer(x)[0])),
     "hg.lookup_free": Thing(lambda: hg.lookup_free(3), lambda layer: called(_X, lambda x: layer(x)[0])),
     "hg.imle": Thing(_served, lambda layer: called(_X, copy.deepcopy(layer))),
+    "hg.LearnedScale": Thing(lambda: _stepped(hg.LearnedScale(3)), partial(called, _X)),
+    "hg.LearnedClip": Thing(lambda: hg.LearnedClip(2, start=1.0), partial(called, _X)),
     "hg.doctor.BoxReport": Thing(_examined, str),
     "hg.doctor.Break": Thing(lambda: next(iter(_broken()))),
     "hg.doctor.Breaks": Thing(_broken, hg.doctor.Breaks.to_json),
