@@ -255,6 +255,12 @@ CALLS = [
         use=_run(lambda: _randn(ROWS, 3)().requires_grad_()),
     ),
     Call(
+        hg.ResidualCodebook,
+        {"layer": lambda: hg.Codebook(4, 3), "stages": _same(2), "dropout": _same(0.5)},
+        use=_run(_randn(ROWS, 3)),
+        aliases={"layer": ("layer", "x")},
+    ),
+    Call(
         hg.levels,
         {"levels": _same([3, 4, 5]), "dim": _same(-1), "differentiable_in_eval": _same(False)},
         use=_run(lambda: _randn(ROWS, 3)().requires_grad_()),

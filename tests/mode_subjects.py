@@ -321,6 +321,12 @@ SUBJECTS = [
         lambda: Taught(partial(hg.fenchel_young, scale=0.5), hg.hard.one_hot_argmax),
         out=1,
     ),
+    Subject(
+        "ResidualCodebook",
+        "ResidualCodebook",
+        lambda: hg.ResidualCodebook(_codebook("rotation", "gradient"), 3),
+        owned=("entry", "input", "layer.stages"),
+    ),
     Subject("levels", "levels", lambda: hg.levels([8, 5, 4, 3])),
     Subject("lookup_free", "lookup_free", lambda: hg.lookup_free(WIDTH), owned=("entry", "input")),
     _estimate(hg.exact, "exact"),

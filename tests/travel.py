@@ -242,6 +242,7 @@ THINGS: dict[str, Thing] = {
         lambda: hg.perturbed(_cheapest, 0.5, samples=3, generator=_generator()),
         lambda layer: called(_X, copy.deepcopy(layer)),
     ),
+    "hg.ResidualCodebook": Thing(lambda: hg.ResidualCodebook(_coded(learn="gradient"), 3, dropout=0.5), _reply),
     "hg.levels": Thing(lambda: hg.levels([3, 4, 5]), lambda layer: called(_X, lambda x: layer(x)[0])),
     "hg.lookup_free": Thing(lambda: hg.lookup_free(3), lambda layer: called(_X, lambda x: layer(x)[0])),
     "hg.imle": Thing(_served, lambda layer: called(_X, copy.deepcopy(layer))),

@@ -118,6 +118,7 @@ class Codebook(HardCodebook):
             _check.one_of(word, "learn", learn, LEARN, cure="None leaves the codes as they are")
         super().__init__(first_codes(heads, codes, width // heads, start), _check.whole(word, "dim", dim), distance)
         self.learn = learn
+        self.begins = start if isinstance(start, str) else "given"
         if learn == "gradient":
             weight = self.weight
             del self.weight
@@ -149,49 +150,46 @@ class Codebook(HardCodebook):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         rows, keep = self._rows(x, mask)
-        counts = self._counts()
+        code, found = self._look_up(rows, keep)
+        y, index = self._value(x, rows, code.detach(), found, keep)
+        if not self._differentiable(x):
+            return self._alone(x, y, index)
+        path, terms = self._lent(x, rows, code, keep)
+        return graft(y, carrying(self, path, terms + self._terms(rows, code, keep))), index
+
+    def _look_up(self, rows: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
+        if not self._counts():
+            return super()._look_up(rows, keep)
         flat = rows.detach().reshape(-1, *rows.shape[-2:]).transpose(0, 1)
         kept = keep if keep is None else keep.reshape(-1)
-        if counts:
-            self.statistics.before(self.weight.detach(), flat, kept)
-        table = self._table()
-        found = self._nearest(rows, table.detach())
-        y, index = self._value(x, rows, found, table.detach(), keep)
-        if self._differentiable(x):
-            y = graft(y, self._path(x, rows, found, table, keep))
-        else:
-            y, index = self._alone(x, y, index)
-        if counts:
-            self.statistics.after(flat, found.reshape(-1, len(table)).mT, kept)
-        return y, index
+        self.statistics.before(self.weight.detach(), flat, kept)
+        code, found = super()._look_up(rows, keep)
+        self.statistics.after(flat, found.reshape(-1, len(flat)).mT, kept)
+        return code, found
 
-    def _path(self, x: Tensor, rows: Tensor, found: Tensor, table: Tensor, keep: Tensor | None) -> Tensor:
-        """Return what carries the gradient, in x's shape."""
-        code = self._taken(table if self.training else table.detach(), found).to(rows.dtype)
-        if keep is not None:
-            rows, code = (torch.where(keep[..., None, None], each, 0) for each in (rows, code))
-        terms = self._terms(rows, code, keep)
-        rule = GRADIENTS.get(self.gradient) if isinstance(self.gradient, str) else None
-        if rule is not None:
-            path = rule(rows, code)
-        elif callable(self.gradient):
-            path = twin(self.gradient, rows.flatten(-2).to(x.dtype)).unflatten(-1, rows.shape[-2:])
-        else:
-            given = rows.flatten(-2).to(x.dtype)
-            path, imitation = imitated(self.approximator, given, code.detach().flatten(-2), keep, self.training)
+    def _lent(self, x: Tensor, rows: Tensor, code: Tensor, keep: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        """Return what the gradient flows through, in x's shape, and what the approximator learns from."""
+        rows, code = present(keep, rows, (code if self.training else code.detach()).to(rows.dtype))
+        terms: list[Tensor] = []
+        if isinstance(self.gradient, str) and self.gradient in GRADIENTS:
+            path = GRADIENTS[self.gradient](rows, code)
+        else:  # of whole rows, as the user has them
+            whole = rows.flatten(-2).to(x.dtype)
+            if callable(self.gradient):
+                path = twin(self.gradient, whole)
+            else:
+                path, terms = imitated(self.approximator, whole, code.detach().flatten(-2), keep, self.training)
             path = path.unflatten(-1, rows.shape[-2:])
-            terms = terms + imitation
-        if keep is not None:
-            path = torch.where(keep[..., None, None], path, 0)
-        path = self._laid_out(path)
-        return add_penalty(self, path, terms) if self.training else path
+        return self._laid_out(*present(keep, path)), terms
 
-    def _terms(self, rows: Tensor, code: Tensor, keep: Tensor | None) -> Tensor:
-        """Return the mean over kept rows and numbers of what draws rows to codes, and codes to rows."""
-        drawn = self.commitment * F.mse_loss(rows, code.detach(), reduction="sum")
-        if self.codes_term:
-            drawn = drawn + F.mse_loss(code, rows.detach(), reduction="sum")
-        return drawn / how_many(keep, rows[..., 0, 0]) / rows.shape[-2:].numel()
+    def _terms(self, rows: Tensor, code: Tensor, keep: Tensor | None) -> list[Tensor]:
+        """Return what draws rows to their codes, and codes to their rows: means over kept rows and numbers."""
+        if not self.training:
+            return []
+        rows, code = present(keep, rows, code.to(rows.dtype))
+        size = how_many(keep, rows[..., 0, 0]) * rows.shape[-2:].numel()
+        terms = [self.commitment * F.mse_loss(rows, code.detach(), reduction="sum") / size] if self.commitment else []
+        return [*terms, F.mse_loss(code, rows.detach(), reduction="sum") / size] if self.codes_term else terms
 
     def _table(self) -> Tensor:
         if "statistics" in self._modules and not self.statistics.started:
@@ -238,6 +236,11 @@ class Codebook(HardCodebook):
             "differentiable_in_eval=True lends its gradient there too, .train() as in training"
         )
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        if prefix + "weight" in state_dict and "statistics" in self._modules:
+            self.statistics.begin()  # codes that are loaded alone are not made anew; a whole state says so itself
+
     def __deepcopy__(self, memo: dict[int, Any]) -> nn.Module:
         # As torch would, but ``strip`` leaves behind whatever learns. torch refuses to pickle what is parametrized.
         plain = nn.utils.parametrize.is_parametrized(self)
@@ -270,7 +273,19 @@ class Codebook(HardCodebook):
 
 
 _LEARNING = ("statistics", "approximator")
-_TRAINING_ALONE = ("learn", "gradient", "codes_term", "commitment", "differentiable_in_eval")
+
+
+def present(keep: Tensor | None, *rows: Tensor) -> tuple[Tensor, ...]:
+    """Return rows (..., heads, width of a head) with zeros where none is to be kept."""
+    return rows if keep is None else tuple(torch.where(keep[..., None, None], each, 0) for each in rows)
+
+
+def carrying(module: nn.Module, path: Tensor, terms: list[Tensor]) -> Tensor:
+    """Return a path that carries the terms of a layer, if it has any."""
+    return add_penalty(module, path, torch.stack(terms).sum()) if terms else path
+
+
+_TRAINING_ALONE = ("begins", "learn", "gradient", "codes_term", "commitment", "differentiable_in_eval")
 
 
 @constant_in_graph

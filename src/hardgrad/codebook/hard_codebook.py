@@ -37,8 +37,8 @@ class HardCodebook(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         rows, keep = self._rows(x, mask)
-        table = self._table().detach()
-        return self._alone(x, *self._value(x, rows, self._nearest(rows, table), table, keep))
+        code, found = self._look_up(rows, keep)
+        return self._alone(x, *self._value(x, rows, code.detach(), found, keep))
 
     def codes(self, index: Tensor) -> Tensor:
         """Return the codes of an index as the layer returns it: its values, zeros where the index is -1.
@@ -108,6 +108,12 @@ class HardCodebook(nn.Module):
         """Return the codes that rows are replaced by, (heads, codes, width of a head)."""
         return self._compared(self.weight)
 
+    def _look_up(self, rows: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the nearest code to each row, which gets the codes' gradient, and its number (..., heads)."""
+        table = self._table()
+        found = self._nearest(rows, table.detach())
+        return self._taken(table, found), found
+
     def _nearest(self, rows: Tensor, table: Tensor) -> Tensor:
         flat = rows.detach().reshape(-1, *rows.shape[-2:])
         with precise(rows):
@@ -121,9 +127,10 @@ class HardCodebook(nn.Module):
         return table.reshape(-1, width).index_select(0, flat.reshape(-1)).view(*index.shape, width)
 
     def _value(
-        self, x: Tensor, rows: Tensor, index: Tensor, table: Tensor, keep: Tensor | None
+        self, x: Tensor, rows: Tensor, code: Tensor, index: Tensor, keep: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        value = self._taken(table, index).to(x.dtype)
+        """Return y and its index as the user gets them."""
+        value = code.to(x.dtype)
         if keep is None:
             index = index.clone()  # the caller may write into it
         else:
@@ -132,7 +139,7 @@ class HardCodebook(nn.Module):
             )  # 0 for a masked row, NaN for one that is not finite
             value = torch.where(keep[..., None, None], value, absent.to(x.dtype))
             index = torch.where(keep.unsqueeze(-1), index, -1)
-        return self._laid_out(value), index.squeeze(-1) if len(table) == 1 else index
+        return self._laid_out(value), index.squeeze(-1) if len(self.weight) == 1 else index
 
     def _laid_out(self, rows: Tensor) -> Tensor:
         return rows.flatten(-2).movedim(-1, self.dim)

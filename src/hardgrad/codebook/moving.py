@@ -79,6 +79,11 @@ class Statistics(nn.Module):
         self.register_buffer("phase", torch.randint(2**31, ()))
         self.register_buffer("done", torch.tensor(self.started))
 
+    def begin(self) -> None:
+        """Take the codes that there are to begin with."""
+        self.started = True
+        self.done.fill_(True)
+
     @torch.no_grad()
     def before(self, weight: Tensor, rows: Tensor, keep: Tensor | None) -> None:
         """Start the codes ``weight`` (h, k, w) from this batch, or move them in place by what the last one said.
@@ -92,8 +97,7 @@ class Statistics(nn.Module):
             return
         if not self.started:
             weight.copy_(torch.ops.hardgrad.started_codes(weight, self.done, rows, keep, self.phase))
-            self.done.fill_(True)
-            self.started = not weight.is_meta
+            self.begin()
         elif self.moves:
             wide = torch.promote_types(weight.dtype, self.target.dtype)
             weight.copy_(weight.to(wide).lerp(self.target.to(wide), self.share.to(wide).unsqueeze(-1)))
@@ -159,7 +163,7 @@ class Statistics(nn.Module):
             RuntimeError: if no row of a training batch has been counted.
         """
         counts = self.window.sum(0)
-        if not counts.any():
+        if counts.is_meta or not counts.any():
             raise RuntimeError("Codebook: no training batch has passed yet, so there is no usage; call it in train()")
         return usage_of(counts)
 
@@ -169,7 +173,7 @@ class Statistics(nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         done = state_dict.get(prefix + "done")
-        if isinstance(done, Tensor) and not done.is_meta:
+        if done is not None and not done.is_meta:
             self.started = bool(done)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Statistics:

@@ -127,8 +127,8 @@ def _options(experiment: Experiment) -> type[Any]:
 
 
 def _helps(config: type[Any]) -> dict[str, str]:
-    """Return what the docstring of a configuration says of each of its fields."""
-    text = (config.__doc__ or "").partition("Args:")[2]
+    """Return what the docstrings of a configuration and its bases say of each of its fields."""
+    text = "\n".join((base.__doc__ or "").partition("Args:")[2] for base in config.__mro__)
     names = "|".join(each.name for each in fields(config))
     found = re.split(rf"^\s+({names}):", text, flags=re.MULTILINE)
     said = {name: " ".join(words.split()) for name, words in zip(found[1::2], found[2::2], strict=True)}

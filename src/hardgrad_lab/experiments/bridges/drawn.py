@@ -12,7 +12,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from hardgrad_lab.data.root import Root
-from hardgrad_lab.experiments.bridges.trial import Trial
+from hardgrad_lab.experiments.bridges.trial import Effort
 from hardgrad_lab.runs.execute import How, Outcome, execute
 from hardgrad_lab.runs.loop import Loss, Plan, Training
 from hardgrad_lab.runs.record import Run
@@ -53,13 +53,13 @@ class Drawn:
         self.generator.set_state(state["random"])
 
 
-def reproduce(run: Run, trial: Trial, seed: int, root: Root, how: How, console: Console) -> Outcome:
+def reproduce(run: Run, trial: Effort, seed: int, root: Root, how: How, console: Console) -> Outcome:
     """Bring a run to its end, or find its record; see ``runs.execute.execute`` for what it raises."""
     made = import_module(f"hardgrad_lab.experiments.bridges.{run.experiment}.problem").problem
     return execute(run, lambda device: begin(made(trial, root), trial, seed, device), how, console)
 
 
-def begin(problem: Problem, trial: Trial, seed: int, device: torch.device) -> tuple[Training, Plan]:
+def begin(problem: Problem, trial: Effort, seed: int, device: torch.device) -> tuple[Training, Plan]:
     """Return a training at step 0 and its plan. Torch's global seed must be set before the problem is made."""
     model = problem.model.to(device)
 

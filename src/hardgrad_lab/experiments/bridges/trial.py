@@ -1,24 +1,27 @@
-"""The configuration that digits, paths and explain share: one way to train through an order, a path or a choice."""
+"""The configuration that digits, paths, explain and spikes share: one way to train through a hard function."""
+
+"""The configurations of runs on drawn rows: what all may spend, and one way to train through an order or a choice."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from hardgrad_lab.runs.experiment import Budget
 from hardgrad_lab.runs.options import require
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
-    """One way to train, seed apart.
+class Effort:
+    """What is learned, and with how much of everything.
 
     Args:
         task: what is learned.
         contestant: what lends it a gradient.
         budget: the preset the other values started from.
-        size: pictures that are ordered, cells of a side of a square, or features that are kept.
-        softness: temperature of a relaxation, scale of a solver's noise, strength of an interpolation.
+        size: pictures that are ordered, cells of a side of a square, features that are kept, or steps of time.
+        softness: temperature of a relaxation, scale of a solver's noise, strength of an interpolation, width of a twin.
         samples: draws a row, of what draws.
+        width: channels of the first convolution, units of the selector, or neurons of a layer.
         width: channels of the first convolution, or units of the selector.
         steps: of Adam.
         batch: rows in a step.
@@ -30,9 +33,6 @@ class Trial:
     task: str
     contestant: str
     budget: Budget
-    size: int
-    softness: float
-    samples: int = 1
     width: int
     steps: int
     batch: int
@@ -42,7 +42,24 @@ class Trial:
 
     def __post_init__(self) -> None:
         """Refuse values that make no sense."""
-        for name in ("size", "samples", "width", "steps", "batch", "test_rows", "evaluations"):
-            require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
-        for name in ("softness", "lr"):
-            require(getattr(self, name) > 0, name, "greater than 0", getattr(self, name))
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, int):
+                require(value >= 1, each.name, "at least 1", value)
+            if isinstance(value, float):
+                require(value > 0, each.name, "greater than 0", value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial(Effort):
+    """One way to train through an order, a path or a choice, seed apart.
+
+    Args:
+        size: pictures that are ordered, cells of a side of a square, or features that are kept.
+        softness: temperature of a relaxation, scale of a solver's noise, strength of an interpolation.
+        samples: draws a row, of what draws.
+    """
+
+    size: int
+    softness: float
+    samples: int = 1
