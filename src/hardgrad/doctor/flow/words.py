@@ -12,7 +12,9 @@ _OPEN = "take the detach or no_grad away; if the value must stay exact: hg.graft
 _CHOICE = f"hg.straight_through(hg.hard.one_hot_argmax, soft), hg.Switch, or, if it may be a draw, {_DRAW}"
 _ORDER = "multiply by the scores that chose; or hg.Bridge(hard, approximator) of hg.hard.top_k, hg.hard.rank"
 _POINTS = "hg.Switch(hg.LearnedRanges(points), branches): a condition whose points learn, one branch a row"
-_NEAREST = "hg.Codebook(codes, width), which lends x a gradient and lets the codes learn; or hg.graft(code, x) for x alone"
+_NEAREST = (
+    "hg.Codebook(codes, width), which lends x a gradient and lets the codes learn; or hg.graft(code, x) for x alone"
+)
 
 
 def cure_of(call: Call, codes: bool = False) -> str:
@@ -44,7 +46,9 @@ def _of_a_step(call: Call) -> str:
     if name in ("bucketize", "searchsorted"):
         return f"{_POINTS}; or hg.RangeEmbedding"
     if name == "round":
-        return "hg.straight_through(hg.hard.round); a code: hg.levels(levels)"
+        return (
+            "hg.straight_through(hg.hard.round); a step that learns: hg.LearnedScale(bits); a code: hg.levels(levels)"
+        )
     if name in _TRUNCATES or name in ("floor", "ceil", "trunc"):
         return f"hg.straight_through(torch.{_TRUNCATES.get(name, name)})"
     if name in ("relu", "clamp", "clip", "hardtanh", "sigmoid", "tanh", "leaky_relu", "relu6"):
