@@ -124,10 +124,9 @@ def _compare(name: str, calls: dict[str, Contender], seconds: float) -> None:
 
 def _low_bit(seconds: float) -> None:
     x, straight = torch.randn(WEIGHTS, requires_grad=True), hg.straight_through(hg.hard.round)
-    each = {"per_channel": 0, "channels": WEIGHTS[0]}
     layers: dict[str, Callable[[Tensor], Tensor]] = {
         "one scale": hg.LearnedScale(2, start=0.5, batched=False),
-        "a scale a channel": hg.LearnedScale(2, start=0.5, batched=False, **each),
+        "a scale a channel": hg.LearnedScale(2, start=0.5, per_channel=0, channels=WEIGHTS[0], batched=False),
         "straight-through": lambda x: 0.5 * straight((x / 0.5).clamp(-2, 1)),
     }
     taken = race({name: step(layer, x) for name, layer in layers.items()}, seconds)
