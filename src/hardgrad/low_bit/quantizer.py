@@ -41,10 +41,6 @@ class Quantizer(nn.Module):
         self.lowest = -(self.highest + (not self.symmetric)) if signed else 0
         self.per_channel = None if per_channel is None else _check.whole(word, "per_channel", per_channel)
         if channels is not None and per_channel is None:
-            raise ValueError(
-                f"{word}: channels must come with per_channel, got {channels}; say which dimension they are"
-            )
-        self.scale = nn.Parameter(torch.empty(() if channels is None else _check.whole(word, "channels", channels, 1)))
             raise ValueError(f"{word}: channels must come with per_channel, got {channels}; say which dimension")
         self.start = None if start is None else _check.number(word, "start", start, least=1e-30, most=1e30)
         self.batched = _check.flag(word, "batched", batched)
@@ -174,14 +170,6 @@ class Quantizer(nn.Module):
         self._started = in_graph() or bool(self.scale.all())
 
     def _mean(self, x: Tensor) -> Tensor:
-        """Return the mean of |x| that each scale has to do with, over all processes that a batch is shared among."""
-        size = double(x).abs()
-        rows = (
-            size.flatten()[None]
-            if self.per_channel is None
-            else size[..., None].movedim(self._channel(x), 0).flatten(1)
-        )
-        both = torch.stack([rows.sum(1), torch.full_like(rows[:, :1].sum(1), rows.shape[1])])
         """Return the mean of |x| that each scale has to do with, over all processes that share a batch."""
         rows = double(x).abs().flatten()[None]
         if self.per_channel is not None:

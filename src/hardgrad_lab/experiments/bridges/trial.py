@@ -50,7 +50,6 @@ class Trial(Effort):
 
     Args:
         size: pictures that are ordered, cells of a side of a square, features that are kept, steps of time, or bits.
-        size: pictures that are ordered, cells of a side of a square, features that are kept, or steps of time.
         softness: temperature of a relaxation, scale of a solver's noise, strength of an interpolation, width of a twin.
         samples: draws a row, of what draws.
     """
