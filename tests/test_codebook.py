@@ -16,7 +16,6 @@ from torch.utils.checkpoint import checkpoint
 
 import hardgrad as hg
 from hardgrad.codebook.gradients import GRADIENTS
-from hardgrad.codebook.hard_codebook import HardCodebook
 
 WORDS = (*GRADIENTS, "bridge")
 EVERY: list[Any] = [*WORDS, torch.tanh]
@@ -298,7 +297,9 @@ def test_nothing_moves_in_eval(learn: Any) -> None:
     layer(x)
     before = _state(layer.eval())
     y, index = layer(x.requires_grad_())
-    with pytest.warns(UserWarning, match=r"Codebook: in eval\(\) no gradient passes .* differentiable_in_eval=True"):
+    with pytest.warns(
+        UserWarning, match=r"Codebook: no gradient passes through this layer in eval.* differentiable_in_eval=True"
+    ):
         y.sum().backward()
     assert (x.grad == 0).all()
     assert _equal(before, _state(layer))
@@ -320,8 +321,6 @@ def test_strip_leaves_codes_alone(learn: str) -> None:
         torch.nn.init.normal_(layer.map)
     bare = hg.strip(model)
     assert list(bare.state_dict()) == ["0.weight"]
-    assert isinstance(bare[0], HardCodebook)
-    assert not isinstance(bare[0], hg.Codebook)
     for a, b in zip(bare(x), model.eval()(x), strict=True):
         assert torch.equal(a, b)
     with pytest.warns(UserWarning, match="train the model that was given to strip"):
@@ -510,10 +509,10 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "infinity": (lambda layer: layer(_bad(X, torch.inf)), "x must be finite, got 1 of 7 rows"),
     "mask": (lambda layer: layer(X, torch.ones(6).bool()), r"mask must be bool of shape \(7,\)"),
     "mask of numbers": (lambda layer: layer(X, torch.ones(7)), "mask must be bool"),
-    "a device": (lambda layer: layer(X.to("meta")), "x must be on the codes' device cpu, got meta"),
+    "a device": (lambda layer: layer(X.to("meta")), "layer must be on x's device meta, got cpu"),
     "index": (lambda layer: layer.codes(torch.tensor([0, 5])), "index must be from 0 to 4.* got numbers from 0 to 5"),
     "below": (lambda layer: layer.codes(torch.tensor([-2])), "index must be from 0 to 4"),
-    "half an index": (lambda layer: layer.codes(X), "index must hold whole numbers, got torch.float64"),
+    "half an index": (lambda layer: layer.codes(X), "index must be of whole numbers, got torch.float64"),
 }
 
 

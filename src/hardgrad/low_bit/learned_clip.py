@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from hardgrad.hard.precision import single
@@ -51,9 +50,7 @@ class LearnedClip(Quantizer):
         start: float | None = None,
         batched: bool = True,
     ) -> None:
-        super().__init__(
-            bits, signed, per_channel=per_channel, channels=channels, start=start, batched=batched
-        )
+        super().__init__(bits, signed, per_channel=per_channel, channels=channels, start=start, batched=batched)
 
     def _step(self) -> Tensor:
         return single(self.scale).abs() / self.highest

@@ -42,7 +42,9 @@ class Quantizer(nn.Module):
         self.start = None if start is None else _check.number(word, "start", start, above=0)
         self.batched = _check.flag(word, "batched", batched)
         if channels is not None and per_channel is None:
-            raise ValueError(f"{word}: channels must come with per_channel, got {channels}; say which dimension they are")
+            raise ValueError(
+                f"{word}: channels must come with per_channel, got {channels}; say which dimension they are"
+            )
         self.scale = nn.Parameter(torch.empty(() if channels is None else _check.whole(word, "channels", channels, 1)))
         self._told = False
         self.reset_parameters()
@@ -176,7 +178,11 @@ class Quantizer(nn.Module):
     def _mean(self, x: Tensor) -> Tensor:
         """Return the mean of |x| that each scale has to do with, over all processes that a batch is shared among."""
         size = double(x).abs()
-        rows = size.flatten()[None] if self.per_channel is None else size[..., None].movedim(self._channel(x), 0).flatten(1)
+        rows = (
+            size.flatten()[None]
+            if self.per_channel is None
+            else size[..., None].movedim(self._channel(x), 0).flatten(1)
+        )
         both = torch.stack([rows.sum(1), torch.full_like(rows[:, :1].sum(1), rows.shape[1])])
         if self.batched and torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(both)
