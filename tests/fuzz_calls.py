@@ -346,6 +346,22 @@ CALLS = [
         use=_run(_randn(ROWS, 3)),
         aliases={"heads": ("heads", "codes"), "codes": ("codes", "start"), "width": ("width", "x")},
     ),
+    *(
+        Call(
+            each,
+            {
+                "bits": _same(2),
+                "signed": _same(False),
+                "per_channel": _same(-1),
+                "channels": _same(3),
+                "start": _same(0.5),
+                "batched": _same(True),
+            },
+            use=_run(_randn(ROWS, 3)),
+            aliases={"signed": ("signed", "bits"), "per_channel": ("per_channel", "channels")},
+        )
+        for each in (hg.LearnedScale, hg.LearnedClip)
+    ),
     Call(hg.strip, {"model": lambda: nn.Linear(3, 3)}),
     Call(_T.clipped, {"low": _same(-1.0), "high": _same(1.0)}),
     Call(_T.sigmoid, {"slope": _same(2.0), "center": _same(0.0)}),
