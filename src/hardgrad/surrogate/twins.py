@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from hardgrad import _check
+from hardgrad.surrogate.levels import dead_zone as dead_zone
+from hardgrad.surrogate.levels import quantizer as quantizer
 from hardgrad.surrogate.spiking import fast_sigmoid as fast_sigmoid
 from hardgrad.surrogate.spiking import gaussian as gaussian
 from hardgrad.surrogate.spiking import leaky as leaky
