@@ -25,7 +25,6 @@ WEIGHTS = (256, 1_152)  # of a layer of 128 channels and 3 x 3
 DECAY, COMMITMENT = 0.99, 0.25
 _AT_ONCE = 128  # rows of the product in pieces, which stay in a cache
 PEER = "vector_quantize_pytorch"
-Quantizer = Callable[[Tensor], Any]  # (value, index) or (value, index, loss to be added)
 
 
 def product(x: Tensor, codes: Tensor) -> Tensor:
@@ -89,12 +88,13 @@ def quantizers(width: int, codes: int, *, rotation: bool) -> dict[str, nn.Module
     return found
 
 
-def step(layer: Quantizer, x: Tensor) -> Contender:
-    """Return a forward and backward, with the terms of the layer, of whose values each weighs differently."""
+def step(layer: Callable[[Tensor], Any], x: Tensor) -> Contender:
+    """Return a forward and backward, with the terms that a layer returns, of whose values each weighs differently."""
     weight = torch.linspace(-1, 1, x.shape[-1])
 
     def call() -> None:
-        value, _, *terms = layer(x)
+        given = layer(x)
+        value, _, *terms = given if isinstance(given, tuple) else (given, None)
         ((value * weight).sum() + sum(term.sum() for term in terms)).backward()
 
     def forget() -> None:
@@ -123,16 +123,16 @@ def _compare(name: str, calls: dict[str, Contender], seconds: float) -> None:
 
 
 def _low_bit(seconds: float) -> None:
-    x = torch.randn(WEIGHTS, requires_grad=True)
-    plain = hg.straight_through(hg.hard.round)
-    calls: dict[str, Callable[[Tensor], Tensor]] = {"plain": lambda x: 0.1 * plain(x / 0.1)}
-    calls |= {"one scale": hg.LearnedScale(2), "a scale a channel": hg.LearnedScale(2, per_channel=0)}
-    taken = race({name: step(lambda x, call=call: (call(x), None), x) for name, call in calls.items()}, seconds)  # type: ignore[misc]  # a default binds it
-    for name in list(calls)[1:]:
-        over, ms = taken[name] / taken["plain"], 1e3 * taken[name]
-        print(
-            f"LearnedScale, {WEIGHTS[0]} x {WEIGHTS[1]}, {name:18} {ms:8.2f} ms {over:6.2f} of a plain straight-through"
-        )
+    x, straight = torch.randn(WEIGHTS, requires_grad=True), hg.straight_through(hg.hard.round)
+    layers: dict[str, Callable[[Tensor], Tensor]] = {
+        "one scale": hg.LearnedScale(2, start=0.5, batched=False),
+        "a scale a channel": hg.LearnedScale(2, start=0.5, per_channel=0, channels=WEIGHTS[0], batched=False),
+        "straight-through": lambda x: 0.5 * straight((x / 0.5).clamp(-2, 1)),
+    }
+    taken = race({name: step(layer, x) for name, layer in layers.items()}, seconds)
+    for name in list(layers)[:2]:
+        over, ms = taken[name] / taken["straight-through"], 1e3 * taken[name]
+        print(f"LearnedScale, {WEIGHTS[0]} x {WEIGHTS[1]}, {name:18} {ms:8.2f} ms {over:6.2f} of a fixed scale's")
 
 
 def measure(seconds: float) -> None:

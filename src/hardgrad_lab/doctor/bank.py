@@ -30,6 +30,7 @@ _MAKERS: dict[str, Callable[[Path | None], Case]] = {
     "kmeans": lambda _: others.kmeans(),
     "picture-codes": codes.picture_codes,
     "settled-codes": lambda folder: codes.picture_codes(folder, moved=0.0),
+    "residual-codes": codes.residual_codes,
     "learned-scale": lambda _: codes.learned_scale(),
     "learned-threshold": lambda _: codes.learned_threshold(),
     "median-filter": lambda _: orders.median_filter(),

@@ -40,7 +40,7 @@ def residual_codes(folder: Path | None) -> Case:
         layer = hg.Codebook(WIDTH, WIDTH, gradient=gradient, start=tables[0], learn=None)
         case.extra[gradient] = chain = hg.ResidualCodebook(layer, STAGES)
         for stage, table in zip(chain.stages, tables, strict=True):
-            stage.weight.copy_(table)
+            stage.get_buffer("weight").copy_(table)
         case.extra[f"{gradient}, each stage"] = _EachStage(chain.stages)
     return case
 
@@ -69,7 +69,7 @@ def _coded(name: str, about: str, folder: Path | None, sizes: tuple[int, ...], m
         left = left - centers
     hard = partial(chained, tables=tables)
     shown = torch.cat([hard(x), torch.ones(len(x), 1)], 1)
-    decoder = torch.linalg.lstsq(shown.double(), found.rows.double()).solution.float()
+    decoder: Tensor = torch.linalg.lstsq(shown.double(), found.rows.double()).solution.float()
 
     def loss(y: Tensor) -> Tensor:
         return (y @ decoder[:-1] + decoder[-1] - found.rows[:ROWS]).square().sum(-1)

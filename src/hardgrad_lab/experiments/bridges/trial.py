@@ -49,7 +49,7 @@ class Trial(Effort):
     """One way to train through a hard function, seed apart.
 
     Args:
-        size: pictures that are ordered, cells of a side of a square, features that are kept, or steps of time.
+        size: pictures that are ordered, cells of a side of a square, features that are kept, steps of time, or bits.
         softness: temperature of a relaxation, scale of a solver's noise, strength of an interpolation, width of a twin.
         samples: draws a row, of what draws.
     """
