@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hardgrad import _check
 from hardgrad._graft import graft
 from hardgrad._strip import strips
-from hardgrad._torch_state import in_transform, may_need_gradient
+from hardgrad._torch_state import exporting, in_transform, may_need_gradient
 from hardgrad._tracing import constant_in_graph
 from hardgrad.approximators import mlp
 from hardgrad.codebook.gradients import GRADIENTS, how_many, imitated, twin
@@ -21,6 +21,7 @@ from hardgrad.codebook.hard_codebook import HardCodebook, precise
 from hardgrad.codebook.moving import Statistics
 from hardgrad.codebook.start import first_codes
 from hardgrad.codebook.usage import Usage
+from hardgrad.no_gradient import no_gradient
 from hardgrad.penalty.add import add_penalty
 from hardgrad.user_code import TensorFunction, name_of
 
@@ -150,21 +151,21 @@ class Codebook(HardCodebook):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         rows, keep = self._rows(x, mask)
-        code, found = self._look_up(rows, keep)
+        code, found = self._look_up(rows, keep, keep)
         y, index = self._value(x, rows, code.detach(), found, keep)
         if not self._differentiable(x):
             return self._alone(x, y, index)
         path, terms = self._lent(x, rows, code, keep)
         return graft(y, carrying(self, path, terms + self._terms(rows, code, keep))), index
 
-    def _look_up(self, rows: Tensor, keep: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _look_up(self, rows: Tensor, keep: Tensor | None, counted: Tensor | None) -> tuple[Tensor, Tensor]:
         if not self._counts():
-            return super()._look_up(rows, keep)
+            return super()._look_up(rows, keep, counted)
         flat = rows.detach().reshape(-1, *rows.shape[-2:]).transpose(0, 1)
-        kept = keep if keep is None else keep.reshape(-1)
+        kept, counted = (each if each is None else each.reshape(-1) for each in (keep, counted))
         self.statistics.before(self.weight.detach(), flat, kept)
-        code, found = super()._look_up(rows, keep)
-        self.statistics.after(flat, found.reshape(-1, len(flat)).mT, kept)
+        code, found = super()._look_up(rows, keep, counted)
+        self.statistics.after(flat, found.reshape(-1, len(flat)).mT, counted)
         return code, found
 
     def _lent(self, x: Tensor, rows: Tensor, code: Tensor, keep: Tensor | None) -> tuple[Tensor, list[Tensor]]:
@@ -224,16 +225,24 @@ class Codebook(HardCodebook):
         return not in_transform()
 
     def _differentiable(self, x: Tensor) -> bool:
-        if "statistics" not in self._modules:  # strip took it
+        if "statistics" not in self._modules:
             return False
         if self.training or not self.differentiable_in_eval:
             return self.training and torch.is_grad_enabled()
         return torch.is_grad_enabled() and may_need_gradient(x)
 
+    def _alone(self, x: Tensor, value: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        if exporting() or not torch.is_grad_enabled():
+            return value, index
+        return no_gradient(value, x, self, self._why_no_gradient), index
+
     def _why_no_gradient(self) -> str:
+        what = f"{self.word}: no gradient passes through this layer"
+        if "statistics" not in self._modules:
+            return f"{what}, so the layers before it get zeros; train the model that was given to strip"
         return (
-            f"{self.word}: in eval() no gradient passes through this layer, so the layers before it get zeros; "
-            "differentiable_in_eval=True lends its gradient there too, .train() as in training"
+            f"{what} in eval(), so the layers before it get zeros; differentiable_in_eval=True lends one there too, "
+            ".train() as in training"
         )
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
@@ -245,17 +254,13 @@ class Codebook(HardCodebook):
         # As torch would, but ``strip`` leaves behind whatever learns. torch refuses to pickle what is parametrized.
         plain = nn.utils.parametrize.is_parametrized(self)
         state: dict[str, Any] = nn.Module.__getstate__(self) if plain else self.__getstate__()  # type: ignore[no-untyped-call]
-        kind: type[nn.Module] = type(self)
         if strips(memo):
             self._table()  # or the sentence that there is none yet
-            state["_parameters"] = {name: p for name, p in self._parameters.items() if name not in ("weight", "map")}
-            state["_buffers"] = self._buffers | {"weight": self._raw().detach()}
-            state["_modules"] = {name: m for name, m in self._modules.items() if name not in _LEARNING}
-            state["learn"] = None
-            if kind is Codebook and "forward" not in state:
-                kind = HardCodebook
-                state = {name: part for name, part in state.items() if name not in _TRAINING_ALONE}
-        copied = memo[id(self)] = object.__new__(kind)
+            kept = {name: part for name, part in self._parameters.items() if name not in ("weight", "map")}
+            modules = {name: part for name, part in self._modules.items() if name not in ("statistics", "approximator")}
+            buffers = self._buffers | {"weight": self._raw().detach()}
+            state |= {"learn": None, "_parameters": kept, "_buffers": buffers, "_modules": modules}
+        copied = memo[id(self)] = object.__new__(type(self))
         copied.__setstate__(copy.deepcopy(state, memo))
         return copied
 
@@ -272,9 +277,6 @@ class Codebook(HardCodebook):
         return self.statistics.usage()
 
 
-_LEARNING = ("statistics", "approximator")
-
-
 def present(keep: Tensor | None, *rows: Tensor) -> tuple[Tensor, ...]:
     """Return rows (..., heads, width of a head) with zeros where none is to be kept."""
     return rows if keep is None else tuple(torch.where(keep[..., None, None], each, 0) for each in rows)
@@ -283,9 +285,6 @@ def present(keep: Tensor | None, *rows: Tensor) -> tuple[Tensor, ...]:
 def carrying(module: nn.Module, path: Tensor, terms: list[Tensor]) -> Tensor:
     """Return a path that carries the terms of a layer, if it has any."""
     return add_penalty(module, path, torch.stack(terms).sum()) if terms else path
-
-
-_TRAINING_ALONE = ("begins", "learn", "gradient", "codes_term", "commitment", "differentiable_in_eval")
 
 
 @constant_in_graph

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from typing import cast
 
 import torch
@@ -11,8 +10,8 @@ from torch import Tensor, nn
 
 from hardgrad import _check
 from hardgrad._graft import graft
+from hardgrad._torch_state import has_numbers
 from hardgrad.codebook.codebook import Codebook, carrying, present
-from hardgrad.codebook.hard_codebook import HardCodebook
 from hardgrad.codebook.start import first_codes
 from hardgrad.codebook.usage import Usage
 from hardgrad.hard.precision import back, single
@@ -34,7 +33,7 @@ class ResidualCodebook(nn.Module):
     With ``dropout`` a training batch may go through the first few stages only, so that fewer of them, and fewer bits,
     are good for something: with that probability their number is drawn evenly from 1 to ``stages``, of torch's global
     seed. Processes of one training draw each its own, unless they are seeded alike; what they count is of all. The
-    stages left out have index -1 and have no part in the batch. The batch that k-means starts from goes through all.
+    stages left out have index -1 and have no part in the batch, but that k-means begins all at the first.
 
     Args:
         layer: a new ``Codebook``; the stages are copies of it, which begin for themselves. Its distance is euclidean.
@@ -70,51 +69,50 @@ class ResidualCodebook(nn.Module):
             raise ValueError(
                 f"{word}: layer must have distance='euclidean', got {layer.distance!r}; unit codes leave no less"
             )
-        if layer.statistics.started and layer.begins == "kmeans":
-            raise ValueError(f"{word}: layer must be new, got one whose codes have begun; give a fresh hg.Codebook")
+        seen = layer.statistics.seen
+        if has_numbers(seen) and bool(seen):
+            raise ValueError(f"{word}: layer must be new, got one that has seen training batches; give a fresh one")
         self.stages = nn.ModuleList(_begun_apart(layer, number, word) for number in range(stages))
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         first = self._stage(0)
         rows, keep = first._rows(x, mask)
-        total, found, terms = self._chain(rows, keep)
+        lends = isinstance(first, Codebook) and first._differentiable(x)
+        total, found, terms = self._chain(rows, keep, lends)
         y, _ = first._value(x, rows, total.detach(), found[0], keep)
         index = torch.stack(found, -1)
         index = index.squeeze(-2) if len(first.weight) == 1 else index
-        if not (isinstance(first, Codebook) and first._differentiable(x)):
+        if not (isinstance(first, Codebook) and lends):
             return first._alone(x, y, index)
         path, more = first._lent(x, rows, total, keep)
         return graft(y, carrying(self, path, terms + more)), index
 
-    def _chain(self, rows: Tensor, keep: Tensor | None) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    def _chain(self, rows: Tensor, keep: Tensor | None, lends: bool) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """Return the sum of codes, the number of each stage's code (..., heads), and the terms of all."""
         active = self._active(rows)
         left, total, found, terms = rows, None, [], []
         for number in range(len(self.stages)):
             stage, here = self._stage(number), _among(rows, keep, active, number)
-            code, index = stage._look_up(left, here)
-            terms += stage._terms(left, code, here) if isinstance(stage, Codebook) else []
+            code, index = stage._look_up(left, keep, here)
+            terms += stage._terms(left, code, here) if lends and isinstance(stage, Codebook) else []
+            left = left - code.detach()  # by a stage left out too: the next may begin its codes here
             (code,) = present(here, code)
             total = single(code) if total is None else total + code
             found.append(index if here is None else torch.where(here.unsqueeze(-1), index, -1))
-            left = left - code.detach()
         assert total is not None
         return total, found, terms
 
     def _active(self, rows: Tensor) -> Tensor | None:
         """Return how many stages this batch goes through, shape (), or None for all."""
-        if not (self.training and self.dropout) or not all(self._started()):
+        if not (self.training and self.dropout):
             return None
         drops = torch.rand((), device=rows.device) < self.dropout
         stages = len(self.stages)
         # Not read back: a stage that is left out runs on no rows, in graphs as in eager code, and in all processes.
         return torch.where(drops, torch.randint(1, stages + 1, (), device=rows.device), stages)
 
-    def _started(self) -> Iterator[bool]:
-        return (stage.statistics.started for stage in self.stages if isinstance(stage, Codebook))
-
-    def _stage(self, number: int) -> HardCodebook:
-        return cast(HardCodebook, self.stages[number])
+    def _stage(self, number: int) -> Codebook:
+        return cast(Codebook, self.stages[number])
 
     def codes(self, index: Tensor) -> Tensor:
         """Return the sum of the codes of an index (..., stages), or (..., heads, stages); -1 adds nothing."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from hardgrad.hard.precision import single
@@ -22,7 +21,7 @@ class LearnedClip(Quantizer):
         bits: 1 to 16, with a sign 2 to 16.
         signed: whether values below 0 have levels.
         per_channel, channels, batched: as of ``LearnedScale``.
-        start: of a, above 0. By default :math:`2\,\text{mean}|x| \sqrt{2^b - 1}`, as ``LearnedScale`` begins.
+        start: of a, 1e-30 to 1e30. By default :math:`2\,\text{mean}|x| \sqrt{2^b - 1}`, as ``LearnedScale`` begins.
 
     Returns:
         A tensor of x's shape and dtype: ``integers(x) * step`` in single precision at least, rounded once.
@@ -51,9 +50,7 @@ class LearnedClip(Quantizer):
         start: float | None = None,
         batched: bool = True,
     ) -> None:
-        super().__init__(
-            bits, signed, per_channel=per_channel, channels=channels, start=start, batched=batched
-        )
+        super().__init__(bits, signed, per_channel=per_channel, channels=channels, start=start, batched=batched)
 
     def _step(self) -> Tensor:
         return single(self.scale).abs() / self.highest
@@ -67,3 +64,6 @@ class LearnedClip(Quantizer):
 
     def _first(self, mean: Tensor) -> Tensor:
         return 2 * mean * self.highest**0.5
+
+    def _gain(self, x: Tensor) -> float:
+        return 1.0

@@ -27,7 +27,7 @@ class LearnedScale(Quantizer):
         signed: whether values below 0 have levels; False for what a ReLU returns.
         per_channel: a dimension of x; each index along it has a scale of its own.
         channels: how many there are along it; a parametrized weight says so itself.
-        start: of the scale, above 0. By default :math:`2\,\text{mean}|x| / \sqrt{Q_p}` of the weight that is
+        start: of the scale, 1e-30 to 1e30. By default :math:`2\,\text{mean}|x| / \sqrt{Q_p}` of the weight that is
             parametrized, or of the first batch in ``train()``, averaged over the processes of ``torch.distributed``.
         batched: whether x's first dimension is a batch, which n does not count; a row of one dimension has none. False
             where the layer is called on a weight.

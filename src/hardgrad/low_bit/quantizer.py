@@ -1,6 +1,7 @@
 """What quantizers with a learned scale share: whole numbers times a step, the start of the scale, its gradient's path.
 
-The step is computed from the magnitude of the scale, so that an optimizer that passes 0 comes out on the other side.
+The step is of the magnitude of the scale, so that an optimizer that passes 0 comes out on the other side. A scale of 0
+is one that has no value yet.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from hardgrad.hard.precision import double, single
 
 
 class Quantizer(nn.Module):
-    """A layer with the value ``integers(x) * step``, and a scale that learns; ``LearnedScale`` explains the arguments."""
+    """A layer with the value ``integers(x) * step``, whose scale learns; ``LearnedScale`` explains the arguments."""
 
-    symmetric = False  # whether there are as many levels below 0 as above, where there are any
+    symmetric = False  # whether there are as many levels below 0 as above, where there are any below
 
     def __init__(
         self,
@@ -39,18 +40,18 @@ class Quantizer(nn.Module):
         self.highest = 2 ** (self.bits - signed) - 1
         self.lowest = -(self.highest + (not self.symmetric)) if signed else 0
         self.per_channel = None if per_channel is None else _check.whole(word, "per_channel", per_channel)
-        self.start = None if start is None else _check.number(word, "start", start, above=0)
-        self.batched = _check.flag(word, "batched", batched)
         if channels is not None and per_channel is None:
-            raise ValueError(f"{word}: channels must come with per_channel, got {channels}; say which dimension they are")
-        self.scale = nn.Parameter(torch.empty(() if channels is None else _check.whole(word, "channels", channels, 1)))
+            raise ValueError(f"{word}: channels must come with per_channel, got {channels}; say which dimension")
+        self.start = None if start is None else _check.number(word, "start", start, least=1e-30, most=1e30)
+        self.batched = _check.flag(word, "batched", batched)
+        # One number alone is a vector, too: FSDP shards no parameter without dimensions.
+        self.scale = nn.Parameter(torch.empty(1 if channels is None else _check.whole(word, "channels", channels, 1)))
         self._told = False
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Begin again: at ``start``, or with the next batch in training."""
-        with torch.no_grad():
-            self.scale.fill_(self.start or 0.0)  # 0: no value yet
+        nn.init.constant_(self.scale, self.start or 0.0)
         self._started = self.start is not None
 
     @property
@@ -60,14 +61,7 @@ class Quantizer(nn.Module):
         return step.masked_fill(step == 0, torch.nan if self._started else 1.0)
 
     def integers(self, x: Tensor) -> Tensor:
-        """Return the whole numbers that x becomes, which times ``step`` are the layer's value.
-
-        Returns:
-            Of x's shape; int8, or uint8 where none is below 0; int32 if there are more than 8 bits.
-
-        Raises:
-            ValueError: if x holds NaN, which is no whole number.
-        """
+        """Return the whole numbers that x becomes: int8, uint8 where none is below 0, int32 of more than 8 bits."""
         number = self._places(self._ready(x))[1]
         if readable(number) and bool(number.isnan().any()):
             raise ValueError(f"{self.word}: x must be numbers to have integers, got nan; mask it out")
@@ -88,33 +82,29 @@ class Quantizer(nn.Module):
         """Return a weight as it is: ``torch.nn.utils.parametrize`` shows it here, so this is no batch."""
         self.batched = False
         self.to(weight.device)
-        channels = () if self.per_channel is None else (weight.shape[self._channel(weight)],)
-        if self.scale.shape != channels and not self.scale.ndim:
-            self.scale = nn.Parameter(self.scale.new_empty(channels))
-            self.reset_parameters()
+        if self.per_channel is not None and self.scale.numel() == 1:
+            self.scale = nn.Parameter(self.scale.expand(weight.shape[self._channel(weight)]).clone())
         if not (self._started or weight.is_meta):
             self._begin(self._checked(weight))
         return weight
 
-    # -------------------------------------------------------------------------------------- what is another for each
+    def extra_repr(self) -> str:
+        return f"bits={self.bits}, integers from {self.lowest} to {self.highest}, per_channel={self.per_channel}"
+
+    # Of each: the distance of two levels, 0 before the start; where the gradient reaches x, and the derivative by the
+    # scale, at place = x / step; the scale to begin with, of the mean of |x|; what the scale's gradient is scaled by.
 
     def _step(self) -> Tensor:
-        """Return the distance of two levels, 0 before the start."""
         raise NotImplementedError
 
     def _slopes(self, x: Tensor, place: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
-        """Return where the gradient reaches x, and the derivative with respect to the scale, for x at place / step."""
         raise NotImplementedError
 
     def _first(self, mean: Tensor) -> Tensor:
-        """Return the scale to begin with, of the mean of |x|."""
         raise NotImplementedError
 
     def _gain(self, x: Tensor) -> float:
-        """Return what the gradient of the scale is multiplied by."""
-        return 1.0
-
-    # ----------------------------------------------------------------------------------------------------------------
+        raise NotImplementedError
 
     def _places(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return x in steps, the nearest whole number that there is, halves to the even one, and the step."""
@@ -126,28 +116,35 @@ class Quantizer(nn.Module):
         """Return x in single precision at least, and see to it that the scale has a value."""
         wide = self._checked(x)
         if not (self._started or x.is_meta):
-            if not in_graph() and bool(self.scale.detach().all()):  # loaded, or set by hand
+            if not in_graph() and bool(self.scale.detach().all()):  # set by hand
                 self._started = True
             elif self.training and not in_transform():
                 self._begin(x)
             else:
                 raise RuntimeError(
-                    f"{self.word}: scale must have a value before evaluation and in transforms of torch.func, got none; "
-                    "call the layer on a batch in train(), load a state, or give start="
+                    f"{self.word}: scale must have a value before eval() and a transform of torch.func, got none; call "
+                    "the layer on a batch in train(), load a state, or give start="
                 )
-        if self._started and readable(self.scale):
+        elif readable(self.scale):
             self._check_scale()
         return wide
 
+    def _check_scale(self) -> None:
+        scale = self.scale.detach()
+        if not bool(scale.all()):
+            raise RuntimeError(f"{self.word}: scale must not be 0, got 0 after a step; lower its learning rate")
+        if not self._told and bool((scale < 0).any()):
+            self._told = True
+            words = (
+                "scale has passed 0 in a step of the optimizer, and counts by its magnitude; lower its learning rate"
+            )
+            warnings.warn(f"{self.word}: {words}", UserWarning, stacklevel=4)
+
     def _checked(self, x: Tensor) -> Tensor:
         _check.floating(self.word, "x", x)
-        if self.per_channel is not None:
-            channels = x.shape[self._channel(x)]
-            if self.scale.shape != (channels,):
-                raise ValueError(
-                    f"{self.word}: channels must be x's {channels} along dimension {self.per_channel}, got "
-                    f"{self.scale.numel() if self.scale.ndim else None}; give channels={channels}"
-                )
+        if self.per_channel is not None and self.scale.numel() != (count := x.shape[self._channel(x)]):
+            got = self.scale.numel()
+            raise ValueError(f"{self.word}: channels must be x's {count}, got {got}; give channels={count}")
         return single(x)
 
     def _channel(self, x: Tensor) -> int:
@@ -158,15 +155,14 @@ class Quantizer(nn.Module):
 
     def _along(self, numbers: Tensor, x: Tensor) -> Tensor:
         """Return one number a channel so that it broadcasts with x."""
-        if self.per_channel is None:
-            return numbers
-        return numbers.view([-1 if dim == self._channel(x) else 1 for dim in range(x.ndim)])
+        channel = None if self.per_channel is None else self._channel(x)
+        return numbers.view([-1 if dim == channel else 1 for dim in range(x.ndim)])
 
     @torch.no_grad()
     def _begin(self, x: Tensor) -> None:
-        """Give the scale its first value, where it has none. Zeros, NaN and no rows at all leave that to another batch.
+        """Give the scale its first value. Zeros, NaN and no rows leave that to another batch.
 
-        A graph cannot see them, and cannot wait: there the scale is 1 then.
+        A graph cannot see them, and has no other batch: there the scale is 1 then.
         """
         start = self._first(self._mean(x)).to(self.scale.dtype)
         start = torch.where(start.isfinite() & (start > 0), start, 1.0 if in_graph() else 0.0)
@@ -174,30 +170,15 @@ class Quantizer(nn.Module):
         self._started = in_graph() or bool(self.scale.all())
 
     def _mean(self, x: Tensor) -> Tensor:
-        """Return the mean of |x| that each scale has to do with, over all processes that a batch is shared among."""
-        size = double(x).abs()
-        rows = size.flatten()[None] if self.per_channel is None else size[..., None].movedim(self._channel(x), 0).flatten(1)
-        both = torch.stack([rows.sum(1), torch.full_like(rows[:, :1].sum(1), rows.shape[1])])
+        """Return the mean of |x| that each scale has to do with, over all processes that share a batch."""
+        rows = double(x).abs().flatten()[None]
+        if self.per_channel is not None:
+            rows = double(x).abs().unsqueeze(-1).movedim(self._channel(x), 0).flatten(1)
+        total = torch.stack([rows.sum(1), torch.full_like(rows.sum(1), rows.shape[1])])
         if self.batched and torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(both)
-        return (both[0] / both[1]).view(self.scale.shape)
-
-    def _check_scale(self) -> None:
-        least = self.scale.detach().abs().min().item() if self.scale.numel() else 1.0
-        if least == 0:
-            raise RuntimeError(f"{self.word}: scale must not be 0, got 0 after it had a value; lower its learning rate")
-        if not self._told and bool((self.scale < 0).any()):
-            self._told = True
-            warnings.warn(
-                f"{self.word}: scale has passed 0 in a step of the optimizer, and counts by its magnitude; lower its "
-                "learning rate",
-                UserWarning,
-                stacklevel=4,
-            )
+            torch.distributed.all_reduce(total)
+        return total[0] / total[1]
 
     def _load_from_state_dict(self, *given: object, **more: object) -> None:
         super()._load_from_state_dict(*given, **more)  # type: ignore[arg-type]
         self._started = not self.scale.is_meta and bool(self.scale.detach().all())
-
-    def extra_repr(self) -> str:
-        return f"bits={self.bits}, integers from {self.lowest} to {self.highest}, per_channel={self.per_channel}"

@@ -12,7 +12,7 @@ Sources: Esser et al. 2019 (arXiv 1902.08153); Choi et al. 2018 (arXiv 1805.0608
 from __future__ import annotations
 
 from hardgrad_lab.experiments.bridges.trial import Trial
-from hardgrad_lab.runs.experiment import Ask, Experiment, Part
+from hardgrad_lab.runs.experiment import Experiment, Part
 from hardgrad_lab.runs.published import Claim, Metric
 
 LOW_BIT = Experiment(
@@ -26,11 +26,10 @@ LOW_BIT = Experiment(
     contestants={"lsq": {}, "pact": {}, "straight-through": {}, "bridge": {}, "full": {}},
     budgets={
         "smoke": {"width": 4, "steps": 4, "batch": 8, "test_rows": 32, "evaluations": 2},
-        "small": {"width": 8, "steps": 1_500, "batch": 64, "test_rows": 10_000, "evaluations": 8},
+        "small": {"width": 8, "steps": 800, "batch": 48, "test_rows": 10_000, "evaluations": 8},
         "paper": {"width": 32, "steps": 78_000, "batch": 128, "test_rows": 10_000, "evaluations": 50},
     },
     planned={"smoke": ["2"], "small": ["2"]},
-    ask=Ask(options={"task": "bits"}),
     seeds={"smoke": 1, "small": 3, "paper": 3},
     metrics=[
         Metric(name="accuracy", title="test rows right", form=".1%"),

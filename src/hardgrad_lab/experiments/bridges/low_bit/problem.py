@@ -50,7 +50,8 @@ class Block(nn.Module):
         self.beside = nn.Identity() if stride == 1 else nn.Conv2d(inputs, outputs, 1, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        return (self.beside(x) + self.second(self.first(x).relu())).relu()
+        y: Tensor = self.beside(x) + self.second(self.first(x).relu())
+        return y.relu()
 
 
 def network(trial: Trial) -> nn.Module:
