@@ -56,7 +56,7 @@ PEERS: dict[str, dict[str, Any]] = {
     "peer-rotation": {"layer": "peer", "gradient": "rotation"},
 }  # fmt: skip
 ASIDE = ["layer", "gradient", "learn"]  # what a contestant is
-SMALL = {"width": 16, "steps": 1_500, "batch": 64, "test_rows": 10_000, "evaluations": 6}
+SMALL = {"width": 16, "steps": 600, "batch": 32, "test_rows": 10_000, "evaluations": 4}
 
 CODEBOOKS = Experiment(
     name="codebooks",
