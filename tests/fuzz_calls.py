@@ -195,6 +195,7 @@ CALLS = [
     ),
     Call(_H.kmeans, _X | {"k": _same(2), "iterations": _same(3)}, aliases={"x": ("x", "points")}),
     Call(_H.nearest_code, _X | {"codebook": _randn(5, 3)}),
+    Call(_H.nearest_index, _X | {"codebook": _randn(5, 3)}),
     Call(_H.bernoulli, {"p": _rand(ROWS, 3), "generator": _seeded}),
     Call(_H.categorical, {"p": _rand(ROWS, 3), "generator": _seeded}, may_be_nan=True),
     Call(_H.k_subset, {"logits": _randn(ROWS, 3), "k": _same(2), "generator": _seeded}, may_be_nan=True),
@@ -253,6 +254,12 @@ CALLS = [
         hg.perturbed,
         {"solver": _same(_cheapest), "scale": _same(0.5)} | _NOISY,
         use=_run(lambda: _randn(ROWS, 3)().requires_grad_()),
+    ),
+    Call(
+        hg.ResidualCodebook,
+        {"layer": lambda: hg.Codebook(4, 3), "stages": _same(2), "dropout": _same(0.5)},
+        use=_run(_randn(ROWS, 3)),
+        aliases={"layer": ("layer", "x")},
     ),
     Call(
         hg.levels,
@@ -335,6 +342,22 @@ CALLS = [
         },
         use=_run(_randn(ROWS, 3)),
         aliases={"heads": ("heads", "codes"), "codes": ("codes", "start"), "width": ("width", "x")},
+    ),
+    *(
+        Call(
+            each,
+            {
+                "bits": _same(2),
+                "signed": _same(False),
+                "per_channel": _same(-1),
+                "channels": _same(3),
+                "start": _same(0.5),
+                "batched": _same(True),
+            },
+            use=_run(_randn(ROWS, 3)),
+            aliases={"signed": ("signed", "bits"), "per_channel": ("per_channel", "channels")},
+        )
+        for each in (hg.LearnedScale, hg.LearnedClip)
     ),
     Call(hg.strip, {"model": lambda: nn.Linear(3, 3)}),
     Call(_T.clipped, {"low": _same(-1.0), "high": _same(1.0)}),

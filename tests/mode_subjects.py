@@ -112,6 +112,18 @@ class Estimate(nn.Module):
         return self.estimator(q, self.cost, **dict(self.owned.items())).unsqueeze(-1)
 
 
+class LowBit(nn.Module):
+    """A product with a weight of two bits; a module that ``parametrize`` changed cannot be saved whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.linspace(-1.0, 2.0, WIDTH * WIDTH).view(WIDTH, WIDTH))
+        self.quantizer = hg.LearnedScale(2, per_channel=0, channels=WIDTH, start=0.6, batched=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.quantizer(self.weight).T
+
+
 class Taught(nn.Module):
     """A loss of a solver in the middle of a model: costs (B, WIDTH) to (B, 1)."""
 
@@ -321,8 +333,17 @@ SUBJECTS = [
         lambda: Taught(partial(hg.fenchel_young, scale=0.5), hg.hard.one_hot_argmax),
         out=1,
     ),
+    Subject(
+        "ResidualCodebook",
+        "ResidualCodebook",
+        lambda: hg.ResidualCodebook(_codebook("rotation", "gradient"), 3),
+        owned=("entry", "input", "layer.stages"),
+    ),
     Subject("levels", "levels", lambda: hg.levels([8, 5, 4, 3])),
     Subject("lookup_free", "lookup_free", lambda: hg.lookup_free(WIDTH), owned=("entry", "input")),
+    Subject("LearnedScale", "LearnedScale", lambda: hg.LearnedScale(3, start=0.4)),
+    Subject("LearnedScale, of a weight", "LearnedScale", LowBit),
+    Subject("LearnedClip", "LearnedClip", lambda: hg.LearnedClip(2, start=1.2)),
     _estimate(hg.exact, "exact"),
     _estimate(hg.score_function, "score_function"),
     _estimate(partial(hg.score_function, samples=3, baseline="leave_one_out"), "score_function, leave one out"),

@@ -344,13 +344,22 @@ _BREAKS = (
     "{}: torch.compile takes no torch.func derivative of a layer that breaks its graph; differentiate outside of it"
 )
 _TAKES_ONE = "{}: the backward of this compiled graph takes one gradient at a time; hand them over one by one"
-BROKEN = {
-    (family, frozenset(("func.grad", compiler))): _BREAKS.format(family)
-    for family in ("LayerMask", "CrossFade", "perturbed")
-    for compiler in ("compile eager", "compile aot", "graph breaks, aot")
-} | {
-    ("RangeEmbedding", frozenset(("batched gradients", "graph breaks, aot"))): _TAKES_ONE.format("RangeEmbedding"),
-}
+BROKEN = (
+    {
+        (family, frozenset(("func.grad", compiler))): _BREAKS.format(family)
+        for family in ("LayerMask", "CrossFade", "perturbed")
+        for compiler in ("compile eager", "compile aot", "graph breaks, aot")
+    }
+    | {
+        ("Codebook", frozenset((checkpointed, "compile eager"))): (
+            'Codebook: the compiler\'s backend "eager" takes no checkpoint of a layer that moves its buffers; others do'
+        )
+        for checkpointed in ("checkpoint", "checkpoint, reentrant")
+    }
+    | {
+        ("RangeEmbedding", frozenset(("batched gradients", "graph breaks, aot"))): _TAKES_ONE.format("RangeEmbedding"),
+    }
+)
 
 
 # What is not linear in what arrives in its backward: two backwards are not one of their sum, nor is a mean over vmap.

@@ -379,7 +379,7 @@ def test_the_answer_can_be_read_by_people_and_programs() -> None:
     assert max(map(len, str(found).splitlines())) < 100
     assert "exactly zero: first.weight, first.bias" in str(found)
     read = json.loads(found.to_json())
-    assert read["breaks"][0]["cure"] == "hg.straight_through(hg.hard.sign, hg.surrogate.twins.tanh())"
+    assert read["breaks"][0]["cure"].startswith("hg.straight_through(hg.hard.sign, hg.surrogate.twins.tanh());")
     assert read["parameters"] == {"first.weight": "zero", "first.bias": "zero"}
     with pytest.raises(FrozenInstanceError):
         found[0].line = 1  # type: ignore[misc]

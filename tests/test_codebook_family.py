@@ -308,3 +308,206 @@ def test_zero_is_one_and_62_bits_make_an_index() -> None:
 def test_options_out_of_range(options: dict[str, Any], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         hg.lookup_free(**({"bits": 3} | options))
+
+
+# ---------------------------------------------------------------------------------------------------------- residual
+
+
+def chain(stages: int = 3, *, dropout: float = 0.0, codes: int = 6, width: int = 4, **options: Any) -> Any:
+    torch.manual_seed(3)
+    options = {"start": "normal", "learn": None, "revive": None} | options
+    return hg.ResidualCodebook(hg.Codebook(codes, width, **options), stages, dropout=dropout)
+
+
+def written(layer: Any, x: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """What is left, the code and its number at each stage, by enumeration."""
+    left, found = x.detach(), []
+    for stage in layer.stages:
+        weight = stage.weight.detach()[0].to(x.dtype)
+        index = (left[:, None] - weight).square().sum(-1).argmin(-1)
+        found.append((left, weight[index], index))
+        left = left - weight[index]
+    return found
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_the_value_is_the_sum_of_the_decoded_codes(dtype: torch.dtype) -> None:
+    layer, x = chain().eval(), randn(50, 4).to(dtype)
+    y, index = layer(x)
+    assert index.shape == (50, 3)
+    assert y.dtype == dtype
+    assert torch.equal(layer.codes(index).to(dtype), y)
+    wide = x if dtype == torch.float64 else x.float()
+    assert torch.equal(index, torch.stack([number for _, _, number in written(layer, wide)], -1))
+
+
+@pytest.mark.parametrize("gradient", ["copy", "rotation", "directional"])
+def test_the_gradient_is_that_of_a_graph_written_by_hand(gradient: str) -> None:
+    beta, n, d = 0.7, 9, 4
+    layer = chain(gradient=gradient, learn="gradient", commitment=beta).double()
+    x, weight = randn(n, d, seed=5).requires_grad_(), randn(n, d, seed=6)
+    (layer(x)[0] * weight).sum().backward()
+    stages = written(layer, x)
+    total = sum(code for _, code, _ in stages)
+    lent, to_codes = lent_by_hand(gradient, x.detach(), total, weight)
+    terms = sum(2 * beta * (left - code) / (n * d) for left, code, _ in stages)
+    torch.testing.assert_close(x.grad, lent + terms)
+    for stage, (left, code, index) in zip(layer.stages, stages, strict=True):
+        own = to_codes if gradient == "directional" else 2 * (code - left) / (n * d)
+        expected = torch.zeros(6, d, dtype=torch.float64).index_add_(0, index, own)
+        torch.testing.assert_close(stage.weight.grad[0], expected)
+    assert all(float((left - code).norm()) > 0.5 for left, code, _ in stages)  # so no term was zero
+
+
+def lent_by_hand(gradient: str, x: Tensor, total: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The task's gradient to x and to the codes, row by row with whole matrices."""
+    to_x, to_codes = torch.zeros_like(x), torch.zeros_like(x)
+    for row, (a, e, g) in enumerate(zip(x, total, weight, strict=True)):
+        matrix = torch.eye(len(a), dtype=a.dtype)
+        if gradient == "directional":
+            unit = (e - a) / (e - a).norm()
+            matrix = matrix - torch.outer(unit, unit)
+            to_codes[row] = unit * (unit @ g)
+        if gradient == "rotation" and a @ e > 0:  # two reflections, along a and half way between
+            half = a / a.norm() + e / e.norm()
+            first, second = (matrix - 2 * torch.outer(v, v) / (v @ v) for v in (a, half))
+            matrix = second @ first * (e.norm() / a.norm()).clamp(0.5, 2)
+        to_x[row] = matrix.mT @ g
+    return to_x, to_codes
+
+
+def test_a_scope_has_the_terms_of_all_stages_and_the_task_its_own() -> None:
+    layer, x = chain(learn="gradient", commitment=0.3).double(), randn(8, 4).requires_grad_()
+    with hg.penalties(layer) as bag:
+        y, _ = layer(x)
+    assert len(bag) == 1
+    expected = sum(1.3 * (left - code).square().mean() for left, code, _ in written(layer, x))
+    torch.testing.assert_close(bag.total(), expected)
+    y.sum().backward()
+    assert torch.equal(x.grad, torch.ones_like(x))
+
+
+def test_a_bridge_imitates_the_whole_chain_with_one_network() -> None:
+    layer, x = chain(gradient="bridge", commitment=0.0), randn(16, 4, dtype=torch.float32)
+    assert [name for name, _ in layer.named_parameters() if "approximator" not in name] == []
+    assert {name.split(".")[1] for name, _ in layer.named_parameters()} == {"0"}
+    approximator = layer.stages[0].approximator
+    with hg.penalties() as bag:
+        y, _ = layer(x)
+    torch.testing.assert_close(bag.total(), 10 * (approximator(x) - y).square().sum() / 16)
+
+
+@pytest.mark.parametrize("learn", ["ema", "gradient"])
+def test_stages_learn_apart_and_only_in_batches_they_are_in(learn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, x = chain(learn=learn, revive=0.01, dropout=1.0, start="kmeans"), randn(64, 4, dtype=torch.float32)
+    monkeypatch.setattr(type(layer), "_active", lambda self, rows: torch.tensor(2))
+    layer(x)
+    codes = [stage.weight for stage in layer.stages]  # k-means has begun all, each at what was left
+    error = [float(sum(code for _, code, _ in written(layer, x)[:n]).sub(x).square().mean()) for n in (1, 2, 3)]
+    assert error[0] > 1.3 * error[1] > 1.69 * error[2]
+    layer(x)  # what the batch before said is done by now
+    starts = [code.detach().clone() for code in codes]
+    for _ in range(2):
+        layer.zero_grad()
+        y, index = layer(x + 0.5)
+        y.sum().backward()
+    assert bool((index[:, 2] == -1).all())
+    assert bool((index[:, :2] >= 0).all())
+    assert torch.equal(layer.codes(index), y)
+    if learn == "ema":
+        assert [torch.equal(*pair) for pair in zip(starts, codes, strict=True)] == [False, False, True]
+    else:
+        assert [bool(code.grad.any()) for code in codes] == [True, True, False]
+    assert [stage.usage().rows for stage in layer.stages[:2]] == [256, 256]
+    with pytest.raises(RuntimeError, match="no training batch has passed"):
+        layer.stages[2].usage()
+
+
+def test_dropout_draws_the_number_of_stages_evenly_and_from_the_seed() -> None:
+    layer, x = chain(4, dropout=0.5), torch.zeros(2, 4)
+    torch.manual_seed(0)
+    drawn = [int(layer._active(x)) for _ in range(400)]
+    # Of 400 draws 50 +- 6.6 are 1, 2 or 3, and 250 +- 9.7 are all 4: five sigma.
+    assert all(17 < drawn.count(number) < 83 for number in (1, 2, 3))
+    torch.manual_seed(0)
+    assert drawn[:10] == [int((layer(x)[1][0] >= 0).sum()) for _ in range(10)]
+    assert bool((layer.eval()(x)[1] >= 0).all())
+
+
+def test_every_process_counts_alike_whatever_it_drew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else one would wait for a sum that another never asks for."""
+    layer, x = chain(learn="ema", revive=0.01), randn(16, 4, dtype=torch.float32)
+    sums: list[tuple[int, ...]] = []
+
+    def added(values: Tensor) -> Tensor:
+        sums.append(tuple(values.shape))
+        return values
+
+    monkeypatch.setattr("hardgrad.codebook.moving.added", added)
+    found = []
+    for active in (1, 3):
+        monkeypatch.setattr(type(layer), "_active", lambda self, rows, active=active: torch.tensor(active))
+        layer(x)
+        found.append(list(sums))
+        sums.clear()
+    assert found[0] == found[1] != []
+
+
+def test_the_chain_takes_heads_masks_and_dim() -> None:
+    layer, x = chain(heads=2, dim=1, learn="gradient"), randn(2, 4, 5, dtype=torch.float32)
+    mask = torch.tensor([[True] * 5, [True, False, True, False, False]])
+    spoilt = torch.where(mask[:, None], x, torch.nan).requires_grad_()
+    y, index = layer(spoilt, mask)
+    y.sum().backward()
+    assert index.shape == (2, 5, 2, 3)
+    assert torch.equal(layer.codes(index), y)
+    assert bool((index[~mask] == -1).all())
+    assert not y.movedim(1, -1)[~mask].any()
+    assert not spoilt.grad.movedim(1, -1)[~mask].any()
+    kept, same = chain(heads=2, learn="gradient")(x.movedim(1, -1)[mask])
+    assert torch.equal(index[mask], same)
+    assert torch.equal(y.movedim(1, -1)[mask], kept)
+    coarse = index.clone()
+    coarse[..., 1:] = -1
+    assert torch.equal(layer.codes(coarse), layer.stages[0].codes(index[..., 0]))
+
+
+def test_stripped_it_is_the_chain_alone() -> None:
+    layer, x = chain(learn="simvq", gradient="bridge", dropout=0.5), randn(6, 4, dtype=torch.float32)
+    layer(x)
+    stripped = hg.strip(layer)
+    assert sorted(stripped.state_dict()) == ["stages.0.weight", "stages.1.weight", "stages.2.weight"]
+    for found, right in zip(stripped(x), layer.eval()(x), strict=True):
+        assert torch.equal(found, right)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "words"),
+    [
+        (lambda: hg.ResidualCodebook(torch.nn.Linear(3, 3), 2), TypeError, "layer must be a Codebook, got Linear"),
+        (lambda: chain(0), ValueError, "stages must be at least 1, got 0"),
+        (lambda: chain(dropout=1.5), ValueError, "dropout must be at least 0 and at most 1, got 1.5"),
+        (lambda: chain(distance="cosine"), ValueError, "layer must have distance='euclidean', got 'cosine'"),
+        (
+            lambda: hg.ResidualCodebook(begun(), 2),
+            ValueError,
+            "layer must be new, got one that has seen",
+        ),
+        (lambda: chain()(torch.zeros(2, 3)), ValueError, "x must have the width 4 at dim -1"),
+        (
+            lambda: chain().codes(torch.zeros(2, 4).long()),
+            ValueError,
+            r"index must have shape \(..., 3\).*got \(2, 4\)",
+        ),
+        (lambda: chain().codes(torch.full((3,), 6)), ValueError, "index must be from 0 to 5"),
+    ],
+)
+def test_mistakes_of_a_chain_are_named(wrong: Callable[[], Any], error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=f"ResidualCodebook: {words}"):
+        wrong()
+
+
+def begun() -> hg.Codebook:
+    layer = hg.Codebook(2, 4)
+    layer(randn(8, 4, dtype=torch.float32))
+    return layer

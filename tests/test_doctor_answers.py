@@ -251,6 +251,47 @@ def test_a_solver_is_known_by_its_solutions(function: object, sense: str | None)
     assert ("negative_identity" in offered) == (sense == "min")
 
 
+CODES = torch.randn(4, 3, generator=torch.Generator().manual_seed(5))
+
+
+@pytest.mark.parametrize(
+    ("function", "known"),
+    [
+        (lambda x: hg.hard.nearest_code(x, CODES), True),
+        (lambda x: CODES.to(x)[torch.cdist(x, CODES.to(x)).argmin(-1)], True),
+        (lambda x: CODES.to(x)[torch.cdist(x, CODES.to(x)).argmax(-1)], False),
+        (lambda x: CODES.to(x)[x.argmax(-1)], False),
+        *((f, False) for f in (hg.hard.sort, hg.hard.sign, torch.zeros_like, torch.relu, lambda x: x[..., :1].round())),
+    ],
+)
+def test_a_look_up_of_codes_is_known_by_its_outputs(function: Callable[[Tensor], Tensor], known: bool) -> None:
+    x = torch.randn(5, 4, 3, generator=torch.Generator().manual_seed(0))
+    offered = hg.doctor.candidates(function, x)
+    assert ("rotation" in offered) == ("directional" in offered) == ("straight_through, codes" in offered) == known
+    if known:
+        for name in ("rotation", "directional"):
+            layer = hg.Codebook(4, 3, gradient=name, start=CODES, learn=None, commitment=0.0)
+            given = [x.clone().requires_grad_() for _ in range(2)]
+            (offered[name](given[0]) * x).sum().backward()
+            (layer(given[1])[0] * x).sum().backward()
+            assert given[0].grad is not None
+            torch.testing.assert_close(given[0].grad, given[1].grad)
+
+
+def test_a_codebook_is_a_candidate_and_its_terms_are_no_part_of_its_gradient() -> None:
+    def look_up(x: Tensor) -> Tensor:
+        return hg.hard.nearest_code(x, CODES)
+
+    x = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
+    found = [
+        hg.diagnose({"it": hg.Codebook(4, 3, start=CODES, learn=None, commitment=commitment)}, look_up, x, draws=20,
+                    budget=400, warm_up=2, generator=torch.Generator().manual_seed(0))["it"]
+        for commitment in (0.0, 9.0)
+    ]  # fmt: skip
+    assert [(row.error, row.learns) for row in found] == [(None, False)] * 2
+    assert found[0].mean == found[1].mean
+
+
 def test_the_truth_of_subsets_is_their_enumeration_or_a_long_run() -> None:
     """Held against each other, and the estimators against both; n = 200 draws, seed 0, four standard errors."""
     q = hg.KSubset(torch.randn(2, 5, generator=torch.Generator().manual_seed(1)), 2)

@@ -50,6 +50,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sort_rows_cols": hard.sort_rows_cols,
     "kmeans": lambda x: hard.kmeans(x, 3),
     "nearest_code": lambda x: hard.nearest_code(x, CODES),
+    "nearest_index": lambda x: hard.nearest_index(x, CODES),
 }
 ELEMENTWISE = list(FUNCTIONS)[:8]
 
@@ -82,7 +83,8 @@ def hostile(dtype: torch.dtype) -> Tensor:
 def test_half_is_single_rounded_once(name: str, dtype: torch.dtype) -> None:
     f = FUNCTIONS[name]
     for x in (every_half(dtype),) if name in ELEMENTWISE else (hostile(dtype), torch.randn(2, 3, 40, 6).to(dtype)):
-        assert same(f(x), f(x.float()).to(dtype))
+        y = f(x)
+        assert same(y, f(x.float()).to(y.dtype))
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -91,7 +93,7 @@ def test_single_is_double_rounded(name: str) -> None:
     if name.startswith(("sign", "step")):  # what they compare with is taken in x's dtype
         x = x[~((x - 0.7).abs() < 1e-6).any(-1).any(-1)]
     one, two = FUNCTIONS[name](x), FUNCTIONS[name](x.double())
-    torch.testing.assert_close(one.double(), two, rtol=2**-23, atol=2**-149, equal_nan=True)
+    torch.testing.assert_close(one.double(), two.double(), rtol=2**-23, atol=2**-149, equal_nan=True)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

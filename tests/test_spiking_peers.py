@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import copy
+import pickle
+import re
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -150,3 +154,127 @@ def test_the_layer_is_a_part_of_the_neuron_without_weights(make: Callable[[Spike
     assert not layer.training
     with pytest.warns(UserWarning, match=r"in eval\(\) no gradient passes"):
         layer(torch.zeros(3, requires_grad=True)).sum().backward()
+
+
+# ------------------------------------------------------------------------------------------------- the page's table
+
+
+PAGE = (Path(__file__).parents[1] / "docs" / "spiking.md").read_text(encoding="utf-8")
+OWNERS = {"snntorch": "surrogate", "spikingjelly": "activation_based.surrogate", "norse": "torch.functional.threshold"}
+
+
+def _rows() -> list[tuple[str, str, str, str, str, str]]:
+    """The library, its call, peak, area, the factor and our call, of each row of the table."""
+    found, library = [], ""
+    for line in PAGE.splitlines():
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        if len(cells) == 7 and cells[1].startswith("`"):
+            library = cells[0].split(" ")[0] or library
+            theirs, _, peak, area, times, ours = cells[1:]
+            found.append((library, theirs.split("`")[1], peak, area, times, ours.split("`")[1] if times != "-" else ""))
+    return found
+
+
+ROWS = _rows()
+every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row[1])
+
+
+def _theirs(library: str, call: str) -> Spike:
+    module = import_module(f"{library}.{OWNERS[library]}")
+    if library == "norse":
+        return lambda x: module.threshold(x, **eval(f"dict({call})"))
+    made: Spike = eval(call, {"surrogate": module})
+    return made
+
+
+def _peak_and_area(function: Spike) -> tuple[float, float]:
+    edges = torch.cat([torch.zeros(1), torch.logspace(-7, 5, 40_001)]).double()
+    middle, width = (edges[1:] + edges[:-1]) / 2, edges.diff()
+    both = derivative(function, middle).nan_to_num(0) + derivative(function, -middle).nan_to_num(0)
+    peak = derivative(function, torch.cat([middle, -middle])).nan_to_num(0).amax()
+    return peak.item(), (both * width).sum().item()
+
+
+def _as_printed(function: Spike, times: float, peak: str, area: str) -> None:
+    high, wide = _peak_and_area(function)
+    assert float(peak) == pytest.approx(times * high, rel=0.05 if float(peak) < 0.01 else 0.005)
+    if area == "none":
+        assert wide > 1e4, "it ends with the range"
+    else:
+        assert float(area) == pytest.approx(times * wide, rel=0.05 if float(area) < 0.01 else 0.005)
+
+
+def test_each_library_has_rows() -> None:
+    assert [sum(row[0] == library for row in ROWS) for library in OWNERS] == [9, 10, 5]
+
+
+@every_row
+def test_a_row_of_the_table_has_our_peak_and_area_and_the_derivative_of_the_library(row: tuple[str, ...]) -> None:
+    library, call, peak, area, times, ours = row
+    if ours:
+        _as_printed(eval(f"twins.{ours}"), float(times), peak, area)
+    if not find_spec(library):
+        return
+    if "LSO" in call:
+        with pytest.raises(TypeError, match="missing 1 required positional argument"):
+            _theirs(library, call)(torch.zeros(1))
+        return
+    theirs = _theirs(library, call)
+    z = torch.tensor([-2.9, -1.3, -0.6, -0.21, -0.011, -0.001, 0.001, 0.011, 0.21, 0.6, 1.3, 2.9], dtype=torch.float64)
+    if ours:
+        expected = float(times) * derivative(eval(f"twins.{ours}"), z)
+        torch.testing.assert_close(derivative(theirs, z), expected, rtol=1e-6, atol=1e-9)
+    elif area != "none":
+        _as_printed(theirs, 1.0, peak, area)
+
+
+NOTES = {
+    "snntorch": "cannot be pickled",
+    "spikingjelly": "lif.v_threshold = nn.Parameter",
+    "norse": "`alpha` is not used",
+}
+
+
+@pytest.mark.parametrize("library", OWNERS)
+def test_what_the_page_says_of_a_library_is_so(library: str) -> None:
+    assert NOTES[library] in PAGE
+    if not find_spec(library):
+        return
+    if library == "snntorch":
+        seen = derivative(_theirs(library, "surrogate.sigmoid(slope=25)"), torch.tensor([-3.4, -3.6, -10.0]))
+        assert seen.isnan().tolist() == [False, True, True]
+        seen = derivative(_theirs(library, "surrogate.triangular(threshold=1)"), torch.tensor([-1.0, 0.0, 1.0]))
+        assert seen.tolist() == [1.0, -1.0, -1.0]
+        with pytest.raises(AttributeError, match="local object"):
+            pickle.dumps(import_module("snntorch").Leaky(beta=0.9))
+        pickle.dumps(import_module("snntorch").Leaky(beta=0.9, spike_grad=hg.straight_through(hg.hard.step)))
+    if library == "spikingjelly":
+        lif = import_module("spikingjelly.activation_based.neuron").LIFNode(
+            surrogate_function=hg.straight_through(hg.hard.step, twins.leaky())
+        )
+        lif.v_threshold = nn.Parameter(torch.ones(3))
+        lif(torch.ones(2, 3)).sum().backward()
+        torch.testing.assert_close(lif.v_threshold.grad, torch.full((3,), -0.2))
+    if library == "norse":
+        one, other = (_theirs(library, f'method="super", alpha={alpha}') for alpha in (100.0, 1.0))
+        assert torch.equal(derivative(one, torch.ones(1)), derivative(other, torch.ones(1)))
+
+
+BLOCKS = re.findall(r"```py\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.mark.parametrize("library", OWNERS)
+def test_the_block_of_a_library_runs(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = (block for block in BLOCKS if library in block)
+    program = compile(block, "docs/spiking.md", "exec")
+    if not find_spec(library):
+        return
+    if library == "norse":
+        lif_box = import_module("norse.torch.functional.lif_box")
+        monkeypatch.setattr(lif_box, "threshold", lif_box.threshold)  # so that it is put back
+    names: dict[str, Any] = {"torch": torch, "spike": hg.straight_through(hg.hard.step, twins.triangle())}
+    exec(program, names)
+    if library == "snntorch":
+        assert names["net"][0].weight.grad.any()
+    else:
+        assert 0 < names["spikes" if library == "spikingjelly" else "out"].mean() < 1

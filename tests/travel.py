@@ -130,6 +130,12 @@ def _coded(**options: Any) -> nn.Module:
     return layer
 
 
+def _chained() -> nn.Module:
+    layer = hg.ResidualCodebook(hg.Codebook(4, 3), 3)
+    layer(batch(4, 3).requires_grad_())[0].sum().backward()
+    return layer
+
+
 def _reply(layer: Any) -> Any:
     return called(_X, lambda x: copy.deepcopy(layer)(x)[0]), layer.state_dict()
 
@@ -242,9 +248,12 @@ THINGS: dict[str, Thing] = {
         lambda: hg.perturbed(_cheapest, 0.5, samples=3, generator=_generator()),
         lambda layer: called(_X, copy.deepcopy(layer)),
     ),
+    "hg.ResidualCodebook": Thing(_chained, _reply),
     "hg.levels": Thing(lambda: hg.levels([3, 4, 5]), lambda layer: called(_X, lambda x: layer(x)[0])),
     "hg.lookup_free": Thing(lambda: hg.lookup_free(3), lambda layer: called(_X, lambda x: layer(x)[0])),
     "hg.imle": Thing(_served, lambda layer: called(_X, copy.deepcopy(layer))),
+    "hg.LearnedScale": Thing(lambda: _stepped(hg.LearnedScale(3)), partial(called, _X)),
+    "hg.LearnedClip": Thing(lambda: hg.LearnedClip(2, start=1.0), partial(called, _X)),
     "hg.doctor.BoxReport": Thing(_examined, str),
     "hg.doctor.Break": Thing(lambda: next(iter(_broken()))),
     "hg.doctor.Breaks": Thing(_broken, hg.doctor.Breaks.to_json),

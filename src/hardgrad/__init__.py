@@ -52,8 +52,11 @@ if TYPE_CHECKING:
     from hardgrad.codebook._levels import levels as levels
     from hardgrad.codebook._lookup_free import lookup_free as lookup_free
     from hardgrad.codebook.codebook import Codebook as Codebook
+    from hardgrad.codebook.residual import ResidualCodebook as ResidualCodebook
     from hardgrad.doctor._diagnose import diagnose as diagnose
     from hardgrad.doctor.diagnosis import Diagnosis as Diagnosis
+    from hardgrad.low_bit.learned_clip import LearnedClip as LearnedClip
+    from hardgrad.low_bit.learned_scale import LearnedScale as LearnedScale
     from hardgrad.segments.keys import search_key as search_key
     from hardgrad.segments.result import FoundRanges as FoundRanges
     from hardgrad.segments.search import search_ranges as search_ranges
@@ -78,6 +81,8 @@ _LATER = {
     "Codebook": "hardgrad.codebook.codebook:Codebook",
     "diagnose": "hardgrad.doctor._diagnose:diagnose",
     "Diagnosis": "hardgrad.doctor.diagnosis:Diagnosis",
+    "LearnedClip": "hardgrad.low_bit.learned_clip:LearnedClip",
+    "LearnedScale": "hardgrad.low_bit.learned_scale:LearnedScale",
     "search_key": "hardgrad.segments.keys:search_key",
     "FoundRanges": "hardgrad.segments.result:FoundRanges",
     "search_ranges": "hardgrad.segments.search:search_ranges",
@@ -88,6 +93,7 @@ _LATER = {
     "fenchel_young": "hardgrad.solvers._fenchel_young:fenchel_young",
     "spo_plus": "hardgrad.solvers._spo_plus:spo_plus",
     "perturb": "hardgrad.surrogate._perturb:perturb",
+    "ResidualCodebook": "hardgrad.codebook.residual:ResidualCodebook",
     "levels": "hardgrad.codebook._levels:levels",
     "lookup_free": "hardgrad.codebook._lookup_free:lookup_free",
 }

@@ -1,4 +1,4 @@
-"""Eleven mistakes of public research code, each rebuilt small in code of our own.
+"""Mistakes of public research code, each rebuilt small in code of our own.
 
 In all of them training ran, the loss fell, and one published part never learned.
 """
@@ -188,7 +188,7 @@ def colors_looked_up_by_argmax() -> Setup:
 
 
 @broken("A speech codec: the line that copies the gradient over the nearest code was forgotten; one code won.",
-        "straight_through", "Bridge")  # fmt: skip
+        "Codebook")  # fmt: skip
 def codec_without_the_copy_line() -> Setup:
     class Codec(nn.Module):
         def __init__(self) -> None:
@@ -209,7 +209,7 @@ def codec_without_the_copy_line() -> Setup:
 
 
 @broken("The same codec with a commitment term: the encoder moves to the codes, and never to what the decoder needs.",
-        "straight_through", "Bridge")  # fmt: skip
+        "Codebook")  # fmt: skip
 def codec_with_commitment_and_without_the_copy_line() -> Setup:
     class Codec(nn.Module):
         def __init__(self) -> None:
@@ -224,6 +224,24 @@ def codec_with_commitment_and_without_the_copy_line() -> Setup:
             return self.decode(q), term
 
     return Setup(Codec(), (X,), lambda out: F.mse_loss(out[0], X) + out[1])
+
+
+@broken("A quantizer of latents: its value is copied over x, which is drawn to codes that nothing ever moves.",
+        "Codebook")  # fmt: skip
+def quantizer_whose_codes_get_no_gradient() -> Setup:
+    class Quantizer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encode, self.decode, self.codes = nn.Linear(6, 3), nn.Linear(3, 6), nn.Embedding(6, 3)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            z = self.encode(x)
+            q = self.codes(torch.cdist(z, self.codes.weight).argmin(-1))
+            commitment = 0.25 * F.mse_loss(z, q.detach())  # BREAK cut
+            q = z + (q - z).detach()  # BREAK cut
+            return self.decode(q), commitment
+
+    return Setup(Quantizer(), (X,), lambda out: F.mse_loss(out[0], X) + out[1])
 
 
 @broken("A mixture of experts with one expert a row: the softmax over the single chosen logit is always 1.")

@@ -211,6 +211,30 @@ def a_vector_quantizer_with_its_copy_line() -> Setup:
     return Setup(Codec(), (X,), lambda out: F.mse_loss(out[0], X) + out[1])
 
 
+def a_codebook(**options: Any) -> Setup:
+    class Codec(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encode, self.decode = nn.Linear(6, 3), nn.Linear(3, 6)
+            self.codes = hg.Codebook(6, 3, start=torch.randn(6, 3), **options)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y, _ = self.codes(self.encode(x))
+            return self.decode(y)
+
+    return Setup(Codec(), (X,), lambda out: F.mse_loss(out, X))
+
+
+@sound
+def a_codebook_of_moving_means() -> Setup:
+    return a_codebook(gradient="rotation")
+
+
+@sound
+def a_codebook_that_learns_by_gradient() -> Setup:
+    return a_codebook(learn="gradient")
+
+
 @sound
 def gumbel_softmax_with_hard_samples() -> Setup:
     class Pick(nn.Module):

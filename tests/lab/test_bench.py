@@ -16,7 +16,7 @@ from torch import nn
 
 import hardgrad
 from hardgrad_lab.app import run
-from hardgrad_lab.bench import boxes, estimators, needs, orders, recurrent, search, tariff
+from hardgrad_lab.bench import boxes, codebook, estimators, needs, orders, recurrent, search, tariff
 from hardgrad_lab.bench.race import Contender, medians, race
 from hardgrad_lab.bench.switch import PEERS, network
 
@@ -163,6 +163,64 @@ def test_orders_are_raced_against_a_sort_and_other_packages(
     assert all(float(line.split()[-3]) > 0 for i, line in enumerate(lines[:8]) if i != 4)
     assert lines[8].startswith("straight-through sort   3 x    8   no_grad ")
     assert [line.split("10,000, ")[1].split("  ")[0] for line in lines[9:]] == ["log_prob of a draw", "marginals"]
+
+
+class OtherQuantizer(nn.Module):
+    """Of another package: it returns its loss, and learns by itself."""
+
+    def __init__(self, dim: int, codebook_size: int, **options: object) -> None:
+        super().__init__()
+        assert options.keys() == {
+            "decay", "commitment_weight", "kmeans_init", "threshold_ema_dead_code", "rotation_trick"
+        }  # fmt: skip
+        self.codes = nn.Parameter(torch.randn(codebook_size, dim))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return x + self.codes.mean(), x.argmax(-1), self.codes.square().mean().unsqueeze(0)
+
+
+def test_quantizers_are_raced_against_a_product_and_another_package(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = ModuleType(codebook.PEER)
+    package.__spec__ = ModuleSpec(codebook.PEER, None)
+    package.VectorQuantize = OtherQuantizer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, codebook.PEER, package)
+    monkeypatch.setattr(codebook, "LOOK_UP", (300, 4, 16))
+    monkeypatch.setattr(codebook, "SIZES", ((16, 4, 3),))
+    monkeypatch.setattr(codebook, "WEIGHTS", (6, 8))
+    monkeypatch.setattr(codebook, "_memory", lambda: None)
+    assert run(["bench", "codebook", "--seconds", "0"]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split(",")[0] for line in lines] == [
+        "nearest_code", "nearest_index", "step", "step", "eval", "LearnedScale", "LearnedScale"
+    ]  # fmt: skip
+    assert all(float(number) >= 0 for line in lines for number in re.findall(r"\S+(?= ms)|\S+(?= of )", line))
+    assert all(line.endswith(f" of {codebook.PEER}") for line in lines[2:5])
+
+
+def test_a_quantizers_step_is_a_backward_into_its_input_and_its_terms() -> None:
+    x = torch.randn(5, 4, requires_grad=True)
+    layer = OtherQuantizer(4, 3, **dict.fromkeys(
+        ("decay", "commitment_weight", "kmeans_init", "threshold_ema_dead_code", "rotation_trick")
+    ))  # fmt: skip
+    codebook.step(layer, x).call()
+    torch.testing.assert_close(x.grad, torch.linspace(-1, 1, 4).expand(5, 4))
+    assert layer.codes.grad is not None
+    # 5 rows x 4 weights that sum to 0, and the mean square: 2 c / 12 each.
+    torch.testing.assert_close(layer.codes.grad, layer.codes.detach() / 6)
+    for rotation in (False, True):
+        ours = codebook.quantizers(4, 3, rotation=rotation)["hardgrad"]
+        x.grad = None
+        codebook.step(ours, x).call()
+        assert x.grad is not None
+        assert (ours.gradient == "rotation") == rotation
+
+
+def test_the_product_in_pieces_is_the_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codebook, "_AT_ONCE", 4)
+    x, codes = codebook.looked_up(12, 3, 5)
+    torch.testing.assert_close(codebook.product(x, codes), x[-4:] @ codes.mT)
 
 
 def test_every_relaxed_operator_of_the_bench_is_near_the_hard_one_it_is_named_for() -> None:

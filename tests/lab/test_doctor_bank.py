@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch.distributions import Distribution
 
+import hardgrad as hg
+from hardgrad_lab.doctor import codes
 from hardgrad_lab.doctor.bank import NAMES, find
 from hardgrad_lab.doctor.five import coded_bits, mask_of_largest
 from hardgrad_lab.doctor.images import codec, pictures
@@ -84,6 +87,75 @@ def test_the_solvers_find_what_other_programs_find() -> None:
         rivals = [other for other in taken if bool((value * other).sum() > (value * mine).sum() + 1e-6)]
         assert rivals == []
     assert find("matching", None).function(find("matching", None).inputs).sum((-1, -2)).tolist() == [4.0] * 16
+
+
+def test_a_chain_of_codes_by_a_loop() -> None:
+    tables = [torch.randn(4, 3, generator=torch.Generator().manual_seed(i)).double() for i in range(3)]
+    x = torch.randn(7, 3, generator=torch.Generator().manual_seed(9)).double()
+    for row, y in zip(x, codes.chained(x, tables), strict=True):
+        left = row.numpy().copy()
+        for table in tables:
+            left -= table.numpy()[np.argmin(((table.numpy() - left) ** 2).sum(1))]
+        np.testing.assert_allclose((row - y).numpy(), left, atol=1e-12)
+
+
+def test_the_rotation_without_guards_is_the_turn_in_the_plane_of_both() -> None:
+    """Against the matrix exponential of the angle between them, far codes and near ones."""
+    x, code = torch.randn(2, 6, 5, generator=torch.Generator().manual_seed(0)).double()
+    for row, e in zip(x, code, strict=True):
+        a = row / row.norm()
+        b = e - (e @ a) * a
+        b = b / b.norm()
+        angle = torch.acos((e @ a) / e.norm())
+        turn = torch.linalg.matrix_exp(angle * (torch.outer(b, a) - torch.outer(a, b))) * e.norm() / row.norm()
+        torch.testing.assert_close(turn @ row, e)
+        found = torch.autograd.functional.jacobian(partial(codes.unguarded, hard=lambda _, e=e: e), row)
+        torch.testing.assert_close(found, turn)
+
+
+def test_weights_of_two_bits_and_the_gradients_of_their_scale_by_hand() -> None:
+    # s = 1/2: -3 is clipped to -2 steps, 0.3 is 0.6 of a step, 0.1 is 0.2, 2 is clipped to one.
+    row = torch.tensor([[-3.0, 0.3, 0.1, 2.0, math.log(0.5)]], dtype=torch.float64)
+    case = find("learned-scale", None)
+    torch.testing.assert_close(case.function(row), torch.tensor([[-1.0, 0.5, 0.0, 0.5]]).double())
+    slopes = torch.tensor([-2, 1 - 0.6, 0 - 0.2, 1]).double()  # of y in s; in log s half of that
+    for name, factor in (("straight_through, scale too", 1), ("straight_through, scale fixed", 0),
+                         ("LearnedScale", 1 / math.sqrt(4 * 1))):  # fmt: skip
+        given = row.clone().requires_grad_()
+        y = case.extra[name](given)
+        assert torch.equal(y, case.function(row)), name
+        (y * torch.tensor([1.0, 2.0, 3.0, 4.0])).sum().backward()
+        assert given.grad is not None
+        expected = [0, 2, 3, 0, factor * 0.5 * float(slopes @ torch.tensor([1.0, 2.0, 3.0, 4.0]).double())]
+        torch.testing.assert_close(given.grad, torch.tensor([expected]).double(), msg=name)
+
+
+def test_what_a_threshold_gets_is_minus_what_its_potentials_get() -> None:
+    case = find("learned-threshold", None)
+    for name, layer in case.extra.items():
+        row = case.inputs[:3].clone().requires_grad_()
+        y = layer(row)
+        assert torch.equal(y, case.function(row.detach())), name
+        y.sum().backward()
+        assert row.grad is not None
+        torch.testing.assert_close(row.grad[:, -1], -row.grad[:, :-1].sum(-1), msg=name)
+        assert row.grad.abs().max() > 0, name
+
+
+def test_a_chain_has_the_value_of_its_layers_and_one_gradient_or_one_a_stage() -> None:
+    case = find("residual-codes", None)
+    x, value = case.inputs, case.function(case.inputs)
+    for name, layer in case.extra.items():
+        y = layer(x)
+        torch.testing.assert_close(y[0] if isinstance(y, tuple) else y, value, msg=name)
+    # A copy in each of three stages is three times a copy.
+    stages = case.extra["rotation, each stage"].stages
+    for stage in stages:
+        stage.gradient = "copy"
+    given = x.clone().requires_grad_()
+    with hg.penalties():
+        (slope,) = torch.autograd.grad(case.extra["rotation, each stage"](given).sum(), given)
+    assert torch.equal(slope, torch.full_like(x, 3.0))
 
 
 def test_losses_of_a_ranking_by_their_definitions() -> None:

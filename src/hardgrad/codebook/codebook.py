@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hardgrad import _check
 from hardgrad._graft import graft
 from hardgrad._strip import strips
-from hardgrad._torch_state import in_transform, may_need_gradient
+from hardgrad._torch_state import exporting, in_transform, may_need_gradient
 from hardgrad._tracing import constant_in_graph
 from hardgrad.approximators import mlp
 from hardgrad.codebook.gradients import GRADIENTS, how_many, imitated, twin
@@ -21,6 +21,7 @@ from hardgrad.codebook.hard_codebook import HardCodebook, precise
 from hardgrad.codebook.moving import Statistics
 from hardgrad.codebook.start import first_codes
 from hardgrad.codebook.usage import Usage
+from hardgrad.no_gradient import no_gradient
 from hardgrad.penalty.add import add_penalty
 from hardgrad.user_code import TensorFunction, name_of
 
@@ -118,6 +119,7 @@ class Codebook(HardCodebook):
             _check.one_of(word, "learn", learn, LEARN, cure="None leaves the codes as they are")
         super().__init__(first_codes(heads, codes, width // heads, start), _check.whole(word, "dim", dim), distance)
         self.learn = learn
+        self.begins = start if isinstance(start, str) else "given"
         if learn == "gradient":
             weight = self.weight
             del self.weight
@@ -149,49 +151,46 @@ class Codebook(HardCodebook):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         rows, keep = self._rows(x, mask)
-        counts = self._counts()
+        code, found = self._look_up(rows, keep, keep)
+        y, index = self._value(x, rows, code.detach(), found, keep)
+        if not self._differentiable(x):
+            return self._alone(x, y, index)
+        path, terms = self._lent(x, rows, code, keep)
+        return graft(y, carrying(self, path, terms + self._terms(rows, code, keep))), index
+
+    def _look_up(self, rows: Tensor, keep: Tensor | None, counted: Tensor | None) -> tuple[Tensor, Tensor]:
+        if not self._counts():
+            return super()._look_up(rows, keep, counted)
         flat = rows.detach().reshape(-1, *rows.shape[-2:]).transpose(0, 1)
-        kept = keep if keep is None else keep.reshape(-1)
-        if counts:
-            self.statistics.before(self.weight.detach(), flat, kept)
-        table = self._table()
-        found = self._nearest(rows, table.detach())
-        y, index = self._value(x, rows, found, table.detach(), keep)
-        if self._differentiable(x):
-            y = graft(y, self._path(x, rows, found, table, keep))
-        else:
-            y, index = self._alone(x, y, index)
-        if counts:
-            self.statistics.after(flat, found.reshape(-1, len(table)).mT, kept)
-        return y, index
+        kept, counted = (each if each is None else each.reshape(-1) for each in (keep, counted))
+        self.statistics.before(self.weight.detach(), flat, kept)
+        code, found = super()._look_up(rows, keep, counted)
+        self.statistics.after(flat, found.reshape(-1, len(flat)).mT, counted)
+        return code, found
 
-    def _path(self, x: Tensor, rows: Tensor, found: Tensor, table: Tensor, keep: Tensor | None) -> Tensor:
-        """Return what carries the gradient, in x's shape."""
-        code = self._taken(table if self.training else table.detach(), found).to(rows.dtype)
-        if keep is not None:
-            rows, code = (torch.where(keep[..., None, None], each, 0) for each in (rows, code))
-        terms = self._terms(rows, code, keep)
-        rule = GRADIENTS.get(self.gradient) if isinstance(self.gradient, str) else None
-        if rule is not None:
-            path = rule(rows, code)
-        elif callable(self.gradient):
-            path = twin(self.gradient, rows.flatten(-2).to(x.dtype)).unflatten(-1, rows.shape[-2:])
-        else:
-            given = rows.flatten(-2).to(x.dtype)
-            path, imitation = imitated(self.approximator, given, code.detach().flatten(-2), keep, self.training)
+    def _lent(self, x: Tensor, rows: Tensor, code: Tensor, keep: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        """Return what the gradient flows through, in x's shape, and what the approximator learns from."""
+        rows, code = present(keep, rows, (code if self.training else code.detach()).to(rows.dtype))
+        terms: list[Tensor] = []
+        if isinstance(self.gradient, str) and self.gradient in GRADIENTS:
+            path = GRADIENTS[self.gradient](rows, code)
+        else:  # of whole rows, as the user has them
+            whole = rows.flatten(-2).to(x.dtype)
+            if callable(self.gradient):
+                path = twin(self.gradient, whole)
+            else:
+                path, terms = imitated(self.approximator, whole, code.detach().flatten(-2), keep, self.training)
             path = path.unflatten(-1, rows.shape[-2:])
-            terms = terms + imitation
-        if keep is not None:
-            path = torch.where(keep[..., None, None], path, 0)
-        path = self._laid_out(path)
-        return add_penalty(self, path, terms) if self.training else path
+        return self._laid_out(*present(keep, path)), terms
 
-    def _terms(self, rows: Tensor, code: Tensor, keep: Tensor | None) -> Tensor:
-        """Return the mean over kept rows and numbers of what draws rows to codes, and codes to rows."""
-        drawn = self.commitment * F.mse_loss(rows, code.detach(), reduction="sum")
-        if self.codes_term:
-            drawn = drawn + F.mse_loss(code, rows.detach(), reduction="sum")
-        return drawn / how_many(keep, rows[..., 0, 0]) / rows.shape[-2:].numel()
+    def _terms(self, rows: Tensor, code: Tensor, keep: Tensor | None) -> list[Tensor]:
+        """Return what draws rows to their codes, and codes to their rows: means over kept rows and numbers."""
+        if not self.training:
+            return []
+        rows, code = present(keep, rows, code.to(rows.dtype))
+        size = how_many(keep, rows[..., 0, 0]) * rows.shape[-2:].numel()
+        terms = [self.commitment * F.mse_loss(rows, code.detach(), reduction="sum") / size] if self.commitment else []
+        return [*terms, F.mse_loss(code, rows.detach(), reduction="sum") / size] if self.codes_term else terms
 
     def _table(self) -> Tensor:
         if "statistics" in self._modules and not self.statistics.started:
@@ -226,33 +225,42 @@ class Codebook(HardCodebook):
         return not in_transform()
 
     def _differentiable(self, x: Tensor) -> bool:
-        if "statistics" not in self._modules:  # strip took it
+        if "statistics" not in self._modules:
             return False
         if self.training or not self.differentiable_in_eval:
             return self.training and torch.is_grad_enabled()
         return torch.is_grad_enabled() and may_need_gradient(x)
 
+    def _alone(self, x: Tensor, value: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        if exporting() or not torch.is_grad_enabled():
+            return value, index
+        return no_gradient(value, x, self, self._why_no_gradient), index
+
     def _why_no_gradient(self) -> str:
+        what = f"{self.word}: no gradient passes through this layer"
+        if "statistics" not in self._modules:
+            return f"{what}, so the layers before it get zeros; train the model that was given to strip"
         return (
-            f"{self.word}: in eval() no gradient passes through this layer, so the layers before it get zeros; "
-            "differentiable_in_eval=True lends its gradient there too, .train() as in training"
+            f"{what} in eval(), so the layers before it get zeros; differentiable_in_eval=True lends one there too, "
+            ".train() as in training"
         )
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        if prefix + "weight" in state_dict and "statistics" in self._modules:
+            self.statistics.begin()  # codes that are loaded alone are not made anew; a whole state says so itself
 
     def __deepcopy__(self, memo: dict[int, Any]) -> nn.Module:
         # As torch would, but ``strip`` leaves behind whatever learns. torch refuses to pickle what is parametrized.
         plain = nn.utils.parametrize.is_parametrized(self)
         state: dict[str, Any] = nn.Module.__getstate__(self) if plain else self.__getstate__()  # type: ignore[no-untyped-call]
-        kind: type[nn.Module] = type(self)
         if strips(memo):
             self._table()  # or the sentence that there is none yet
-            state["_parameters"] = {name: p for name, p in self._parameters.items() if name not in ("weight", "map")}
-            state["_buffers"] = self._buffers | {"weight": self._raw().detach()}
-            state["_modules"] = {name: m for name, m in self._modules.items() if name not in _LEARNING}
-            state["learn"] = None
-            if kind is Codebook and "forward" not in state:
-                kind = HardCodebook
-                state = {name: part for name, part in state.items() if name not in _TRAINING_ALONE}
-        copied = memo[id(self)] = object.__new__(kind)
+            kept = {name: part for name, part in self._parameters.items() if name not in ("weight", "map")}
+            modules = {name: part for name, part in self._modules.items() if name not in ("statistics", "approximator")}
+            buffers = self._buffers | {"weight": self._raw().detach()}
+            state |= {"learn": None, "_parameters": kept, "_buffers": buffers, "_modules": modules}
+        copied = memo[id(self)] = object.__new__(type(self))
         copied.__setstate__(copy.deepcopy(state, memo))
         return copied
 
@@ -269,8 +277,14 @@ class Codebook(HardCodebook):
         return self.statistics.usage()
 
 
-_LEARNING = ("statistics", "approximator")
-_TRAINING_ALONE = ("learn", "gradient", "codes_term", "commitment", "differentiable_in_eval")
+def present(keep: Tensor | None, *rows: Tensor) -> tuple[Tensor, ...]:
+    """Return rows (..., heads, width of a head) with zeros where none is to be kept."""
+    return rows if keep is None else tuple(torch.where(keep[..., None, None], each, 0) for each in rows)
+
+
+def carrying(module: nn.Module, path: Tensor, terms: list[Tensor]) -> Tensor:
+    """Return a path that carries the terms of a layer, if it has any."""
+    return add_penalty(module, path, torch.stack(terms).sum()) if terms else path
 
 
 @constant_in_graph

@@ -33,15 +33,10 @@ def sizes_of(rows: Tensor, keep: Tensor | None) -> Tensor:
     return torch.where(torch.arange(world, device=rows.device) == rank, here, 0)
 
 
-def places(phase: Tensor, heads: int, count: int, total: Tensor) -> Tensor:
-    """Return ``count`` places a head, of ``total`` rows: shape (heads, count), from where ``phase`` says."""
-    steps = torch.arange(heads * count, device=phase.device) * _GOLDEN + phase
-    return ((steps % _TURN) * total >> 31).view(heads, count)
-
-
-def later(phase: Tensor, draws: int) -> Tensor:
-    """Return the phase after so many places were taken."""
-    return (phase + draws * _GOLDEN) % _TURN
+def places(phase: Tensor, shape: tuple[int, int], total: Tensor) -> tuple[Tensor, Tensor]:
+    """Return places of ``total`` rows, of this shape, from where ``phase`` says, and the phase after them."""
+    steps = torch.arange(shape[0] * shape[1] + 1, device=phase.device) * _GOLDEN + phase
+    return ((steps[:-1] % _TURN) * total >> 31).view(shape), steps[-1] % _TURN
 
 
 def rows_at(rows: Tensor, keep: Tensor | None, sizes: Tensor, place: Tensor) -> Tensor:

@@ -71,15 +71,15 @@ def twin(soft: TensorFunction, x: Tensor) -> Tensor:
 
 def imitated(
     approximator: nn.Module, x: Tensor, code: Tensor, keep: Tensor | None, learns: bool
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, list[Tensor]]:
     """Return a network's path, and what it learns from: the squared distance to the code, a mean of rows, by 10."""
     if not learns:
-        return _of_shape("approximator", _frozen(approximator, x), x), x.new_zeros(())
+        return _of_shape("approximator", _frozen(approximator, x), x), []
     task, learn = two_tracks(approximator, x, x.detach())
     gap = _of_shape("approximator", learn, x).to(code.dtype) - code
     if keep is not None:
         gap = torch.where(keep.unsqueeze(-1), gap, 0)
-    return task, 10 * gap.square().sum() / how_many(keep, code[..., 0])
+    return task, [10 * gap.square().sum() / how_many(keep, code[..., 0])]
 
 
 def how_many(keep: Tensor | None, rows: Tensor) -> Tensor | int:

@@ -1,29 +1,29 @@
-"""Rows replaced by the nearest of a table's codes: the value and the index, which no gradient passes."""
+"""The hard half of a codebook: which code each row takes, and what mistakes are called."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from hardgrad import _check
-from hardgrad._torch_state import exporting, readable
+from hardgrad._torch_state import readable
 from hardgrad._tracing import has_autocast
 from hardgrad.codebook.moving import at_least_single
+from hardgrad.hard import checks
 from hardgrad.hard.distances import nearest_row
-from hardgrad.no_gradient import no_gradient
 
 
 class HardCodebook(nn.Module):
-    """The nearest of ``weight``'s codes and its number, with no gradient: what ``strip`` leaves of a ``Codebook``.
+    """What a ``Codebook`` does without a gradient; its arguments are explained there.
 
     Args:
-        weight: shape (heads, codes, width // heads).
+        weight: shape (heads, codes, width of a head).
         dim: where x has its width.
-        distance: "euclidean", or "cosine".
+        distance: "euclidean" or "cosine".
     """
 
     word = "Codebook"
@@ -31,20 +31,11 @@ class HardCodebook(nn.Module):
 
     def __init__(self, weight: Tensor, dim: int, distance: str) -> None:
         super().__init__()
-        self.dim = dim
-        self.distance = distance
+        self.dim, self.distance = dim, distance
         self.register_buffer("weight", weight)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        rows, keep = self._rows(x, mask)
-        table = self._table().detach()
-        return self._alone(x, *self._value(x, rows, self._nearest(rows, table), table, keep))
-
     def codes(self, index: Tensor) -> Tensor:
-        """Return the codes of an index as the layer returns it: its values, zeros where the index is -1.
-
-        Args:
-            index: whole numbers from -1 to codes - 1, shape (...), or (..., heads) of several.
+        """Return the codes of an index, (...) or of several heads (..., heads), laid out as y is; zeros for -1.
 
         Raises:
             TypeError: if the index holds no whole numbers.
@@ -52,13 +43,9 @@ class HardCodebook(nn.Module):
         """
         heads, codes, _ = self.weight.shape
         if _check.tensor(self.word, "index", index).dtype not in (torch.int64, torch.int32, torch.int16, torch.uint8):
-            raise TypeError(
-                f"{self.word}: index must hold whole numbers, got {index.dtype}; give what forward returned"
-            )
+            raise TypeError(f"{self.word}: index must be of whole numbers, got {index.dtype}; give what forward gave")
         if heads > 1 and (index.ndim == 0 or index.shape[-1] != heads):
-            raise ValueError(
-                f"{self.word}: index must have shape (..., {heads}), a number a head, got {tuple(index.shape)}"
-            )
+            raise ValueError(f"{self.word}: index must have {heads} heads at its end, got shape {tuple(index.shape)}")
         if readable(index) and index.numel() and not -1 <= int(index.min()) <= int(index.max()) < codes:
             raise ValueError(
                 f"{self.word}: index must be from 0 to {codes - 1}, or -1 for a masked row, got numbers from "
@@ -106,7 +93,19 @@ class HardCodebook(nn.Module):
 
     def _table(self) -> Tensor:
         """Return the codes that rows are replaced by, (heads, codes, width of a head)."""
-        return self._compared(self.weight)
+        raise NotImplementedError
+
+    def _look_up(self, rows: Tensor, keep: Tensor | None, counted: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the nearest code to each row, which gets the codes' gradient, and its number (..., heads).
+
+        Args:
+            rows: shape (..., heads, width of a head).
+            keep: shape (...), rows that codes may begin at.
+            counted: rows that codes learn from.
+        """
+        table = self._table()
+        found = self._nearest(rows, table.detach())
+        return self._taken(table, found), found
 
     def _nearest(self, rows: Tensor, table: Tensor) -> Tensor:
         flat = rows.detach().reshape(-1, *rows.shape[-2:])
@@ -121,55 +120,38 @@ class HardCodebook(nn.Module):
         return table.reshape(-1, width).index_select(0, flat.reshape(-1)).view(*index.shape, width)
 
     def _value(
-        self, x: Tensor, rows: Tensor, index: Tensor, table: Tensor, keep: Tensor | None
+        self, x: Tensor, rows: Tensor, code: Tensor, index: Tensor, keep: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        value = self._taken(table, index).to(x.dtype)
+        """Return y and its index as the user gets them."""
+        value = code.to(x.dtype)
         if keep is None:
             index = index.clone()  # the caller may write into it
         else:
-            absent = (rows.detach() * 0).sum(
-                (-2, -1), keepdim=True
-            )  # 0 for a masked row, NaN for one that is not finite
+            # Zero for a masked row, NaN for one that is not finite.
+            absent = (rows.detach() * 0).sum((-2, -1), keepdim=True)
             value = torch.where(keep[..., None, None], value, absent.to(x.dtype))
             index = torch.where(keep.unsqueeze(-1), index, -1)
-        return self._laid_out(value), index.squeeze(-1) if len(table) == 1 else index
+        return self._laid_out(value), index.squeeze(-1) if len(self.weight) == 1 else index
 
     def _laid_out(self, rows: Tensor) -> Tensor:
         return rows.flatten(-2).movedim(-1, self.dim)
 
-    def _alone(self, x: Tensor, value: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        if exporting() or not torch.is_grad_enabled():
-            return value, index
-        return no_gradient(value, x, self, self._why_no_gradient), index
-
-    def _why_no_gradient(self) -> str:
-        return (
-            f"{self.word}: no gradient passes through the codes alone, so the layers before it get zeros; train the "
-            "model that was given to strip, whose codebooks lend one"
-        )
-
-    def _check_input(self, x: Tensor, mask: object) -> None:
-        _check.floating(self.word, "x", x)
+    def _check_input(self, x: Tensor, mask: Tensor | None) -> None:
         heads, _, width = self.weight.shape
+        _check.floating(self.word, "x", x)
         if not -x.ndim <= self.dim < x.ndim or x.shape[self.dim] != heads * width:
             raise ValueError(
                 f"{self.word}: x must have the width {heads * width} at dim {self.dim}, got shape {tuple(x.shape)}; "
                 "give another dim, or a layer before it that has this width"
             )
-        if x.device != self.weight.device:
-            raise ValueError(
-                f"{self.word}: x must be on the codes' device {self.weight.device}, got {x.device}; give "
-                f"x.to({str(self.weight.device)!r}), or move the layer"
-            )
-        if mask is not None:
-            self._check_mask(x, mask)
-
-    def _check_mask(self, x: Tensor, mask: Any) -> None:
+        checks.same_device(self.word, x, self.weight, "layer")
         shape = x.select(self.dim, 0).shape
-        if _check.tensor(self.word, "mask", mask).dtype != torch.bool or mask.shape != shape:
+        if mask is not None and (
+            _check.tensor(self.word, "mask", mask).dtype != torch.bool or mask.shape != shape or mask.device != x.device
+        ):
             raise ValueError(
-                f"{self.word}: mask must be bool of shape {tuple(shape)}, x's without its width, True where a row is "
-                f"real, got {mask.dtype} of shape {tuple(mask.shape)}"
+                f"{self.word}: mask must be bool of shape {tuple(shape)} on {x.device}, True where a row is real, got "
+                f"{mask.dtype} of shape {tuple(mask.shape)} on {mask.device}"
             )
 
     def extra_repr(self) -> str:

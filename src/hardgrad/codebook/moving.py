@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from hardgrad import _check
-from hardgrad._torch_state import exporting, in_backward, in_transform
+from hardgrad._torch_state import compiling, exporting, in_backward, in_transform
 from hardgrad.codebook import start as _start_operator  # noqa: F401  # registers what ``before`` calls
-from hardgrad.codebook.everywhere import added, later, places, rows_at, sizes_of
+from hardgrad.codebook.everywhere import added, places, rows_at, sizes_of
 from hardgrad.codebook.usage import Usage, usage_of
 from hardgrad.penalty.scopes import penalties_enabled
 
@@ -58,7 +58,7 @@ class Statistics(nn.Module):
         width: int,
         *,
         learn: str | None,
-        start: str | Tensor,
+        start: object,
         revive: float | None,
         decay: float,
     ) -> None:
@@ -79,25 +79,26 @@ class Statistics(nn.Module):
         self.register_buffer("phase", torch.randint(2**31, ()))
         self.register_buffer("done", torch.tensor(self.started))
 
+    def begin(self) -> None:
+        """Take the codes that there are to begin with."""
+        self.started = True
+        self.done.fill_(True)
+
     @torch.no_grad()
     def before(self, weight: Tensor, rows: Tensor, keep: Tensor | None) -> None:
-        """Start the codes ``weight`` (h, k, w) from this batch, or move them in place by what the last one said.
+        """Start the codes ``weight`` (h, k, w) from rows (h, n, w), or move them in place by what the last batch said.
 
-        Args:
-            weight: the codes.
-            rows: shape (h, n, w), n may be 0.
-            keep: shape (n,), which rows count; None for all.
+        ``keep`` (n,) says which rows count, None all; n may be 0.
         """
         if not self._counts():
             return
         if not self.started:
             weight.copy_(torch.ops.hardgrad.started_codes(weight, self.done, rows, keep, self.phase))
-            self.done.fill_(True)
-            self.started = not weight.is_meta
+            self.begin()
         elif self.moves:
             wide = torch.promote_types(weight.dtype, self.target.dtype)
-            weight.copy_(weight.to(wide).lerp(self.target.to(wide), self.share.to(wide).unsqueeze(-1)))
-            self.share.zero_()
+            _write(weight, weight.to(wide).lerp(self.target.to(wide), self.share.to(wide).unsqueeze(-1)))
+            _write(self.share, torch.zeros_like(self.share))
 
     @torch.no_grad()
     def after(self, rows: Tensor, index: Tensor, keep: Tensor | None) -> None:
@@ -110,47 +111,42 @@ class Statistics(nn.Module):
         slot = slot if keep is None else torch.where(keep, slot, codes)
         slot = (slot + (codes + 1) * torch.arange(heads, device=slot.device).unsqueeze(-1)).reshape(-1)
         # Counted in whole numbers: single precision stops at 2**24.
-        here = torch.zeros(heads * (codes + 1), dtype=torch.int64, device=slot.device)
-        here = here.scatter_add(0, slot, torch.ones_like(slot)).view(heads, -1)[:, :codes]
-        counts, sizes = added(torch.cat([here.reshape(-1), sizes_of(rows, keep)])).split(
-            [heads * codes, len(sizes_of(rows, keep))]
-        )
-        counts = counts.view(heads, codes)
+        here = slot.new_zeros(heads * (codes + 1)).scatter_add(0, slot, torch.ones_like(slot))
+        here = here.view(heads, -1)[:, :codes].reshape(-1)
+        both = added(torch.cat([here, sizes_of(rows, keep)]))
+        counts, sizes = both[: len(here)].view(heads, codes), both[len(here) :]
         self._remember(counts)
         if self.moves:
-            self._plan(rows, slot, keep, counts, sizes)
+            self._plan(rows.to(self.target.dtype), slot, keep, counts, sizes)
 
     def _remember(self, counts: Tensor) -> None:
         full = self.seen >= WINDOW
         now, last = self.window
-        self.window.copy_(torch.where(full, torch.stack([counts, now]), torch.stack([now + counts, last])))
-        self.seen.copy_(torch.where(full, 1, self.seen + 1))
+        _write(self.window, torch.where(full, torch.stack([counts, now]), torch.stack([now + counts, last])))
+        _write(self.seen, torch.where(full, 1, self.seen + 1))
 
     def _plan(self, rows: Tensor, slot: Tensor, keep: Tensor | None, counts: Tensor, sizes: Tensor) -> None:
         """Set where the codes go next, and how much of the way."""
         heads, codes = counts.shape
-        rows = rows.to(self.target.dtype)
-        some = counts.sum() > 0
+        some = sizes.sum() > 0
         moving = torch.where(some, self.counts.lerp(counts.to(self.counts.dtype), 1 - self.decay), self.counts)
-        share = torch.zeros_like(moving)
-        goal = torch.zeros_like(self.target)
+        share, goal = torch.zeros_like(moving), torch.zeros_like(self.target)
         if self.learn == "ema":
             share = torch.where(counts > 0, (1 - self.decay) * counts / moving, 0)
-            width = rows.shape[-1]
-            sums = rows.new_zeros(heads * (codes + 1), width).index_add_(0, slot, rows.reshape(-1, width))
-            goal = sums.view(heads, -1, width)[:, :codes] / counts.clamp(min=1).unsqueeze(-1)
+            sums = goal.new_zeros(heads * (codes + 1), goal.shape[-1]).index_add_(0, slot, rows.flatten(0, 1))
+            goal = sums.view(heads, codes + 1, -1)[:, :codes] / counts.clamp(min=1).unsqueeze(-1)
         if self.revive is not None:
             mean = moving.mean(-1, keepdim=True)
             dead = some & (moving < self.revive * mean)
-            place = places(self.phase, heads, codes, sizes.sum())
-            self.phase.copy_(later(self.phase, heads * codes))
+            place, phase = places(self.phase, (heads, codes), sizes.sum())
+            _write(self.phase, phase)
             goal = torch.where(dead.unsqueeze(-1), rows_at(rows, keep, sizes, place), goal)
             moving, share = torch.where(dead, mean, moving), torch.where(dead, 1, share)
         goal = added(goal)
         good = goal.isfinite().all(-1)  # what is not moves nothing
-        self.target.copy_(torch.where(good.unsqueeze(-1), goal, 0))
-        self.share.copy_(torch.where(good, share, 0))
-        self.counts.copy_(moving)
+        _write(self.target, torch.where(good.unsqueeze(-1), goal, 0))
+        _write(self.share, torch.where(good, share, 0))
+        _write(self.counts, moving)
 
     def usage(self) -> Usage:
         """Return the usage of the last 100 to 199 training batches, of all processes; only this waits for the device.
@@ -159,21 +155,46 @@ class Statistics(nn.Module):
             RuntimeError: if no row of a training batch has been counted.
         """
         counts = self.window.sum(0)
-        if not counts.any():
+        if counts.is_meta or not counts.any():
             raise RuntimeError("Codebook: no training batch has passed yet, so there is no usage; call it in train()")
         return usage_of(counts)
 
     def _counts(self) -> bool:
+        if compiling():
+            # What is compiled inside a checkpoint would run again within one graph, and its penalties get no gradient
+            # there (torch 2.13): this makes torch refuse it, so that without fullgraph the checkpoint stays eager.
+            self._assigned = self.seen
         return penalties_enabled() and not (in_transform() or exporting() or in_backward())
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
         done = state_dict.get(prefix + "done")
-        if isinstance(done, Tensor) and not done.is_meta:
+        if done is not None and not done.is_meta:
             self.started = bool(done)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Statistics:
         return cast(Statistics, super()._apply(at_least_single(fn), recurse))  # type: ignore[no-untyped-call]
+
+
+def _write(buffer: Tensor, value: Tensor) -> None:
+    """Change a buffer, but not in the second run of an activation checkpoint, which compiled code sees as it runs."""
+    if compiling():
+        value = torch.where(torch.ops.hardgrad.runs_in_backward(buffer), buffer, value.to(buffer.dtype))
+    buffer.copy_(value)
+
+
+def _runs_in_backward(like: Tensor) -> Tensor:
+    return torch.full((), in_backward(), dtype=torch.bool, device=like.device)
+
+
+def _fake(like: Tensor) -> Tensor:
+    return torch.empty((), dtype=torch.bool, device=like.device)
+
+
+_library = torch.library.Library("hardgrad", "FRAGMENT")
+_library.define("runs_in_backward(Tensor like) -> Tensor")
+_library.impl("runs_in_backward", _runs_in_backward, "CompositeExplicitAutograd")
+torch.library.register_fake("hardgrad::runs_in_backward", _fake, lib=_library)
 
 
 def at_least_single(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from hardgrad import _check
-from hardgrad.codebook.everywhere import added, later, places, rows_at, sizes_of
+from hardgrad.codebook.everywhere import added, rows_at, sizes_of
 from hardgrad.hard.distances import nearest_row
 
-_ROWS_A_CODE = 32  # of the batch, for k-means: more move its means by less than the next batch does
-_ROUNDS = 10
+# Of k-means: more of any moves its means by less than the next batches do.
+_ROWS_A_CODE, _DRAWS, _ROUNDS = 16, 128, 8
 
 
 def first_codes(heads: int, codes: int, width: int, start: str | Tensor) -> Tensor:
@@ -46,35 +46,32 @@ def _started(weight: Tensor, done: Tensor, rows: Tensor, keep: Tensor | None, ph
             f"Codebook: the first training batch must have at least {codes} rows for start='kmeans', one a code, got "
             f"{total}; give a larger first batch, start='normal', or codes of your own as start"
         )
-    count = min(total, codes * _ROWS_A_CODE)
-    place = torch.arange(total, device=rows.device).expand(heads, -1)
-    if count < total:
-        place = places(phase, heads, count, sizes.sum())
-    sample = added(rows_at(rows, keep, sizes, place))
+    generator = torch.Generator().manual_seed(int(phase))
+    place = torch.randperm(total, generator=generator)[: codes * _ROWS_A_CODE].to(rows.device)
+    sample = added(rows_at(rows, keep, sizes, place.expand(heads, -1)))
     with torch.autocast(rows.device.type, enabled=False):
-        return torch.stack([means(of_head, codes, phase) for of_head in sample]).to(weight.dtype)
+        return torch.stack([means(of_head, codes, generator) for of_head in sample]).to(weight.dtype)
 
 
-def means(rows: Tensor, k: int, phase: Tensor) -> Tensor:
+def means(rows: Tensor, k: int, generator: torch.Generator) -> Tensor:
     """Return the means (k, w) of k clusters of rows (n, w), in memory linear in n + k.
 
-    The first centers double in number: each time rows are taken in proportion to their squared distance from the
-    centers there are. Lloyd's rounds follow; a cluster that runs empty restarts at a row taken in the same way.
+    The first centers are rows drawn a few at a time, in proportion to their squared distance from those drawn before.
+    Lloyd's rounds follow; a cluster that runs empty restarts at a row drawn in the same way.
     """
-    centers = rows[_spread(rows.new_ones(len(rows)), 1, phase)]
+    centers, gap = rows[:0], rows.new_ones(len(rows))
     while len(centers) < k:
-        phase = later(phase, len(centers))
-        _, gap = _nearest(rows, centers)
-        more = min(len(centers), k - len(centers))
-        centers = torch.cat([centers, rows[_spread(gap, more, phase)]])
+        more = rows[_drawn(gap, min(-(-k // _DRAWS), k - len(centers)), generator)]
+        apart = _nearest(rows, more)[1]
+        gap = torch.minimum(gap, apart) if len(centers) else apart
+        centers = torch.cat([centers, more])
     for _ in range(_ROUNDS):
-        phase = later(phase, k)
         index, gap = _nearest(rows, centers)
         count = torch.bincount(index, minlength=k)
         moves = torch.zeros_like(centers).index_add_(0, index, rows - centers[index])
         centers = centers + moves / count.clamp(min=1).unsqueeze(-1)
         empty = count == 0
-        centers[empty] = rows[_spread(gap, int(empty.sum()), phase)]
+        centers[empty] = rows[_drawn(gap, int(empty.sum()), generator)]
     return centers
 
 
@@ -84,13 +81,11 @@ def _nearest(rows: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
     return index, (rows - centers[index]).square().sum(-1)
 
 
-def _spread(weights: Tensor, count: int, phase: Tensor) -> Tensor:
-    """Return ``count`` indices in proportion to ``weights`` (n,), evenly along their sum; any, if that is zero."""
-    heights = weights.double().cumsum(0)
-    if not heights[-1] > 0:
-        heights = torch.ones_like(heights).cumsum(0)
-    steps = (torch.arange(count, device=weights.device) + (phase % 2**31) / 2**31) / max(count, 1)
-    return torch.searchsorted(heights, steps * heights[-1], right=True).clamp(max=len(weights) - 1)
+def _drawn(weights: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Return ``count`` indices in proportion to ``weights`` (n,), one from each part of their sum; any, if it is 0."""
+    heights = (weights if weights.any() else torch.ones_like(weights)).double().cumsum(0)
+    parts = (torch.arange(count) + torch.rand(count, generator=generator)).to(weights.device) / max(count, 1)
+    return torch.searchsorted(heights, parts * heights[-1], right=True).clamp(max=len(weights) - 1)
 
 
 def _same_shape(weight: Tensor, done: Tensor, rows: Tensor, keep: Tensor | None, phase: Tensor) -> Tensor:

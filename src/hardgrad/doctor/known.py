@@ -1,4 +1,4 @@
-"""What a hard function is, told by its outputs alone: a function of an order, or a solver of linear costs."""
+"""What a hard function is, told by its outputs alone: of an order, a solver of linear costs, a look-up of codes."""
 
 from __future__ import annotations
 
@@ -87,3 +87,19 @@ def sense_of(seen: Seen) -> Literal["min", "max"] | None:
     if bool((own <= total + slack).all()):
         return "min"
     return "max" if bool((own >= total - slack).all()) else None
+
+
+def codes_of(seen: Seen) -> Tensor | None:
+    """Return the codes of a look-up of the nearest, shape (codes, width), those that were seen; None if it is none.
+
+    That is a function of few different rows, each of which is as near to its input as any of the others.
+    """
+    if any(y.shape != x.shape or x.shape[-1] < 2 for x, y in seen):
+        return None
+    asked, found = (torch.cat([pair[i].flatten(0, -2) for pair in seen]) for i in (0, 1))
+    codes, index = found.unique(dim=0, return_inverse=True)
+    if not 1 < len(codes) <= len(found) // 2 or not found.isfinite().all():
+        return None
+    gaps = torch.cdist(asked.double(), codes.double(), compute_mode="donot_use_mm_for_euclid_dist")
+    own, least = gaps.gather(1, index.unsqueeze(1)).squeeze(1), gaps.amin(1)
+    return codes if bool((own <= least + 1e-5 * own.amax()).all()) else None

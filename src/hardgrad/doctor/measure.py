@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hardgrad.doctor.pace import Pace
 from hardgrad.doctor.randomness import seed_of, seeded
-from hardgrad.doctor.subject import Subject
+from hardgrad.doctor.subject import Subject, learning
 from hardgrad.doctor.truth import GROUPS
 
 
@@ -99,7 +99,7 @@ def _round(subject: Subject, n: int, reference: Tensor, seed: int, pace: Pace, p
                 # A copy for each chunk: a running average, say, stands where the caller left it.
                 gradient, bag = subject.gradients(subject.fresh(), some)
                 _check_finite(gradient.flatten(1), subject.name)
-                tally.take(gradient.flatten(1).double(), len(bag) > 0)
+                tally.take(gradient.flatten(1).double(), bool(learning(bag)))
     return tally.draws()
 
 

@@ -1,15 +1,18 @@
-"""Candidates for a function that is known by its outputs: the relaxed order, the layers of solvers."""
+"""Candidates for a function that is known by its outputs: the relaxed order, the layers of solvers, of codebooks."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from hardgrad import soft
+from hardgrad._graft import graft
+from hardgrad.codebook.gradients import directional, rotated
 from hardgrad.doctor.copies import Candidate
-from hardgrad.doctor.known import Order, Seen, order_of, sense_of
+from hardgrad.doctor.known import Order, Seen, codes_of, order_of, sense_of
 from hardgrad.doctor.recognize import Hard, spread
 from hardgrad.soft.methods import METHODS
 from hardgrad.solvers._imle import imle
@@ -42,7 +45,8 @@ def relatives(hard: Hard, x: Tensor, seen: Seen, noise: str) -> dict[str, Candid
         offered["interpolated"] = interpolated(hard, spread(x), sense=sense)
         offered["perturbed"] = perturbed(hard, scale, samples=8, sense=sense)
         offered["imle"] = imle(hard, scale=scale, noise="normal", sense=sense)
-    return offered
+    codes = codes_of(seen) if order is None and noise == "gaussian" else None
+    return offered if codes is None else offered | _of_codes(codes, hard, x)
 
 
 def _relaxed(order: Order, hard: Hard, x: Tensor) -> dict[str, Candidate]:
@@ -59,3 +63,28 @@ def _relaxed(order: Order, hard: Hard, x: Tensor) -> dict[str, Candidate]:
     offered["straight_through, laplace, cold"] = straight_through(hard, partial(operator, temperature=_COLD))
     offered["soft, laplace"] = partial(operator, temperature=_WARM)
     return offered
+
+
+def _of_codes(codes: Tensor, hard: Hard, x: Tensor) -> dict[str, Candidate]:
+    """What ``Codebook`` lends, the task's gradient alone: neither term is in it. A copy is ``straight_through``."""
+    with torch.no_grad():
+        gap = (x - hard(x.clone())).square().sum(-1).mean().item() or 1.0
+    return {
+        "rotation": partial(_lent, hard, rotated),
+        "directional": partial(_lent, hard, directional),
+        "straight_through, codes": straight_through(hard, partial(_mixed, codes, _WARM * gap)),
+        "straight_through, codes, cold": straight_through(hard, partial(_mixed, codes, _COLD * gap)),
+    }
+
+
+def _lent(hard: Hard, path: Callable[[Tensor, Tensor], Tensor], x: Tensor) -> Tensor:
+    with torch.no_grad():
+        code = hard(x.detach().clone())
+    return graft(code, path(x, code))
+
+
+def _mixed(codes: Tensor, temperature: float, x: Tensor) -> Tensor:
+    """Return the codes' mean, each weighed by how near it is."""
+    gaps = torch.cdist(x, codes, compute_mode="donot_use_mm_for_euclid_dist").square()
+    mean: Tensor = (-gaps / temperature).softmax(-1) @ codes
+    return mean

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hardgrad.doctor.copies import Candidate, Shared, private_copy, required_arguments
 from hardgrad.doctor.others import Others
@@ -97,9 +97,9 @@ class Subject:
                     x = self.smoothed.copies(copies).requires_grad_()
                     self._loss(run, x, noise.reshape(x.shape))
                 penalty = bag.total()
-                if not penalty.requires_grad:
+                if not penalty.requires_grad or not learning(bag):
                     continue
-                optimizer = optimizer or torch.optim.Adam([p for m in bag.modules() for p in m.parameters()], lr=_RATE)
+                optimizer = optimizer or torch.optim.Adam(learning(bag), lr=_RATE)
                 _step(optimizer, penalty)
         self._candidate = run
 
@@ -117,10 +117,16 @@ class Subject:
                 )
             return value
         y = run(x + noise)
+        y = y[0] if isinstance(y, tuple) and y else y  # of a codebook's (value, index)
         if not isinstance(y, Tensor) or y.shape[:1] != x.shape[:1]:
             got = tuple(y.shape) if isinstance(y, Tensor) else type(y).__name__
             raise ValueError(f"{self.name}: a layer must keep the batch of its input {tuple(x.shape)}, got {got}")
         return self.smoothed.outputs(y)
+
+
+def learning(bag: Penalties) -> list[nn.Parameter]:
+    """Return the weights that penalties train; the commitment of a codebook has none."""
+    return [p for module in bag.modules() for p in module.parameters() if p.requires_grad]
 
 
 def _step(optimizer: torch.optim.Optimizer, penalty: Tensor) -> None:

@@ -9,6 +9,7 @@ their input take NaN as the largest value, as ``torch.sort`` does. Which of equa
 
 from hardgrad.hard.clusters import kmeans as kmeans
 from hardgrad.hard.clusters import nearest_code as nearest_code
+from hardgrad.hard.clusters import nearest_index as nearest_index
 from hardgrad.hard.order import one_hot_argmax as one_hot_argmax
 from hardgrad.hard.order import permutation as permutation
 from hardgrad.hard.order import rank as rank

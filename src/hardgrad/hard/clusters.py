@@ -37,30 +37,59 @@ def nearest_code(x: Tensor, codebook: Tensor) -> Tensor:
 
     Source: van den Oord, Vinyals and Kavukcuoglu 2017 (arXiv 1711.00937), equation 1.
     """
-    _check_codebook(x, codebook)
+    index = _index("nearest_code", x, codebook)
     if x.shape[-1] == 0:
         return x.clone()
-    points, codes = double(x.detach()).reshape(-1, x.shape[-1]), double(codebook.detach())
-    if torch.float64 in (x.dtype, codebook.dtype):  # squares of half the range stay within it by themselves
-        scale = middling(torch.where(codes.isfinite(), codes, 0), (0, 1))
-        points, codes = points * scale, codes * scale
-    index = nearest_row(points, codes).reshape(x.shape[:-1])
     y = codebook.to(x.dtype)[index]
     return y.masked_fill(x.isnan().any(-1, keepdim=True), torch.nan)
 
 
-def _check_codebook(x: Tensor, codebook: Tensor) -> None:
-    checks.floating("nearest_code", x)
-    checks.floating("nearest_code", codebook, "codebook")
-    checks.dimensions("nearest_code", x, 1, "(..., features)")
+def nearest_index(x: Tensor, codebook: Tensor) -> Tensor:
+    """Return which row of ``codebook`` is the nearest to each vector: that of ``nearest_code``.
+
+    Args:
+        x: shape (..., d). A vector with an infinite entry takes the first code.
+        codebook: shape (codes, d), at least one.
+
+    Returns:
+        A tensor of integers (torch.long) of shape (...), from 0 to codes - 1; -1 for a vector that holds NaN.
+
+    Raises:
+        ValueError: if the codebook has no codes, another width, or lies on another device.
+        TypeError: if x or ``codebook`` is not a floating tensor.
+
+    Example:
+        >>> import torch, hardgrad as hg
+        >>> hg.hard.nearest_index(torch.tensor([[0.2], [0.9]]), torch.tensor([[0.0], [1.0]])).tolist()
+        [0, 1]
+    """
+    return _index("nearest_index", x, codebook).masked_fill(x.isnan().any(-1), -1)
+
+
+def _index(function: str, x: Tensor, codebook: Tensor) -> Tensor:
+    _check_codebook(function, x, codebook)
+    if x.shape[-1] == 0:
+        return torch.zeros(x.shape[:-1], dtype=torch.long, device=x.device)
+    points, codes = x.detach().reshape(-1, x.shape[-1]), codebook.detach()
+    if torch.float64 in (x.dtype, codebook.dtype):  # squares of half the range stay within it by themselves
+        points, codes = double(points), double(codes)
+        scale = middling(torch.where(codes.isfinite(), codes, 0), (0, 1))
+        points, codes = points * scale, codes * scale
+    return nearest_row(points, codes).reshape(x.shape[:-1])
+
+
+def _check_codebook(function: str, x: Tensor, codebook: Tensor) -> None:
+    checks.floating(function, x)
+    checks.floating(function, codebook, "codebook")
+    checks.dimensions(function, x, 1, "(..., features)")
     if codebook.ndim != 2 or x.shape[-1] != codebook.shape[-1]:
         raise ValueError(
-            f"nearest_code: codebook must have shape (codes, {x.shape[-1]}) for x of shape {tuple(x.shape)}, "
+            f"{function}: codebook must have shape (codes, {x.shape[-1]}) for x of shape {tuple(x.shape)}, "
             f"got {tuple(codebook.shape)}"
         )
     if codebook.shape[0] == 0:
-        raise ValueError(f"nearest_code: codebook must have at least one row, got shape {tuple(codebook.shape)}")
-    checks.same_device("nearest_code", x, codebook, "codebook")
+        raise ValueError(f"{function}: codebook must have at least one row, got shape {tuple(codebook.shape)}")
+    checks.same_device(function, x, codebook, "codebook")
 
 
 def kmeans(x: Tensor, k: int = 10, *, iterations: int = 10) -> Tensor:

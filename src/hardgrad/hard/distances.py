@@ -6,10 +6,14 @@ zero. Where they are equal there, the first of the few counts as the nearest.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
-from hardgrad._torch_state import exporting, in_graph, readable
+from hardgrad._torch_state import exporting, in_graph, in_transform, readable
+from hardgrad.hard.precision import double
+from hardgrad.hard.screen import Screen, distance
 
 # Distances at a time where the vectors themselves take less: 512 KB, so that few rows do not make many steps.
 _AT_ONCE = 2**16
@@ -37,33 +41,53 @@ def nearest(points: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
 def nearest_row(points: Tensor, codes: Tensor) -> Tensor:
     """Return the index of the nearest row of ``codes`` (k, d) for each of ``points`` (n, d): what ``nearest`` finds.
 
-    A matrix product leaves one code for all but a few rows, six times as fast; the few are asked again.
+    In eager code on a CPU, and from a compiled graph, a matrix product leaves few codes for each row; see ``screen``.
     """
-    if not readable(points) or points.numel() * len(codes) < _AT_ONCE:
-        return nearest(points, codes)[1]
-    norms = codes.square().sum(-1)
-    chunks = points.split(max(1, 4 * _AT_ONCE // len(codes)))
-    return torch.cat([_by_product(rows, codes, norms) for rows in chunks])
+    points, codes = points.detach(), codes.detach()
+    if exporting() or in_transform() or not in_graph():
+        return _nearest_row(points, codes)
+    return cast(Tensor, torch.ops.hardgrad.nearest_row(points, codes))
 
 
-def _by_product(rows: Tensor, codes: Tensor, norms: Tensor) -> Tensor:
-    score = torch.addmm(norms, rows, codes.mT, alpha=-2)  # the squared distance, less the row's own square
-    best, index = score.min(-1, keepdim=True)
-    second = score.scatter_(-1, index, torch.inf).amin(-1)
-    # Four times what rounding can change in a score or in a distance, both of d + 3 operations.
-    doubt = 4 * (rows.shape[-1] + 4) * torch.finfo(rows.dtype).eps * (rows.norm(dim=-1) + norms.amax().sqrt()).square()
-    index = index.squeeze(-1)
-    unsure = (~(second > best.squeeze(-1) + doubt)).nonzero().squeeze(-1)  # NaN is unsure
-    if len(unsure):
-        index[unsure] = nearest(rows[unsure], codes)[1]
+def _nearest_row(points: Tensor, codes: Tensor) -> Tensor:
+    few = len(codes) <= 16 or codes.numel() < 512 or points.numel() * len(codes) < _AT_ONCE
+    if few or not readable(points):
+        return nearest(double(points), double(codes))[1]
+    index = torch.where(points.isfinite().all(-1), -1, 0)  # as far from all codes as from the first
+    cells = min(2**22, max(4 * _AT_ONCE, points.numel() + codes.numel()))
+    with torch.autocast("cpu", enabled=False):
+        for dtype in _precisions(points.shape[-1]):
+            left = (index < 0).nonzero().squeeze(-1)
+            if len(left):
+                index[left] = Screen(codes, dtype).nearest(points if len(left) == len(index) else points[left], cells)
+    left = (index < 0).nonzero().squeeze(-1)
+    if len(left):
+        index[left] = nearest(double(points[left]), double(codes))[1]
     return index
+
+
+def _precisions(width: int) -> tuple[torch.dtype, ...]:
+    """Return what products are worth: single precision if its rounding is bounded, then double."""
+    exact = torch.get_float32_matmul_precision() == "highest" and width < 2**16
+    return (torch.float32, torch.float64) if exact else (torch.float64,)
+
+
+def _no_numbers(points: Tensor, codes: Tensor) -> Tensor:
+    return points.new_empty(len(points), dtype=torch.long)
+
+
+# One call for a compiled graph, in which nothing could be read. By hand, as ``no_gradient`` says.
+_library = torch.library.Library("hardgrad", "FRAGMENT")
+_library.define("nearest_row(Tensor points, Tensor codes) -> Tensor")
+_library.impl("nearest_row", _nearest_row, "CompositeExplicitAutograd")
+torch.library.register_fake("hardgrad::nearest_row", _no_numbers, lib=_library)
 
 
 def _gaps(points: Tensor, few: Tensor) -> Tensor:
     """(..., n, d) and (..., k, d) to (..., n, k)."""
     if exporting():  # ONNX has no cdist
         return (points.unsqueeze(-2) - few.unsqueeze(-3)).square().sum(-1)
-    return torch.cdist(points, few, compute_mode="donot_use_mm_for_euclid_dist")
+    return distance(points, few)
 
 
 def _step(points: Tensor, centers: int) -> int:

@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 import hardgrad as hg
+from hardgrad_lab.bench.memory import risen
 from hardgrad_lab.bench.race import Contender, race
 
 SIZES = ((256, 32), (64, 256), (4, 4096))
@@ -124,26 +124,18 @@ def _evaluated(seconds: float) -> None:
         print(f"straight-through sort {rows:3} x {n:4}   {shown}")
 
 
-def risen(operation: str, n: int) -> float:
-    """Return by how many MiB a step on four rows raises the most memory that this process holds at once; of Linux."""
+def risen_by(operation: str, n: int) -> float:
+    """Return by how many MiB a step on four rows raises what this process holds at once."""
     torch.set_num_threads(1)
     operator, x = ours(operation, 8), torch.randn(4, n, requires_grad=True)
     step(operator, torch.randn(4, 8, requires_grad=True)).call()
-    Path("/proc/self/clear_refs").write_text("5")  # the most is what is held now
-    before = _held("VmRSS")
-    step(operator, x).call()
-    return _held("VmHWM") - before
-
-
-def _held(what: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(what)) / 1024
+    return risen(step(operator, x).call)
 
 
 def _memory() -> None:
     for operation in OPERATIONS:
         with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as fresh:
-            one, four = fresh.starmap(risen, [(operation, 2**16), (operation, 2**18)], chunksize=1)
+            one, four = fresh.starmap(risen_by, [(operation, 2**16), (operation, 2**18)], chunksize=1)
         print(f"memory, {operation:10} 4 x 65536 {one:6.1f} MiB, 4 x 262144 {four / one:5.2f} times that")
 
 

@@ -14,7 +14,7 @@ Count = Annotated[int, at_least(1)]
 
 def add_to(app: App) -> None:
     """Add the commands."""
-    for command in (bridge, recurrent, search, tariff, feeding, boxes, orders):
+    for command in (bridge, recurrent, search, tariff, feeding, boxes, orders, codebook):
         app.command(command)
 
 
@@ -148,6 +148,23 @@ def orders(*, seconds: float = 2.0, threads: Count = 1) -> int:
         CPU threads.
     """
     from hardgrad_lab.bench.orders import measure
+
+    _with_threads(threads)
+    measure(seconds)
+    return 0
+
+
+def codebook(*, seconds: float = 2.0, threads: Count = 1) -> int:
+    """The nearest of 8,192 codes over one matrix product; steps of quantizers beside another package; memory.
+
+    Parameters
+    ----------
+    seconds
+        How long to measure each line.
+    threads
+        CPU threads.
+    """
+    from hardgrad_lab.bench.codebook import measure
 
     _with_threads(threads)
     measure(seconds)

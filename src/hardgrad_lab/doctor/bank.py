@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from hardgrad_lab.doctor import five, orders, others, samples, solvers
+from hardgrad_lab.doctor import codes, five, orders, others, samples, solvers
 from hardgrad_lab.doctor.case import Case
 
 _MAKERS: dict[str, Callable[[Path | None], Case]] = {
@@ -28,6 +28,11 @@ _MAKERS: dict[str, Callable[[Path | None], Case]] = {
     "sort-rows-cols": lambda _: others.rows_and_columns(),
     "nearest-code": lambda _: others.nearest_code(),
     "kmeans": lambda _: others.kmeans(),
+    "picture-codes": codes.picture_codes,
+    "settled-codes": lambda folder: codes.picture_codes(folder, moved=0.0),
+    "residual-codes": codes.residual_codes,
+    "learned-scale": lambda _: codes.learned_scale(),
+    "learned-threshold": lambda _: codes.learned_threshold(),
     "median-filter": lambda _: orders.median_filter(),
     "trimmed-mean": lambda _: orders.trimmed_mean(),
     "quantile": lambda _: orders.quantile(),

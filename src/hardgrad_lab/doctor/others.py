@@ -9,6 +9,7 @@ from torch import Tensor
 
 import hardgrad as hg
 from hardgrad_lab.doctor.case import Case, seeded, titled
+from hardgrad_lab.doctor.codes import unguarded
 
 ROWS = 16
 
@@ -158,10 +159,11 @@ def nearest_code() -> Case:
     def loss(code: Tensor) -> Tensor:
         return (torch.tanh(code @ decoder) - wanted).square().mean(-1)
 
-    return titled(
-        "nearest-code", "Vectors of four replaced by the nearest of eight; the error after a nonlinear decoder.",
-        partial(hg.hard.nearest_code, codebook=codebook), x, loss,
-    )  # fmt: skip
+    hard = partial(hg.hard.nearest_code, codebook=codebook)
+    about = "Vectors of four replaced by the nearest of eight; the error after a nonlinear decoder."
+    case = titled("nearest-code", about, hard, x, loss)
+    case.extra["rotation, no guards"] = partial(unguarded, hard=hard)
+    return case
 
 
 def kmeans() -> Case:

@@ -28,6 +28,8 @@ LIST: dict[str, str] = {
     "digits": "hardgrad_lab.experiments.bridges.digits:DIGITS",
     "paths": "hardgrad_lab.experiments.bridges.paths:PATHS",
     "explain": "hardgrad_lab.experiments.bridges.explain:EXPLAIN",
+    "low_bit": "hardgrad_lab.experiments.bridges.low_bit:LOW_BIT",
+    "spikes": "hardgrad_lab.experiments.bridges.spikes:SPIKES",
     "codebooks": "hardgrad_lab.experiments.bridges.codebooks:CODEBOOKS",
     "piecewise": "hardgrad_lab.experiments.switches.piecewise:PIECEWISE",
     "ecg": "hardgrad_lab.experiments.switches.ecg:ECG",

@@ -38,7 +38,8 @@ class _Answer:
     def _break(self, call: Call, verdict: Verdict) -> Break:
         roots = [root for bit, root in enumerate(self.tape.roots) if verdict.mask >> bit & 1]
         lost = tuple(self.judge.names[id(root)] for root in roots if id(root) in self.judge.names)
-        words = spelled(call), cure_of(call), verdict.why or why_of(call)
+        codes = not verdict.mask & ~self.judge.relations.codes
+        words = spelled(call), cure_of(call, codes), verdict.why or why_of(call)
         return Break(verdict.kind, *self._where(call), *words, lost, *self._flow(call))
 
     def _where(self, call: Call) -> tuple[str, int, str]:

@@ -42,6 +42,7 @@ class Relations:
         self.silent: dict[Call, str] = {}  # custom Functions that gave nothing, and what: "None" or "zeros"
         self.back: set[Call] = set()  # calls that lost leaves which came back
         self.leaves = 0
+        self.codes = 0  # tables of which the nearest are looked up
         self._bits = {id(root): bit for bit, root in enumerate(tape.roots)}
         self._flat: set[Any] = set()
         self._reach: dict[Any, int] = {}
@@ -126,8 +127,9 @@ class Relations:
     def _looked_up(self, terms: list[Term], lost: dict[Call, int]) -> None:
         """A look-up of the nearest in a table: what was detached before the choice was lost by the choice."""
         for index in terms:
-            tables = (t for t in terms if self._is_table(t.made) and not t.made & ~index.made)
-            if index.chosen is not None and next(tables, None) is not None:
+            tables = sum_of(t.made for t in terms if self._is_table(t.made) and not t.made & ~index.made)
+            if index.chosen is not None and tables:
+                self.codes |= tables
                 for site in [site for site in index.lost if site in lost and deliberate(site)]:
                     index.chosen.kind = "chosen"
                     lost[index.chosen] = lost.get(index.chosen, 0) | index.lost[site] & lost.pop(site)

@@ -12,11 +12,13 @@ _OPEN = "take the detach or no_grad away; if the value must stay exact: hg.graft
 _CHOICE = f"hg.straight_through(hg.hard.one_hot_argmax, soft), hg.Switch, or, if it may be a draw, {_DRAW}"
 _ORDER = "multiply by the scores that chose; or hg.Bridge(hard, approximator) of hg.hard.top_k, hg.hard.rank"
 _POINTS = "hg.Switch(hg.LearnedRanges(points), branches): a condition whose points learn, one branch a row"
-_NEAREST = "hg.graft(code, x): the chosen code, x's gradient; or hg.Bridge(hg.hard.nearest_code, approximator)"
+_NEAREST = (
+    "hg.Codebook(codes, width), which lends x a gradient and lets the codes learn; or hg.graft(code, x) for x alone"
+)
 
 
-def cure_of(call: Call) -> str:
-    """Return what mends a break."""
+def cure_of(call: Call, codes: bool = False) -> str:
+    """Return what mends a break, of which nothing is lost but ``codes`` that are looked up."""
     if call.kind == "python":
         return _POINTS if call.name in ("__bool__", "is_nonzero", "equal", "allclose", "__contains__") else _PROGRAM
     if call.kind == "custom":
@@ -27,7 +29,7 @@ def cure_of(call: Call) -> str:
     if call.kind == "one":
         return "normalize over all before one is chosen (softmax, then top k); the choice itself: hg.Switch, hg.reinmax"
     if call.kind not in ("chosen", "sample") and (call.kind == "detach" or call.off is not None):
-        return _OPEN
+        return _NEAREST if codes else _OPEN
     return {"sample": _DRAW, "copy": _PROGRAM}.get(call.kind) or _of_a_step(call)
 
 
@@ -38,13 +40,17 @@ def _of_a_step(call: Call) -> str:
     if name in ("topk", "sort", "argsort", "kthvalue", "median", "unique", "nonzero"):
         return _ORDER
     if name in ("sign", "sgn"):
-        return f"hg.straight_through(hg.hard.sign, {twins}.tanh())"
+        return f"hg.straight_through(hg.hard.sign, {twins}.tanh()); bits of a code: hg.lookup_free(bits)"
     if name in COMPARE | {"heaviside", "bool"}:
         return f"hg.straight_through(hg.hard.step, {twins}.sigmoid(slope)) of the difference of both sides"
     if name in ("bucketize", "searchsorted"):
         return f"{_POINTS}; or hg.RangeEmbedding"
-    if name in _TRUNCATES or name in ("round", "floor", "ceil", "trunc"):
-        return f"hg.straight_through({'hg.hard' if name == 'round' else 'torch'}.{_TRUNCATES.get(name, name)})"
+    if name == "round":
+        return (
+            "hg.straight_through(hg.hard.round); a step that learns: hg.LearnedScale(bits); a code: hg.levels(levels)"
+        )
+    if name in _TRUNCATES or name in ("floor", "ceil", "trunc"):
+        return f"hg.straight_through(torch.{_TRUNCATES.get(name, name)})"
     if name in ("relu", "clamp", "clip", "hardtanh", "sigmoid", "tanh", "leaky_relu", "relu6"):
         return "scale or normalize what goes in; a hard range whose gradient goes on outside: hg.straight_through"
     return "hg.straight_through(hard, soft), or hg.Bridge(hard, approximator), which learns one"

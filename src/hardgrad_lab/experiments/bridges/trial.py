@@ -1,4 +1,4 @@
-"""The configurations of runs on drawn rows: what all may spend, and one way to train through an order or a choice."""
+"""The configurations of runs on drawn rows: what all may spend, and one way to train through a hard function."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Effort:
         task: what is learned.
         contestant: what lends it a gradient.
         budget: the preset the other values started from.
-        width: channels of the first convolution, or units of the selector.
+        width: channels of the first convolution, units of the selector, or neurons of a layer.
         steps: of Adam.
         batch: rows in a step.
         lr: Adam's rate at the start; it falls to nothing along a cosine.
@@ -46,11 +46,11 @@ class Effort:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial(Effort):
-    """One way to train through an order, a path or a choice, seed apart.
+    """One way to train through a hard function, seed apart.
 
     Args:
-        size: pictures that are ordered, cells of a side of a square, or features that are kept.
-        softness: temperature of a relaxation, scale of a solver's noise, strength of an interpolation.
+        size: pictures that are ordered, cells of a side of a square, features that are kept, steps of time, or bits.
+        softness: temperature of a relaxation, scale of a solver's noise, strength of an interpolation, width of a twin.
         samples: draws a row, of what draws.
     """
 
