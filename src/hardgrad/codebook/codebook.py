@@ -13,16 +13,15 @@ from torch import Tensor, nn
 from hardgrad import _check
 from hardgrad._graft import graft
 from hardgrad._strip import strips
-from hardgrad._torch_state import exporting, in_transform, may_need_gradient
+from hardgrad._torch_state import in_transform
 from hardgrad._tracing import constant_in_graph
 from hardgrad.approximators import mlp
 from hardgrad.codebook.gradients import GRADIENTS, how_many, imitated, twin
 from hardgrad.codebook.hard_codebook import HardCodebook, precise
 from hardgrad.codebook.moving import Statistics
+from hardgrad.codebook.rows import carrying, present
 from hardgrad.codebook.start import first_codes
 from hardgrad.codebook.usage import Usage
-from hardgrad.no_gradient import no_gradient
-from hardgrad.penalty.add import add_penalty
 from hardgrad.user_code import TensorFunction, name_of
 
 
@@ -38,6 +37,8 @@ class Codebook(HardCodebook):
         \mathrm{sg}(e) \rVert^2 \; \left[ + \frac{1}{n d} \sum \lVert \mathrm{sg}(x) - e \rVert^2 \right]
 
     What is learned of a batch is applied at the next training forward: no code moves between forward and backward.
+    What learns of a batch is applied at the next training forward, so no code moves between a forward and its backward.
+    The processes of ``torch.distributed`` count together, so all must call the layer equally often.
 
     Args:
         codes: how many, for each head.
@@ -55,6 +56,17 @@ class Codebook(HardCodebook):
             none of "simvq" does. None: never.
         commitment: beta, at least 0. None: 0.25, and 0 where "directional" needs no term.
         distance: "euclidean", or "cosine": rows and codes are divided by their lengths before all else.
+            "directional": of ``x + |e - x| d``, with the direction d from x to its code held constant; it alone reaches
+            the codes, and where they learn by gradient it takes neither term. "bridge": of a network that imitates the
+            layer. Or a function of x, width last, that returns its shape.
+        learn: how the codes learn. "ema": as moving means of the rows that took them. "gradient": as a parameter.
+            "simvq": all together, through one learned linear map of a frozen table. None: not at all.
+        start: what they begin as. "kmeans": the centers of the first training batch. "normal", or a tensor of shape
+            (codes, width) or (heads, codes, width // heads).
+        revive: a code whose moving count of rows falls below this share of the mean count begins anew at a row of the
+            batch, between 0 and 1. None: never.
+        commitment: beta, at least 0. None: 0.25, and 0 where ``directional`` takes no term.
+        distance: "euclidean", or "cosine": rows and codes are compared on the unit sphere, and y is the unit code.
         heads: parts that the width is divided into, each with codes of its own.
         dim: where x has its width: 1 for the maps of a convolution.
         decay: of moving means and counts, a step.
@@ -99,7 +111,7 @@ class Codebook(HardCodebook):
         gradient: str | TensorFunction = "copy",
         learn: str | None = "ema",
         start: str | Tensor = "kmeans",
-        revive: float | None = 0.01,
+        revive: float | None = 0.1,
         commitment: float | None = None,
         distance: str = "euclidean",
         heads: int = 1,
@@ -119,7 +131,7 @@ class Codebook(HardCodebook):
             cure = "or give a function of x that returns its shape"
             _check.one_of(word, "gradient", gradient, (*GRADIENTS, "bridge"), cure)
         size = heads, codes, width // heads
-        super().__init__(first_codes(*size, start), _check.whole(word, "dim", dim), distance)
+        super().__init__(first_codes(*size, start), dim, distance, differentiable_in_eval)
         self.gradient, self.learn = gradient, learn
         self.begins = start if isinstance(start, str) else "given"
         if learn == "gradient":
@@ -137,7 +149,6 @@ class Codebook(HardCodebook):
         self.codes_term = by_gradient and gradient != "directional"
         default = 0.0 if by_gradient and gradient == "directional" else 0.25
         self.commitment = default if commitment is None else _check.number(word, "commitment", commitment, least=0)
-        self.differentiable_in_eval = _check.flag(word, "differentiable_in_eval", differentiable_in_eval)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         rows, keep = self._rows(x, mask)
@@ -215,24 +226,14 @@ class Codebook(HardCodebook):
         return not in_transform()
 
     def _differentiable(self, x: Tensor) -> bool:
-        if "statistics" not in self._modules:
-            return False
-        if self.training or not self.differentiable_in_eval:
-            return self.training and torch.is_grad_enabled()
-        return torch.is_grad_enabled() and may_need_gradient(x)
-
-    def _alone(self, x: Tensor, value: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        if exporting() or not torch.is_grad_enabled():
-            return value, index
-        return no_gradient(value, x, self, self._why_no_gradient), index
+        return "statistics" in self._modules and super()._differentiable(x)
 
     def _why_no_gradient(self) -> str:
-        what = f"{self.word}: no gradient passes through this layer"
-        if "statistics" not in self._modules:
-            return f"{what}, so the layers before it get zeros; train the model that was given to strip"
+        if "statistics" in self._modules:
+            return super()._why_no_gradient()
         return (
-            f"{what} in eval(), so the layers before it get zeros; differentiable_in_eval=True lends one there too, "
-            ".train() as in training"
+            f"{self.word}: no gradient passes through this layer, so the layers before it get zeros; train the model "
+            "that was given to strip"
         )
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
@@ -265,16 +266,6 @@ class Codebook(HardCodebook):
             RuntimeError: if no training batch has passed yet.
         """
         return self.statistics.usage()
-
-
-def present(keep: Tensor | None, *rows: Tensor) -> tuple[Tensor, ...]:
-    """Return rows (..., heads, width of a head) with zeros where none is to be kept."""
-    return rows if keep is None else tuple(torch.where(keep[..., None, None], each, 0) for each in rows)
-
-
-def carrying(module: nn.Module, path: Tensor, terms: list[Tensor]) -> Tensor:
-    """Return a path that carries the terms of a layer, if it has any."""
-    return add_penalty(module, path, torch.stack(terms).sum()) if terms else path
 
 
 @constant_in_graph
