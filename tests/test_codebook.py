@@ -258,10 +258,10 @@ def test_a_scope_collects_the_terms() -> None:
     assert len(bag) == 0
 
 
-@pytest.mark.parametrize("gradient", EVERY)
+@pytest.mark.parametrize("gradient", [*EVERY, nn.Linear(6, 6)])
 @pytest.mark.parametrize("heads", [1, 2])
 def test_a_masked_row_is_as_if_it_were_not_there(gradient: Any, heads: int) -> None:
-    options = {"gradient": gradient, "learn": "gradient", "heads": heads, "dim": 1, "commitment": None}
+    options = {"gradient": copy.deepcopy(gradient), "learn": "gradient", "heads": heads, "dim": 1, "commitment": None}
     layer, mask = _layer(**options), torch.tensor([[True, False, True], [False, False, True]])
     alone, x = copy.deepcopy(layer), _randn(2, 6, 3)
     few = x.movedim(1, -1)[mask].unsqueeze(-1).clone().requires_grad_()
@@ -316,7 +316,9 @@ def test_nothing_moves_in_eval(learn: Any) -> None:
             assert torch.equal(layer(x)[1], index)
     lends = _layer(learn=learn, differentiable_in_eval=True, commitment=None).eval()
     assert torch.equal(_lent(lends, x.detach(), torch.ones(7, 6)), torch.ones(7, 6))
-    assert all(parameter.grad is None for parameter in lends.parameters())
+    task = _layer(learn=learn, differentiable_in_eval=True, gradient="directional").eval()
+    assert _lent(task, x.detach(), torch.ones(7, 6)).abs().sum() > 0
+    assert all(parameter.grad is None for each in (lends, task) for parameter in each.parameters())
 
 
 @pytest.mark.parametrize("learn", ["ema", "gradient", "simvq"])

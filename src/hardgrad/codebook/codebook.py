@@ -213,7 +213,7 @@ class Codebook(HardCodebook):
                 f"{self.word}: within a torch.func transform nothing is counted, so codes of learn='ema' stay; "
                 "call the layer outside of it, or learn='gradient'"
             )
-        return not in_transform()
+        return True
 
     def _differentiable(self, x: Tensor) -> bool:
         return "statistics" in self._modules and super()._differentiable(x)
