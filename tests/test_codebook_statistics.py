@@ -87,6 +87,15 @@ def test_the_codes_a_forward_uses_are_there_until_the_next_training_forward() ->
         torch.testing.assert_close(layer.weight[0, code], x[index == code].mean(0))
 
 
+def test_what_was_said_is_applied_once_though_a_forward_fails() -> None:
+    layer, (x, other) = codebook(start="normal"), batches(2)
+    layer(x)
+    layer.statistics.before(layer.weight, other.unsqueeze(0), None)
+    before = layer.weight.clone()
+    layer.statistics.before(layer.weight, other.unsqueeze(0), None)
+    assert torch.equal(layer.weight, before)
+
+
 def test_codes_that_are_assigned_are_not_pulled_back() -> None:
     layer = codebook(start="normal", revive=None)
     for x in batches(20):
@@ -204,7 +213,7 @@ def test_the_start_is_better_than_rows_drawn_at_random() -> None:
     codes = means(rows, 50, torch.Generator().manual_seed(0))
     drawn = rows[torch.randperm(2000, generator=torch.Generator().manual_seed(0))[:50]]
     error, expected = (torch.cdist(rows, c).amin(-1).square().mean() for c in (codes, drawn))
-    assert error < 0.75 * expected
+    assert error < 0.4 * expected  # .37; .54 before Lloyd's rounds, .36 after a hundred
 
 
 def test_fewer_rows_than_codes_are_refused_with_a_cure() -> None:
@@ -359,6 +368,11 @@ def test_codes_loaded_alone_are_not_started_anew() -> None:
     layer.load_state_dict({"weight": codes}, strict=False)
     layer(batches(1)[0])
     assert torch.equal(layer.weight, codes)
+    layer.load_state_dict(codebook().state_dict())  # of a layer that had no batch yet
+    layer(batches(1)[0])
+    whole = codebook()
+    whole(batches(1)[0])
+    assert torch.equal(layer.weight, whole.weight)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
