@@ -37,6 +37,7 @@ class Codebook(HardCodebook):
         \mathrm{sg}(e) \rVert^2 \; \left[ + \frac{1}{n d} \sum \lVert \mathrm{sg}(x) - e \rVert^2 \right]
 
     What is learned of a batch is applied at the next training forward: no code moves between forward and backward.
+    The processes of ``torch.distributed`` count together, so all must call the layer equally often.
 
     Args:
         codes: how many, for each head.
@@ -98,7 +99,7 @@ class Codebook(HardCodebook):
         gradient: str | TensorFunction = "copy",
         learn: str | None = "ema",
         start: str | Tensor = "kmeans",
-        revive: float | None = 0.01,
+        revive: float | None = 0.1,
         commitment: float | None = None,
         distance: str = "euclidean",
         heads: int = 1,
