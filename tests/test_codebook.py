@@ -84,8 +84,9 @@ def test_half_compares_in_single_precision() -> None:
     for dtype in (torch.float16, torch.bfloat16):
         _, index = hg.Codebook(2, 2, start=start)(torch.tensor([[600.0, 1.0], [600.0, 0.0]], dtype=dtype))
         assert index.tolist() == [1, 0]
+    many = torch.stack([torch.full((200,), 600.0), torch.arange(200.0)], 1)  # enough for a matrix product
     with torch.autocast("cpu", torch.bfloat16):
-        assert hg.Codebook(2, 2, start=start)(torch.tensor([[600.0, 1.0]]))[1].tolist() == [1]
+        assert torch.equal(hg.Codebook(200, 2, start=many)(many)[1], torch.arange(200))
 
 
 def test_y_and_index_are_the_callers_own() -> None:
@@ -281,8 +282,10 @@ def test_a_masked_row_is_as_if_it_were_not_there(gradient: Any, heads: int) -> N
 
 def test_nobody_there_is_no_number() -> None:
     layer, x = _layer(learn="gradient", commitment=None), _randn(3, 6).requires_grad_()
-    y, index = layer(x, torch.zeros(3, dtype=torch.bool))
-    y.sum().backward()
+    with hg.penalties() as bag:
+        y, index = layer(x, torch.zeros(3, dtype=torch.bool))
+    (y.sum() + bag.total()).backward()
+    assert bag.total() == 0
     assert (x.grad == 0).all()
     assert (layer.weight.grad == 0).all()
     assert index.tolist() == [-1] * 3
