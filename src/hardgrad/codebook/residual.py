@@ -124,8 +124,9 @@ class ResidualCodebook(nn.Module):
         return back(sum(others, start=first), stages[0].weight.dtype)
 
     def usage(self) -> tuple[Usage, ...]:
-        """Return the usage of each stage; see ``Codebook.usage``."""
-        return tuple(stage.usage() for stage in self._stages())
+        """Return the usage of each stage that recent batches went through; see ``Codebook.usage``."""
+        stages = self._stages()
+        return tuple(stage.usage() for stage in stages if stage is stages[0] or stage.statistics.window.any())
 
     def extra_repr(self) -> str:
         return f"dropout={self.dropout}"
