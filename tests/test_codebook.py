@@ -84,9 +84,9 @@ def test_half_compares_in_single_precision() -> None:
     for dtype in (torch.float16, torch.bfloat16):
         _, index = hg.Codebook(2, 2, start=start)(torch.tensor([[600.0, 1.0], [600.0, 0.0]], dtype=dtype))
         assert index.tolist() == [1, 0]
-    many = torch.stack([torch.full((200,), 600.0), torch.arange(200.0)], 1)  # enough for a matrix product
-    with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(hg.Codebook(200, 2, start=many)(many)[1], torch.arange(200))
+    layer, x = hg.Codebook(200, 8, start=_randn(200, 8).float(), learn=None), _randn(200, 8, seed=2).float()
+    with torch.autocast("cpu", torch.bfloat16):  # enough of both for a matrix product
+        assert torch.equal(layer(x)[1], (x[:, None] - layer.weight[0]).square().sum(-1).argmin(1))
 
 
 def test_y_and_index_are_the_callers_own() -> None:
@@ -236,6 +236,10 @@ def test_simvq_learns_one_map_of_a_frozen_table() -> None:
     table = layer.weight.clone()
     y, index = layer(x)
     assert torch.equal(y, (table @ layer.map)[0][index])
+    single = copy.deepcopy(layer).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        value, _ = single(x.float())
+    assert torch.equal(value, (single.weight @ single.map)[0][index])
     y.sum().backward()
     at = table[0][index]
     torch.testing.assert_close(layer.map.grad[0], at.mT @ (2 * (at @ layer.map[0].detach() - x) / 42))
