@@ -69,7 +69,7 @@ def lookup_free(
         temperature=_check.number(word, "temperature", temperature, above=0),
         commitment=_check.number(word, "commitment", commitment, least=0, cure="0 leaves it out"),
     )
-    return ComputedCodes(word, (2,) * bits, (0.5,) * bits, _signs, terms, dim, differentiable_in_eval)
+    return ComputedCodes(word, (2,) * bits, (0.5,) * bits, _signs, dim, differentiable_in_eval, terms)
 
 
 def _signs(sizes: tuple[int, ...], rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,8 +80,7 @@ def _terms(
     rows: Tensor, values: Tensor, keep: Tensor | None, *, entropy: float, temperature: float, commitment: float
 ) -> list[Tensor]:
     rows, values = present(keep, rows, values)
-    share = torch.ones_like(rows[..., :1]) / how_many(keep, rows[..., 0, 0])
-    (share,) = present(keep, share)
+    (share,) = present(keep, torch.ones_like(rows[..., :1]) / how_many(keep, rows[..., 0, 0]))
     drawn = ((rows - values).square() * share).sum() / rows.shape[-1]
     return [commitment * drawn, entropy * _entropies(4 / temperature * rows, share)]
 
