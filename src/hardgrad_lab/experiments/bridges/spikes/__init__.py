@@ -17,7 +17,7 @@ from hardgrad_lab.runs.experiment import Ask, Experiment, Part
 from hardgrad_lab.runs.published import Claim, Metric
 
 TWINS = ("fast-sigmoid", "triangle", "rectangle", "gaussian", "leaky", "arctan", "sigmoid")
-NARROW, USUAL = {"width": 16, "size": 4}, {"width": 128, "size": 10}
+NARROW, USUAL = {"width": 16, "size": 4}, {"width": 128, "size": 8}
 
 SPIKES = Experiment(
     name="spikes",
@@ -30,8 +30,8 @@ SPIKES = Experiment(
     contestants={name: {} for name in (*TWINS, "identity", "none", "bridge")},
     budgets={
         "smoke": {**NARROW, "steps": 4, "batch": 16, "test_rows": 100, "evaluations": 2},
-        "small": {**USUAL, "steps": 600, "batch": 100, "test_rows": 10_000, "evaluations": 6},
-        "paper": {**USUAL, "steps": 12_000, "batch": 100, "test_rows": 10_000, "evaluations": 20},
+        "small": {**USUAL, "steps": 300, "batch": 100, "test_rows": 10_000, "evaluations": 6},
+        "paper": {**USUAL, "steps": 6_000, "batch": 100, "test_rows": 10_000, "evaluations": 20},
     },
     planned={"smoke": ["fashion-mnist"]},
     ask=Ask(usual={"task": ("fashion-mnist",)}),
