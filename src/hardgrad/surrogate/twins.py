@@ -17,6 +17,8 @@ from torch import Tensor
 
 from hardgrad import _check
 from hardgrad.hard.precision import back as _back
+from hardgrad.surrogate.levels import dead_zone as dead_zone
+from hardgrad.surrogate.levels import quantizer as quantizer
 from hardgrad.surrogate.spiking import above as _above
 from hardgrad.surrogate.spiking import fast_sigmoid as fast_sigmoid
 from hardgrad.surrogate.spiking import gaussian as gaussian

@@ -33,7 +33,7 @@ class Coding(Effort):
         codes: how many there are, of each stage.
         commitment: weight of what draws vectors to their codes.
         decay: of the moving means, a step.
-        revive: the moving count of rows below which a code begins anew.
+        revive: the share of the mean count of rows below which a code begins anew.
     """
 
     layer: str = "codebook"
@@ -56,7 +56,7 @@ PEERS: dict[str, dict[str, Any]] = {
     "peer-rotation": {"layer": "peer", "gradient": "rotation"},
 }  # fmt: skip
 ASIDE = ["layer", "gradient", "learn"]  # what a contestant is
-SMALL = {"width": 16, "steps": 1_500, "batch": 64, "test_rows": 10_000, "evaluations": 6}
+SMALL = {"width": 16, "steps": 600, "batch": 32, "test_rows": 10_000, "evaluations": 4}
 
 CODEBOOKS = Experiment(
     name="codebooks",

@@ -51,7 +51,7 @@ def codebook(trial: Coding) -> nn.Module:
     """Return the layer that most contestants have."""
     return hg.Codebook(
         trial.codes, trial.width, gradient=trial.gradient, learn=trial.learn, commitment=trial.commitment,
-        decay=trial.decay, revive=trial.revive, dim=1,
+        decay=trial.decay, revive=trial.revive, dim=1, start="normal" if trial.learn == "simvq" else "kmeans",
     )  # fmt: skip
 
 
