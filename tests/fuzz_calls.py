@@ -163,6 +163,9 @@ _ROWS = {"key": ("key", "target"), "x": ("x", "target", "loss"), "target": ("tar
 CALLS = [
     Call(_H.sign, _X | {"margin": _same(0.2)}),
     Call(_H.step, _X | {"threshold": _same(0.2)}),
+    Call(_H.sign, _X | {"margin": _rand(3)}),
+    Call(_H.quantize, _X | {"levels": _same(4), "low": lambda: -torch.ones(3), "high": _rand(ROWS, 1)}),
+    Call(_H.quantize, _X | {"levels": lambda: torch.arange(12.0).view(3, 4)}),
     Call(_H.binarize, _X | _DIM),
     Call(_H.round, _X),
     Call(_H.quantize, _X | {"levels": _same(4), "low": _same(-1.0), "high": _same(1.0)}),
@@ -364,6 +367,8 @@ CALLS = [
     Call(_T.sigmoid, {"slope": _same(2.0), "center": _same(0.0)}),
     Call(_T.tanh, {"slope": _same(2.0), "center": _same(0.0)}),
     Call(_T.negative_identity, {"project": _same("mean"), "sense": _same("min")}),
+    Call(_T.dead_zone, {"step": lambda: hg.surrogate.twins.sigmoid(2.0), "margin": _same(0.5)}),
+    Call(_T.quantizer, {"levels": _same(4)}),
     Call(_T.arctan, {"slope": _same(2.0), "center": _same(0.0)}),
     Call(_T.fast_sigmoid, {"slope": _same(2.0), "center": _same(0.0)}),
     Call(_T.triangle, {"width": _same(2.0), "center": _same(0.0)}),

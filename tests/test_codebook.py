@@ -544,7 +544,7 @@ def test_a_call_that_raises_moves_nothing(name: str) -> None:
         ({"start": torch.zeros(4, 6)}, "start must have shape"),
         ({"commitment": -1}, "commitment must be at least 0, got -1"),
         ({"decay": 1.0}, "decay must be at least 0 and below 1"),
-        ({"approximator": nn.Identity()}, "approximator must be None unless gradient='bridge'"),
+        ({"approximator": nn.Identity()}, "approximator must be None for gradient='copy'; only 'bridge'"),
         ({"gradient": "bridge", "approximator": torch.tanh}, "approximator must be an nn.Module"),
         ({"differentiable_in_eval": 1}, "differentiable_in_eval must be True or False"),
     ],

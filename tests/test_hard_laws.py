@@ -26,6 +26,7 @@ from hardgrad import hard
 
 HALVES = (torch.bfloat16, torch.float16)
 INF, NAN = math.inf, math.nan
+VALUES = torch.tensor([-300.0, -1.1, -0.3, 0.0, 1e-6, 0.2, 0.5, 0.7, 33.3])
 CODES = torch.randn(40, 6, generator=torch.Generator().manual_seed(4))
 
 # Every hard function that draws nothing, on the last dimensions of x.
@@ -35,6 +36,9 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sign, tiny margin": lambda x: hard.sign(x, margin=1e-42),
     "step": lambda x: hard.step(x, threshold=0.7),
     "step at a tensor": lambda x: hard.step(x, threshold=torch.tensor(0.7)),
+    "sign, a tensor's margin": lambda x: hard.sign(x, margin=torch.tensor(0.1)),
+    "quantize between tensors": lambda x: hard.quantize(x, 256, torch.tensor(-0.9), torch.tensor(1.3)),
+    "quantize to values": lambda x: hard.quantize(x, VALUES),
     "round": hard.round,
     "quantize": lambda x: hard.quantize(x, 256, -0.9, 1.3),
     "quantize, fine and wide": lambda x: hard.quantize(x, 2**16, -500.0, 500.0),
@@ -52,7 +56,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "nearest_code": lambda x: hard.nearest_code(x, CODES),
     "nearest_index": lambda x: hard.nearest_index(x, CODES),
 }
-ELEMENTWISE = list(FUNCTIONS)[:8]
+ELEMENTWISE = list(FUNCTIONS)[:11]
 
 
 def same(a: Tensor, b: Tensor) -> bool:

@@ -80,6 +80,24 @@ MISTAKES: dict[str, tuple[Callable[[], Tensor], str]] = {
     "a true threshold": (lambda: hard.step(X, True), "step: threshold must be"),
     "thresholds of another shape": (lambda: hard.step(X, torch.zeros(2)), "step: threshold must broadcast"),
     "thresholds of integers": (lambda: hard.step(X, torch.zeros(3).long()), "step: threshold must be of dtype"),
+    "margins of integers": (lambda: hard.sign(X, torch.zeros(3).long()), "sign: margin must be of dtype"),
+    "margins of another shape": (lambda: hard.sign(X, torch.zeros(2)), "sign: margin must broadcast"),
+    "a margin below zero": (lambda: hard.sign(X, torch.tensor([1.0, -1.0, 0.0])), "sign: margin must be at least 0"),
+    "a bound of another shape": (lambda: hard.quantize(X, 4, torch.zeros(2)), "quantize: low must broadcast"),
+    "bounds apart": (lambda: hard.quantize(X[:, :1], 4, X[:3, 0], X[:, 0] + 9), "quantize: high must broadcast"),
+    "bounds of integers": (lambda: hard.quantize(X, 4, 0.0, torch.ones(3).long()), "quantize: high must be of dtype"),
+    "bounds in another order": (
+        lambda: hard.quantize(X, 4, torch.tensor([0.0, NAN, 2.0])),
+        r"quantize: low must be below high, got low=2.0 and high=1.0; swap",
+    ),
+    "an infinite bound": (lambda: hard.quantize(X, 4, 0.0, torch.tensor(INF)), "quantize: low and high must be finite"),
+    "one level": (lambda: hard.quantize(X, torch.ones(3, 1)), "quantize: levels must have at least 2"),
+    "levels in disorder": (lambda: hard.quantize(X, torch.tensor([0.0, 2, 1])), "quantize: levels must be finite and"),
+    "infinite levels": (lambda: hard.quantize(X, torch.tensor([0.0, INF])), "quantize: levels must be finite and rise"),
+    "integers as levels": (lambda: hard.quantize(X, torch.arange(3)), "quantize: levels must be a whole number"),
+    "levels of another shape": (lambda: hard.quantize(X, torch.arange(4.0).view(2, 2)), "levels without its last"),
+    "levels and an end": (lambda: hard.quantize(X, torch.arange(3.0), high=2.0), "quantize: low and high must be left"),
+    "levels elsewhere": (lambda: hard.quantize(X, torch.ones(2, device="meta")), "quantize: levels must be on x's"),
     **{
         f"levels {levels!r}": (lambda levels=levels: hard.quantize(X, levels), "quantize: levels must be")
         for levels in (1, -3, 4.0, True, None, 10**400)

@@ -198,6 +198,12 @@ THINGS: dict[str, Thing] = {
     "hg.surrogate.StraightThrough": Thing(
         lambda: hg.straight_through(hg.hard.sign, hg.surrogate.twins.tanh(2.0)), partial(called, _X)
     ),
+    "hg.surrogate.twins.dead_zone": Thing(
+        lambda: hg.surrogate.twins.dead_zone(hg.surrogate.twins.sigmoid(), 0.5), partial(called, _X)
+    ),
+    "hg.surrogate.twins.quantizer": Thing(
+        lambda: hg.surrogate.twins.quantizer(4), lambda f: f(_X, torch.tensor(-1.0), torch.tensor(1.0))
+    ),
     "hg.strip": Thing(lambda: hg.strip(nn.Sequential(nn.Linear(3, 3), _bridge())), lambda m: m(_X).detach()),
     **{
         f"hg.surrogate.twins.{name}": Thing(getattr(hg.surrogate.twins, name), partial(called, _X))

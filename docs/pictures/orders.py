@@ -62,7 +62,7 @@ def temperatures() -> Drawn:
 
 
 def table(name: str) -> str:
-    """Return the table of an experiment, or of "experiment task": mean over seeds, contestants by tasks, as Markdown."""
+    """Return the table of "experiment", or "experiment task": mean over seeds, contestants by tasks, as Markdown."""
     name, _, only = name.partition(" ")
     found, values = experiment(name), {}
     for path in sorted((ROOT / "results" / name).glob("*.json")):
@@ -96,7 +96,11 @@ def of(runs: list[dict[str, float]], metric: Metric) -> str:
 if __name__ == "__main__":
     for name, draw in {"orders-slopes": slopes, "orders-temperatures": temperatures}.items():
         Path(__file__).with_name(f"{name}.svg").write_text(compact_svg(draw(), name), encoding="utf-8")
-    for of_page, names in {"orders": ("digits", "paths", "explain"), "low-bit": ("low_bit",), "codebooks": CODEBOOKS}.items():
+    for of_page, names in {
+        "orders": ("digits", "paths", "explain"),
+        "low-bit": ("low_bit",),
+        "codebooks": CODEBOOKS,
+    }.items():
         page = ROOT / "docs" / f"{of_page}.md"
         text = page.read_text(encoding="utf-8")
         for name in names:

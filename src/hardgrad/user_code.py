@@ -20,7 +20,7 @@ from hardgrad._torch_state import exporting
 TensorFunction = Callable[[Tensor], Tensor]
 TensorFunctions = Callable[..., Tensor]  # of one tensor, or of several
 
-_OWN = ("hardgrad.hard", "hardgrad.soft", "hardgrad.surrogate.spiking", "hardgrad.surrogate.twins")
+_OWN = ("hardgrad.hard", "hardgrad.soft", *("hardgrad.surrogate." + file for file in ("levels", "spiking", "twins")))
 _TORCH = {
     *(torch.sign, torch.sgn, torch.round, torch.floor, torch.ceil, torch.trunc, torch.frac),
     *(torch.zeros_like, torch.ones_like, torch.softmax, torch.sigmoid, torch.tanh, torch.relu, torch.clamp),

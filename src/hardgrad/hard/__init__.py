@@ -10,6 +10,7 @@ their input take NaN as the largest value, as ``torch.sort`` does. Which of equa
 from hardgrad.hard.clusters import kmeans as kmeans
 from hardgrad.hard.clusters import nearest_code as nearest_code
 from hardgrad.hard.clusters import nearest_index as nearest_index
+from hardgrad.hard.levels import quantize as quantize
 from hardgrad.hard.order import one_hot_argmax as one_hot_argmax
 from hardgrad.hard.order import permutation as permutation
 from hardgrad.hard.order import rank as rank
@@ -23,7 +24,6 @@ from hardgrad.hard.samples import bernoulli as bernoulli
 from hardgrad.hard.samples import categorical as categorical
 from hardgrad.hard.samples import k_subset as k_subset
 from hardgrad.hard.thresholds import binarize as binarize
-from hardgrad.hard.thresholds import quantize as quantize
 from hardgrad.hard.thresholds import round as round
 from hardgrad.hard.thresholds import sign as sign
 from hardgrad.hard.thresholds import step as step

@@ -55,6 +55,14 @@ def broadcast(function: str, x: Tensor, other: Tensor, name: str) -> None:
         )
 
 
+def beside(function: str, x: Tensor, other: Tensor, name: str) -> None:
+    """Refuse what is no floating tensor that broadcasts with x on its device."""
+    floating(function, other, name)
+    if other.ndim:  # torch takes a number from any device
+        same_device(function, x, other, name)
+    broadcast(function, x, other, name)
+
+
 def logits_of_subsets(function: str, logits: Tensor, k: int) -> Tensor:
     """Return logits (..., n), or raise if they are no such tensor, or k is not from 0 to n."""
     floating(function, logits, "logits")

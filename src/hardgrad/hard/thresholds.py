@@ -13,11 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hardgrad import _check
+from hardgrad._torch_state import readable
 from hardgrad.hard import checks
 from hardgrad.hard.precision import back, double, keep_nan, middling, reached, single
 
 
-def sign(x: Tensor, margin: float = 0.0) -> Tensor:
+def sign(x: Tensor, margin: float | Tensor = 0.0) -> Tensor:
     r"""Return -1, 0 or 1: the sign outside a dead zone around zero.
 
     .. math:: y_i = -1 \text{ if } x_i < -\epsilon, \quad 1 \text{ if } x_i > \epsilon, \quad 0 \text{ otherwise}
@@ -25,13 +26,14 @@ def sign(x: Tensor, margin: float = 0.0) -> Tensor:
     Args:
         x: any shape.
         margin: epsilon, half the width of the dead zone, at least 0, in x's precision, single at least. The edge
-            belongs to the zone: what equals epsilon gives 0.
+            belongs to the zone: what equals epsilon gives 0. A number, or a tensor that broadcasts with x.
 
     Returns:
-        A tensor of x's shape and dtype; NaN where x is.
+        A tensor of x's dtype, and of its shape broadcast with the margin's; NaN where x or the margin is, and where a
+        tensor's margin is negative and a graph or transform hides that.
 
     Raises:
-        ValueError: if ``margin`` is negative or NaN.
+        ValueError: if ``margin`` is negative, or the number NaN.
         TypeError: if x is not a floating tensor or ``margin`` is not a number.
 
     Example:
@@ -42,6 +44,8 @@ def sign(x: Tensor, margin: float = 0.0) -> Tensor:
     Source: Ramapuram and Webb 2020 (arXiv 1905.03658), equation 1.
     """
     checks.floating("sign", x)
+    if isinstance(margin, Tensor):
+        return _sign_beyond(x, margin)
     margin = _check.real("sign", "margin", margin)
     if not margin >= 0:
         raise ValueError(f"sign: margin must be at least 0, got {margin}; it is half the width of the dead zone")
@@ -58,6 +62,17 @@ def sign(x: Tensor, margin: float = 0.0) -> Tensor:
     return F.hardtanh_(F.hardshrink(wide, margin).mul_(2 / margin)).to(x.dtype)
 
 
+def _sign_beyond(x: Tensor, margin: Tensor) -> Tensor:
+    checks.beside("sign", x, margin, "margin")
+    if readable(margin) and (margin < 0).any():
+        raise ValueError(
+            f"sign: margin must be at least 0, got {margin.min().item():g}; it is half the width of the dead zone"
+        )
+    wide, edge = single(x), single(margin)
+    y = (wide > edge).to(x.dtype) - (wide < -edge).to(x.dtype)
+    return keep_nan(y, x).masked_fill(~(margin >= 0), torch.nan)
+
+
 def step(x: Tensor, threshold: float | Tensor = 0.0) -> Tensor:
     r"""Return 1 where ``x`` is at least ``threshold``, else 0.
 
@@ -67,7 +82,7 @@ def step(x: Tensor, threshold: float | Tensor = 0.0) -> Tensor:
             tensor that broadcasts with x.
 
     Returns:
-        A tensor of x's shape and dtype; NaN where x or the threshold is.
+        A tensor of x's dtype, and of its shape broadcast with the threshold's; NaN where x or the threshold is.
 
     Raises:
         ValueError: if ``threshold`` is the number NaN.
@@ -92,10 +107,7 @@ def step(x: Tensor, threshold: float | Tensor = 0.0) -> Tensor:
 
 
 def _step_at(x: Tensor, threshold: Tensor) -> Tensor:
-    checks.floating("step", threshold, "threshold")
-    if threshold.ndim:  # torch takes a number from any device
-        checks.same_device("step", x, threshold, "threshold")
-    checks.broadcast("step", x, threshold, "threshold")
+    checks.beside("step", x, threshold, "threshold")
     y = keep_nan((single(x) >= single(threshold)).to(x.dtype), x)
     return y.masked_fill(threshold.isnan(), torch.nan)
 
@@ -165,75 +177,3 @@ def round(x: Tensor) -> Tensor:
     """
     checks.floating("round", x)
     return torch.round(x)
-
-
-def quantize(x: Tensor, levels: int, low: float = 0.0, high: float = 1.0) -> Tensor:
-    r"""Return the nearest of ``levels`` evenly spaced values from ``low`` to ``high``.
-
-    .. math:: y = \text{low} + \Delta \,\text{round}\!\left(\frac{\text{clip}(x) - \text{low}}{\Delta}\right), \qquad
-        \Delta = \frac{\text{high} - \text{low}}{\text{levels} - 1}
-
-    It is computed in double precision whatever the dtype, and rounded once. Half way between two levels the one of even
-    number counts as the nearest, from 0 at ``low``.
-
-    Args:
-        x: any shape.
-        levels: how many values, from 2 to 2 ** 53; ``2 ** bits`` for a quantizer of so many bits.
-        low: the lowest value; what lies below is clipped to it.
-        high: the highest value.
-
-    Returns:
-        A tensor of x's shape and dtype; NaN where x is.
-
-    Raises:
-        ValueError: if ``levels`` is out of range, or ``low`` and ``high`` are not finite and in this order.
-        TypeError: if x is not a floating tensor, ``levels`` not an int, or a bound not a number.
-
-    Example:
-        >>> import torch, hardgrad as hg
-        >>> hg.hard.quantize(torch.tensor([-3.0, 0.2, 0.3, 0.9]), levels=3).tolist()
-        [0.0, 0.0, 0.5, 1.0]
-    """
-    checks.floating("quantize", x)
-    levels, low, high = _checked_levels(levels, low, high)
-    last, span = levels - 1, high - low
-    index = _level(x, last, low, high)
-    if x.dtype == torch.float64:
-        return low + index * span / last
-    # Rounded to single precision, a product with the step is as good as a division, which takes longer than all else.
-    # Counted from the level next to zero, a level at zero is zero, and not what rounding left of it.
-    zero = min(max(math.floor(-low / span * last + 0.5), 0), last)
-    offset = (low * (last - zero) + high * zero) / last
-    index = (index.sub_(zero) if zero else index).mul_(span / last)
-    return back(index.add_(offset) if offset else index, x.dtype)
-
-
-def _level(x: Tensor, last: int, low: float, high: float) -> Tensor:
-    """Return the number of the nearest level, in double precision."""
-    index, scale = double(x, copy=True), last / (high - low)
-    if low < 0 < high:  # so that zero comes to half way between two levels exactly where it is there
-        index = index.mul_(scale).add_(-low / (high - low) * last)
-    else:
-        index = (index.sub_(low) if low else index).mul_(scale)
-    return F.hardtanh_(index.round_(), 0, last)  # vmap has no clamp in place
-
-
-def _checked_levels(levels: int, low: float, high: float) -> tuple[int, float, float]:
-    levels = _check.whole("quantize", "levels", levels)
-    low, high = _check.real("quantize", "low", low), _check.real("quantize", "high", high)
-    if levels < 2:
-        raise ValueError(
-            f"quantize: levels must be at least 2, got {levels}; 2 ** bits for a quantizer of so many bits"
-        )
-    if levels > 2**53:
-        raise ValueError(f"quantize: levels must be at most 2 ** 53, got {levels}; use round for a grid without end")
-    if not low < high:
-        raise ValueError(f"quantize: low must be below high, got low={low} and high={high}; swap them")
-    if not (abs(low) < math.inf and abs(high) < math.inf):
-        raise ValueError(f"quantize: low and high must be finite, got low={low} and high={high}; give x's own range")
-    # Beyond these the step, or how many steps make 1, is no double-precision number.
-    if not 1e-280 < high - low < 1e280:
-        raise ValueError(
-            f"quantize: high - low must be between 1e-280 and 1e280, got low={low} and high={high}; scale x first"
-        )
-    return levels, low, high
