@@ -37,7 +37,6 @@ class Codebook(HardCodebook):
         \mathrm{sg}(e) \rVert^2 \; \left[ + \frac{1}{n d} \sum \lVert \mathrm{sg}(x) - e \rVert^2 \right]
 
     What is learned of a batch is applied at the next training forward: no code moves between forward and backward.
-    What learns of a batch is applied at the next training forward, so no code moves between a forward and its backward.
     The processes of ``torch.distributed`` count together, so all must call the layer equally often.
 
     Args:
@@ -56,17 +55,6 @@ class Codebook(HardCodebook):
             none of "simvq" does. None: never.
         commitment: beta, at least 0. None: 0.25, and 0 where "directional" needs no term.
         distance: "euclidean", or "cosine": rows and codes are divided by their lengths before all else.
-            "directional": of ``x + |e - x| d``, with the direction d from x to its code held constant; it alone reaches
-            the codes, and where they learn by gradient it takes neither term. "bridge": of a network that imitates the
-            layer. Or a function of x, width last, that returns its shape.
-        learn: how the codes learn. "ema": as moving means of the rows that took them. "gradient": as a parameter.
-            "simvq": all together, through one learned linear map of a frozen table. None: not at all.
-        start: what they begin as. "kmeans": the centers of the first training batch. "normal", or a tensor of shape
-            (codes, width) or (heads, codes, width // heads).
-        revive: a code whose moving count of rows falls below this share of the mean count begins anew at a row of the
-            batch, between 0 and 1. None: never.
-        commitment: beta, at least 0. None: 0.25, and 0 where ``directional`` takes no term.
-        distance: "euclidean", or "cosine": rows and codes are compared on the unit sphere, and y is the unit code.
         heads: parts that the width is divided into, each with codes of its own.
         dim: where x has its width: 1 for the maps of a convolution.
         decay: of moving means and counts, a step.

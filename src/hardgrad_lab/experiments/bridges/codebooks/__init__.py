@@ -33,7 +33,6 @@ class Coding(Effort):
         codes: how many there are, of each stage.
         commitment: weight of what draws vectors to their codes.
         decay: of the moving means, a step.
-        revive: the share of the mean moving count below which a code begins anew.
         revive: the share of the mean count of rows below which a code begins anew.
     """
 
