@@ -45,7 +45,7 @@ class Coder(nn.Module):
         return torch.cat([error, taken.scatter_add(1, places, torch.ones_like(places, dtype=error.dtype))], 1)
 
 
-def codebook(trial: Coding) -> nn.Module:
+def codebook(trial: Coding) -> hg.Codebook:
     """Return the layer that most contestants have."""
     start: str | Tensor = "kmeans"
     if trial.learn == "simvq":  # a frozen table: of unit length, which a map soon fits to any scale
@@ -81,7 +81,7 @@ def problem(trial: Coding, root: Root) -> Problem:
     model, variance = Coder(trial, images.x.shape[1]), (images.x[:ENOUGH] / 255).var()
 
     def loss(x: Tensor, y: Tensor) -> Tensor:
-        error = model(x)[:, 0].mean() / variance
+        error: Tensor = model(x)[:, 0].mean() / variance
         return error + model.layer.loss if isinstance(model.layer, Peer) else error
 
     def measure(each: Tensor, rows: int) -> dict[str, float]:
