@@ -1,4 +1,5 @@
 """Pictures and tables of orders.md, and the tables of low-bit.md and spiking.md: python docs/pictures/orders.py."""
+
 """Pictures and tables of docs/orders.md, tables of low-bit.md and codebooks.md: python docs/pictures/orders.py."""
 
 from __future__ import annotations
@@ -97,13 +98,13 @@ def of(runs: list[dict[str, float]], metric: Metric) -> str:
 if __name__ == "__main__":
     for name, draw in {"orders-slopes": slopes, "orders-temperatures": temperatures}.items():
         Path(__file__).with_name(f"{name}.svg").write_text(compact_svg(draw(), name), encoding="utf-8")
-    pages = {"orders": ("digits", "paths", "explain"), "low-bit": ("low_bit",), "spiking": ("spikes",)}
-    for of_page, names in pages.items():
-    for of_page, names in {
+    pages = {
         "orders": ("digits", "paths", "explain"),
         "low-bit": ("low_bit",),
+        "spiking": ("spikes",),
         "codebooks": CODEBOOKS,
-    }.items():
+    }
+    for of_page, names in pages.items():
         page = ROOT / "docs" / f"{of_page}.md"
         text = page.read_text(encoding="utf-8")
         for name in names:
