@@ -113,6 +113,13 @@ def test_the_rotation_without_guards_is_the_turn_in_the_plane_of_both() -> None:
         torch.testing.assert_close(found, turn)
 
 
+def test_a_commitment_alone_is_the_slope_of_half_the_squared_distance() -> None:
+    case = find("picture-codes", None)
+    x, code = case.inputs.clone().requires_grad_(), case.function(case.inputs)
+    (found,) = torch.autograd.grad(case.extra["commitment alone"](x).square().sum(), x)
+    torch.testing.assert_close(found, torch.autograd.grad((x - code).square().sum() / 2, x)[0])
+
+
 def test_weights_of_two_bits_and_the_gradients_of_their_scale_by_hand() -> None:
     # s = 1/2: -3 is clipped to -2 steps, 0.3 is 0.6 of a step, 0.1 is 0.2, 2 is clipped to one.
     row = torch.tensor([[-3.0, 0.3, 0.1, 2.0, math.log(0.5)]], dtype=torch.float64)
@@ -149,7 +156,7 @@ def test_a_chain_has_the_value_of_its_layers_and_one_gradient_or_one_a_stage() -
         y = layer(x)
         torch.testing.assert_close(y[0] if isinstance(y, tuple) else y, value, msg=name)
     # A copy in each of three stages is three times a copy.
-    stages = case.extra["rotation, each stage"].stages
+    stages = case.extra["rotation, each stage"].keywords["stages"]
     for stage in stages:
         stage.gradient = "copy"
     given = x.clone().requires_grad_()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -13,49 +14,48 @@ from torch import Tensor, nn
 from hardgrad import _check
 from hardgrad._graft import graft
 from hardgrad._strip import strips
-from hardgrad._torch_state import exporting, in_transform, may_need_gradient
-from hardgrad._tracing import constant_in_graph
+from hardgrad._torch_state import in_transform
+from hardgrad._tracing import constant_in_graph, has_autocast
 from hardgrad.approximators import mlp
 from hardgrad.codebook.gradients import GRADIENTS, how_many, imitated, twin
-from hardgrad.codebook.hard_codebook import HardCodebook, precise
+from hardgrad.codebook.hard_codebook import HardCodebook
 from hardgrad.codebook.moving import Statistics
+from hardgrad.codebook.rows import carrying, present
 from hardgrad.codebook.start import first_codes
 from hardgrad.codebook.usage import Usage
-from hardgrad.no_gradient import no_gradient
-from hardgrad.penalty.add import add_penalty
 from hardgrad.user_code import TensorFunction, name_of
-
-LEARN = ("ema", "gradient", "simvq")
 
 
 class Codebook(HardCodebook):
     r"""A layer that replaces each vector by the nearest of its codes, which learn, and lends it a gradient.
 
     The value is a code exactly. Two terms ride along as penalties do, by themselves or in ``hardgrad.penalties()``, so
-    that neither can be forgotten: the commitment draws rows to their codes, and codes that learn by gradient are drawn
-    to their rows. Of n rows that count, with the codes e they took:
+    that nobody forgets them: one draws rows to their codes, one draws codes that learn by gradient to their rows. Of n
+    rows of width d, with the codes e they took:
 
     .. math::
         y = e = c_k, \; k = \arg\min_j \lVert x - c_j \rVert, \qquad \frac{\beta}{n d} \sum \lVert x -
         \mathrm{sg}(e) \rVert^2 \; \left[ + \frac{1}{n d} \sum \lVert \mathrm{sg}(x) - e \rVert^2 \right]
 
-    What learns of a batch is applied at the next training forward, so no code moves between a forward and its backward.
+    What is learned of a batch is applied at the next training forward: no code moves between forward and backward.
+    The processes of ``torch.distributed`` count together, so all must call the layer equally often.
 
     Args:
         codes: how many, for each head.
-        width: of a vector.
+        width: d.
         gradient: what the task lends x. "copy": as if y were x. "rotation": through the turn and the stretch from x to
             its code, held constant; copied where they are 90 degrees apart or more, the stretch within 1/2 and 2.
-            "directional": of ``x + |e - x| d``, with the direction d from x to its code held constant; it alone reaches
-            the codes, and where they learn by gradient it takes neither term. "bridge": of a network that imitates the
-            layer. Or a function of x, width last, that returns its shape.
-        learn: how the codes learn. "ema": as moving means of the rows that took them. "gradient": as a parameter.
-            "simvq": all together, through one learned linear map of a frozen table. None: not at all.
-        start: what they begin as. "kmeans": the centers of the first training batch. "normal", or a tensor of shape
-            (codes, width) or (heads, codes, width // heads).
-        revive: a code whose moving count of rows falls below this begins anew at a row of the batch. None: never.
-        commitment: beta, at least 0. None: 0.25, and 0 where ``directional`` takes no term.
-        distance: "euclidean", or "cosine": rows and codes are compared on the unit sphere, and y is the unit code.
+            "directional": of ``x + |e - x| d``, the direction d from x to its code held constant; it alone reaches
+            codes that learn by gradient, which then need neither term. "bridge": of a network that imitates the layer.
+            Or a function of x, width last, that returns its shape.
+        learn: how the codes learn. "ema": as moving means of their rows. "gradient": as a parameter. "simvq": through
+            one learned linear map of a frozen table. None: not at all.
+        start: "kmeans": the centers of the first training batch. "normal", or a tensor, (codes, width) or
+            (heads, codes, width // heads).
+        revive: a code whose moving count of rows falls below this share of the mean begins anew at a row of the batch;
+            none of "simvq" does. None: never.
+        commitment: beta, at least 0. None: 0.25, and 0 where "directional" needs no term.
+        distance: "euclidean", or "cosine": rows and codes are divided by their lengths before all else.
         heads: parts that the width is divided into, each with codes of its own.
         dim: where x has its width: 1 for the maps of a convolution.
         decay: of moving means and counts, a step.
@@ -63,27 +63,29 @@ class Codebook(HardCodebook):
         differentiable_in_eval: lend the gradient in ``eval()`` too. Nothing moves there.
 
     Shape:
-        ``y, index = layer(x, mask=None)``: x (..., width), or its width at ``dim``; y is of x's shape and dtype, the
-        index of x's without the width, with (..., heads) for several. mask, of the index's shape without heads, is True
-        for real rows; the others give y = 0 and index -1, and have no part in anything.
+        ``y, index = layer(x, mask=None)``: y as x, (..., width) or with its width at ``dim``; index (...), or
+        (..., heads). mask (...) is True for real rows; others give y = 0 and index -1, and have no part in anything.
 
     Raises:
         TypeError: for an argument of the wrong kind.
         ValueError: for one out of range; if x has another width or, where values can be looked at, rows that are not
             finite. In graphs and on a GPU these rows are NaN, and no other feels them.
-        RuntimeError: before the codes have begun.
+        RuntimeError: before the codes have begun, and in a replica of ``nn.DataParallel``.
+
+    Note:
+        In vector-quantize-pytorch: codes is codebook_size, width dim, start kmeans_init, revive
+        threshold_ema_dead_code, commitment commitment_weight, gradient rotation_trick, mask mask.
 
     Example:
         >>> import torch, hardgrad as hg
-        >>> layer = hg.Codebook(codes=2, width=1, start=torch.tensor([[0.0], [1.0]]))
-        >>> x = torch.tensor([[0.2], [0.9]], requires_grad=True)
+        >>> layer = hg.Codebook(codes=2, width=1, start=torch.tensor([[0.0], [2.0]]))
+        >>> x = torch.tensor([[0.5], [2.0]], requires_grad=True)
         >>> y, index = layer(x)
         >>> y.tolist(), index.tolist()
-        ([[0.0], [1.0]], [0, 1])
+        ([[0.0], [2.0]], [0, 1])
         >>> y.sum().backward()
-        >>> x.grad  # of the sum, and a quarter of 2 (x - e) / 2
-        tensor([[1.0500],
-                [0.9750]])
+        >>> x.grad.tolist()  # 1 of the sum, and a quarter of 2 (x - e) / 2
+        [[1.125], [1.0]]
 
     Source: van den Oord, Vinyals and Kavukcuoglu 2017 (arXiv 1711.00937), equation 3 and appendix A.1; rotation: Fifty
     et al. 2024 (arXiv 2410.06424), the guards are ours; directional: DiVeQ, Vali et al. (openreview
@@ -98,7 +100,7 @@ class Codebook(HardCodebook):
         gradient: str | TensorFunction = "copy",
         learn: str | None = "ema",
         start: str | Tensor = "kmeans",
-        revive: float | None = 0.01,
+        revive: float | None = 0.1,
         commitment: float | None = None,
         distance: str = "euclidean",
         heads: int = 1,
@@ -107,47 +109,35 @@ class Codebook(HardCodebook):
         approximator: nn.Module | None = None,
         differentiable_in_eval: bool = False,
     ) -> None:
-        word = self.word
-        codes, width, heads = (
-            _check.whole(word, name, value, least=1)
-            for name, value in (("codes", codes), ("width", width), ("heads", heads))
-        )
-        if width % heads:
+        word, by_gradient = self.word, learn in ("gradient", "simvq")
+        codes, width = _check.whole(word, "codes", codes, least=1), _check.whole(word, "width", width, least=1)
+        if width % _check.whole(word, "heads", heads, least=1):
             raise ValueError(f"{word}: heads must divide the width {width}, got {heads}")
         _check.one_of(word, "distance", distance, ("euclidean", "cosine"))
         if learn is not None:
-            _check.one_of(word, "learn", learn, LEARN, cure="None leaves the codes as they are")
-        super().__init__(first_codes(heads, codes, width // heads, start), _check.whole(word, "dim", dim), distance)
-        self.learn = learn
+            _check.one_of(word, "learn", learn, ("ema", "gradient", "simvq"), cure="None leaves the codes as they are")
+        if not callable(gradient):
+            cure = "or give a function of x that returns its shape"
+            _check.one_of(word, "gradient", gradient, (*GRADIENTS, "bridge"), cure)
+        size = heads, codes, width // heads
+        super().__init__(first_codes(*size, start), dim, distance, differentiable_in_eval)
+        self.gradient, self.learn = gradient, learn
         self.begins = start if isinstance(start, str) else "given"
         if learn == "gradient":
             weight = self.weight
             del self.weight
             self.weight = nn.Parameter(weight)
         if learn == "simvq":
-            self.map = nn.Parameter(torch.eye(width // heads).repeat(heads, 1, 1))
-        self.statistics = Statistics(heads, codes, width // heads, learn=learn, start=start, revive=revive, decay=decay)
-        self._set_gradient(gradient, approximator, width)
-        # What reaches the codes by itself needs neither term.
-        alone = gradient == "directional" and learn in ("gradient", "simvq")
-        self.codes_term = learn in ("gradient", "simvq") and not alone
-        default = 0.0 if alone else 0.25
-        self.commitment = default if commitment is None else _check.number(word, "commitment", commitment, least=0)
-        self.differentiable_in_eval = _check.flag(word, "differentiable_in_eval", differentiable_in_eval)
-
-    def _set_gradient(self, gradient: str | TensorFunction, approximator: nn.Module | None, width: int) -> None:
-        if not callable(gradient):
-            cure = "or give a function of x that returns its shape"
-            _check.one_of(self.word, "gradient", gradient, (*GRADIENTS, "bridge"), cure=cure)
-        self.gradient = gradient
+            self.map = nn.Parameter(torch.eye(size[2]).repeat(heads, 1, 1))
+        self.statistics = Statistics(*size, learn=learn, start=start, revive=revive, decay=decay)
         if gradient == "bridge":
             self.approximator = mlp(width, width) if approximator is None else approximator
-            _check.module(self.word, "approximator", self.approximator, cure="hardgrad.approximators has some")
+            _check.module(word, "approximator", self.approximator, cure="hardgrad.approximators has some")
         elif approximator is not None:
-            raise ValueError(
-                f"{self.word}: approximator must be None unless gradient='bridge', which it lends, got "
-                f"{type(approximator).__name__} beside gradient={gradient!r}"
-            )
+            raise ValueError(f"{word}: approximator must be None for gradient={gradient!r}; only 'bridge' lends by one")
+        self.codes_term = by_gradient and gradient != "directional"
+        default = 0.0 if by_gradient and gradient == "directional" else 0.25
+        self.commitment = default if commitment is None else _check.number(word, "commitment", commitment, least=0)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         rows, keep = self._rows(x, mask)
@@ -198,13 +188,14 @@ class Codebook(HardCodebook):
                 f"{self.word}: the codes have not begun, since start='kmeans' makes them of the first training batch; "
                 "call the layer once in train() and outside of torch.func, load a state, or give another start"
             )
-        with precise(self.weight):
-            return self._compared(self._raw())
+        return self._compared(self._raw())
 
     def _raw(self) -> Tensor:
         """Return the codes before they are compared."""
         if self.learn == "simvq":
-            return self.weight @ self.map.to(self.weight.dtype)
+            kind = self.weight.device.type
+            with torch.autocast(kind, enabled=False) if has_autocast(kind) else nullcontext():
+                return self.weight @ self.map.to(self.weight.dtype)
         # A copy, as its backward may come after a code was revived in place.
         return self.weight.clone() if self.learn == "gradient" and self.distance == "cosine" else self.weight
 
@@ -225,24 +216,14 @@ class Codebook(HardCodebook):
         return not in_transform()
 
     def _differentiable(self, x: Tensor) -> bool:
-        if "statistics" not in self._modules:
-            return False
-        if self.training or not self.differentiable_in_eval:
-            return self.training and torch.is_grad_enabled()
-        return torch.is_grad_enabled() and may_need_gradient(x)
-
-    def _alone(self, x: Tensor, value: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        if exporting() or not torch.is_grad_enabled():
-            return value, index
-        return no_gradient(value, x, self, self._why_no_gradient), index
+        return "statistics" in self._modules and super()._differentiable(x)
 
     def _why_no_gradient(self) -> str:
-        what = f"{self.word}: no gradient passes through this layer"
-        if "statistics" not in self._modules:
-            return f"{what}, so the layers before it get zeros; train the model that was given to strip"
+        if "statistics" in self._modules:
+            return super()._why_no_gradient()
         return (
-            f"{what} in eval(), so the layers before it get zeros; differentiable_in_eval=True lends one there too, "
-            ".train() as in training"
+            f"{self.word}: no gradient passes through this layer, so the layers before it get zeros; train the model "
+            "that was given to strip"
         )
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
@@ -261,7 +242,7 @@ class Codebook(HardCodebook):
             buffers = self._buffers | {"weight": self._raw().detach()}
             state |= {"learn": None, "_parameters": kept, "_buffers": buffers, "_modules": modules}
         copied = memo[id(self)] = object.__new__(type(self))
-        copied.__setstate__(copy.deepcopy(state, memo))
+        copied.__setstate__(copy.deepcopy(state, memo))  # type: ignore[no-untyped-call]
         return copied
 
     def extra_repr(self) -> str:
@@ -275,16 +256,6 @@ class Codebook(HardCodebook):
             RuntimeError: if no training batch has passed yet.
         """
         return self.statistics.usage()
-
-
-def present(keep: Tensor | None, *rows: Tensor) -> tuple[Tensor, ...]:
-    """Return rows (..., heads, width of a head) with zeros where none is to be kept."""
-    return rows if keep is None else tuple(torch.where(keep[..., None, None], each, 0) for each in rows)
-
-
-def carrying(module: nn.Module, path: Tensor, terms: list[Tensor]) -> Tensor:
-    """Return a path that carries the terms of a layer, if it has any."""
-    return add_penalty(module, path, torch.stack(terms).sum()) if terms else path
 
 
 @constant_in_graph

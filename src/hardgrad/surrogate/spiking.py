@@ -149,31 +149,33 @@ def _twin(name: str, function: Twin, center: float, **shape: float) -> Twin:
     return partial(function, center=center, **shape)
 
 
-def _from(center: float, x: Tensor, threshold: Tensor | float | None) -> Tensor:
-    """Return how far x is above the threshold and the center together, in single precision at least."""
-    z = single(x) - center
-    return z if threshold is None else z - (single(threshold) if isinstance(threshold, Tensor) else threshold)
+def above(x: Tensor, threshold: Tensor | None, center: float, width: float = 1.0) -> Tensor:
+    """Return by how many widths x is above the center, which a threshold moves, in single precision at least."""
+    z = single(x) if threshold is None else single(x) - threshold
+    z = z - center if center else z
+    return z / width if width != 1 else z
 
 
-def _fast_sigmoid(x: Tensor, threshold: Tensor | float | None = None, *, slope: float, center: float) -> Tensor:
-    z = _from(center, x, threshold)
-    side = torch.where(z < 0, -1.0, 1.0).to(z.dtype)  # not sign: at the center the derivative is 1, not 0
-    # Not z / (1 + slope |z|): far out its derivative is a difference of two nearly equal numbers.
-    return back(side * (1 - 1 / (1 + slope * (side * z))) / slope, x.dtype)
+def _fast_sigmoid(x: Tensor, threshold: Tensor | None = None, *, slope: float, center: float) -> Tensor:
+    z = above(x, threshold, center)
+    # Not z / (1 + slope |z|): far out its derivative is a difference of two nearly equal numbers. Nor abs, whose own
+    # derivative at the center is 0.
+    toward = torch.copysign(torch.full_like(z, slope), z.detach())
+    return back((1 - (1 + toward * z).reciprocal()) / toward, x.dtype)
 
 
-def _triangle(x: Tensor, threshold: Tensor | float | None = None, *, width: float, center: float) -> Tensor:
-    z = (_from(center, x, threshold) / width).clamp(-1, 1)
-    return back(0.5 + z - 0.5 * z * z.abs(), x.dtype)
+def _triangle(x: Tensor, threshold: Tensor | None = None, *, width: float, center: float) -> Tensor:
+    z = above(x, threshold, center, width).clamp(-1, 1)
+    return back(torch.addcmul(0.5 + z, z, z.abs(), value=-0.5), x.dtype)
 
 
-def _rectangle(x: Tensor, threshold: Tensor | float | None = None, *, width: float, center: float) -> Tensor:
-    return back((_from(center, x, threshold) / width).clamp(-0.5, 0.5) + 0.5, x.dtype)
+def _rectangle(x: Tensor, threshold: Tensor | None = None, *, width: float, center: float) -> Tensor:
+    return back(0.5 + above(x, threshold, center, width).clamp(-0.5, 0.5), x.dtype)
 
 
-def _gaussian(x: Tensor, threshold: Tensor | float | None = None, *, width: float, center: float) -> Tensor:
-    return back(0.5 + 0.5 * torch.erf(_from(center, x, threshold) / (math.sqrt(2) * width)), x.dtype)
+def _gaussian(x: Tensor, threshold: Tensor | None = None, *, width: float, center: float) -> Tensor:
+    return back(0.5 + 0.5 * torch.erf(above(x, threshold, center, math.sqrt(2) * width)), x.dtype)
 
 
-def _leaky(x: Tensor, threshold: Tensor | float | None = None, *, below: float, center: float) -> Tensor:
-    return back(torch.nn.functional.leaky_relu(_from(center, x, threshold), below), x.dtype)
+def _leaky(x: Tensor, threshold: Tensor | None = None, *, below: float, center: float) -> Tensor:
+    return back(torch.nn.functional.leaky_relu(above(x, threshold, center), below), x.dtype)

@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 
 from hardgrad import _check
+from hardgrad.hard.precision import back as _back
 from hardgrad.surrogate.levels import dead_zone as dead_zone
 from hardgrad.surrogate.levels import quantizer as quantizer
+from hardgrad.surrogate.spiking import above as _above
 from hardgrad.surrogate.spiking import fast_sigmoid as fast_sigmoid
 from hardgrad.surrogate.spiking import gaussian as gaussian
 from hardgrad.surrogate.spiking import leaky as leaky
@@ -55,6 +57,8 @@ def clipped(low: float = -1.0, high: float = 1.0) -> SoftTwin:
 def sigmoid(slope: float = 1.0, center: float = 0.0) -> SoftTwin:
     r"""Return :math:`\sigma(\text{slope}\,(x - \text{center}))`, the twin of a unit step.
 
+    Its derivative has a peak of slope / 4 and an area of 1.
+
     Args:
         slope: steepness, above 0.
         center: the threshold of the step.
@@ -71,6 +75,8 @@ def sigmoid(slope: float = 1.0, center: float = 0.0) -> SoftTwin:
 def tanh(slope: float = 1.0, center: float = 0.0) -> SoftTwin:
     r"""Return :math:`\tanh(\text{slope}\,(x - \text{center}))`, the twin of a sign.
 
+    Its derivative has a peak of ``slope`` and an area of 2.
+
     Args:
         slope: steepness, above 0.
         center: where the sign changes.
@@ -85,10 +91,11 @@ def tanh(slope: float = 1.0, center: float = 0.0) -> SoftTwin:
 def arctan(slope: float = 1.0, center: float = 0.0) -> SoftTwin:
     r"""Return :math:`\tfrac1\pi\arctan(\tfrac\pi2\,\text{slope}\,(x - \text{center})) + \tfrac12`, the twin of a step.
 
-    Its tails fall as :math:`1/x^2`, so a unit far from its threshold still hears something.
+    Its derivative has a peak of slope / 2 and an area of 1. Its tails fall as :math:`1/x^2`, so a unit far from its
+    threshold still hears something.
 
     Args:
-        slope: steepness, above 0; the derivative at the center is ``slope / 2``.
+        slope: steepness, above 0.
         center: the threshold of the step.
 
     Raises:
@@ -135,25 +142,19 @@ def negative_identity(
 
 
 def _clipped(x: Tensor, threshold: Tensor | None = None, *, low: float, high: float) -> Tensor:
-    return _above(x, threshold).clamp(low, high)
+    return _back(_above(x, threshold, 0.0).clamp(low, high), x.dtype)
 
 
 def _sigmoid(x: Tensor, threshold: Tensor | None = None, *, slope: float, center: float) -> Tensor:
-    return torch.sigmoid(slope * _above(x, threshold, center))
+    return _back(torch.sigmoid(slope * _above(x, threshold, center)), x.dtype)
 
 
 def _tanh(x: Tensor, threshold: Tensor | None = None, *, slope: float, center: float) -> Tensor:
-    return torch.tanh(slope * _above(x, threshold, center))
+    return _back(torch.tanh(slope * _above(x, threshold, center)), x.dtype)
 
 
 def _arctan(x: Tensor, threshold: Tensor | None = None, *, slope: float, center: float) -> Tensor:
-    return torch.atan(0.5 * math.pi * slope * _above(x, threshold, center)) / math.pi + 0.5
-
-
-def _above(x: Tensor, threshold: Tensor | None, center: float = 0.0) -> Tensor:
-    """Return how far x is above the center of the step, which a threshold moves."""
-    x = x if threshold is None else x - threshold
-    return x - center if center else x
+    return _back(torch.atan(0.5 * math.pi * slope * _above(x, threshold, center)) / math.pi + 0.5, x.dtype)
 
 
 def _projected(x: Tensor, project: str | None, sign: float) -> Tensor:

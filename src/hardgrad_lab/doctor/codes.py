@@ -28,6 +28,7 @@ def picture_codes(folder: Path | None, moved: float = 1.0) -> Case:
     about = f"Pictures as the nearest of {CODES} codes, an encoder {where} its training"
     case = _coded(name, about, folder, (CODES,), moved)
     case.extra["rotation, no guards"] = partial(unguarded, hard=case.function)
+    case.extra["commitment alone"] = partial(committed, hard=case.function)
     return case
 
 
@@ -41,22 +42,16 @@ def residual_codes(folder: Path | None) -> Case:
         case.extra[gradient] = chain = hg.ResidualCodebook(layer, STAGES)
         for stage, table in zip(chain.stages, tables, strict=True):
             stage.get_buffer("weight").copy_(table)
-        case.extra[f"{gradient}, each stage"] = _EachStage(chain.stages)
+        case.extra[f"{gradient}, each stage"] = partial(each_stage, stages=chain.stages)
     return case
 
 
-class _EachStage(nn.Module):
-    """A chain in which each stage lends a gradient of its own."""
-
-    def __init__(self, stages: nn.ModuleList) -> None:
-        super().__init__()
-        self.stages = stages
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = torch.zeros_like(x)
-        for stage in self.stages:
-            y = y + stage(x - y.detach())[0]
-        return y
+def each_stage(x: Tensor, stages: nn.ModuleList) -> Tensor:
+    """Return the value of a chain in which each stage lends a gradient of its own."""
+    y = torch.zeros_like(x)
+    for stage in stages:
+        y = y + stage(x - y.detach())[0]
+    return y
 
 
 def _coded(name: str, about: str, folder: Path | None, sizes: tuple[int, ...], moved: float) -> Case:
@@ -97,6 +92,15 @@ def unguarded(x: Tensor, hard: Callable[[Tensor], Tensor]) -> Tensor:
         stretch = code.norm(dim=-1, keepdim=True) / x.norm(dim=-1, keepdim=True)
     turned = x - 2 * half * (half * x).sum(-1, keepdim=True) + 2 * v * (u * x).sum(-1, keepdim=True)
     return hg.graft(code, stretch * turned)
+
+
+def committed(x: Tensor, hard: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return a code with the gradient of its distance to x, whatever the task's: what a commitment adds to that."""
+    with torch.no_grad():
+        code = hard(x)
+    y = hg.graft(code, x)
+    y.register_hook(lambda _: (x - code).detach())
+    return y
 
 
 def learned_scale() -> Case:

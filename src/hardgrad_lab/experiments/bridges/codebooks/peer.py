@@ -12,6 +12,8 @@ from hardgrad_lab.runs.options import require
 
 CURE = "one of ours, or found: pip install vector-quantize-pytorch==1.32.0, which the project does not depend on"
 
+PLACES = 49  # vectors of a picture of Fashion-MNIST
+
 
 class Peer(nn.Module):
     """Theirs as a layer of ours; the loss that it returns, and that must be added, is kept."""
@@ -38,7 +40,8 @@ def peer(trial: Coding) -> nn.Module:
     require(find_spec(name) is not None, "contestant", CURE, trial.contestant)
     ours = {
         "rotation_trick": trial.gradient == "rotation", "kmeans_init": True, "decay": trial.decay,
-        "threshold_ema_dead_code": trial.revive, "commitment_weight": trial.commitment,
+        "threshold_ema_dead_code": trial.revive * trial.batch * PLACES / trial.codes,  # theirs counts rows
+        "commitment_weight": trial.commitment,
     }  # fmt: skip
     given = {} if trial.contestant == "peer" else ours
     theirs = import_module(name).VectorQuantize
