@@ -99,6 +99,6 @@ def test_the_committed_records_are_runs_of_the_experiment_as_it_is_and_stand_on_
         assert path.name == SPIKES.run(config, record.seed).record_path(path.parent).name
         assert "commit" in json.loads(path.read_text(encoding="utf-8"))["environment"]
     page = RECORDS.parents[1] / "docs"
-    table = runpy.run_path(str(page / "pictures" / "orders.py"))["table"]("spikes")
+    table = runpy.run_path(str(page / "pictures" / "tables.py"))["table"]("spikes")
     block = f"<!-- spikes -->\n{table}\n<!-- end -->"
-    assert block in (page / "spiking.md").read_text(encoding="utf-8"), "write it again: python docs/pictures/orders.py"
+    assert block in (page / "spiking.md").read_text(encoding="utf-8"), "write it again: python docs/pictures/tables.py"
