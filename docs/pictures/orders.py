@@ -1,4 +1,6 @@
-"""Pictures and tables of docs/orders.md, and the table of docs/low-bit.md: python docs/pictures/orders.py."""
+"""Pictures and tables of orders.md, and the tables of low-bit.md and spiking.md: python docs/pictures/orders.py."""
+
+"""Pictures and tables of docs/orders.md, tables of low-bit.md and codebooks.md: python docs/pictures/orders.py."""
 
 from __future__ import annotations
 
@@ -16,6 +18,7 @@ from hardgrad_lab.runs.published import Metric
 from hardgrad_lab.runs.record import Record
 
 ROOT = Path(__file__).parents[2]
+CODEBOOKS = ("codebooks fashion-mnist", "codebooks cifar10")
 METHODS = ("laplace", "softsort", "neuralsort", "permutahedron", "network")
 OTHERS = torch.tensor([-2.0, -1.0, 0.5, 1.5, 2.5], dtype=torch.float64)
 ROW = torch.tensor([0.3, -1.2, 2.0, 0.9, -0.4, 1.1], dtype=torch.float64)
@@ -61,15 +64,16 @@ def temperatures() -> Drawn:
 
 
 def table(name: str) -> str:
-    """Return the table of an experiment: the mean over seeds of each metric, contestants by tasks, as Markdown."""
+    """Return the table of "experiment", or "experiment task": mean over seeds, contestants by tasks, as Markdown."""
+    name, _, only = name.partition(" ")
     found, values = experiment(name), {}
     for path in sorted((ROOT / "results" / name).glob("*.json")):
         record = Record.load(path)
         if record.config == found.run(found.configure("small", *found.named(record.config)[:2], {}), 0).config:
             values.setdefault((record.config["task"], record.config["contestant"]), []).append(record.metrics)
-    if not values:
+    tasks = [task for task in found.tasks if only in ("", task) and any(task == key[0] for key in values)]
+    if not tasks:
         return "No run is recorded yet."
-    tasks = [task for task in found.tasks if any(task == key[0] for key in values)]
     metrics = found.metrics if len(tasks) == 1 else found.metrics[:1]
     columns = [(task, metric) for task in tasks for metric in metrics]
     titles = [metric.title if len(tasks) == 1 else task for task, metric in columns]
@@ -94,7 +98,13 @@ def of(runs: list[dict[str, float]], metric: Metric) -> str:
 if __name__ == "__main__":
     for name, draw in {"orders-slopes": slopes, "orders-temperatures": temperatures}.items():
         Path(__file__).with_name(f"{name}.svg").write_text(compact_svg(draw(), name), encoding="utf-8")
-    for of_page, names in {"orders": ("digits", "paths", "explain"), "low-bit": ("low_bit",)}.items():
+    pages = {
+        "orders": ("digits", "paths", "explain"),
+        "low-bit": ("low_bit",),
+        "spiking": ("spikes",),
+        "codebooks": CODEBOOKS,
+    }
+    for of_page, names in pages.items():
         page = ROOT / "docs" / f"{of_page}.md"
         text = page.read_text(encoding="utf-8")
         for name in names:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 from pathlib import Path
 
 import pytest
@@ -91,9 +92,13 @@ def test_training_ends_better_than_chance(samples: Path) -> None:
     assert training.curve[-1]["accuracy"] > 0.4
 
 
-def test_the_committed_records_are_runs_of_the_experiment_as_it_is() -> None:
+def test_the_committed_records_are_runs_of_the_experiment_as_it_is_and_stand_on_the_page() -> None:
     for path in sorted(RECORDS.glob("*.json")):
         record = Record.load(path)
         config = SPIKES.rebuilt(record.config)
         assert path.name == SPIKES.run(config, record.seed).record_path(path.parent).name
         assert "commit" in json.loads(path.read_text(encoding="utf-8"))["environment"]
+    page = RECORDS.parents[1] / "docs"
+    table = runpy.run_path(str(page / "pictures" / "orders.py"))["table"]("spikes")
+    block = f"<!-- spikes -->\n{table}\n<!-- end -->"
+    assert block in (page / "spiking.md").read_text(encoding="utf-8"), "write it again: python docs/pictures/orders.py"
