@@ -12,7 +12,9 @@ from torch import Tensor
 
 from hardgrad import hard
 from hardgrad.doctor.recognize import Hard
+from hardgrad.hard.distances import nearest
 
+_MOST_CODES = 4096  # to compare every row with
 Seen = list[tuple[Tensor, Tensor]]  # inputs of shape (B, *), and what the function made of them
 
 
@@ -98,8 +100,8 @@ def codes_of(seen: Seen) -> Tensor | None:
         return None
     asked, found = (torch.cat([pair[i].flatten(0, -2) for pair in seen]) for i in (0, 1))
     codes, index = found.unique(dim=0, return_inverse=True)
-    if not 1 < len(codes) <= len(found) // 2 or not found.isfinite().all():
+    if not 1 < len(codes) <= min(len(found) // 2, _MOST_CODES) or not found.isfinite().all():
         return None
-    gaps = torch.cdist(asked.double(), codes.double(), compute_mode="donot_use_mm_for_euclid_dist")
-    own, least = gaps.gather(1, index.unsqueeze(1)).squeeze(1), gaps.amin(1)
+    least, _ = nearest(asked.double(), codes.double())
+    own = (asked.double() - codes.double()[index]).norm(dim=-1)
     return codes if bool((own <= least + 1e-5 * own.amax()).all()) else None
