@@ -28,6 +28,11 @@ def _clusters(x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     return x, c[torch.arange(len(c)) % 10] + 1e-5 * c
 
 
+def _neighbors(x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    shares = 1 + 1e-9 * torch.tensor([1.0, 0.0, -1.0], dtype=torch.float64)
+    return x, (c.double().unsqueeze(1) * shares.unsqueeze(-1)).flatten(0, 1)
+
+
 def _spoilt(x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
     x, c = x.clone(), c.clone()
     x[::7], x[1::7, 0], c[::3] = NAN, INF, NAN
@@ -43,6 +48,7 @@ HARD_ONES: dict[str, tuple[Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], bo
     "one code far away": (lambda x, c: (x, torch.cat([c, torch.full_like(c[:1], 1e6)])), False),
     "every code twice": (lambda x, c: (x, torch.cat([c, c])), False),
     "every code nearly thrice": (lambda x, c: (x, torch.cat([c, c * (1 + 1e-7), c + 1e-6])), False),
+    "nearly equal side by side": (_neighbors, False),
     "half way": (lambda x, c: ((c[: len(x) // 2].repeat(2, 1) + c[: len(x) // 2 * 2]) / 2, c), False),
     "on codes": (lambda x, c: (c[: len(x)], c), False),
     "rows far away": (lambda x, c: (x * 1e6, c), False),

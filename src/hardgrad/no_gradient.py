@@ -25,7 +25,7 @@ _warned_compiled: set[str] = set()
 
 
 class _Silent(torch.autograd.Function):
-    """The value as it is; a backward gets zeros and the layer's sentence, for one input; the others' follow."""
+    """The value as it is; a backward gets zeros and the layer's sentence."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, x: Tensor, layer: nn.Module, sentence: Callable[[], str]) -> Tensor:
@@ -35,9 +35,9 @@ class _Silent(torch.autograd.Function):
         return value
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         _tell(ctx.layer, ctx.sentence)
-        return grad, torch.zeros(ctx.shape, dtype=ctx.dtype, device=ctx.device), None, None
+        return None, torch.zeros(ctx.shape, dtype=ctx.dtype, device=ctx.device), None, None
 
 
 class _SilentUnderTransforms(torch.autograd.Function):
@@ -76,9 +76,9 @@ class _SilentCompiled(torch.autograd.Function):
         ctx.dtype = x.dtype
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         zeros = torch.ops.hardgrad.zeros_and_a_word(grad, list(ctx.shape), ctx.sentence)
-        return grad, zeros.to(ctx.dtype), None
+        return None, zeros.to(ctx.dtype), None
 
 
 def _zeros_and_a_word(grad: Tensor, shape: list[int], sentence: str) -> Tensor:
