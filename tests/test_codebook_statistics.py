@@ -38,11 +38,11 @@ def state(layer: nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in layer.state_dict().items()}
 
 
-def assert_same(one: nn.Module, other: nn.Module, **close: float) -> None:
+def assert_same(one: nn.Module, other: nn.Module, rtol: float = 0.0, atol: float = 0.0) -> None:
     a, b = one.state_dict(), other.state_dict()
     assert a.keys() == b.keys()
     for name in a:
-        torch.testing.assert_close(a[name], b[name], **(close or {"rtol": 0, "atol": 0}), msg=lambda m, n=name: n + m)
+        torch.testing.assert_close(a[name], b[name], rtol=rtol, atol=atol, msg=lambda m, n=name: n + m)
 
 
 # The published formula.
@@ -87,13 +87,21 @@ def test_the_codes_a_forward_uses_are_there_until_the_next_training_forward() ->
         torch.testing.assert_close(layer.weight[0, code], x[index == code].mean(0))
 
 
+def test_what_was_said_is_applied_once_though_a_forward_fails() -> None:
+    layer, (x, other) = codebook(start="normal"), batches(2)
+    layer(x)
+    layer.statistics.before(layer.weight, other.unsqueeze(0), None)
+    before = layer.weight.clone()
+    layer.statistics.before(layer.weight, other.unsqueeze(0), None)
+    assert torch.equal(layer.weight, before)
+
+
 def test_codes_that_are_assigned_are_not_pulled_back() -> None:
     layer = codebook(start="normal", revive=None)
     for x in batches(20):
         layer(x)
     far = torch.full_like(layer.weight, 100.0)
-    layer.weight.data = far.clone()
-    layer.statistics.share.zero_()  # nothing is pending
+    layer.load_state_dict({"weight": far}, strict=False)
     layer(batches(1)[0])
     assert torch.equal(layer.weight, far)
     layer(batches(1)[0])  # the first of equals took all rows, and moved by its share alone
@@ -150,9 +158,9 @@ def test_a_checkpoint_counts_once_and_finds_the_same_codes(reentrant: bool) -> N
 
 def test_masked_rows_and_rows_of_nan_take_no_part() -> None:
     layer, plain = codebook(), codebook()
+    dirty, keep = torch.full((60, WIDTH), torch.nan), torch.zeros(60, dtype=torch.bool)
+    keep[10:50] = True
     for x in batches(10):
-        dirty, keep = torch.full((60, WIDTH), torch.nan), torch.zeros(60, dtype=torch.bool)
-        keep[10:50] = True
         dirty[10:50] = x
         layer(dirty, keep)
         plain(x)
@@ -204,7 +212,7 @@ def test_the_start_is_better_than_rows_drawn_at_random() -> None:
     codes = means(rows, 50, torch.Generator().manual_seed(0))
     drawn = rows[torch.randperm(2000, generator=torch.Generator().manual_seed(0))[:50]]
     error, expected = (torch.cdist(rows, c).amin(-1).square().mean() for c in (codes, drawn))
-    assert error < 0.75 * expected
+    assert error < 0.4 * expected  # .37; .54 before Lloyd's rounds, .36 after a hundred
 
 
 def test_fewer_rows_than_codes_are_refused_with_a_cure() -> None:
@@ -250,7 +258,7 @@ def test_equal_rows_start_equal_codes() -> None:
 def test_a_dead_code_becomes_a_row_of_the_batch_and_has_time_to_be_found(learn: str) -> None:
     far = torch.cat([torch.zeros(1, WIDTH), torch.full((CODES - 1, WIDTH), 1e3)])
     layer = codebook(start=far, learn=learn)
-    lived = 0
+    lived, x = 0, batches(1)[0]
     for x in batches(100):
         layer(x)
         if layer.statistics.share[0, 1:].eq(1).all():
@@ -285,21 +293,24 @@ def test_revival_brings_all_codes_into_use() -> None:
 
 def test_an_optimizer_does_not_drag_a_revived_code_back() -> None:
     """A code that got no gradient for so long that it counts as dead has no momentum left."""
-    layer = codebook(start=torch.cat([torch.zeros(1, WIDTH), torch.full((7, WIDTH), 3.0)]), learn="gradient")
-    adam = torch.optim.Adam(layer.parameters(), lr=0.1)
-    last = torch.full((40, WIDTH), 3.0)
-    for step in range(200):
-        y, _ = layer(last if step < 5 else batches(1)[0] * 0.1)
-        y.sum().backward() if y.requires_grad else None
-        revived = layer.statistics.share[0].eq(1)
+    start = torch.cat([torch.zeros(1, WIDTH), torch.full((7, WIDTH), 3.0)])
+    layer = codebook(start=start, learn="gradient", decay=0.97)
+    adam = torch.optim.Adam([layer.weight], lr=0.1)
+    momentum = []
+    for x in torch.cat([torch.full((5, 40, WIDTH), 2.0), batches(150) * 0.1]):
+        layer(x.requires_grad_())[0].sum().backward()
         adam.step()
         adam.zero_grad()
-        if revived.any():
+        momentum.append(float(adam.state[layer.weight]["exp_avg"][0, 1].abs().max()))
+        if layer.statistics.share[0, 1].eq(1):
             break
-    layer(batches(1)[0] * 0.1)
+    assert layer.statistics.share[0, 1] == 1
+    assert max(momentum) > 1e-3
+    layer(batches(1)[0])
     placed = layer.weight.detach().clone()
-    adam.step()  # no gradient at all: momentum alone
-    assert (layer.weight - placed)[0, revived].abs().max() < 1e-3
+    layer.weight.grad = torch.zeros_like(layer.weight)
+    adam.step()  # momentum alone
+    assert (layer.weight - placed)[0, 1].abs().max() < 1e-3
 
 
 # Usage.
@@ -359,6 +370,11 @@ def test_codes_loaded_alone_are_not_started_anew() -> None:
     layer.load_state_dict({"weight": codes}, strict=False)
     layer(batches(1)[0])
     assert torch.equal(layer.weight, codes)
+    layer.load_state_dict(codebook().state_dict())  # of a layer that had no batch yet
+    layer(batches(1)[0])
+    whole = codebook()
+    whole(batches(1)[0])
+    assert torch.equal(layer.weight, whole.weight)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -108,6 +108,8 @@ def test_peak_area_and_sides_are_the_stated_ones(stated: Stated) -> None:
         assert (left == stated.shape).all()
         return
     torch.testing.assert_close(left, right, rtol=0, atol=stated.units * 2**-53)
+    beside = torch.nextafter(torch.tensor(stated.kinks), torch.tensor(math.inf))
+    assert torch.equal(slope(stated.twin(), beside), slope(stated.twin(), -beside)), "to the last bit"
     assert ((left + right) * width).sum().item() == pytest.approx(stated.area, rel=2e-4)
 
 

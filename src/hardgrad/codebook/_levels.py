@@ -60,7 +60,7 @@ def levels(levels: Sequence[int], *, dim: int = -1, differentiable_in_eval: bool
             f"{math.prod(sizes):.2g}; several layers share a longer row"
         )
     centers = tuple(float(size // 2) for size in sizes)
-    return ComputedCodes("levels", sizes, centers, _bounded, _nothing, dim, differentiable_in_eval)
+    return ComputedCodes("levels", sizes, centers, _bounded, dim, differentiable_in_eval)
 
 
 def _bounded(sizes: tuple[int, ...], rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -70,7 +70,3 @@ def _bounded(sizes: tuple[int, ...], rows: Tensor) -> tuple[Tensor, Tensor]:
     lengths, offsets, shifts, centers = rows.new_tensor([half, below, shift, [size // 2 for size in sizes]])
     bound = torch.tanh(rows + shifts) * lengths - offsets
     return bound.detach().round() + centers, bound / centers
-
-
-def _nothing(rows: Tensor, values: Tensor, keep: Tensor | None) -> list[Tensor]:
-    return []

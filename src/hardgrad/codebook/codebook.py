@@ -17,9 +17,9 @@ from hardgrad._torch_state import in_transform
 from hardgrad._tracing import constant_in_graph
 from hardgrad.approximators import mlp
 from hardgrad.codebook.gradients import GRADIENTS, how_many, imitated, twin
-from hardgrad.codebook.hard_codebook import HardCodebook, precise
+from hardgrad.codebook.hard_codebook import HardCodebook
 from hardgrad.codebook.moving import Statistics
-from hardgrad.codebook.rows import carrying, present
+from hardgrad.codebook.rows import carrying, precise, present
 from hardgrad.codebook.start import first_codes
 from hardgrad.codebook.usage import Usage
 from hardgrad.user_code import TensorFunction, name_of
@@ -187,13 +187,13 @@ class Codebook(HardCodebook):
                 f"{self.word}: the codes have not begun, since start='kmeans' makes them of the first training batch; "
                 "call the layer once in train() and outside of torch.func, load a state, or give another start"
             )
-        with precise(self.weight):
-            return self._compared(self._raw())
+        return self._compared(self._raw())
 
     def _raw(self) -> Tensor:
         """Return the codes before they are compared."""
         if self.learn == "simvq":
-            return self.weight @ self.map.to(self.weight.dtype)
+            with precise(self.weight):
+                return self.weight @ self.map.to(self.weight.dtype)
         # A copy, as its backward may come after a code was revived in place.
         return self.weight.clone() if self.learn == "gradient" and self.distance == "cosine" else self.weight
 

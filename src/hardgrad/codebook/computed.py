@@ -25,12 +25,11 @@ class ComputedCodes(CodeLayer):
 
     Args:
         word: what users called.
-        sizes: how many levels each of the n numbers of a row has; digits run from 0 to these.
-        centers: the value of a digit is ``(digit - center) / center``.
+        sizes: how many levels each of the n numbers of a row has.
+        centers: a digit, from 0 to its size, has the value ``(digit - center) / center``.
         encode: from sizes and rows (..., n) to their digits, and to what the gradient flows through.
+        dim, differentiable_in_eval: as of those.
         terms: from rows, their values, and which are kept (None: all) to what is added to the loss.
-        dim: where x has its numbers.
-        differentiable_in_eval: lend the gradient in ``eval()`` too.
     """
 
     def __init__(
@@ -39,9 +38,9 @@ class ComputedCodes(CodeLayer):
         sizes: tuple[int, ...],
         centers: tuple[float, ...],
         encode: Encode,
-        terms: Terms,
         dim: int,
         differentiable_in_eval: bool,
+        terms: Terms | None = None,
     ) -> None:
         self.word = word
         super().__init__(1, len(sizes), dim, differentiable_in_eval)
@@ -55,7 +54,7 @@ class ComputedCodes(CodeLayer):
         y, index = self._value(x, rows, values, (digits.long() * self._places(digits)).sum(-1), keep)
         if not lends:
             return self._alone(x, y, index)
-        terms = self.terms(rows, values, keep) if self.training else []
+        terms = self.terms(rows, values, keep) if self.training and self.terms else []
         return graft(y, carrying(self, self._laid_out(path), terms)), index
 
     def codes(self, index: Tensor) -> Tensor:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Self
 
 import torch
 from torch import Tensor
 
-from hardgrad._tracing import has_autocast
 from hardgrad.codebook.moving import at_least_single
 from hardgrad.codebook.rows import CodeLayer
 from hardgrad.hard import checks
@@ -85,8 +83,7 @@ class HardCodebook(CodeLayer):
 
     def _nearest(self, rows: Tensor, table: Tensor) -> Tensor:
         flat = rows.detach().reshape(-1, *rows.shape[-2:])
-        with precise(rows):
-            each = [nearest_row(flat[:, head], codes) for head, codes in enumerate(table.to(rows.dtype))]
+        each = [nearest_row(flat[:, head], codes) for head, codes in enumerate(table.to(rows.dtype))]
         return torch.stack(each, -1).view(rows.shape[:-1])
 
     def _taken(self, table: Tensor, index: Tensor) -> Tensor:
@@ -97,10 +94,3 @@ class HardCodebook(CodeLayer):
 
     def extra_repr(self) -> str:
         return f"{self.weight.shape[1]}, {self.width}, heads={self.heads}, dim={self.dim}, distance={self.distance!r}"
-
-
-def precise(x: Tensor) -> AbstractContextManager[object]:
-    """Keep autocast out, which would compare rows in half precision."""
-    kind = x.device.type
-    cast = has_autocast(kind) and torch.is_autocast_enabled(kind)
-    return torch.autocast(kind, enabled=False) if cast else nullcontext()

@@ -38,9 +38,8 @@ class Statistics(nn.Module):
     A code is dead when its moving count falls below ``revive`` times the mean of all; it is replaced by a row of the
     batch, and its count by that mean.
 
-    Nothing is counted under ``penalties_disabled``, in the second run of an activation checkpoint, under a
-    transform of torch.func, or in an export. Training mode under ``no_grad`` counts, as in batch normalization: the
-    first run of a reentrant checkpoint is one.
+    Nothing is counted under ``penalties_disabled``, in the second run of an activation checkpoint, in transforms of
+    torch.func, or in an export. Training mode under ``no_grad`` counts: a reentrant checkpoint first runs so.
     """
 
     counts: Tensor
@@ -80,9 +79,10 @@ class Statistics(nn.Module):
         self.register_buffer("done", torch.tensor(self.started))
 
     def begin(self) -> None:
-        """Take the codes that there are to begin with."""
+        """Take the codes that there are to begin with, and forget what a batch said of others."""
         self.started = True
         self.done.fill_(True)
+        self.share.zero_()
 
     @torch.no_grad()
     def before(self, weight: Tensor, rows: Tensor, keep: Tensor | None) -> None:

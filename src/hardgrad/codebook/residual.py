@@ -89,7 +89,9 @@ class ResidualCodebook(nn.Module):
         active = self._active(rows)
         left, total, found, terms = rows, rows.new_zeros((), dtype=torch.float32), [], []
         for number, stage in enumerate(self._stages()):
-            here = _among(rows, keep, active, number)
+            here = keep
+            if active is not None:
+                here = (active > number).expand(rows.shape[:-2]) & (True if keep is None else keep)
             code, index = stage._look_up(left, keep, here)
             terms += stage._terms(left, code, here) if lends else []
             left = left - code.detach()  # by a stage left out too: the next may begin its codes here
@@ -122,19 +124,12 @@ class ResidualCodebook(nn.Module):
         return back(sum(others, start=first), stages[0].weight.dtype)
 
     def usage(self) -> tuple[Usage, ...]:
-        """Return the usage of each stage; see ``Codebook.usage``."""
-        return tuple(stage.usage() for stage in self._stages())
+        """Return the usage of each stage that recent batches went through; see ``Codebook.usage``."""
+        stages = self._stages()
+        return tuple(stage.usage() for stage in stages if stage is stages[0] or stage.statistics.window.any())
 
     def extra_repr(self) -> str:
         return f"dropout={self.dropout}"
-
-
-def _among(rows: Tensor, keep: Tensor | None, active: Tensor | None, number: int) -> Tensor | None:
-    """Return which rows have part in a stage; None for all."""
-    if active is None:
-        return keep
-    here = (active > number).expand(rows.shape[:-2])
-    return here if keep is None else here & keep
 
 
 def _begun_apart(layer: Codebook, number: int, word: str) -> Codebook:

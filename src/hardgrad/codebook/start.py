@@ -83,7 +83,7 @@ def _nearest(rows: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
 
 def _drawn(weights: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Return ``count`` indices in proportion to ``weights`` (n,), one from each part of their sum; any, if it is 0."""
-    heights = (weights if weights.any() else torch.ones_like(weights)).double().cumsum(0)
+    heights = weights.double().cumsum(0)
     parts = (torch.arange(count) + torch.rand(count, generator=generator)).to(weights.device) / max(count, 1)
     return torch.searchsorted(heights, parts * heights[-1], right=True).clamp(max=len(weights) - 1)
 

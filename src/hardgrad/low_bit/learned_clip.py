@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 from hardgrad.hard.precision import single
@@ -53,7 +55,8 @@ class LearnedClip(Quantizer):
         super().__init__(bits, signed, per_channel=per_channel, channels=channels, start=start, batched=batched)
 
     def _step(self) -> Tensor:
-        return single(self.scale).abs() / self.highest
+        step: Tensor = single(self.scale).abs() / self.highest
+        return step
 
     def _slopes(self, x: Tensor, place: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
         end = self._along(single(self.scale).abs().detach(), x)
@@ -63,7 +66,7 @@ class LearnedClip(Quantizer):
         return ~above & (x >= 0), above.to(x.dtype)
 
     def _first(self, mean: Tensor) -> Tensor:
-        return 2 * mean * self.highest**0.5
+        return mean * (2 * math.sqrt(self.highest))
 
     def _gain(self, x: Tensor) -> float:
         return 1.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -60,7 +62,7 @@ class LearnedScale(Quantizer):
         return inside, torch.where(inside, number - place, number)
 
     def _first(self, mean: Tensor) -> Tensor:
-        return 2 * mean * self.highest**-0.5
+        return mean * (2 / math.sqrt(self.highest))
 
     def _gain(self, x: Tensor) -> float:
         n = x.numel() // (max(x.shape[0], 1) if self.batched and x.ndim > 1 else 1)

@@ -180,5 +180,5 @@ class Quantizer(nn.Module):
         return total[0] / total[1]
 
     def _load_from_state_dict(self, *given: object, **more: object) -> None:
-        super()._load_from_state_dict(*given, **more)  # type: ignore[arg-type]
+        super()._load_from_state_dict(*given, **more)
         self._started = not self.scale.is_meta and bool(self.scale.detach().all())

@@ -39,19 +39,20 @@ class Coder(nn.Module):
         """Return (B, 1 + stages * codes) of pictures (B, channels, side, side) from 0 to 1."""
         y, index = self.layer(self.encoder(x))
         error = (self.decoder(y) - x).square().flatten(1).mean(1, keepdim=True)
-        stages = index.shape[3:].numel()  # 1 of (B, h, w)
-        places = (index.flatten(3) if stages > 1 else index.unsqueeze(-1)) + self.codes * torch.arange(stages)
-        taken = error.new_zeros(len(x), stages * self.codes)
-        return torch.cat(
-            [error, taken.scatter_add(1, places.flatten(1), torch.ones_like(places.flatten(1), dtype=x.dtype))], 1
-        )
+        index = index if index.ndim == 4 else index.unsqueeze(-1)  # (B, h, w, stages)
+        places = (index + self.codes * torch.arange(index.shape[-1])).flatten(1)
+        taken = error.new_zeros(len(x), index.shape[-1] * self.codes)
+        return torch.cat([error, taken.scatter_add(1, places, torch.ones_like(places, dtype=error.dtype))], 1)
 
 
-def codebook(trial: Coding) -> nn.Module:
+def codebook(trial: Coding) -> hg.Codebook:
     """Return the layer that most contestants have."""
+    start: str | Tensor = "kmeans"
+    if trial.learn == "simvq":  # a frozen table: of unit length, which a map soon fits to any scale
+        start = torch.randn(trial.codes, trial.width) / trial.width**0.5
     return hg.Codebook(
         trial.codes, trial.width, gradient=trial.gradient, learn=trial.learn, commitment=trial.commitment,
-        decay=trial.decay, revive=trial.revive, dim=1, start="normal" if trial.learn == "simvq" else "kmeans",
+        decay=trial.decay, revive=trial.revive, dim=1, start=start,
     )  # fmt: skip
 
 
@@ -80,7 +81,7 @@ def problem(trial: Coding, root: Root) -> Problem:
     model, variance = Coder(trial, images.x.shape[1]), (images.x[:ENOUGH] / 255).var()
 
     def loss(x: Tensor, y: Tensor) -> Tensor:
-        error = model(x)[:, 0].mean() / variance
+        error: Tensor = model(x)[:, 0].mean() / variance
         return error + model.layer.loss if isinstance(model.layer, Peer) else error
 
     def measure(each: Tensor, rows: int) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """Weights and activations of two bits: CIFAR-10 by a residual network of eight layers, one quantizer against another.
 
-The six convolutions of the three blocks have weights of so many bits, and so have the activations that go into them; the
-first layer and the last stay whole. ``lsq`` learns the step of every quantizer, ``pact`` where it clips.
+The six convolutions of the three blocks have weights of so many bits, and so have the activations that go into them;
+the first layer and the last stay whole. ``lsq`` learns the step of every quantizer, ``pact`` where it clips.
 ``straight-through`` keeps the steps that lsq starts from and copies the gradient; ``bridge`` keeps them too, and an
 approximator of one number lends the gradient. ``full`` is the same network without a quantizer. The network is narrow,
 and its first layer halves the picture, so that ``small`` takes a minute on one core: nothing published compares.

@@ -34,12 +34,12 @@ def spike(trial: Trial) -> Callable[[Tensor], Tensor]:
     if trial.contestant == "none":
         return hg.hard.step
     if trial.contestant == "bridge":
-        return hg.Bridge(hg.hard.step, practised(hg.approximators.elementwise(8, layers=1)))
+        return hg.Bridge(hg.hard.step, practiced(hg.approximators.elementwise(8, layers=1)))
     shape = SHAPES.get(trial.contestant)
     return hg.straight_through(hg.hard.step, soft=shape(trial.softness) if shape else None)
 
 
-def practised(network: nn.Module) -> nn.Module:
+def practiced(network: nn.Module) -> nn.Module:
     """Return the network after it has learned a step of normal numbers: one that has not drives the membranes away."""
     adam = torch.optim.Adam(network.parameters(), lr=0.01)
     for _ in range(200):
