@@ -31,9 +31,6 @@ def fast_sigmoid(slope: float = 25.0, center: float = 0.0) -> Twin:
         slope: how fast the derivative falls, above 0, by one unit of x.
         center: the threshold of the step.
 
-    Returns:
-        A function of x, or of x and a threshold, that can be pickled.
-
     Raises:
         ValueError: unless ``slope > 0`` and both are finite.
 
@@ -60,9 +57,6 @@ def triangle(width: float = 1.0, center: float = 0.0) -> Twin:
         width: w, above 0, in units of x.
         center: the threshold of the step.
 
-    Returns:
-        A function of x, or of x and a threshold, that can be pickled.
-
     Raises:
         ValueError: unless ``width > 0`` and both are finite.
 
@@ -80,9 +74,6 @@ def rectangle(width: float = 1.0, center: float = 0.0) -> Twin:
     Args:
         width: w, above 0, in units of x.
         center: the threshold of the step.
-
-    Returns:
-        A function of x, or of x and a threshold, that can be pickled.
 
     Raises:
         ValueError: unless ``width > 0`` and both are finite.
@@ -104,9 +95,6 @@ def gaussian(width: float = 0.5, center: float = 0.0) -> Twin:
         width: w, the standard deviation, above 0, in units of x.
         center: the threshold of the step.
 
-    Returns:
-        A function of x, or of x and a threshold, that can be pickled.
-
     Raises:
         ValueError: unless ``width > 0`` and both are finite.
 
@@ -126,9 +114,6 @@ def leaky(below: float = 0.1, center: float = 0.0) -> Twin:
     Args:
         below: the derivative at the center and below, from 0 to 1.
         center: the threshold of the step.
-
-    Returns:
-        A function of x, or of x and a threshold, that can be pickled.
 
     Raises:
         ValueError: unless ``0 <= below <= 1`` and the center is finite.
