@@ -38,7 +38,7 @@ LOW_BIT = Experiment(
     claims=[
         Claim(says=says, source=source, task="2", metric="accuracy", better=better, worse=worse, aside=["softness"])
         for says, source, better, worse in (
-            ("a step that learns is better than one that is fixed", "arXiv 1902.08153", "lsq", "straight-through"),
+            ("a step that learns is better than one that is fixed", "ours", "lsq", "straight-through"),
             ("to learn the step is better than to learn the clip", "arXiv 1902.08153", "lsq", "pact"),
             ("a bridge is better than a copied gradient", "ours", "bridge", "straight-through"),
             ("two bits cost accuracy", "arXiv 1902.08153", "full", "lsq"),
