@@ -1,6 +1,4 @@
-"""Pictures and tables of orders.md, and the tables of low-bit.md and spiking.md: python docs/pictures/orders.py."""
-
-"""Pictures and tables of docs/orders.md, tables of low-bit.md and codebooks.md: python docs/pictures/orders.py."""
+"""Pictures and tables of orders.md, tables of low-bit.md, spiking.md, codebooks.md: python docs/pictures/orders.py."""
 
 from __future__ import annotations
 
