@@ -76,6 +76,9 @@ class Bridge(SurrogateLayer):
         that is compiled as a whole it warns while tracing, whether or not the gradient goes through the layer. An
         exported program (``torch.export``, ONNX) is the hard function and says nothing.
 
+        A bridge takes one tensor. A threshold learns by ``bridge(x - threshold)``, bounds of a quantizer by ``graft(
+        quantize(x, n, low, high), low + span * bridge((x - low) / span))``, with a bridge of the unit's quantizer.
+
     Example:
         >>> import torch, hardgrad as hg
         >>> model = torch.nn.Sequential(

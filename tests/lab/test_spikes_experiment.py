@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
+import statistics
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,19 @@ def test_training_ends_better_than_chance(samples: Path) -> None:
     assert training.curve[-1]["accuracy"] > 0.4
 
 
+def test_the_page_has_the_means_of_narrower_and_wider_derivatives() -> None:
+    text = (RECORDS.parents[1] / "docs" / "spiking.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"\| times as wide .*?\n\n", text, re.DOTALL)
+    head, _, *rows = (line.strip("| ").split(" | ") for line in table.strip().splitlines())
+    records = [Record.load(path) for path in RECORDS.glob("*.json")]
+    for contestant, *cells in rows:
+        for wide, cell in zip(head[1:], cells, strict=True):
+            asked = SPIKES.configure("small", "fashion-mnist", contestant, {"softness": float(wide)})
+            config = SPIKES.run(asked, 0).config
+            seen = [record.metrics["accuracy"] for record in records if record.config == config]
+            assert cell == f"{statistics.fmean(seen):.1%}", (contestant, wide)
+
+
 def test_the_committed_records_are_runs_of_the_experiment_as_it_is_and_stand_on_the_page() -> None:
     for path in sorted(RECORDS.glob("*.json")):
         record = Record.load(path)
@@ -99,6 +114,6 @@ def test_the_committed_records_are_runs_of_the_experiment_as_it_is_and_stand_on_
         assert path.name == SPIKES.run(config, record.seed).record_path(path.parent).name
         assert "commit" in json.loads(path.read_text(encoding="utf-8"))["environment"]
     page = RECORDS.parents[1] / "docs"
-    table = runpy.run_path(str(page / "pictures" / "orders.py"))["table"]("spikes")
+    table = runpy.run_path(str(page / "pictures" / "tables.py"))["table"]("spikes")
     block = f"<!-- spikes -->\n{table}\n<!-- end -->"
-    assert block in (page / "spiking.md").read_text(encoding="utf-8"), "write it again: python docs/pictures/orders.py"
+    assert block in (page / "spiking.md").read_text(encoding="utf-8"), "write it again: python docs/pictures/tables.py"

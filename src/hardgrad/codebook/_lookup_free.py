@@ -11,8 +11,7 @@ from torch import Tensor
 from hardgrad import _check
 from hardgrad.codebook.computed import ComputedCodes
 from hardgrad.codebook.gradients import how_many
-from hardgrad.codebook.hard_codebook import precise
-from hardgrad.codebook.rows import present
+from hardgrad.codebook.rows import precise, present
 from hardgrad.hard.precision import reached
 
 TOGETHER = 12  # bits whose codes are counted together: for each row 128 numbers, for all of them 4,096

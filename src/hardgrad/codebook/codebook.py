@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import warnings
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -15,12 +14,12 @@ from hardgrad import _check
 from hardgrad._graft import graft
 from hardgrad._strip import strips
 from hardgrad._torch_state import in_transform
-from hardgrad._tracing import constant_in_graph, has_autocast
+from hardgrad._tracing import constant_in_graph
 from hardgrad.approximators import mlp
 from hardgrad.codebook.gradients import GRADIENTS, how_many, imitated, twin
 from hardgrad.codebook.hard_codebook import HardCodebook
 from hardgrad.codebook.moving import Statistics
-from hardgrad.codebook.rows import carrying, present
+from hardgrad.codebook.rows import carrying, precise, present
 from hardgrad.codebook.start import first_codes
 from hardgrad.codebook.usage import Usage
 from hardgrad.user_code import TensorFunction, name_of
@@ -193,8 +192,7 @@ class Codebook(HardCodebook):
     def _raw(self) -> Tensor:
         """Return the codes before they are compared."""
         if self.learn == "simvq":
-            kind = self.weight.device.type
-            with torch.autocast(kind, enabled=False) if has_autocast(kind) else nullcontext():
+            with precise(self.weight):
                 return self.weight @ self.map.to(self.weight.dtype)
         # A copy, as its backward may come after a code was revived in place.
         return self.weight.clone() if self.learn == "gradient" and self.distance == "cosine" else self.weight

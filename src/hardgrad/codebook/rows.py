@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
 
 from hardgrad import _check
 from hardgrad._torch_state import exporting, may_need_gradient, readable
+from hardgrad._tracing import has_autocast
 from hardgrad.hard.precision import back, single
 from hardgrad.no_gradient import no_gradient
 from hardgrad.penalty.add import add_penalty
@@ -116,3 +119,9 @@ def present(keep: Tensor | None, *rows: Tensor) -> tuple[Tensor, ...]:
 def carrying(module: nn.Module, path: Tensor, terms: list[Tensor]) -> Tensor:
     """Return a path that carries the terms of a layer, if it has any."""
     return add_penalty(module, path, torch.stack(terms).sum()) if terms else path
+
+
+def precise(x: Tensor) -> AbstractContextManager[object]:
+    """Keep autocast out of a matrix product of tensors on x's device."""
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if has_autocast(kind) else nullcontext()

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hardgrad import _check
 from hardgrad.hard import checks
-from hardgrad.hard.distances import nearest, nearest_row
+from hardgrad.hard.distances import nearest_center, nearest_row
 from hardgrad.hard.precision import back, double, middling
 
 
@@ -132,7 +132,7 @@ def kmeans(x: Tensor, k: int = 10, *, iterations: int = 10) -> Tensor:
     centers = _farthest_first(inner, k)
     for _ in range(iterations):
         centers = _lloyd(inner, centers)
-    y = _rows(centers, nearest(points, centers)[1]) / scale
+    y = _rows(centers, nearest_center(points, centers)[1]) / scale
     finite = points.detach().sum((-2, -1), keepdim=True).isfinite()
     return back(torch.where(finite, y, torch.nan), x.dtype)
 
@@ -177,7 +177,7 @@ def _farthest_first(points: Tensor, k: int) -> Tensor:
 
 def _lloyd(points: Tensor, centers: Tensor) -> Tensor:
     k = centers.shape[-2]
-    gap, index = nearest(points, centers)
+    gap, index = nearest_center(points, centers)
     count = torch.zeros_like(centers[..., 0]).scatter_add(-1, index, torch.ones_like(gap)).unsqueeze(-1)
     # From the old center, so that equal points have themselves as their mean.
     moves = points - _rows(centers, index)

@@ -38,6 +38,19 @@ def nearest(points: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
     return best
 
 
+def nearest_center(points: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what ``nearest`` does; by ``nearest_row`` where that is faster."""
+    points, centers = points.detach(), centers.detach()
+    one = points.shape[-2:].numel() * centers.shape[-2]
+    if in_graph() or not readable(points) or one < 16 * _AT_ONCE or not _precisions(points, centers):
+        return nearest(points, centers)
+    sets = zip(points.reshape(-1, *points.shape[-2:]), centers.reshape(-1, *centers.shape[-2:]), strict=True)
+    index = torch.stack([nearest_row(*each) for each in sets]).view(points.shape[:-1])
+    own = centers.gather(-2, index.unsqueeze(-1).expand(points.shape))
+    gap = distance(points.unsqueeze(-2), own.unsqueeze(-2)).flatten(-3)
+    return gap.nan_to_num(nan=torch.inf, posinf=torch.inf), index
+
+
 def nearest_row(points: Tensor, codes: Tensor) -> Tensor:
     """Return the index of the nearest row of ``codes`` (k, d) for each of ``points`` (n, d): what ``nearest`` finds.
 
@@ -50,25 +63,31 @@ def nearest_row(points: Tensor, codes: Tensor) -> Tensor:
 
 
 def _nearest_row(points: Tensor, codes: Tensor) -> Tensor:
-    few = len(codes) <= 16 or codes.numel() < 512 or points.numel() * len(codes) < _AT_ONCE
-    if few or not readable(points):
+    if not readable(points) or points.numel() * len(codes) < _AT_ONCE:
         return nearest(double(points), double(codes))[1]
-    index = torch.where(points.isfinite().all(-1), -1, 0)  # as far from all codes as from the first
     cells = min(2**22, max(4 * _AT_ONCE, points.numel() + codes.numel()))
+    index = torch.full((len(points),), -1)
     with torch.autocast("cpu", enabled=False):
-        for dtype in _precisions(points.shape[-1]):
+        for precision in (*_precisions(points, codes), None):
             left = (index < 0).nonzero().squeeze(-1)
             if len(left):
-                index[left] = Screen(codes, dtype).nearest(points if len(left) == len(index) else points[left], cells)
-    left = (index < 0).nonzero().squeeze(-1)
-    if len(left):
-        index[left] = nearest(double(points[left]), double(codes))[1]
+                some = points if len(left) == len(points) else points[left]
+                index[left] = _found(some, codes, precision, cells)
     return index
 
 
-def _precisions(width: int) -> tuple[torch.dtype, ...]:
-    """Return what products are worth: single precision if its rounding is bounded, then double."""
-    exact = torch.get_float32_matmul_precision() == "highest" and width < 2**16
+def _found(points: Tensor, codes: Tensor, precision: torch.dtype | None, cells: int) -> Tensor:
+    if precision is None:
+        return nearest(double(points), double(codes))[1]
+    dtype = torch.promote_types(torch.promote_types(points.dtype, codes.dtype), torch.float32)
+    return Screen(codes, precision, dtype).nearest(points, cells)
+
+
+def _precisions(points: Tensor, codes: Tensor) -> tuple[torch.dtype, ...]:
+    """Return what products are worth it: in single precision if its rounding is bounded, then double; none of few."""
+    if codes.shape[-2] <= 16 or codes.shape[-2:].numel() < 512:
+        return ()
+    exact = torch.get_float32_matmul_precision() == "highest" and points.shape[-1] < 2**16
     return (torch.float32, torch.float64) if exact else (torch.float64,)
 
 

@@ -60,7 +60,9 @@ def straight_through(
 
     .. math:: y = h(x), \qquad \frac{\partial L}{\partial x} = J_s(x)^\top \frac{\partial L}{\partial y}
 
-    A layer of several tensors, ``layer(x, threshold)``, calls both with all of them, and each gets soft's gradient.
+    A layer of several tensors, ``layer(x, threshold)``, calls both with all of them, and each gets soft's gradient: a
+    threshold of ``hard.step`` that of a twin, a margin of ``hard.sign`` that of ``twins.dead_zone``, bounds or levels
+    of ``hard.quantize`` those of ``twins.quantizer``.
 
     With no twin the gradient is copied as if the function were the identity. A twin may be a surrogate derivative for
     one step (``hardgrad.surrogate.twins``) or the soft version of a whole program: the hard rule runs forward as a
@@ -91,6 +93,11 @@ def straight_through(
         [0.0, 1.0]
         >>> layer(x).sum().backward()
         >>> x.grad.tolist() == torch.sigmoid(x).mul(1 - torch.sigmoid(x)).tolist()
+        True
+        >>> layer = hg.straight_through(hg.hard.step, hg.surrogate.twins.sigmoid())
+        >>> threshold = torch.tensor(0.5, requires_grad=True)
+        >>> layer(x.detach(), threshold).sum().backward()      # a higher one makes fewer ones
+        >>> bool(threshold.grad < 0)
         True
 
     Source: Bengio, Leonard and Courville 2013 (arXiv 1308.3432).
