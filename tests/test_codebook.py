@@ -229,6 +229,16 @@ def test_codes_that_learn_by_gradient_always_get_one(gradient: Any, learn: str, 
             assert getattr(parameter.grad, "abs", torch.zeros(1).abs)().sum() > 0, name  # None is no gradient
 
 
+def test_a_frozen_table_is_drawn_unless_asked_otherwise() -> None:
+    torch.manual_seed(0)
+    layer = hg.Codebook(4096, 6, heads=2, learn="simvq")
+    layer(_randn(5, 6))  # fewer rows than k-means would need
+    # The square of a code's length is 1 on average, with a deviation of sqrt(2 / 3): 5 sigma of 8192 draws, seed 0.
+    assert abs(layer.weight.square().sum(-1).mean() - 1) < 5 * (2 / 3 / 8192) ** 0.5
+    with pytest.raises(ValueError, match="at least 4096 rows for start='kmeans'"):
+        hg.Codebook(4096, 6)(_randn(5, 6))
+
+
 def test_simvq_learns_one_map_of_a_frozen_table() -> None:
     layer, x = _layer(learn="simvq"), _randn(7, 6)
     with torch.no_grad():

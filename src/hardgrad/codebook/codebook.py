@@ -49,8 +49,9 @@ class Codebook(HardCodebook):
             Or a function of x, width last, that returns its shape.
         learn: how the codes learn. "ema": as moving means of their rows. "gradient": as a parameter. "simvq": through
             one learned linear map of a frozen table. None: not at all.
-        start: "kmeans": the centers of the first training batch. "normal", or a tensor, (codes, width) or
-            (heads, codes, width // heads).
+        start: "kmeans": the centers of the first training batch. "normal": drawn, of about unit length. Or a tensor,
+            (codes, width) or (heads, codes, width // heads). None: "normal" for "simvq", whose table is frozen before
+            the encoder has found its scale, else "kmeans".
         revive: a code whose moving count of rows falls below this share of the mean begins anew at a row of the batch;
             none of "simvq" does. None: never.
         commitment: beta, at least 0. None: 0.25, and 0 where "directional" needs no term.
@@ -98,7 +99,7 @@ class Codebook(HardCodebook):
         *,
         gradient: str | TensorFunction = "copy",
         learn: str | None = "ema",
-        start: str | Tensor = "kmeans",
+        start: str | Tensor | None = None,
         revive: float | None = 0.1,
         commitment: float | None = None,
         distance: str = "euclidean",
@@ -119,6 +120,8 @@ class Codebook(HardCodebook):
             cure = "or give a function of x that returns its shape"
             _check.one_of(word, "gradient", gradient, (*GRADIENTS, "bridge"), cure)
         size = heads, codes, width // heads
+        if start is None:
+            start = "normal" if learn == "simvq" else "kmeans"
         super().__init__(first_codes(*size, start), dim, distance, differentiable_in_eval)
         self.gradient, self.learn = gradient, learn
         self.begins = start if isinstance(start, str) else "given"

@@ -47,12 +47,9 @@ class Coder(nn.Module):
 
 def codebook(trial: Coding) -> hg.Codebook:
     """Return the layer that most contestants have."""
-    start: str | Tensor = "kmeans"
-    if trial.learn == "simvq":  # a frozen table: of unit length, which a map soon fits to any scale
-        start = torch.randn(trial.codes, trial.width) / trial.width**0.5
     return hg.Codebook(
         trial.codes, trial.width, gradient=trial.gradient, learn=trial.learn, commitment=trial.commitment,
-        decay=trial.decay, revive=trial.revive, dim=1, start=start,
+        decay=trial.decay, revive=trial.revive, dim=1,
     )  # fmt: skip
 
 
@@ -62,7 +59,8 @@ LAYERS: dict[str, tuple[Callable[[Coding], int], Callable[[Coding], nn.Module]]]
     "levels": (lambda trial: 3, lambda trial: hg.levels([round(trial.codes ** (1 / 3))] * 3, dim=1)),
     "lookup-free": (
         lambda trial: (trial.codes - 1).bit_length(),
-        lambda trial: hg.lookup_free((trial.codes - 1).bit_length(), commitment=trial.commitment, dim=1),
+        # Of seed 0 after 400 steps a weight of 0.1 takes a third of the codes, 1 takes 96 %, with less error.
+        lambda trial: hg.lookup_free((trial.codes - 1).bit_length(), entropy=1, commitment=trial.commitment, dim=1),
     ),
     "peer": (lambda trial: trial.width, peer),
 }
