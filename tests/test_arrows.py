@@ -49,7 +49,7 @@ MAY_IMPORT: dict[str, list[str]] = {
     "hardgrad.soft": LEVEL_0,
     "hardgrad.subset": LEVEL_0,
     "hardgrad.solvers": [*LEVEL_0, *LAYER, "hardgrad.black_box"],
-    "hardgrad.codebook": [*LEVEL_0, *LAYER, "hardgrad.bridge"],
+    "hardgrad.codebook": [*LEVEL_0, *LAYER],
     "hardgrad.low_bit": [*LEVEL_0, *LAYER],
     "hardgrad.montecarlo": [*LEVEL_0, "hardgrad.subset", "hardgrad.soft"],
     "hardgrad.losses": [*LEVEL_0, "hardgrad.soft"],

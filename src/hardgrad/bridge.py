@@ -20,6 +20,7 @@ from hardgrad.hard_layer import HardLayer as HardLayer
 from hardgrad.penalty.add import add_penalty
 from hardgrad.penalty.scopes import penalties_enabled
 from hardgrad.two_track import NoTensorError, two_tracks
+from hardgrad.two_track.frozen import frozen
 from hardgrad.user_code import TensorFunction, private
 from hardgrad.user_code import name_of as name_of
 
@@ -122,7 +123,7 @@ class Bridge(SurrogateLayer):
             return self._hard_alone(x)
         value = self._value(x)
         if not self.training:
-            task = self._of_the_approximator(x, lambda: _frozen(self.approximator, x))
+            task = self._of_the_approximator(x, lambda: frozen(self.approximator, private(self.approximator, x)))
             self._check_approximator(x, value, task)
             return graft(value, task)
         task, learn = self._of_the_approximator(
@@ -251,10 +252,3 @@ _TRAINING_ALONE = {
     *("weight", "distance", "conditioning", "differentiable_in_eval"),
     *("_hard_norm", "_squared_error", "_gradient_norm"),
 }
-
-
-def _frozen(module: nn.Module, x: Tensor) -> Any:
-    """Return ``module(x)`` with a gradient into ``x`` alone, and no buffer of the module's changed."""
-    state = {name: p.detach() for name, p in module.named_parameters()}
-    state |= {name: b.clone() for name, b in module.named_buffers()}
-    return torch.func.functional_call(module, state, (private(module, x),))

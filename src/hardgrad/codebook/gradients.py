@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from hardgrad import _check
-from hardgrad.bridge import _frozen
 from hardgrad.two_track import two_tracks
+from hardgrad.two_track.frozen import frozen
 from hardgrad.user_code import TensorFunction, private
 
 FARTHEST = 2.0  # |e| / |x| and its inverse; see ``rotated``
@@ -74,7 +74,7 @@ def imitated(
 ) -> tuple[Tensor, list[Tensor]]:
     """Return a network's path, and what it learns from: the squared distance to the code, a mean of rows, by 10."""
     if not learns:
-        return _of_shape("approximator", _frozen(approximator, x), x), []
+        return _of_shape("approximator", frozen(approximator, private(approximator, x)), x), []
     task, learn = two_tracks(approximator, x, x.detach())
     gap = _of_shape("approximator", learn, x).to(code.dtype) - code
     if keep is not None:
