@@ -23,7 +23,11 @@ SIZES = [(n, k) for n in (1, 2, 3, 5, 8, 12) for k in range(n + 1)]
 
 @pytest.fixture(autouse=True)
 def _checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch.compile turns the checks of all distributions off for the rest of the process."""
+    """torch.compile turns the checks of all distributions off for the rest of the process, at its first use.
+
+    It must not be first used in here, where what it sets is undone: what is compiled after that would be checked.
+    """
+    torch.compile(torch.neg, backend="eager")(torch.ones(()))
     monkeypatch.setattr(Distribution, "_validate_args", True)
 
 
