@@ -235,7 +235,8 @@ class Codebook(HardCodebook):
     def __deepcopy__(self, memo: dict[int, Any]) -> nn.Module:
         # As torch would, but ``strip`` leaves behind whatever learns. torch refuses to pickle what is parametrized.
         plain = nn.utils.parametrize.is_parametrized(self)
-        state: dict[str, Any] = nn.Module.__getstate__(self) if plain else self.__getstate__()  # type: ignore[no-untyped-call]
+        kind = nn.Module if plain else type(self)
+        state: dict[str, Any] = kind.__getstate__(self)
         if strips(memo):
             self._table()  # or the sentence that there is none yet
             kept = {name: part for name, part in self._parameters.items() if name not in ("weight", "map")}
@@ -243,7 +244,7 @@ class Codebook(HardCodebook):
             buffers = self._buffers | {"weight": self._raw().detach()}
             state |= {"learn": None, "_parameters": kept, "_buffers": buffers, "_modules": modules}
         copied = memo[id(self)] = object.__new__(type(self))
-        copied.__setstate__(copy.deepcopy(state, memo))  # type: ignore[no-untyped-call]
+        copied.__setstate__(copy.deepcopy(state, memo))  # type: ignore[no-untyped-call]  # torch's has no types
         return copied
 
     def extra_repr(self) -> str:

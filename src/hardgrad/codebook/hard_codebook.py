@@ -48,7 +48,7 @@ class HardCodebook(CodeLayer):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         weight = self._buffers.pop("weight", None)  # means that move by less than half precision can tell
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch's has no types
         if weight is not None:
             self._buffers["weight"] = at_least_single(fn)(weight)
         return self

@@ -173,7 +173,7 @@ class Statistics(nn.Module):
             self.started = bool(done)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Statistics:
-        return cast(Statistics, super()._apply(at_least_single(fn), recurse))  # type: ignore[no-untyped-call]
+        return cast(Statistics, super()._apply(at_least_single(fn), recurse))  # type: ignore[no-untyped-call]  # torch's has no types
 
 
 def _write(buffer: Tensor, value: Tensor) -> None:

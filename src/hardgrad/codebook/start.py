@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -17,7 +19,7 @@ def first_codes(heads: int, codes: int, width: int, start: str | Tensor) -> Tens
     """Return (heads, codes, width): a copy of what is given, else normal draws, which k-means will replace."""
     if isinstance(start, str):
         _check.one_of("Codebook", "start", start, ("kmeans", "normal"), cure="or give the codes, a tensor")
-        return torch.randn(heads, codes, width) / width**0.5
+        return torch.randn(heads, codes, width) / math.sqrt(width)
     given = _check.floating("Codebook", "start", start).detach()
     if given.shape == (codes, heads * width):
         given = given.unflatten(1, (heads, width)).transpose(0, 1)

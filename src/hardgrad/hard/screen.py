@@ -65,15 +65,14 @@ class Screen:
         rows = self._rows(points)
         least = self._least(rows)
         low, at = least.min(-1, keepdim=True)
-        index, alone = at.squeeze(-1), torch.ones((), dtype=torch.bool)
+        index, inside = at.squeeze(-1), low
         if self.group > 1:
             inside = self._inside(index, rows)
             low, member = inside.min(-1, keepdim=True)
             index = (at * self.group + member).squeeze(-1)
         length, bound = rows[:, -1], self.bound[index.clamp(max=len(self.bound) - 1)]
         high = low.squeeze(-1) + bound[:, 0] * length + bound[:, 1] + self.slack * length.square()
-        if self.group > 1:
-            alone = (inside <= high.unsqueeze(-1)).sum(-1) == 1
+        alone = (inside <= high.unsqueeze(-1)).sum(-1) == 1
         others = least.scatter_(1, at, torch.inf).amin(-1)
         unsure = (~((others > high) & alone)).nonzero().squeeze(-1)
         for some in unsure.split(max(1, len(points) // _MANY)):
