@@ -96,8 +96,7 @@ class Statistics(nn.Module):
             weight.copy_(torch.ops.hardgrad.started_codes(weight, self.done, rows, keep, self.phase))
             self.begin()
         elif self.moves:
-            wide = torch.promote_types(weight.dtype, self.target.dtype)
-            _write(weight, weight.to(wide).lerp(self.target.to(wide), self.share.to(wide).unsqueeze(-1)))
+            _write(weight, torch.ops.hardgrad.moved_codes(weight, self.target, self.share))
             _write(self.share, torch.zeros_like(self.share))
 
     @torch.no_grad()
@@ -191,6 +190,20 @@ def _fake(like: Tensor) -> Tensor:
     return torch.empty((), dtype=torch.bool, device=like.device)
 
 
+def _moved(weight: Tensor, target: Tensor, share: Tensor) -> Tensor:
+    """Return codes that have gone a share of the way to their targets.
+
+    One operator, whose result the compiler keeps. What it sees through it may compute again in the backward, of a
+    target and a share that are the next batch's by then: the terms were of codes that had moved (inductor, torch 2.13).
+    """
+    wide = torch.promote_types(weight.dtype, target.dtype)
+    return weight.to(wide).lerp(target.to(wide), share.to(wide).unsqueeze(-1)).to(weight.dtype)
+
+
+def _like(weight: Tensor, target: Tensor, share: Tensor) -> Tensor:
+    return torch.empty_like(weight)
+
+
 _library = torch.library.Library("hardgrad", "FRAGMENT")
 _library.define("runs_in_backward(Tensor like) -> Tensor")
 _library.impl("runs_in_backward", _runs_in_backward, "CompositeExplicitAutograd")
@@ -208,3 +221,8 @@ def at_least_single(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor
         return result if result.dtype == wide else tensor.to(result.device, wide)
 
     return applied
+
+
+_library.define("moved_codes(Tensor weight, Tensor target, Tensor share) -> Tensor")
+_library.impl("moved_codes", _moved, "CompositeExplicitAutograd")
+torch.library.register_fake("hardgrad::moved_codes", _like, lib=_library)
