@@ -94,7 +94,8 @@ class Extent:
 
     Args:
         whole: its pairs for every layer, not for one of each family alone.
-        part: of how many parts of its pairs, and which one; (1, 0) is all of them.
+        part: of how many parts of its pairs, and which one; (1, 0) is all of them. Where a layer is not the one of its
+            family, modes that build a graph count among the pairs.
     """
 
     whole: bool = False
@@ -109,6 +110,8 @@ def tried(subject: Subject, extent: Extent) -> list[tuple[Mode, ...]]:
     quick = [modes for modes in pairs() if len(modes) > 1 and modes not in slow]
     left_out = [modes for number, modes in enumerate(slow) if not graphs or number % parts != mine]
     left_out += [modes for number, modes in enumerate(quick) if number % parts != mine]
+    alone = [modes for modes in pairs() if len(modes) == 1 and _builds_a_graph(modes[0]) and not graphs]
+    left_out += [modes for number, modes in enumerate(alone) if number % parts != mine]
     chosen = [modes for modes in pairs() if modes not in left_out]
     return [*chosen, (INDUCTOR,)] if graphs else chosen
 
