@@ -95,7 +95,7 @@ class Extent:
     Args:
         whole: its pairs for every layer, not for one of each family alone.
         part: of how many parts of its pairs, and which one; (1, 0) is all of them. Where a layer is not the one of its
-            family, modes that build a graph count among the pairs.
+            family, modes that build a graph count among the pairs; where it is, "inductor" is tried in its turn.
     """
 
     whole: bool = False
@@ -113,7 +113,7 @@ def tried(subject: Subject, extent: Extent) -> list[tuple[Mode, ...]]:
     alone = [modes for modes in pairs() if len(modes) == 1 and _builds_a_graph(modes[0]) and not graphs]
     left_out += [modes for number, modes in enumerate(alone) if number % parts != mine]
     chosen = [modes for modes in pairs() if modes not in left_out]
-    return [*chosen, (INDUCTOR,)] if graphs else chosen
+    return [*chosen, (INDUCTOR,)] if graphs and SUBJECTS.index(subject) % parts == mine else chosen
 
 
 def _builds_a_graph(mode: Mode) -> bool:
