@@ -101,7 +101,7 @@ def test_y_and_index_are_the_callers_own() -> None:
                 y.zero_(), index.zero_()
             loss.backward()
             each(_randn(7, 6, seed=3))
-        assert torch.equal(x.grad, same.grad)  # type: ignore[arg-type]
+        assert torch.equal(x.grad, same.grad)  # type: ignore[arg-type]  # there is one
         assert _equal(_state(layer), _state(other))
 
 
@@ -287,8 +287,8 @@ def test_a_masked_row_is_as_if_it_were_not_there(gradient: Any, heads: int) -> N
     assert (y.movedim(1, -1)[~mask] == 0).all()
     assert (index[~mask] == -1).all()
     assert torch.equal(layer.codes(index), y)
-    torch.testing.assert_close(x.grad.movedim(1, -1)[mask], few.grad.squeeze(-1))  # type: ignore[union-attr]
-    assert (x.grad.movedim(1, -1)[~mask] == 0).all()  # type: ignore[union-attr]
+    torch.testing.assert_close(x.grad.movedim(1, -1)[mask], few.grad.squeeze(-1))  # type: ignore[union-attr]  # there is one
+    assert (x.grad.movedim(1, -1)[~mask] == 0).all()  # type: ignore[union-attr]  # there is one
     for (name, a), b in zip(layer.named_parameters(), alone.parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad, msg=name)
     assert layer.usage().rows == alone.usage().rows == 3
@@ -439,7 +439,7 @@ def test_a_checkpoint_changes_nothing() -> None:
         a, b = (_randn(7, 6, seed=step).requires_grad_() for _ in range(2))
         layer(a)[0].square().sum().backward()
         checkpoint(lambda b: other(b)[0], b, use_reentrant=False).square().sum().backward()
-        assert torch.equal(a.grad, b.grad)  # type: ignore[arg-type]
+        assert torch.equal(a.grad, b.grad)  # type: ignore[arg-type]  # there is one
     layer(x), other(x)
     assert _equal(_state(layer), _state(other))
 
@@ -451,7 +451,7 @@ def test_a_scaled_loss_scales_the_terms_in_a_scope() -> None:
         y, _ = layer(x)
         (2.0**14 * (y.float().sum() * 0 + bag.total())).backward()
     wanted = 0.25 * 2 * (x.detach().float() - y.detach().float()) / x.numel()
-    torch.testing.assert_close(x.grad.float() / 2.0**14, wanted, rtol=2e-3, atol=1e-9)  # type: ignore[union-attr]
+    torch.testing.assert_close(x.grad.float() / 2.0**14, wanted, rtol=2e-3, atol=1e-9)  # type: ignore[union-attr]  # there is one
     assert layer.weight.grad.isfinite().all()
     assert layer.weight.grad.abs().sum() > 0
 

@@ -285,4 +285,4 @@ def test_a_threshold_without_a_twin_is_refused() -> None:
     with pytest.raises(ValueError, match="quantizer: levels must be"):
         twins.quantizer(1)
     with pytest.raises(TypeError, match="dead_zone: step must be"):
-        twins.dead_zone(0.5)  # type: ignore[arg-type]
+        twins.dead_zone(0.5)  # type: ignore[arg-type]  # the mistake

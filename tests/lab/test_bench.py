@@ -184,7 +184,7 @@ def test_quantizers_are_raced_against_a_product_and_another_package(
 ) -> None:
     package = ModuleType(codebook.PEER)
     package.__spec__ = ModuleSpec(codebook.PEER, None)
-    package.VectorQuantize = OtherQuantizer  # type: ignore[attr-defined]
+    package.VectorQuantize = OtherQuantizer  # type: ignore[attr-defined]  # a stand-in
     monkeypatch.setitem(sys.modules, codebook.PEER, package)
     monkeypatch.setattr(codebook, "LOOK_UP", (300, 4, 16))
     monkeypatch.setattr(codebook, "SIZES", ((16, 4, 3),))

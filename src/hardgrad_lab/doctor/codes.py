@@ -36,7 +36,7 @@ def residual_codes(folder: Path | None) -> Case:
     """Pictures as a sum of three codes, each the nearest to what the ones before it left."""
     about = f"Pictures as a sum of {STAGES} codes of {WIDTH}, each the nearest to what those before left"
     case = _coded("residual-codes", about, folder, (WIDTH,) * STAGES, 1.0)
-    tables = case.function.keywords["tables"]  # type: ignore[attr-defined]
+    tables = case.function.keywords["tables"]  # type: ignore[attr-defined]  # it is a partial
     for gradient in ("rotation", "directional"):
         layer = hg.Codebook(WIDTH, WIDTH, gradient=gradient, start=tables[0], learn=None)
         case.extra[gradient] = chain = hg.ResidualCodebook(layer, STAGES)
