@@ -19,6 +19,7 @@ class Take:
     dry: Tensor
     wet: Tensor
     knob: float | None = None
+    lead: int = 0
 
 
 def noise(samples: int, seed: int = 0) -> Tensor:
@@ -43,6 +44,11 @@ def test_a_planted_gain_filter_and_curve_are_found() -> None:
     short = Take(x[:40], filtered(x[:40], taps))
     found = solved("filter", Take(x, filtered(x, taps)), short).values[0]  # type: ignore[index]
     assert torch.allclose(found, taps, atol=1e-5)
+    heard = Take(x, torch.cat([torch.full((100,), 9.0), filtered(x, taps)[100:]]), lead=100)
+    assert torch.allclose(solved("filter", heard).values[0], taps, atol=1e-5)  # type: ignore[index]
+    assert torch.allclose(
+        solved("constant", Take(x, x.where(torch.arange(3000) > 99, 9.0), lead=100)).values, torch.ones(1)
+    )  # type: ignore[arg-type]
     y, _ = solved("table", Take(x, x.clamp(-0.2, 0.3)))(x[None])
     assert float((y[0] - x.clamp(-0.2, 0.3)).abs().max()) < 0.02  # a knot apart
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class Take(Protocol):
-    """What devices read of a recording: dry (T,), wet (T,) and the value of the knob, or None."""
+    """What devices read of a recording: sounds (T,), where the knob stood, and how long only the state is brought."""
 
     @property
     def dry(self) -> Tensor: ...
@@ -19,6 +19,8 @@ class Take(Protocol):
     def wet(self) -> Tensor: ...
     @property
     def knob(self) -> float | None: ...
+    @property
+    def lead(self) -> int: ...
 
 
 def sets(knob: Sequence[float] | None) -> int:

@@ -56,8 +56,8 @@ class Constant(Solved):
         return "one gain"
 
     def _found(self, takes: Sequence[Take]) -> Tensor:
-        both = sum(float(take.dry.double() @ take.wet.double()) for take in takes)
-        own = sum(float(take.dry.double().square().sum()) for take in takes)
+        both = sum(float(torch.dot(*_heard(take))) for take in takes)
+        own = sum(float(_heard(take)[0].square().sum()) for take in takes)
         return torch.tensor([both / own if own else 0.0])
 
 
@@ -84,7 +84,7 @@ class Filter(Solved):
     def _found(self, takes: Sequence[Take]) -> Tensor:
         inner, right = torch.zeros(self.taps, self.taps).double(), torch.zeros(self.taps).double()
         for take in takes:
-            products, wanted = _sums(take.dry.double(), take.wet.double(), self.taps)
+            products, wanted = _sums(take.dry, take.wet, self.taps, take.lead)
             inner, right = inner + products, right + wanted
         energy = float(inner[0, 0])
         return torch.linalg.solve(inner + torch.eye(self.taps) * (RIDGE * energy), right) if energy else right
@@ -112,7 +112,7 @@ class Table(Solved):
         return f"a static curve of {self.knots} knots"
 
     def _found(self, takes: Sequence[Take]) -> Tensor:
-        key, y = (torch.cat(parts).double().numpy() for parts in ([t.dry for t in takes], [t.wet for t in takes]))
+        key, y = (torch.cat(parts).numpy() for parts in zip(*map(_heard, takes), strict=True))
         table = KnotTable(key, y[:, None], folds(len(key), ordered=True, seed=0), counts=(self.knots,))
         at, first = np.unique(table.knots.astype(np.float32), return_index=True)
         lacking = self.knots - len(at)  # a silent input has fewer places than knots
@@ -120,18 +120,23 @@ class Table(Solved):
         return torch.from_numpy(np.concatenate([at, np.pad(table.values[first, 0], (0, lacking), mode="edge")]))
 
 
-def _sums(dry: Tensor, wet: Tensor, taps: int) -> tuple[Tensor, Tensor]:
+def _heard(take: Take) -> tuple[Tensor, Tensor]:
+    """Return what is learned from of a recording, without the samples that bring the state alone."""
+    return take.dry[take.lead :].double(), take.wet[take.lead :].double()
+
+
+def _sums(dry: Tensor, wet: Tensor, taps: int, lead: int) -> tuple[Tensor, Tensor]:
     """Return the products of all pairs of lagged inputs, summed over time, and those with the output.
 
-    One lag further along both is the same sum without its last sample: 2 taps passes over the recording make it all.
+    One lag further along both is the same sum, a sample earlier: so 2 taps passes over the recording make it all.
     """
-    lagged = [dry[: len(dry) - lag] for lag in range(min(taps, len(dry)))]
-    own = [float(dry[len(dry) - len(part) :] @ part) for part in lagged]
-    right = [float(wet[len(dry) - len(part) :] @ part) for part in lagged]
-    inner = torch.zeros(taps, taps, dtype=torch.float64)
-    inner[0, : len(own)] = inner[: len(own), 0] = torch.tensor(own, dtype=torch.float64)
-    end = nn.functional.pad(dry.flip(0)[:taps], (0, max(0, taps - len(dry))))
+    padded = nn.functional.pad(dry.double(), (taps, 0))
+    count = len(dry) - lead
+    lagged = [padded[taps + lead - lag :][:count] for lag in range(taps)]
+    inner = torch.empty(taps, taps, dtype=torch.float64)
+    inner[0] = torch.stack([lagged[0] @ part for part in lagged])
+    enters, leaves = (padded[at - taps + 1 : at + 1].flip(0) for at in (taps + lead - 1, taps + len(dry) - 1))
     for lag in range(1, taps):
-        inner[lag, 1:] = inner[lag - 1, :-1] - end[lag - 1] * end[:-1]
         inner[lag, 0] = inner[0, lag]
-    return inner, nn.functional.pad(torch.tensor(right, dtype=torch.float64), (0, taps - len(right)))
+        inner[lag, 1:] = inner[lag - 1, :-1] + enters[lag - 1] * enters[:-1] - leaves[lag - 1] * leaves[:-1]
+    return inner, torch.stack([wet[lead:].double() @ part for part in lagged])
