@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from hardgrad.codebook._lookup_free import lookup_free as lookup_free
     from hardgrad.codebook.codebook import Codebook as Codebook
     from hardgrad.codebook.residual import ResidualCodebook as ResidualCodebook
+    from hardgrad.devices.compressor import Compressor as Compressor
     from hardgrad.doctor._diagnose import diagnose as diagnose
     from hardgrad.doctor.diagnosis import Diagnosis as Diagnosis
     from hardgrad.low_bit.learned_clip import LearnedClip as LearnedClip
@@ -79,6 +80,7 @@ _LATER = {
     "BlackBox": "hardgrad.black_box._black_box:BlackBox",
     "BoxError": "hardgrad.black_box.errors:BoxError",
     "Codebook": "hardgrad.codebook.codebook:Codebook",
+    "Compressor": "hardgrad.devices.compressor:Compressor",
     "diagnose": "hardgrad.doctor._diagnose:diagnose",
     "Diagnosis": "hardgrad.doctor.diagnosis:Diagnosis",
     "LearnedClip": "hardgrad.low_bit.learned_clip:LearnedClip",
