@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -81,11 +82,13 @@ def test_gradients_to_signal_side_state_and_settings_are_those_of_finite_differe
         y, after = own(x, before, side=side, **dict(zip(names, settings, strict=True)))
         return y, after.reduction_db
 
-    assert torch.autograd.gradcheck(run, (x, side, *state, *given))
+    assert torch.autograd.gradcheck(run, (x, side, *state, *given), fast_mode=True)
     parameters = {name: value.detach().requires_grad_() for name, value in own.named_parameters()}
     mine = parameters if detector == "rms" else {k: v for k, v in parameters.items() if k != "log_rms_ms"}
     assert torch.autograd.gradcheck(
-        lambda x, *p: functional_call(own, dict(zip(mine, p, strict=True)), (x,))[0], (x, *mine.values())
+        lambda x, *p: functional_call(own, dict(zip(mine, p, strict=True)), (x,))[0],
+        (x, *mine.values()),
+        fast_mode=True,
     )
 
 
@@ -97,7 +100,7 @@ def test_chunks_are_the_whole_bit_for_bit(detector: str, link: bool) -> None:
     for cuts in ([0, 1, 2, 3, 3001], [0, 7, 1000, 1000, 1013, 3001], [0, 1500, 3001]):
         state: CompressorState | None = None
         chunks = []
-        for begin, stop in zip(cuts[:-1], cuts[1:], strict=True):
+        for begin, stop in pairwise(cuts):
             y, state = own(x[..., begin:stop], state)
             chunks.append(y)
         assert torch.equal(torch.cat(chunks, -1), whole)
@@ -111,28 +114,26 @@ def test_linked_channels_are_turned_down_as_their_loudest_is() -> None:
     gain = y / x
     torch.testing.assert_close(gain[:, 0], gain[:, 1])
     alone, _ = layer()(x)
-    assert float((alone[:, 1] / x[:, 1] - gain[:, 1]).abs().max()) > 0.1
+    assert float((alone[:, 1] / x[:, 1] - gain[:, 1]).detach().abs().max()) > 0.1
     loudest, _ = layer()(x, side=x.abs().amax(1, keepdim=True))
     torch.testing.assert_close(y, loudest)
 
 
 def test_its_gradient_brings_wrong_settings_back() -> None:
-    """Of a sound whose level steps; Adam on six settings, one seed."""
-    x = sound(4, 4000) * torch.tensor([0.05, 1.0, 0.2, 2.0]).double().repeat_interleave(1000)
-    target, _ = layer()(x)
+    x = sound(3, 1500) * torch.logspace(-2, 0.3, 10, dtype=torch.float64).repeat_interleave(150)
+    target, _ = layer(learn=False)(x)
     own = layer(threshold_db=-18.0, ratio=2.0, knee_db=3.0, makeup_db=0.0, attack_ms=2.0, release_ms=10.0)
-    groups = [
-        {"params": [value], "lr": 0.5 if name.startswith("raw") else 0.05} for name, value in own.named_parameters()
-    ]
-    optimizer = torch.optim.Adam(groups)
-    decay = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.985)
-    for _ in range(250):
+    optimizer = torch.optim.LBFGS(own.parameters(), max_iter=60, line_search_fn="strong_wolfe")
+
+    def loss() -> float:
         optimizer.zero_grad()
-        (own(x)[0] - target).square().sum().backward()
-        optimizer.step()
-        decay.step()
-    for name in ("threshold_db", "ratio", "makeup_db", "attack_ms", "release_ms"):
-        assert float(getattr(own, name).detach()) == pytest.approx(SETTINGS[name], rel=0.05), name
+        error = (own(x)[0] - target).square().sum()
+        error.backward()
+        return float(error.detach())
+
+    optimizer.step(loss)
+    for name in set(SETTINGS) - {"rms_ms"}:
+        assert float(getattr(own, name).detach()) == pytest.approx(SETTINGS[name], rel=0.01), name
 
 
 def test_half_is_the_float64_result_rounded_once_and_extremes_are_numbers() -> None:
@@ -158,14 +159,14 @@ def test_a_transform_and_a_graph_give_what_eager_code_gives() -> None:
         return own(x, threshold_db=threshold_db)[0].square().sum()
 
     thresholds = torch.tensor([-20.0, -24.0, -30.0], dtype=torch.float64)
-    found = vmap(grad(loss, argnums=1))(x, thresholds)
+    found = grad(lambda each: vmap(loss)(x, each).sum())(thresholds)
     expected = torch.stack([grad(loss, argnums=1)(*pair) for pair in zip(x, thresholds, strict=True)])
     torch.testing.assert_close(found, expected)
     compiled = torch.compile(own, backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(compiled(x)[0], own(x)[0])
-    with pytest.raises(RuntimeError, match="no second one|and no second"):
-        leaf = x.clone().requires_grad_()
-        (first,) = torch.autograd.grad(own(leaf)[0].sum(), leaf, create_graph=True)
+    leaf = x.clone().requires_grad_()
+    (first,) = torch.autograd.grad(own(leaf)[0].sum(), leaf, create_graph=True)
+    with pytest.raises(RuntimeError, match="no second one"):
         first.sum().backward()
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hardgrad import _check
 from hardgrad.devices.scan import ballistics_scan, coefficient
-from hardgrad.devices.settings import Device, Setting
+from hardgrad.devices.settings import DeviceLayer, Setting
 
 FLOOR = 1e-6  # -120 dB, what silence counts as: a level must be finite
 DETECTORS = ("peak", "rms")
@@ -47,7 +47,7 @@ class _Ratio(Setting):
         return super().held_as(owner, value, learns)
 
 
-class Compressor(Device):
+class Compressor(DeviceLayer):
     r"""Turn a sound down where its level is above a threshold.
 
     With level :math:`l_t = 20 \log_{10} |s_t|` of the side chain s, which is x itself by default, and
@@ -163,13 +163,11 @@ class Compressor(Device):
         zero = rows.new_zeros(len(rows))
         start, power = (zero, zero) if state is None else (each.reshape(-1) for each in state)
         level, power = self._level(heard, power, rms_ms, lead)
-        curve = (
-            self._set(*each, lead)[:, None]
-            for each in (("threshold_db", threshold_db), ("ratio", ratio), ("knee_db", knee_db))
-        )
-        wanted = reduction(level, *curve)
-        times = (self._set("attack_ms", attack_ms, lead), self._set("release_ms", release_ms, lead))
-        taken = ballistics_scan(wanted, *(coefficient(ms, self.sample_rate) for ms in times), start)
+        over, knee = self._set("threshold_db", threshold_db, lead), self._set("knee_db", knee_db, lead)
+        wanted = reduction(level, over[:, None], self._set("ratio", ratio, lead)[:, None], knee[:, None])
+        attack, release = self._set("attack_ms", attack_ms, lead), self._set("release_ms", release_ms, lead)
+        rate = self.sample_rate
+        taken = ballistics_scan(wanted, coefficient(attack, rate), coefficient(release, rate), start)
         gain = (self._set("makeup_db", makeup_db, lead)[:, None] - taken) * (math.log(10) / 20)
         y = (rows * gain.exp()).to(x.dtype).view(x.shape)
         return y, CompressorState(_last(taken, start).view(lead), power.view(lead))
