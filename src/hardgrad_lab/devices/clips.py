@@ -27,6 +27,7 @@ class Clips:
     Attributes:
         chunk: samples between updates.
         length: samples of a place that are learned from, some chunks; before them come ``WARM_UP``.
+        knob: whether there is one.
         used: samples that are in recordings of a place's length.
 
     Raises:
@@ -45,11 +46,11 @@ class Clips:
         self.used = sum(map(len, self.recordings))
         self.batch_size = max(1, min(BATCH, self.used // self.length))
         self.seed, self.taken = seed, 0
-        self._knobs = knobs_of(recordings)
+        self.knob = knobs_of(recordings) is not None
         self._ends = torch.tensor([len(each) - self.length + 1 for each in self.recordings]).cumsum(0)
 
     def batch(self) -> tuple[Tensor, Tensor]:
-        """Return sounds (2, B, WARM_UP + length), dry and wet, and where their knobs stood, (B,)."""
+        """Return sounds (2, B, WARM_UP + length), dry and wet, and where their knobs stood, (B,), 0 without one."""
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.taken)
         places = torch.randint(int(self._ends[-1]), (self.batch_size,), generator=generator)
         which = torch.searchsorted(self._ends, places, right=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from hardgrad_lab.devices.by_knob import Take, apart, place, sets
 from hardgrad_lab.devices.device import Device
-from hardgrad_lab.devices.knob import range_of
-from hardgrad_lab.devices.recordings import Recording
 
 CELLS = {"gru": nn.GRU, "lstm": nn.LSTM}
 MOST = 256  # units
@@ -39,7 +39,7 @@ class Recurrent(Device):
             raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
         if not 1 <= hidden <= MOST:
             raise ValueError(f"hidden must be from 1 to {MOST} units, got {hidden}")
-        ranges = 1 if knob is None else len(knob)
+        ranges = sets(knob)
         self.cells = nn.ModuleList(CELLS[cell](1, hidden, batch_first=True) for _ in range(ranges))
         self.reads = nn.ModuleList(nn.Linear(hidden, 1) for _ in range(ranges))
         self.gains = nn.Parameter(torch.ones(ranges))
@@ -48,12 +48,9 @@ class Recurrent(Device):
     scales: Tensor
 
     @torch.no_grad()
-    def start(self, recordings: list[Recording]) -> None:
+    def start(self, recordings: Sequence[Take]) -> None:
         """Begin as the best constant gain, at the levels of the recordings."""
-        for i in range(len(self.cells)):
-            mine = [each for each in recordings if self._range(each) == i]
-            if not mine:
-                continue
+        for i, mine in enumerate(apart(self.spec["cell"], self.knob, recordings)):
             dry, wet = (
                 torch.cat([getattr(each, side)[each.lead :] for each in mine]).double() for side in ("dry", "wet")
             )
@@ -67,7 +64,7 @@ class Recurrent(Device):
     def forward(self, x: Tensor, state: State | None = None, knob: Tensor | None = None) -> tuple[Tensor, State | None]:
         if not x.numel():
             return x, state
-        index = range_of(self.knob, knob, len(x)).to(x.device)
+        index = place(self.spec["cell"], self.knob, knob, x)
         rows = [(index == i).nonzero()[:, 0] for i in range(len(self.cells))]
         made = [self._run(i, x[mine], state, mine) for i, mine in enumerate(rows) if len(mine)]
         back = torch.cat(rows).argsort()
@@ -83,14 +80,10 @@ class Recurrent(Device):
         y = self.gains[i] * x + self.scales[i, 1] * self.reads[i](hidden).squeeze(-1)
         return y, *(each[0] for each in (after if isinstance(after, tuple) else (after,)))
 
-    def _range(self, recording: Recording) -> int:
-        knob = None if recording.knob is None else torch.tensor([recording.knob])
-        return int(range_of(self.knob, knob, 1))
-
     def index(self, x: Tensor, knob: Tensor | None = None) -> Tensor | None:
         if self.knob is None:
             return None
-        return range_of(self.knob, knob, len(x))[:, None].expand(x.shape)
+        return place(self.spec["cell"], self.knob, knob, x)[:, None].expand(x.shape)
 
     def labels(self) -> list[str]:
         return [f"knob {value:g}" for value in self.knob or []]

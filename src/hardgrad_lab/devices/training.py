@@ -33,7 +33,8 @@ class Passes(loop.Training):
 
     def step(self, loss: loop.Loss, clip: float) -> None:
         assert isinstance(self.stream, Clips)
-        (dry, wet), knob = self.stream.batch()
+        (dry, wet), stood = self.stream.batch()
+        knob = stood if self.stream.knob else None
         with torch.no_grad():
             _, state = self.model(dry[:, :WARM_UP], None, knob)
         losses = []
