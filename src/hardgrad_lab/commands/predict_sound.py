@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hardgrad_lab.fit.rows import Array
     from hardgrad_lab.fit.sounds.streaming import Tally
 
-BLOCK = 16_384  # samples read at a time
+BLOCK = 32_768  # samples read at a time
 
 
 def predict_sound(
