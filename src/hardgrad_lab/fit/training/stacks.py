@@ -39,8 +39,8 @@ class Stacks:
 
     def index(self, key: Array) -> NDArray[np.unsignedinteger]:
         """Return the range of each key, (n,), in few bits, which are sorted fastest."""
-        if np.isnan(key.sum()):
-            self._ranges.index(torch.from_numpy(key))  # raises for a key that is NaN
+        if np.isnan(key.min(initial=0.0)):
+            self._ranges.index(torch.from_numpy(key))  # raises
         index = np.zeros(len(key), np.uint8 if len(self._inner) < 256 else np.uint16)
         for point in self._inner:
             index += key >= point
