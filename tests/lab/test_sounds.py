@@ -483,7 +483,7 @@ def test_a_classifier_makes_no_sound(capsys: pytest.CaptureFixture[str]) -> None
 def test_options_of_sounds_are_refused_for_tables(capsys: pytest.CaptureFixture[str]) -> None:
     Path("data.csv").write_text("x,y\n" + "".join(f"{i},{i % 7}\n" for i in range(40)))
     assert run("fit", "data.csv", "--target", "y", "--latency", "3") == 1
-    assert "--channel and --latency are for pairs of sounds" in said(capsys)
+    assert "--channel, --lag and --knob are for pairs of sounds" in said(capsys)
     write("dry.wav", noise(100))
     for option, value, message in (
         ("--channel", "side", "--channel must be each, left, right, mid or a number from 1, got 'side'"),

@@ -60,7 +60,9 @@ def overlapping(blocks: Iterable[Array], size: int, back: int, ahead: int = 0) -
         buffer, before = buffer[drop:], before + count - drop
 
 
-def predict_stream(model: SwitchRegressor, blocks: Iterable[Array], tally: Tally) -> Iterator[Array]:
+def predict_stream(
+    model: SwitchRegressor, blocks: Iterable[Array], tally: Tally, knob: float | None = None
+) -> Iterator[Array]:
     """Yield predictions of a stream of sound, (m, C) as it comes in; each channel is a recording of its own.
 
     The network sees the rows in the same steps, counted from the first sample, as ``model.predict`` takes them: the
@@ -70,6 +72,7 @@ def predict_stream(model: SwitchRegressor, blocks: Iterable[Array], tally: Tally
         model: fitted to sounds.
         blocks: (m, C) each, of any lengths.
         tally: is counted in.
+        knob: where it stands, for a model whose key it is.
     """
     stacks, window = stacks_of(model.network_), model.architecture_.window
     step = rows_at_once(window) if stacks is None else stacks.rows_at_once
@@ -79,7 +82,7 @@ def predict_stream(model: SwitchRegressor, blocks: Iterable[Array], tally: Tally
         chosen = torch.arange(before, before + count)
         channels = []
         for channel in samples.T:
-            rows = _rows(model, channel)
+            rows = _rows(model, channel, knob)
             key = rows.key.numpy()[before:]
             if stacks is not None:
                 outputs, index = stacks.run(rows, chosen)
@@ -93,9 +96,9 @@ def predict_stream(model: SwitchRegressor, blocks: Iterable[Array], tally: Tally
         yield channels[0][:, None] if len(channels) == 1 else np.stack(channels, axis=1)
 
 
-def _rows(model: SwitchRegressor, channel: Array) -> Rows:
+def _rows(model: SwitchRegressor, channel: Array, knob: float | None) -> Rows:
     """Return the rows of one channel (n,), as ``model.as_rows`` makes them; that a sample is a number is known."""
-    columns = channel[:, None]
+    columns = channel[:, None] if knob is None else np.stack([channel, np.full(len(channel), knob)], axis=1)
     return Rows(
         columns=torch.from_numpy(model.scaling_.to(columns[:, model.inputs_])),
         key=torch.from_numpy(np.ascontiguousarray(columns[:, model.key_])),
