@@ -40,13 +40,13 @@ def export(
     """
     from hardgrad_lab.export.write import ENDINGS
     from hardgrad_lab.export.write import export as write
-    from hardgrad_lab.fit.folder import model_from, read_description
+    from hardgrad_lab.fit.folder import load_any, read_description
 
     out = out or Path(model.resolve().name + ENDINGS[to])
     if out.exists() and (out.is_dir() or not force):
         raise ValueError(f"{out} is there already; choose another --out" + ("" if out.is_dir() else ", or add --force"))
     described = read_description(model)
-    lines = write(model_from(model, described, trust=trust), described, to, out)
+    lines = write(load_any(model, trust=trust), described, to, out)
     console = Console(emoji=False)
     for line in [f"{model} as {to}: {out}", *lines]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from hardgrad_lab.export.plan import Layer, Plan
+from hardgrad_lab.devices.device import Device
+from hardgrad_lab.export.plan import Layer, Plan, cell_layers, dense_layer, stacked
+from hardgrad_lab.export.refusal import ExportError
 from hardgrad_lab.fit.models.description import plain
 from hardgrad_lab.fit.rows import Array
 
@@ -66,3 +68,28 @@ def _weights(layer: Layer, a: Mapping[str, Array]) -> list[Array]:
     order = np.r_[n : 2 * n, :n, 2 * n : 3 * n]  # torch has the reset gate first, Keras the update gate
     biases = np.stack([a["bias_ih"][order], a["bias_hh"][order]])
     return [a["weight_ih"][order].T, a["weight_hh"][order].T, biases]
+
+
+def device_text(device: Device, said: Mapping[str, Any]) -> str:
+    """Return a recurrent device as JSON: y = gain x + out w(h), h of a branch of input scale times x.
+
+    Raises:
+        ExportError: for a device that is no network.
+    """
+    if device.kind not in ("gru", "lstm"):
+        raise ExportError(f"--to json holds networks, and a device of kind {device.kind!r} is none; take --to c")
+    parts: Any = device
+    gains, scales = parts.gains.tolist(), parts.scales.tolist()
+    pairs = [[*cell_layers(cell), dense_layer(read)] for cell, read in zip(parts.cells, parts.reads, strict=True)]
+    layers = [stacked(same) for same in zip(*pairs, strict=True)]
+    whole = {
+        "format": FORMAT,
+        **said,
+        "knob": device.knob,
+        "input": [{"shift": [0.0], "scale": [1 / before]} for before, _ in scales],
+        "output": [
+            {"shift": 0.0, "scale": after, "gain": gain} for (_, after), gain in zip(scales, gains, strict=True)
+        ],
+        "branches": [rtneural(layers, r, 1) for r in range(len(gains))],
+    }
+    return json.dumps(plain(whole), allow_nan=False)

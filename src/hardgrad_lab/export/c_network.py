@@ -17,7 +17,7 @@ static inline @real @tanh(@real x) { return 1 - 2 / (1 + @exp(2 * x)); }
 """
 
 
-def look_up(points: Sequence[float], name: str = "range") -> str:
+def look_up(points: Sequence[float]) -> str:
     """Return the function from a key to its range: those below the first point or above the last take the nearest.
 
     A key in single precision is at or above a point just when it is at or above the next number that single precision
@@ -26,14 +26,14 @@ def look_up(points: Sequence[float], name: str = "range") -> str:
     inner = [number(_above(point), double=False) for point in points[1:-1]]
     if len(inner) <= 16:
         sum_of = " + ".join(f"(key >= {point})" for point in inner) or "0 * (key > 0)"
-        return f"static inline int @{name}(float key) {{ return {sum_of}; }}\n"
+        return f"static inline int @range(float key) {{ return {sum_of}; }}\n"
     return f"""\
-static const float @{name}_points[{len(inner)}] = {{{", ".join(inner)}}};
-static inline int @{name}(float key) {{
+static const float @points[{len(inner)}] = {{{", ".join(inner)}}};
+static inline int @range(float key) {{
   int low = 0, high = {len(inner)}, middle;
   while (low < high) {{
     middle = (low + high) / 2;
-    if (key >= @{name}_points[middle]) low = middle + 1; else high = middle;
+    if (key >= @points[middle]) low = middle + 1; else high = middle;
   }}
   return low;
 }}

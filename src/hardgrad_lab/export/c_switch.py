@@ -9,6 +9,7 @@ from hardgrad_lab.export.c_text import number
 from hardgrad_lab.export.plan import Layer, Plan
 from hardgrad_lab.fit.rows import Array
 
+SET_KNOB = "static inline void @set_knob(@state* s, float knob) { s->range = @range(knob); }\n"
 BLOCK = 64  # samples at a time: what lies between two layers stays in the nearest cache
 
 
@@ -21,7 +22,7 @@ def switch_code(plan: Plan) -> str:
 {look_up(plan.points)}{weights(layers, double=plan.double, more=_centers(plan))}{function}
 typedef struct {{
   @real past[{past + BLOCK}]; /* scaled samples: the window before a block, and the block */
-  int begun;
+  int begun, range;
 }} @state;
 
 static inline void @reset(@state* s) {{
@@ -29,13 +30,13 @@ static inline void @reset(@state* s) {{
   for (i = 0; i < {past + BLOCK}; i++) s->past[i] = 0;
   s->begun = 0;
 }}
-static inline void @init(@state* s) {{ @reset(s); }}
-
+static inline void @init(@state* s) {{ s->range = 0; @reset(s); }}
+{SET_KNOB if plan.by_knob else ""}
 static inline void @block(@state* s, float* buffer, int m) {{
   int i, j, t, ranges[{BLOCK}];
   @real sums[8], newest[{BLOCK}];
   (void)i; (void)j; (void)sums; (void)newest;
-  for (t = 0; t < m; t++) ranges[t] = @range(buffer[t]);
+  for (t = 0; t < m; t++) ranges[t] = {"s->range" if plan.by_knob else "@range(buffer[t])"};
 {_scale_samples(plan)}{dense_block(layers, BLOCK, "(s->past + t)", _newest(plan)) if dense else _one_by_one(plan)}\
   for (i = 0; i < {past}; i++) s->past[i] = s->past[m + i];
 }}

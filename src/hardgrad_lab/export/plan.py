@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,13 +49,15 @@ class Plan:
     """A switch between networks of one shape; branch r sees (x - shift[r]) / scale[r], (N, window * columns) each.
 
     The network's numbers times ``out_scale`` plus ``out_shift`` are the prediction. ``raw`` is the place of the input
-    whose shift and scale differ from range to range, or None; ``double`` says that single precision is too coarse.
+    whose shift and scale differ from range to range, or None; ``by_knob`` says that a sound's key is its knob;
+    ``double`` that single precision is too coarse.
     """
 
     points: tuple[float, ...]
     window: int
     columns: int
     raw: int | None
+    by_knob: bool
     double: bool
     layers: list[Layer]
     shift: Array
@@ -90,8 +93,9 @@ def plan_of(model: Model) -> Plan:
         window=made.window,
         columns=made.columns,
         raw=made.raw,
+        by_knob=model.key_ != model.inputs_[0],
         double=wants_double(model),
-        layers=[_stacked(same) for same in zip(*each, strict=True)],
+        layers=[stacked(same) for same in zip(*each, strict=True)],
         shift=shift,
         scale=scale,
         out_shift=model.target_scaling_.mean if numeric else np.zeros(made.out_features),
@@ -143,6 +147,11 @@ def cell_layers(cell: nn.RNNBase) -> list[Layer]:
     ]
 
 
+def dense_layer(module: nn.Linear) -> Layer:
+    """Return a line."""
+    return _layer("dense", module)
+
+
 def _layer(kind: str, module: nn.Module, *, relu: bool = False, dilation: int = 1) -> Layer:
     arrays = {name: _numbers(value) for name, value in module.named_parameters()}
     return Layer(kind=kind, arrays=arrays, relu=relu, dilation=dilation)
@@ -153,7 +162,8 @@ def _numbers(value: Tensor) -> Array:
     return found
 
 
-def _stacked(same: tuple[Layer, ...]) -> Layer:
+def stacked(same: Sequence[Layer]) -> Layer:
+    """Return the same layer of all branches as one."""
     one = same[0]
     arrays = {name: np.stack([layer.arrays[name] for layer in same]) for name in one.arrays}
     return Layer(kind=one.kind, arrays=arrays, relu=one.relu, dilation=one.dilation)

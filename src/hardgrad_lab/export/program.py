@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from hardgrad_lab.devices.device import Device
 from hardgrad_lab.export.plan import wants_double
 from hardgrad_lab.export.refusal import ExportError
 from hardgrad_lab.fit.estimator import SwitchRegressor
@@ -61,6 +63,16 @@ class Program(nn.Module):
             x, past = (torch.zeros(n, columns, dtype=torch.float64) for n in (37, before))
         return (x, past) if before else (x,)
 
+    def free(self) -> tuple[Any, ...]:
+        """Return which dimensions may be of any size: channels and samples, or rows."""
+        any_size = torch.export.Dim.DYNAMIC
+        shapes: tuple[Any, ...] = ({0: any_size, 1: any_size}, {0: any_size}) if self.sounds else ({0: any_size}, {})
+        return shapes[: len(self.example())]
+
+    def names(self) -> tuple[list[str], list[str]]:
+        """Return the names of what goes in and comes out."""
+        return ["x", "past"][: len(self.example())], ["y", "past_out"][: len(self.example())]
+
     def call(self) -> str:
         """Return how it is called, in a line."""
         before = self.made.window - 1
@@ -96,29 +108,78 @@ class Program(nn.Module):
         return y.unflatten(0, (rows.shape[0], count))
 
 
-def torch_bytes(program: Program) -> bytes:
+class DeviceProgram(nn.Module):
+    """A device with its state as tensors in and out: y, *state = run(x, *state), and the knob last where there is one.
+
+    Args:
+        device: of any kind.
+    """
+
+    def __init__(self, device: Device) -> None:
+        super().__init__()
+        self.device = copy.deepcopy(device).eval()
+        knob = None if device.knob is None else torch.full((2,), device.knob[0])
+        with torch.no_grad():
+            _, state = self.device(torch.zeros(2, 37), None, knob)
+        found, self.shape = tree_flatten(() if state is None else state)
+        self.parts = [torch.zeros_like(part) for part in found]
+
+    def example(self) -> tuple[Tensor, ...]:
+        """Return silence, the state at the beginning, and a place of the knob."""
+        knob = [] if self.device.knob is None else [torch.full((2,), self.device.knob[0])]
+        return torch.zeros(2, 37), *self.parts, *knob
+
+    def free(self) -> tuple[Any, ...]:
+        """Return which dimensions may be of any size: channels and samples."""
+        any_size = torch.export.Dim.DYNAMIC
+        return ({0: any_size, 1: any_size}, ({0: any_size},) * (len(self.example()) - 1))
+
+    def names(self) -> tuple[list[str], list[str]]:
+        """Return the names of what goes in and comes out."""
+        states = [f"state{i}" for i in range(len(self.parts))]
+        knob = [] if self.device.knob is None else ["knob"]
+        return ["x", *states, *knob], ["y", *(f"{name}_out" for name in states)]
+
+    def call(self) -> str:
+        """Return how it is called, in a line."""
+        state = ", ".join(f"(channels, {', '.join(map(str, part.shape[1:]))})" for part in self.parts)
+        knob = "" if self.device.knob is None else ", knob (channels,)"
+        return f"y, *state = run(x, *state{knob and ', knob'}), x (channels, samples), state {state}, at first 0{knob}"
+
+    def forward(self, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        knob = None if self.device.knob is None else rest[-1]
+        state = tree_unflatten(list(rest[: len(self.parts)]), self.shape) if self.parts else None
+        y, state = self.device(x, state, knob)
+        return (y, *tree_flatten(state)[0]) if self.parts else (y,)
+
+
+def program_of(model: Model | Device, *, sounds: bool) -> Program | DeviceProgram:
+    """Return a fitted model as one torch module."""
+    return (DeviceProgram(model) if isinstance(model, Device) else Program(model, sounds=sounds)).eval()
+
+
+def torch_bytes(program: Program | DeviceProgram) -> bytes:
     """Return a program for ``torch.export.load``."""
     buffer = io.BytesIO()
-    exported = _quietly(lambda: torch.export.export(program, program.example(), dynamic_shapes=_free(program)))
+    exported = _quietly(lambda: torch.export.export(program, program.example(), dynamic_shapes=program.free()))
     torch.export.save(exported, buffer)
     return buffer.getvalue()
 
 
-def onnx_bytes(program: Program) -> bytes:
+def onnx_bytes(program: Program | DeviceProgram) -> bytes:
     """Return a graph of ONNX, as torch's own exporter makes it."""
     try:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError:
         raise ExportError("--to onnx needs two packages more; install them: pip install 'hardgrad[onnx]'") from None
-    names = ("x", "past")[: len(program.example())], ("y", "past_out")[: len(program.example())]
     made = _quietly(
         lambda: torch.onnx.export(
             program,
             program.example(),
-            input_names=names[0],
-            output_names=names[1],
-            dynamic_shapes=_free(program),
+            input_names=program.names()[0],
+            output_names=program.names()[1],
+            dynamic_shapes=program.free(),
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
@@ -128,13 +189,6 @@ def onnx_bytes(program: Program) -> bytes:
     buffer = io.BytesIO()
     made.save(buffer)
     return buffer.getvalue()
-
-
-def _free(program: Program) -> tuple[dict[int, Any], ...]:
-    """Return which dimensions may be of any size: channels and samples, or rows."""
-    free = torch.export.Dim.DYNAMIC
-    shapes: tuple[dict[int, Any], ...] = ({0: free, 1: free}, {0: free}) if program.sounds else ({0: free}, {})
-    return shapes[: len(program.example())]
 
 
 def _quietly(export: Callable[[], Made]) -> Made:
