@@ -38,10 +38,12 @@ def trained(setup: Setup, seed: int, root: Root) -> Result:
     """Return what a run comes to: the error of each test sound after it has settled, and the mean of these."""
     task = task_of(setup, seed, root)
     if setup.system in THEIRS.values() or setup.system == "told":
-        return Result(metrics=_errors(task, {name: _known(setup, them) for name, them in task.tests.items()}), samples=0)
+        return Result(
+            metrics=_errors(task, {name: _known(setup, them) for name, them in task.tests.items()}), samples=0
+        )
     task = loud(task)
     model = model_of(setup, task)
-    learned = train(model, task.train, task.held_out, passes=setup.passes, seed=seed)
+    learned = train(model, task.train, task.held_out, steps=setup.passes, seed=seed)
     model.eval()
     errors = _errors(task, {name: heard(model, them) for name, them in task.tests.items()})
     sizes = {"parameters": sum(each.numel() for each in model.parameters()), "active": model.active()}

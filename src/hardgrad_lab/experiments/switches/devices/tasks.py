@@ -118,7 +118,9 @@ def _plugin(root: Root, file: str) -> Path:
     folders = [*os.environ.get(VARIABLE, USUAL).split(os.pathsep), root.path() / "ladspa"]
     found = [Path(folder) / file for folder in folders if (Path(folder) / file).is_file()]
     if not found:
-        rule = f"one whose plug-in is there: {file} of Debian's swh-plugins, in a folder of {VARIABLE} or in DATA/ladspa"
+        rule = (
+            f"one whose plug-in is there: {file} of Debian's swh-plugins, in a folder of {VARIABLE} or in DATA/ladspa"
+        )
         raise OptionError("task", rule, f"no {file} in {', '.join(map(str, folders))}")
     return found[0]
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from hardgrad_lab.baselines import build
 from hardgrad_lab.baselines.build import counts
+from hardgrad_lab.devices.by_knob import place, sets
 from hardgrad_lab.devices.device import Device
 
 
@@ -30,16 +31,16 @@ class Window(Device):
         super().__init__(rate=rate, knob=knob, system=system, points=points, window=window, hidden=hidden)
         self.window = window
         options: dict[str, Any] = {"ranges": points, "hidden": (hidden, hidden), "activation": "tanh"}
-        self.nets = nn.ModuleList(build(system, window, 1, **options, key_columns=[window - 1]) for _ in knob or [0])
+        self.nets = nn.ModuleList(
+            build(system, window, 1, **options, key_columns=[window - 1]) for _ in range(sets(knob))
+        )
 
     def forward(self, x: Tensor, state: Any = None, knob: Tensor | None = None) -> tuple[Tensor, Any]:
         past = x.new_zeros(len(x), self.window - 1) if state is None else state
         whole = torch.cat([past, x], 1)
         rows = whole.unfold(1, self.window, 1)
         y = torch.zeros_like(x)
-        which = torch.zeros(len(x), dtype=torch.long)
-        if knob is not None and self.knob is not None:
-            which = (knob[:, None] - torch.tensor(self.knob)).abs().argmin(1)
+        which = place("Window", self.knob, knob, x)
         for i in which.unique().tolist():
             mine = rows[which == i]
             said = self.nets[i](mine.reshape(-1, self.window), mine[..., -1].reshape(-1))
