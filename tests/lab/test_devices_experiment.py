@@ -73,6 +73,7 @@ def test_every_contestant_leaves_a_record_of_its_errors(root: Root, tmp_path: Pa
         run = DEVICES.run(DEVICES.configure("smoke", task, contestant, {"hidden": 2, "window": 4}), 3)
         found = DEVICES.reproduce(run, root, How(results=tmp_path / "out"), Console(quiet=True))
         metrics = Record.load(found.path).metrics
+        assert (metrics["parameters"] > 0) == (contestant not in (*THEIRS, "told")), contestant
         assert set(metrics) >= {metric.name for metric in DEVICES.metrics}
         assert all(math.isfinite(value) for value in metrics.values())
         parts = [value for name, value in metrics.items() if name.startswith("esr_")]
