@@ -521,6 +521,18 @@ CALLS = [
         use=_run(_rand(ROWS, 3)),
     ),
     Call(
+        hg.Compressor,
+        {
+            **{name: _same(2.0) for name in ("threshold_db", "ratio", "knee_db", "makeup_db")},
+            **{name: _same(2.0) for name in ("attack_ms", "release_ms", "rms_ms")},
+            "sample_rate": _same(1000),
+            "detector": _same("rms"),
+            "link": _same(True),
+            "learn": _same(True),
+        },
+        use=_run(_rand(ROWS, 2, 5)),
+    ),
+    Call(
         hg.RecurrentSwitch,
         {"ranges": _ranges, "branches": _gru, "state": _same("shared"), "key": _same(0), "init": _same("identical")},
         use=_run(_rand(ROWS, 5, 3)),

@@ -266,6 +266,10 @@ def _mask() -> nn.Module:
     return hg.LayerMask(layers, _ranges(), [[True, True, True], [False, True, True], [False, True, True]])
 
 
+def _compressor(**options: Any) -> hg.Compressor:
+    return hg.Compressor(-9.0, 3.0, attack_ms=0.5, release_ms=2.0, sample_rate=1000, **options)
+
+
 def _recurrent(state: Any, ranges: hg.switch.PointRouter | None = None) -> hg.RecurrentSwitch:
     return hg.RecurrentSwitch(ranges or _ranges(), nn.GRU(WIDTH, WIDTH, batch_first=True), state=state)
 
@@ -357,6 +361,8 @@ SUBJECTS = [
     Subject("LearnedClip", "LearnedClip", lambda: hg.LearnedClip(2, start=1.2)),
     Subject("Ballistics", "Ballistics", lambda: hg.Ballistics(1.0, 3.0, sample_rate=1e3)),
     Subject("EnvelopeKey", "EnvelopeKey", Loudness),
+    Subject("Compressor", "Compressor", _compressor),
+    Subject("Compressor, rms, linked", "Compressor", lambda: _compressor(detector="rms", link=True), time=True),
     _estimate(hg.exact, "exact"),
     _estimate(hg.score_function, "score_function"),
     _estimate(partial(hg.score_function, samples=3, baseline="leave_one_out"), "score_function, leave one out"),

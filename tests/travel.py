@@ -140,6 +140,12 @@ def _reply(layer: Any) -> Any:
     return called(_X, lambda x: copy.deepcopy(layer)(x)[0]), layer.state_dict()
 
 
+def _compressor() -> nn.Module:
+    layer = hg.Compressor(-9.0, 3.0, sample_rate=1000)
+    layer(batch(2, 5))[0].sum().backward()
+    return layer
+
+
 def _generator() -> torch.Generator:
     return torch.Generator().manual_seed(3)
 
@@ -261,6 +267,7 @@ THINGS: dict[str, Thing] = {
     "hg.ResidualCodebook": Thing(_chained, _reply),
     "hg.levels": Thing(lambda: hg.levels([3, 4, 5]), lambda layer: called(_X, lambda x: layer(x)[0])),
     "hg.lookup_free": Thing(lambda: hg.lookup_free(3), lambda layer: called(_X, lambda x: layer(x)[0])),
+    "hg.Compressor": Thing(_compressor, lambda layer: called(batch(2, 5), lambda x: layer(x)[0])),
     "hg.imle": Thing(_served, lambda layer: called(_X, copy.deepcopy(layer))),
     "hg.LearnedScale": Thing(lambda: _stepped(hg.LearnedScale(3)), partial(called, _X)),
     "hg.LearnedClip": Thing(lambda: hg.LearnedClip(2, start=1.0), partial(called, _X)),

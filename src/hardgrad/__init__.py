@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from hardgrad.codebook.codebook import Codebook as Codebook
     from hardgrad.codebook.residual import ResidualCodebook as ResidualCodebook
     from hardgrad.devices.ballistics import Ballistics as Ballistics
+    from hardgrad.devices.compressor import Compressor as Compressor
     from hardgrad.devices.envelope_key import EnvelopeKey as EnvelopeKey
     from hardgrad.doctor._diagnose import diagnose as diagnose
     from hardgrad.doctor.diagnosis import Diagnosis as Diagnosis
@@ -83,6 +84,7 @@ _LATER = {
     "Codebook": "hardgrad.codebook.codebook:Codebook",
     "Ballistics": "hardgrad.devices.ballistics:Ballistics",
     "EnvelopeKey": "hardgrad.devices.envelope_key:EnvelopeKey",
+    "Compressor": "hardgrad.devices.compressor:Compressor",
     "diagnose": "hardgrad.doctor._diagnose:diagnose",
     "Diagnosis": "hardgrad.doctor.diagnosis:Diagnosis",
     "LearnedClip": "hardgrad.low_bit.learned_clip:LearnedClip",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solveh_banded
@@ -19,15 +21,23 @@ class KnotTable:
 
     Args:
         key: (n,). y: (n, T). fold: (n,) of each row. weight: (n,) what each counts for; None where all count the same.
+        counts: numbers of knots that are tried.
 
     Attributes:
         knots: (K,) that were chosen. values: (K, T) at them.
     """
 
-    def __init__(self, key: Array, y: Array, fold: NDArray[np.int64], weight: Array | None = None) -> None:
+    def __init__(
+        self,
+        key: Array,
+        y: Array,
+        fold: NDArray[np.int64],
+        weight: Array | None = None,
+        counts: Sequence[int] = COUNTS,
+    ) -> None:
         share = np.ones(len(key)) if weight is None else weight
-        tried = {len(knots): knots for knots in (np.linspace(key.min(), key.max(), count) for count in COUNTS)}
-        spread = [np.unique(np.quantile(key, np.linspace(0, 1, count))) for count in COUNTS]
+        tried = {len(knots): knots for knots in (np.linspace(key.min(), key.max(), count) for count in counts)}
+        spread = [np.unique(np.quantile(key, np.linspace(0, 1, count))) for count in counts]
         ladders = [knots for knots in [*tried.values(), *spread] if 2 <= len(knots) <= max(2, len(key) // 2)]
         self.knots: Array = min(ladders, key=lambda knots: _unseen_error(knots, key, y, fold, share), default=key[:1])
         self.values = _solve(self.knots, key, y, share)
