@@ -222,6 +222,10 @@ THINGS: dict[str, Thing] = {
     "hg.Codebook": Thing(lambda: _coded(gradient="bridge", learn="gradient", heads=3), _reply),
     "hg.Codebook (moving)": Thing(lambda: _coded(gradient="rotation", start="kmeans"), _reply),
     "hg.Penalties": Thing(hg.Penalties, list),  # with its penalties it holds a graph, which no tensor takes along
+    "hg.Ballistics": Thing(
+        lambda: hg.Ballistics(1.0, 9.0, sample_rate=1e3), lambda layer: called(_X, lambda x: layer(x)[0])
+    ),
+    "hg.EnvelopeKey": Thing(lambda: hg.EnvelopeKey(sample_rate=8e3), lambda key: key(keyed())),
     "hg.KSubset": Thing(lambda: hg.KSubset(_X, 2), lambda q: (str(q), q.marginals, q.log_prob(q.mode))),
     "hg.soft.Network": Thing(
         lambda: hg.soft.Network("odd-even"), lambda by: (repr(by), hg.soft.rank(_X, 0.5, method=by))

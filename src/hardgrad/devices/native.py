@@ -20,7 +20,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -94,7 +94,8 @@ def on_gpu(source: str, name: str, device: torch.device) -> Callable[..., Any] |
     """Return one kernel of the same text for NVIDIA's compiler at run time, or None where torch has no door to it."""
     try:
         with torch.cuda.device(device):
-            return torch.cuda._compile_kernel(source, name, nvcc_options=["--fmad=false"])
+            made: Any = torch.cuda._compile_kernel
+            return cast("Callable[..., Any]", made(source, name, nvcc_options=["--fmad=false"]))
     except (AttributeError, OSError, RuntimeError):
         return None
 

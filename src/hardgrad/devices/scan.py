@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from hardgrad._torch_state import in_forward_mode
+from hardgrad._torch_state import exporting, in_forward_mode
 from hardgrad._tracing import prepare_transform, whole_in_graph
 from hardgrad.devices.native import call, native, on_gpu
 from hardgrad.no_gradient import once_differentiable
@@ -208,6 +208,11 @@ def ballistics_scan(x: Tensor, attack: Tensor, release: Tensor, start: Tensor) -
     """
     if in_forward_mode():
         raise RuntimeError(f"{_WORD}, and none in forward mode; take torch.func.vjp, or a backward")
+    if exporting() and torch.onnx.is_in_onnx_export():
+        raise RuntimeError(
+            "hardgrad.devices: ONNX has no loop along time that an IF steers; export the model with "
+            "hardgrad export --to c, or with torch.export"
+        )
     prepare_transform()
     inputs = (once_differentiable(each, f"{_WORD}, and no second one") for each in (x, attack, release, start))
     return cast(Tensor, cast(Any, _Scan).apply(*inputs))

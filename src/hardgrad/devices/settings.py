@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from hardgrad import _check
 from hardgrad._torch_state import has_numbers, readable
 
+Value = float | Tensor
+
 
 class Setting:
     """One setting of a layer, as a class attribute: reads the value in its unit, and can be set to another.
@@ -111,6 +113,9 @@ class DeviceLayer(nn.Module):
         held = cast(Tensor, getattr(self, setting.held))
         value = setting.value(held.double()) if given is None else setting.checked(self.word, given).to(held.device)
         return expanded(self.word, name, value.double(), lead, "x's leading dimensions").reshape(-1)
+
+    def _learns(self, name: str) -> bool:
+        return cast(Tensor, getattr(self, self.settings[name].held)).requires_grad
 
     def _started(self, state: Any, kind: type, lead: torch.Size) -> Any:
         """Return a state that fits x, or None, or raise."""
