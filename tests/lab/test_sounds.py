@@ -60,7 +60,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
     return " ".join((captured.out + captured.err).split())
 
 
-def read(dry: Array, wet: Array, channel: str = "each", latency: int | None = 0, window: int = 1) -> Table:
+def read(dry: Array, wet: Array, channel: str = "each", latency: float | None = 0, window: int = 1) -> Table:
     how = Pairing(channel=channel, latency=latency, window=window)
     return read_pairs([write("dry.wav", dry)], [write("wet.wav", wet)], how)
 
@@ -154,10 +154,63 @@ def test_a_sine_has_many_delays_and_is_left_alone() -> None:
     assert any("it is not certain by how much wet.wav comes late" in note for note in table.notes)
 
 
-def test_sounds_that_have_nothing_to_do_with_each_other_are_said() -> None:
-    table = read(noise(12_000, 0), noise(12_000, 1), latency=None)
+def test_sounds_that_have_nothing_to_do_with_each_other_are_refused_unless_one_insists() -> None:
+    dry, wet = noise(12_000, 0), noise(12_000, 1)
+    with pytest.raises(FileFault, match=r"dry.wav and wet.wav must belong together.*or insist with --lag N"):
+        read(dry, wet, latency=None)
+    assert read(dry, wet, latency=0).facts["latency"] == [0]
+
+
+def test_a_device_that_no_curve_explains_is_no_stranger() -> None:
+    time = np.arange(12_000) / RATE
+    x = signal.lfilter([1], [1, -0.9], noise(12_000)) * np.exp(-3 * (time % 0.4))
+    ring = x * np.sin(2 * np.pi * 440 * time)  # a ring modulator
+    table = read(x / 10, ring / 10, latency=None)
     assert table.facts["latency"] == [0]
-    assert any("are these the two that belong together" in note for note in table.notes)
+    assert any("no curve explains more than" in note and "loud and soft together" in note for note in table.notes)
+
+
+def moved_by(x: Array, late: float) -> Array:
+    """Move a periodic sound by a fraction of a sample, in its spectrum."""
+    turns = np.exp(-2j * np.pi * np.fft.rfftfreq(len(x)) * late)
+    return np.fft.irfft(np.fft.rfft(x) * turns, len(x))
+
+
+def soft(n: int = 20_000) -> Array:
+    """Return noise without its highest octave fifth, which no interpolation gives back."""
+    x = signal.sosfilt(signal.butter(8, 0.8, output="sos"), signal.lfilter([1], [1, -0.9], noise(n)))
+    return 0.9 * x / np.abs(x).max()
+
+
+@pytest.mark.parametrize("curve", CURVES)
+def test_a_delay_is_found_to_a_fraction_of_a_sample_through_any_curve(curve: str) -> None:
+    x = soft(12_000)
+    late = {"straight": -12.5, "gated": 5.85}.get(curve, 30.37)
+    found = find_delay([(x, moved_by(CURVES[curve](x), late))], RATE)
+    assert found.sure
+    assert found.closest + found.fraction == pytest.approx(late, abs=0.02)
+    if curve == "clipped":
+        assert find_delay([(x, moved_by(CURVES[curve](x), 7.05))], RATE).fraction == 0, "too little to resample for"
+
+
+def test_a_fraction_is_taken_out_of_the_target_said_and_stored() -> None:
+    x = soft()
+    y = np.tanh(3 * x)
+    for latency in (None, 30.37):
+        table = read(x, moved_by(y, 30.37), latency=latency)
+        assert table.facts["latency"] == [pytest.approx(30.37, abs=0.01)]
+        assert any(re.search(r"wet.wav comes 30\.3[67]\d? samples \(3\.8 ms\) late", note) for note in table.notes)
+        assert np.array_equal(table.inputs["input"], np.float32(x)[:-30])
+        assert np.abs(table.target - y[:-30])[100:-100].max() < 0.01
+    assert np.abs(np.asarray(read(x, moved_by(y, 30.37), latency=30).target) - y[:-30])[100:-100].max() > 0.1
+
+
+def test_a_filter_after_a_fraction_is_left_to_the_window() -> None:
+    x = soft()
+    y = signal.lfilter([0.05], [1, -0.95], moved_by(x, 20.4))
+    found = find_delay([(x, y)], RATE)
+    assert (found.filtered, found.fraction) == (True, 0.0)
+    assert found.samples <= 20
 
 
 def test_a_filter_is_no_delay_and_nothing_it_needs_is_cut_off() -> None:
@@ -487,7 +540,7 @@ def test_options_of_sounds_are_refused_for_tables(capsys: pytest.CaptureFixture[
     write("dry.wav", noise(100))
     for option, value, message in (
         ("--channel", "side", "--channel must be each, left, right, mid or a number from 1, got 'side'"),
-        ("--latency", "late", "--latency must be auto or a whole number of samples, got 'late'"),
+        ("--latency", "late", "--lag must be auto or a number of samples, got 'late'"),
     ):
         assert run("fit", "dry.wav", "--target", "dry.wav", option, value) == 1
         assert message in said(capsys)

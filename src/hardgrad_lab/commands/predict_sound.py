@@ -121,7 +121,7 @@ def _notes(described: dict[str, Any], source: Path, own: int, resample: bool) ->
         yield f"{source} is resampled from {own:,} to {rate:,} Hz, and the prediction back{lost}"
     latency = described.get("latency")
     if isinstance(latency, list) and any(latency):
-        listed = ", ".join(str(late) for late in latency)
+        listed = ", ".join(f"{late:.10g}" if isinstance(late, float) else str(late) for late in latency)
         yield (
             f"the recordings fitted to came {listed} samples late, which was taken out: the prediction is not late, it "
             "begins with the input"
