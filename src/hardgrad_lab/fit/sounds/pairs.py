@@ -193,8 +193,8 @@ def _latency(dry: Sound, wet: Sound, pairs: Sequence[tuple[Array, Array]], how: 
         if found.error > UNRELATED and max(loudness_agrees(x, y, dry.rate) for x, y in pairs) < TOGETHER:
             raise FileFault(
                 f"{dry.path} and {wet.path} must belong together, and neither follows the other: at no delay up to "
-                f"half a second a curve explains more than {1 - found.error:.0%} of the target, and their loudness differs; "
-                "give the pair's other file, or insist with --lag N, the samples that the target comes late by"
+                f"half a second a curve explains more than {1 - found.error:.0%} of the target, and their loudness "
+                "differs; give the pair's other file, or insist with --lag N, the samples that the target comes late by"
             )
         if found.candidates:
             notes.append(_unsure(dry, wet, found))
