@@ -19,7 +19,7 @@ from hardgrad_lab import cli
 from hardgrad_lab.fit.estimator import SwitchClassifier, SwitchRegressor
 from hardgrad_lab.fit.folder import load_model, save_model
 from hardgrad_lab.fit.reading.files import FileFault
-from hardgrad_lab.fit.sounds import sound_file, sound_out
+from hardgrad_lab.fit.sounds import pairs, sound_file, sound_out
 from hardgrad_lab.fit.sounds.alignment import find_delay
 from hardgrad_lab.fit.sounds.pairs import Pairing, read_pairs
 from hardgrad_lab.fit.sounds.sound_out import Form, write_sound
@@ -295,24 +295,52 @@ def test_quiet_clipped_and_shifted_sounds_are_said() -> None:
     assert "wet.wav is very quiet: its peak is -81 dB of full scale" in " ".join(read(x, 1e-4 * x).notes)
 
 
-def test_files_are_read_whole_or_refused_in_a_line() -> None:
+# Bits of what soundfile writes without loss; one more step, since full scale differs by one from format to format.
+BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "FLOAT": 25, "DOUBLE": 53}
+FORMATS = {"WAV": ".wav", "WAVEX": ".wav", "RF64": ".rf64", "W64": ".w64", "AIFF": ".aif", "FLAC": ".flac"}
+FORMATS |= {"CAF": ".caf", "AU": ".au"}
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_form_is_read_as_it_was_written(kind: str) -> None:
+    x = np.stack([noise(500, seed) for seed in range(2)], axis=1)
+    subtypes = [subtype for subtype in soundfile.available_subtypes(kind) if subtype in BITS]
+    assert len(subtypes) >= 3
+    for number, subtype in enumerate(subtypes):
+        for channels in (1, 2):
+            path, rate = Path(f"{subtype}{channels}{FORMATS[kind]}"), (8000, 44_100, 11_127, 96_000)[number % 4]
+            soundfile.write(path, x[:, :channels], rate, subtype=subtype, format=kind)
+            sound = sound_file.read_sound(path)
+            assert (sound.rate, sound.notes) == (rate, ())
+            assert np.allclose(sound.samples, x[:, :channels], rtol=0, atol=2.0 ** (2 - BITS[subtype]))
+
+
+def test_a_lossy_form_is_said_and_a_telephone_s_refused() -> None:
     x = noise(4000)
-    for name, subtype in (
-        ("a.wav", "PCM_U8"),
-        ("b.wav", "PCM_24"),
-        ("c.wav", "DOUBLE"),
-        ("d.rf64", "PCM_16"),
-        ("e.mp3", None),
-    ):
-        soundfile.write(name, x, RATE, subtype=subtype, format={"rf64": "RF64", "mp3": "MP3"}.get(name[2:]))
-        assert sound_file.read_sound(Path(name)).samples.shape == (4000, 1)
+    for name, subtype, kind in (("e.mp3", None, "MP3"), ("f.wav", "ULAW", "WAV"), ("g.ogg", None, "OGG")):
+        soundfile.write(name, x, RATE, subtype=subtype, format=kind)
+        assert f"{name} is lossy (" in sound_file.read_sound(Path(name)).notes[0]
+    soundfile.write("h.wav", x, RATE, subtype="GSM610")
+    with pytest.raises(FileFault, match=r"h.wav cannot be read as sound.*coded as GSM610; convert it: ffmpeg -i h.wav"):
+        sound_file.read_sound(Path("h.wav"))
+
+
+def test_a_wrong_suffix_does_not_matter() -> None:
+    x = noise(4000)
     soundfile.write("f.wav", x, RATE, format="FLAC")
     assert sound_file.is_sound(Path("f.wav"))
     assert len(sound_file.read_sound(Path("f.wav")).samples) == 4000
+    soundfile.write("a.wav", x, RATE, subtype="PCM_U8")
     Path("g.take").write_bytes(Path("a.wav").read_bytes())
     assert sound_file.is_sound(Path("g.take"))
-    write("h.wav", x[:1], 11_127)
-    assert sound_file.read_sound(Path("h.wav")).rate == 11_127
+
+
+def test_of_long_sounds_a_part_is_used_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs, "MOST", 1500)
+    x = np.float32(noise()).astype(np.float64)
+    table = read(x, fold(x))
+    assert np.array_equal(table.inputs["input"], x[:1500])
+    assert "dry.wav is 0.00417 minutes long: its first 0.00312, 1,500 samples, are used" in table.notes
 
 
 def damaged() -> Iterator[tuple[str, bytes, str]]:
@@ -345,6 +373,8 @@ def test_a_header_that_promises_more_is_said() -> None:
     assert len(sound.samples) == 2000
     assert "its header promises 8,000 bytes of sound and 4,000 are there" in sound.notes[0]
     assert sound_file.read_sound(Path("whole.wav")).notes == ()
+    with pytest.raises(FileFault, match=r"must be equally long, got 4,000 and 2,000.*; cut.wav: its header promises"):
+        read_pairs([Path("whole.wav")], [Path("cut.wav")])
 
 
 # ----------------------------------------------------------------------------------------------------------- predicting

@@ -20,6 +20,7 @@ from hardgrad_lab.fit.sounds.levels import check_moves, is_flat, level_notes, lo
 from hardgrad_lab.fit.sounds.sound_file import Sound, is_sound, read_sound
 from hardgrad_lab.fit.tables import INPUT, Table
 
+MOST = 30_000_000  # samples of each channel that a fit takes in all: 11 minutes at 44.1 kHz, some GB while it runs
 UNEVEN_S = 0.05  # seconds by which the sounds of a pair may differ in length, besides a delay
 UNRELATED = 0.95  # of the target's variance, left at every delay: the two have little to do with each other, unless
 TOGETHER = 0.9  # is what their loudness correlates by: so it is with ring modulators, which no curve explains
@@ -62,9 +63,10 @@ def read_pairs(inputs: Sequence[Path], targets: Sequence[Path] | None, how: Pair
     """
     how = how or Pairing()
     inputs = _one_each(inputs, targets, how.knob)
-    sounds = {path: _read(path) for path in dict.fromkeys(inputs)}
+    most = None if targets is None else max(1, MOST // len(targets))
+    sounds = {path: _read(path, most) for path in dict.fromkeys(inputs)}
     read = [sounds[path] for path in inputs]
-    wanted = [] if targets is None else [_read(path) for path in targets]
+    wanted = [_read(path, most) for path in targets or ()]
     rate = _one_rate([*read, *wanted])
     notes = [note for sound in (*sounds.values(), *wanted) for note in sound.notes]
     made = _Recordings()
@@ -155,10 +157,10 @@ def _one_each(inputs: Sequence[Path], targets: Sequence[Path] | None, knob: Knob
     return inputs
 
 
-def _read(path: Path) -> Sound:
+def _read(path: Path, most: int | None) -> Sound:
     """Return a sound; a file of one column of numbers has no rate, said as 0."""
     if is_sound(path):
-        return read_sound(path)
+        return read_sound(path, most)
     frame = read_frame(path, [INPUT])
     values = numbers(frame, INPUT, "--target")
     if len(missing := np.flatnonzero(~np.isfinite(values))):
@@ -257,7 +259,7 @@ def _check_lengths(dry: Sound, wet: Sound, late: float, notes: list[str]) -> Non
     if apart > UNEVEN_S * dry.rate + abs(late):
         raise FileFault(
             f"{dry.path} and {wet.path} must be equally long, got {length:,} and {other:,} values; cut them so that "
-            "they begin and end together"
+            "they begin and end together" + "".join(f"; {note}" for note in (*dry.notes, *wet.notes))
         )
     if apart:
         notes.append(
