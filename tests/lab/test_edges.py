@@ -22,8 +22,8 @@ from rich.console import Console
 
 from hardgrad_lab import cli
 from hardgrad_lab.experiments.bridges.sorting.config import Sorting
-from hardgrad_lab.fit import folder
-from hardgrad_lab.runs import aside, atomic, checkpoint, lock, space
+from hardgrad_lab.fit.folder import load_model
+from hardgrad_lab.runs import aside, atomic, checkpoint, lock, model_folder, space
 from hardgrad_lab.runs.atomic import sweep, write_atomically, write_text
 from hardgrad_lab.runs.execute import How
 from hardgrad_lab.runs.loop import Training
@@ -264,7 +264,7 @@ def test_a_signal_on_a_full_disk_does_not_claim_to_have_saved(tmp_path: Path, mo
 def test_a_finished_fit_is_kept_elsewhere_where_its_own_place_is_full(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    write, asked = folder.write_folder, []
+    write, asked = model_folder.write_folder, []
 
     def writing(path: Path, *rest: Any, **options: Any) -> None:
         asked.append(path)
@@ -272,13 +272,13 @@ def test_a_finished_fit_is_kept_elsewhere_where_its_own_place_is_full(
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         write(path, *rest, **options)
 
-    monkeypatch.setattr(folder, "write_folder", writing)
+    monkeypatch.setattr(model_folder, "write_folder", writing)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert cli.main([*FIT, "--epochs", "2", "--out", "m"]) == 1
     assert f"hardgrad: the model is in {asked[1]}, since it could not be written where it belongs: m: No space" in (
         capsys.readouterr().err
     )
-    assert folder.load_model(asked[1]).n_iter_ == 2
+    assert load_model(asked[1]).n_iter_ == 2
 
 
 def test_a_fault_of_the_disk_comes_through_torch_with_its_cause(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -348,7 +348,7 @@ def test_a_model_replaces_another_where_no_folder_can_be_replaced(monkeypatch: p
     Path("model").mkdir()
     assert cli.main([*FIT, "--epochs", "1"]) == 0, "an empty folder is nobody's"
     assert cli.main([*FIT, "--epochs", "2", "--force"]) == 0
-    assert folder.load_model("model").n_iter_ == 2
+    assert load_model("model").n_iter_ == 2
     assert sorted(os.listdir()) == ["data.csv", "model"]
 
 
@@ -360,9 +360,9 @@ def test_a_file_that_somebody_reads_is_replaced_when_he_is_done(monkeypatch: pyt
 
 def test_a_model_put_aside_by_a_killed_process_comes_back() -> None:
     assert cli.main([*FIT, "--epochs", "1"]) == 0
-    Path("model").rename(aside.beside(Path("model"), folder.OLD))
-    folder.sweep_folder(Path("model"))
-    assert folder.load_model("model").n_iter_ == 1
+    Path("model").rename(aside.beside(Path("model"), model_folder.OLD))
+    model_folder.sweep_folder(Path("model"))
+    assert load_model("model").n_iter_ == 1
 
 
 def test_every_run_has_a_name_that_windows_takes() -> None:

@@ -166,14 +166,15 @@ def _job(model: Model, read: Table, job: JobOptions, progress: Any) -> Job:
 
 def _finish(fitted: Fitted, read: Table, target: str, noted: list[str], job: JobOptions, console: Console) -> int:
     from hardgrad_lab.commands.show_fit import show_fit
-    from hardgrad_lab.fit.folder import REPORT, describe, weights_of, write_folder
+    from hardgrad_lab.fit.folder import REPORT, describe, weights_of
     from hardgrad_lab.fit.memory import what_came_before
     from hardgrad_lab.fit.page.page import fit_page
     from hardgrad_lab.fit.page.story import tell
     from hardgrad_lab.fit.tables import INPUT
+    from hardgrad_lab.runs.model_folder import write_folder
     from hardgrad_lab.runs.space import explain, refuge
 
-    name = Path(target.split(",")[0]).stem if read.key == INPUT else target
+    name = Path(target.split(",")[0]).stem if INPUT in read.inputs and not read.columns else target
     before = [] if read.classes else what_came_before(fitted, read)
     story = tell(fitted, read, name, [*noted, *before])
     description = describe(fitted.model, story.notes() | read.facts)

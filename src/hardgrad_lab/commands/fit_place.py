@@ -42,9 +42,9 @@ class Place:
     @contextmanager
     def alone(self, console: Console) -> Iterator[None]:
         """Keep other fits from this place, and sweep away what killed ones left there."""
-        from hardgrad_lab.fit.folder import sweep_folder
         from hardgrad_lab.runs.atomic import sweep
         from hardgrad_lab.runs.lock import locked
+        from hardgrad_lab.runs.model_folder import sweep_folder
 
         with locked(self.out, f"--out {self.out}", "choose another --out") as before:
             if before is not None:
@@ -62,7 +62,7 @@ class Place:
                 f"this fit was begun before and not finished ({self.saved}); add --resume to continue it, or --force "
                 "to start again"
             )
-        from hardgrad_lab.fit.folder import check_free
+        from hardgrad_lab.runs.model_folder import check_free
 
         check_free(self.out, force=self.force or (self.resume and begun))
 

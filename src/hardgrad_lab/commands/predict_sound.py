@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,11 @@ from rich.console import Console
 if TYPE_CHECKING:
     import soundfile
 
-    from hardgrad_lab.fit.estimator import SwitchRegressor
     from hardgrad_lab.fit.folder import Model
     from hardgrad_lab.fit.options import TooLoud
     from hardgrad_lab.fit.rows import Array
-    from hardgrad_lab.fit.sounds.streaming import Tally
 
-BLOCK = 16_384  # samples read at a time
+BLOCK = 32_768  # samples read at a time
 
 
 def predict_sound(
@@ -29,14 +28,16 @@ def predict_sound(
     *,
     resample: bool,
     too_loud: TooLoud,
+    knob: float | None = None,
 ) -> None:
-    """Write the prediction of a sound, channel by channel, and say what was done."""
+    """Write the prediction of a sound, channel by channel, and say what was done; ``knob`` is where it stands."""
     from hardgrad_lab.fit.estimator import SwitchRegressor
     from hardgrad_lab.fit.predictions import lines_of_ranges
     from hardgrad_lab.fit.reading.files import FileFault
+    from hardgrad_lab.fit.sounds.knob import knob_of
     from hardgrad_lab.fit.sounds.sound_file import header_notes, opened
     from hardgrad_lab.fit.sounds.sound_out import Form, check_form, write_sound
-    from hardgrad_lab.fit.sounds.streaming import Tally
+    from hardgrad_lab.fit.sounds.streaming import Tally, predict_stream
 
     if not isinstance(fitted, SwitchRegressor):
         raise FileFault(f"the model must predict numbers to make a sound of {source}, got one that predicts classes")
@@ -46,10 +47,16 @@ def predict_sound(
     with opened(source) as file:
         form = Form(rate=int(file.samplerate), channels=int(file.channels), frames=int(file.frames))
         check_form(out, form)
-        notes = [*header_notes(source, file), *_notes(described, source, form.rate, resample)]
+        known = knob_of(described)
+        stands = [] if known is None or knob is None else known.note(knob)
+        notes = [*header_notes(source, file), *stands, *_notes(described, source, form.rate, resample)]
         for note in notes:
             _say(note, console, style="yellow")
-        blocks = _shown(_predicted(fitted, described, source, file, tally), form.frames, console)
+        blocks = _shown(
+            _predicted(partial(predict_stream, fitted, tally=tally, knob=knob), described, source, file),
+            form.frames,
+            console,
+        )
         try:
             written, fault = write_sound(out, blocks, form, too_loud), None
         except FileFault as error:
@@ -66,17 +73,20 @@ def predict_sound(
 
 
 def _predicted(
-    fitted: SwitchRegressor, described: dict[str, Any], source: Path, file: soundfile.SoundFile, tally: Tally
+    predict: Callable[[Iterator[Array]], Iterator[Array]],
+    described: dict[str, Any],
+    source: Path,
+    file: soundfile.SoundFile,
 ) -> Iterator[Array]:
     from hardgrad_lab.fit.sounds.sound_file import blocks_of
-    from hardgrad_lab.fit.sounds.streaming import first_samples, predict_stream, resampled
+    from hardgrad_lab.fit.sounds.streaming import first_samples, resampled
 
     rate, own = _rate(described), int(file.samplerate)
     blocks = blocks_of(source, file, BLOCK)
     if rate in (None, own):
-        return predict_stream(fitted, blocks, tally)
+        return predict(blocks)
     assert rate is not None
-    predicted = predict_stream(fitted, resampled(blocks, own, rate), tally)
+    predicted = predict(resampled(blocks, own, rate))
     return first_samples(resampled(predicted, rate, own), file.frames)
 
 

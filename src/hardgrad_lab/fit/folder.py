@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from safetensors.torch import save
 
+from hardgrad_lab.devices import folder as of_devices
+from hardgrad_lab.devices.device import Device
 from hardgrad_lab.fit.estimator import SwitchClassifier, SwitchRegressor
-from hardgrad_lab.fit.models.description import CURE, Check, FolderError, ends, plain, read_json, require_trust
-from hardgrad_lab.fit.models.weights import check_weights, read_weights
+from hardgrad_lab.fit.models.description import Check, ends, require_trust
+from hardgrad_lab.fit.models.weights import check_weights
 from hardgrad_lab.fit.rows import Scaling
 from hardgrad_lab.fit.training.factories import names_code
 from hardgrad_lab.fit.training.network import Architecture, build_switch
-from hardgrad_lab.runs.aside import ALOFT, beside, prefix, strays
-from hardgrad_lab.runs.atomic import naming, write_atomically, write_text
+from hardgrad_lab.runs.model_files import CURE, DESCRIPTION, WEIGHTS, FolderError, read_weights
+from hardgrad_lab.runs.model_folder import read_said, write_folder
 
 FORMAT = "hardgrad-model-1"
-WEIGHTS, DESCRIPTION, REPORT = "weights.safetensors", "model.json", "report.html"
-OLD = "tmp-old"  # the ending of a model that steps aside for another
+REPORT = "report.html"
 Model = SwitchRegressor | SwitchClassifier
 _KINDS: dict[str, type[Model]] = {"SwitchRegressor": SwitchRegressor, "SwitchClassifier": SwitchClassifier}
 _PARAMETERS = {name: sorted(kind().get_params()) for name, kind in _KINDS.items()}
@@ -99,70 +94,6 @@ def weights_of(model: Model) -> bytes:
     return save(weights)
 
 
-def write_folder(
-    path: Path, description: Mapping[str, Any], weights: bytes, pages: Mapping[str, str], *, force: bool
-) -> None:
-    """Write a model folder aside, then let it take its name.
-
-    Args:
-        path: the folder to make.
-        description: for ``model.json``; the fingerprint of the weights is added.
-        weights: of ``weights_of``.
-        pages: further files of text, by name.
-        force: replace a model folder that is there.
-
-    Raises:
-        FolderError: if something else than a model is there, or a model and not ``force``.
-    """
-    check_free(path, force=force)
-    with naming(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sweep_folder(path)
-        aside = Path(tempfile.mkdtemp(prefix=prefix(path), dir=path.parent))
-    ALOFT.add(aside)
-    try:
-        os.chmod(aside, 0o755)
-        said = plain({**description, "weights_sha256": hashlib.sha256(weights).hexdigest()})
-        with naming(path):
-            write_atomically(aside / WEIGHTS, partial(_write, weights))
-            write_text(aside / DESCRIPTION, json.dumps(said, indent=1, allow_nan=False) + "\n")
-            for name, text in pages.items():
-                write_text(aside / name, text)
-            _take_name(aside, path)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
-    finally:
-        ALOFT.discard(aside)
-
-
-def check_free(path: Path, *, force: bool) -> None:
-    """Raise a FolderError if a model folder cannot be written at ``path``."""
-    if not path.exists():
-        return
-    if not (path / DESCRIPTION).is_file():
-        if path.is_dir() and not any(path.iterdir()):
-            return
-        raise FolderError(f"{path} is there and is no model folder; choose another --out")
-    if not force:
-        raise FolderError(f"{path} holds a model already; choose another --out, or replace it with --force")
-
-
-def sweep_folder(path: Path, *, alone: bool = False) -> None:
-    """Delete what killed writers of ``path`` left beside it; a model that one of them had put aside comes back.
-
-    Args:
-        path: the folder that was to be written.
-        alone: nobody else writes it, since the caller holds its lock.
-    """
-    old = beside(path, OLD)
-    if old.is_dir() and not path.exists():
-        os.replace(old, path)  # the kill came between the two renames
-    shutil.rmtree(old, ignore_errors=True)
-    for stray in strays(path, alone=alone):
-        shutil.rmtree(stray, ignore_errors=True)
-
-
 def load_model(path: Path | str, *, trust: bool = False) -> Model:
     """Read a model folder.
 
@@ -177,20 +108,29 @@ def load_model(path: Path | str, *, trust: bool = False) -> Model:
     Raises:
         FolderError: if the folder is not whole, or of another format, or names code without ``trust``.
     """
-    return model_from(Path(path), read_description(Path(path)), trust=trust)
+    said = read_description(Path(path))
+    if said["format"] != FORMAT:
+        raise FolderError(
+            f"{path} must hold an estimator here, got a device of the kind {said['kind']!r}; read it with "
+            "hardgrad_lab.devices.folder.load_device"
+        )
+    return model_from(Path(path), said, trust=trust)
+
+
+def load_any(path: Path | str, *, trust: bool = False) -> Model | Device:
+    """Read a model folder of either kind: a fitted estimator, or a device; arguments as for ``load_model``."""
+    said = read_description(Path(path))
+    if said["format"] == of_devices.FORMAT:
+        return of_devices.device_from(Path(path), said)
+    return model_from(Path(path), said, trust=trust)
 
 
 def read_description(path: Path) -> dict[str, Any]:
-    """Return the content of a folder's ``model.json``."""
-    if not path.is_dir():
-        raise FolderError(f"{path} is no model folder: {'it is a file' if path.exists() else 'it is not there'}")
-    for name in (DESCRIPTION, WEIGHTS):
-        if not (path / name).is_file():
-            raise FolderError(f"{path} is no whole model folder: it lacks {name}; {CURE}")
-    said = read_json(path / DESCRIPTION)
-    if not isinstance(said, dict) or said.get("format") != FORMAT:
-        got = said.get("format") if isinstance(said, dict) else type(said).__name__
-        raise FolderError(f"{path / DESCRIPTION} must have the format {FORMAT!r}, got {got!r}; {CURE}")
+    """Return the checked content of a folder's ``model.json``, of an estimator or of a device."""
+    said = read_said(path, (FORMAT, of_devices.FORMAT))
+    if said["format"] == of_devices.FORMAT:
+        of_devices.check(path / DESCRIPTION, said)
+        return said
     if not isinstance(said.get("kind"), str) or said["kind"] not in _KINDS:
         raise FolderError(
             f"{path / DESCRIPTION}: kind must be one of {', '.join(_KINDS)}, got {said.get('kind')!r}; {CURE}"
@@ -207,7 +147,7 @@ def model_from(path: Path, said: Mapping[str, Any], *, trust: bool = False) -> M
         require_trust(path / DESCRIPTION, said)
     if not names_code(said["architecture"]["branch"]):
         check_weights(path / WEIGHTS, said)
-    weights = read_weights(path / WEIGHTS, said)
+    weights = read_weights(path / WEIGHTS, said, "branches.")
     model = _described(said)
     network = build_switch(model.architecture_)
     try:
@@ -244,30 +184,6 @@ def _described(said: Mapping[str, Any]) -> Model:
     model.visits_, model.curve_ = trained["rows_per_range"], trained["curve"]
     model.split_ = trained["rows"][0], trained["rows"][1]
     return model
-
-
-def _write(content: bytes, file: BinaryIO) -> None:
-    file.write(content)
-
-
-def _take_name(aside: Path, path: Path) -> None:
-    """Rename a finished folder. No system lets a folder replace a full one, and Windows none at all: so an old model
-    steps aside first, under a name from which ``sweep_folder`` brings it back."""
-    if not path.exists():
-        os.replace(aside, path)
-    elif not any(path.iterdir()):
-        path.rmdir()
-        os.replace(aside, path)
-    else:
-        old = beside(path, OLD)
-        shutil.rmtree(old, ignore_errors=True)
-        os.replace(path, old)
-        try:
-            os.replace(aside, path)
-        except BaseException:
-            os.replace(old, path)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _scaling(scaling: Scaling) -> dict[str, list[float]]:

@@ -5,7 +5,6 @@ A folder may come from a stranger. What passes here builds a network of bounded 
 
 from __future__ import annotations
 
-import json
 import math
 import reprlib
 from collections.abc import Mapping, Sequence
@@ -17,39 +16,11 @@ from typing import Any
 from hardgrad_lab.fit.options import BRANCHES
 from hardgrad_lab.fit.training.factories import names_code, origin
 from hardgrad_lab.fit.training.network import Architecture
+from hardgrad_lab.runs.model_files import CURE, FolderError
 
-CURE = "fit the model again"
-MOST_BYTES = 256 << 20  # of a model.json: its curve grows with epochs times ranges
 MOST_COLUMNS, MOST_WINDOW = 1_000_000, 1 << 17
 WIDEST, DEEPEST = 1 << 16, 64  # features of a hidden layer, and how many layers
 ENDS = {"-inf": -math.inf, "inf": math.inf}  # how plain JSON says where a range has no end
-
-
-class FolderError(ValueError):
-    """A model folder that cannot be written or read; the message names the folder, the fault and the cure."""
-
-
-def read_json(path: Path) -> Any:
-    """Return what a file of JSON says; NaN and infinities, which JSON does not know, are refused.
-
-    Raises:
-        FolderError: if it is none, or too large or nested too deeply to be one of ours.
-    """
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ValueError(f"it has more than {MOST_BYTES:,} bytes")
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
-        raise FolderError(f"{path} is cut short or damaged ({' '.join(str(error).split())}); {CURE}") from None
-
-
-def plain(value: Any) -> Any:
-    """Return a value as plain JSON can say it: infinities as words, NaN as null."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
-    if isinstance(value, Mapping):
-        return {name: plain(each) for name, each in value.items()}
-    return [plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def ends(points: Sequence[Any]) -> tuple[float, ...]:
@@ -205,7 +176,3 @@ def _listed(kind: type, length: int | None) -> str:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and -1e308 <= value <= 1e308
-
-
-def _no_number(word: str) -> Any:
-    raise ValueError(f"{word} is no number of JSON")

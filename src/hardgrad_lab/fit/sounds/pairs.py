@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from hardgrad_lab.fit.reading.files import FileFault, numbers, read_frame
 from hardgrad_lab.fit.rows import Array
 from hardgrad_lab.fit.sounds.alignment import Delay, find_delay
 from hardgrad_lab.fit.sounds.channels import EACH, match
+from hardgrad_lab.fit.sounds.knob import Knob
 from hardgrad_lab.fit.sounds.levels import check_moves, is_flat, level_notes
 from hardgrad_lab.fit.sounds.sound_file import Sound, is_sound, read_sound
 from hardgrad_lab.fit.tables import INPUT, Table
@@ -30,42 +32,45 @@ class Pairing:
         channel: "each", "left", "right", "mid" or a number from 1.
         latency: samples that targets come late by, negative for early; None lets each pair be looked at.
         window: samples that a branch will see.
+        knob: of the device, and where it stood in each pair.
     """
 
     channel: str = EACH
     latency: int | None = None
     window: int = 1
+    knob: Knob | None = None
 
 
 def read_pairs(inputs: Sequence[Path], targets: Sequence[Path] | None, how: Pairing | None = None) -> Table:
     """Read sound files, or files of one column of numbers without a header; each input with its target beside it.
 
     Args:
-        inputs: at least one.
+        inputs: at least one; with a knob, one may be that of all targets.
         targets: one for each input, or None.
-        how: channels and delay.
+        how: channels, delay and knob.
 
     Returns:
-        A table with the column ``input``, which is the key; each channel taken is a recording of its own.
+        A table with the column ``input``, which is the key; each channel taken is a recording of its own. A knob is one
+        more column, by its name, and the key.
 
     Raises:
         FileFault: for files that cannot be read, a pair of different sample rates, lengths or channels, or a recording
             that never changes.
     """
     how = how or Pairing()
-    if targets is not None and len(targets) != len(inputs):
-        raise FileFault(f"--target must name one file for each of {len(inputs)} inputs, got {len(targets)}")
-    read = [_read(path) for path in inputs]
+    inputs = _one_each(inputs, targets, how.knob)
+    sounds = {path: _read(path) for path in dict.fromkeys(inputs)}
+    read = [sounds[path] for path in inputs]
     wanted = [] if targets is None else [_read(path) for path in targets]
     rate = _one_rate([*read, *wanted])
-    notes = [note for sound in (*read, *wanted) for note in sound.notes]
+    notes = [note for sound in (*sounds.values(), *wanted) for note in sound.notes]
     made = _Recordings()
     for number, sound in enumerate(read):
         if targets is None:
             made.add(number, 0, sound.samples[:, 0], None)
             continue
         made.add_pair(number, sound, wanted[number], how, notes)
-    return made.table(list(inputs), rate, [*notes])
+    return made.table(list(inputs), rate, list(dict.fromkeys(notes)), how.knob)
 
 
 class _Recordings:
@@ -109,22 +114,41 @@ class _Recordings:
         self._channels.append(len(pairs))
         self._latency.append(late)
 
-    def table(self, paths: list[Path], rate: int, notes: list[str]) -> Table:
+    def table(self, paths: list[Path], rate: int, notes: list[str], knob: Knob | None) -> Table:
         lengths = [len(x) for x in self._x]
         file = np.repeat(np.array(self._file), lengths)
-        facts = {"rate": rate or None, "channels": self._channels, "latency": self._latency} if self._y else {}
+        columns = {INPUT: np.concatenate(self._x)}
+        if knob is not None:
+            columns[knob.name] = np.array(knob.values)[file]
+        facts: dict[str, Any] = (
+            {"rate": rate or None, "channels": self._channels, "latency": self._latency} if self._y else {}
+        )
         return Table(
-            inputs=pd.DataFrame({INPUT: np.concatenate(self._x)}),
+            inputs=pd.DataFrame(columns),
             target=np.concatenate(self._y) if self._y else None,
-            key=INPUT,
+            key=INPUT if knob is None else knob.name,
             groups=np.repeat(np.arange(len(lengths)), lengths),
             file=file,
             row=np.concatenate([np.arange(n) + begin for n, begin in zip(lengths, self._begin, strict=True)]),
             paths=paths,
             rate=rate or None,
             notes=notes,
-            facts=facts,
+            facts=facts if knob is None else facts | knob.facts(),
         )
+
+
+def _one_each(inputs: Sequence[Path], targets: Sequence[Path] | None, knob: Knob | None) -> Sequence[Path]:
+    """Return an input for each target: with a knob one input may be that of all."""
+    if targets is None:
+        return inputs
+    if knob is not None:
+        knob.check(len(targets))
+        if len(inputs) == 1:
+            return [*inputs] * len(targets)
+    if len(targets) != len(inputs):
+        cure = "; say with --knob NAME=V,V what differs between them" if len(inputs) == 1 else ""
+        raise FileFault(f"--target must name one file for each of {len(inputs)} inputs, got {len(targets)}{cure}")
+    return inputs
 
 
 def _read(path: Path) -> Sound:
