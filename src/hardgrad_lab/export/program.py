@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from hardgrad_lab.devices.by_knob import place
 from hardgrad_lab.devices.device import Device
 from hardgrad_lab.export.plan import wants_double
 from hardgrad_lab.export.refusal import ExportError
@@ -132,7 +133,8 @@ class DeviceProgram(nn.Module):
     def free(self) -> tuple[Any, ...]:
         """Return which dimensions may be of any size: channels and samples."""
         any_size = torch.export.Dim.DYNAMIC
-        return ({0: any_size, 1: any_size}, ({0: any_size},) * (len(self.example()) - 1))
+        rest = ({0: any_size},) * (len(self.example()) - 1)
+        return ({0: any_size, 1: any_size}, rest) if rest else ({0: any_size, 1: any_size},)
 
     def names(self) -> tuple[list[str], list[str]]:
         """Return the names of what goes in and comes out."""
@@ -149,8 +151,19 @@ class DeviceProgram(nn.Module):
     def forward(self, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         knob = None if self.device.knob is None else rest[-1]
         state = tree_unflatten(list(rest[: len(self.parts)]), self.shape) if self.parts else None
-        y, state = self.device(x, state, knob)
+        y, state = self._ran(x, state, knob)
         return (y, *tree_flatten(state)[0]) if self.parts else (y,)
+
+
+    def _ran(self, x: Tensor, state: Any, knob: Tensor | None) -> tuple[Tensor, Any]:
+        """Return what the device does, without a look at a value, which a graph cannot read back: cells run all."""
+        device: Any = self.device
+        if device.kind not in ("gru", "lstm"):
+            return self.device(x, state, knob)
+        index = place(device.kind, device.knob, knob, x)
+        ran = [device._run(i, x, state, slice(None)) for i in range(len(device.cells))]
+        y, *after = (torch.stack(parts)[index, torch.arange(x.shape[0])] for parts in zip(*ran, strict=True))
+        return y, tuple(after)
 
 
 def program_of(model: Model | Device, *, sounds: bool) -> Program | DeviceProgram:
