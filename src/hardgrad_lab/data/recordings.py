@@ -59,18 +59,23 @@ def sound(root: Root, place: str) -> tuple[Signal, float]:
         MissingDataError: if it is not there.
         DamagedDataError: if it is no sound file, or silent.
     """
+    mono, rate = samples(root, place)
+    peak = np.abs(mono).max(initial=0.0)
+    if not peak > 0:
+        raise DamagedDataError(f"data: {root.path() / place} holds no sound; {CURE}")
+    return mono / peak, float(rate)
+
+
+def samples(root: Root, place: str) -> tuple[Signal, int]:
+    """Return a sound as it is, the mean of its channels, and its samples a second; see ``sound``."""
     import soundfile
 
     path = _path(root, place)
     try:
-        samples, rate = soundfile.read(path, always_2d=True)
+        channels, rate = soundfile.read(path, always_2d=True)
     except (OSError, RuntimeError) as error:
         raise DamagedDataError(f"data: {path} is no readable sound file ({error}); {CURE}") from None
-    mono = samples.mean(axis=1)
-    peak = np.abs(mono).max(initial=0.0)
-    if not peak > 0:
-        raise DamagedDataError(f"data: {path} holds no sound; {CURE}")
-    return mono / peak, float(rate)
+    return channels.mean(axis=1), rate
 
 
 def _path(root: Root, place: str) -> Path:

@@ -34,6 +34,7 @@ LIST: dict[str, str] = {
     "piecewise": "hardgrad_lab.experiments.switches.piecewise:PIECEWISE",
     "ecg": "hardgrad_lab.experiments.switches.ecg:ECG",
     "waveshaper": "hardgrad_lab.experiments.switches.waveshaper:WAVESHAPER",
+    "devices": "hardgrad_lab.experiments.switches.devices:DEVICES",
     "published": "hardgrad_lab.experiments.switches.program:PUBLISHED",
     "toys": "hardgrad_lab.experiments.toys:TOYS",
 }
