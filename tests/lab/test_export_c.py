@@ -37,9 +37,9 @@ def plucked(n: int = 4000) -> NDArray[np.float32]:
 
 
 def fitted(**given: Any) -> SwitchRegressor:
-    x = plucked(1500).astype(np.float64)
+    x = plucked(500).astype(np.float64)
     y = np.tanh(3 * x) + 0.3 * np.concatenate([[0.0], x[:-1]])
-    settings = {"points": [-1, 0, 1], "epochs": 2, "random_state": 0, **given}
+    settings = {"points": [-1, 0, 1], "epochs": 1, "random_state": 0, **given}
     return SwitchRegressor(**settings).fit(pd.DataFrame({INPUT: x}), y)
 
 

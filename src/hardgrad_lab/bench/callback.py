@@ -43,9 +43,9 @@ static int order(const void* a, const void* b) {
   return d < 0 ? -1 : d > 0;
 }
 #define RUN(name, seconds) do { \\
-  int k, i; name##_state s; double begin; name##_init(&s); begin = now(); \\
+  int k, j; name##_state s; double begin; name##_init(&s); begin = now(); \\
   for (k = 0; k < BLOCKS; k++) { \\
-    for (i = 0; i < BLOCK; i++) y[i] = x[k * BLOCK + i]; \\
+    for (j = 0; j < BLOCK; j++) y[j] = x[k * BLOCK + j]; \\
     name##_process(&s, y, BLOCK); sum += y[k]; \\
   } seconds = now() - begin; } while (0)
 int main(void) {
