@@ -203,17 +203,11 @@ def _latency(dry: Sound, wet: Sound, pairs: Sequence[tuple[Array, Array]], how: 
         return 0
     if found.inverted:
         notes.append(f"{wet.path} is upside down against {dry.path}: its polarity is inverted, which a branch learns")
-    late = found.closest if how.window == 1 else found.samples
-    late = late + found.fraction if found.fraction else late  # whole numbers stay whole
+    whole = found.closest if how.window == 1 else found.samples
+    late = whole + found.fraction if found.fraction else whole  # which stays a whole number
     if late:
-        notes.append(
-            _said(
-                dry,
-                wet,
-                late,
-                "as a correlation finds" + (_memory(found) if late != found.closest + found.fraction else ""),
-            )
-        )
+        memory = "" if whole == found.closest else _memory(found)
+        notes.append(_said(dry, wet, late, "as a correlation finds" + memory))
     if found.drift:
         notes.append(
             f"{wet.path} seems to drift against {dry.path}: its delay grows by {found.drift:,} samples from the first "
