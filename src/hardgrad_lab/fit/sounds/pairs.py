@@ -203,10 +203,10 @@ def _latency(dry: Sound, wet: Sound, pairs: Sequence[tuple[Array, Array]], how: 
         return 0
     if found.inverted:
         notes.append(f"{wet.path} is upside down against {dry.path}: its polarity is inverted, which a branch learns")
-    whole = found.closest if how.window == 1 else found.samples
-    late = whole + found.fraction if found.fraction else whole  # which stays a whole number
+    # What a filter in the device needs stays in, though a branch that sees one sample would do better at its peak.
+    late = found.samples + found.fraction if found.fraction else found.samples  # which stays a whole number
     if late:
-        memory = "" if whole == found.closest else _memory(found)
+        memory = "" if found.samples == found.closest else _memory(found)
         notes.append(_said(dry, wet, late, "as a correlation finds" + memory))
     if found.drift:
         notes.append(
@@ -230,7 +230,7 @@ def _number(samples: float) -> str:
 
 
 def _memory(found: Delay) -> str:
-    return f", less what a device with a memory may need before its strongest sample, {found.closest:,}"
+    return f", less what a device with a memory may need before its strongest sample, {found.closest:,} late"
 
 
 def _unsure(dry: Sound, wet: Sound, found: Delay) -> str:
