@@ -46,7 +46,7 @@ def exported(made: Device, form: str, folder: Path, name: str) -> Path:
     return path
 
 
-KINDS = ("constant", "filter", "table", "gru", "lstm")
+KINDS = ("constant", "filter", "table", "gru", "lstm", "compressor")
 
 
 def test_every_kind_in_c_equals_the_model_chunk_by_chunk(tmp_path: Path) -> None:

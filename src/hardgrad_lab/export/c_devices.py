@@ -22,6 +22,8 @@ from hardgrad_lab.export.plan import cell_layers, dense_layer, stacked
 from hardgrad_lab.export.refusal import ExportError
 from hardgrad_lab.fit.rows import Array
 
+DB = float(np.log(10) / 20)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -153,10 +155,50 @@ def _recurrent(device: Any) -> Recipe:
     return Recipe(layers=[inner, outer], arrays={"gain": _numbers(device.gains)}, state={"h": n, "c": n}, step=step)
 
 
+def pole(ms: Array, rate: float) -> Array:
+    """Return the coefficient of a time constant; 0 ms is at once."""
+    with np.errstate(divide="ignore"):
+        found: Array = -np.expm1(-1000.0 / (ms * rate))
+    return found
+
+
+def _compressor(device: Any) -> Recipe:
+    layer, rate = device.layer, device.rate
+    says = {name: np.atleast_1d(_numbers(getattr(layer, name))) for name in layer.settings}
+    rms = layer.detector == "rms"
+    arrays = {
+        "threshold": says["threshold_db"],
+        "slope": 1 - 1 / says["ratio"],
+        "knee": says["knee_db"],
+        "makeup": says["makeup_db"],
+        "attack": pole(says["attack_ms"], rate),
+        "release": pole(says["release_ms"], rate),
+        "mean": np.broadcast_to(pole(says["rms_ms"], rate), says["ratio"].shape),
+    }
+    if rms:
+        level = """\
+    s->power[0] += b->mean * (x * x - s->power[0]);
+    level = 10 * log10(s->power[0] < 1e-12 ? 1e-12 : s->power[0]);
+"""
+    else:
+        level = "    level = 20 * log10(fabs(x) < 1e-6 ? 1e-6 : fabs(x));\n"
+    step = f"""\
+    double level, over, held, inside;
+{level}    over = level - b->threshold + b->knee / 2;
+    inside = over < 0 ? 0 : over > b->knee ? b->knee : over;
+    held = over > b->knee ? over - b->knee : 0 * over;
+    held = b->slope * (held + (b->knee > 0 ? inside * inside / (2 * b->knee) : 0));
+    s->reduction[0] += (held > s->reduction[0] ? b->attack : b->release) * (held - s->reduction[0]);
+    y = x * exp((b->makeup - s->reduction[0]) * {DB!r});
+"""
+    return Recipe(arrays=arrays, state={"reduction": 1, "power": 1}, step=step)
+
+
 RECIPES: dict[str, Callable[[Any], Recipe]] = {
     "constant": _constant,
     "filter": _filter,
     "table": _table,
+    "compressor": _compressor,
     "gru": _recurrent,
     "lstm": _recurrent,
 }

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from hardgrad_lab.devices.by_knob import place
 from hardgrad_lab.devices.device import Device
 from hardgrad_lab.export.plan import wants_double
 from hardgrad_lab.export.refusal import ExportError
@@ -34,6 +35,7 @@ class Program(nn.Module):
         sounds: whether to sounds.
     """
 
+    cells = False  # those along a window are of a fixed length
     mean: Tensor
     scale: Tensor
     out_mean: Tensor
@@ -117,6 +119,7 @@ class DeviceProgram(nn.Module):
 
     def __init__(self, device: Device) -> None:
         super().__init__()
+        self.cells = device.kind in ("gru", "lstm")
         self.device = copy.deepcopy(device).eval()
         knob = None if device.knob is None else torch.full((2,), device.knob[0])
         with torch.no_grad():
@@ -132,7 +135,8 @@ class DeviceProgram(nn.Module):
     def free(self) -> tuple[Any, ...]:
         """Return which dimensions may be of any size: channels and samples."""
         any_size = torch.export.Dim.DYNAMIC
-        return ({0: any_size, 1: any_size}, ({0: any_size},) * (len(self.example()) - 1))
+        rest = ({0: any_size},) * (len(self.example()) - 1)
+        return ({0: any_size, 1: any_size}, rest) if rest else ({0: any_size, 1: any_size},)
 
     def names(self) -> tuple[list[str], list[str]]:
         """Return the names of what goes in and comes out."""
@@ -149,20 +153,37 @@ class DeviceProgram(nn.Module):
     def forward(self, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         knob = None if self.device.knob is None else rest[-1]
         state = tree_unflatten(list(rest[: len(self.parts)]), self.shape) if self.parts else None
-        y, state = self.device(x, state, knob)
+        y, state = self._ran(x, state, knob)
         return (y, *tree_flatten(state)[0]) if self.parts else (y,)
+
+    def _ran(self, x: Tensor, state: Any, knob: Tensor | None) -> tuple[Tensor, Any]:
+        """Return what the device does, without a look at a value, which a graph cannot read back: cells run all."""
+        device: Any = self.device
+        if not self.cells:
+            return self.device(x, state, knob)
+        index = place(device.kind, device.knob, knob, x)
+        ran = [device._run(i, x, state, slice(None)) for i in range(len(device.cells))]
+        y, *after = (torch.stack(parts)[index, torch.arange(x.shape[0])] for parts in zip(*ran, strict=True))
+        return y, tuple(after)
 
 
 def program_of(model: Model | Device, *, sounds: bool) -> Program | DeviceProgram:
     """Return a fitted model as one torch module."""
-    return (DeviceProgram(model) if isinstance(model, Device) else Program(model, sounds=sounds)).eval()
+    return (
+        (DeviceProgram(model) if isinstance(model, Device) else Program(model, sounds=sounds))
+        .eval()
+        .requires_grad_(False)
+    )
 
 
 def torch_bytes(program: Program | DeviceProgram) -> bytes:
     """Return a program for ``torch.export.load``."""
     buffer = io.BytesIO()
-    exported = _quietly(lambda: torch.export.export(program, program.example(), dynamic_shapes=program.free()))
-    torch.export.save(exported, buffer)
+    if program.cells:
+        torch.jit.save(_quietly(lambda: torch.jit.trace(program, program.example())), buffer)
+    else:
+        exported = _quietly(lambda: torch.export.export(program, program.example(), dynamic_shapes=program.free()))
+        torch.export.save(exported, buffer)
     return buffer.getvalue()
 
 
@@ -173,6 +194,25 @@ def onnx_bytes(program: Program | DeviceProgram) -> bytes:
         import onnxscript  # noqa: F401
     except ImportError:
         raise ExportError("--to onnx needs two packages more; install them: pip install 'hardgrad[onnx]'") from None
+    buffer = io.BytesIO()
+    if program.cells:
+        ins, outs = program.names()
+        axes = {name: {0: "channels"} for name in (*ins, *outs)} | {
+            n: {0: "channels", 1: "samples"} for n in ("x", "y")
+        }
+        _quietly(
+            lambda: torch.onnx.export(
+                program,
+                program.example(),
+                buffer,
+                input_names=ins,
+                output_names=outs,
+                dynamic_axes=axes,
+                opset_version=OPSET,
+                dynamo=False,
+            )
+        )
+        return buffer.getvalue()
     made = _quietly(
         lambda: torch.onnx.export(
             program,
@@ -186,7 +226,6 @@ def onnx_bytes(program: Program | DeviceProgram) -> bytes:
         )
     )
     assert made is not None
-    buffer = io.BytesIO()
     made.save(buffer)
     return buffer.getvalue()
 

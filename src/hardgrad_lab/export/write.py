@@ -101,7 +101,8 @@ def _torch(model: Model | Device, described: Said, out: Path) -> Made:
     from hardgrad_lab.export.program import program_of, torch_bytes
 
     program = program_of(model, sounds=hears(described))
-    return torch_bytes(program), [f"run = torch.export.load({out.name!r}).module(); {program.call()}"]
+    load = f"torch.jit.load({out.name!r})" if program.cells else f"torch.export.load({out.name!r}).module()"
+    return torch_bytes(program), [f"run = {load}; {program.call()}"]
 
 
 def _onnx(model: Model | Device, described: Said, out: Path) -> Made:
