@@ -185,7 +185,7 @@ def test_page_terminal_and_record_say_the_same_of_a_sound(fitted: Path, capsys: 
     assert check_figures(text) == 18
     said = re.search(r"a ratio of about ([\d.]+)", text)
     assert said is not None
-    (levels,) = record["levels"]
+    levels = record["sound"][0]["levels"]
     assert (levels["kind"], f"{levels['ratio']:.2g}") == ("compressor", said[1])
     assert f"{record['times_real_time']:,.0f}x" in text
     esr = record["scores"][0]["esr"]

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from hardgrad._torch_state import exporting, in_forward_mode
-from hardgrad._tracing import prepare_transform, whole_in_graph
+from hardgrad._tracing import constant_in_graph, prepare_transform, whole_in_graph
 from hardgrad.devices.native import call, native, on_gpu
-from hardgrad.no_gradient import once_differentiable
 
 _SOURCE = r"""
 #ifdef __CUDACC__
@@ -168,31 +167,65 @@ for _name, _function, _fake in (
     torch.library.register_fake(f"hardgrad::{_name}", _fake, lib=_library)
 
 
+Found = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def _together(operator: Any, info: Any, in_dims: tuple[int | None, ...], inputs: tuple[Any, ...]) -> Any:
+    """Call for all samples of a vmap at once: they are rows, too."""
+    *tensors, owner = inputs
+    pairs = zip(tensors, in_dims, strict=False)
+    each = [x.expand(info.batch_size, *x.shape) if at is None else x.movedim(at, 0) for x, at in pairs]
+    made = operator.apply(*(x.flatten(0, 1) for x in each), owner)
+    shape = each[0].shape[:2]
+    return made.unflatten(0, shape) if isinstance(made, Tensor) else tuple(x.unflatten(0, shape) for x in made)
+
+
 @whole_in_graph
 class _Scan(torch.autograd.Function):
     @staticmethod
-    def forward(x: Tensor, attack: Tensor, release: Tensor, start: Tensor) -> Tensor:
+    def forward(x: Tensor, attack: Tensor, release: Tensor, start: Tensor, owner: str) -> Tensor:
         return cast(Tensor, torch.ops.hardgrad.ballistics(x, attack, release, start))
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[0], output, *inputs[1:])
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0], output, *inputs[1:4])
+        ctx.owner = inputs[4]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return cast(tuple[Tensor, ...], torch.ops.hardgrad.ballistics_backward(grad, *ctx.saved_tensors))
+    def backward(ctx: Any, grad: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return *cast(Any, _ScanBack).apply(grad, *ctx.saved_tensors, ctx.owner), None
 
     @staticmethod
-    def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
-        info: Any, in_dims: tuple[int | None, ...], *inputs: Tensor
-    ) -> tuple[Tensor, int]:
-        pairs = zip(inputs, in_dims, strict=True)
-        each = [x.expand(info.batch_size, *x.shape) if at is None else x.movedim(at, 0) for x, at in pairs]
-        y = cast(Tensor, cast(Any, _Scan).apply(*(x.flatten(0, 1) for x in each)))
-        return y.unflatten(0, each[0].shape[:2]), 0
+    def vmap(info: Any, in_dims: Any, *inputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return _together(_Scan, info, in_dims, inputs), 0
 
 
-def ballistics_scan(x: Tensor, attack: Tensor, release: Tensor, start: Tensor) -> Tensor:
+@whole_in_graph
+class _ScanBack(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        grad: Tensor, x: Tensor, y: Tensor, attack: Tensor, release: Tensor, start: Tensor, owner: str
+    ) -> Found:
+        return cast(Found, torch.ops.hardgrad.ballistics_backward(grad, x, y, attack, release, start))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Found) -> None:
+        ctx.save_for_backward(*inputs[:6])
+        ctx.owner = inputs[6]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if type(grads[0]) is Tensor:
+            raise RuntimeError(f"{ctx.owner}: {_FIRST_ALONE}, so it cannot be differentiated again")
+        # A compiler asks what nobody may want: that is no number, and what wants one sees it.
+        return *(torch.full_like(each, torch.nan) for each in ctx.saved_tensors), None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *inputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return _together(_ScanBack, info, in_dims, inputs), (0, 0, 0, 0)
+
+
+def ballistics_scan(x: Tensor, attack: Tensor, release: Tensor, start: Tensor, owner: str = "Ballistics") -> Tensor:
     """Return y (n, T), each row followed from its start with its own two coefficients.
 
     A coefficient of 1 is at once: y is x exactly. A NaN stays for the rest of its row, and an infinity becomes one.
@@ -202,23 +235,32 @@ def ballistics_scan(x: Tensor, attack: Tensor, release: Tensor, start: Tensor) -
         attack: (n,), the coefficient where x is above y, 0 to 1.
         release: (n,), the coefficient elsewhere.
         start: (n,), y before the first sample.
+        owner: the layer, for messages.
 
     Raises:
-        RuntimeError: if its gradient is differentiated again, or in forward mode.
+        RuntimeError: if its gradient is differentiated again, in forward mode, or in an export to ONNX.
     """
-    if in_forward_mode():
-        raise RuntimeError(f"{_WORD}, and none in forward mode; take torch.func.vjp, or a backward")
-    if exporting() and torch.onnx.is_in_onnx_export():
-        raise RuntimeError(
-            "hardgrad.devices: ONNX has no loop along time that an IF steers; export the model with "
-            "hardgrad export --to c, or with torch.export"
-        )
+    refuse_graphs(owner)
     prepare_transform()
-    inputs = (once_differentiable(each, f"{_WORD}, and no second one") for each in (x, attack, release, start))
-    return cast(Tensor, cast(Any, _Scan).apply(*inputs))
+    return cast(Tensor, cast(Any, _Scan).apply(x, attack, release, start, owner))
 
 
-_WORD = "hardgrad.devices: what follows a signal by an IF along time has a first gradient"
+def refuse_graphs(owner: str) -> None:
+    """Raise where a loop along time has no form: in forward mode, and in an export to ONNX."""
+    if in_forward_mode():
+        raise RuntimeError(f"{owner}: its derivative runs backward alone, got forward mode; take torch.func.vjp")
+    if _to_onnx():
+        raise RuntimeError(
+            f"{owner}: ONNX has no loop along time that an IF steers; export the model with hardgrad export --to c"
+        )
+
+
+@constant_in_graph
+def _to_onnx() -> bool:
+    return exporting() and torch.onnx.is_in_onnx_export()
+
+
+_FIRST_ALONE = "its gradient is that of the branches that were taken, computed once"
 
 
 def coefficient(ms: Tensor, sample_rate: float) -> Tensor:

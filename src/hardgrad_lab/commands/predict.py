@@ -69,13 +69,14 @@ def predict(
         raise ValueError("predict needs at least one file: hardgrad predict model data.csv")
     import torch
 
-    from hardgrad_lab.fit.folder import model_from, read_description
+    from hardgrad_lab.devices.device import Device
+    from hardgrad_lab.fit.folder import load_any, read_description
     from hardgrad_lab.fit.sounds.knob import knob_value
     from hardgrad_lab.fit.sounds.sound_file import is_sound
 
     torch.set_num_threads(threads)
     described = read_description(model)
-    fitted = model_from(model, described, trust=trust)
+    fitted = load_any(model, trust=trust)
     sounds = [is_sound(path) for path in files]
     if any(sounds) and (len(sounds) > 1 or not _hears(described)):
         raise ValueError(
@@ -90,6 +91,8 @@ def predict(
         stands = knob_value(described, knob)
         predict_sound(fitted, described, files[0], out, console, resample=resample, too_loud=too_loud, knob=stands)
         return 0
+    if isinstance(fitted, Device):
+        raise ValueError(f"{model} is a device and hears sounds, got {files[0]}; give it a WAV, a FLAC or an AIFF")
     if resample or too_loud != "float":
         raise ValueError("--resample and --too-loud are for sounds; a table has neither rate nor full scale")
     read = _read(files, described, text or DialectOptions(), knob, drop_missing=drop_missing)
@@ -104,6 +107,8 @@ def _hears(described: dict[str, Any]) -> bool:
     from hardgrad_lab.fit.tables import INPUT
 
     knob = knob_of(described)
+    if "columns" not in described:  # a device
+        return True
     return bool(described["columns"] == [INPUT, *([] if knob is None else [knob.name])])
 
 

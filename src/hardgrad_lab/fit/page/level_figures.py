@@ -15,7 +15,7 @@ from hardgrad_lab.fit.page.spectra import WIDE
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SHOWN = 700  # frames of a cloud of dots
+SHOWN = 400  # frames of a cloud of dots
 STEP_DB = 1.5  # of the curves of levels that rise and that fall
 FEWEST = 5  # frames of a place of these
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,14 +57,12 @@ class Levels:
             said |= {"threshold_db": self.threshold_db, "range_db": self.range_db}
         return said | ({"ratio": self.ratio} if self.kind == "compressor" else {})
 
-    def said(self) -> str:
-        """Return what was seen and what to try, in a sentence; empty where nothing was seen."""
+    def said(self, tried: Collection[str] = ()) -> str:
+        """Return what was seen, and what to try where it was not tried, in a sentence; empty where nothing was seen."""
         place = f"about {self.threshold_db:.0f} dB (RMS over {1000 * max(self.memory_s, FRAME_S):.0f} ms)"
+        cure = "" if self.kind in tried else f"; try --memory {self.kind}"
         if self.kind == "gate":
-            return (
-                f"the levels look like a gate's: below {place} about {self.range_db:.0f} dB are taken off; "
-                "try --memory gate"
-            )
+            return f"the levels look like a gate's: below {place} about {self.range_db:.0f} dB are taken off{cure}"
         if self.kind != "compressor":
             return ""
         rises, ratio = f"rises by {1 / self.ratio:.2f} dB for each dB of the input", f"of about {self.ratio:.2g}"
@@ -71,7 +70,7 @@ class Levels:
             rises, ratio = "hardly rises", f"above {LIMIT:g}"
         return (
             f"the levels look like a compressor's: above {place} the output {rises}, a ratio {ratio}, and up to "
-            f"{self.range_db:.0f} dB are taken off; try --memory compressor"
+            f"{self.range_db:.0f} dB are taken off{cure}"
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -67,6 +67,10 @@ class Voice:
     held_out: int
     levels: Levels | None
     esr: float | None
+
+    def notes(self) -> dict[str, Any]:
+        """Return what ``model.json`` says of this."""
+        return {"knob": self.name, "esr": self.esr, "levels": None if self.levels is None else self.levels.notes()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -95,6 +95,12 @@ class Story:
         return words(self.target, self.key, sound=self.sound is not None, classes=bool(self.classes))
 
     @property
+    def title(self) -> str:
+        """Return what was fitted, by what."""
+        whole = f"{self.files[0]} and {len(self.files) - 1} more" if len(self.files) > 1 else self.files[0]
+        return f"{self.target} by {self.key}" if self.sound is None else f"{self.target} from {whole}"
+
+    @property
     def switch(self) -> Scored:
         """Return the switch's own score."""
         return self.scores[0]
@@ -130,15 +136,14 @@ class Story:
             return f"{as_esr(ours.esr)} of the energy of {self.target} (ESR; {as_db(ours.esr)})"
         return f"{ours.said} (RMSE)"
 
-    def levels(self) -> list[dict[str, Any]]:
-        """Return what was seen in the levels, one for each place of the knob."""
-        voices = () if self.sound is None else self.sound.voices
-        return [{"knob": each.name, **each.levels.notes()} for each in voices if each.levels is not None]
-
     def notes(self) -> dict[str, Any]:
         """Return what ``model.json`` adds of this."""
         measure = "log_loss" if self.classes else "esr" if self.sound else "rmse"
-        heard = {} if self.sound is None else {"times_real_time": self.sound.speed, "levels": self.levels()}
+        heard = (
+            {}
+            if self.sound is None
+            else {"times_real_time": self.sound.speed, "sound": [each.notes() for each in self.sound.voices]}
+        )
         return {
             **heard,
             "target": self.target,
