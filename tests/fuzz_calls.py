@@ -160,6 +160,7 @@ _TRAINED = {"switch": _learned, "x": _randn(ROWS, 3), "key": _keys(), "target": 
 # A target is held against x's rows, and so is a loss of them.
 _ROWS = {"key": ("key", "target"), "x": ("x", "target", "loss"), "target": ("target", "loss")}
 
+_DEVICE: dict[str, Make] = {"sample_rate": _same(8000.0), "learn": _same(True)}
 CALLS = [
     Call(_H.sign, _X | {"margin": _same(0.2)}),
     Call(_H.step, _X | {"threshold": _same(0.2)}),
@@ -207,6 +208,16 @@ CALLS = [
         {"logits": _randn(ROWS, 3), "k": _same(2), "validate_args": _same(None)},
         use=lambda q: q.log_prob(hg.hard.k_subset(torch.zeros(ROWS, 3), 2)),
         aliases={"logits": ("logits", "value"), "k": ("k", "value")},
+    ),
+    Call(
+        hg.Ballistics,
+        {"attack_ms": _same(1.0), "release_ms": _rand(3)} | _DEVICE,
+        use=lambda layer: layer(torch.ones(ROWS, 3, 5))[0],
+    ),
+    Call(
+        hg.EnvelopeKey,
+        {"attack_ms": _same(1.0), "release_ms": _rand(ROWS)} | _DEVICE | {"floor_db": _same(-90.0), "column": _same(0)},
+        use=lambda key: key.eval()(torch.ones(ROWS, 5, 1)),
     ),
     Call(hg.graft, {"value": _randn(ROWS, 3), "path": _randn(ROWS, 3)}),
     Call(
@@ -508,6 +519,18 @@ CALLS = [
             "generator": _seeded,
         },
         use=_run(_rand(ROWS, 3)),
+    ),
+    Call(
+        hg.Compressor,
+        {
+            **{name: _same(2.0) for name in ("threshold_db", "ratio", "knee_db", "makeup_db")},
+            **{name: _same(2.0) for name in ("attack_ms", "release_ms", "rms_ms")},
+            "sample_rate": _same(1000),
+            "detector": _same("rms"),
+            "link": _same(True),
+            "learn": _same(True),
+        },
+        use=_run(_rand(ROWS, 2, 5)),
     ),
     Call(
         hg.RecurrentSwitch,

@@ -135,6 +135,17 @@ class Taught(nn.Module):
         return self.loss(_cheapest, cost, self.known(cost.detach())).unsqueeze(-1)
 
 
+class Loudness(nn.Module):
+    """The level of a row along its last dimension, as a fraction of 100 dB."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.key = hg.EnvelopeKey(1.0, 3.0, sample_rate=1e3, learn=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.key.level(x)[0] / 100
+
+
 class Last(nn.Module):
     """The score of a row, for a baseline or a control: (..., WIDTH) to (...)."""
 
@@ -255,6 +266,10 @@ def _mask() -> nn.Module:
     return hg.LayerMask(layers, _ranges(), [[True, True, True], [False, True, True], [False, True, True]])
 
 
+def _compressor(**options: Any) -> hg.Compressor:
+    return hg.Compressor(-9.0, 3.0, attack_ms=0.5, release_ms=2.0, sample_rate=1000, **options)
+
+
 def _recurrent(state: Any, ranges: hg.switch.PointRouter | None = None) -> hg.RecurrentSwitch:
     return hg.RecurrentSwitch(ranges or _ranges(), nn.GRU(WIDTH, WIDTH, batch_first=True), state=state)
 
@@ -344,6 +359,14 @@ SUBJECTS = [
     Subject("LearnedScale", "LearnedScale", lambda: hg.LearnedScale(3, start=0.4)),
     Subject("LearnedScale, of a weight", "LearnedScale", LowBit),
     Subject("LearnedClip", "LearnedClip", lambda: hg.LearnedClip(2, start=1.2)),
+    Subject("Ballistics", "Ballistics", lambda: hg.Ballistics(1.0, 3.0, sample_rate=1e3)),
+    Subject("EnvelopeKey", "EnvelopeKey", Loudness),
+    Subject("Compressor", "Compressor", _compressor),
+    Subject("Compressor, rms, linked", "Compressor", lambda: _compressor(detector="rms", link=True), time=True),
+    Subject("Compressor", "Compressor", _compressor),
+    Subject("Compressor, rms, linked", "Compressor", lambda: _compressor(detector="rms", link=True), time=True),
+    Subject("Ballistics", "Ballistics", lambda: hg.Ballistics(1.0, 3.0, sample_rate=1e3)),
+    Subject("EnvelopeKey", "EnvelopeKey", Loudness),
     _estimate(hg.exact, "exact"),
     _estimate(hg.score_function, "score_function"),
     _estimate(partial(hg.score_function, samples=3, baseline="leave_one_out"), "score_function, leave one out"),

@@ -140,6 +140,12 @@ def _reply(layer: Any) -> Any:
     return called(_X, lambda x: copy.deepcopy(layer)(x)[0]), layer.state_dict()
 
 
+def _compressor() -> nn.Module:
+    layer = hg.Compressor(-9.0, 3.0, sample_rate=1000)
+    layer(batch(2, 5))[0].sum().backward()
+    return layer
+
+
 def _generator() -> torch.Generator:
     return torch.Generator().manual_seed(3)
 
@@ -216,6 +222,10 @@ THINGS: dict[str, Thing] = {
     "hg.Codebook": Thing(lambda: _coded(gradient="bridge", learn="gradient", heads=3), _reply),
     "hg.Codebook (moving)": Thing(lambda: _coded(gradient="rotation", start="kmeans"), _reply),
     "hg.Penalties": Thing(hg.Penalties, list),  # with its penalties it holds a graph, which no tensor takes along
+    "hg.Ballistics": Thing(
+        lambda: hg.Ballistics(1.0, 9.0, sample_rate=1e3), lambda layer: called(_X, lambda x: layer(x)[0])
+    ),
+    "hg.EnvelopeKey": Thing(lambda: hg.EnvelopeKey(sample_rate=8e3), lambda key: key(keyed())),
     "hg.KSubset": Thing(lambda: hg.KSubset(_X, 2), lambda q: (str(q), q.marginals, q.log_prob(q.mode))),
     "hg.soft.Network": Thing(
         lambda: hg.soft.Network("odd-even"), lambda by: (repr(by), hg.soft.rank(_X, 0.5, method=by))
@@ -257,6 +267,7 @@ THINGS: dict[str, Thing] = {
     "hg.ResidualCodebook": Thing(_chained, _reply),
     "hg.levels": Thing(lambda: hg.levels([3, 4, 5]), lambda layer: called(_X, lambda x: layer(x)[0])),
     "hg.lookup_free": Thing(lambda: hg.lookup_free(3), lambda layer: called(_X, lambda x: layer(x)[0])),
+    "hg.Compressor": Thing(_compressor, lambda layer: called(batch(2, 5), lambda x: layer(x)[0])),
     "hg.imle": Thing(_served, lambda layer: called(_X, copy.deepcopy(layer))),
     "hg.LearnedScale": Thing(lambda: _stepped(hg.LearnedScale(3)), partial(called, _X)),
     "hg.LearnedClip": Thing(lambda: hg.LearnedClip(2, start=1.0), partial(called, _X)),

@@ -53,6 +53,9 @@ if TYPE_CHECKING:
     from hardgrad.codebook._lookup_free import lookup_free as lookup_free
     from hardgrad.codebook.codebook import Codebook as Codebook
     from hardgrad.codebook.residual import ResidualCodebook as ResidualCodebook
+    from hardgrad.devices.ballistics import Ballistics as Ballistics
+    from hardgrad.devices.compressor import Compressor as Compressor
+    from hardgrad.devices.envelope_key import EnvelopeKey as EnvelopeKey
     from hardgrad.doctor._diagnose import diagnose as diagnose
     from hardgrad.doctor.diagnosis import Diagnosis as Diagnosis
     from hardgrad.low_bit.learned_clip import LearnedClip as LearnedClip
@@ -79,6 +82,9 @@ _LATER = {
     "BlackBox": "hardgrad.black_box._black_box:BlackBox",
     "BoxError": "hardgrad.black_box.errors:BoxError",
     "Codebook": "hardgrad.codebook.codebook:Codebook",
+    "Ballistics": "hardgrad.devices.ballistics:Ballistics",
+    "EnvelopeKey": "hardgrad.devices.envelope_key:EnvelopeKey",
+    "Compressor": "hardgrad.devices.compressor:Compressor",
     "diagnose": "hardgrad.doctor._diagnose:diagnose",
     "Diagnosis": "hardgrad.doctor.diagnosis:Diagnosis",
     "LearnedClip": "hardgrad.low_bit.learned_clip:LearnedClip",

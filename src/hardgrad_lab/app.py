@@ -17,6 +17,7 @@ from hardgrad_lab.commands.machine import Stopped, explain, is_first
 ABOUT = {
     "fit": "Fit a hard IF to a table or to a pair of sounds; write a model folder and a report.",
     "predict": "Predict with a fitted model: a table or a sound in, a table or a sound out.",
+    "export": "Write a fitted model as C, JSON, ONNX or a torch program.",
     "reproduce": "Run a published experiment: progress, records, checkpoints, a report.",
     "report": "Make tables, figures and a page from records; nothing is trained. Without a name: all.",
     "doctor": "Measure gradients on your own function: bias, noise, direction, cost; and which to use.",

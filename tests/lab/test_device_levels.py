@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import hardgrad as hg
 from hardgrad_lab.devices.device import Device
 from hardgrad_lab.devices.kinds import build
 
@@ -84,3 +85,31 @@ def test_chunks_are_the_whole_bit_for_bit(kind: str) -> None:
 def test_silence_is_solved_without_a_word_that_is_not_a_number(kind: str) -> None:
     device = solved(kind, Take(torch.zeros(500), torch.zeros(500)))
     assert torch.equal(device(torch.zeros(1, 80))[0], torch.zeros(1, 80))
+
+
+def stepped(samples: int, seed: int) -> Tensor:
+    """A sound whose level is another every 200 samples."""
+    steps = torch.rand(samples // 200 + 1, generator=torch.Generator().manual_seed(seed)) * 2 - 2
+    return noise(samples, seed) * (10**steps).repeat_interleave(200)[:samples]
+
+
+@torch.no_grad()
+def test_a_compressor_finds_the_numbers_of_another_for_each_value_of_the_knob() -> None:
+    rate, each = 3000, torch.tensor
+    numbers = {"threshold_db": each([-30.0, -24.0]), "ratio": each([4.0, 2.0]), "makeup_db": each([3.0, 6.0])}
+    planted = hg.Compressor(**numbers, attack_ms=3.0, release_ms=30.0, sample_rate=rate, learn=False)  # type: ignore[arg-type]
+    x = stepped(4000, 1)
+    wet, _ = planted(x.expand(2, -1))
+    unheard = torch.cat([noise(300, 5), wet[1, 300:]])
+    device = build("compressor", rate=rate, knob=[0.0, 1.0])
+    with torch.enable_grad():
+        device.start([Take(x, wet[0], 0.0), Take(x, unheard, 1.0, lead=300)])  # type: ignore[operator]
+    whole, _ = device(x.expand(2, -1), None, torch.tensor([0.1, 0.8]))
+    assert float((whole - wet).square().sum() / wet.square().sum()) < 1e-4
+    assert device.describe().startswith("compressor: knob 0: threshold -30.0 dB, ratio 4.0")
+    first, state = device(x[None, :300], None, torch.tensor([1.0]))
+    rest, _ = device(x[None, 300:], state, torch.tensor([1.0]))
+    assert torch.equal(torch.cat([first, rest], 1)[0], whole[1])
+    again = build("compressor", rate=rate, knob=[0.0, 1.0])
+    again.load_state_dict(device.state_dict())
+    assert torch.equal(again(x[None], None, torch.tensor([1.0]))[0][0], whole[1])

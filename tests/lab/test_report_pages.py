@@ -22,7 +22,8 @@ from hardgrad_lab.drawing.index import INDEX, index_reports
 from hardgrad_lab.experiments.switches.waveshaper import WAVESHAPER
 from hardgrad_lab.experiments.toys import TOYS
 from hardgrad_lab.fit.folder import load_model
-from hardgrad_lab.fit.page.words import as_db, as_esr, esr_of, explained, range_labels
+from hardgrad_lab.fit.page.words import explained, range_labels
+from hardgrad_lab.fit.rivals.scores import as_db, as_esr, esr_of
 from hardgrad_lab.report.experiment import report_experiment
 from lab.pages import Page, check_figures
 
@@ -123,10 +124,11 @@ def test_every_page_needs_nothing_outside_and_its_figures_show_everywhere(page: 
 
 
 def test_a_page_with_figures_has_some(pages: dict[str, Path]) -> None:
-    # Table: transfer, ranges, agreement, rivals, training. Sound: the wave twice and the spectrum, but no rivals.
+    # Table: transfer, ranges, agreement, rivals, training. Sound: transfer, the wave twice, levels over time, level in
+    # and out, spectrograms, spectrum, ranges, training; no rivals.
     counts = {kind: check_figures(path.read_text(encoding="utf-8")) // 2 for kind, path in pages.items()}
     assert counts["fit of a table"] == 5
-    assert counts["fit of a sound"] == 7
+    assert counts["fit of a sound"] == 9
     assert counts["fit of classes"] == 4
     assert counts["doctor"] == 2
     assert counts["waveshaper"] >= 3
@@ -225,12 +227,15 @@ def played(text: str) -> list[np.ndarray]:
 def test_a_sound_can_be_heard_and_is_measured_as_musicians_do(pages: dict[str, Path]) -> None:
     text = pages["fit of a sound"].read_text(encoding="utf-8")
     dry, wet = a_sound()
-    heard, box, model, error = played(text)
-    assert len(heard) == len(box) == len(model) == len(error) <= MOST_S * RATE
+    heard, box, model, turns, error = played(text)
+    assert len(heard) == len(box) == len(model) == len(turns) == len(error) <= MOST_S * RATE
+    louder = float(re.search(r"dry: the input \(([+-][\d.]+) dB", text)[1])  # type: ignore[index]
+    assert (heard**2).mean() == pytest.approx((box**2).mean(), rel=0.01)
+    heard /= 10 ** (louder / 20)
     # Away from the ends of a stretch, what is heard is the recording to 16 bits, and at one place in all of them.
     middle = slice(40, 90)
     at = int(np.abs(np.lib.stride_tricks.sliding_window_view(dry, 50) - heard[middle]).max(1).argmin())
-    assert np.abs(dry[at : at + 50] - heard[middle]).max() < 2**-14
+    assert np.abs(dry[at : at + 50] - heard[middle]).max() < 0.01
     assert np.abs(wet[at : at + 50] - box[middle]).max() < 2**-14
     predicted = load_model(pages["fit of a sound"].parent).predict(pd.DataFrame({"input": dry}))
     assert np.abs(predicted[at : at + 50] - model[middle]).max() < 2**-14
@@ -238,7 +243,7 @@ def test_a_sound_can_be_heard_and_is_measured_as_musicians_do(pages: dict[str, P
     # All held-out samples are played, faded at ten ends: their energies are in the ratio that the page states.
     shown = float(re.search(r"is ([\d.]+) % of the energy of wet", text)[1]) / 100  # type: ignore[index]
     assert (error**2).sum() / (box**2).sum() == pytest.approx(shown, rel=0.05)
-    for said in ("training samples", "the box&#39;s output", "milliseconds after", "frequency, Hz"):
+    for said in ("training, s", "training seconds", "the box&#39;s output", "milliseconds after", "frequency, Hz"):
         assert said in text
     assert "rows fitted to" not in text
 

@@ -174,7 +174,7 @@ def _finish(fitted: Fitted, read: Table, target: str, noted: list[str], job: Job
     from hardgrad_lab.runs.model_folder import write_folder
     from hardgrad_lab.runs.space import explain, refuge
 
-    name = Path(target.split(",")[0]).stem if read.key == INPUT else target
+    name = Path(target.split(",")[0]).stem if INPUT in read.inputs and not read.columns else target
     before = [] if read.classes else what_came_before(fitted, read)
     story = tell(fitted, read, name, [*noted, *before])
     description = describe(fitted.model, story.notes() | read.facts)

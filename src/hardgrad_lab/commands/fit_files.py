@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,21 +47,30 @@ class SoundOptions:
     channel: str = "each"
     """Of sounds with several channels: each is a recording of its own; or left, right, a number from 1, or mid, their
     mean."""
-    latency: Annotated[str, Listed] = "auto"
-    """Samples that the target comes late by, which are taken out; negative if early. auto finds them."""
+    latency: Annotated[str, Parameter(name=["--latency", "--lag"], allow_leading_hyphen=True)] = "auto"
+    """Samples that the target comes late by, which are taken out; negative if early, with a fraction if need be. auto
+    finds them."""
+    knob: Annotated[tuple[str, ...], Parameter(negative="")] = ()
+    """A knob of the device and where it stood in each target: gain=0,0.5,1. Its range chooses the parameters; one
+    input may be that of all targets."""
 
     def how(self, window: int) -> Pairing:
         """Return the same for the reader."""
         from hardgrad_lab.fit.sounds.channels import check_channel
+        from hardgrad_lab.fit.sounds.knob import read_knob
         from hardgrad_lab.fit.sounds.pairs import Pairing
 
         check_channel(self.channel)
+        knob = read_knob(self.knob)
         if self.latency == "auto":
-            return Pairing(channel=self.channel, window=window)
+            return Pairing(channel=self.channel, window=window, knob=knob)
         try:
-            return Pairing(channel=self.channel, latency=int(self.latency), window=window)
+            late = float(self.latency)
         except ValueError:
-            raise ValueError(f"--latency must be auto or a whole number of samples, got {self.latency!r}") from None
+            late = math.nan
+        if not math.isfinite(late):
+            raise ValueError(f"--lag must be auto or a number of samples, got {self.latency!r}")
+        return Pairing(channel=self.channel, latency=int(late) if late.is_integer() else late, window=window, knob=knob)
 
 
 def read_files(
@@ -85,7 +95,7 @@ def read_files(
             raise ValueError(f"--{option} is for tables; a pair of files has one input, which is the key")
         return read_pairs(files, others, pairing)
     if sound != SoundOptions():
-        raise ValueError("--channel and --latency are for pairs of sounds; a table has columns and rows")
+        raise ValueError("--channel, --lag and --knob are for pairs of sounds; a table has columns and rows")
     columns = Columns(target=target, key=options.key, inputs=names_in(options.inputs))
     how = Reading(
         dialect=text.dialect(),
@@ -99,8 +109,15 @@ def read_files(
 def model_for(read: Table, options: dict[str, Any], *, key_only: bool, seed: int) -> Model:
     """Return the estimator to fit: of classes where the target has them; a branch for each category of such a key."""
     from hardgrad_lab.fit.estimator import SwitchClassifier, SwitchRegressor
+    from hardgrad_lab.fit.sounds.knob import knob_of
 
     kind = SwitchClassifier if read.classes else SwitchRegressor
+    if (knob := knob_of(read.facts)) is not None:
+        for name, given in (("points", options["points"] is not None), ("learn-points", options["learn_points"])):
+            if given:
+                raise ValueError(f"--{name} is for the ranges of a sound; with --knob a range of {knob.name} decides")
+        # Halfway between the values, so that one in between is taken for the nearest; the branches see the sound alone.
+        options, key_only = {**options, "points": knob.points()}, True
     if categories := read.key_categories:
         for name, given in (("points", options["points"] is not None), ("learn-points", options["learn_points"])):
             if given:

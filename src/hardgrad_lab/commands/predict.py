@@ -30,6 +30,7 @@ def predict(
     text: Annotated[DialectOptions | None, Parameter(name="*")] = None,
     drop_missing: Annotated[bool, Flag] = False,
     resample: Annotated[bool, Flag] = False,
+    knob: Annotated[tuple[str, ...], Flag] = (),
     too_loud: TooLoud = "float",
     force: Annotated[bool, Flag] = False,
     trust: Annotated[bool, Flag] = False,
@@ -52,6 +53,8 @@ def predict(
         Leave out rows that lack a value, in the predictions too.
     resample
         Bring a sound of another sample rate to the model's, and the prediction back.
+    knob
+        Where the model's knob stands: gain=0.25.
     too_loud
         What becomes of samples above full scale in FLAC and OGG, which end there: float writes a WAV in floats
         instead, clip cuts them off, scale makes the whole quieter.
@@ -66,12 +69,14 @@ def predict(
         raise ValueError("predict needs at least one file: hardgrad predict model data.csv")
     import torch
 
-    from hardgrad_lab.fit.folder import model_from, read_description
+    from hardgrad_lab.devices.device import Device
+    from hardgrad_lab.fit.folder import load_any, read_description
+    from hardgrad_lab.fit.sounds.knob import knob_value
     from hardgrad_lab.fit.sounds.sound_file import is_sound
 
     torch.set_num_threads(threads)
     described = read_description(model)
-    fitted = model_from(model, described, trust=trust)
+    fitted = load_any(model, trust=trust)
     sounds = [is_sound(path) for path in files]
     if any(sounds) and (len(sounds) > 1 or not _hears(described)):
         raise ValueError(
@@ -83,11 +88,14 @@ def predict(
     if sounds[0]:
         from hardgrad_lab.commands.predict_sound import predict_sound
 
-        predict_sound(fitted, described, files[0], out, console, resample=resample, too_loud=too_loud)
+        stands = knob_value(described, knob)
+        predict_sound(fitted, described, files[0], out, console, resample=resample, too_loud=too_loud, knob=stands)
         return 0
+    if isinstance(fitted, Device):
+        raise ValueError(f"{model} is a device and hears sounds, got {files[0]}; give it a WAV, a FLAC or an AIFF")
     if resample or too_loud != "float":
         raise ValueError("--resample and --too-loud are for sounds; a table has neither rate nor full scale")
-    read = _read(files, described, text or DialectOptions(), drop_missing=drop_missing)
+    read = _read(files, described, text or DialectOptions(), knob, drop_missing=drop_missing)
     for note in read.notes:
         console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
     _write(fitted, read, out, str(described.get("target", "target")), console)
@@ -95,19 +103,28 @@ def predict(
 
 
 def _hears(described: dict[str, Any]) -> bool:
+    from hardgrad_lab.fit.sounds.knob import knob_of
     from hardgrad_lab.fit.tables import INPUT
 
-    return bool(described["columns"] == [INPUT])
+    knob = knob_of(described)
+    if "columns" not in described:  # a device
+        return True
+    return bool(described["columns"] == [INPUT, *([] if knob is None else [knob.name])])
 
 
-def _read(files: Sequence[Path], described: dict[str, Any], text: DialectOptions, *, drop_missing: bool) -> Table:
+def _read(
+    files: Sequence[Path], described: dict[str, Any], text: DialectOptions, knob: Sequence[str], *, drop_missing: bool
+) -> Table:
     from hardgrad_lab.fit.reading.files import has_header
     from hardgrad_lab.fit.reading.settings import settings_of
-    from hardgrad_lab.fit.sounds.pairs import read_pairs
+    from hardgrad_lab.fit.sounds.knob import stands_at
+    from hardgrad_lab.fit.sounds.pairs import Pairing, read_pairs
     from hardgrad_lab.fit.tables import Columns, Reading, read_table
 
     if _hears(described) and text.columns is None and not has_header(files[0]):
-        return read_pairs(files, None)
+        return read_pairs(files, None, Pairing(knob=stands_at(described, knob, len(files))))
+    if knob:
+        raise ValueError("--knob is for sounds and files of one column; a table has a column that says it")
     settings = settings_of(described)
     names = [column.name for column in settings.columns]
     wanted = Columns(target=None if settings.target is None else settings.target.name, key=settings.key, inputs=names)

@@ -71,9 +71,11 @@ class Rows:
 
     def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Return inputs (B, window * F) and keys (B,). Before its first row a recording is held at that row."""
-        key = self.key[rows]
+        key = self.key.index_select(0, rows)
+        if self.raw is not None and self.window * self.columns.shape[1] == 1:  # the key is all there is
+            return key[:, None].to(self.columns.dtype, copy=True), key
         if self.window == 1:
-            x = self.columns[rows]
+            x = self.columns.index_select(0, rows)
         else:
             back = torch.arange(1 - self.window, 1, device=rows.device)
             at = torch.maximum(rows.unsqueeze(1) + back, self.first[rows].unsqueeze(1))

@@ -46,18 +46,19 @@ def transfer(story: Story) -> Drawn:
 
 def by_range(story: Story) -> Drawn:
     """Draw the error and the rows of each range."""
-    places = range(len(story.labels))
+    places, words = range(len(story.labels)), story.words
     named = len(story.labels) <= 2 * NAMED
     figure, panels = sized_figure(WIDE, 1.2 + 0.26 * len(story.labels) if named else 3.6, 2)
-    shown = [0.0 if rmse is None else rmse for rmse in story.switch.ranges]
+    whole, unit, rate = (1, words.rows, 1) if story.sound is None else (100, "seconds", story.sound.rate)
+    shown = [0.0 if error is None else whole * error for error in story.switch.ranges]
     _bars(panels[0], shown, "switch")
     if (rival := story.rival) is not None:
-        marks = [(rmse, i) for i, rmse in enumerate(rival.ranges) if rmse is not None]
+        marks = [(whole * rmse, i) for i, rmse in enumerate(rival.ranges) if rmse is not None]
         panels[0].plot(*zip(*marks, strict=True), "|", color=INK, markersize=12, markeredgewidth=2, label=rival.name)
         legend(figure, [panels[0]])
-    panels[0].set_xlabel(f"{story.words.measure} on test {story.words.rows}")
-    _bars(panels[1], story.visits, None)
-    panels[1].set_xlabel(f"training {story.words.rows}")
+    panels[0].set_xlabel(f"{words.measure}{'' if whole == 1 else ', %'} on test {words.rows}")
+    _bars(panels[1], [visits / rate for visits in story.visits], None)
+    panels[1].set_xlabel(f"training {unit}")
     for panel in panels:
         panel.set_ylim(len(story.labels) - 0.4, -0.6)  # the lowest range on top, as in the table
         if named:
@@ -143,7 +144,7 @@ def over_time(story: Story, dots: Dots) -> Drawn:
 
 def name_key(panel: Axes, story: Story) -> None:
     """Say what the level axis is; where the key is words, each in its place."""
-    panel.set_xlabel(f"{story.words.key} (key)")
+    panel.set_xlabel(story.words.key if story.sound else f"{story.words.key} (key)")
     if "category" in story.origin and len(story.labels) <= NAMED:
         panel.set_xticks(range(len(story.labels)), story.labels, rotation=90 if sum(map(len, story.labels)) > 40 else 0)
 
@@ -161,10 +162,13 @@ def rivals(story: Story) -> Drawn:
     figure, (panel,) = sized_figure(WIDE * 0.7, 0.9 + 0.3 * len(story.scores))
     scores = sorted(story.scores, key=lambda score: -score.error)
     shades = [COLOURS[0] if score is story.switch else FAINT for score in scores]
-    panel.barh([score.name for score in scores], [score.error for score in scores], color=shades, height=0.65)
+    whole = 1 if story.sound is None else 100
+    panel.barh([score.name for score in scores], [whole * score.error for score in scores], color=shades, height=0.65)
     for height, score in enumerate(scores):
-        panel.text(score.error, height, f" {score.error:.3g}", va="center")
-    panel.set_xlabel(f"{story.words.measure} on test {story.words.rows}")
+        panel.text(
+            whole * score.error, height, f" {score.said if story.sound else format(score.error, '.3g')}", va="center"
+        )
+    panel.set_xlabel(f"{story.words.measure}{'' if whole == 1 else ', %'} on test {story.words.rows}")
     panel.margins(x=0.15)
     return figure
 

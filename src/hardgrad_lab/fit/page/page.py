@@ -5,16 +5,18 @@ from __future__ import annotations
 from hardgrad_lab.drawing.figures import Drawn, Inline, inline
 from hardgrad_lab.drawing.render import render
 from hardgrad_lab.fit.page import class_figures as of_classes
-from hardgrad_lab.fit.page import figures
+from hardgrad_lab.fit.page import figures, spectra
+from hardgrad_lab.fit.page import level_figures as of_levels
 from hardgrad_lab.fit.page import sound_figures as sounds
-from hardgrad_lab.fit.page.sound import players
+from hardgrad_lab.fit.page.levels import FRAME_S
+from hardgrad_lab.fit.page.listen import players
 from hardgrad_lab.fit.page.story import Story
-from hardgrad_lab.fit.page.words import as_db, as_esr, esr_of
-from hardgrad_lab.fit.rivals.scores import ClassScore, Scored
+from hardgrad_lab.fit.rivals.scores import ClassScore, Scored, SoundScore, as_db, as_esr
 
 HEADINGS = ("", "RMSE", "R²", "parameters", "active", "updates", "s")
 CLASS_HEADINGS = ("", "log loss", "right", *HEADINGS[3:])
 SOUND_HEADINGS = ("", "ESR", "dB", *HEADINGS[3:])
+KNOB_HEADINGS = ("knob", "ESR", "dB", "looks like")
 RANGE_HEADINGS = ("range", "training rows", "test rows", "RMSE", "best rival")
 NO_FIGURE = "-"
 TRANSFER = (
@@ -28,16 +30,23 @@ AGREEMENT = (
 CLASSES = "Every mark is a test {row}, beside its true class; a cross is one that the switch takes for another class."
 CONFUSION = "How many test {row}s of each class are taken for which; on the diagonal they are named right."
 FAR = "The sound that is played above, and what the model errs by on the same scale. Dashed: where stretches meet."
-NEAR = "Where the box's output moves most. Dotted: what went in. Grey: the box. In colour: the model, range by range."
+NEAR = "Where the box's output moves most. Dotted: what went in, as loud. Grey: the box. In colour: the model."
 SPECTRUM = "Mean over the held-out stretches. Where the error comes near the box, the model does not follow it."
+PICTURES = (
+    "What is played above, one after another, all on one scale. What is bright in the error is what the model misses."
+)
+OVER_TIME = "Left: levels. Right: by how much the box and the model change the level of what goes in."
+STATIC = (
+    "Every dot is {ms:.0f} ms. On the dashed line the output is as loud as the input; a compressor bends away from it, "
+    "a gate drops. Where rising and falling levels have different curves, what came before matters."
+)
 
 
 def fit_page(story: Story) -> str:
     """Return the page, which refers to nothing outside itself."""
-    clips, heard = ([], "") if story.sound is None else players(story.sound, unseen=story.unseen)
     return render(
         "fit.html.jinja",
-        title=f"{story.target} by {story.key}",
+        title=story.title,
         story=story,
         words=story.words,
         facts=facts(story),
@@ -47,11 +56,12 @@ def fit_page(story: Story) -> str:
         numeric=range(1, len(HEADINGS)),
         rows=score_cells(story),
         described=[(score.name, score.described) for score in story.scores],
+        knob_headings=KNOB_HEADINGS,
+        knob_rows=knob_cells(story),
         range_headings=range_headings(story),
         range_rows=range_cells(story),
         figures=_figures(story),
-        clips=clips,
-        heard=heard,
+        heard=[] if story.sound is None else players(story.sound, unseen=story.unseen),
         runs=[_provenance(story)],
     )
 
@@ -59,17 +69,24 @@ def fit_page(story: Story) -> str:
 def facts(story: Story) -> list[tuple[str, str]]:
     """Return the figures at the top of the page."""
     fitted, chose, tested = story.rows
-    rows = story.words.rows
-    sound = _loudness(story, story.switch)
-    found = [] if sound is None else [(sound[0], "ESR: error energy in the sound's"), (sound[1], "the same in dB")]
-    return [
-        *found,
-        *_measures(story.switch, rows)[1 if sound else 0 :],
-        (str(len(story.labels)), f"ranges of {story.words.key}"),
-        (f"{fitted + chose:,}", f"{rows} fitted to"),
-        (f"{tested:,}", f"{rows} set aside to test" if story.unseen else f"the same {rows} to test"),
-        (f"{story.switch.parameters:,}", "parameters"),
-    ]
+    rows, aside = story.words.rows, "set aside to test" if story.unseen else "the same to test"
+    ranges = (str(len(story.labels)), f"ranges of {story.words.key}")
+    if (sound := story.sound) is not None:
+        found = [
+            *zip(_figures_of(story.switch), ("ESR: error energy in the sound's", "the same in dB"), strict=True),
+            (f"{sound.speed:,.0f}x", "real time, on one thread"),
+            ranges,
+            (f"{(fitted + chose) / sound.rate:,.1f} s", "of sound fitted to"),
+            (f"{tested / sound.rate:,.1f} s", aside),
+        ]
+    else:
+        found = [
+            *_measures(story.switch, rows),
+            ranges,
+            (f"{fitted + chose:,}", f"{rows} fitted to"),
+            (f"{tested:,}", f"{rows} {aside}" if story.unseen else f"the same {rows} to test"),
+        ]
+    return [*found, (f"{story.switch.parameters:,}", "parameters")]
 
 
 def score_headings(story: Story) -> tuple[str, ...]:
@@ -84,7 +101,7 @@ def score_cells(story: Story) -> list[list[str]]:
     return [
         [
             score.name,
-            *(_loudness(story, score) or (f"{score.error:.4g}", _share(score))),
+            *_figures_of(score),
             f"{score.parameters:,}" if score.parameters else NO_FIGURE,
             f"{score.active:,}" if score.active else NO_FIGURE,
             f"{score.updates:,}" if score.updates else NO_FIGURE,
@@ -106,18 +123,18 @@ def _share(score: Scored) -> str:
     return NO_FIGURE if score.r2 is None else f"{score.r2:.4f}"
 
 
-def _loudness(story: Story, score: Scored) -> tuple[str, str] | None:
-    """Return the error of a model in the energy of the sound, in per cent and decibels; None for a table."""
-    if story.sound is None or isinstance(score, ClassScore):
-        return None
-    esr = esr_of(score.rmse, story.sound.power)
-    return as_esr(esr), as_db(esr)
+def _figures_of(score: Scored) -> tuple[str, str]:
+    """Return the error of a model in the two measures of its table."""
+    if isinstance(score, SoundScore):
+        return as_esr(score.esr), as_db(score.esr)
+    return score.said, _share(score)
 
 
 def range_headings(story: Story) -> tuple[str, ...]:
     """Return what stands above ``range_cells``."""
     words = story.words
-    return tuple(heading.replace("rows", words.rows).replace("RMSE", words.measure) for heading in RANGE_HEADINGS)
+    rows = f" {words.rows}" if story.sound is None else ", s"
+    return tuple(heading.replace(" rows", rows).replace("RMSE", words.measure) for heading in RANGE_HEADINGS)
 
 
 def range_cells(story: Story) -> list[list[str]]:
@@ -125,33 +142,47 @@ def range_cells(story: Story) -> list[list[str]]:
     rival = story.rival
     others = [None] * len(story.labels) if rival is None else rival.ranges
     return [
-        [
-            label,
-            f"{trained:,}",
-            f"{tested:,}",
-            NO_FIGURE if rmse is None else f"{rmse:.4g}",
-            NO_FIGURE if other is None else f"{other:.4g}",
-        ]
-        for label, trained, tested, rmse, other in zip(
+        [label, _amount(trained, story), _amount(tested, story), _error(error, story), _error(other, story)]
+        for label, trained, tested, error, other in zip(
             story.labels, story.visits, story.tested, story.switch.ranges, others, strict=True
         )
     ]
+
+
+def knob_cells(story: Story) -> list[list[str]]:
+    """Return the table of the knob's places; empty without a knob."""
+    voices = () if story.sound is None else story.sound.voices
+    return [
+        [voice.name, as_esr(voice.esr), as_db(voice.esr), (voice.levels.kind if voice.levels else "") or NO_FIGURE]
+        for voice in voices
+        if voice.name
+    ]
+
+
+def _amount(rows: int, story: Story) -> str:
+    return f"{rows:,}" if story.sound is None else f"{rows / story.sound.rate:,.2f}"
+
+
+def _error(error: float | None, story: Story) -> str:
+    if error is None:
+        return NO_FIGURE
+    return f"{error:.4g}" if story.sound is None else as_esr(error)
 
 
 def _figures(story: Story) -> list[Inline]:
     drawn = _shapes(story)
     rival = "" if story.rival is None else f" The marks are {story.rival.name}, the best rival."
     drawn.append(("Loss and visits by range", f"The switch's error on test {{row}}s.{rival}", figures.by_range(story)))
+    if story.sound is None and not story.classes:
+        drawn.append(("Prediction against truth", AGREEMENT, figures.agreement(story)))
     if story.classes:
         drawn.append(("Which class is taken for which", CONFUSION, of_classes.confusion(story)))
-    else:
-        drawn.append(("Prediction against truth", AGREEMENT, figures.agreement(story)))
     if len(story.scores) > 1:
         drawn.append(("The rivals", "", figures.rivals(story)))
     caption = "" if story.classes else "Losses of targets brought to a deviation of one."
     drawn.append(("Training", caption, figures.training(story)))
     row = story.words.rows.removesuffix("s")
-    return [inline(figure, title, caption.format(row=row)) for title, caption, figure in drawn]
+    return [inline(figure, title, caption.format(row=row, ms=1000 * FRAME_S)) for title, caption, figure in drawn]
 
 
 def _shapes(story: Story) -> list[tuple[str, str, Drawn]]:
@@ -166,7 +197,10 @@ def _over_time(story: Story) -> list[tuple[str, str, Drawn]]:
         return [
             ("All of it, and the error", FAR, sounds.wave(sound)),
             ("Truth and prediction over time", NEAR, sounds.near(sound)),
-            ("Level over frequency", SPECTRUM, sounds.spectrum(sound)),
+            ("Levels and gain over time", OVER_TIME, of_levels.over_time(sound)),
+            *([] if (curve := of_levels.static(sound)) is None else [("Level in, level out", STATIC, curve)]),
+            ("Spectrograms", PICTURES, spectra.spectrograms(sound)),
+            ("Level over frequency", SPECTRUM, spectra.spectrum(sound)),
         ]
     if story.stretch is None:
         return []

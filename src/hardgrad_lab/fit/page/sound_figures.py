@@ -1,9 +1,8 @@
-"""The figures of a sound: its wave from afar and near, and where in the spectrum the error is."""
+"""The figures of a sound's wave: from afar, and near."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,15 +10,11 @@ from numpy.typing import NDArray
 from hardgrad_lab.drawing.figures import COLOURS, FAINT, INK, Drawn, legend, sized_figure
 from hardgrad_lab.drawing.palette import colour_of, dashes_of
 from hardgrad_lab.fit.page.sound import Sound
+from hardgrad_lab.fit.page.spectra import WIDE
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-WIDE = 9.6  # inches; the page's width
 COLUMNS = 600  # of a wave seen from afar: each is drawn from its least sample to its greatest
 NEAR_S = 0.02
-WINDOW = 4096  # samples of one spectrum
-FLOOR_DB = -120.0
+SWINGS = 30  # that can be told apart
 
 
 def wave(sound: Sound) -> Drawn:
@@ -49,48 +44,28 @@ def near(sound: Sound) -> Drawn:
     length = min(int(NEAR_S * sound.rate), len(loud.truth))
     moves = np.concatenate([[0.0], np.cumsum(np.square(np.diff(loud.truth, prepend=loud.truth[0])))])
     begin = int((moves[length:] - moves[:-length]).argmax())
+    swings = np.flatnonzero(np.diff(np.sign(loud.truth[begin : begin + length])))
+    length = int(swings[SWINGS]) if len(swings) > SWINGS else length
     part = slice(begin, begin + length)
+    louder = np.sqrt(np.square(loud.truth[part]).sum() / max(float(np.square(loud.dry[part]).sum()), 1e-20))
     figure, (panel,) = sized_figure(WIDE, 3.4)
     ms = 1000 * np.arange(length) / sound.rate
-    panel.plot(ms, loud.dry[part], color=FAINT, linewidth=1, linestyle=":", label="dry")
+    name = f"dry, {20 * np.log10(louder):+.1f} dB" if louder else "dry"
+    panel.plot(ms, (louder or 1.0) * loud.dry[part], color=FAINT, linewidth=1, linestyle=":", label=name)
     panel.plot(ms, loud.truth[part], color=FAINT, linewidth=2.8, label="the box")
     for i in map(int, np.unique(loud.index[part])):
         mine = np.where(loud.index[part] == i, loud.predicted[part], np.nan)
-        style: Any = {"linestyle": dashes_of(i), "linewidth": 1.2, "marker": ".", "markersize": 3}
+        style: Any = {
+            "linestyle": dashes_of(i),
+            "linewidth": 1.2,
+            "marker": "." if length < 300 else "",
+            "markersize": 3,
+        }
         panel.plot(ms, mine, color=colour_of(i), label=f"the model, range {i + 1}", **style)
     panel.set_xlabel(f"milliseconds after {loud.begin + begin / sound.rate:.3f} s of {loud.file}")
     panel.set_ylabel("output")
     legend(figure, [panel])
     return figure
-
-
-def spectrum(sound: Sound) -> Drawn:
-    """Draw the level of the box, of the model and of the error over the frequency, mean over the stretches."""
-    figure, (panel,) = sized_figure(WIDE, 3.4)
-    size = min(WINDOW, max(len(each.truth) for each in sound.stretches))
-    parts = [each for each in sound.stretches if len(each.truth) >= size]
-    lines = (
-        ("the box", [each.truth for each in parts], FAINT, 2.8),
-        ("the model", [each.predicted for each in parts], COLOURS[0], 1.3),
-        ("the error", [each.predicted - each.truth for each in parts], COLOURS[1], 1.3),
-    )
-    for name, values, colour, width in lines:
-        _level(panel, values, sound.rate, size, color=colour, linewidth=width, label=name)
-    panel.set_xscale("log")
-    panel.set_xlim(max(20.0, sound.rate / size), sound.rate / 2)
-    panel.set_xlabel("frequency, Hz")
-    panel.set_ylabel("level, dB of full scale per Hz")
-    legend(figure, [panel])
-    return figure
-
-
-def _level(panel: Axes, parts: Sequence[NDArray[np.float64]], rate: int, size: int, **style: Any) -> None:
-    from scipy.signal import welch  # not for every report
-
-    found = [welch(part, fs=rate, nperseg=size) for part in parts]
-    power = np.mean([each for _, each in found], axis=0)
-    level = np.maximum(10 * np.log10(np.maximum(power, 1e-30)), FLOOR_DB)
-    panel.plot(found[0][0][1:], level[1:], **style)
 
 
 def _envelope(

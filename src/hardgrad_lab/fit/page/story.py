@@ -13,8 +13,8 @@ from hardgrad_lab.fit.estimator import SwitchClassifier
 from hardgrad_lab.fit.page.dots import Dots, class_dots_of, dots_of, line_of, stretch_of
 from hardgrad_lab.fit.page.sound import Sound, sound_of
 from hardgrad_lab.fit.page.verdict import reasons, verdict
-from hardgrad_lab.fit.page.words import Words, as_db, as_esr, esr_of, explained, range_labels, words
-from hardgrad_lab.fit.rivals.scores import ClassScore, LeftOut, Score, Scored
+from hardgrad_lab.fit.page.words import Words, explained, range_labels, words
+from hardgrad_lab.fit.rivals.scores import ClassScore, LeftOut, Score, Scored, SoundScore, as_db, as_esr, of_sound
 from hardgrad_lab.runs.record import describe_environment
 
 if TYPE_CHECKING:
@@ -95,6 +95,12 @@ class Story:
         return words(self.target, self.key, sound=self.sound is not None, classes=bool(self.classes))
 
     @property
+    def title(self) -> str:
+        """Return what was fitted, by what."""
+        whole = f"{self.files[0]} and {len(self.files) - 1} more" if len(self.files) > 1 else self.files[0]
+        return f"{self.target} by {self.key}" if self.sound is None else f"{self.target} from {whole}"
+
+    @property
     def switch(self) -> Scored:
         """Return the switch's own score."""
         return self.scores[0]
@@ -112,7 +118,7 @@ class Story:
         if isinstance(ours, ClassScore):
             return f"{self._class_headline(ours)} {verdict(self.scores, self.left_out)}".strip()
         said = f"The switch's error on {'unseen' if self.unseen else 'its own'} {self.words.rows} is {self._error()}"
-        said += "." if ours.r2 is None or self.sound else f"; {explained(ours.r2, self.target)}."
+        said += "." if ours.r2 is None or isinstance(ours, SoundScore) else f"; {explained(ours.r2, self.target)}."
         return f"{said} {verdict(self.scores, self.left_out)}".strip()
 
     def _class_headline(self, ours: ClassScore) -> str:
@@ -126,16 +132,20 @@ class Story:
 
     def _error(self) -> str:
         ours = self.switch
-        assert isinstance(ours, Score)
-        if self.sound is None:
-            return f"{ours.rmse:.4g} (RMSE)"
-        esr = esr_of(ours.rmse, self.sound.power)
-        return f"{as_esr(esr)} of the energy of {self.target} (ESR; {as_db(esr)})"
+        if isinstance(ours, SoundScore):
+            return f"{as_esr(ours.esr)} of the energy of {self.target} (ESR; {as_db(ours.esr)})"
+        return f"{ours.said} (RMSE)"
 
     def notes(self) -> dict[str, Any]:
         """Return what ``model.json`` adds of this."""
-        measure = "log_loss" if self.classes else "rmse"
+        measure = "log_loss" if self.classes else "esr" if self.sound else "rmse"
+        heard = (
+            {}
+            if self.sound is None
+            else {"times_real_time": self.sound.speed, "sound": [each.notes() for each in self.sound.voices]}
+        )
         return {
+            **heard,
             "target": self.target,
             "files": list(self.files),
             "ranges": [
@@ -167,6 +177,9 @@ def tell(fitted: Fitted, read: Table, target: str, noted: Sequence[str]) -> Stor
     ranges = model.ranges_
     labels = range_labels(ranges, read.key_categories)
     classes = [str(name) for name in model.classes_] if isinstance(model, SwitchClassifier) else []
+    sound, scores = sound_of(fitted, read, len(labels)), fitted.scores
+    if sound is not None:
+        scores = [of_sound(each, sound.power, sound.powers) for each in scores if isinstance(each, Score)]
     return Story(
         target=target,
         key=read.key,
@@ -181,7 +194,7 @@ def tell(fitted: Fitted, read: Table, target: str, noted: Sequence[str]) -> Stor
         origin=f"one for each category of {read.key}" if read.key_categories else _origin(model),
         visits=model.visits_,
         tested=np.bincount(fitted.index[test], minlength=len(labels)).tolist(),
-        scores=fitted.scores,
+        scores=scores,
         left_out=fitted.left_out,
         curve=model.curve_,
         best_epoch=model.best_epoch_,
@@ -189,14 +202,21 @@ def tell(fitted: Fitted, read: Table, target: str, noted: Sequence[str]) -> Stor
         line=None if classes else line_of(fitted, read),
         stretch=None if classes else stretch_of(fitted, read),
         clock="seconds" if read.rate else "row",
-        warnings=[*read.notes, *noted, *_warnings(fitted, labels)],
+        warnings=[*read.notes, *noted, *_seen(sound), *_warnings(fitted, labels)],
         seed=fitted.seed,
         seconds=fitted.seconds,
         environment=describe_environment(fitted.machine),
         source=fitted.source,
-        sound=sound_of(fitted, read),
+        sound=sound,
         classes=classes,
     )
+
+
+def _seen(sound: Sound | None) -> list[str]:
+    """Return what the levels look like, a line for each place of the knob where they look like something."""
+    voices = () if sound is None else sound.voices
+    said = {voice.name: voice.levels.said() for voice in voices if voice.levels is not None}
+    return [f"{name}: {line}" if name else line for name, line in said.items() if line]
 
 
 def _branch(model: Model) -> str:

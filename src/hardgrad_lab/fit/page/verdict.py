@@ -29,7 +29,7 @@ def verdict(scores: Sequence[Scored], left_out: Sequence[LeftOut]) -> str:
         return ""
     best = min(rivals, key=lambda score: score.error)
     if best.margin is None:
-        return f"The best rival, {best.name}, errs {best.error:.4g}."
+        return f"The best rival, {best.name}, errs {best.said}."
     match best.margin.verdict:
         case "worse":
             return _won(ours, best)
@@ -55,20 +55,20 @@ def _incomplete(ours: Scored, rivals: Sequence[Scored], missing: Sequence[str]) 
 def _won(ours: Scored, best: Scored) -> str:
     assert best.margin is not None
     if _at_rounding(ours):
-        return f"The best rival, {best.name}, errs {best.error:.4g}; the switch's error is rounding."
+        return f"The best rival, {best.name}, errs {best.said}; the switch's error is rounding."
     if best.margin.factor > VAST:
-        return f"The best rival, {best.name}, errs {best.error:.4g}, more than {VAST} times as much."
-    return f"The best rival, {best.name}, errs {_factor(best)} times as much ({best.error:.4g})."
+        return f"The best rival, {best.name}, errs {best.said}, more than {VAST} times as much."
+    return f"The best rival, {best.name}, errs {_factor(best)} times as much ({best.said})."
 
 
 def _lost(best: Scored) -> str:
     assert best.margin is not None
     side = "" if best.margin.factor < 1 / VAST else f", {_factor(best)} times the switch's error"
-    return f"{best.name} is better here ({best.error:.4g}{side})."
+    return f"{best.name} is better here ({best.said}{side})."
 
 
 def _tied(best: Scored, as_good: Sequence[str]) -> str:
-    said = f"The best rival, {best.name}, does as well ({best.error:.4g}, {_factor(best)} times the switch's error)"
+    said = f"The best rival, {best.name}, does as well ({best.said}, {_factor(best)} times the switch's error)"
     plain = [name for name in as_good if name in WITHOUT_RANGES]
     if best.name in plain:
         return f"{said}: the ranges bring nothing here."

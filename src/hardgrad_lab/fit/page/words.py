@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -42,7 +41,9 @@ class Labelled(Protocol):
 def words(target: str, key: str, *, sound: bool, classes: bool = False) -> Words:
     """Return the words for a table, of numbers or of classes, or for a sound."""
     if sound:
-        return Words(rows="samples", truth="the box's output", target=f"{target}, the box's output", key="input")
+        return Words(
+            rows="samples", truth="the box's output", target=f"{target}, the box's output", key="input", measure="ESR"
+        )
     if classes:
         return Words(
             rows="rows", truth="truth", target=target, key=key, measure="log loss", loss="cross-entropy, in nats"
@@ -59,30 +60,6 @@ def range_labels(ranges: Labelled, categories: Sequence[str] = ()) -> list[str]:
     if not last:
         return [f"{labels[0]} and beyond"]
     return [f"{labels[0]} and below", *labels[1:last], f"{labels[last]} and above"]
-
-
-def esr_of(rmse: float, power: float) -> float | None:
-    """Return the error-to-signal ratio; None for silence.
-
-    Args:
-        rmse: root of the mean squared error.
-        power: mean square of the truth.
-    """
-    return rmse**2 / power if power else None
-
-
-def as_esr(esr: float | None) -> str:
-    """Return a ratio of energies in per cent, such as ``2.6 %``."""
-    if esr is None:
-        return "-"
-    return f"{100 * esr:.3g} %" if esr >= 1e-5 or not esr else "below 0.001 %"
-
-
-def as_db(esr: float | None) -> str:
-    """Return a ratio of energies in decibels, such as ``-15.9 dB``."""
-    if esr is None:
-        return "-"
-    return f"{round(10 * math.log10(esr), 1) + 0:.1f} dB" if esr else "-inf dB"  # + 0: no -0.0
 
 
 def explained(r2: float, target: str) -> str:

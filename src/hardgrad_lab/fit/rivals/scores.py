@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import numpy as np
@@ -83,6 +83,16 @@ class Measured:
     seconds: float
     margin: Margin | None = None
 
+    @property
+    def error(self) -> float:
+        """Return what models are ordered by."""
+        raise NotImplementedError
+
+    @property
+    def said(self) -> str:
+        """Return the error in words."""
+        return f"{self.error:.4g}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Score(Measured):
@@ -102,6 +112,27 @@ class Score(Measured):
     def error(self) -> float:
         """Return what models are ordered by."""
         return self.rmse
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoundScore(Score):
+    """A model of a sound: its ranges and its margin are of energies, too.
+
+    Args:
+        esr: energy of the error in that of the sound; None for silence.
+    """
+
+    esr: float | None
+
+    @property
+    def error(self) -> float:
+        """Return what models are ordered by."""
+        return self.rmse if self.esr is None else self.esr
+
+    @property
+    def said(self) -> str:
+        """Return the error in per cent and decibels."""
+        return f"{as_esr(self.esr)}, {as_db(self.esr)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +156,43 @@ class ClassScore(Measured):
 
 
 Scored = Score | ClassScore
+
+
+def of_sound(score: Score, power: float, powers: Sequence[float | None]) -> SoundScore:
+    """Return the score of a model of a sound.
+
+    Args:
+        score: in the sound's own unit.
+        power: mean square of the truth on the test samples. powers: of those of each range; None for one without.
+    """
+    ranges = [None if r is None or not p else r**2 / p for r, p in zip(score.ranges, powers, strict=True)]
+    margin = None if score.margin is None else score.margin.squared()
+    given = {field.name: getattr(score, field.name) for field in fields(score)} | {"ranges": ranges, "margin": margin}
+    return SoundScore(**given, esr=esr_of(score.rmse, power))
+
+
+def esr_of(rmse: float, power: float) -> float | None:
+    """Return the error-to-signal ratio; None for silence.
+
+    Args:
+        rmse: root of the mean squared error.
+        power: mean square of the truth.
+    """
+    return rmse**2 / power if power else None
+
+
+def as_esr(esr: float | None) -> str:
+    """Return a ratio of energies in per cent, such as ``2.6 %``."""
+    if esr is None:
+        return "-"
+    return f"{100 * esr:.3g} %" if esr >= 1e-5 or not esr else "below 0.001 %"
+
+
+def as_db(esr: float | None) -> str:
+    """Return a ratio of energies in decibels, such as ``-15.9 dB``."""
+    if esr is None:
+        return "-"
+    return f"{round(10 * math.log10(esr), 1) + 0:.1f} dB" if esr else "-inf dB"  # + 0: no -0.0
 
 
 def root_mean_square(errors: Array) -> float:

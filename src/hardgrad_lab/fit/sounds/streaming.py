@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from math import gcd
 
 import numpy as np
-import pandas as pd
 import torch
 
+from hardgrad_lab.devices.device import Device
 from hardgrad_lab.fit.estimator import SwitchRegressor
-from hardgrad_lab.fit.rows import Array
+from hardgrad_lab.fit.rows import Array, Rows
 from hardgrad_lab.fit.training.forward import forward, rows_at_once
+from hardgrad_lab.fit.training.stacks import stacks_of
 
+STEP = 16_384  # samples of each channel that a device hears at a time
 SUPPORT = 10  # samples of the lower rate that scipy's resampling filter reaches, either way
 
 
@@ -51,7 +53,7 @@ def overlapping(blocks: Iterable[Array], size: int, back: int, ahead: int = 0) -
             if block is None:
                 ended = True
             else:
-                buffer = block if buffer is None else np.concatenate([buffer, block])
+                buffer = block if buffer is None or not len(buffer) else np.concatenate([buffer, block])
         if buffer is None or len(buffer) == before:
             return
         count = min(size, len(buffer) - before)
@@ -60,7 +62,9 @@ def overlapping(blocks: Iterable[Array], size: int, back: int, ahead: int = 0) -
         buffer, before = buffer[drop:], before + count - drop
 
 
-def predict_stream(model: SwitchRegressor, blocks: Iterable[Array], tally: Tally) -> Iterator[Array]:
+def predict_stream(
+    model: SwitchRegressor, blocks: Iterable[Array], tally: Tally, knob: float | None = None
+) -> Iterator[Array]:
     """Yield predictions of a stream of sound, (m, C) as it comes in; each channel is a recording of its own.
 
     The network sees the rows in the same steps, counted from the first sample, as ``model.predict`` takes them: the
@@ -70,22 +74,56 @@ def predict_stream(model: SwitchRegressor, blocks: Iterable[Array], tally: Tally
         model: fitted to sounds.
         blocks: (m, C) each, of any lengths.
         tally: is counted in.
+        knob: where it stands, for a model whose key it is.
     """
-    made = model.architecture_
-    names = getattr(model, "feature_names_in_", None)
-    ranges = model.ranges_
-    tally.visits = [0] * len(ranges)
-    for samples, before, count in overlapping(blocks, rows_at_once(made.window), made.window - 1):
+    stacks, window = stacks_of(model.network_), model.architecture_.window
+    step = rows_at_once(window) if stacks is None else stacks.rows_at_once
+    low, high = model.points_[0], model.points_[-1]
+    tally.visits = [0] * len(model.ranges_)
+    for samples, before, count in overlapping(blocks, step, window - 1):
         chosen = torch.arange(before, before + count)
         channels = []
         for channel in samples.T:
-            rows = model.as_rows(channel[:, None] if names is None else pd.DataFrame({names[0]: channel}))
-            channels.append(model.target_scaling_.back(forward(model.network_, rows, chosen).numpy())[:, 0])
-            key = rows.key[before:]
-            counts = torch.bincount(ranges.index(key), minlength=len(ranges)).tolist()
+            rows = _rows(model, channel, knob)
+            key = rows.key.numpy()[before:]
+            if stacks is not None:
+                outputs, index = stacks.run(rows, chosen)
+            else:
+                outputs, index = forward(model.network_, rows, chosen), model.ranges_.index(rows.key[before:]).numpy()
+            channels.append(model.target_scaling_.back(outputs.numpy())[:, 0])
+            counts = np.bincount(index, minlength=len(tally.visits)).tolist()
             tally.visits = [a + b for a, b in zip(tally.visits, counts, strict=True)]
-            tally.outside += int(((key < ranges.points[0]) | (key > ranges.points[-1])).sum())
-        yield np.stack(channels, axis=1)
+            if key.min() < low or key.max() > high:
+                tally.outside += int(((key < low) | (key > high)).sum())
+        yield channels[0][:, None] if len(channels) == 1 else np.stack(channels, axis=1)
+
+
+def _rows(model: SwitchRegressor, channel: Array, knob: float | None) -> Rows:
+    """Return the rows of one channel (n,), as ``model.as_rows`` makes them; that a sample is a number is known."""
+    columns = channel[:, None] if knob is None else np.stack([channel, np.full(len(channel), knob)], axis=1)
+    return Rows(
+        columns=torch.from_numpy(model.scaling_.to(columns[:, model.inputs_])),
+        key=torch.from_numpy(np.ascontiguousarray(columns[:, model.key_])),
+        first=torch.zeros(1, dtype=torch.int64).expand(len(channel)),
+        window=model.architecture_.window,
+        raw=model.architecture_.raw,
+    )
+
+
+def device_stream(device: Device, blocks: Iterable[Array], knob: float | None = None) -> Iterator[Array]:
+    """Yield what a device makes of a stream of sound, (m, C) as it comes in; the state of each channel is handed on.
+
+    Args:
+        device: each channel goes through one of its own.
+        blocks: (m, C) each, of any lengths; it sees them in steps counted from the first sample.
+        knob: where it stands, for a device that has one.
+    """
+    state = None
+    for samples, _, _ in overlapping(blocks, STEP, 0):
+        x = torch.from_numpy(samples.T.astype(np.float32))
+        with torch.no_grad():
+            y, state = device(x, state, None if knob is None else torch.full((len(x),), knob))
+        yield y.double().numpy().T
 
 
 def resampled(blocks: Iterable[Array], rate: int, wanted: int) -> Iterator[Array]:

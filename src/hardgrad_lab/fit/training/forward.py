@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 import hardgrad as hg
 from hardgrad_lab.fit.rows import Rows
+from hardgrad_lab.fit.training.stacks import stacks_of
 
 CHUNK = 65_536  # values of rows x inputs x 2 that an evaluation holds at a time; bounds its memory
 MOST_ROWS = 4_096  # at a time: what hidden layers hold of them should fit a cache
@@ -14,6 +15,8 @@ MOST_ROWS = 4_096  # at a time: what hidden layers hold of them should fit a cac
 
 def forward(model: nn.Module, rows: Rows, chosen: Tensor) -> Tensor:
     """Return the model's outputs for chosen rows, (len(chosen), ...), in ``eval()`` and without counting visits."""
+    if (stacks := stacks_of(model)) is not None:
+        return torch.cat([stacks.run(rows, part)[0] for part in chosen.split(stacks.rows_at_once)])
     training = model.training
     model.eval()
     size = rows_at_once(rows.window * rows.columns.shape[1])

@@ -1,0 +1,109 @@
+"""Loops along time as one C text: the machine's own compiler makes it when it is first needed, and it is kept.
+
+C reached by ``ctypes``, since that asks least of a user: no build system, no header of torch, no compiler for a wheel.
+``torch.utils.cpp_extension`` asks for ninja and half a minute; what inductor makes of a loop grows with its length; a
+scan in parallel adds in another order, so chunks are not the whole bit for bit. Where there is no compiler, Python's
+own floats do the same arithmetic in the same order, about 60 times slower: one warning says so.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+# Never -ffast-math, and no fused multiply-add: Python must come to the same bits.
+_FLAGS = ["-O3", "-ffp-contract=off", "-fPIC", "-shared"]
+
+
+@functools.cache
+def native(source: str, name: str) -> ctypes.CDLL | None:
+    """Return a C text as a library, compiled once a machine, or None where nothing can compile it.
+
+    Kept in the user's cache folder under a hash of the text and the compiler; written aside and renamed. With
+    ``HARDGRAD_NATIVE=0`` in the environment it is None and nothing is said.
+
+    Args:
+        source: C99 without dependencies, the same for all machines.
+        name: of the file, and in the warning.
+    """
+    if os.environ.get("HARDGRAD_NATIVE") == "0":
+        return None
+    try:
+        command = shlex.split(os.environ.get("CC", "")) or [_compiler()]
+        stamp = os.stat(shutil.which(command[0]) or command[0])
+        text = f"{source}\0{command}\0{_FLAGS}\0{stamp.st_size}\0{stamp.st_mtime}\0{platform.machine()}"
+        kept = _folder() / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:24]}.so"
+        try:
+            return ctypes.CDLL(str(kept))
+        except OSError:  # not there yet, or from another world
+            _compile(command, source, kept)
+            return ctypes.CDLL(str(kept))
+    except (OSError, subprocess.SubprocessError) as error:
+        said = str(getattr(error, "stderr", None) or error).strip().splitlines()[-1:]
+        warnings.warn(
+            f"hardgrad: {name} runs in Python, about 60 times slower, since its C text could not be compiled "
+            f"({''.join(said)}); install a C compiler or name one in CC, or set HARDGRAD_NATIVE=0 to keep it so",
+            stacklevel=2,
+        )
+        return None
+
+
+def _compiler() -> str:
+    found = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+    if found is None:
+        raise OSError("there is no cc, gcc or clang")
+    return found
+
+
+def _folder() -> Path:
+    """The user's cache folder; where it cannot be written to, one for this process."""
+    kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hardgrad"
+    try:
+        kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.access(kept, os.W_OK):
+            return kept
+    except OSError:
+        pass
+    return Path(tempfile.mkdtemp(prefix="hardgrad-"))
+
+
+def _compile(command: list[str], source: str, kept: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=kept.parent) as aside:
+        text, made = Path(aside, "source.c"), Path(aside, "made.so")
+        text.write_text(source)
+        subprocess.run([*command, *_FLAGS, str(text), "-o", str(made)], check=True, capture_output=True, text=True)
+        os.replace(made, kept)
+
+
+@functools.cache
+def on_gpu(source: str, name: str, device: torch.device) -> Callable[..., Any] | None:
+    """Return one kernel of the same text for NVIDIA's compiler at run time, or None where torch has no door to it."""
+    try:
+        with torch.cuda.device(device):
+            made: Any = torch.cuda._compile_kernel
+            return cast("Callable[..., Any]", made(source, name, nvcc_options=["--fmad=false"]))
+    except (AttributeError, OSError, RuntimeError):
+        return None
+
+
+def call(function: Any, *arguments: Tensor | int) -> None:
+    """Call a function of a library with contiguous tensors on the CPU as pointers, and whole numbers as long long."""
+    function(*(_pointer(each) if isinstance(each, Tensor) else ctypes.c_longlong(each) for each in arguments))
+
+
+def _pointer(tensor: Tensor) -> ctypes.c_void_p:
+    return ctypes.c_void_p(tensor.data_ptr())

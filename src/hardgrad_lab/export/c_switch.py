@@ -1,0 +1,100 @@
+"""A switch fitted to sounds as C: the window is the state, and a block of samples goes from layer to layer."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hardgrad_lab.export.c_network import dense_block, look_up, weights, window_function
+from hardgrad_lab.export.c_text import number
+from hardgrad_lab.export.plan import Layer, Plan
+from hardgrad_lab.fit.rows import Array
+
+SET_KNOB = "static inline void @set_knob(@state* s, float knob) { s->range = @range(knob); }\n"
+BLOCK = 64  # samples at a time: what lies between two layers stays in the nearest cache
+
+
+def switch_code(plan: Plan) -> str:
+    """Return the C of a switch of one column of sound: struct, init, reset, process."""
+    past, dense = plan.window - 1, plan.layers[0].kind == "dense"
+    layers = _scaled(plan)
+    function = "" if dense else window_function(layers, plan.window, plan.columns)
+    return f"""\
+{look_up(plan.points)}{weights(layers, double=plan.double, more=_centers(plan))}{function}
+typedef struct {{
+  @real past[{past + BLOCK}]; /* scaled samples: the window before a block, and the block */
+  int begun, range;
+}} @state;
+
+static inline void @reset(@state* s) {{
+  int i;
+  for (i = 0; i < {past + BLOCK}; i++) s->past[i] = 0;
+  s->begun = 0;
+}}
+static inline void @init(@state* s) {{ s->range = 0; @reset(s); }}
+{SET_KNOB if plan.by_knob else ""}
+static inline void @block(@state* s, float* buffer, int m) {{
+  int i, j, t, ranges[{BLOCK}];
+  @real sums[8], newest[{BLOCK}];
+  (void)i; (void)j; (void)sums; (void)newest;
+  for (t = 0; t < m; t++) ranges[t] = {"s->range" if plan.by_knob else "@range(buffer[t])"};
+{_scale_samples(plan)}{dense_block(layers, BLOCK, "(s->past + t)", _newest(plan)) if dense else _one_by_one(plan)}\
+  for (i = 0; i < {past}; i++) s->past[i] = s->past[m + i];
+}}
+
+static inline void @process(@state* s, float* buffer, int n) {{
+  for (; n > {BLOCK}; buffer += {BLOCK}, n -= {BLOCK}) @block(s, buffer, {BLOCK});
+  if (n > 0) @block(s, buffer, n);
+}}
+"""
+
+
+def _scaled(plan: Plan) -> list[Layer]:
+    """Return the layers; the last one gives predictions in their own units."""
+    *before, last = plan.layers
+    weight = last.arrays["weight"] * plan.out_scale[:, None]
+    bias = last.arrays["bias"] * plan.out_scale + plan.out_shift
+    return [*before, Layer(kind="dense", arrays={"weight": weight, "bias": bias})]
+
+
+def _centers(plan: Plan) -> dict[str, Array]:
+    """Return what maps a range to [-1, 1]; its center in two parts, so that single precision loses nothing of it."""
+    if plan.raw is None:
+        return {}
+    center = plan.shift[:, plan.raw]
+    coarse = center if plan.double else center.astype(np.float32).astype(np.float64)
+    return {"center": coarse, "rest": center - coarse, "inverse": 1 / plan.scale[:, plan.raw]}
+
+
+def _newest(plan: Plan) -> str:
+    return "" if plan.raw is None else "newest[t]"
+
+
+def _scale_samples(plan: Plan) -> str:
+    past, raw = plan.window - 1, plan.raw is not None
+    lines = ""
+    if past or not raw:
+        mean, scale = (number(float(each[0, 0]), double=True) for each in (plan.shift, plan.scale))
+        lines = f"""\
+  for (t = 0; t < m; t++) s->past[{past} + t] = (@real)((buffer[t] - {mean}) / {scale});
+  for (i = s->begun ? {past} : 0; i < {past}; i++) s->past[i] = s->past[{past}]; /* as if it had stood still */
+  s->begun = 1;
+"""
+    if raw:
+        lines += """\
+  for (t = 0; t < m; t++) {
+    const @branch* b = @branches + ranges[t];
+    newest[t] = ((buffer[t] - b->center) - b->rest) * b->inverse;
+  }
+"""
+    return lines
+
+
+def _one_by_one(plan: Plan) -> str:
+    newest = "" if plan.raw is None else f"    in[{plan.raw}] = newest[t];\n"
+    return f"""\
+  for (t = 0; t < m; t++) {{
+    @real in[{plan.window}];
+    for (i = 0; i < {plan.window}; i++) in[i] = s->past[t + i];
+{newest}    buffer[t] = (float)@network(@branches + ranges[t], in);
+  }}
+"""

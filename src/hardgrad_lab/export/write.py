@@ -1,0 +1,112 @@
+"""Any fitted model to any form, whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hardgrad_lab.devices.device import Device
+from hardgrad_lab.export.refusal import ExportError
+from hardgrad_lab.fit.estimator import SwitchRegressor
+from hardgrad_lab.fit.folder import Model
+from hardgrad_lab.fit.sounds.knob import knob_of
+from hardgrad_lab.fit.tables import INPUT
+from hardgrad_lab.runs.atomic import write_atomically
+
+Said = Mapping[str, Any]
+Made = tuple[bytes, list[str]]
+ENDINGS = {"c": ".h", "json": ".json", "onnx": ".onnx", "torch": ".pt2"}
+
+
+def export(model: Model | Device, described: Said, form: str, out: Path) -> list[str]:
+    """Write a model in a form of ``ENDINGS``.
+
+    Args:
+        model: fitted.
+        described: what its folder says of it.
+        form: "c", "json", "onnx" or "torch".
+        out: the file; an old one is replaced.
+
+    Returns:
+        Lines on how to call what was written.
+
+    Raises:
+        ExportError: for a model without such a form; nothing is written then.
+    """
+    make: dict[str, Callable[[Any, Said, Path], Made]] = {"c": _c, "json": _json, "onnx": _onnx, "torch": _torch}
+    content, said = make[form](model, described, out)
+    write_atomically(out, lambda file: file.write(content) and None)
+    return said
+
+
+def hears(described: Said) -> bool:
+    """Return whether a model was fitted to sounds."""
+    knob = knob_of(described)
+    return "columns" not in described or described["columns"] == [INPUT, *([knob.name] if knob else [])]
+
+
+def about(described: Said) -> list[str]:
+    """Return what a model's folder says of it, as lines for a reader of the export."""
+    files = ", ".join(described.get("files", ["recordings"]))
+    lines = [f"{described.get('target', 'a device')}, fitted by hardgrad to {files}"]
+    if described.get("rate"):
+        lines.append(f"{described['rate']} samples a second; latency 0 samples: the output begins with the input")
+    if (knob := knob_of(described)) is not None:
+        lines.append(
+            f"the knob {knob.name} stood at {', '.join(f'{each:g}' for each in knob.values)}: the nearest counts"
+        )
+    for score in described.get("scores", []):
+        if score["name"] == "switch" or "described" in described:
+            lines += [
+                f"{score['name']}: {name} on unseen samples {score[name]:.4g}"
+                for name in ("esr", "rmse")
+                if name in score
+            ]
+    return lines
+
+
+def _c(model: Model | Device, described: Said, out: Path) -> Made:
+    from hardgrad_lab.export.c_devices import device_code
+    from hardgrad_lab.export.c_header import header
+    from hardgrad_lab.export.c_switch import switch_code
+    from hardgrad_lab.export.c_text import name_of
+    from hardgrad_lab.export.plan import plan_of
+
+    name, knob = name_of(out.stem), knob_of(described) is not None
+    said = [f"{name}_init(&s); {name}_process(&s, buffer, n); one {name}_state for each channel"]
+    if isinstance(model, Device):
+        lines = [*about(described), model.describe()]
+        return header(name, device_code(model), lines, double=True, knob=knob).encode(), said
+    if not hears(described) or not isinstance(model, SwitchRegressor):
+        raise ExportError("--to c is for sounds, got a model of columns; take --to json, onnx or torch")
+    plan = plan_of(model)
+    key = "the knob" if plan.by_knob else "the newest sample"
+    labels = ", ".join(model.ranges_.label(i) for i in range(plan.ranges))
+    lines = [*about(described), f"a network for each range of {key}: {labels}; a window of {plan.window} samples"]
+    return header(name, switch_code(plan), lines, double=plan.double, knob=knob).encode(), said
+
+
+def _json(model: Model | Device, described: Said, out: Path) -> Made:
+    from hardgrad_lab.export import as_json
+    from hardgrad_lab.export.plan import plan_of
+
+    names = ("rate", "columns", "key", "inputs", "target", "classes", "knob", "knob_name")
+    said = {name: described[name] for name in names if name in described}
+    text = as_json.device_text(model, said) if isinstance(model, Device) else as_json.text(plan_of(model), said)
+    return text.encode(), ["each of branches has in_shape and layers as RTNeural reads them"]
+
+
+def _torch(model: Model | Device, described: Said, out: Path) -> Made:
+    from hardgrad_lab.export.program import program_of, torch_bytes
+
+    program = program_of(model, sounds=hears(described))
+    load = f"torch.jit.load({out.name!r})" if program.cells else f"torch.export.load({out.name!r}).module()"
+    return torch_bytes(program), [f"run = {load}; {program.call()}"]
+
+
+def _onnx(model: Model | Device, described: Said, out: Path) -> Made:
+    from hardgrad_lab.export.program import OPSET, onnx_bytes, program_of
+
+    program = program_of(model, sounds=hears(described))
+    return onnx_bytes(program), [f"opset {OPSET}; {program.call()}"]

@@ -1,0 +1,193 @@
+"""What the page on a fit of sounds says, plays and draws."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from numpy.typing import NDArray
+from scipy.signal import lfilter
+
+from hardgrad_lab import cli
+from hardgrad_lab.fit.page.levels import Levels
+from hardgrad_lab.fit.page.listen import TURN_S, players
+from hardgrad_lab.fit.page.recognize import levels_of
+from hardgrad_lab.fit.page.sound import Sound, Stretch, Voice
+from hardgrad_lab.fit.rivals.scores import Margin, Score, of_sound
+from lab.pages import Page, check_figures
+
+RATE = 8000
+Array = NDArray[np.float64]
+
+
+def plucks(seconds: float = 8.0, seed: int = 0) -> Array:
+    """Return plucked tones of different loudness, 20 dB apart, with a little hiss between them."""
+    random = np.random.default_rng(seed)
+    time = np.arange(int(seconds * RATE)) / RATE
+    made = 1e-3 * random.normal(size=len(time))
+    for begin in np.arange(0, seconds, 0.4):
+        since = time - begin
+        tone = np.sin(2 * np.pi * random.uniform(150, 600) * since) * np.exp(-since / random.uniform(0.05, 0.3))
+        made += np.where(since >= 0, tone, 0) * 10 ** (-random.uniform(0, 20) / 20)
+    return 0.5 * made
+
+
+def envelope(x: Array, ms: float) -> Array:
+    keep = np.exp(-1000 / (ms * RATE))
+    return np.sqrt(np.maximum(lfilter([1 - keep], [1, -keep], x * x), 1e-12))
+
+
+def compressor(x: Array) -> Array:
+    """Return x, 4:1 above -20 dB."""
+    return 10 ** (-0.75 * np.maximum(20 * np.log10(envelope(x, 20)) + 20, 0) / 20) * x
+
+
+def gate(x: Array) -> Array:
+    """Return x, 30 dB softer below -30 dB."""
+    return np.where(20 * np.log10(envelope(x, 20)) < -30, 10 ** (-30 / 20), 1) * x
+
+
+def seen(box: Callable[[Array], Array], dry: Array | None = None) -> Levels:
+    x = plucks() if dry is None else dry
+    y = box(x)
+    found = levels_of([(x, y, y, np.zeros(len(x), dtype=np.int64))], RATE)
+    assert found is not None
+    return found
+
+
+# ------------------------------------------------------------------------------------------- what the levels look like
+
+
+def test_a_compressor_is_recognized_with_its_threshold_and_ratio() -> None:
+    found = seen(compressor)
+    assert found.kind == "compressor"
+    assert found.threshold_db == pytest.approx(-20, abs=2)
+    assert found.ratio == pytest.approx(4, rel=0.15)
+    assert found.gain_db == pytest.approx(0, abs=0.5)
+    assert "a ratio of about" in found.said()
+    assert "try --memory compressor" in found.said()
+    # Level in, level out: below the threshold as loud as it was, above it a quarter of a dB for each.
+    assert found.curve(np.array([-40.0, -10.0, -6.0])) == pytest.approx([-40, -17.5, -16.5], abs=1)
+
+
+def test_a_gate_is_recognized_with_its_threshold_and_range() -> None:
+    found = seen(gate)
+    assert found.kind == "gate"
+    assert found.threshold_db == pytest.approx(-30, abs=2)
+    assert found.range_db == pytest.approx(30, abs=3)
+    assert "try --memory gate" in found.said()
+    assert found.curve(np.array([-50.0, -10.0])) == pytest.approx([-80, -10], abs=4)
+
+
+@pytest.mark.parametrize(
+    ("box", "kind"),
+    [
+        (lambda x: 0.5 * x, "gain"),
+        (lambda x: -0.5 * x + 1e-4 * np.random.default_rng(1).normal(size=len(x)), "gain"),
+        (lambda x: np.clip(3 * x, -0.3, 0.3), "curve"),
+        (lambda x: np.tanh(8 * x), "curve"),
+        (lambda x: np.where(np.abs(x) < 0.05, 0, x), "curve"),
+        (lambda x: np.sin(9 * x), "curve"),
+        (lambda x: 0.1 * np.random.default_rng(1).normal(size=len(x)), ""),
+        (lambda x: 0.5 * x + 0.02 * np.random.default_rng(1).normal(size=len(x)), ""),
+        (lambda x: lfilter([0.1], [1, -0.9], np.tanh(8 * lfilter([0.2], [1, -0.8], x))), ""),
+        (lambda x: x + 0.6 * np.roll(x, 2400), ""),
+    ],
+    ids=["gain", "gain upside down", "clipper", "tanh", "dead zone", "fold", "noise", "hiss", "amplifier", "echo"],
+)
+def test_a_box_without_a_detector_is_not_called_a_compressor(box: Callable[[Array], Array], kind: str) -> None:
+    found = seen(box)
+    assert found.kind == kind
+    assert found.said() == ""
+
+
+def test_levels_say_nothing_of_silence_and_of_a_blink() -> None:
+    x = plucks(0.3)
+    index = np.zeros(len(x), dtype=np.int64)
+    assert levels_of([(x, x, x, index)], RATE) is None
+    x = plucks(2)
+    index = np.zeros(len(x), dtype=np.int64)
+    assert levels_of([(x, 0 * x, x, index)], RATE) is None
+    assert levels_of([(0 * x, x, x, index)], RATE) is None
+
+
+def test_frames_have_a_range_only_where_it_does_not_change_within_them() -> None:
+    x = plucks()
+    by_level, by_sample = (envelope(x, 50) > 0.05).astype(np.int64), (x > 0).astype(np.int64)
+    for index, ranges in ((by_level, [0, 1]), (by_sample, [0])):
+        found = levels_of([(x, x, x, index)], RATE)
+        assert found is not None
+        assert np.unique(found.index).tolist() == ranges
+
+
+# ------------------------------------------------------------------------------------------------------ what is played
+
+
+def voice(dry: Array, wet: Array, ours: Array, name: str = "") -> Voice:
+    index = np.zeros(len(dry), dtype=np.int64)
+    stretch = Stretch(file="dry.wav", begin=0.0, dry=dry, truth=wet, predicted=ours, index=index)
+    return Voice(name=name, stretches=[stretch], held_out=1, levels=None, esr=0.1)
+
+
+def test_box_and_model_are_heard_in_turn_at_one_place_and_dry_as_loud_as_wet() -> None:
+    wet = 0.5 * plucks(2.0)
+    (made,) = players(Sound(rate=RATE, voices=[voice(0.1 * wet, wet, -wet)], power=1, powers=[1], speed=1), unseen=True)
+    dry, box, model, turns, error = (soundfile.read(io.BytesIO(base64.b64decode(clip.data)))[0] for clip in made.clips)
+    middle = slice(100, -100)  # the ends are faded
+    assert np.abs(dry - box)[middle].max() < 1e-3
+    assert "+20.0 dB" in made.clips[0].name
+    turn = int(TURN_S * RATE)
+    for begin, there in ((0, box), (turn, model)):
+        part = slice(begin + 50, begin + turn - 50)
+        assert np.abs(turns - there)[part].max() < 1e-3
+    assert np.abs(error - (model - box)).max() < 1e-3
+
+
+# ----------------------------------------------------------------------------------------------------- what is measured
+
+
+def test_a_score_of_a_sound_is_of_energies() -> None:
+    margin = Margin(factor=2.0, low=1.5, high=3.0)
+    score = Score(
+        name="ridge", described="", ranges=[0.1, None, 0.3], parameters=1, active=1, updates=0, seconds=0, rmse=0.2,
+        r2=None, margin=margin,
+    )  # fmt: skip
+    found = of_sound(score, 0.4, [0.1, None, 0.9])
+    assert found.error == pytest.approx(0.1)
+    assert found.ranges == pytest.approx([0.1, None, 0.1])
+    assert found.margin == Margin(factor=4.0, low=2.25, high=9.0)
+    assert found.said == "10 %, -10.0 dB"
+    assert of_sound(score, 0.0, [0.0, None, 0.0]).said == "-, -"
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a fit to a compressor."""
+    at = tmp_path_factory.mktemp("fitted")
+    dry = plucks()
+    for name, samples in (("dry", dry), ("wet", compressor(dry))):
+        soundfile.write(at / f"{name}.wav", samples, RATE, subtype="FLOAT")
+    words = ["fit", at / "dry.wav", "--target", at / "wet.wav", "--points=-1,0,1", "--hidden", "4", "--epochs", "1"]
+    assert cli.main([*map(str, words), "--no-baselines", "--out", str(at / "model")]) == 0
+    return at / "model"
+
+
+def test_page_terminal_and_record_say_the_same_of_a_sound(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text, record = (fitted / "report.html").read_text(), json.loads((fitted / "model.json").read_text())
+    Page(text).check()
+    assert check_figures(text) == 18
+    said = re.search(r"a ratio of about ([\d.]+)", text)
+    assert said is not None
+    levels = record["sound"][0]["levels"]
+    assert (levels["kind"], f"{levels['ratio']:.2g}") == ("compressor", said[1])
+    assert f"{record['times_real_time']:,.0f}x" in text
+    esr = record["scores"][0]["esr"]
+    assert f"is {100 * esr:.3g} % of the energy of wet" in text
+    assert all(row["esr"] > 0 for row in record["ranges"])
