@@ -119,7 +119,9 @@ class Story:
         ours = self.switch
         if isinstance(ours, ClassScore):
             return f"{self._class_headline(ours)} {verdict(self.scores, self.left_out)}".strip()
-        said = f"The {ours.name}'s error on {'unseen' if self.unseen else 'its own'} {self.words.rows} is {self._error()}"
+        said = (
+            f"The {ours.name}'s error on {'unseen' if self.unseen else 'its own'} {self.words.rows} is {self._error()}"
+        )
         said += "." if ours.r2 is None or isinstance(ours, SoundScore) else f"; {explained(ours.r2, self.target)}."
         return f"{said} {verdict(self.scores, self.left_out)}".strip()
 
