@@ -250,6 +250,10 @@ def test_transforms_are_the_loop_over_them() -> None:
         for mine, found in zip(both, torch.autograd.grad(loss(*leaves), leaves), strict=True):
             assert torch.equal(mine[i], found)
         assert torch.equal(shared[i], torch.func.grad(loss)(x[0], times[i]))
+    rows, attack, release, start = (each[8:] for each in scanned())
+    signals = torch.stack([rows, 2 * rows], 1)
+    both = torch.func.vmap(ballistics_scan, in_dims=(1, None, None, None))(signals, attack, release, start)
+    assert torch.equal(both[1], ballistics_scan(2 * rows, attack, release, start))
 
 
 def test_a_graph_has_one_node() -> None:
