@@ -99,7 +99,8 @@ class Story:
     @property
     def title(self) -> str:
         """Return what was fitted, by what."""
-        whole = f"{self.files[0]} and {len(self.files) - 1} more" if len(self.files) > 1 else self.files[0]
+        first, *others = dict.fromkeys(self.files)  # with a knob one file may be that of all places
+        whole = f"{first} and {len(others)} more" if others else first
         return f"{self.target} by {self.key}" if self.sound is None else f"{self.target} from {whole}"
 
     @property
@@ -119,7 +120,9 @@ class Story:
         ours = self.switch
         if isinstance(ours, ClassScore):
             return f"{self._class_headline(ours)} {verdict(self.scores, self.left_out)}".strip()
-        said = f"The {ours.name}'s error on {'unseen' if self.unseen else 'its own'} {self.words.rows} is {self._error()}"
+        said = (
+            f"The {ours.name}'s error on {'unseen' if self.unseen else 'its own'} {self.words.rows} is {self._error()}"
+        )
         said += "." if ours.r2 is None or isinstance(ours, SoundScore) else f"; {explained(ours.r2, self.target)}."
         return f"{said} {verdict(self.scores, self.left_out)}".strip()
 
