@@ -20,7 +20,7 @@ from scipy.signal import lfilter
 
 from hardgrad_lab import cli
 from hardgrad_lab.fit.page.level_figures import static
-from hardgrad_lab.fit.page.levels import Levels
+from hardgrad_lab.fit.page.levels import Shape
 from hardgrad_lab.fit.page.listen import TURN_S, players
 from hardgrad_lab.fit.page.recognize import levels_of
 from hardgrad_lab.fit.page.sound import MOST_SAMPLES, Sound, Stretch, Voice, sound_of
@@ -59,12 +59,12 @@ def gate(x: Array) -> Array:
     return np.where(20 * np.log10(envelope(x, 20)) < -30, 10 ** (-30 / 20), 1) * x
 
 
-def seen(box: Callable[[Array], Array], dry: Array | None = None) -> Levels:
+def seen(box: Callable[[Array], Array], dry: Array | None = None) -> Shape:
     x = plucks() if dry is None else dry
     y = box(x)
     found = levels_of([(x, y, y, np.zeros(len(x), dtype=np.int64))], RATE)
     assert found is not None
-    return found
+    return found.shape
 
 
 # ------------------------------------------------------------------------------------------- what the levels look like
@@ -186,7 +186,7 @@ def test_each_place_of_the_knob_has_its_players_its_error_and_its_curve() -> Non
         [(dry, box(dry)) for box in boxes.values()], RATE, {"knob": {"name": "gain", "values": [0, 0.5, 1]}}
     )
     assert [voice.name for voice in sound.voices] == list(boxes)
-    assert [voice.levels and voice.levels.kind for voice in sound.voices] == ["gain", "compressor", "gate"]
+    assert [voice.levels and voice.levels.shape.kind for voice in sound.voices] == ["gain", "compressor", "gate"]
     for voice, box in zip(sound.voices, boxes.values(), strict=True):
         wet = box(dry)[2 * RATE :]
         assert voice.esr == pytest.approx(((dry[2 * RATE :] - wet) ** 2).sum() / (wet**2).sum())

@@ -77,9 +77,9 @@ def _static(panel: Axes, seen: Levels, *, ranged: bool) -> None:
     moves = np.gradient(seen.dry)
     for name, which, style in (("the box, level rising", moves > 0, "--"), ("the box, level falling", moves < 0, ":")):
         panel.plot(*_middle(seen.dry[which], seen.wet[which]), style, color=INK, linewidth=1, label=name)
-    if seen.kind in ("compressor", "gate"):
+    if seen.shape.kind in ("compressor", "gate"):
         x = np.linspace(float(ends[0]), float(ends[1]), 300)
-        panel.plot(x, seen.curve(x), color=INK, linewidth=1.8, label=f"a {seen.kind} that fits")
+        panel.plot(x, seen.shape.curve(x), color=INK, linewidth=1.8, label=f"a {seen.shape.kind} that fits")
 
 
 def _middle(x: Array, y: Array) -> tuple[Array, Array]:

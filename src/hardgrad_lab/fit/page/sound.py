@@ -71,7 +71,11 @@ class Voice:
 
     def notes(self) -> dict[str, Any]:
         """Return what ``model.json`` says of this."""
-        return {"knob": self.name, "esr": self.esr, "levels": None if self.levels is None else self.levels.notes()}
+        return {
+            "knob": self.name,
+            "esr": self.esr,
+            "levels": None if self.levels is None else self.levels.shape.notes(),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

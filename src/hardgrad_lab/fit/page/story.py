@@ -220,7 +220,7 @@ def tell(fitted: Fitted, read: Table, target: str, noted: Sequence[str]) -> Stor
 def _seen(sound: Sound | None) -> list[str]:
     """Return what the levels look like, a line for each place of the knob where they look like something."""
     voices = () if sound is None else sound.voices
-    said = {voice.name: voice.levels.said() for voice in voices if voice.levels is not None}
+    said = {voice.name: voice.levels.shape.said() for voice in voices if voice.levels is not None}
     return [f"{name}: {line}" if name else line for name, line in said.items() if line]
 
 
