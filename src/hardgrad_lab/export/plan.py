@@ -12,7 +12,6 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from hardgrad_lab.export.refusal import ExportError
 from hardgrad_lab.fit.estimator import SwitchRegressor
 from hardgrad_lab.fit.folder import Model
 from hardgrad_lab.fit.rows import Array
@@ -20,6 +19,10 @@ from hardgrad_lab.fit.training.branches import Convolution, Recurrent
 
 COARSE = 2e-7  # of full scale: what single precision may cost a prediction
 PROBE = 2048  # samples of each wave it is tried on
+
+
+class ExportError(ValueError):
+    """A model that has no such form; the message says why, and which form it has."""
 
 
 @dataclass(frozen=True, kw_only=True)

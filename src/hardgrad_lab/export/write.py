@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hardgrad_lab.devices.device import Device
-from hardgrad_lab.export.refusal import ExportError
+from hardgrad_lab.export.plan import ExportError
 from hardgrad_lab.fit.estimator import SwitchRegressor
 from hardgrad_lab.fit.folder import Model
 from hardgrad_lab.fit.sounds.knob import knob_of
