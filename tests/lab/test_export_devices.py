@@ -27,8 +27,8 @@ def device(kind: str, knob: list[float] | None = None) -> Device:
                 parameter.copy_(torch.rand_like(parameter).sort(dim=1)[0] * 2 - 1)
             elif name != "reads":
                 parameter.add_(0.2 * torch.randn_like(parameter))
-        if kind in ("gru", "lstm"):
-            made.scales.mul_(torch.rand_like(made.scales) + 0.5)
+        for buffer in made.buffers():  # levels of what it was trained on
+            buffer.mul_(torch.rand_like(buffer) + 0.5)
     return made.eval()
 
 

@@ -14,11 +14,11 @@ import numpy as np
 from torch import Tensor
 
 from hardgrad_lab.devices.device import Device
-from hardgrad_lab.export.c_layers import KEEP, Layer, cell, dense
+from hardgrad_lab.export.c_layers import KEEP, cell, dense
 from hardgrad_lab.export.c_network import look_up, weights
 from hardgrad_lab.export.c_switch import SET_KNOB
 from hardgrad_lab.export.c_text import fields, table
-from hardgrad_lab.export.plan import ExportError, cell_layers, dense_layer, stacked
+from hardgrad_lab.export.plan import ExportError, Layer, cell_layers, dense_layer, stacked
 from hardgrad_lab.fit.rows import Array
 
 DB = float(np.log(10) / 20)
