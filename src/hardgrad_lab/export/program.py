@@ -148,6 +148,11 @@ class DeviceProgram(Program):
 
 def program_of(model: Model | Device, *, sounds: bool) -> Program:
     """Return a fitted model as one torch module."""
+    if isinstance(model, Device) and model.kind in ("compressor", "gate", "envelope"):
+        raise ExportError(
+            f"a device of kind {model.kind!r} loops along time, where torch.export keeps hardgrad's own operator and "
+            "ONNX has none; take --to c"
+        )
     made = DeviceProgram(model) if isinstance(model, Device) else WindowProgram(model, sounds=sounds)
     return made.eval().requires_grad_(False)
 
