@@ -53,10 +53,11 @@ def native(source: str, name: str) -> ctypes.CDLL | None:
             _compile(command, source, kept)
             return ctypes.CDLL(str(kept))
     except (OSError, subprocess.SubprocessError) as error:
-        said = str(getattr(error, "stderr", None) or error).strip().splitlines()[-1:]
+        lines = str(getattr(error, "stderr", None) or error).strip().splitlines()
+        said = next((line for line in lines if "error" in line), "".join(lines[-1:]))
         warnings.warn(
             f"hardgrad: {name} runs in Python, about 60 times slower, since its C text could not be compiled "
-            f"({''.join(said)}); install a C compiler or name one in CC, or set HARDGRAD_NATIVE=0 to keep it so",
+            f"({said}); install a C compiler or name one in CC, or set HARDGRAD_NATIVE=0 to keep it so",
             stacklevel=2,
         )
         return None

@@ -172,7 +172,7 @@ def _error(error: float | None, story: Story) -> str:
 def _figures(story: Story) -> list[Inline]:
     drawn = _shapes(story)
     rival = "" if story.rival is None else f" The marks are {story.rival.name}, the best rival."
-    drawn.append(("Loss and visits by range", f"The switch's error on test {{row}}s.{rival}", figures.by_range(story)))
+    drawn.append(("Loss and visits by range", f"The {story.switch.name}'s error on test {{row}}s.{rival}", figures.by_range(story)))
     if story.sound is None and not story.classes:
         drawn.append(("Prediction against truth", AGREEMENT, figures.agreement(story)))
     if story.classes:

@@ -58,6 +58,7 @@ class Story:
         source: fingerprint of the rows.
         sound: what there is to hear; None for a table.
         classes: that were told apart; none for a target of numbers. Dots have their numbers.
+        device: what the model is, where it is one with a memory; then it was chosen on held-out time.
     """
 
     target: str
@@ -88,6 +89,7 @@ class Story:
     source: str
     sound: Sound | None = None
     classes: Sequence[str] = ()
+    device: str = ""
 
     @property
     def words(self) -> Words:
@@ -117,7 +119,7 @@ class Story:
         ours = self.switch
         if isinstance(ours, ClassScore):
             return f"{self._class_headline(ours)} {verdict(self.scores, self.left_out)}".strip()
-        said = f"The switch's error on {'unseen' if self.unseen else 'its own'} {self.words.rows} is {self._error()}"
+        said = f"The {ours.name}'s error on {'unseen' if self.unseen else 'its own'} {self.words.rows} is {self._error()}"
         said += "." if ours.r2 is None or isinstance(ours, SoundScore) else f"; {explained(ours.r2, self.target)}."
         return f"{said} {verdict(self.scores, self.left_out)}".strip()
 
