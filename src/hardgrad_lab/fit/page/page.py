@@ -153,7 +153,12 @@ def knob_cells(story: Story) -> list[list[str]]:
     """Return the table of the knob's places; empty without a knob."""
     voices = () if story.sound is None else story.sound.voices
     return [
-        [voice.name, as_esr(voice.esr), as_db(voice.esr), (voice.levels.kind if voice.levels else "") or NO_FIGURE]
+        [
+            voice.name,
+            as_esr(voice.esr),
+            as_db(voice.esr),
+            (voice.levels.shape.kind if voice.levels else "") or NO_FIGURE,
+        ]
         for voice in voices
         if voice.name
     ]

@@ -99,7 +99,8 @@ class Story:
     @property
     def title(self) -> str:
         """Return what was fitted, by what."""
-        whole = f"{self.files[0]} and {len(self.files) - 1} more" if len(self.files) > 1 else self.files[0]
+        first, *others = dict.fromkeys(self.files)  # with a knob one file may be that of all places
+        whole = f"{first} and {len(others)} more" if others else first
         return f"{self.target} by {self.key}" if self.sound is None else f"{self.target} from {whole}"
 
     @property
@@ -219,7 +220,7 @@ def tell(fitted: Fitted, read: Table, target: str, noted: Sequence[str]) -> Stor
 def _seen(sound: Sound | None) -> list[str]:
     """Return what the levels look like, a line for each place of the knob where they look like something."""
     voices = () if sound is None else sound.voices
-    said = {voice.name: voice.levels.said() for voice in voices if voice.levels is not None}
+    said = {voice.name: voice.levels.shape.said() for voice in voices if voice.levels is not None}
     return [f"{name}: {line}" if name else line for name, line in said.items() if line]
 
 
