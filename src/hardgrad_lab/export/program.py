@@ -37,7 +37,7 @@ class Program(nn.Module):
     """
 
     inputs: dict[str, Tensor]
-    free = (0, 1)
+    free: tuple[int, ...] = (0, 1)
     knob = False
     cells = False
     begins = "at 0"
@@ -86,7 +86,7 @@ class WindowProgram(Program):
             torch.float64 if fine else torch.float32,
         )
         self.network = copy.deepcopy(model.network_).to(self.dtype)
-        target = model.scaling_ if self.classes else model.target_scaling_
+        target = model.target_scaling_ if isinstance(model, SwitchRegressor) else model.scaling_
         parts = (model.scaling_.mean, model.scaling_.scale, target.mean, target.scale)
         for name, part in zip(("mean", "scale", "out_mean", "out_scale"), parts, strict=True):
             self.register_buffer(name, torch.from_numpy(part))
@@ -148,6 +148,11 @@ class DeviceProgram(Program):
 
 def program_of(model: Model | Device, *, sounds: bool) -> Program:
     """Return a fitted model as one torch module."""
+    if isinstance(model, Device) and model.kind in ("compressor", "gate", "envelope"):
+        raise ExportError(
+            f"a device of kind {model.kind!r} loops along time, where torch.export keeps hardgrad's own operator and "
+            "ONNX has none; take --to c"
+        )
     made = DeviceProgram(model) if isinstance(model, Device) else WindowProgram(model, sounds=sounds)
     return made.eval().requires_grad_(False)
 
@@ -176,9 +181,15 @@ def onnx_bytes(program: Program) -> bytes:
     if program.cells:
         axes = {name: {0: "channels"} for name in (*program.inputs, *after)}
         how = {"dynamo": False, "dynamic_axes": axes | {name: {0: "channels", 1: "samples"} for name in ("x", "y")}}
-    names = {"input_names": list(program.inputs), "output_names": after, "opset_version": OPSET, "verbose": False}
+    names: dict[str, Any] = {
+        "input_names": list(program.inputs),
+        "output_names": after,
+        "opset_version": OPSET,
+        "verbose": False,
+    }
     example = tuple(program.inputs.values())
-    made = _quietly(lambda: torch.onnx.export(program, example, buffer if program.cells else None, **names, **how))
+    where: Any = buffer if program.cells else None
+    made = _quietly(lambda: torch.onnx.export(program, example, where, **names, **how))
     if made is not None:
         made.save(buffer)
     return buffer.getvalue()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from hardgrad_lab.devices.device import Device
 from hardgrad_lab.export.plan import ExportError
@@ -36,8 +37,12 @@ def export(model: Model | Device, described: Said, form: str, out: Path) -> list
     """
     make: dict[str, Callable[[Any, Said, Path], Made]] = {"c": _c, "json": _json, "onnx": _onnx, "torch": _torch}
     content, said = make[form](model, described, out)
-    write_atomically(out, lambda file: file.write(content) and None)
+    write_atomically(out, partial(_write, content))
     return said
+
+
+def _write(content: bytes, file: BinaryIO) -> None:
+    file.write(content)
 
 
 def hears(described: Said) -> bool:
