@@ -39,7 +39,8 @@ class Follower(DeviceLayer):
         up, down = self._set("attack_ms", attack, lead), self._set("release_ms", release, lead)
         state = self._started(state, BallisticsState, lead)
         start = torch.zeros_like(up) if state is None else state.level.reshape(-1)
-        y = ballistics_scan(rows, coefficient(up, self.sample_rate), coefficient(down, self.sample_rate), start)
+        rises, falls = coefficient(up, self.sample_rate), coefficient(down, self.sample_rate)
+        y = ballistics_scan(rows, rises, falls, start, self.word)
         last = y[:, -1] if y.shape[1] else start
         return y, BallisticsState(last.clone().view(lead))
 

@@ -14,7 +14,7 @@ Count = Annotated[int, at_least(1)]
 
 def add_to(app: App) -> None:
     """Add the commands."""
-    for command in (bridge, recurrent, search, tariff, feeding, boxes, orders, codebook):
+    for command in (bridge, recurrent, search, tariff, feeding, boxes, orders, codebook, callback):
         app.command(command)
 
 
@@ -168,4 +168,23 @@ def codebook(*, seconds: float = 2.0, threads: Count = 1) -> int:
 
     _with_threads(threads)
     measure(seconds)
+    return 0
+
+
+def callback(*, rounds: Count = 300, rows: Count = 200_000, epochs: Count = 20) -> int:
+    """A switch of five 4x4 branches against an 8x8 network in C, as an audio callback of 512 samples runs them.
+
+    Parameters
+    ----------
+    rounds
+        Of 64 blocks each, in turn.
+    rows
+        To train on.
+    epochs
+        Passes over them.
+    """
+    from hardgrad_lab.bench.callback import measure
+
+    _with_threads(1)
+    measure(rounds, rows, epochs)
     return 0

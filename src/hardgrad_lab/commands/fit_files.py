@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,8 @@ class SoundOptions:
     """Of sounds with several channels: each is a recording of its own; or left, right, a number from 1, or mid, their
     mean."""
     latency: Annotated[str, Parameter(name=["--latency", "--lag"], allow_leading_hyphen=True)] = "auto"
-    """Samples that the target comes late by, which are taken out; negative if early. auto finds them."""
+    """Samples that the target comes late by, which are taken out; negative if early, with a fraction if need be. auto
+    finds them."""
     knob: Annotated[tuple[str, ...], Parameter(negative="")] = ()
     """A knob of the device and where it stood in each target: gain=0,0.5,1. Its range chooses the parameters; one
     input may be that of all targets."""
@@ -63,9 +65,12 @@ class SoundOptions:
         if self.latency == "auto":
             return Pairing(channel=self.channel, window=window, knob=knob)
         try:
-            return Pairing(channel=self.channel, latency=int(self.latency), window=window, knob=knob)
+            late = float(self.latency)
         except ValueError:
-            raise ValueError(f"--latency must be auto or a whole number of samples, got {self.latency!r}") from None
+            late = math.nan
+        if not math.isfinite(late):
+            raise ValueError(f"--lag must be auto or a number of samples, got {self.latency!r}")
+        return Pairing(channel=self.channel, latency=int(late) if late.is_integer() else late, window=window, knob=knob)
 
 
 def read_files(

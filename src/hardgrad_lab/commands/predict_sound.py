@@ -12,34 +12,37 @@ from rich.console import Console
 if TYPE_CHECKING:
     import soundfile
 
+    from hardgrad_lab.devices.device import Device
     from hardgrad_lab.fit.folder import Model
     from hardgrad_lab.fit.options import TooLoud
     from hardgrad_lab.fit.rows import Array
+    from hardgrad_lab.fit.sounds.knob import Knob
 
 BLOCK = 32_768  # samples read at a time
 
 
 def predict_sound(
-    fitted: Model,
+    fitted: Model | Device,
     described: dict[str, Any],
     source: Path,
     out: Path,
     console: Console,
+    notes: list[str],
     *,
     resample: bool,
     too_loud: TooLoud,
-    knob: float | None = None,
+    knob: Knob | None = None,
 ) -> None:
-    """Write the prediction of a sound, channel by channel, and say what was done; ``knob`` is where it stands."""
-    from hardgrad_lab.fit.estimator import SwitchRegressor
+    """Write the prediction of a sound, channel by channel, and say what was done, after notes."""
+    from hardgrad_lab.devices.device import Device
+    from hardgrad_lab.fit.estimator import SwitchClassifier
     from hardgrad_lab.fit.predictions import lines_of_ranges
     from hardgrad_lab.fit.reading.files import FileFault
-    from hardgrad_lab.fit.sounds.knob import knob_of
     from hardgrad_lab.fit.sounds.sound_file import header_notes, opened
     from hardgrad_lab.fit.sounds.sound_out import Form, check_form, write_sound
-    from hardgrad_lab.fit.sounds.streaming import Tally, predict_stream
+    from hardgrad_lab.fit.sounds.streaming import Tally, device_stream, predict_stream
 
-    if not isinstance(fitted, SwitchRegressor):
+    if isinstance(fitted, SwitchClassifier):
         raise FileFault(f"the model must predict numbers to make a sound of {source}, got one that predicts classes")
     if out.exists() and out.samefile(source):
         raise FileFault(f"--out must not be the sound that is read, got {out}; choose another")
@@ -47,21 +50,19 @@ def predict_sound(
     with opened(source) as file:
         form = Form(rate=int(file.samplerate), channels=int(file.channels), frames=int(file.frames))
         check_form(out, form)
-        known = knob_of(described)
-        stands = [] if known is None or knob is None else known.note(knob)
-        notes = [*header_notes(source, file), *stands, *_notes(described, source, form.rate, resample)]
-        for note in notes:
+        for note in [*notes, *header_notes(source, file), *_notes(described, source, form.rate, resample)]:
             _say(note, console, style="yellow")
-        blocks = _shown(
-            _predicted(partial(predict_stream, fitted, tally=tally, knob=knob), described, source, file),
-            form.frames,
-            console,
-        )
+        stands = None if knob is None else knob.values[0]
+        if isinstance(fitted, Device):
+            predict = partial(device_stream, fitted, knob=stands)
+        else:
+            predict = partial(predict_stream, fitted, tally=tally, knob=stands)
+        blocks = _shown(_predicted(predict, described, source, file), form.frames, console)
         try:
             written, fault = write_sound(out, blocks, form, too_loud), None
         except FileFault as error:
             written, fault = [], error
-    if tally.visits:
+    if not isinstance(fitted, Device):
         for line in lines_of_ranges(fitted, tally.visits, tally.outside):
             _say(line, console)
     for note in written:
@@ -121,7 +122,7 @@ def _notes(described: dict[str, Any], source: Path, own: int, resample: bool) ->
         yield f"{source} is resampled from {own:,} to {rate:,} Hz, and the prediction back{lost}"
     latency = described.get("latency")
     if isinstance(latency, list) and any(latency):
-        listed = ", ".join(str(late) for late in latency)
+        listed = ", ".join(f"{late:.10g}" if isinstance(late, float) else str(late) for late in latency)
         yield (
             f"the recordings fitted to came {listed} samples late, which was taken out: the prediction is not late, it "
             "begins with the input"

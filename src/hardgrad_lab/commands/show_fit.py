@@ -10,13 +10,22 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from hardgrad_lab.fit.page.page import range_cells, range_headings, score_cells, score_headings
+from hardgrad_lab.fit.page.page import (
+    KNOB_HEADINGS,
+    knob_cells,
+    range_cells,
+    range_headings,
+    score_cells,
+    score_headings,
+)
 from hardgrad_lab.fit.page.story import Story
 
 
 def show_fit(story: Story, out: Path, console: Console, said: Sequence[str] = ()) -> None:
     """Print the ranges, the comparison, the warnings that were not said before, and where everything is."""
-    console.print(_table(f"{story.target} by {story.key}", range_headings(story), range_cells(story)))
+    console.print(_table(story.title, range_headings(story), range_cells(story)))
+    if knob := knob_cells(story):
+        console.print(_table("by the knob", KNOB_HEADINGS, knob))
     if len(story.scores) > 1:
         console.print(_table("against fair rivals", score_headings(story), score_cells(story)))
     console.print(story.headline(), highlight=False)

@@ -37,7 +37,7 @@ def place(owner: str, knob: Sequence[float] | None, value: Tensor | None, x: Ten
     if knob is None:
         if value is not None:
             raise ValueError(f"{owner}: knob must be None for a device without one, got a tensor; leave it out")
-        return torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        return torch.zeros(x.shape[0], dtype=torch.int64, device=x.device)
     if value is None or value.shape != x.shape[:1]:
         got = "None" if value is None else f"shape {tuple(value.shape)}"
         raise ValueError(

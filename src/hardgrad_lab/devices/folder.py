@@ -102,7 +102,7 @@ def _is_plain(value: Any) -> bool:
         return True
     if isinstance(value, str):
         return len(value) <= MOST_LETTERS
-    return _is_list(value) and all(map(_is_number, value))
+    return _is_list(value) and all(map(_is_plain, value))
 
 
 def _is_list(value: Any) -> bool:

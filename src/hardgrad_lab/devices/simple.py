@@ -69,7 +69,7 @@ class Filter(Solved):
         self.taps = taps
 
     def forward(self, x: Tensor, state: Any = None, knob: Tensor | None = None) -> tuple[Tensor, Any]:
-        before = x.new_zeros(len(x), self.taps - 1) if state is None else state
+        before = x.new_zeros(x.shape[0], self.taps - 1) if state is None else state
         whole = torch.cat([before, x], dim=1)
         # Tap by tap: a product of matrices rounds otherwise for another length, and chunks would not be the whole.
         y = torch.zeros_like(x)

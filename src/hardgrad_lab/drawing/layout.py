@@ -163,8 +163,8 @@ def _label_alone(panel: Axes, height: float) -> None:
 
 
 def _height(panel: Axes, whole: float, width: float) -> float:
-    """Return the inches that a panel needs below the others: pictures keep their shape, lists their lines."""
-    if panel.images:
+    """Return the inches that a panel needs below the others: pictures with a shape keep it, lists their lines."""
+    if panel.images and panel.get_aspect() != "auto":
         return max(whole * NARROW / width, 0.28 * len(panel.get_yticks()) + 0.3)
     if len(panel.get_yticklabels()) > 8 and panel.get_yscale() == "linear":
         return whole

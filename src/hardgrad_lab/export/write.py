@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from hardgrad_lab.devices.device import Device
-from hardgrad_lab.export.refusal import ExportError
+from hardgrad_lab.export.plan import ExportError
 from hardgrad_lab.fit.estimator import SwitchRegressor
 from hardgrad_lab.fit.folder import Model
 from hardgrad_lab.fit.sounds.knob import knob_of
@@ -36,8 +37,12 @@ def export(model: Model | Device, described: Said, form: str, out: Path) -> list
     """
     make: dict[str, Callable[[Any, Said, Path], Made]] = {"c": _c, "json": _json, "onnx": _onnx, "torch": _torch}
     content, said = make[form](model, described, out)
-    write_atomically(out, lambda file: file.write(content) and None)
+    write_atomically(out, partial(_write, content))
     return said
+
+
+def _write(content: bytes, file: BinaryIO) -> None:
+    file.write(content)
 
 
 def hears(described: Said) -> bool:
@@ -101,7 +106,8 @@ def _torch(model: Model | Device, described: Said, out: Path) -> Made:
     from hardgrad_lab.export.program import program_of, torch_bytes
 
     program = program_of(model, sounds=hears(described))
-    return torch_bytes(program), [f"run = torch.export.load({out.name!r}).module(); {program.call()}"]
+    load = f"torch.jit.load({out.name!r})" if program.cells else f"torch.export.load({out.name!r}).module()"
+    return torch_bytes(program), [f"run = {load}; {program.call()}"]
 
 
 def _onnx(model: Model | Device, described: Said, out: Path) -> Made:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,26 +17,18 @@ QUIET_DB = 60.0  # below the loudest frame: frames that are not looked at
 
 
 @dataclass(frozen=True, kw_only=True)
-class Levels:
-    """Levels of a dry and a wet sound, frame by frame, and what they look like.
+class Shape:
+    """What the levels of a dry and a wet sound look like.
 
     Args:
-        dry: (m,) dB of full scale, root mean square over a frame and ``memory_s`` before it.
-        wet: (m,) dB: the dry level, and the gain of the frame.
-        ours: (m,) the same of a model.
-        index: (m,) the range that a frame took; 0 for all where ranges change within frames.
         kind: "gain", "curve", "compressor", "gate", or "" for none of these.
         gain_db: where nothing is turned down.
         threshold_db: of the level: from there a compressor, or below it a gate, turns down.
         ratio: of a compressor.
         range_db: that a gate takes off; the most that a compressor was seen to take off.
-        memory_s: by which the level explains the gain best.
+        memory_s: over which the level is taken that explains the gain best, besides the frame itself.
     """
 
-    dry: Array
-    wet: Array
-    ours: Array
-    index: NDArray[np.int64]
     kind: str = ""
     gain_db: float = 0.0
     threshold_db: float = 0.0
@@ -56,14 +49,12 @@ class Levels:
             said |= {"threshold_db": self.threshold_db, "range_db": self.range_db}
         return said | ({"ratio": self.ratio} if self.kind == "compressor" else {})
 
-    def said(self) -> str:
-        """Return what was seen and what to try, in a sentence; empty where nothing was seen."""
+    def said(self, tried: Collection[str] = ()) -> str:
+        """Return what was seen, and what to try where it was not tried, in a sentence; empty where nothing was seen."""
         place = f"about {self.threshold_db:.0f} dB (RMS over {1000 * max(self.memory_s, FRAME_S):.0f} ms)"
+        cure = "" if self.kind in tried else f"; try --memory {self.kind}"
         if self.kind == "gate":
-            return (
-                f"the levels look like a gate's: below {place} about {self.range_db:.0f} dB are taken off; "
-                "try --memory gate"
-            )
+            return f"the levels look like a gate's: below {place} about {self.range_db:.0f} dB are taken off{cure}"
         if self.kind != "compressor":
             return ""
         rises, ratio = f"rises by {1 / self.ratio:.2f} dB for each dB of the input", f"of about {self.ratio:.2g}"
@@ -71,8 +62,27 @@ class Levels:
             rises, ratio = "hardly rises", f"above {LIMIT:g}"
         return (
             f"the levels look like a compressor's: above {place} the output {rises}, a ratio {ratio}, and up to "
-            f"{self.range_db:.0f} dB are taken off; try --memory compressor"
+            f"{self.range_db:.0f} dB are taken off{cure}"
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Levels:
+    """Levels in dB of full scale, frame by frame, all (m,).
+
+    Args:
+        dry: root mean square, with the shape's memory.
+        wet: the dry level, and the gain of the frame.
+        ours: the same of a model.
+        index: the range that a frame took; 0 for all where ranges change within frames.
+        shape: what they look like.
+    """
+
+    dry: Array
+    wet: Array
+    ours: Array
+    index: NDArray[np.int64]
+    shape: Shape
 
 
 def decibels(power: Array) -> Array:

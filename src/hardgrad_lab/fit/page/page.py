@@ -16,6 +16,7 @@ from hardgrad_lab.fit.rivals.scores import ClassScore, Scored, SoundScore, as_db
 HEADINGS = ("", "RMSE", "R²", "parameters", "active", "updates", "s")
 CLASS_HEADINGS = ("", "log loss", "right", *HEADINGS[3:])
 SOUND_HEADINGS = ("", "ESR", "dB", *HEADINGS[3:])
+KNOB_HEADINGS = ("knob", "ESR", "dB", "looks like")
 RANGE_HEADINGS = ("range", "training rows", "test rows", "RMSE", "best rival")
 NO_FIGURE = "-"
 TRANSFER = (
@@ -29,7 +30,7 @@ AGREEMENT = (
 CLASSES = "Every mark is a test {row}, beside its true class; a cross is one that the switch takes for another class."
 CONFUSION = "How many test {row}s of each class are taken for which; on the diagonal they are named right."
 FAR = "The sound that is played above, and what the model errs by on the same scale. Dashed: where stretches meet."
-NEAR = "Where the box's output moves most. Dotted: what went in. Grey: the box. In colour: the model, range by range."
+NEAR = "Where the box's output moves most. Dotted: what went in, as loud. Grey: the box. In colour: the model."
 SPECTRUM = "Mean over the held-out stretches. Where the error comes near the box, the model does not follow it."
 PICTURES = (
     "What is played above, one after another, all on one scale. What is bright in the error is what the model misses."
@@ -45,7 +46,7 @@ def fit_page(story: Story) -> str:
     """Return the page, which refers to nothing outside itself."""
     return render(
         "fit.html.jinja",
-        title=f"{story.target} by {story.key}",
+        title=story.title,
         story=story,
         words=story.words,
         facts=facts(story),
@@ -55,6 +56,8 @@ def fit_page(story: Story) -> str:
         numeric=range(1, len(HEADINGS)),
         rows=score_cells(story),
         described=[(score.name, score.described) for score in story.scores],
+        knob_headings=KNOB_HEADINGS,
+        knob_rows=knob_cells(story),
         range_headings=range_headings(story),
         range_rows=range_cells(story),
         figures=_figures(story),
@@ -146,6 +149,21 @@ def range_cells(story: Story) -> list[list[str]]:
     ]
 
 
+def knob_cells(story: Story) -> list[list[str]]:
+    """Return the table of the knob's places; empty without a knob."""
+    voices = () if story.sound is None else story.sound.voices
+    return [
+        [
+            voice.name,
+            as_esr(voice.esr),
+            as_db(voice.esr),
+            (voice.levels.shape.kind if voice.levels else "") or NO_FIGURE,
+        ]
+        for voice in voices
+        if voice.name
+    ]
+
+
 def _amount(rows: int, story: Story) -> str:
     return f"{rows:,}" if story.sound is None else f"{rows / story.sound.rate:,.2f}"
 
@@ -159,7 +177,13 @@ def _error(error: float | None, story: Story) -> str:
 def _figures(story: Story) -> list[Inline]:
     drawn = _shapes(story)
     rival = "" if story.rival is None else f" The marks are {story.rival.name}, the best rival."
-    drawn.append(("Loss and visits by range", f"The switch's error on test {{row}}s.{rival}", figures.by_range(story)))
+    drawn.append(
+        (
+            "Loss and visits by range",
+            f"The {story.switch.name}'s error on test {{row}}s.{rival}",
+            figures.by_range(story),
+        )
+    )
     if story.sound is None and not story.classes:
         drawn.append(("Prediction against truth", AGREEMENT, figures.agreement(story)))
     if story.classes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from hardgrad_lab.drawing.clips import MOST_S
 from hardgrad_lab.fit.page.levels import Levels
 from hardgrad_lab.fit.page.recognize import levels_of
 from hardgrad_lab.fit.rivals.scores import esr_of
+from hardgrad_lab.fit.tables import INPUT
 
 if TYPE_CHECKING:
     from hardgrad_lab.fit.fitted import Fitted
@@ -67,6 +68,14 @@ class Voice:
     held_out: int
     levels: Levels | None
     esr: float | None
+
+    def notes(self) -> dict[str, Any]:
+        """Return what ``model.json`` says of this."""
+        return {
+            "knob": self.name,
+            "esr": self.esr,
+            "levels": None if self.levels is None else self.levels.shape.notes(),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +147,7 @@ def _voice(name: str, test: NDArray[np.int64], most: int, fitted: Fitted, read: 
         if most > 0:
             chosen.append(_loudest(piece, truth, most))
             most -= len(chosen[-1])
-    dry = read.inputs[read.key].to_numpy(dtype=np.float64)
+    dry = read.inputs[INPUT].to_numpy(dtype=np.float64)
     files = np.isin(read.file, np.unique(read.file[test]))
     recordings = [np.flatnonzero(files & (read.groups == group)) for group in np.unique(read.groups[files])]
     parts = [(dry[rows], truth[rows], fitted.predicted[rows], fitted.index[rows]) for rows in recordings]

@@ -14,6 +14,7 @@ from hardgrad_lab.fit.page.spectra import WIDE
 
 COLUMNS = 600  # of a wave seen from afar: each is drawn from its least sample to its greatest
 NEAR_S = 0.02
+SWINGS = 30  # that can be told apart
 
 
 def wave(sound: Sound) -> Drawn:
@@ -43,10 +44,14 @@ def near(sound: Sound) -> Drawn:
     length = min(int(NEAR_S * sound.rate), len(loud.truth))
     moves = np.concatenate([[0.0], np.cumsum(np.square(np.diff(loud.truth, prepend=loud.truth[0])))])
     begin = int((moves[length:] - moves[:-length]).argmax())
+    swings = np.flatnonzero(np.diff(np.sign(loud.truth[begin : begin + length])))
+    length = int(swings[SWINGS]) if len(swings) > SWINGS else length
     part = slice(begin, begin + length)
+    louder = np.sqrt(np.square(loud.truth[part]).sum() / max(float(np.square(loud.dry[part]).sum()), 1e-20))
     figure, (panel,) = sized_figure(WIDE, 3.4)
     ms = 1000 * np.arange(length) / sound.rate
-    panel.plot(ms, loud.dry[part], color=FAINT, linewidth=1, linestyle=":", label="dry")
+    name = f"dry, {20 * np.log10(louder):+.1f} dB" if louder else "dry"
+    panel.plot(ms, (louder or 1.0) * loud.dry[part], color=FAINT, linewidth=1, linestyle=":", label=name)
     panel.plot(ms, loud.truth[part], color=FAINT, linewidth=2.8, label="the box")
     for i in map(int, np.unique(loud.index[part])):
         mine = np.where(loud.index[part] == i, loud.predicted[part], np.nan)

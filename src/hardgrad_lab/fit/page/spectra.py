@@ -60,11 +60,13 @@ def spectrograms(sound: Sound) -> Drawn:
     figure, lines = grid_figure(2, 2)
     panels = [panel for line in lines for panel in line]
     ends = np.log10([LOWEST_HZ, sound.rate / 2])
+    images = []
     for panel, picture, name in zip(panels, pictures, ("dry", "the box", "the model", "the error"), strict=True):
         image = panel.imshow(
             picture - top, origin="lower", aspect="auto", interpolation="none", cmap="magma", vmin=-DEEP_DB, vmax=0,
             extent=(0, seconds, *ends),
         )  # fmt: skip
+        images.append(image)
         panel.set_title(name)
         decades = [hz for hz in (100, 1000, 10_000) if hz < sound.rate / 2]
         panel.set_yticks(np.log10(decades), [f"{hz:,}" if hz < 1000 else f"{hz // 1000}k" for hz in decades])
@@ -73,7 +75,7 @@ def spectrograms(sound: Sound) -> Drawn:
     for panel in lines[-1]:
         panel.set_xlabel("seconds of what is played")
     figure.panels = panels
-    figure.colorbar(image, ax=panels, label="level, dB below the loudest", shrink=0.7)
+    figure.colorbar(images[0], ax=panels, label="level, dB below the loudest", shrink=0.7)
     return figure
 
 

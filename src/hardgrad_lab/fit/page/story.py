@@ -58,6 +58,7 @@ class Story:
         source: fingerprint of the rows.
         sound: what there is to hear; None for a table.
         classes: that were told apart; none for a target of numbers. Dots have their numbers.
+        device: what the model is, where it is one with a memory; then it was chosen on held-out time.
     """
 
     target: str
@@ -88,11 +89,19 @@ class Story:
     source: str
     sound: Sound | None = None
     classes: Sequence[str] = ()
+    device: str = ""
 
     @property
     def words(self) -> Words:
         """Return what rows, the key and the target are called."""
         return words(self.target, self.key, sound=self.sound is not None, classes=bool(self.classes))
+
+    @property
+    def title(self) -> str:
+        """Return what was fitted, by what."""
+        first, *others = dict.fromkeys(self.files)  # with a knob one file may be that of all places
+        whole = f"{first} and {len(others)} more" if others else first
+        return f"{self.target} by {self.key}" if self.sound is None else f"{self.target} from {whole}"
 
     @property
     def switch(self) -> Scored:
@@ -111,7 +120,9 @@ class Story:
         ours = self.switch
         if isinstance(ours, ClassScore):
             return f"{self._class_headline(ours)} {verdict(self.scores, self.left_out)}".strip()
-        said = f"The switch's error on {'unseen' if self.unseen else 'its own'} {self.words.rows} is {self._error()}"
+        said = (
+            f"The {ours.name}'s error on {'unseen' if self.unseen else 'its own'} {self.words.rows} is {self._error()}"
+        )
         said += "." if ours.r2 is None or isinstance(ours, SoundScore) else f"; {explained(ours.r2, self.target)}."
         return f"{said} {verdict(self.scores, self.left_out)}".strip()
 
@@ -130,15 +141,14 @@ class Story:
             return f"{as_esr(ours.esr)} of the energy of {self.target} (ESR; {as_db(ours.esr)})"
         return f"{ours.said} (RMSE)"
 
-    def levels(self) -> list[dict[str, Any]]:
-        """Return what was seen in the levels, one for each place of the knob."""
-        voices = () if self.sound is None else self.sound.voices
-        return [{"knob": each.name, **each.levels.notes()} for each in voices if each.levels is not None]
-
     def notes(self) -> dict[str, Any]:
         """Return what ``model.json`` adds of this."""
         measure = "log_loss" if self.classes else "esr" if self.sound else "rmse"
-        heard = {} if self.sound is None else {"times_real_time": self.sound.speed, "levels": self.levels()}
+        heard = (
+            {}
+            if self.sound is None
+            else {"times_real_time": self.sound.speed, "sound": [each.notes() for each in self.sound.voices]}
+        )
         return {
             **heard,
             "target": self.target,
@@ -212,7 +222,7 @@ def tell(fitted: Fitted, read: Table, target: str, noted: Sequence[str]) -> Stor
 def _seen(sound: Sound | None) -> list[str]:
     """Return what the levels look like, a line for each place of the knob where they look like something."""
     voices = () if sound is None else sound.voices
-    said = {voice.name: voice.levels.said() for voice in voices if voice.levels is not None}
+    said = {voice.name: voice.levels.shape.said() for voice in voices if voice.levels is not None}
     return [f"{name}: {line}" if name else line for name, line in said.items() if line]
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hardgrad_lab.fit.rows import Array
+from hardgrad_lab.fit.sounds.fractions import find_fraction, moved
 from hardgrad_lab.fit.sounds.lags import Piece, error_at, explained_at_all, filter_errors, knots_of, whitened
 from hardgrad_lab.fit.sounds.levels import is_flat
 
@@ -37,6 +38,7 @@ class Delay:
     Args:
         samples: that the target is late by, and that are to be taken out; negative where it is early.
         closest: the lag at which one sample explains most, for a branch that sees no other.
+        fraction: of a sample, that the target is later than both; 0 where it is small, or a memory could as well be it.
         sure: whether that is certain.
         candidates: lags that explain the target, the best first.
         error: the share of the target's variance that the best of them leaves.
@@ -47,6 +49,7 @@ class Delay:
 
     samples: int = 0
     closest: int = 0
+    fraction: float = 0.0
     sure: bool = False
     candidates: tuple[int, ...] = ()
     error: float = 1.0
@@ -56,7 +59,7 @@ class Delay:
 
 
 def find_delay(pairs: Sequence[tuple[Array, Array]], rate: int) -> Delay:
-    """Find how many samples the target of a recording comes after its input.
+    """Find how many samples the target of a recording comes after its input, to a fraction of one.
 
     At each lag the target is held against the best curve of the input, so that the answer is that of a device without
     memory, whatever its curve; thirds of the recording must agree. Where a filter explains more than the curve, as in
@@ -89,11 +92,13 @@ def find_delay(pairs: Sequence[tuple[Array, Array]], rate: int) -> Delay:
     inverted = _is_inverted(pieces, best)
     if not (certain and agreed):
         return Delay(candidates=tuple(ranked), error=left, inverted=certain and inverted)
-    samples, filtered = _least(pieces, knots, best)
+    fraction = 0.0 if drift else find_fraction(pieces, knots, best)
+    samples, filtered = _least(moved(pieces, fraction), knots, best) if fraction else _least(pieces, knots, best)
     closest = samples if samples == 0 else best
     return Delay(
         samples=samples,
         closest=closest,
+        fraction=0.0 if filtered else fraction,
         sure=True,
         candidates=tuple(ranked),
         error=left,

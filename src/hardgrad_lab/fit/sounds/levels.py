@@ -13,6 +13,7 @@ QUIET = 1e-3  # a peak below this, -60 dB, is said
 FULL_SCALE = 0.999  # the peak from which a flat top is taken for clipping
 FLAT = 3  # samples in a row at the peak that make a flat top
 CLIPPED, CLIPPED_SHARE = 10, 1e-4  # samples in flat tops that are worth a line, and their share
+FRAMES, FAINT = 100, 1e-3  # frames a second of a loudness, and what is added to them, of the loudest
 OFFSET = 1.0  # a mean of so many standard deviations is said
 
 
@@ -53,6 +54,21 @@ def level_notes(path: Path, samples: Array) -> list[str]:
     if (far := np.flatnonzero(mean > OFFSET * spread)).size:
         notes.append(f"{path} lies around {samples.mean(axis=0)[far[0]]:.3g}, not around 0: it has a DC offset")
     return notes
+
+
+def loudness_agrees(x: Array, y: Array, rate: int) -> float:
+    """Return the highest correlation of two sounds' loudness in dB, (n,) each, at any delay up to half a second."""
+    frame = max(1, rate // FRAMES)
+    n = min(len(x), len(y)) // frame
+    reach = min(FRAMES // 2, n // 4)
+    sizes = [np.sqrt(np.square(each[: n * frame]).reshape(n, frame).mean(axis=1)) for each in (x, y)]
+    dry, wet = (np.log(size + FAINT * size.max() + 1e-300) for size in sizes)
+    best = -1.0
+    for late in range(-reach, reach + 1):
+        a, b = dry[max(0, -late) : n - max(0, late)], wet[max(0, late) : n - max(0, -late)]
+        if len(a) > 1 and a.std() > 0 and b.std() > 0:
+            best = max(best, float(np.corrcoef(a, b)[0, 1]))
+    return best
 
 
 def decibels(amplitude: float) -> float:

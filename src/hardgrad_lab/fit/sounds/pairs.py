@@ -14,13 +14,16 @@ from hardgrad_lab.fit.reading.files import FileFault, numbers, read_frame
 from hardgrad_lab.fit.rows import Array
 from hardgrad_lab.fit.sounds.alignment import Delay, find_delay
 from hardgrad_lab.fit.sounds.channels import EACH, match
+from hardgrad_lab.fit.sounds.fractions import advanced
 from hardgrad_lab.fit.sounds.knob import Knob
-from hardgrad_lab.fit.sounds.levels import check_moves, is_flat, level_notes
+from hardgrad_lab.fit.sounds.levels import check_moves, is_flat, level_notes, loudness_agrees
 from hardgrad_lab.fit.sounds.sound_file import Sound, is_sound, read_sound
 from hardgrad_lab.fit.tables import INPUT, Table
 
+MOST = 30_000_000  # samples of each channel that a fit takes in all: 11 minutes at 44.1 kHz, some GB while it runs
 UNEVEN_S = 0.05  # seconds by which the sounds of a pair may differ in length, besides a delay
-UNRELATED = 0.95  # of the target's variance, left at every delay: the two have little to do with each other
+UNRELATED = 0.95  # of the target's variance, left at every delay: the two have little to do with each other, unless
+TOGETHER = 0.9  # is what their loudness correlates by: so it is with ring modulators, which no curve explains
 SHOWN = 4  # lags that a message lists
 
 
@@ -30,13 +33,14 @@ class Pairing:
 
     Args:
         channel: "each", "left", "right", "mid" or a number from 1.
-        latency: samples that targets come late by, negative for early; None lets each pair be looked at.
+        latency: samples that targets come late by, negative for early, with a fraction or without; None lets each pair
+            be looked at.
         window: samples that a branch will see.
         knob: of the device, and where it stood in each pair.
     """
 
     channel: str = EACH
-    latency: int | None = None
+    latency: float | None = None
     window: int = 1
     knob: Knob | None = None
 
@@ -59,9 +63,10 @@ def read_pairs(inputs: Sequence[Path], targets: Sequence[Path] | None, how: Pair
     """
     how = how or Pairing()
     inputs = _one_each(inputs, targets, how.knob)
-    sounds = {path: _read(path) for path in dict.fromkeys(inputs)}
+    most = None if targets is None else max(1, MOST // len(targets))
+    sounds = {path: _read(path, most) for path in dict.fromkeys(inputs)}
     read = [sounds[path] for path in inputs]
-    wanted = [] if targets is None else [_read(path) for path in targets]
+    wanted = [_read(path, most) for path in targets or ()]
     rate = _one_rate([*read, *wanted])
     notes = [note for sound in (*sounds.values(), *wanted) for note in sound.notes]
     made = _Recordings()
@@ -82,7 +87,7 @@ class _Recordings:
         self._file: list[int] = []
         self._begin: list[int] = []
         self._channels: list[int] = []
-        self._latency: list[int] = []
+        self._latency: list[float] = []
 
     def add(self, file: int, begin: int, x: Array, y: Array | None) -> None:
         self._x.append(x)
@@ -102,13 +107,14 @@ class _Recordings:
             check_moves(sound.path, np.stack(samples), part, sound.rate)
             if sound.rate:
                 notes += level_notes(sound.path, np.stack(samples, axis=1))
-        before, after = max(0, -late), max(0, late)
+        whole = round(late)
+        before, after = max(0, -whole), max(0, whole)
         for x, y in pairs:
-            x, y = x[before:], y[after:]
+            x, y = x[before:], (y if late == whole else advanced(y, late - whole))[after:]
             n = min(len(x), len(y))
             if n < 1:
                 raise FileFault(
-                    f"{dry.path} and {wet.path} do not overlap, {late:,} samples apart; choose another --latency"
+                    f"{dry.path} and {wet.path} do not overlap, {_number(late)} samples apart; choose another --lag"
                 )
             self.add(file, before, x[:n], y[:n])
         self._channels.append(len(pairs))
@@ -151,10 +157,10 @@ def _one_each(inputs: Sequence[Path], targets: Sequence[Path] | None, knob: Knob
     return inputs
 
 
-def _read(path: Path) -> Sound:
+def _read(path: Path, most: int | None) -> Sound:
     """Return a sound; a file of one column of numbers has no rate, said as 0."""
     if is_sound(path):
-        return read_sound(path)
+        return read_sound(path, most)
     frame = read_frame(path, [INPUT])
     values = numbers(frame, INPUT, "--target")
     if len(missing := np.flatnonzero(~np.isfinite(values))):
@@ -169,11 +175,11 @@ def _one_rate(sounds: Sequence[Sound]) -> int:
     return sounds[0].rate
 
 
-def _latency(dry: Sound, wet: Sound, pairs: Sequence[tuple[Array, Array]], how: Pairing, notes: list[str]) -> int:
+def _latency(dry: Sound, wet: Sound, pairs: Sequence[tuple[Array, Array]], how: Pairing, notes: list[str]) -> float:
     """Return by how many samples a target is shifted, with a line if it is, or if it is not certain."""
     if how.latency is not None:
         if how.latency:
-            notes.append(_said(dry, wet, how.latency, "as --latency says"))
+            notes.append(_said(dry, wet, how.latency, "as --lag says"))
         return how.latency
     if not dry.rate or not pairs:
         return 0
@@ -186,16 +192,22 @@ def _latency(dry: Sound, wet: Sound, pairs: Sequence[tuple[Array, Array]], how: 
                 "the right; swap them in one file, or take one with --channel"
             )
     if not found.sure:
+        if found.error > UNRELATED and max(loudness_agrees(x, y, dry.rate) for x, y in pairs) < TOGETHER:
+            raise FileFault(
+                f"{dry.path} and {wet.path} must belong together, and neither follows the other: at no delay up to "
+                f"half a second a curve explains more than {1 - found.error:.0%} of the target, and their loudness "
+                "differs; give the pair's other file, or insist with --lag N, the samples that the target comes late by"
+            )
         if found.candidates:
             notes.append(_unsure(dry, wet, found))
         return 0
     if found.inverted:
         notes.append(f"{wet.path} is upside down against {dry.path}: its polarity is inverted, which a branch learns")
-    late = found.closest if how.window == 1 else found.samples
+    # What a filter in the device needs stays in, though a branch that sees one sample would do better at its peak.
+    late = found.samples + found.fraction if found.fraction else found.samples  # which stays a whole number
     if late:
-        notes.append(
-            _said(dry, wet, late, "as a correlation finds" + (_memory(found) if late != found.closest else ""))
-        )
+        memory = "" if found.samples == found.closest else _memory(found)
+        notes.append(_said(dry, wet, late, "as a correlation finds" + memory))
     if found.drift:
         notes.append(
             f"{wet.path} seems to drift against {dry.path}: its delay grows by {found.drift:,} samples from the first "
@@ -204,39 +216,44 @@ def _latency(dry: Sound, wet: Sound, pairs: Sequence[tuple[Array, Array]], how: 
     return late
 
 
-def _said(dry: Sound, wet: Sound, late: int, why: str) -> str:
+def _said(dry: Sound, wet: Sound, late: float, why: str) -> str:
     time = f" ({1000 * abs(late) / dry.rate:.3g} ms)" if dry.rate else ""
     side = "late" if late > 0 else "early"
     return (
-        f"{wet.path} comes {abs(late):,} samples{time} {side} against {dry.path}, {why}: this latency is taken out "
-        "(--latency 0 leaves it in, --latency N takes out N samples)"
+        f"{wet.path} comes {_number(abs(late))} samples{time} {side} against {dry.path}, {why}: this latency is taken "
+        "out (--lag 0 leaves it in, --lag N takes out N samples)"
     )
 
 
+def _number(samples: float) -> str:
+    return f"{samples:,.3f}".rstrip("0").rstrip(".")
+
+
 def _memory(found: Delay) -> str:
-    return f", less what a device with a memory may need before its strongest sample, {found.closest:,}"
+    return f", less what a device with a memory may need before its strongest sample, {found.closest:,} late"
 
 
 def _unsure(dry: Sound, wet: Sound, found: Delay) -> str:
     if found.error > UNRELATED:
         return (
             f"{wet.path} follows {dry.path} at no delay up to half a second: no curve explains more than "
-            f"{1 - found.error:.0%} of it; are these the two that belong together? Nothing is shifted"
+            f"{1 - found.error:.0%} of it, though they are loud and soft together; nothing is shifted, and --lag N "
+            "takes out N samples"
         )
     listed = ", ".join(f"{lag:,}" for lag in found.candidates[:SHOWN])
     return (
         f"it is not certain by how much {wet.path} comes late against {dry.path}: delays of {listed} samples explain "
-        "it about equally well; nothing is shifted, and --latency N takes out N samples"
+        "it about equally well; nothing is shifted, and --lag N takes out N samples"
     )
 
 
-def _check_lengths(dry: Sound, wet: Sound, late: int, notes: list[str]) -> None:
+def _check_lengths(dry: Sound, wet: Sound, late: float, notes: list[str]) -> None:
     length, other = len(dry.samples), len(wet.samples)
     apart = abs(length - other)
     if apart > UNEVEN_S * dry.rate + abs(late):
         raise FileFault(
             f"{dry.path} and {wet.path} must be equally long, got {length:,} and {other:,} values; cut them so that "
-            "they begin and end together"
+            "they begin and end together" + "".join(f"; {note}" for note in (*dry.notes, *wet.notes))
         )
     if apart:
         notes.append(

@@ -22,6 +22,7 @@ READ = (
     *(".flac", ".ogg", ".oga", ".opus", ".mp3", ".voc"),
 )
 NOT_READ = (".m4a", ".aac", ".mp4", ".wma", ".webm", ".mka", ".amr", ".ape", ".wv", ".dsf", ".raw", ".pcm")
+LOSSY = ("VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III", "IMA_ADPCM", "MS_ADPCM", "ULAW", "ALAW")
 UNKNOWN_LENGTH = 0x7FFF0000  # a size in a header from here on means that it was not known when it was written
 _PROMISED = re.compile(r"^\s*(?:data|SSND|riff) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
 
@@ -56,19 +57,24 @@ def is_sound(path: Path) -> bool:
     return begin[:4] in (b"fLaC", b"OggS", b"caff") or (begin[:4] in forms and begin[8:] in (b"WAVE", b"AIFF", b"AIFC"))
 
 
-def read_sound(path: Path) -> Sound:
-    """Return a sound file with all its channels.
+def read_sound(path: Path, most: int | None = None) -> Sound:
+    """Return a sound file with all its channels, up to ``most`` samples of each, which is said.
 
     Raises:
         FileFault: if the file is not there, cannot be read to its end, or has no samples or a sample that is no number.
     """
     with opened(path) as file:
+        wanted = min(file.frames, most or file.frames)
         with _reading(path):
-            samples: Any = file.read(dtype="float64", always_2d=True)
-        if len(samples) < file.frames:
+            samples: Any = file.read(wanted, dtype="float64", always_2d=True)
+        if len(samples) < wanted:
             raise FileFault(_cut(path, f"{len(samples):,} of {file.frames:,} samples can be read"))
         check_numbers(path, samples, 0)
-        return Sound(path=path, samples=samples, rate=int(file.samplerate), notes=header_notes(path, file))
+        notes = header_notes(path, file)
+        if wanted < file.frames:
+            long, used = (frames / file.samplerate / 60 for frames in (file.frames, wanted))
+            notes += (f"{path} is {long:.3g} minutes long: its first {used:.3g}, {wanted:,} samples, are used",)
+        return Sound(path=path, samples=samples, rate=int(file.samplerate), notes=notes)
 
 
 @contextmanager
@@ -103,6 +109,11 @@ def opened(path: Path) -> Iterator[soundfile.SoundFile]:
                     else "; record or copy it again"
                 )
             )
+        if not file.seekable():  # so it is with codings of telephones, which end where they end
+            raise FileFault(
+                f"{path} cannot be read as sound, since its samples are coded as {file.subtype}; convert it: "
+                f"ffmpeg -i {path.name} {path.stem}-converted.wav"
+            )
         yield file
 
 
@@ -121,10 +132,13 @@ def blocks_of(path: Path, file: soundfile.SoundFile, size: int) -> Iterator[Arra
 
 def header_notes(path: Path, file: soundfile.SoundFile) -> tuple[str, ...]:
     """Return what is odd about a file's header."""
+    lossy = (f"{path} is lossy ({file.subtype}): what that takes away and adds is taken for the sound",)
+    notes = lossy if file.subtype in LOSSY else ()
     found = _PROMISED.search(file.extra_info)
     if not found or int(found[1]) >= UNKNOWN_LENGTH or int(found[1]) <= int(found[2]):
-        return ()
+        return notes
     return (
+        *notes,
         f"{path}: its header promises {int(found[1]):,} bytes of sound and {int(found[2]):,} are there, so the end may "
         f"be missing; the {file.frames:,} samples there are used",
     )

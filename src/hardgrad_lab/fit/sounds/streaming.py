@@ -9,11 +9,13 @@ from math import gcd
 import numpy as np
 import torch
 
+from hardgrad_lab.devices.device import Device
 from hardgrad_lab.fit.estimator import SwitchRegressor
 from hardgrad_lab.fit.rows import Array, Rows
 from hardgrad_lab.fit.training.forward import forward, rows_at_once
 from hardgrad_lab.fit.training.stacks import stacks_of
 
+STEP = 16_384  # samples of each channel that a device hears at a time
 SUPPORT = 10  # samples of the lower rate that scipy's resampling filter reaches, either way
 
 
@@ -106,6 +108,22 @@ def _rows(model: SwitchRegressor, channel: Array, knob: float | None) -> Rows:
         window=model.architecture_.window,
         raw=model.architecture_.raw,
     )
+
+
+def device_stream(device: Device, blocks: Iterable[Array], knob: float | None = None) -> Iterator[Array]:
+    """Yield what a device makes of a stream of sound, (m, C) as it comes in; the state of each channel is handed on.
+
+    Args:
+        device: each channel goes through one of its own.
+        blocks: (m, C) each, of any lengths; it sees them in steps counted from the first sample.
+        knob: where it stands, for a device that has one.
+    """
+    state = None
+    for samples, _, _ in overlapping(blocks, STEP, 0):
+        x = torch.from_numpy(samples.T.astype(np.float32))
+        with torch.no_grad():
+            y, state = device(x, state, None if knob is None else torch.full((len(x),), knob))
+        yield y.double().numpy().T
 
 
 def resampled(blocks: Iterable[Array], rate: int, wanted: int) -> Iterator[Array]:

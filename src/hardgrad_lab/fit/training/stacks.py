@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -37,16 +39,16 @@ class Stacks:
         widest = max(max(layer.in_features, layer.out_features) for layer in stacks[0])
         self.rows_at_once = min(MOST, max(FEWEST, VALUES // widest))
 
-    def index(self, key: Array) -> NDArray[np.unsignedinteger]:
+    def index(self, key: Array) -> NDArray[Any]:
         """Return the range of each key, (n,), in few bits, which are sorted fastest."""
         if np.isnan(key.min(initial=0.0)):
             self._ranges.index(torch.from_numpy(key))  # raises
-        index = np.zeros(len(key), np.uint8 if len(self._inner) < 256 else np.uint16)
+        index: NDArray[Any] = np.zeros(len(key), np.uint8 if len(self._inner) < 256 else np.uint16)
         for point in self._inner:
             index += key >= point
         return index
 
-    def run(self, rows: Rows, chosen: Tensor) -> tuple[Tensor, NDArray[np.unsignedinteger]]:
+    def run(self, rows: Rows, chosen: Tensor) -> tuple[Tensor, NDArray[Any]]:
         """Return the outputs for chosen rows, (n, out), and the range of each, (n,)."""
         index = self.index(rows.key.index_select(0, chosen).numpy())
         order = torch.from_numpy(index.argsort(kind="stable"))
