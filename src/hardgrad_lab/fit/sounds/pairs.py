@@ -203,17 +203,11 @@ def _latency(dry: Sound, wet: Sound, pairs: Sequence[tuple[Array, Array]], how: 
         return 0
     if found.inverted:
         notes.append(f"{wet.path} is upside down against {dry.path}: its polarity is inverted, which a branch learns")
-    late = found.closest if how.window == 1 else found.samples
-    late = late + found.fraction if found.fraction else late  # whole numbers stay whole
+    # What a filter in the device needs stays in, though a branch that sees one sample would do better at its peak.
+    late = found.samples + found.fraction if found.fraction else found.samples  # which stays a whole number
     if late:
-        notes.append(
-            _said(
-                dry,
-                wet,
-                late,
-                "as a correlation finds" + (_memory(found) if late != found.closest + found.fraction else ""),
-            )
-        )
+        memory = "" if found.samples == found.closest else _memory(found)
+        notes.append(_said(dry, wet, late, "as a correlation finds" + memory))
     if found.drift:
         notes.append(
             f"{wet.path} seems to drift against {dry.path}: its delay grows by {found.drift:,} samples from the first "
@@ -236,7 +230,7 @@ def _number(samples: float) -> str:
 
 
 def _memory(found: Delay) -> str:
-    return f", less what a device with a memory may need before its strongest sample, {found.closest:,}"
+    return f", less what a device with a memory may need before its strongest sample, {found.closest:,} late"
 
 
 def _unsure(dry: Sound, wet: Sound, found: Delay) -> str:
