@@ -181,6 +181,8 @@ def tell(fitted: Fitted, read: Table, target: str, noted: Sequence[str]) -> Stor
     model, test = fitted.model, fitted.test
     ranges = model.ranges_
     labels = range_labels(ranges, read.key_categories)
+    if fitted.device is not None:
+        labels = fitted.device.labels() or ["all"]
     classes = [str(name) for name in model.classes_] if isinstance(model, SwitchClassifier) else []
     sound, scores = sound_of(fitted, read, len(labels)), fitted.scores
     if sound is not None:
@@ -197,7 +199,7 @@ def tell(fitted: Fitted, read: Table, target: str, noted: Sequence[str]) -> Stor
         labels=labels,
         points=model.points_,
         origin=f"one for each category of {read.key}" if read.key_categories else _origin(model),
-        visits=model.visits_,
+        visits=fitted.visits,
         tested=np.bincount(fitted.index[test], minlength=len(labels)).tolist(),
         scores=scores,
         left_out=fitted.left_out,
