@@ -102,6 +102,13 @@ def test_compiled_and_python_are_one_to_the_bit(monkeypatch: pytest.MonkeyPatch)
     assert torch.equal(operators.ballistics_backward(empty, empty, empty, *given[1:])[3], torch.zeros(11).double())
 
 
+def test_no_memory_of_others_is_read() -> None:
+    x, attack, release, start = scanned()
+    for wrong in ([x, attack[:1], release, start], [x, attack, release.float(), start]):
+        with pytest.raises(ValueError, match="ballistics_scan: all tensors must be float64 and have x's rows, got"):
+            ballistics_scan(*wrong)
+
+
 def test_rows_of_any_number_are_the_same_as_alone() -> None:
     x, attack, release, start = scanned(15, 150)
     together = ballistics_scan(x, attack, release, start)
