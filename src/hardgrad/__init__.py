@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from hardgrad.devices.ballistics import Ballistics as Ballistics
     from hardgrad.devices.compressor import Compressor as Compressor
     from hardgrad.devices.envelope_key import EnvelopeKey as EnvelopeKey
+    from hardgrad.devices.gate import Gate as Gate
     from hardgrad.doctor._diagnose import diagnose as diagnose
     from hardgrad.doctor.diagnosis import Diagnosis as Diagnosis
     from hardgrad.low_bit.learned_clip import LearnedClip as LearnedClip
@@ -102,6 +103,7 @@ _LATER = {
     "ResidualCodebook": "hardgrad.codebook.residual:ResidualCodebook",
     "levels": "hardgrad.codebook._levels:levels",
     "lookup_free": "hardgrad.codebook._lookup_free:lookup_free",
+    "Gate": "hardgrad.devices.gate:Gate",
 }
 
 

@@ -127,14 +127,14 @@ def test_programs_of_a_recurrent_device_hand_their_state_on(form: str, tmp_path:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_columns_in_onnx_and_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_columns_as_a_torch_program_and_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     random = np.random.default_rng(0)
     rows = pd.DataFrame({"price": random.uniform(0, 1e9, 300), "day": random.normal(size=300)})
     model = SwitchClassifier([0, 5e8, 1e9], branch="linear", epochs=1, random_state=0)
     model.fit(rows, np.where(rows.day > 0, "up", "down"))
     save_model(model, tmp_path / "model")
-    assert run("export", tmp_path / "model", "--to", "onnx", "--out", tmp_path / "m.onnx") == 0
-    (shares,) = called(tmp_path / "m.onnx", "onnx")(rows.to_numpy())
+    assert run("export", tmp_path / "model", "--to", "torch", "--out", tmp_path / "m.pt2") == 0
+    shares = torch.export.load(tmp_path / "m.pt2").module()(torch.from_numpy(rows.to_numpy())).numpy()
     assert np.abs(shares - model.predict_proba(rows)).max() < 1e-6
     made = device("constant")
     exported(made, "c", tmp_path, "gain")

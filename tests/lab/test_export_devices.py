@@ -11,6 +11,7 @@ import torch
 from hardgrad_lab.devices.device import Device
 from hardgrad_lab.devices.folder import save_device
 from hardgrad_lab.devices.kinds import build
+from hardgrad_lab.devices.recurrent import Recurrent
 from lab.compiled import compiled, played
 from lab.test_export_c import CHUNKS, plucked, run
 
@@ -27,8 +28,8 @@ def device(kind: str, knob: list[float] | None = None) -> Device:
                 parameter.copy_(torch.rand_like(parameter).sort(dim=1)[0] * 2 - 1)
             elif name != "reads":
                 parameter.add_(0.2 * torch.randn_like(parameter))
-        if kind in ("gru", "lstm"):
-            made.scales.mul_(torch.rand_like(made.scales) + 0.5)
+        for buffer in (made.scales,) if isinstance(made, Recurrent) else ():  # levels of what it was trained on
+            buffer.mul_(torch.rand_like(buffer) + 0.5)
     return made.eval()
 
 
@@ -36,7 +37,9 @@ def of_model(made: Device, x: np.ndarray, knob: float | None = None) -> np.ndarr
     """What the model makes of a sound in double precision, in which its own rounding is out of the way."""
     with torch.no_grad():
         stands = None if knob is None else torch.tensor([knob])
-        return made.double()(torch.from_numpy(x).double()[None], None, stands)[0][0].numpy()
+        fine = made.kind != "envelope"  # whose level is compared in the precision of the sound
+        made, sound = (made.double(), torch.from_numpy(x).double()) if fine else (made, torch.from_numpy(x))
+        return made(sound[None], None, stands)[0][0].numpy()
 
 
 def exported(made: Device, form: str, folder: Path, name: str) -> Path:

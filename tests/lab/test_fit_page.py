@@ -8,19 +8,24 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
 from hardgrad_lab import cli
-from hardgrad_lab.fit.page.levels import Levels
+from hardgrad_lab.fit.page.level_figures import static
+from hardgrad_lab.fit.page.levels import Shape
 from hardgrad_lab.fit.page.listen import TURN_S, players
 from hardgrad_lab.fit.page.recognize import levels_of
-from hardgrad_lab.fit.page.sound import Sound, Stretch, Voice
+from hardgrad_lab.fit.page.sound import MOST_SAMPLES, Sound, Stretch, Voice, sound_of
 from hardgrad_lab.fit.rivals.scores import Margin, Score, of_sound
+from hardgrad_lab.fit.tables import Table
 from lab.pages import Page, check_figures
 
 RATE = 8000
@@ -54,12 +59,12 @@ def gate(x: Array) -> Array:
     return np.where(20 * np.log10(envelope(x, 20)) < -30, 10 ** (-30 / 20), 1) * x
 
 
-def seen(box: Callable[[Array], Array], dry: Array | None = None) -> Levels:
+def seen(box: Callable[[Array], Array], dry: Array | None = None) -> Shape:
     x = plucks() if dry is None else dry
     y = box(x)
     found = levels_of([(x, y, y, np.zeros(len(x), dtype=np.int64))], RATE)
     assert found is not None
-    return found
+    return found.shape
 
 
 # ------------------------------------------------------------------------------------------- what the levels look like
@@ -148,6 +153,57 @@ def test_box_and_model_are_heard_in_turn_at_one_place_and_dry_as_loud_as_wet() -
         part = slice(begin + 50, begin + turn - 50)
         assert np.abs(turns - there)[part].max() < 1e-3
     assert np.abs(error - (model - box)).max() < 1e-3
+
+
+class Same:
+    """A model that makes of a sound what it is."""
+
+    def predict(self, inputs: pd.DataFrame) -> Array:
+        return inputs["input"].to_numpy()
+
+
+def a_sound(pairs: list[tuple[Array, Array]], rate: int, facts: dict[str, Any]) -> Sound:
+    """Return what is told of recordings whose second half is the test, by a model that changes nothing."""
+    dry, wet = (np.concatenate(each) for each in zip(*pairs, strict=True))
+    groups = np.repeat(np.arange(len(pairs)), [len(each) for each, _ in pairs])
+    row = np.concatenate([np.arange(len(each)) for each, _ in pairs])
+    table = Table(
+        inputs=pd.DataFrame({"input": dry}), target=wet, key="input", groups=groups, file=groups, row=row,
+        paths=[Path(f"{i}.wav") for i in range(len(pairs))], rate=rate, facts=facts,
+    )  # fmt: skip
+    half = np.concatenate([np.arange(len(each)) >= len(each) // 2 for each, _ in pairs])
+    index = np.zeros(len(dry), dtype=np.int64)
+    fitted: Any = SimpleNamespace(test=np.flatnonzero(half), predicted=dry, index=index, model=Same(), device=None)
+    found = sound_of(fitted, table, 1)
+    assert found is not None
+    return found
+
+
+def test_each_place_of_the_knob_has_its_players_its_error_and_its_curve() -> None:
+    dry = plucks(4)
+    boxes = {"gain 0": lambda x: x, "gain 0.5": compressor, "gain 1": gate}
+    sound = a_sound(
+        [(dry, box(dry)) for box in boxes.values()], RATE, {"knob": {"name": "gain", "values": [0, 0.5, 1]}}
+    )
+    assert [voice.name for voice in sound.voices] == list(boxes)
+    assert [voice.levels and voice.levels.shape.kind for voice in sound.voices] == ["gain", "compressor", "gate"]
+    for voice, box in zip(sound.voices, boxes.values(), strict=True):
+        wet = box(dry)[2 * RATE :]
+        assert voice.esr == pytest.approx(((dry[2 * RATE :] - wet) ** 2).sum() / (wet**2).sum())
+    assert sum(len(each.dry) for each in sound.stretches) <= 5 * RATE
+    figure = static(sound)
+    assert figure is not None
+    assert [panel.get_title() for panel in figure.panels] == list(boxes)
+    assert "a gate that fits" in figure.panels[2].get_legend_handles_labels()[1]
+
+
+def test_a_page_stays_small_at_any_rate() -> None:
+    loud = np.random.default_rng(0).uniform(-1, 1, 2 * MOST_SAMPLES)
+    sound = a_sound([(loud, loud)], 192_000, {})
+    assert sum(len(each.dry) for each in sound.stretches) == MOST_SAMPLES
+    heard = players(sound, unseen=True)
+    # 16 bits of noise cannot be packed; base64 makes four letters of three bytes. The error is silence.
+    assert sum(len(clip.data) for each in heard for clip in each.clips) < 4.1 * MOST_SAMPLES * 2 * 4 / 3
 
 
 # ----------------------------------------------------------------------------------------------------- what is measured

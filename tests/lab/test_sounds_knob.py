@@ -14,7 +14,7 @@ from hardgrad_lab import cli
 from hardgrad_lab.commands.fit_files import SoundOptions, TableOptions, model_for, read_files
 from hardgrad_lab.fit.folder import save_model
 from hardgrad_lab.fit.reading.files import FileFault
-from hardgrad_lab.fit.sounds.knob import Knob, knob_of, knob_value
+from hardgrad_lab.fit.sounds.knob import Knob, knob_of, stands
 from hardgrad_lab.fit.sounds.pairs import Pairing, read_pairs
 
 RATE = 8000
@@ -63,7 +63,7 @@ def test_a_range_of_the_knob_chooses_the_parameters(capsys: pytest.CaptureFixtur
     for asked, gain in (("0", 0.0), ("0.4", 0.5), ("1", 1.0)):
         assert run("predict", "model", "dry.wav", "--knob", f"gain={asked}", "--force") == 0
         assert np.allclose(soundfile.read("predictions.wav")[0], wet(gain), atol=1e-6)
-    assert "gain=0.4 was not fitted to: the parameters of the nearest, 0.5, are taken" in capsys.readouterr().out
+    assert "gain=0.4 was not fitted to: the parameters of the nearest value, 0.5, are taken" in capsys.readouterr().out
     Path("column.csv").write_text("\n".join(f"{x:.17g}" for x in DRY[:50]) + "\n")
     assert run("predict", "model", "column.csv", "--knob", "gain=1", "--out", "column-out.csv") == 0
     assert np.allclose(np.genfromtxt("column-out.csv", delimiter=",", skip_header=1)[:, 2], wet(1.0)[:50])
@@ -74,7 +74,7 @@ def test_a_range_of_the_knob_chooses_the_parameters(capsys: pytest.CaptureFixtur
             "--knob must be one value of gain within what was fitted to, got gain=2; give --knob gain=V with V",
         ),
         (["tone=1"], "--knob must be one value of gain within what was fitted to, got tone=1"),
-        (["gain"], "--knob must be a name and its values, as in gain=0,0.5,1, got 'gain'; add a value"),
+        (["gain"], "--knob must be one name, other than input, and its values, as in gain=0,0.5,1, got gain; give"),
     ):
         capsys.readouterr()
         options = [part for word in words for part in ("--knob", word)]
@@ -86,13 +86,13 @@ def test_a_range_of_the_knob_chooses_the_parameters(capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("knob", "message"),
     [
-        (["gain"], "--knob must be a name and its values, as in gain=0,0.5,1, got 'gain'; add a value"),
-        (["gain="], "got 'gain='; add a value"),
-        (["gain=0,0.5"], "--knob gain must have a value for each of 3 targets, in their order, got 2: 0, 0.5"),
+        (["gain"], "--knob must be one name, other than input, and its values, as in gain=0,0.5,1, got gain; give"),
+        (["gain="], "got gain=; give a model one knob, and the knob a value"),
+        (["gain=0,0.5"], "--knob gain must have a value for each of 3 targets, in their order, got 0, 0.5"),
         (["gain=0,nan,1"], "--knob gain must have finite numbers with commas between, got 'nan' in '0,nan,1'"),
-        (["gain=1,1,1"], "--knob gain must have different values to learn from, got 1 alone"),
-        (["gain=0,0.5,1", "gain=0,1,2"], "--knob must be given once"),
-        (["input=0,0.5,1"], "--knob must have another name than the sound itself, input"),
+        (["gain=1,1,1"], "--knob gain must have different values to learn from, got 1, 1, 1; leave"),
+        (["gain=0,0.5,1", "gain=0,1,2"], "got gain=0,0.5,1 and gain=0,1,2; give a model one knob"),
+        (["input=0,0.5,1"], "--knob must be one name, other than input"),
         ([], "--target must name one file for each of 1 inputs, got 3; say with --knob NAME=V,V what differs"),
         (["gain=0,0.5,1", "--points", "-1,0,1"], "--points is for the ranges of a sound; with --knob a range of gain"),
     ],
@@ -105,9 +105,9 @@ def test_a_knob_that_cannot_be_is_refused(knob: list[str], message: str, capsys:
 
 
 def test_a_model_without_a_knob_refuses_one() -> None:
-    assert knob_value({"rate": RATE}, ()) is None
-    with pytest.raises(ValueError, match="--knob is for models fitted with one, and this one has none, got gain=1"):
-        knob_value({"rate": RATE}, ["gain=1"])
+    assert stands({"rate": RATE}, (), []) is None
+    with pytest.raises(ValueError, match="--knob is for models fitted with one, got gain=1 for one without"):
+        stands({"rate": RATE}, ["gain=1"], [])
 
 
 def test_the_knob_of_a_folder() -> None:

@@ -1,9 +1,8 @@
 """Loops along time as one C text: the machine's own compiler makes it when it is first needed, and it is kept.
 
-C reached by ``ctypes``, since that asks least of a user: no build system, no header of torch, no compiler for a wheel.
-``torch.utils.cpp_extension`` asks for ninja and half a minute; what inductor makes of a loop grows with its length; a
-scan in parallel adds in another order, so chunks are not the whole bit for bit. Where there is no compiler, Python's
-own floats do the same arithmetic in the same order, about 60 times slower: one warning says so.
+C by ``ctypes`` asks least of a user: no build system, no header of torch, no compiler for a wheel. ``cpp_extension``
+wants ninja and half a minute, inductor's loops compile for longer the longer they are, and a scan in parallel adds in
+another order, so chunks are not the whole bit for bit. Without a compiler Python does the same arithmetic in its order.
 """
 
 from __future__ import annotations
@@ -43,7 +42,8 @@ def native(source: str, name: str) -> ctypes.CDLL | None:
     if os.environ.get("HARDGRAD_NATIVE") == "0":
         return None
     try:
-        command = shlex.split(os.environ.get("CC", "")) or [_compiler()]
+        found = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), "cc")
+        command = shlex.split(os.environ.get("CC", "")) or [found]
         stamp = os.stat(shutil.which(command[0]) or command[0])
         text = f"{source}\0{command}\0{_FLAGS}\0{stamp.st_size}\0{stamp.st_mtime}\0{platform.machine()}"
         kept = _folder() / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:24]}.so"
@@ -53,30 +53,24 @@ def native(source: str, name: str) -> ctypes.CDLL | None:
             _compile(command, source, kept)
             return ctypes.CDLL(str(kept))
     except (OSError, subprocess.SubprocessError) as error:
-        said = str(getattr(error, "stderr", None) or error).strip().splitlines()[-1:]
+        lines = str(getattr(error, "stderr", None) or error).strip().splitlines()
+        said = next((line for line in lines if "error" in line), "".join(lines[-1:]))
         warnings.warn(
             f"hardgrad: {name} runs in Python, about 60 times slower, since its C text could not be compiled "
-            f"({''.join(said)}); install a C compiler or name one in CC, or set HARDGRAD_NATIVE=0 to keep it so",
+            f"({said}); install a C compiler or name one in CC, or set HARDGRAD_NATIVE=0 to keep it so",
             stacklevel=2,
         )
         return None
 
 
-def _compiler() -> str:
-    found = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
-    if found is None:
-        raise OSError("there is no cc, gcc or clang")
-    return found
-
-
 def _folder() -> Path:
     """The user's cache folder; where it cannot be written to, one for this process."""
-    kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hardgrad"
     try:
+        kept = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hardgrad"
         kept.mkdir(mode=0o700, parents=True, exist_ok=True)
         if os.access(kept, os.W_OK):
             return kept
-    except OSError:
+    except (OSError, RuntimeError):  # RuntimeError: nobody's home
         pass
     return Path(tempfile.mkdtemp(prefix="hardgrad-"))
 
@@ -102,8 +96,5 @@ def on_gpu(source: str, name: str, device: torch.device) -> Callable[..., Any] |
 
 def call(function: Any, *arguments: Tensor | int) -> None:
     """Call a function of a library with contiguous tensors on the CPU as pointers, and whole numbers as long long."""
-    function(*(_pointer(each) if isinstance(each, Tensor) else ctypes.c_longlong(each) for each in arguments))
-
-
-def _pointer(tensor: Tensor) -> ctypes.c_void_p:
-    return ctypes.c_void_p(tensor.data_ptr())
+    pointers = (ctypes.c_void_p(each.data_ptr()) if isinstance(each, Tensor) else each for each in arguments)
+    function(*(each if isinstance(each, ctypes.c_void_p) else ctypes.c_longlong(each) for each in pointers))

@@ -3,7 +3,7 @@ r"""One pole whose coefficient is chosen by an IF, along time: value, and the ex
 .. math:: y_t = y_{t-1} + c_t (x_t - y_{t-1}), \qquad
     c_t = \text{attack where } x_t > y_{t-1}, \text{ else release}
 
-A row is a chain, each step waits for the one before; so eight rows go side by side, and more rows cost more only then.
+A row is a chain in which each step waits for the one before, so a processor takes eight rows in the time of one.
 """
 
 from __future__ import annotations
@@ -13,182 +13,151 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from hardgrad._torch_state import exporting, in_forward_mode
+from hardgrad._torch_state import exporting, has_numbers, in_forward_mode
 from hardgrad._tracing import constant_in_graph, prepare_transform, whole_in_graph
 from hardgrad.devices.native import call, native, on_gpu
 
 _SOURCE = r"""
-#ifdef __CUDACC__
-#define STEP static __device__ inline
-typedef int count;  /* what torch hands over */
-#else
-#define STEP static inline
-typedef long long count;
-#endif
 typedef long long whole;
-
-STEP void follow(const double *x, const double *attack, const double *release, const double *start, double *y,
-                 whole samples, const int rows) {
-    double a[8], r[8], now[8];
-    for (int j = 0; j < rows; j++) { a[j] = attack[j]; r[j] = release[j]; now[j] = start[j]; }
-    for (whole t = 0; t < samples; t++)
-        for (int j = 0; j < rows; j++) {
-            double in = x[j * samples + t], c = in > now[j] ? a[j] : r[j], next = now[j] + c * (in - now[j]);
-            y[j * samples + t] = now[j] = c == 1.0 ? in : next;
-        }
-}
-
-STEP void back(const double *grad, const double *x, const double *y, const double *attack, const double *release,
-               const double *start, double *to_x, double *to_attack, double *to_release, double *to_start,
-               whole samples, const int rows) {
-    double a[8], r[8], sum_a[8], sum_r[8], carry[8];
-    for (int j = 0; j < rows; j++) { a[j] = attack[j]; r[j] = release[j]; sum_a[j] = sum_r[j] = carry[j] = 0.0; }
-    for (whole t = samples - 1; t >= 0; t--)
-        for (int j = 0; j < rows; j++) {
-            double before = t ? y[j * samples + t - 1] : start[j], in = x[j * samples + t];
-            double h = grad[j * samples + t] + carry[j], step = h * (in - before);
-            int up = in > before;
-            double c = up ? a[j] : r[j];
-            to_x[j * samples + t] = c * h;
-            carry[j] = (1.0 - c) * h;
-            sum_a[j] += up ? step : 0.0;
-            sum_r[j] += up ? 0.0 : step;
-        }
-    for (int j = 0; j < rows; j++) { to_attack[j] = sum_a[j]; to_release[j] = sum_r[j]; to_start[j] = carry[j]; }
-}
-
-#define FOLLOW(n) follow(x + i * samples, attack + i, release + i, start + i, y + i * samples, samples, n)
-#define BACK(n) back(grad + i * samples, x + i * samples, y + i * samples, attack + i, release + i, start + i, \
-                     to_x + i * samples, to_attack + i, to_release + i, to_start + i, samples, n)
 #ifdef __CUDACC__
+typedef int count; /* what torch hands over */
+#define STEP static __device__ inline void
 #define ENTRY extern "C" __global__ void
-#define ROWS(CALL) whole i = blockIdx.x * (whole)blockDim.x + threadIdx.x; if (i < rows) CALL(1);
+#define ROWS(ONE) whole i = blockIdx.x * (whole)blockDim.x + threadIdx.x; if (i < rows) ONE(1)
 #else
+#include <math.h>
+typedef whole count;
+#define STEP static inline void
 #define ENTRY void
-#define ROWS(CALL) whole i = 0; for (; i + 8 <= rows; i += 8) CALL(8); for (; i + 4 <= rows; i += 4) CALL(4); \
-    for (; i + 2 <= rows; i += 2) CALL(2); for (; i < rows; i++) CALL(1);
+#define ROWS(SOME) whole i = 0; for (; i + 8 <= rows; i += 8) SOME(8) for (; i + 2 <= rows; i += 2) SOME(2) \
+    for (; i < rows; i++) SOME(1)
 #endif
-ENTRY forward(const double *x, const double *attack, const double *release, const double *start, double *y,
-              count rows, count samples) { ROWS(FOLLOW) }
-ENTRY backward(const double *grad, const double *x, const double *y, const double *attack, const double *release,
-               const double *start, double *to_x, double *to_attack, double *to_release, double *to_start,
-               count rows, count samples) { ROWS(BACK) }
+/* Below that nothing is heard, and what decays on would be subnormal at last, twenty times slower: its end is 0. */
+#define TINY(v) (fabs(v) < 1e-150)
+#define FOR_ROWS for (int j = 0; j < rows; j++)
+typedef const double *in;
+typedef double *out;
+
+STEP follow(in x, in attack, in release, in start, out y, whole samples, const int rows) {
+    double a[8], r[8], now[8];
+    FOR_ROWS { a[j] = attack[j]; r[j] = release[j]; now[j] = start[j]; }
+    for (whole t = 0; t < samples; t++) FOR_ROWS {
+        double v = x[j * samples + t], rise = v - now[j], c = rise > 0.0 ? a[j] : r[j], next = now[j] + c * rise;
+        y[j * samples + t] = now[j] = (c == 1.0) | TINY(rise) ? v : next;
+    }
+}
+
+STEP back(in grad, in x, in y, in attack, in release, in start, out to_x, out to_attack, out to_release, out to_start,
+          whole samples, const int rows) {
+    double a[8], r[8], sum_a[8], sum_r[8], carry[8];
+    FOR_ROWS { a[j] = attack[j]; r[j] = release[j]; sum_a[j] = sum_r[j] = carry[j] = 0.0; }
+    for (whole t = samples - 1; t >= 0; t--) FOR_ROWS {
+        double before = t ? y[j * samples + t - 1] : start[j], rise = x[j * samples + t] - before;
+        double h = grad[j * samples + t] + carry[j], c = rise > 0.0 ? a[j] : r[j];
+        to_x[j * samples + t] = c * h;
+        carry[j] = TINY(h) ? 0.0 : (1.0 - c) * h;
+        sum_a[j] += rise > 0.0 ? h * rise : 0.0;
+        sum_r[j] += rise > 0.0 ? 0.0 : h * rise;
+    }
+    FOR_ROWS { to_attack[j] = sum_a[j]; to_release[j] = sum_r[j]; to_start[j] = carry[j]; }
+}
+
+#define FOLLOW(n) follow(x + i * samples, attack + i, release + i, start + i, y + i * samples, samples, n);
+#define BACK(n) back(grad + i * samples, x + i * samples, y + i * samples, attack + i, release + i, start + i, \
+                     to_x + i * samples, to_attack + i, to_release + i, to_start + i, samples, n);
+ENTRY forward(in x, in attack, in release, in start, out y, count rows, count samples) { ROWS(FOLLOW) }
+ENTRY backward(in grad, in x, in y, in attack, in release, in start, out to_x, out to_attack, out to_release,
+               out to_start, count rows, count samples) { ROWS(BACK) }
 """
-
-
-def _scan(x: Tensor, attack: Tensor, release: Tensor, start: Tensor) -> Tensor:
-    y = torch.empty_like(x, memory_format=torch.contiguous_format)
-    _run("forward", [x, attack, release, start], [y])
-    return y
-
-
-def _scan_backward(
-    grad: Tensor, x: Tensor, y: Tensor, attack: Tensor, release: Tensor, start: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    to = tuple(torch.empty_like(each, memory_format=torch.contiguous_format) for each in (x, attack, release, start))
-    _run("backward", [grad, x, y, attack, release, start], list(to))
-    return cast(tuple[Tensor, Tensor, Tensor, Tensor], to)
-
-
-def _run(name: str, given: list[Tensor], made: list[Tensor]) -> None:
-    """Fill ``made`` from ``given``, whose first tensor is (rows, samples)."""
-    rows, samples = given[0].shape
-    given = [each.contiguous() for each in given]
-    kernel = on_gpu(_SOURCE, name, given[0].device) if given[0].is_cuda else None
-    if kernel is not None:
-        kernel(grid=(-(-rows // 32), 1, 1), block=(32, 1, 1), args=[*given, *made, rows, samples])
-    elif given[0].device.type != "cpu":
-        aside = [torch.empty_like(each, device="cpu") for each in made]
-        _run(name, [each.cpu() for each in given], aside)
-        for each, there in zip(made, aside, strict=True):
-            each.copy_(there)
-    elif (library := native(_SOURCE, "ballistics")) is not None:
-        call(getattr(library, name), *given, *made, rows, samples)
-    else:
-        one_row = _follow if name == "forward" else _back
-        for found in zip(*(one_row(*row) for row in zip(*(each.tolist() for each in given), strict=True)), strict=True):
-            made.pop(0).copy_(torch.tensor(found, dtype=torch.float64))
 
 
 def _follow(x: list[float], attack: float, release: float, now: float) -> tuple[list[float]]:
     """The C text in Python's floats, one row."""
     y = []
     for value in x:
-        c = attack if value > now else release
-        now = value if c == 1.0 else now + c * (value - now)
+        rise = value - now
+        c = attack if rise > 0.0 else release
+        now = value if c == 1.0 or -1e-150 < rise < 1e-150 else now + c * rise
         y.append(now)
     return (y,)
 
 
-def _back(
-    grad: list[float], x: list[float], y: list[float], attack: float, release: float, start: float
-) -> tuple[list[float], float, float, float]:
-    to_x, to_attack, to_release, carry = [], 0.0, 0.0, 0.0
+def _back(grad: list[float], x: list[float], y: list[float], attack: float, release: float, start: float) -> Any:
+    to_x, sums, carry = [], [0.0, 0.0], 0.0
     for g, value, before in zip(reversed(grad), reversed(x), reversed([start, *y][:-1]), strict=True):
-        h = g + carry
-        if value > before:
-            c = attack
-            to_attack += h * (value - before)
-        else:
-            c = release
-            to_release += h * (value - before)
+        rise, h = value - before, g + carry
+        c = attack if rise > 0.0 else release
+        sums[rise <= 0.0 or rise != rise] += h * rise
         to_x.append(c * h)
-        carry = (1.0 - c) * h
-    return to_x[::-1], to_attack, to_release, carry
+        carry = 0.0 if -1e-150 < h < 1e-150 else (1.0 - c) * h
+    return to_x[::-1], *sums, carry
 
 
-def _like_x(x: Tensor, attack: Tensor, release: Tensor, start: Tensor) -> Tensor:
-    return torch.empty_like(x, memory_format=torch.contiguous_format)
+def _run(name: str, given: list[Tensor], like: list[Tensor]) -> tuple[Tensor, ...]:
+    """Return what a loop makes of ``given``, whose first tensor is (rows, samples): tensors ``like`` these."""
+    made = tuple(torch.empty_like(each, memory_format=torch.contiguous_format) for each in like)
+    if not has_numbers(given[0]):
+        return made
+    given, shape = [each.contiguous() for each in given], given[0].shape
+    if given[0].is_cuda and (kernel := on_gpu(_SOURCE, name, given[0].device)) is not None:
+        kernel(grid=(-(-shape[0] // 32), 1, 1), block=(32, 1, 1), args=[*given, *made, *shape])
+    elif given[0].device.type != "cpu":
+        for each, there in zip(made, _run(name, [g.cpu() for g in given], [m.cpu() for m in made]), strict=True):
+            each.copy_(there)
+    elif (library := native(_SOURCE, "ballistics")) is not None:
+        call(getattr(library, name), *given, *made, *shape)
+    else:
+        row = _follow if name == "forward" else _back
+        for number, values in enumerate(zip(*(each.tolist() for each in given), strict=True)):
+            for each, found in zip(made, row(*values), strict=True):
+                each[number] = torch.tensor(found, dtype=torch.float64)
+    return made
 
 
-def _like_all(
+def _scan(x: Tensor, attack: Tensor, release: Tensor, start: Tensor) -> Tensor:
+    return _run("forward", [x, attack, release, start], [x])[0]
+
+
+def _scan_back(
     grad: Tensor, x: Tensor, y: Tensor, attack: Tensor, release: Tensor, start: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return (
-        _like_x(x, attack, release, start),
-        torch.empty_like(attack),
-        torch.empty_like(release),
-        torch.empty_like(start),
-    )
+) -> tuple[Tensor, ...]:
+    return _run("backward", [grad, x, y, attack, release, start], [x, attack, release, start])
 
 
 # One node of a compiled or exported graph each. By hand, as ``no_gradient`` says.
 _library = torch.library.Library("hardgrad", "FRAGMENT")
-_library.define("ballistics(Tensor x, Tensor attack, Tensor release, Tensor start) -> Tensor")
-_library.define(
-    "ballistics_backward(Tensor grad, Tensor x, Tensor y, Tensor attack, Tensor release, Tensor start) "
-    "-> (Tensor, Tensor, Tensor, Tensor)"
-)
-for _name, _function, _fake in (
-    ("ballistics", _scan, _like_x),
-    ("ballistics_backward", _scan_backward, _like_all),
+_ROWS = "Tensor attack, Tensor release, Tensor start"
+for _name, _form, _function in (
+    ("ballistics", f"Tensor x, {_ROWS}) -> Tensor", _scan),
+    (
+        "ballistics_backward",
+        f"Tensor grad, Tensor x, Tensor y, {_ROWS}) -> (Tensor, Tensor, Tensor, Tensor)",
+        _scan_back,
+    ),
 ):
+    _library.define(f"{_name}({_form}")
     _library.impl(_name, _function, "CompositeExplicitAutograd")
-    torch.library.register_fake(f"hardgrad::{_name}", _fake, lib=_library)
+    torch.library.register_fake(f"hardgrad::{_name}", _function, lib=_library)
 
 
-Found = tuple[Tensor, Tensor, Tensor, Tensor]
-
-
-def _together(operator: Any, info: Any, in_dims: tuple[int | None, ...], inputs: tuple[Any, ...]) -> Any:
+def _together(function: Any, info: Any, in_dims: Any, inputs: Any) -> tuple[Tensor, ...]:
     """Call for all samples of a vmap at once: they are rows, too."""
     *tensors, owner = inputs
     pairs = zip(tensors, in_dims, strict=False)
     each = [x.expand(info.batch_size, *x.shape) if at is None else x.movedim(at, 0) for x, at in pairs]
-    made = operator.apply(*(x.flatten(0, 1) for x in each), owner)
-    shape = each[0].shape[:2]
-    return made.unflatten(0, shape) if isinstance(made, Tensor) else tuple(x.unflatten(0, shape) for x in made)
+    made = function.apply(*(x.flatten(0, 1) for x in each), owner)
+    return tuple(x.unflatten(0, each[0].shape[:2]) for x in made)
 
 
 @whole_in_graph
 class _Scan(torch.autograd.Function):
     @staticmethod
-    def forward(x: Tensor, attack: Tensor, release: Tensor, start: Tensor, owner: str) -> Tensor:
-        return cast(Tensor, torch.ops.hardgrad.ballistics(x, attack, release, start))
+    def forward(x: Tensor, attack: Tensor, release: Tensor, start: Tensor, owner: str) -> tuple[Tensor]:
+        return (torch.ops.hardgrad.ballistics(x, attack, release, start),)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[0], output, *inputs[1:4])
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor]) -> None:
+        ctx.save_for_backward(inputs[0], *output, *inputs[1:4])
         ctx.owner = inputs[4]
 
     @staticmethod
@@ -197,26 +166,24 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *inputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return _together(_Scan, info, in_dims, inputs), 0
+        return _together(_Scan, info, in_dims, inputs), (0,)
 
 
 @whole_in_graph
 class _ScanBack(torch.autograd.Function):
     @staticmethod
-    def forward(
-        grad: Tensor, x: Tensor, y: Tensor, attack: Tensor, release: Tensor, start: Tensor, owner: str
-    ) -> Found:
-        return cast(Found, torch.ops.hardgrad.ballistics_backward(grad, x, y, attack, release, start))
+    def forward(grad: Tensor, x: Tensor, y: Tensor, a: Tensor, r: Tensor, start: Tensor, owner: str) -> Any:
+        return torch.ops.hardgrad.ballistics_backward(grad, x, y, a, r, start)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Found) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
         ctx.save_for_backward(*inputs[:6])
         ctx.owner = inputs[6]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         if type(grads[0]) is Tensor:
-            raise RuntimeError(f"{ctx.owner}: {_FIRST_ALONE}, so it cannot be differentiated again")
+            raise RuntimeError(f"{ctx.owner}: its gradient cannot be differentiated again, since it is computed once")
         # A compiler asks what nobody may want: that is no number, and what wants one sees it.
         return *(torch.full_like(each, torch.nan) for each in ctx.saved_tensors), None
 
@@ -226,12 +193,13 @@ class _ScanBack(torch.autograd.Function):
 
 
 def ballistics_scan(x: Tensor, attack: Tensor, release: Tensor, start: Tensor, owner: str = "Ballistics") -> Tensor:
-    """Return y (n, T), each row followed from its start with its own two coefficients.
+    """Return y (n, T), each row followed from its start with its own two coefficients; all in float64.
 
-    A coefficient of 1 is at once: y is x exactly. A NaN stays for the rest of its row, and an infinity becomes one.
+    A coefficient of 1 is at once: y is x exactly; so is a gap below 1e-150. A NaN stays for the rest of its row, and an
+    infinity becomes one.
 
     Args:
-        x: (n, T), float64, as all.
+        x: (n, T).
         attack: (n,), the coefficient where x is above y, 0 to 1.
         release: (n,), the coefficient elsewhere.
         start: (n,), y before the first sample.
@@ -240,27 +208,19 @@ def ballistics_scan(x: Tensor, attack: Tensor, release: Tensor, start: Tensor, o
     Raises:
         RuntimeError: if its gradient is differentiated again, in forward mode, or in an export to ONNX.
     """
-    refuse_graphs(owner)
-    prepare_transform()
-    return cast(Tensor, cast(Any, _Scan).apply(x, attack, release, start, owner))
-
-
-def refuse_graphs(owner: str) -> None:
-    """Raise where a loop along time has no form: in forward mode, and in an export to ONNX."""
     if in_forward_mode():
         raise RuntimeError(f"{owner}: its derivative runs backward alone, got forward mode; take torch.func.vjp")
     if _to_onnx():
         raise RuntimeError(
             f"{owner}: ONNX has no loop along time that an IF steers; export the model with hardgrad export --to c"
         )
+    prepare_transform()
+    return cast(Tensor, cast(Any, _Scan).apply(x, attack, release, start, owner)[0])
 
 
 @constant_in_graph
 def _to_onnx() -> bool:
     return exporting() and torch.onnx.is_in_onnx_export()
-
-
-_FIRST_ALONE = "its gradient is that of the branches that were taken, computed once"
 
 
 def coefficient(ms: Tensor, sample_rate: float) -> Tensor:

@@ -11,7 +11,14 @@ from rich.console import Console
 
 from hardgrad_lab.commands.dialect_options import DialectOptions
 from hardgrad_lab.commands.fit_files import SoundOptions, TableOptions, model_for, read_files
-from hardgrad_lab.commands.fit_options import JobOptions, NetworkOptions, RangeOptions, estimator_options, without_say
+from hardgrad_lab.commands.fit_options import (
+    JobOptions,
+    MemoryOptions,
+    NetworkOptions,
+    RangeOptions,
+    estimator_options,
+    without_say,
+)
 from hardgrad_lab.commands.fit_place import Place
 from hardgrad_lab.commands.machine import stopped
 
@@ -19,6 +26,7 @@ if TYPE_CHECKING:
     from hardgrad_lab.fit.fitted import Fitted
     from hardgrad_lab.fit.folder import Model
     from hardgrad_lab.fit.job import Job
+    from hardgrad_lab.fit.kinds import Memory
     from hardgrad_lab.fit.tables import Table
 
 app = App(name="fit", help="Fit a hard IF to a table or to a pair of sounds; write a model folder and a report.")
@@ -36,6 +44,7 @@ def fit(
     sound: Annotated[SoundOptions | None, Parameter(name="*")] = None,
     ranges: Annotated[RangeOptions | None, Parameter(name="*")] = None,
     network: Annotated[NetworkOptions | None, Parameter(name="*")] = None,
+    memory: Annotated[MemoryOptions | None, Parameter(name="*")] = None,
     job: Annotated[JobOptions | None, Parameter(name="*")] = None,
 ) -> int:
     """Fit one network for each range of a key, and report.
@@ -56,6 +65,8 @@ def fit(
         Where the ranges are.
     network
         What each range has.
+    memory
+        What a model of sounds may know of the past.
     job
         How to run.
     """
@@ -64,6 +75,8 @@ def fit(
     if not files:
         raise ValueError("fit needs at least one file: hardgrad fit data.csv --target y --key x")
     options = estimator_options(ranges, network, job)
+    memory = memory or MemoryOptions()
+    wanted = memory.wanted(network)
     console = Console(emoji=False)
     place = Place(out=job.out, saved=job.saved, resume=job.resume, force=job.force)
     if place.is_done(console):
@@ -79,7 +92,7 @@ def fit(
                 console.print(note, style="yellow", highlight=False, soft_wrap=True)
             return read_files(files, target, table, text, sound, network.window)
 
-        return _fit(read, target, options, table.key_only, network, job, console)
+        return _fit(read, target, options, table.key_only, wanted, job, console)
 
 
 def _fit(
@@ -87,7 +100,7 @@ def _fit(
     target: str,
     options: dict[str, Any],
     key_only: bool,
-    network: NetworkOptions,
+    memory: Memory,
     job: JobOptions,
     console: Console,
 ) -> int:
@@ -98,7 +111,7 @@ def _fit(
         raise ValueError(f"a fit needs at least {FEWEST} rows, got {len(read)}; give more")
     model = model_for(read, options, key_only=key_only, seed=job.seed)
     _check_ranges(model, read, console)
-    fitted, noted = _run(model, read, network, job, console)
+    fitted, noted = _run(model, read, memory, job, console)
     from hardgrad_lab.runs.signals import stop_signals
 
     with stop_signals():  # a signal now would cost a finished fit, and writing it takes a second
@@ -126,9 +139,7 @@ def _check_ranges(model: Model, read: Table, console: Console) -> None:
         )  # fmt: skip
 
 
-def _run(
-    model: Model, read: Table, network: NetworkOptions, job: JobOptions, console: Console
-) -> tuple[Fitted, list[str]]:
+def _run(model: Model, read: Table, memory: Memory, job: JobOptions, console: Console) -> tuple[Fitted, list[str]]:
     import warnings
 
     import torch
@@ -139,7 +150,7 @@ def _run(
     torch.set_num_threads(job.threads)
     with FitProgress(console) as progress, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        work = _job(model, read, job, progress)
+        work = _job(model, read, memory, job, progress)
         try:
             fitted = work.run(resume=job.resume and job.saved.exists())
         except Interrupted as error:
@@ -147,7 +158,7 @@ def _run(
     return fitted, [str(warning.message) for warning in caught if warning.category is UserWarning]
 
 
-def _job(model: Model, read: Table, job: JobOptions, progress: Any) -> Job:
+def _job(model: Model, read: Table, memory: Memory, job: JobOptions, progress: Any) -> Job:
     from hardgrad_lab.fit.job import Job
 
     return Job(
@@ -156,6 +167,7 @@ def _job(model: Model, read: Table, job: JobOptions, progress: Any) -> Job:
         seed=job.seed,
         test_share=job.test,
         compared=job.baselines,
+        memory=memory,
         saved=job.saved,
         tell=progress,
         warn=lambda said: progress.console.print(said, style="yellow", markup=False, highlight=False, soft_wrap=True),
@@ -166,7 +178,7 @@ def _job(model: Model, read: Table, job: JobOptions, progress: Any) -> Job:
 
 def _finish(fitted: Fitted, read: Table, target: str, noted: list[str], job: JobOptions, console: Console) -> int:
     from hardgrad_lab.commands.show_fit import show_fit
-    from hardgrad_lab.fit.folder import REPORT, describe, weights_of
+    from hardgrad_lab.fit.folder import REPORT, written
     from hardgrad_lab.fit.memory import what_came_before
     from hardgrad_lab.fit.page.page import fit_page
     from hardgrad_lab.fit.page.story import tell
@@ -175,10 +187,10 @@ def _finish(fitted: Fitted, read: Table, target: str, noted: list[str], job: Job
     from hardgrad_lab.runs.space import explain, refuge
 
     name = Path(target.split(",")[0]).stem if INPUT in read.inputs and not read.columns else target
-    before = [] if read.classes else what_came_before(fitted, read)
-    story = tell(fitted, read, name, [*noted, *before])
-    description = describe(fitted.model, story.notes() | read.facts)
-    weights, pages = weights_of(fitted.model), {REPORT: fit_page(story)}
+    before = [] if read.classes or fitted.said else what_came_before(fitted, read)
+    story = tell(fitted, read, name, [*noted, *fitted.said, *before])
+    description, weights = written(fitted, story.notes() | read.facts)
+    pages = {REPORT: fit_page(story)}
     try:
         write_folder(job.out, description, weights, pages, force=job.force or job.resume)
     except OSError as error:

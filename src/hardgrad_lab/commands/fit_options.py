@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from hardgrad_lab.commands.fit_files import Flag, Listed
 from hardgrad_lab.commands.machine import at_least
-from hardgrad_lab.fit.options import Device, Loss, Optimizer
+from hardgrad_lab.fit.options import DEVICE_LOSSES, Device, DeviceLoss, Loss, Optimizer
+
+if TYPE_CHECKING:
+    from hardgrad_lab.fit.kinds import Memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +35,14 @@ class NetworkOptions:
     """mlp, linear (solved by least squares, no training), gru, lstm, conv, or module:factory, a function of
     (in_features, out_features)."""
     hidden: str = "32,32"
-    """Widths of a branch's hidden layers, with commas."""
+    """Widths of a branch's hidden layers, with commas; one number is that of the units of gru and lstm, too, else 8."""
     window: Annotated[int, at_least(1)] = 1
     """Memory: so many rows, the newest last, are an input. Recordings stay apart."""
     normalize: bool | None = None
     """Map the key to [-1, 1] in each range; by default where it is an input of an mlp or a linear branch."""
-    loss: Loss = "mean"
-    """Mean over rows, or over ranges, so that a small range is not drowned."""
+    loss: Loss | DeviceLoss = "mean"
+    """Mean over rows, or over ranges, so that a small range is not drowned. Models with a memory take esr (error over
+    signal, with pre-emphasis), which is their default, mse, or spectra (of three resolutions, besides)."""
     optimizer: Optimizer = "adam"
     """What takes the steps."""
     lr: float = 5e-3
@@ -51,6 +55,38 @@ class NetworkOptions:
     """Share of the rows that chooses the best weights."""
     patience: Annotated[int, at_least(1)] = 20
     """Epochs without a better held-out loss after which training ends."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryOptions:
+    """What a model of sounds may know of the past."""
+
+    memory: str = "auto"
+    """window: the switch alone, of the samples in its --window. envelope, gru, lstm, compressor, gate: models with a
+    state, with commas; the best of those named is chosen on held-out time. auto: the window, and all of these where
+    what came before it matters."""
+    minutes: Annotated[float, at_least(0)] = 5.0
+    """For all models with a state together; the window and its rivals go by --epochs."""
+
+    def wanted(self, network: NetworkOptions) -> Memory:
+        """Return the same for the fit, or raise a ValueError."""
+        from hardgrad_lab.fit.kinds import Memory, kinds_there
+
+        known = kinds_there()
+        named = self.memory.split(",")
+        if wrong := [name for name in named if name not in (*known, "auto", "window")]:
+            raise ValueError(f"--memory must be auto, window, or of {', '.join(known)} with commas, got {wrong[0]!r}")
+        if not 0 < self.minutes < math.inf:
+            raise ValueError(f"--minutes must be greater than 0, got {self.minutes}")
+        auto = "auto" in named
+        return Memory(
+            kinds=known if auto else tuple(kind for kind in known if kind in named),
+            window=auto or "window" in named,
+            auto=auto and len(named) == 1,
+            minutes=self.minutes,
+            loss=network.loss if network.loss in DEVICE_LOSSES else "esr",
+            units=int(network.hidden) if network.hidden.isdecimal() else 8,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +135,7 @@ def estimator_options(ranges: RangeOptions, network: NetworkOptions, job: JobOpt
         "hidden": tuple(_numbers("hidden", network.hidden, int)),
         "window": network.window,
         "normalize": "auto" if network.normalize is None else network.normalize,
-        "loss": network.loss,
+        "loss": "mean" if network.loss in DEVICE_LOSSES else network.loss,
         "optimizer": network.optimizer,
         "lr": network.lr,
         "epochs": network.epochs or "auto",

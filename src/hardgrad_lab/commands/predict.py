@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -71,7 +72,7 @@ def predict(
 
     from hardgrad_lab.devices.device import Device
     from hardgrad_lab.fit.folder import load_any, read_description
-    from hardgrad_lab.fit.sounds.knob import knob_value
+    from hardgrad_lab.fit.sounds.knob import stands
     from hardgrad_lab.fit.sounds.sound_file import is_sound
 
     torch.set_num_threads(threads)
@@ -85,11 +86,14 @@ def predict(
     out = out or Path("predictions.wav" if sounds[0] else "predictions.csv")
     _check_out(out, sound=sounds[0], force=force)
     console = Console(emoji=False)
+    notes: list[str] = []
     if sounds[0]:
         from hardgrad_lab.commands.predict_sound import predict_sound
 
-        stands = knob_value(described, knob)
-        predict_sound(fitted, described, files[0], out, console, resample=resample, too_loud=too_loud, knob=stands)
+        stood = stands(described, knob, notes)
+        predict_sound(
+            fitted, described, files[0], out, console, notes, resample=resample, too_loud=too_loud, knob=stood
+        )
         return 0
     if isinstance(fitted, Device):
         raise ValueError(f"{model} is a device and hears sounds, got {files[0]}; give it a WAV, a FLAC or an AIFF")
@@ -117,12 +121,16 @@ def _read(
 ) -> Table:
     from hardgrad_lab.fit.reading.files import has_header
     from hardgrad_lab.fit.reading.settings import settings_of
-    from hardgrad_lab.fit.sounds.knob import stands_at
+    from hardgrad_lab.fit.sounds.knob import stands
     from hardgrad_lab.fit.sounds.pairs import Pairing, read_pairs
     from hardgrad_lab.fit.tables import Columns, Reading, read_table
 
     if _hears(described) and text.columns is None and not has_header(files[0]):
-        return read_pairs(files, None, Pairing(knob=stands_at(described, knob, len(files))))
+        notes: list[str] = []
+        stood = stands(described, knob, notes)
+        stood = None if stood is None else replace(stood, values=stood.values * len(files))
+        table = read_pairs(files, None, Pairing(knob=stood))
+        return replace(table, notes=[*notes, *table.notes])
     if knob:
         raise ValueError("--knob is for sounds and files of one column; a table has a column that says it")
     settings = settings_of(described)

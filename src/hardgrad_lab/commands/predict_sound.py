@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hardgrad_lab.fit.folder import Model
     from hardgrad_lab.fit.options import TooLoud
     from hardgrad_lab.fit.rows import Array
+    from hardgrad_lab.fit.sounds.knob import Knob
 
 BLOCK = 32_768  # samples read at a time
 
@@ -26,17 +27,17 @@ def predict_sound(
     source: Path,
     out: Path,
     console: Console,
+    notes: list[str],
     *,
     resample: bool,
     too_loud: TooLoud,
-    knob: float | None = None,
+    knob: Knob | None = None,
 ) -> None:
-    """Write the prediction of a sound, channel by channel, and say what was done; ``knob`` is where it stands."""
+    """Write the prediction of a sound, channel by channel, and say what was done, after notes."""
     from hardgrad_lab.devices.device import Device
     from hardgrad_lab.fit.estimator import SwitchClassifier
     from hardgrad_lab.fit.predictions import lines_of_ranges
     from hardgrad_lab.fit.reading.files import FileFault
-    from hardgrad_lab.fit.sounds.knob import knob_of
     from hardgrad_lab.fit.sounds.sound_file import header_notes, opened
     from hardgrad_lab.fit.sounds.sound_out import Form, check_form, write_sound
     from hardgrad_lab.fit.sounds.streaming import Tally, device_stream, predict_stream
@@ -49,13 +50,13 @@ def predict_sound(
     with opened(source) as file:
         form = Form(rate=int(file.samplerate), channels=int(file.channels), frames=int(file.frames))
         check_form(out, form)
-        stands = [] if (known := knob_of(described)) is None or knob is None else known.note(knob)
-        for note in [*header_notes(source, file), *stands, *_notes(described, source, form.rate, resample)]:
+        for note in [*notes, *header_notes(source, file), *_notes(described, source, form.rate, resample)]:
             _say(note, console, style="yellow")
+        stands = None if knob is None else knob.values[0]
         if isinstance(fitted, Device):
-            predict = partial(device_stream, fitted, knob=knob)
+            predict = partial(device_stream, fitted, knob=stands)
         else:
-            predict = partial(predict_stream, fitted, tally=tally, knob=knob)
+            predict = partial(predict_stream, fitted, tally=tally, knob=stands)
         blocks = _shown(_predicted(predict, described, source, file), form.frames, console)
         try:
             written, fault = write_sound(out, blocks, form, too_loud), None

@@ -42,24 +42,26 @@ class Tried:
     diverged: str = ""
 
 
-def try_kind(
-    kind: str,
+def fresh(kind: str, split: Split, *, rate: int, seed: int = 0, **spec: object) -> Device:
+    """Return a device of a kind for these recordings, its weights drawn by a seed."""
+    torch.manual_seed(seed)
+    return build(kind, rate=rate, knob=knobs_of(split.train), **spec)
+
+
+def try_device(
+    device: Device,
     split: Split,
     *,
-    rate: int,
-    seed: int = 0,
     steps: int | None = None,
     minutes: float = MINUTES,
+    seed: int = 0,
     loss: str = "esr",
     run: Callable[[DeviceTraining], None] = DeviceTraining.run,
-    **spec: object,
 ) -> Tried:
-    """Return what a kind comes to; arguments as of ``train``, and ``spec`` for ``build``."""
-    torch.manual_seed(seed)
-    device = build(kind, rate=rate, knob=knobs_of(split.train), **spec)
+    """Return what a device comes to; arguments as of ``train``."""
     made = train(device, split.train, split.held_out, steps=steps, minutes=minutes, seed=seed, loss=loss, run=run)
     return Tried(
-        kind=kind,
+        kind=device.kind,
         device=device.eval(),
         validation=made.error,
         test=score(device, split.test) if split.test else math.nan,
@@ -83,7 +85,10 @@ def try_kinds(
     """Return what each kind comes to on recordings, in the order given; the minutes are divided equally among them."""
     split = in_time(recordings, rate)
     each = minutes / len(kinds)
-    return [try_kind(kind, split, rate=rate, minutes=each, seed=seed, loss=loss) for kind in kinds]
+    return [
+        try_device(fresh(kind, split, rate=rate, seed=seed), split, minutes=each, seed=seed, loss=loss)
+        for kind in kinds
+    ]
 
 
 def best_of(tried: Sequence[Tried]) -> Tried:

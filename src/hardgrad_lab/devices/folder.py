@@ -30,7 +30,7 @@ MOST_VALUES, MOST_LETTERS, LARGEST = 256, 64, 1e9  # of what a device was built 
 def describe(device: Device, notes: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return what ``model.json`` says of a device, without the fingerprint of its weights."""
     own = {"format": FORMAT, "kind": device.kind, "rate": device.rate, "knob": device.knob, "spec": device.spec}
-    return {**own, "described": device.describe(), **{k: v for k, v in (notes or {}).items() if k not in own}}
+    return {**own, "described": device.describe(), "notes": dict(notes or {})}
 
 
 def weights_of(device: Device) -> bytes:
@@ -102,7 +102,7 @@ def _is_plain(value: Any) -> bool:
         return True
     if isinstance(value, str):
         return len(value) <= MOST_LETTERS
-    return _is_list(value) and all(map(_is_number, value))
+    return _is_list(value) and all(map(_is_plain, value))
 
 
 def _is_list(value: Any) -> bool:

@@ -39,7 +39,7 @@ class Recording:
         return replace(self, dry=self.dry[cut], wet=self.wet[cut], lead=before)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Split:
     """Parts of recordings that share no sample that is learned from or measured on.
 
@@ -63,7 +63,7 @@ def in_time(recordings: Sequence[Recording], rate: int, held_out: float = 0.1, t
         held_out: share of each.
         test: share of each.
     """
-    made = Split(train=[], held_out=[], test=[])
+    made = Split([], [], [])
     lead = round(LEAD_S * rate)
     for each in recordings:
         end = len(each.dry)

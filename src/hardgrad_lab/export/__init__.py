@@ -1,3 +1,1 @@
 """A fitted model in the form that a plug-in, another runtime or a plain torch program takes."""
-
-from hardgrad_lab.export.refusal import ExportError as ExportError

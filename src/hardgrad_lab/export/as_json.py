@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from hardgrad_lab.devices.device import Device
-from hardgrad_lab.export.plan import Layer, Plan, cell_layers, dense_layer, stacked
-from hardgrad_lab.export.refusal import ExportError
+from hardgrad_lab.export.plan import ExportError, Layer, Plan, cell_layers, dense_layer, stacked
 from hardgrad_lab.fit.rows import Array
 from hardgrad_lab.runs.model_files import plain
 

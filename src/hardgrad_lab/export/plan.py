@@ -12,7 +12,6 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from hardgrad_lab.export.refusal import ExportError
 from hardgrad_lab.fit.estimator import SwitchRegressor
 from hardgrad_lab.fit.folder import Model
 from hardgrad_lab.fit.rows import Array
@@ -20,6 +19,10 @@ from hardgrad_lab.fit.training.branches import Convolution, Recurrent
 
 COARSE = 2e-7  # of full scale: what single precision may cost a prediction
 PROBE = 2048  # samples of each wave it is tried on
+
+
+class ExportError(ValueError):
+    """A model that has no such form; the message says why, and which form it has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +44,7 @@ class Layer:
     @property
     def width(self) -> int:
         """Return how many numbers it gives."""
-        return self.arrays["weight_hh"].shape[2] if "weight_hh" in self.arrays else self.arrays["weight"].shape[1]
+        return int(self.arrays["weight_hh"].shape[2] if "weight_hh" in self.arrays else self.arrays["weight"].shape[1])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +86,9 @@ def plan_of(model: Model) -> Plan:
             f"--to c and --to json need a branch by name, got {made.branch or 'a function'!r}, whose code they cannot "
             "know; take --to onnx or --to torch"
         )
-    each = [_layers_of(switch.branch(i)) for i in range(len(switch.ranges))]
+    each = [_layers_of(switch.branch(i)) for i in range(len(model.ranges_))]
     shift, scale = (np.tile(part, (len(each), made.window)) for part in (model.scaling_.mean, model.scaling_.scale))
-    if made.raw is not None:
+    if made.raw is not None and switch.normalise is not None:
         shift[:, made.raw], scale[:, made.raw] = switch.normalise.centre.numpy(), switch.normalise.half_width.numpy()
     numeric = isinstance(model, SwitchRegressor)
     return Plan(
@@ -142,7 +145,7 @@ def cell_layers(cell: nn.RNNBase) -> list[Layer]:
     kind = "gru" if isinstance(cell, nn.GRU) else "lstm"
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     return [
-        Layer(kind=kind, arrays={name: _numbers(getattr(cell, f"{name}_l{i}")) for name in names})
+        Layer(kind=kind, arrays={name: numbers(getattr(cell, f"{name}_l{i}")) for name in names})
         for i in range(cell.num_layers)
     ]
 
@@ -153,11 +156,12 @@ def dense_layer(module: nn.Linear) -> Layer:
 
 
 def _layer(kind: str, module: nn.Module, *, relu: bool = False, dilation: int = 1) -> Layer:
-    arrays = {name: _numbers(value) for name, value in module.named_parameters()}
+    arrays = {name: numbers(value) for name, value in module.named_parameters()}
     return Layer(kind=kind, arrays=arrays, relu=relu, dilation=dilation)
 
 
-def _numbers(value: Tensor) -> Array:
+def numbers(value: Tensor) -> Array:
+    """Return a tensor in double precision."""
     found: Array = value.detach().cpu().double().numpy()
     return found
 

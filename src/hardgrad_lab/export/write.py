@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from hardgrad_lab.devices.device import Device
-from hardgrad_lab.export.refusal import ExportError
+from hardgrad_lab.export.plan import ExportError
 from hardgrad_lab.fit.estimator import SwitchRegressor
 from hardgrad_lab.fit.folder import Model
 from hardgrad_lab.fit.sounds.knob import knob_of
@@ -36,8 +37,12 @@ def export(model: Model | Device, described: Said, form: str, out: Path) -> list
     """
     make: dict[str, Callable[[Any, Said, Path], Made]] = {"c": _c, "json": _json, "onnx": _onnx, "torch": _torch}
     content, said = make[form](model, described, out)
-    write_atomically(out, lambda file: file.write(content) and None)
+    write_atomically(out, partial(_write, content))
     return said
+
+
+def _write(content: bytes, file: BinaryIO) -> None:
+    file.write(content)
 
 
 def hears(described: Said) -> bool:
@@ -48,7 +53,7 @@ def hears(described: Said) -> bool:
 
 def about(described: Said) -> list[str]:
     """Return what a model's folder says of it, as lines for a reader of the export."""
-    files = ", ".join(described.get("files", ["recordings"]))
+    files = ", ".join(dict.fromkeys(described.get("files", ["recordings"])))
     lines = [f"{described.get('target', 'a device')}, fitted by hardgrad to {files}"]
     if described.get("rate"):
         lines.append(f"{described['rate']} samples a second; latency 0 samples: the output begins with the input")
@@ -56,21 +61,15 @@ def about(described: Said) -> list[str]:
         lines.append(
             f"the knob {knob.name} stood at {', '.join(f'{each:g}' for each in knob.values)}: the nearest counts"
         )
-    for score in described.get("scores", []):
-        if score["name"] == "switch" or "described" in described:
-            lines += [
-                f"{score['name']}: {name} on unseen samples {score[name]:.4g}"
-                for name in ("esr", "rmse")
-                if name in score
-            ]
+    score: Said = next(iter(described.get("scores", [])), {})
+    lines += [f"{name} {score[name]:.4g} on unseen samples" for name in ("esr", "rmse") if name in score]
     return lines
 
 
 def _c(model: Model | Device, described: Said, out: Path) -> Made:
     from hardgrad_lab.export.c_devices import device_code
-    from hardgrad_lab.export.c_header import header
     from hardgrad_lab.export.c_switch import switch_code
-    from hardgrad_lab.export.c_text import name_of
+    from hardgrad_lab.export.c_text import header, name_of
     from hardgrad_lab.export.plan import plan_of
 
     name, knob = name_of(out.stem), knob_of(described) is not None

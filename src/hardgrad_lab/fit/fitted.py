@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hardgrad_lab.devices.device import Device
 from hardgrad_lab.fit.estimator import SwitchClassifier, SwitchRegressor
 from hardgrad_lab.fit.rivals.scores import LeftOut, Scored
 
@@ -21,7 +22,7 @@ class Fitted:
 
     Args:
         model: the fitted estimator.
-        scores: the switch first, then its rivals, on the test rows.
+        scores: the chosen model first, then its rivals, on the test rows.
         test: the test rows, ascending.
         predicted: (n,) the model's prediction of every row, a number or the name of a class.
         index: (n,) the range of every row.
@@ -32,6 +33,10 @@ class Fitted:
         seed: of the job.
         machine: what ran it, and when it began.
         source: fingerprint of the table.
+        chosen: the name of the model's score: the switch, or a kind of device.
+        device: the chosen model, where it is one with a memory; then ``predicted`` and ``index`` are its own.
+        trained: the rows that devices learned from.
+        said: how the choice was made.
     """
 
     model: Model
@@ -46,3 +51,15 @@ class Fitted:
     seed: int
     machine: dict[str, Any]
     source: str
+    chosen: str = "switch"
+    device: Device | None = None
+    trained: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    said: Sequence[str] = ()
+
+    @property
+    def visits(self) -> list[int]:
+        """Return how many rows of each range the chosen model learned from."""
+        if self.device is None:
+            return self.model.visits_
+        counts = np.bincount(self.index[self.trained], minlength=max(1, len(self.device.labels())))
+        return [int(count) for count in counts]

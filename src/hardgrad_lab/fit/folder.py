@@ -12,6 +12,7 @@ from safetensors.torch import save
 from hardgrad_lab.devices import folder as of_devices
 from hardgrad_lab.devices.device import Device
 from hardgrad_lab.fit.estimator import SwitchClassifier, SwitchRegressor
+from hardgrad_lab.fit.fitted import Fitted
 from hardgrad_lab.fit.models.description import Check, ends, require_trust
 from hardgrad_lab.fit.models.weights import check_weights
 from hardgrad_lab.fit.rows import Scaling
@@ -92,6 +93,13 @@ def weights_of(model: Model) -> bytes:
         narrow = tensor.is_floating_point() and name.startswith("branches.")
         weights[name] = (tensor.to(dtype) if narrow else tensor).contiguous()
     return save(weights)
+
+
+def written(fitted: Fitted, notes: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
+    """Return what ``model.json`` says of the model that a fit chose, and its weights as a file's bytes."""
+    if fitted.device is None:
+        return describe(fitted.model, notes), weights_of(fitted.model)
+    return of_devices.describe(fitted.device, notes), of_devices.weights_of(fitted.device)
 
 
 def load_model(path: Path | str, *, trust: bool = False) -> Model:

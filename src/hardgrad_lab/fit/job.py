@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hardgrad_lab import baselines
+from hardgrad_lab.devices.training import DeviceTraining
 from hardgrad_lab.fit.estimator import SwitchClassifier
 from hardgrad_lab.fit.fitted import Fitted, Model
+from hardgrad_lab.fit.kinds import Memory, Trials
 from hardgrad_lab.fit.measures import Classes, Numbers
 from hardgrad_lab.fit.rivals.compare import (
     TRAINED,
@@ -43,6 +45,7 @@ from hardgrad_lab.runs.record import Run
 from hardgrad_lab.runs.signals import Interrupted, stop_signals
 
 SWITCH = "switch"
+VALIDATION = 0.1  # of the rows, where the switch needs none to choose by
 HUGE = 1e100  # deviations of the target: squares of errors beyond are not finite for long
 
 
@@ -57,6 +60,7 @@ class Job:
         test_share: share of the rows set aside to measure on.
         compared: whether rivals are trained, too.
         saved: where the checkpoint is.
+        memory: which models with a memory are tried, where the table is of sounds.
         tell: called after every step with the name of what is trained, and its training.
         checkpoint_seconds: between checkpoints.
         checkpoint_steps: between checkpoints, besides; 0 goes by the clock alone.
@@ -69,13 +73,16 @@ class Job:
     test_share: float
     compared: bool
     saved: Path
-    tell: Callable[[str, Training], None]
+    tell: Callable[[str, Any], None]
+    memory: Memory = field(default_factory=Memory)
     checkpoint_seconds: float = 30.0
     checkpoint_steps: int = 0
     warn: Callable[[str], None] = warnings.warn
     _states: dict[str, Any] = field(default_factory=dict)
+    _passes: dict[str, int] = field(default_factory=dict)
     _seconds: float = 0.0
     _predicted: NDArray[Any] = field(default_factory=lambda: np.zeros(0))
+    _index: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     _started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     def run(self, *, resume: bool) -> Fitted:
@@ -90,8 +97,9 @@ class Job:
         """
         if resume:
             state = checkpoint.load(self.saved, self._identity())
-            checkpoint.check_alike(self.saved, {"states": {}, "seconds": 0.0, "started": ""}, state)
-            self._states, self._seconds, self._started = state["states"], state["seconds"], state["started"]
+            checkpoint.check_alike(self.saved, {"states": {}, "passes": {}, "seconds": 0.0, "started": ""}, state)
+            self._states, self._passes = state["states"], state["passes"]
+            self._seconds, self._started = state["seconds"], state["started"]
         self._began = time.monotonic()
         self._saver = checkpoint.Saver(self.saved, self._identity(), self.warn)
         rest, aside = self._set_aside()
@@ -99,14 +107,28 @@ class Job:
         with stop_signals() as self._signals:
             training = self._switch(rest)
             self.model.finish(training)
-            scores, left_out = self._measure(training, test)
+            trials = Trials(
+                memory=self.memory,
+                read=self.table,
+                parts=(*self._chose(training, rest), test),
+                window=self.model.window,
+                seed=self.seed,
+                passes=self._passes,
+                bring=self._train,
+            )
+            scores, left_out = self._measure(training, test, trials)
+        chosen = trials.chosen
         return Fitted(
             model=self.model,
             scores=scores,
             test=test,
             predicted=self._predicted,
-            index=self.model.route(self.table.inputs),
+            index=self._index,
             left_out=left_out,
+            chosen=SWITCH if chosen is None else chosen.kind,
+            device=None if chosen is None else chosen.device,
+            trained=trials.parts[0],
+            said=trials.said,
             seconds=self._passed(),
             unseen=bool(len(aside)),
             ordered=self.ordered,
@@ -144,7 +166,7 @@ class Job:
         self._train(SWITCH, training)
         return training
 
-    def _train(self, name: str, training: Training) -> None:
+    def _train(self, name: str, training: Training | DeviceTraining) -> None:
         """Train a network to its end, from where an earlier sitting left it."""
         if name in self._states:
             with checkpoint.fitting(self.saved):
@@ -161,28 +183,63 @@ class Job:
         self._states[name] = training.state_dict()
         self._stop_if_asked()
 
-    def _measure(self, switch: Training, test: NDArray[np.int64]) -> tuple[list[Scored], list[LeftOut]]:
-        """Measure the switch and its rivals on the test rows; say which rivals are left out."""
+    def _chose(self, switch: Training, rest: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the rows that were learned from and those that choose, of all rows, for models of other kinds."""
+        task = switch.task
+        if len(task.held_out):
+            return rest[task.train.cpu().numpy()], rest[task.held_out.cpu().numpy()]
+        # Lines are solved on all rows; what is trained beside them needs some to choose its weights by.
+        return held_out(rest, first_rows(self.table.groups, len(self.table)), VALIDATION, blocks=True, seed=self.seed)
+
+    def _measure(self, switch: Training, test: NDArray[np.int64], trials: Trials) -> tuple[list[Scored], list[LeftOut]]:
+        """Measure all on the test rows, the chosen model first; say which rivals are left out."""
         # All rows, also those fitted to: the windows of the test rows reach back into them.
         groups = self.table.groups if self.ordered else None
         rows = self.model.as_rows(self.table.inputs, groups)
         measure = self._measure_of(test)
         self._predicted, outputs = measure.predict(self.table.inputs, groups)
-        own = Outcome(
-            outputs=outputs[test],
-            described=baselines.describe(SWITCH),
-            counts=baselines.counts(self.model.network_),
-            updates=switch.steps,
-            seconds=switch.seconds,
-        )
-        outcomes, left_out = self._rivals(switch, measure, (rows, torch.from_numpy(test)))
-        index = self.model.ranges_.index(torch.from_numpy(self.table.inputs[self.table.key].to_numpy()[test])).numpy()
-        ours, blocks = measure.errors(own.outputs), blocks_of(test, ordered=self.ordered, window=self.model.window)
-        scores: list[Scored] = [measure.score(SWITCH, own, index, None)]
-        for name, outcome in outcomes.items():
-            apart = margin(ours, measure.errors(outcome.outputs), blocks, len(outcomes))
-            scores.append(measure.score(name, outcome, index, apart))
-        return scores, left_out
+        self._index = self.model.route(self.table.inputs)
+        outcomes = {
+            SWITCH: Outcome(
+                outputs=outputs[test],
+                described=baselines.describe(SWITCH),
+                counts=baselines.counts(self.model.network_),
+                updates=switch.steps,
+                seconds=switch.seconds,
+            )
+        }
+        if isinstance(measure, Numbers) and self.table.rate:
+            trials.run(self._predicted, switch, compared=self.compared)
+            outcomes = self._heard(trials, measure, test, outcomes)
+        rivals, left_out = self._rivals(switch, measure, (rows, torch.from_numpy(test)))
+        outcomes |= {name: made for name, made in rivals.items() if name not in outcomes}
+        return self._scores(outcomes, measure, test), [*left_out, *trials.left_out]
+
+    def _heard(
+        self, trials: Trials, measure: Numbers, test: NDArray[np.int64], switch: dict[str, Outcome]
+    ) -> dict[str, Outcome]:
+        """Return what the switch and devices made of the test rows; one that was chosen comes first."""
+        made = {each.kind: trials.outcome(each) for each in trials.tried}
+        if (chosen := trials.chosen) is not None:
+            self._predicted, self._index = made[chosen.kind].outputs, trials.index(chosen.device)
+            measure.ranges = max(1, len(chosen.device.labels()))
+        devices = {
+            name: replace(each, outputs=measure.scaling.to(each.outputs[test, None])) for name, each in made.items()
+        }
+        first = {} if chosen is None else {chosen.kind: devices[chosen.kind]}
+        return first | switch | devices
+
+    def _scores(
+        self, outcomes: dict[str, Outcome], measure: Numbers | Classes, test: NDArray[np.int64]
+    ) -> list[Scored]:
+        index, blocks = self._index[test], blocks_of(test, ordered=self.ordered, window=self.model.window)
+        first, *others = outcomes
+        ours = measure.errors(outcomes[first].outputs)
+        scores: list[Scored] = [measure.score(first, outcomes[first], index, None)]
+        for name in others:
+            apart = margin(ours, measure.errors(outcomes[name].outputs), blocks, len(others))
+            scores.append(measure.score(name, outcomes[name], index, apart))
+        return scores
 
     def _measure_of(self, test: NDArray[np.int64]) -> Numbers | Classes:
         assert self.table.target is not None
@@ -242,7 +299,9 @@ class Job:
             raise Interrupted(self._signals[0], self._saver.fault)
 
     def _save(self, states: dict[str, Any]) -> None:
-        self._saver.save({"states": states, "seconds": self._passed(), "started": self._started})
+        self._saver.save(
+            {"states": states, "passes": self._passes, "seconds": self._passed(), "started": self._started}
+        )
 
     def _passed(self) -> float:
         return self._seconds + time.monotonic() - self._began
@@ -250,7 +309,8 @@ class Job:
     def _identity(self) -> Run:
         """Return what decides the outcome; a checkpoint of other rows or options cannot be continued."""
         options = {name: _plain(value) for name, value in self.model.get_params().items()}
-        config = {**options, "test_share": self.test_share, "rows": self.table.fingerprint()}
+        asked = self.memory.to_json() if self.table.rate else {}
+        config = {**options, **asked, "test_share": self.test_share, "rows": self.table.fingerprint()}
         return Run(experiment="fit", label=self.saved.stem, config=config, seed=self.seed)
 
 

@@ -38,6 +38,7 @@ class Numbers:
 
     def __init__(self, model: SwitchRegressor, truth: Array) -> None:
         self.model, self.truth, self.scaling = model, truth, model.target_scaling_
+        self.ranges = len(model.ranges_)
         self.zero: Array = self.scaling.to(np.zeros((1, 1)))[0]
 
     def predict(self, inputs: pd.DataFrame, groups: Groups) -> tuple[Array, Array]:
@@ -61,7 +62,7 @@ class Numbers:
             **outcome.facts(),
             rmse=root_mean_square(errors),
             r2=r_squared(self.truth, self.truth - errors),
-            ranges=of_ranges(root_mean_square, errors, index, len(self.model.ranges_)),
+            ranges=of_ranges(root_mean_square, errors, index, self.ranges),
             margin=apart,
         )
 

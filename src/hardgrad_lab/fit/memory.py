@@ -65,23 +65,34 @@ def what_came_before(fitted: Fitted, read: Table) -> list[str]:
     Returns:
         No line for rows without an order, for few, or where the error has nothing to do with what came before.
     """
-    if not fitted.ordered or len(fitted.test) < FEWEST or read.target is None:
+    return before_matters(read, fitted.test, fitted.predicted, fitted.model.window) if fitted.ordered else []
+
+
+def before_matters(read: Table, measured: NDArray[np.int64], predicted: Array, seen: int) -> list[str]:
+    """Return the same line of any rows.
+
+    Args:
+        read: the table, in order of time.
+        measured: rows to look at, ascending.
+        predicted: (n,) a prediction of every row.
+        seen: rows that the model sees, the newest last.
+    """
+    if len(measured) < FEWEST or read.target is None:
         return []
-    rows = fitted.test[np.linspace(0, len(fitted.test) - 1, min(MOST, len(fitted.test))).astype(np.int64)]
-    past = _Past(read, rows, fitted.model.window)
-    error = read.target[rows] - fitted.predicted[rows]
+    rows = measured[np.linspace(0, len(measured) - 1, min(MOST, len(measured))).astype(np.int64)]
+    past = _Past(read, rows, seen)
+    error = read.target[rows] - predicted[rows]
     if not error.any():
         return []
-    now = past.now(fitted.predicted[rows])
+    now = past.now(predicted[rows])
     window = gain(error, now, past.window())
-    levels = {length: gain(error, now, past.level(length, fitted.predicted[rows])) for length in past.lengths}
+    levels = {length: gain(error, now, past.level(length, predicted[rows])) for length in past.lengths}
     best = max(levels.values(), key=lambda each: each.share)
     if best.matters and best.share > window.share + MORE:
         length = min(length for length, each in levels.items() if each.share > 0.9 * best.share)
         return [_level_line(length, levels[length], read.rate)]
     if not window.matters:
         return []
-    seen = fitted.model.window
     which, wanted = ("each", PAST) if seen == 1 else ("those seen", seen + PAST)
     return [
         f"what came before matters: the {PAST - 1} rows before {which} would explain at least {window.certain:.0%} of "

@@ -13,3 +13,7 @@ BRANCHES: tuple[str, ...] = get_args(Branch)
 LOSSES: tuple[str, ...] = get_args(Loss)
 OPTIMIZERS: tuple[str, ...] = get_args(Optimizer)
 TooLoud = Literal["float", "clip", "scale"]
+DeviceLoss = Literal["esr", "mse", "spectra"]
+DEVICE_LOSSES: tuple[str, ...] = get_args(DeviceLoss)
+STATES = ("envelope", "gru", "lstm", "compressor", "gate")  # kinds of devices that know what came before
+SOLVED = ("constant", "filter", "table")  # kinds that are solved at once: what any other must beat

@@ -4,15 +4,35 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import Self
+from typing import Any, Protocol, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from hardgrad_lab.fit.training.training import Training
-
 REFRESH_S = 0.5  # reading the average waits for the device, so not at every step
 LINES = 10  # that a training leaves in a pipe
+
+
+class Shown(Protocol):
+    """A training as it is shown, of a switch or of a device."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def all_steps(self) -> int: ...
+    @property
+    def steps_an_epoch(self) -> int: ...
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+    @property
+    def curve(self) -> list[dict[str, Any]]: ...
+    @property
+    def done(self) -> bool: ...
+    def average(self) -> float: ...
 
 
 class FitProgress:
@@ -47,14 +67,14 @@ class FitProgress:
     ) -> None:
         self._progress.stop()
 
-    def __call__(self, name: str, training: Training) -> None:
+    def __call__(self, name: str, training: Shown) -> None:
         """See a training after every step."""
         if self._live:
             self._bar(name, training)
         elif training.steps % training.steps_an_epoch == 0:
             self._line(name, training)
 
-    def _bar(self, name: str, training: Training) -> None:
+    def _bar(self, name: str, training: Shown) -> None:
         if name not in self._bars:
             self._bars[name] = self._progress.add_task(
                 name, total=training.all_steps, completed=training.steps, figures=""
@@ -68,20 +88,20 @@ class FitProgress:
             self._shown = now
             self._progress.update(self._bars[name], completed=training.steps, figures=_figures(training))
 
-    def _line(self, name: str, training: Training) -> None:
+    def _line(self, name: str, training: Shown) -> None:
         tenth = LINES * training.steps // training.all_steps
         if (tenth, name) == self._lines and not training.done:
             return
         self._lines = (tenth, name)
         left = training.seconds * (training.all_steps / training.steps - 1) if not training.done else 0.0
         self.console.print(
-            f"{name:<15} epoch {training.epoch:>4}/{training.recipe.epochs}  {_figures(training)}  {left:.0f} s left",
+            f"{name:<15} epoch {training.epoch:>4}/{training.epochs}  {_figures(training)}  {left:.0f} s left",
             highlight=False,
             soft_wrap=True,
         )
 
 
-def _figures(training: Training) -> str:
+def _figures(training: Shown) -> str:
     point = training.curve[-1] if training.curve else {}
     inside = training.steps % training.steps_an_epoch
     loss = training.average() if inside else point.get("loss")

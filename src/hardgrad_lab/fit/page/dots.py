@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardgrad_lab.fit.rows import Array
+from hardgrad_lab.fit.tables import INPUT
 
 if TYPE_CHECKING:
     from hardgrad_lab.fit.fitted import Fitted
@@ -43,7 +44,7 @@ def _pick(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
 def dots_of(fitted: Fitted, read: Table) -> Dots:
     """Return test rows with their numbers."""
     rows = _pick(fitted.test, OF_SOUND if read.rate else DOTS)
-    key = read.inputs[read.key].to_numpy()
+    key = read.inputs[INPUT if read.rate else read.key].to_numpy()
     assert read.target is not None
     return Dots(x=key[rows], truth=read.target[rows], predicted=fitted.predicted[rows], index=fitted.index[rows])
 

@@ -12,6 +12,7 @@ from hardgrad_lab.drawing.figures import COLOURS, FAINT, INK, Drawn, legend, siz
 from hardgrad_lab.drawing.palette import colour_of, dashes_of, hatch_of
 from hardgrad_lab.fit.page.dots import Dots
 from hardgrad_lab.fit.page.story import Story
+from hardgrad_lab.fit.tables import INPUT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +38,8 @@ def transfer(story: Story) -> Drawn:
         panel.plot(
             shown.x[mine], shown.predicted[mine], color=colour_of(i), markersize=4, label=name, zorder=3, **style
         )
-    _edges(panel, story)
+    if story.sound is None or story.key == INPUT:
+        _edges(panel, story)
     name_key(panel, story)
     panel.set_ylabel(story.words.target)
     legend(figure, [panel])
@@ -144,7 +146,7 @@ def over_time(story: Story, dots: Dots) -> Drawn:
 
 def name_key(panel: Axes, story: Story) -> None:
     """Say what the level axis is; where the key is words, each in its place."""
-    panel.set_xlabel(story.words.key if story.sound else f"{story.words.key} (key)")
+    panel.set_xlabel(INPUT if story.sound else f"{story.words.key} (key)")
     if "category" in story.origin and len(story.labels) <= NAMED:
         panel.set_xticks(range(len(story.labels)), story.labels, rotation=90 if sum(map(len, story.labels)) > 40 else 0)
 

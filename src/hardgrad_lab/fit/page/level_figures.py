@@ -57,7 +57,7 @@ def static(sound: Sound) -> Drawn | None:
         return None
     figure, panels = sized_figure(WIDE * 0.7, 4.4) if len(voices) == 1 else new_figure(len(voices))
     for panel, (name, seen) in zip(panels, voices, strict=True):
-        _static(panel, seen)
+        _static(panel, seen, ranged=any(each.index.any() for _, each in voices))
         panel.set_title(name)
         panel.set_xlabel("input level, dB of full scale")
     panels[0].set_ylabel("output level, dB of full scale")
@@ -65,21 +65,21 @@ def static(sound: Sound) -> Drawn | None:
     return figure
 
 
-def _static(panel: Axes, seen: Levels) -> None:
+def _static(panel: Axes, seen: Levels, *, ranged: bool) -> None:
     some = np.linspace(0, len(seen.dry) - 1, min(SHOWN, len(seen.dry))).astype(np.int64)
     ends = np.array([seen.dry.min(), seen.dry.max()])
     panel.plot(ends, ends, color=FAINT, linewidth=0.8, linestyle=(0, (3, 3)), label="as loud as it came in")
     panel.plot(seen.dry[some], seen.wet[some], ".", color=FAINT, markersize=3, alpha=0.6, label="the box")
     for i in map(int, np.unique(seen.index)):
         mine = some[seen.index[some] == i]
-        name = "the model" if not seen.index.any() else f"the model, range {i + 1}"
+        name = f"the model, range {i + 1}" if ranged else "the model"
         panel.plot(seen.dry[mine], seen.ours[mine], ".", color=colour_of(i), markersize=2, alpha=0.7, label=name)
     moves = np.gradient(seen.dry)
     for name, which, style in (("the box, level rising", moves > 0, "--"), ("the box, level falling", moves < 0, ":")):
         panel.plot(*_middle(seen.dry[which], seen.wet[which]), style, color=INK, linewidth=1, label=name)
-    if seen.kind in ("compressor", "gate"):
+    if seen.shape.kind in ("compressor", "gate"):
         x = np.linspace(float(ends[0]), float(ends[1]), 300)
-        panel.plot(x, seen.curve(x), color=INK, linewidth=1.8, label=f"a {seen.kind} that fits")
+        panel.plot(x, seen.shape.curve(x), color=INK, linewidth=1.8, label=f"a {seen.shape.kind} that fits")
 
 
 def _middle(x: Array, y: Array) -> tuple[Array, Array]:

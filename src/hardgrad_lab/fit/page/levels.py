@@ -17,26 +17,18 @@ QUIET_DB = 60.0  # below the loudest frame: frames that are not looked at
 
 
 @dataclass(frozen=True, kw_only=True)
-class Levels:
-    """Levels of a dry and a wet sound, frame by frame, and what they look like.
+class Shape:
+    """What the levels of a dry and a wet sound look like.
 
     Args:
-        dry: (m,) dB of full scale, root mean square over a frame and ``memory_s`` before it.
-        wet: (m,) dB: the dry level, and the gain of the frame.
-        ours: (m,) the same of a model.
-        index: (m,) the range that a frame took; 0 for all where ranges change within frames.
         kind: "gain", "curve", "compressor", "gate", or "" for none of these.
         gain_db: where nothing is turned down.
         threshold_db: of the level: from there a compressor, or below it a gate, turns down.
         ratio: of a compressor.
         range_db: that a gate takes off; the most that a compressor was seen to take off.
-        memory_s: by which the level explains the gain best.
+        memory_s: over which the level is taken that explains the gain best, besides the frame itself.
     """
 
-    dry: Array
-    wet: Array
-    ours: Array
-    index: NDArray[np.int64]
     kind: str = ""
     gain_db: float = 0.0
     threshold_db: float = 0.0
@@ -72,6 +64,25 @@ class Levels:
             f"the levels look like a compressor's: above {place} the output {rises}, a ratio {ratio}, and up to "
             f"{self.range_db:.0f} dB are taken off{cure}"
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Levels:
+    """Levels in dB of full scale, frame by frame, all (m,).
+
+    Args:
+        dry: root mean square, with the shape's memory.
+        wet: the dry level, and the gain of the frame.
+        ours: the same of a model.
+        index: the range that a frame took; 0 for all where ranges change within frames.
+        shape: what they look like.
+    """
+
+    dry: Array
+    wet: Array
+    ours: Array
+    index: NDArray[np.int64]
+    shape: Shape
 
 
 def decibels(power: Array) -> Array:

@@ -153,7 +153,12 @@ def knob_cells(story: Story) -> list[list[str]]:
     """Return the table of the knob's places; empty without a knob."""
     voices = () if story.sound is None else story.sound.voices
     return [
-        [voice.name, as_esr(voice.esr), as_db(voice.esr), (voice.levels.kind if voice.levels else "") or NO_FIGURE]
+        [
+            voice.name,
+            as_esr(voice.esr),
+            as_db(voice.esr),
+            (voice.levels.shape.kind if voice.levels else "") or NO_FIGURE,
+        ]
         for voice in voices
         if voice.name
     ]
@@ -172,7 +177,13 @@ def _error(error: float | None, story: Story) -> str:
 def _figures(story: Story) -> list[Inline]:
     drawn = _shapes(story)
     rival = "" if story.rival is None else f" The marks are {story.rival.name}, the best rival."
-    drawn.append(("Loss and visits by range", f"The switch's error on test {{row}}s.{rival}", figures.by_range(story)))
+    drawn.append(
+        (
+            "Loss and visits by range",
+            f"The {story.switch.name}'s error on test {{row}}s.{rival}",
+            figures.by_range(story),
+        )
+    )
     if story.sound is None and not story.classes:
         drawn.append(("Prediction against truth", AGREEMENT, figures.agreement(story)))
     if story.classes:

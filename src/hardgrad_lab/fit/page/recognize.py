@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hardgrad_lab.fit.page.levels import DEEPEST_DB, FRAME_S, QUIET_DB, Array, Levels, decibels
+from hardgrad_lab.fit.page.levels import DEEPEST_DB, FRAME_S, QUIET_DB, Array, Levels, Shape, decibels
 
 Recording = tuple[Array, Array, Array, NDArray[np.int64]]
 MEMORY_S = (0.0, 0.03, 0.1, 0.3)  # over which a detector may take its level
@@ -19,6 +19,7 @@ BINS = 256  # of the curve without memory
 SURE, CLOSER = 0.4, 0.7  # of the gain's variance, and of what a curve without memory leaves, that may be left
 ALIKE = 0.8  # of a frame's energy that one gain must explain: else it is not the dry sound, only louder or softer
 WHOLE = 0.9  # of the samples that must be in the range of their frame
+PURE = 0.99  # of it, where a box does nothing but that
 STEADY = 0.1  # dB^2 of a gain that does not change
 STEEPEST = 1.1  # dB that the gain falls by for each dB of the level: a limiter's, measured
 LEAST_RATIO, LEAST_REDUCTION_DB, LEAST_JUMP_DB = 1.15, 1.5, 6.0
@@ -55,31 +56,31 @@ def levels_of(recordings: Sequence[Recording], rate: int) -> Levels | None:
     use = frames.dry > frames.dry.max() * 10 ** (-QUIET_DB / 10)
     if use.sum() < FEWEST or not frames.wet.any():
         return None
-    shapes = []
-    for memory in MEMORY_S:
-        level = _level(frames, memory)
-        shape, left = _shape(level[use], gain[use])
-        shapes.append((left, replace(shape, wet=level + gain, ours=level + ours, dry=level, memory_s=memory)))
-    left, best = min(shapes, key=lambda each: each[0])
-    heard = use & (gain > DEEPEST_DB / 2)
+    levels = [_level(frames, memory) for memory in MEMORY_S]
+    found = [_shape(level[use], gain[use], memory) for level, memory in zip(levels, MEMORY_S, strict=True)]
+    best = int(np.argmin([left for _, left in found]))
+    level, heard = levels[best], use & (gain > DEEPEST_DB / 2)
     alike = np.quantile(frames.cross[heard] ** 2 / (frames.dry * frames.wet)[heard], 0.25) if heard.any() else 0.0
-    spread, other = float(gain[use].var()), float(np.square(gain - without)[use].mean())
-    plain = Levels(dry=best.dry[use], wet=best.wet[use], ours=best.ours[use], index=frames.index[use])
-    if alike < ALIKE:
-        return plain
+    other = float(np.square(gain - without)[use].mean())
+    return Levels(
+        dry=level[use],
+        wet=(level + gain)[use],
+        ours=(level + ours)[use],
+        index=frames.index[use],
+        shape=Shape() if alike < ALIKE else _judged(*found[best], gain[use], other, pure=bool(alike > PURE)),
+    )
+
+
+def _judged(shape: Shape, left: float, gain: Array, other: float, *, pure: bool) -> Shape:
+    """Return the shape, or a simpler one that does; none where it leaves too much or takes off too little."""
+    spread = float(gain.var())
     if spread < STEADY:
-        return replace(plain, kind="gain", gain_db=float(gain[use].mean()))
+        return Shape(kind="gain", gain_db=float(gain.mean())) if pure else Shape()
     if other < STEADY * spread and other < left:
-        return replace(plain, kind="curve")
-    if left > SURE * spread or left > CLOSER * other or not _matters(best):
-        return plain
-    return replace(best, dry=plain.dry, wet=plain.wet, ours=plain.ours, index=plain.index)
-
-
-def _matters(seen: Levels) -> bool:
-    if seen.kind == "gate":
-        return seen.range_db >= LEAST_JUMP_DB
-    return seen.ratio >= LEAST_RATIO and seen.range_db >= LEAST_REDUCTION_DB
+        return Shape(kind="curve")
+    small = shape.range_db < (LEAST_JUMP_DB if shape.kind == "gate" else LEAST_REDUCTION_DB)
+    flat = shape.kind == "compressor" and shape.ratio < LEAST_RATIO
+    return Shape() if left > min(SURE * spread, CLOSER * other) or small or flat else shape
 
 
 def _frames(recordings: Sequence[Recording], size: int) -> Frames | None:
@@ -133,16 +134,15 @@ def _level(frames: Frames, memory: float) -> Array:
     return np.concatenate([decibels(np.asarray(lfilter([1 - keep], [1, -keep], piece))) for piece in pieces])
 
 
-def _shape(level: Array, gain: Array) -> tuple[Levels, float]:
+def _shape(level: Array, gain: Array, memory: float) -> tuple[Shape, float]:
     """Return the line that falls from a threshold, or the step, that fits the gains best; and what it leaves."""
-    none = np.zeros(0)
-    best, least = Levels(dry=none, wet=none, ours=none, index=none.astype(np.int64)), float(gain.var())
+    best, least = Shape(), float(gain.var())
     for threshold in map(float, np.unique(np.quantile(level, np.linspace(0.02, 0.98, 97)))):
-        for shape in (_bend, _step):
-            facts, made = shape(level - threshold, gain)
+        for way in (_bend, _step):
+            facts, made = way(level - threshold, gain)
             left = float(np.square(gain - made).mean())
             if facts and left < least:
-                best, least = replace(best, threshold_db=threshold, **facts), left
+                best, least = Shape(threshold_db=threshold, memory_s=memory, **facts), left
     return best, least
 
 
@@ -161,5 +161,5 @@ def _step(over: Array, gain: Array) -> tuple[dict[str, Any], Array]:
     if not 0 < under.sum() < len(under):
         return {}, gain
     high, low = float(gain[~under].mean()), float(gain[under].mean())
-    facts = {"kind": "gate", "gain_db": high, "range_db": high - low, "ratio": 1.0}
+    facts = {"kind": "gate", "gain_db": high, "range_db": high - low}
     return facts if high > low else {}, np.where(under, low, high)

@@ -15,6 +15,7 @@ from hardgrad_lab.drawing.clips import MOST_S
 from hardgrad_lab.fit.page.levels import Levels
 from hardgrad_lab.fit.page.recognize import levels_of
 from hardgrad_lab.fit.rivals.scores import esr_of
+from hardgrad_lab.fit.tables import INPUT
 
 if TYPE_CHECKING:
     from hardgrad_lab.fit.fitted import Fitted
@@ -70,7 +71,11 @@ class Voice:
 
     def notes(self) -> dict[str, Any]:
         """Return what ``model.json`` says of this."""
-        return {"knob": self.name, "esr": self.esr, "levels": None if self.levels is None else self.levels.notes()}
+        return {
+            "knob": self.name,
+            "esr": self.esr,
+            "levels": None if self.levels is None else self.levels.shape.notes(),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +147,7 @@ def _voice(name: str, test: NDArray[np.int64], most: int, fitted: Fitted, read: 
         if most > 0:
             chosen.append(_loudest(piece, truth, most))
             most -= len(chosen[-1])
-    dry = read.inputs[read.key].to_numpy(dtype=np.float64)
+    dry = read.inputs[INPUT].to_numpy(dtype=np.float64)
     files = np.isin(read.file, np.unique(read.file[test]))
     recordings = [np.flatnonzero(files & (read.groups == group)) for group in np.unique(read.groups[files])]
     parts = [(dry[rows], truth[rows], fitted.predicted[rows], fitted.index[rows]) for rows in recordings]

@@ -58,6 +58,7 @@ class Story:
         source: fingerprint of the rows.
         sound: what there is to hear; None for a table.
         classes: that were told apart; none for a target of numbers. Dots have their numbers.
+        device: what the model is, where it is one with a memory; then it was chosen on held-out time.
     """
 
     target: str
@@ -88,6 +89,7 @@ class Story:
     source: str
     sound: Sound | None = None
     classes: Sequence[str] = ()
+    device: str = ""
 
     @property
     def words(self) -> Words:
@@ -97,7 +99,8 @@ class Story:
     @property
     def title(self) -> str:
         """Return what was fitted, by what."""
-        whole = f"{self.files[0]} and {len(self.files) - 1} more" if len(self.files) > 1 else self.files[0]
+        first, *others = dict.fromkeys(self.files)  # with a knob one file may be that of all places
+        whole = f"{first} and {len(others)} more" if others else first
         return f"{self.target} by {self.key}" if self.sound is None else f"{self.target} from {whole}"
 
     @property
@@ -117,7 +120,9 @@ class Story:
         ours = self.switch
         if isinstance(ours, ClassScore):
             return f"{self._class_headline(ours)} {verdict(self.scores, self.left_out)}".strip()
-        said = f"The switch's error on {'unseen' if self.unseen else 'its own'} {self.words.rows} is {self._error()}"
+        said = (
+            f"The {ours.name}'s error on {'unseen' if self.unseen else 'its own'} {self.words.rows} is {self._error()}"
+        )
         said += "." if ours.r2 is None or isinstance(ours, SoundScore) else f"; {explained(ours.r2, self.target)}."
         return f"{said} {verdict(self.scores, self.left_out)}".strip()
 
@@ -176,6 +181,8 @@ def tell(fitted: Fitted, read: Table, target: str, noted: Sequence[str]) -> Stor
     model, test = fitted.model, fitted.test
     ranges = model.ranges_
     labels = range_labels(ranges, read.key_categories)
+    if fitted.device is not None:
+        labels = fitted.device.labels() or ["all"]
     classes = [str(name) for name in model.classes_] if isinstance(model, SwitchClassifier) else []
     sound, scores = sound_of(fitted, read, len(labels)), fitted.scores
     if sound is not None:
@@ -192,7 +199,7 @@ def tell(fitted: Fitted, read: Table, target: str, noted: Sequence[str]) -> Stor
         labels=labels,
         points=model.points_,
         origin=f"one for each category of {read.key}" if read.key_categories else _origin(model),
-        visits=model.visits_,
+        visits=fitted.visits,
         tested=np.bincount(fitted.index[test], minlength=len(labels)).tolist(),
         scores=scores,
         left_out=fitted.left_out,
@@ -215,7 +222,7 @@ def tell(fitted: Fitted, read: Table, target: str, noted: Sequence[str]) -> Stor
 def _seen(sound: Sound | None) -> list[str]:
     """Return what the levels look like, a line for each place of the knob where they look like something."""
     voices = () if sound is None else sound.voices
-    said = {voice.name: voice.levels.said() for voice in voices if voice.levels is not None}
+    said = {voice.name: voice.levels.shape.said() for voice in voices if voice.levels is not None}
     return [f"{name}: {line}" if name else line for name, line in said.items() if line]
 
 

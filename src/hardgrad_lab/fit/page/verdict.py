@@ -18,7 +18,7 @@ def verdict(scores: Sequence[Scored], left_out: Sequence[LeftOut]) -> str:
     """Return what to say of the rivals; empty where none was compared with.
 
     Args:
-        scores: the switch's first.
+        scores: the chosen model's first.
         left_out: rivals that there could have been, and rivals that there cannot be.
     """
     ours, *rivals = scores
@@ -34,9 +34,9 @@ def verdict(scores: Sequence[Scored], left_out: Sequence[LeftOut]) -> str:
         case "worse":
             return _won(ours, best)
         case "better":
-            return _lost(best)
+            return _lost(ours, best)
         case _:
-            return _tied(best, [score.name for score in rivals if _does_as_well(score)])
+            return _tied(ours, best, [score.name for score in rivals if _does_as_well(score)])
 
 
 def reasons(left_out: Sequence[LeftOut]) -> list[str]:
@@ -49,27 +49,27 @@ def _incomplete(ours: Scored, rivals: Sequence[Scored], missing: Sequence[str]) 
     """Say who is better for certain; of the others nothing is known while one is missing."""
     lost = [score for score in rivals if score.margin is not None and score.margin.verdict == "better"]
     said = f"Not compared with {_listed(missing)}, so no rival is called the best."
-    return f"{_lost(min(lost, key=lambda score: score.error))} {said}" if lost else said
+    return f"{_lost(ours, min(lost, key=lambda score: score.error))} {said}" if lost else said
 
 
 def _won(ours: Scored, best: Scored) -> str:
     assert best.margin is not None
     if _at_rounding(ours):
-        return f"The best rival, {best.name}, errs {best.said}; the switch's error is rounding."
+        return f"The best rival, {best.name}, errs {best.said}; the {ours.name}'s error is rounding."
     if best.margin.factor > VAST:
         return f"The best rival, {best.name}, errs {best.said}, more than {VAST} times as much."
     return f"The best rival, {best.name}, errs {_factor(best)} times as much ({best.said})."
 
 
-def _lost(best: Scored) -> str:
+def _lost(ours: Scored, best: Scored) -> str:
     assert best.margin is not None
-    side = "" if best.margin.factor < 1 / VAST else f", {_factor(best)} times the switch's error"
+    side = "" if best.margin.factor < 1 / VAST else f", {_factor(best)} times the {ours.name}'s error"
     return f"{best.name} is better here ({best.said}{side})."
 
 
-def _tied(best: Scored, as_good: Sequence[str]) -> str:
-    said = f"The best rival, {best.name}, does as well ({best.said}, {_factor(best)} times the switch's error)"
-    plain = [name for name in as_good if name in WITHOUT_RANGES]
+def _tied(ours: Scored, best: Scored, as_good: Sequence[str]) -> str:
+    said = f"The best rival, {best.name}, does as well ({best.said}, {_factor(best)} times the {ours.name}'s error)"
+    plain = [name for name in as_good if name in WITHOUT_RANGES and ours.name == "switch"]
     if best.name in plain:
         return f"{said}: the ranges bring nothing here."
     if plain:

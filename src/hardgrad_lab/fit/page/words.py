@@ -41,9 +41,8 @@ class Labelled(Protocol):
 def words(target: str, key: str, *, sound: bool, classes: bool = False) -> Words:
     """Return the words for a table, of numbers or of classes, or for a sound."""
     if sound:
-        return Words(
-            rows="samples", truth="the box's output", target=f"{target}, the box's output", key="input", measure="ESR"
-        )
+        wet = "the box's output"
+        return Words(rows="samples", truth=wet, target=f"{target}, {wet}", key=key, measure="ESR")
     if classes:
         return Words(
             rows="rows", truth="truth", target=target, key=key, measure="log loss", loss="cross-entropy, in nats"

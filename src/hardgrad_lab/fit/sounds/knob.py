@@ -34,45 +34,23 @@ class Knob:
 
     def check(self, pairs: int) -> None:
         """Raise a ValueError unless there are values for so many pairs, and different ones."""
+        got = f"got {', '.join(f'{value:g}' for value in self.values)}"
         if len(self.values) != pairs:
-            raise ValueError(
-                f"--knob {self.name} must have a value for each of {pairs} targets, in their order, got "
-                f"{len(self.values)}: {self._said()}"
-            )
+            raise ValueError(f"--knob {self.name} must have a value for each of {pairs} targets, in their order, {got}")
         if len(set(self.values)) < 2:
-            raise ValueError(
-                f"--knob {self.name} must have different values to learn from, got {self._said()} alone; leave --knob "
-                "away, or add recordings of other values"
-            )
-
-    def note(self, value: float) -> list[str]:
-        """Return a line for a value that was not fitted to."""
-        nearest = min(self.values, key=lambda known: abs(known - value))
-        if nearest == value:
-            return []
-        return [f"{self.name}={value:g} was not fitted to: the parameters of the nearest, {nearest:g}, are taken"]
-
-    def _said(self) -> str:
-        return ", ".join(f"{value:g}" for value in dict.fromkeys(self.values))
+            raise ValueError(f"--knob {self.name} must have different values to learn from, {got}; leave --knob away")
 
 
 def read_knob(asked: Sequence[str]) -> Knob | None:
-    """Return the knob of ``--knob NAME=V,V,V``, or None where none is given.
-
-    Raises:
-        ValueError: for more than one, a knob without a value, or a value that is no finite number.
-    """
+    """Return the knob of ``--knob NAME=V,V,V``, or None where none is given."""
     if not asked:
         return None
-    if len(asked) > 1:
-        raise ValueError(
-            f"--knob must be given once, with commas between values: a model has one knob, got {' and '.join(asked)}"
-        )
     name, _, listed = (part.strip() for part in asked[0].partition("="))
-    if not name or not listed or "," in name:
-        raise ValueError(f"--knob must be a name and its values, as in gain=0,0.5,1, got {asked[0]!r}; add a value")
-    if name == INPUT:
-        raise ValueError(f"--knob must have another name than the sound itself, {INPUT}; call it gain, say")
+    if len(asked) > 1 or not name or not listed or "," in name or name == INPUT:
+        raise ValueError(
+            f"--knob must be one name, other than {INPUT}, and its values, as in gain=0,0.5,1, got "
+            f"{' and '.join(asked)}; give a model one knob, and the knob a value"
+        )
     values = []
     for word in listed.split(","):
         try:
@@ -85,48 +63,41 @@ def read_knob(asked: Sequence[str]) -> Knob | None:
 
 
 def knob_of(described: Mapping[str, Any]) -> Knob | None:
-    """Return the knob of a model by its description; None for one without.
-
-    Raises:
-        FileFault: for a description that garbles it.
-    """
+    """Return the knob of a model by its description; None for one without."""
     said = described.get("knob")
     if said is None:
         return None
     if isinstance(said, list):  # a device says for which values it has parameters
         said = {"name": described.get("knob_name", "knob"), "values": said}
     try:
-        return Knob(name=str(said["name"]), values=tuple(float(value) for value in said["values"]))
+        found = Knob(name=str(said["name"]), values=tuple(float(value) for value in said["values"]))
+        min(found.values)
     except (KeyError, TypeError, ValueError):
-        raise FileFault(
-            f"model.json must have a knob with name and values, got {str(said)[:80]}; fit the model again"
-        ) from None
+        got = str(said)[:80]
+        raise FileFault(f"model.json must have a knob with name and values, got {got}; fit the model again") from None
+    return found
 
 
-def knob_value(described: Mapping[str, Any], asked: Sequence[str]) -> float | None:
-    """Return where ``predict --knob`` says that a model's knob stands; None for a model without one.
+def stands(described: Mapping[str, Any], asked: Sequence[str], notes: list[str]) -> Knob | None:
+    """Return the knob with the one value that ``predict --knob`` gives it; None for a model without a knob.
 
-    Raises:
-        ValueError: if it says nothing, names another knob or several values, or one beyond those fitted to.
+    Args:
+        described: the model.
+        asked: what the user gave.
+        notes: a line is added for a value that was not fitted to.
     """
-    knob = knob_of(described)
+    knob, given = knob_of(described), read_knob(asked)
     if knob is None:
-        if asked:
-            raise ValueError(
-                f"--knob is for models fitted with one, and this one has none, got {asked[0]}; leave it away"
-            )
+        if given is not None:
+            raise ValueError(f"--knob is for models fitted with one, got {asked[0]} for one without; leave it away")
         return None
     low, high = min(knob.values), max(knob.values)
     cure = f"give --knob {knob.name}=V with V from {low:g} to {high:g}"
-    given = read_knob(asked)
     if given is None:
         raise ValueError(f"the model has the knob {knob.name}, and --knob must say where it stands, got none; {cure}")
     if given.name != knob.name or len(given.values) != 1 or not low <= given.values[0] <= high:
         raise ValueError(f"--knob must be one value of {knob.name} within what was fitted to, got {asked[0]}; {cure}")
-    return given.values[0]
-
-
-def stands_at(described: Mapping[str, Any], asked: Sequence[str], files: int) -> Knob | None:
-    """Return the knob as it stands in so many files to predict."""
-    knob, value = knob_of(described), knob_value(described, asked)
-    return None if knob is None or value is None else Knob(name=knob.name, values=(value,) * files)
+    nearest = min(knob.values, key=lambda known: abs(known - given.values[0]))
+    if nearest != given.values[0]:
+        notes.append(f"{asked[0]} was not fitted to: the parameters of the nearest value, {nearest:g}, are taken")
+    return given

@@ -75,6 +75,11 @@ class Training:
         return self.steps // self.steps_an_epoch
 
     @property
+    def epochs(self) -> int:
+        """Return how many epochs the recipe has."""
+        return self.recipe.epochs
+
+    @property
     def curve(self) -> list[dict[str, Any]]:
         """Return for each epoch its number, the seconds so far, the loss, and what held-out rows lost."""
         points = enumerate(self._run.curve, 1)

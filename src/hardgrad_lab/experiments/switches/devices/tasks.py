@@ -20,7 +20,7 @@ from hardgrad_lab.runs.options import OptionError
 
 KNOBS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SETTLED = 2_048  # of the Klon's 11,025 samples a clip: what came before a clip is not known
-SOUNDS = ("sweep", "bass", "guitar", "drumKick", "drumHH")  # the first two to train on
+SOUNDS = ("sweep", "drumHH", "bass", "guitar", "drumKick")  # two to train on, one to choose weights by, two tests
 LOOPS = ("loop_tabla", "loop_amen_full")  # to train on; the end of the first is a test, too
 VARIABLE, USUAL = "LADSPA_PATH", "/usr/lib/ladspa"
 PLUGINS: dict[str, tuple[str, dict[str, float]]] = {
@@ -65,8 +65,9 @@ def task_of(setup: Setup, seed: int, root: Root) -> Task:
         return _klon(root)
     if setup.task in MODES:
         network = THEIRS.get(setup.contestant, "")
-        mine = {name: _heard(tubetech(root, setup.task, name, network), name) for name in SOUNDS}
-        return _task([mine.pop("sweep"), mine.pop("bass")], 0.0, mine, rate=48_000)
+        mine = [_heard(tubetech(root, setup.task, name, network), name) for name in SOUNDS]
+        learned, chosen, tests = mine[:2], mine[2:3], {each.name: [each] for each in mine[3:]}
+        return Task(rate=48_000, train=learned, held_out=chosen, tests=tests)
     if setup.task == "drums":
         return _task([_heard(drums(root), "end")], 0.3, {})
     breaks = {"breakbeat": _played(setup, seed + 1_000, root, "loop_breakbeat")}
@@ -84,12 +85,12 @@ def loud(task: Task) -> Task:
     return replace(task, train=scaled(task.train), held_out=scaled(task.held_out), tests=tests)
 
 
-def _task(recordings: list[Recording], share: float, tests: dict[str, Recording], rate: int = 44_100) -> Task:
+def _task(recordings: list[Recording], share: float, tests: dict[str, Recording]) -> Task:
     """Return a task of recordings, the last share of the first of which is a test besides the others."""
-    parts = in_time(recordings, rate, test=share)
+    parts = in_time(recordings, 44_100, test=share)
     tests = {each.name: each for each in parts.test[:1]} | tests
     named = {name: [each] for name, each in tests.items()}
-    return Task(rate=rate, train=parts.train, held_out=parts.held_out, tests=named)
+    return Task(rate=44_100, train=parts.train, held_out=parts.held_out, tests=named)
 
 
 def _klon(root: Root) -> Task:

@@ -1,0 +1,163 @@
+"""What the thresholds of a gate learn by: the gain as it is, and the difference between two gates beside it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+import hardgrad.devices.gate_machine as gate_machine
+from hardgrad._torch_state import has_numbers
+from hardgrad._tracing import prepare_transform, whole_in_graph
+from hardgrad.devices.scan import coefficient
+
+# Shares of the band at which two gates are compared: far ones find a threshold, near ones place it.
+WIDTHS = (1.0, 0.5, 0.25)
+_NEPER = math.log(10) / 20  # the logarithm of a ratio of 1 dB
+assert gate_machine.SETTINGS == 4
+
+
+def amplitude(db: Tensor) -> Tensor:
+    """Return the amplitude of a level; that of -inf is 0."""
+    return torch.exp(_NEPER * db)
+
+
+def machine(values: Tensor, rate: float) -> Tensor:
+    """Return what a state machine is set to, for open_db, close_db, hold_ms and detector_ms in (..., 4)."""
+    open_db, close_db, hold, detector = values.unbind(-1)
+    close_at = amplitude(torch.minimum(close_db, open_db))  # a step that carried it past is held back
+    return torch.stack([coefficient(detector, rate), amplitude(open_db), close_at, hold * (rate / 1000)], -1)
+
+
+def _neighbors(values: Tensor, band: float) -> tuple[Tensor, Tensor]:
+    """Return the gates beside one, (n, 2 * widths, 4, 4): each of its four values moved; and the moves in dB."""
+    move = band * torch.tensor([*WIDTHS, *(-width for width in WIDTHS)], dtype=values.dtype, device=values.device)
+    moves = move.view(-1, 1, 1) * torch.eye(4, dtype=values.dtype, device=values.device)
+    db, ms = values[:, None, None].split(2, -1)
+    return torch.cat([db + moves[..., :2], ms * torch.exp(_NEPER * moves[..., 2:])], -1), move
+
+
+def slopes(pull: Tensor, values: Tensor, v: Tensor, shape: Tensor, start: Tensor, band: float, rate: float) -> Tensor:
+    """Return the derivative of the loss, averaged over the band, by each of the four values: (n, 4)."""
+    beside, move = _neighbors(values, band)
+    setting = machine(beside, rate).flatten(1, 2)
+    total = torch.ops.hardgrad.gate_sums(v, pull, setting, shape, start).unflatten(1, (-1, 4))
+    slope = (total / move.view(-1, 1)).mean(1)
+    ms = values[:, 2:]
+    times = torch.where(ms > 0, slope[:, 2:] / (_NEPER * torch.where(ms > 0, ms, 1.0)), 0.0)  # 0 ms stays 0
+    return torch.cat([slope[:, :2], times], 1)
+
+
+def _rows(info: Any, in_dims: tuple[int | None, ...], inputs: tuple[Any, ...]) -> list[Any]:
+    """All samples of a vmap as rows."""
+    return [
+        (x.expand(info.batch_size, *x.shape) if at is None else x.movedim(at, 0)).flatten(0, 1)
+        if isinstance(x, Tensor)
+        else x
+        for x, at in zip(inputs, in_dims, strict=True)
+    ]
+
+
+@whole_in_graph
+class _Opened(torch.autograd.Function):
+    """At which samples the gate is open, 1 or 0, and the state of its machine: hard, without a gradient."""
+
+    @staticmethod
+    def forward(v: Tensor, setting: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+        return cast("tuple[Tensor, Tensor]", torch.ops.hardgrad.gate(v, setting, start))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        ctx.mark_non_differentiable(*output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return None, None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *inputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        made = cast(Any, _Opened).apply(*_rows(info, in_dims, inputs))
+        return tuple(each.unflatten(0, (info.batch_size, -1)) for each in made), (0, 0)
+
+
+@whole_in_graph
+class _Flips(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        gain: Tensor, values: Tensor, v: Tensor, shape: Tensor, start: Tensor, band: float, rate: float
+    ) -> Tensor:
+        return gain.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[1:5])
+        ctx.band, ctx.rate = inputs[5:]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if not ctx.needs_input_grad[1]:
+            return grad, *[None] * 6
+        return grad, cast(Any, _Slopes).apply(grad, *ctx.saved_tensors, ctx.band, ctx.rate), *[None] * 5
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *inputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return cast(Any, _Flips).apply(*_rows(info, in_dims, inputs)).unflatten(0, (info.batch_size, -1)), 0
+
+
+@whole_in_graph
+class _Slopes(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        pull: Tensor, values: Tensor, v: Tensor, shape: Tensor, start: Tensor, band: float, rate: float
+    ) -> Tensor:
+        return slopes(pull, values, v, shape, start, band, rate)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[:5])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if has_numbers(grad):
+            raise RuntimeError("Gate: the gradient of its thresholds is computed once and cannot be differentiated")
+        return *(torch.full_like(each, torch.nan) for each in ctx.saved_tensors), None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, *inputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return cast(Any, _Slopes).apply(*_rows(info, in_dims, inputs)).unflatten(0, (info.batch_size, -1)), 0
+
+
+def opened(v: Tensor, setting: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    """Return at which samples gates are open, 1 or 0, and level, open and below at the end.
+
+    Args:
+        v: (n, T), magnitudes of what they listen to, float64 as all.
+        setting: (n, 4), from ``machine``.
+        start: (n, 4), level, open, samples below without a break, and gain, before.
+
+    Returns:
+        (n, T) and (n, 3), without a gradient.
+    """
+    prepare_transform()
+    return cast("tuple[Tensor, Tensor]", cast(Any, _Opened).apply(v, setting, start))
+
+
+def with_flips(
+    gain: Tensor, values: Tensor, v: Tensor, shape: Tensor, start: Tensor, band: float, rate: float
+) -> Tensor:
+    """Return the gain (n, T) as it is, with a gradient for ``values``.
+
+    Args:
+        gain: (n, T).
+        values: (n, 4), open_db, close_db, hold_ms, detector_ms.
+        v: (n, T), as ``opened``.
+        shape: (n, 3), the coefficients of attack and release, the gain of a closed gate.
+        start: (n, 4), as ``opened``.
+        band: in dB.
+        rate: samples a second.
+    """
+    prepare_transform()
+    constants = (each.detach() for each in (v, shape, start))
+    return cast(Tensor, cast(Any, _Flips).apply(gain, values, *constants, band, rate))
