@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 import hardgrad as hg
-from hardgrad.devices.ballistics import BallisticsState
 from hardgrad_lab.devices.by_knob import Take, apart, place, sets
 from hardgrad_lab.devices.device import Device
 from hardgrad_lab.devices.stretches import Stretches, stretches
@@ -53,12 +52,12 @@ class Detected(nn.Module):
         """The ranges of the level, in dB."""
         return cast(hg.Ranges, self.switch.ranges)
 
-    def forward(self, x: Tensor, window: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return y (B, T), and the last samples (B, taps - 1) and the detector (B,) at the end."""
-        db, after = self.key.level(x, BallisticsState(level))
+    def forward(self, x: Tensor, window: Tensor, detector: Any = None) -> tuple[Tensor, Tensor, Any]:
+        """Return y (B, T), and the last samples (B, taps - 1) and the detector's state at the end."""
+        db, detector = self.key.level(x, detector)
         whole = torch.cat([window, x], dim=1)
         rows = torch.cat([db[..., None], whole.unfold(1, self.taps, 1).flip(2)], dim=2)
-        return self.switch(rows, db)[..., 0], whole[:, x.shape[1] :], after.level
+        return self.switch(rows, db)[..., 0], whole[:, x.shape[1] :], detector
 
 
 class Envelope(Device):
@@ -89,15 +88,17 @@ class Envelope(Device):
     def forward(self, x: Tensor, state: Any = None, knob: Tensor | None = None) -> tuple[Tensor, Any]:
         if not x.numel():
             return x, state
-        if state is None:
-            taps = self.spec["taps"]
-            state = x.new_zeros(len(x), taps - 1), torch.zeros(len(x), dtype=torch.float64, device=x.device)
         at = place("envelope", self.knob, knob, x)
         rows = [(at == i).nonzero()[:, 0] for i in range(len(self.sets))]
-        made = [self._each()[i](x[own], *(part[own] for part in state)) for i, own in enumerate(rows) if len(own)]
+        window, detector = (x.new_zeros(len(x), self.spec["taps"] - 1), None) if state is None else state
+        made = []
+        for one, own in zip(self._each(), rows, strict=True):
+            before = None if detector is None else type(detector)(*(part[own] for part in detector))
+            made += [one(x[own], window[own], before)] if len(own) else []
         back = torch.cat(rows).argsort()
-        y, *after = (torch.cat(parts)[back] for parts in zip(*made, strict=True))
-        return y, tuple(after)
+        y, window, after = zip(*made, strict=True)
+        levels = (torch.cat(parts)[back] for parts in zip(*after, strict=True))
+        return torch.cat(y)[back], (torch.cat(window)[back], type(after[0])(*levels))
 
     def _each(self) -> list[Detected]:
         return cast("list[Detected]", list(self.sets))
@@ -149,7 +150,7 @@ def _begun(heard: Stretches, rate: int, ranges: int, taps: int) -> Detected:
 
 
 def _run(made: Detected, dry: Tensor) -> Tensor:
-    y: Tensor = made(dry, dry.new_zeros(len(dry), made.taps - 1), dry.new_zeros(len(dry)))[0]
+    y: Tensor = made(dry, dry.new_zeros(len(dry), made.taps - 1))[0]
     return y
 
 
