@@ -74,7 +74,7 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
     content = bytearray((path / "weights.safetensors").read_bytes())
     content[-1] ^= 1
     (path / "weights.safetensors").write_bytes(bytes(content))
-    with pytest.raises(FolderError, match="is not the file that model.json was written with"):
+    with pytest.raises(FolderError, match=r"is not the file that model\.json was written with"):
         load_device(path)
     (path / "weights.safetensors").write_bytes(bytes(content[:50]))
     with pytest.raises(FolderError, match="cut short or damaged"):
