@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import shutil
 import subprocess
@@ -250,6 +251,10 @@ def test_transforms_are_the_loop_over_them() -> None:
         for mine, found in zip(both, torch.autograd.grad(loss(*leaves), leaves), strict=True):
             assert torch.equal(mine[i], found)
         assert torch.equal(shared[i], torch.func.grad(loss)(x[0], times[i]))
+    rows, attack, release, start = (each[8:] for each in scanned())
+    signals = torch.stack([rows, 2 * rows], 1)
+    both = torch.func.vmap(ballistics_scan, in_dims=(1, None, None, None))(signals, attack, release, start)
+    assert torch.equal(both[1], ballistics_scan(2 * rows, attack, release, start))
 
 
 def test_a_graph_has_one_node() -> None:
@@ -257,7 +262,12 @@ def test_a_graph_has_one_node() -> None:
     program = torch.export.export(layer, (x,))
     names = [str(node.target) for node in program.graph.nodes]
     assert names.count("hardgrad.ballistics.default") == 1
-    assert torch.equal(program.module()(x)[0], layer(x)[0])
+    file = io.BytesIO()
+    torch.export.save(program, file)
+    file.seek(0)
+    y, state = torch.export.load(file).module()(x)
+    assert torch.equal(y, layer(x)[0])
+    assert torch.equal(layer(x, state)[0], layer(x, layer(x)[1])[0])
     torch.compiler.reset()
     compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
     mine, found = (torch.autograd.grad(f(x)[0].square().sum(), layer.parameters()) for f in (layer, compiled))

@@ -16,7 +16,7 @@ from torch import nn
 
 import hardgrad
 from hardgrad_lab.app import run
-from hardgrad_lab.bench import boxes, codebook, estimators, needs, orders, recurrent, search, tariff
+from hardgrad_lab.bench import boxes, codebook, devices, estimators, needs, orders, recurrent, search, tariff
 from hardgrad_lab.bench.race import Contender, medians, race
 from hardgrad_lab.bench.switch import PEERS, network
 
@@ -140,6 +140,24 @@ def test_boxes_are_raced_against_what_they_hold(
     assert [line.split(",")[0] for line in lines] == ["box"] * 2 + ["perturb"] * 6 + ["breaks"] * 2
     assert all(float(line.rsplit(" ", 1)[1]) > 0 for line in lines[2:8])
     assert all(line.endswith("0 found") for line in lines[8:])
+
+
+def test_devices_are_raced_and_grow(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    core, package = ModuleType("torchcomp.core"), ModuleType("torchcomp")
+    package.__spec__ = ModuleSpec("torchcomp", None)
+    core.compressor_core = lambda x, start, up, down: x * up[:, None] + down[:, None]  # type: ignore[attr-defined]
+    for each in (package, core):
+        monkeypatch.setitem(sys.modules, each.__name__, each)
+    monkeypatch.setattr(devices, "SAMPLES", 64)
+    monkeypatch.setattr(devices, "ROW_COUNTS", (1, 2))
+    monkeypatch.setattr(devices, "LENGTHS", (1, 2))
+    assert run(["bench", "devices", "--seconds", "0"]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    names = [line.split()[3] for line in lines if "forward + backward" in line]
+    assert names == ["Ballistics", "Compressor", "Gate", "EnvelopeKey", "torchcomp"]
+    sizes = [line.split("ns")[0].split()[1:4:2] for line in lines if "ns a sample" in line]
+    assert sizes == [["1", "64"], ["2", "64"], ["8", "1"], ["8", "2"]]
+    assert all(float(line.split()[-1]) > 0 < float(line.split()[-3]) for line in lines if "ns a sample" in line)
 
 
 def test_orders_are_raced_against_a_sort_and_other_packages(

@@ -36,10 +36,12 @@ def test_they_compute_what_the_network_does(options: dict[str, object]) -> None:
     stacks = stacks_of(model.network_)
     assert stacks is not None
     rows, chosen = model.as_rows(X, np.zeros(900)), torch.arange(5, 890, 3)
-    outputs, index = stacks.run(rows, chosen)
+    outputs, sizes = stacks.run(rows, chosen)
     with torch.no_grad():
         assert torch.allclose(outputs, model.network_(*rows.take(chosen)), rtol=0, atol=1e-12)
-    assert np.array_equal(index, model.route(X)[chosen.numpy()])
+    index = model.route(X)[chosen.numpy()]
+    assert np.array_equal(stacks.index(rows.key[chosen].numpy())[0], index)
+    assert sizes == np.bincount(index, minlength=3).tolist()
     visits = model.network_.ranges.visits.clone()
     forward(model.network_, rows, chosen)
     assert torch.equal(model.network_.ranges.visits, visits)
@@ -75,4 +77,5 @@ def test_a_key_that_is_no_number_is_refused() -> None:
     assert stacks is not None
     with pytest.raises(ValueError, match="a key must be a number, got NaN in row 1"):
         stacks.index(np.array([0.0, np.nan]))
-    assert stacks.index(np.array([-np.inf, np.inf, 0.5])).tolist() == [0, 2, 2]
+    index, sizes = stacks.index(np.array([-np.inf, np.inf, 0.5]))
+    assert (index.tolist(), sizes) == ([0, 2, 2], [1, 0, 2])

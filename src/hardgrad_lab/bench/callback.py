@@ -17,8 +17,8 @@ import pandas as pd
 from hardgrad_lab import SwitchRegressor
 from hardgrad_lab.experiments.switches.piecewise import RATE
 from hardgrad_lab.experiments.switches.piecewise.run import TALK_POINTS, talk_map
-from hardgrad_lab.export.c_header import header
 from hardgrad_lab.export.c_switch import switch_code
+from hardgrad_lab.export.c_text import header
 from hardgrad_lab.export.plan import plan_of
 from hardgrad_lab.fit.tables import INPUT
 

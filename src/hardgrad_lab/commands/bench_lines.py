@@ -14,7 +14,7 @@ Count = Annotated[int, at_least(1)]
 
 def add_to(app: App) -> None:
     """Add the commands."""
-    for command in (bridge, recurrent, search, tariff, feeding, boxes, orders, codebook, callback):
+    for command in (bridge, recurrent, search, tariff, feeding, boxes, orders, codebook, devices, callback):
         app.command(command)
 
 
@@ -165,6 +165,23 @@ def codebook(*, seconds: float = 2.0, threads: Count = 1) -> int:
         CPU threads.
     """
     from hardgrad_lab.bench.codebook import measure
+
+    _with_threads(threads)
+    measure(seconds)
+    return 0
+
+
+def devices(*, seconds: float = 10.0, threads: Count = 1) -> int:
+    """Devices with a state, forward and backward, beside torchcomp where it is installed; how that grows.
+
+    Parameters
+    ----------
+    seconds
+        How long to measure each of the two tables.
+    threads
+        CPU threads.
+    """
+    from hardgrad_lab.bench.devices import measure
 
     _with_threads(threads)
     measure(seconds)

@@ -52,7 +52,7 @@ def weights(layers: Sequence[Layer], *, double: bool, more: dict[str, Array] | N
     for i, layer in enumerate(layers):
         arrays |= arrays_of(layer, i)
     count = len(next(iter(arrays.values())))
-    cells = CELLS if layers[0].kind in ("gru", "lstm") else ""
+    cells = CELLS if layers and layers[0].kind in ("gru", "lstm") else ""
     return f"""\
 {KEEP}{cells}typedef struct {{
 {fields(arrays)}}} @branch;

@@ -145,7 +145,7 @@ def cell_layers(cell: nn.RNNBase) -> list[Layer]:
     kind = "gru" if isinstance(cell, nn.GRU) else "lstm"
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     return [
-        Layer(kind=kind, arrays={name: _numbers(getattr(cell, f"{name}_l{i}")) for name in names})
+        Layer(kind=kind, arrays={name: numbers(getattr(cell, f"{name}_l{i}")) for name in names})
         for i in range(cell.num_layers)
     ]
 
@@ -156,11 +156,12 @@ def dense_layer(module: nn.Linear) -> Layer:
 
 
 def _layer(kind: str, module: nn.Module, *, relu: bool = False, dilation: int = 1) -> Layer:
-    arrays = {name: _numbers(value) for name, value in module.named_parameters()}
+    arrays = {name: numbers(value) for name, value in module.named_parameters()}
     return Layer(kind=kind, arrays=arrays, relu=relu, dilation=dilation)
 
 
-def _numbers(value: Tensor) -> Array:
+def numbers(value: Tensor) -> Array:
+    """Return a tensor in double precision."""
     found: Array = value.detach().cpu().double().numpy()
     return found
 

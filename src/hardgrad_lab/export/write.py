@@ -53,7 +53,7 @@ def hears(described: Said) -> bool:
 
 def about(described: Said) -> list[str]:
     """Return what a model's folder says of it, as lines for a reader of the export."""
-    files = ", ".join(described.get("files", ["recordings"]))
+    files = ", ".join(dict.fromkeys(described.get("files", ["recordings"])))
     lines = [f"{described.get('target', 'a device')}, fitted by hardgrad to {files}"]
     if described.get("rate"):
         lines.append(f"{described['rate']} samples a second; latency 0 samples: the output begins with the input")
@@ -61,21 +61,15 @@ def about(described: Said) -> list[str]:
         lines.append(
             f"the knob {knob.name} stood at {', '.join(f'{each:g}' for each in knob.values)}: the nearest counts"
         )
-    for score in described.get("scores", []):
-        if score["name"] == "switch" or "described" in described:
-            lines += [
-                f"{score['name']}: {name} on unseen samples {score[name]:.4g}"
-                for name in ("esr", "rmse")
-                if name in score
-            ]
+    score: Said = next(iter(described.get("scores", [])), {})
+    lines += [f"{name} {score[name]:.4g} on unseen samples" for name in ("esr", "rmse") if name in score]
     return lines
 
 
 def _c(model: Model | Device, described: Said, out: Path) -> Made:
     from hardgrad_lab.export.c_devices import device_code
-    from hardgrad_lab.export.c_header import header
     from hardgrad_lab.export.c_switch import switch_code
-    from hardgrad_lab.export.c_text import name_of
+    from hardgrad_lab.export.c_text import header, name_of
     from hardgrad_lab.export.plan import plan_of
 
     name, knob = name_of(out.stem), knob_of(described) is not None

@@ -53,6 +53,7 @@ def near(sound: Sound) -> Drawn:
     name = f"dry, {20 * np.log10(louder):+.1f} dB" if louder else "dry"
     panel.plot(ms, (louder or 1.0) * loud.dry[part], color=FAINT, linewidth=1, linestyle=":", label=name)
     panel.plot(ms, loud.truth[part], color=FAINT, linewidth=2.8, label="the box")
+    ranged = any(each.index.any() for each in sound.stretches)
     for i in map(int, np.unique(loud.index[part])):
         mine = np.where(loud.index[part] == i, loud.predicted[part], np.nan)
         style: Any = {
@@ -61,7 +62,7 @@ def near(sound: Sound) -> Drawn:
             "marker": "." if length < 300 else "",
             "markersize": 3,
         }
-        panel.plot(ms, mine, color=colour_of(i), label=f"the model, range {i + 1}", **style)
+        panel.plot(ms, mine, color=colour_of(i), label=f"the model, range {i + 1}" if ranged else "the model", **style)
     panel.set_xlabel(f"milliseconds after {loud.begin + begin / sound.rate:.3f} s of {loud.file}")
     panel.set_ylabel("output")
     legend(figure, [panel])

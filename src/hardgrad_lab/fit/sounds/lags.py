@@ -168,7 +168,8 @@ def filter_errors(pieces: Sequence[Piece], lags: Sequence[int], knots: Array, at
     target = target - target[train].mean()
     judge = _Judge(design[train], target[train], design[~train], target[~train])
     count = len(every)
-    curve = np.arange(2 * count, design.shape[1])
+    here = at - int(every[0])  # what a filter has of that lag, the curve has too
+    curve = np.r_[here, here + count, 2 * count : design.shape[1]]
     errors = []
     for lag in lags:
         taps = np.arange(TAPS) + lag - lags[0]

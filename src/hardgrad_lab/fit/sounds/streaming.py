@@ -87,12 +87,12 @@ def predict_stream(
             rows = _rows(model, channel, knob)
             key = rows.key.numpy()[before:]
             if stacks is not None:
-                outputs, index = stacks.run(rows, chosen)
+                outputs, sizes = stacks.run(rows, chosen)
             else:
-                outputs, index = forward(model.network_, rows, chosen), model.ranges_.index(rows.key[before:]).numpy()
+                outputs, index = forward(model.network_, rows, chosen), model.ranges_.index(rows.key[before:])
+                sizes = torch.bincount(index, minlength=len(tally.visits)).tolist()
             channels.append(model.target_scaling_.back(outputs.numpy())[:, 0])
-            counts = np.bincount(index, minlength=len(tally.visits)).tolist()
-            tally.visits = [a + b for a, b in zip(tally.visits, counts, strict=True)]
+            tally.visits = [a + b for a, b in zip(tally.visits, sizes, strict=True)]
             if key.min() < low or key.max() > high:
                 tally.outside += int(((key < low) | (key > high)).sum())
         yield channels[0][:, None] if len(channels) == 1 else np.stack(channels, axis=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -39,23 +40,25 @@ class Stacks:
         widest = max(max(layer.in_features, layer.out_features) for layer in stacks[0])
         self.rows_at_once = min(MOST, max(FEWEST, VALUES // widest))
 
-    def index(self, key: Array) -> NDArray[Any]:
-        """Return the range of each key, (n,), in few bits, which are sorted fastest."""
+    def index(self, key: Array) -> tuple[NDArray[Any], list[int]]:
+        """Return the range of each key, (n,), in few bits, which are sorted fastest; and how many each has."""
         if np.isnan(key.min(initial=0.0)):
             self._ranges.index(torch.from_numpy(key))  # raises
         index: NDArray[Any] = np.zeros(len(key), np.uint8 if len(self._inner) < 256 else np.uint16)
+        beyond = [len(key)]
         for point in self._inner:
-            index += key >= point
-        return index
+            past = key >= point
+            index += past
+            beyond.append(int(np.count_nonzero(past)))
+        return index, [a - b for a, b in pairwise([*beyond, 0])]
 
-    def run(self, rows: Rows, chosen: Tensor) -> tuple[Tensor, NDArray[Any]]:
-        """Return the outputs for chosen rows, (n, out), and the range of each, (n,)."""
-        index = self.index(rows.key.index_select(0, chosen).numpy())
+    def run(self, rows: Rows, chosen: Tensor) -> tuple[Tensor, list[int]]:
+        """Return the outputs for chosen rows, (n, out), and how many of them each range has."""
+        index, sizes = self.index(rows.key.index_select(0, chosen).numpy())
         order = torch.from_numpy(index.argsort(kind="stable"))
         x, _ = rows.take(chosen.index_select(0, order))
-        sizes = np.bincount(index, minlength=len(self._weights)).tolist()
         made = torch.cat([self._branch(i, part, rows.raw) for i, part in enumerate(x.split(sizes))], 1)
-        return torch.empty_like(made).index_copy_(1, order, made).T, index
+        return torch.empty_like(made).index_copy_(1, order, made).T, sizes
 
     def _branch(self, i: int, x: Tensor, raw: int | None) -> Tensor:
         """Return what branch i makes of its rows (n, F), (out, n)."""
