@@ -91,7 +91,7 @@ def fit(
         def read() -> Table:
             for note in without_say(network, ranges):
                 console.print(note, style="yellow", highlight=False, soft_wrap=True)
-            return read_files(files, target, table, text, sound, network.window)
+            return read_files(files, target, table, text, sound)
 
         return _fit(read, target, options, table.key_only, wanted, job, console)
 

@@ -26,7 +26,7 @@ from hardgrad_lab.fit.options import SOLVED, STATES
 from hardgrad_lab.fit.rivals.compare import Outcome
 from hardgrad_lab.fit.rivals.scores import LeftOut
 from hardgrad_lab.fit.rows import Array
-from hardgrad_lab.fit.tables import Table
+from hardgrad_lab.fit.tables import INPUT, Table
 from hardgrad_lab.fit.training.training import Training
 
 Index = NDArray[np.int64]
@@ -215,7 +215,7 @@ class Trials:
 
     @property
     def _dry(self) -> Array:
-        column: Array = self.read.inputs[self.read.key].to_numpy()
+        column: Array = self.read.inputs[INPUT].to_numpy()  # the key may be a knob
         return column
 
     def _split(self) -> Split:
