@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import shutil
 import subprocess
@@ -261,7 +262,12 @@ def test_a_graph_has_one_node() -> None:
     program = torch.export.export(layer, (x,))
     names = [str(node.target) for node in program.graph.nodes]
     assert names.count("hardgrad.ballistics.default") == 1
-    assert torch.equal(program.module()(x)[0], layer(x)[0])
+    file = io.BytesIO()
+    torch.export.save(program, file)
+    file.seek(0)
+    y, state = torch.export.load(file).module()(x)
+    assert torch.equal(y, layer(x)[0])
+    assert torch.equal(layer(x, state)[0], layer(x, layer(x)[1])[0])
     torch.compiler.reset()
     compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
     mine, found = (torch.autograd.grad(f(x)[0].square().sum(), layer.parameters()) for f in (layer, compiled))

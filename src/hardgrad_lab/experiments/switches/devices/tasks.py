@@ -87,7 +87,7 @@ def loud(task: Task) -> Task:
 
 def _task(recordings: list[Recording], share: float, tests: dict[str, Recording]) -> Task:
     """Return a task of recordings, the last share of the first of which is a test besides the others."""
-    parts = in_time(recordings, rate, test=share)
+    parts = in_time(recordings, 44_100, test=share)
     tests = {each.name: each for each in parts.test[:1]} | tests
     named = {name: [each] for name, each in tests.items()}
     return Task(rate=44_100, train=parts.train, held_out=parts.held_out, tests=named)
