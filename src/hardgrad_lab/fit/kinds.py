@@ -30,7 +30,7 @@ from hardgrad_lab.fit.tables import INPUT, Table
 from hardgrad_lab.fit.training.training import Training
 
 Index = NDArray[np.int64]
-WINDOW = "window"  # the switch, among the kinds
+SWITCH = "switch"  # of a window, among the kinds
 BASELINE = "compressor"  # of five parameters: whoever has a state is held against it
 BASELINE_S = 20.0  # seconds for it where nobody asked for it
 
@@ -124,7 +124,7 @@ class Trials:
     def _choose(self, window: float) -> None:
         """Choose the kind of least error on held-out time, and say so."""
         asked = [each for each in self.tried if each.kind in self.memory.kinds]
-        errors = {each.kind: each.validation for each in asked} | ({WINDOW: window} if self.memory.window else {})
+        errors = {each.kind: each.validation for each in asked} | ({SWITCH: window} if self.memory.window else {})
         best, *others = sorted(errors, key=lambda kind: errors[kind])
         self.chosen = next((each for each in asked if each.kind == best), None)
         against = "".join(f", {kind} {errors[kind]:.2%}" for kind in others)
