@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,19 @@ def test_compiled_c_equals_the_model_chunk_by_chunk(tmp_path: Path) -> None:
         assert np.abs(first - expected).max() < 1e-6, name
         library[f"again_{name}"]()
         assert (played(library, name, x, [len(x)]) == first).all(), name  # reset, and one chunk: bit for bit
+    broken = x.copy()
+    broken[100] = np.nan  # is heard as long as the window sees it, and not a sample longer
+    library["again_wide"]()
+    assert np.isnan(played(library, "wide", broken, CHUNKS)).nonzero()[0].tolist() == list(range(100, 120))
+    plus = ["g++", "-std=c++11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-x", "c++", "calls.c"]
+    subprocess.run(plus, cwd=tmp_path, check=True)
+
+
+def test_the_benchmark_of_the_talk_reports_both(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("bench", "callback", "--rounds", 3, "--rows", 2000, "--epochs", 1) == 0
+    said = capsys.readouterr().out
+    assert len(re.findall(r"ESR \S+ after 57 steps, float", said)) == 2
+    assert len(re.findall(r"switch [\d,]+ times real time, 8x8 [\d,]+, [\d.]+ times as fast", said)) == 3
 
 
 def test_a_look_up_in_single_precision_is_that_of_the_points(tmp_path: Path) -> None:

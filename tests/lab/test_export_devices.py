@@ -10,7 +10,7 @@ import torch
 
 from hardgrad_lab.devices.device import Device
 from hardgrad_lab.devices.folder import save_device
-from hardgrad_lab.devices.kinds import build
+from hardgrad_lab.devices.kinds import KINDS, build
 from hardgrad_lab.devices.recurrent import Recurrent
 from lab.compiled import compiled, played
 from lab.test_export_c import CHUNKS, plucked, run
@@ -47,9 +47,6 @@ def exported(made: Device, form: str, folder: Path, name: str) -> Path:
     save_device(made, folder / f"{name}_model", {"files": ["dry.wav"], "target": "wet"}, force=True)
     assert run("export", folder / f"{name}_model", "--to", form, "--out", path) == 0
     return path
-
-
-KINDS = ("constant", "filter", "table", "gru", "lstm", "compressor")
 
 
 def test_every_kind_in_c_equals_the_model_chunk_by_chunk(tmp_path: Path) -> None:

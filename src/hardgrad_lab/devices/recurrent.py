@@ -60,6 +60,8 @@ class Recurrent(Device):
             # What the line cannot make is what is left to the units.
             left = (wet - gain * dry).square().mean().sqrt().clamp_min(1e-6)
             self.scales[i] = torch.stack([power.rsqrt(), left])
+            for parameter in self.reads[i].parameters():
+                parameter.zero_()
 
     def forward(self, x: Tensor, state: State | None = None, knob: Tensor | None = None) -> tuple[Tensor, State | None]:
         if not x.numel():

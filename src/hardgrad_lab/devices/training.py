@@ -244,7 +244,8 @@ def passes_in(
         each = (time.monotonic() - began) / 2
     clips = trial.clips
     most = math.ceil(MOST_EPOCHS * clips.used / (clips.batch_size * clips.length))
-    return max(FEWEST, min(most, int((seconds - LOOKS * look) / each)))
+    few = seconds / (each + look)  # with a look after each pass
+    return max(FEWEST, min(most, int(few if few <= LOOKS else (seconds - LOOKS * look) / each)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,7 @@ def export(model: Model | Device, described: Said, form: str, out: Path) -> list
         ExportError: for a model without such a form; nothing is written then.
     """
     make: dict[str, Callable[[Any, Said, Path], Made]] = {"c": _c, "json": _json, "onnx": _onnx, "torch": _torch}
-    content, said = make[form](model, described, out)
+    content, said = make[form](model, {**described.get("notes", {}), **described}, out)
     write_atomically(out, partial(_write, content))
     return said
 

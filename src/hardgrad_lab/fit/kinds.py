@@ -26,11 +26,11 @@ from hardgrad_lab.fit.options import SOLVED, STATES
 from hardgrad_lab.fit.rivals.compare import Outcome
 from hardgrad_lab.fit.rivals.scores import LeftOut
 from hardgrad_lab.fit.rows import Array
-from hardgrad_lab.fit.tables import Table
+from hardgrad_lab.fit.tables import INPUT, Table
 from hardgrad_lab.fit.training.training import Training
 
 Index = NDArray[np.int64]
-WINDOW = "window"  # the switch, among the kinds
+SWITCH = "switch"  # of a window, among the kinds
 BASELINE = "compressor"  # of five parameters: whoever has a state is held against it
 BASELINE_S = 20.0  # seconds for it where nobody asked for it
 
@@ -124,7 +124,7 @@ class Trials:
     def _choose(self, window: float) -> None:
         """Choose the kind of least error on held-out time, and say so."""
         asked = [each for each in self.tried if each.kind in self.memory.kinds]
-        errors = {each.kind: each.validation for each in asked} | ({WINDOW: window} if self.memory.window else {})
+        errors = {each.kind: each.validation for each in asked} | ({SWITCH: window} if self.memory.window else {})
         best, *others = sorted(errors, key=lambda kind: errors[kind])
         self.chosen = next((each for each in asked if each.kind == best), None)
         against = "".join(f", {kind} {errors[kind]:.2%}" for kind in others)
@@ -215,7 +215,7 @@ class Trials:
 
     @property
     def _dry(self) -> Array:
-        column: Array = self.read.inputs[self.read.key].to_numpy()
+        column: Array = self.read.inputs[INPUT].to_numpy()  # the key may be a knob
         return column
 
     def _split(self) -> Split:
