@@ -117,7 +117,8 @@ def test_the_compiled_loop_and_pythons_own_agree_bit_for_bit(monkeypatch: pytest
 def test_chunks_are_the_whole_and_other_rows_are_not_felt(dtype: torch.dtype) -> None:
     layer, x = gate(), sound(2, 2, 400).to(dtype)
     whole, end = layer(x)
-    assert whole.dtype == dtype and whole.shape == x.shape
+    assert whole.dtype == dtype
+    assert whole.shape == x.shape
     state, parts = None, []
     for part in x.split([1, 0, 133, 200, 66], -1):
         y, state = layer(part, state)
@@ -132,8 +133,10 @@ def test_what_is_not_finite_moves_no_level() -> None:
     spoilt = x.clone()
     spoilt[[50, 200]] = torch.tensor([torch.nan, torch.inf], dtype=torch.float64)
     y, state = gate()(spoilt)
-    assert y[50].isnan() and y[200] == torch.inf
-    assert y.isfinite().sum() == 398 and all(each.isfinite() for each in state)
+    assert y[50].isnan()
+    assert y[200] == torch.inf
+    assert y.isfinite().sum() == 398
+    assert all(each.isfinite() for each in state)
     wanted, _ = loop(spoilt.tolist(), spoilt.tolist(), SETTINGS)
     torch.testing.assert_close(y, torch.tensor(wanted, dtype=torch.float64), equal_nan=True)
     silent, _ = gate()(torch.zeros(3, 50))
@@ -174,7 +177,7 @@ def averaged_slope(
 
 @pytest.mark.parametrize("name", STEERING)
 def test_what_steers_gets_the_slope_of_the_averaged_loss(name: str) -> None:
-    # A loss that is linear in y, so that first order is all of it. 3 x 200 settings drawn (seed 0), the same ones 0.2 dB
+    # A loss that is linear in y, so that first order is all of it. 3 x 200 settings drawn (seed 0), the same 0.2 dB
     # apart; over 8 seeds the estimate spreads by 4.5 % at most (sigma), so 18 % is four of them.
     layer, x = gate(), sound(1500, seed=2)
     pull = x.sign() * torch.linspace(0.5, 1.5, 1500, dtype=torch.float64)
