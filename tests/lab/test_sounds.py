@@ -59,8 +59,8 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
     return " ".join((captured.out + captured.err).split())
 
 
-def read(dry: Array, wet: Array, channel: str = "each", latency: float | None = 0, window: int = 1) -> Table:
-    how = Pairing(channel=channel, latency=latency, window=window)
+def read(dry: Array, wet: Array, channel: str = "each", latency: float | None = 0) -> Table:
+    how = Pairing(channel=channel, latency=latency)
     return read_pairs([write("dry.wav", dry)], [write("wet.wav", wet)], how)
 
 
@@ -190,6 +190,21 @@ def test_a_delay_is_found_to_a_fraction_of_a_sample_through_any_curve(curve: str
     assert found.closest + found.fraction == pytest.approx(late, abs=0.02)
     if curve == "clipped":
         assert find_delay([(x, moved_by(CURVES[curve](x), 7.05))], RATE).fraction == 0, "too little to resample for"
+
+
+def test_recordings_of_one_device_have_one_latency_where_those_that_are_sure_agree() -> None:
+    sine = 0.5 * np.sin(2 * np.pi * 100 * np.arange(12_000) / RATE)
+    dry, wet = [], []
+    for number, (x, late) in enumerate([(noise(12_000, 0), 20), (sine, 20), (noise(12_000, 1), 18)]):
+        dry.append(write(f"dry{number}.wav", x))
+        wet.append(write(f"wet{number}.wav", delayed(x**3, late)))
+    table = read_pairs(dry, wet)
+    assert table.facts["latency"] == [18, 18, 18], "of a sine nobody can tell; the earliest keeps all that is needed"
+    assert any(
+        "wet1.wav comes 18 samples" in note and "as the pairs that are sure agree" in note for note in table.notes
+    )
+    write("wet2.wav", delayed(noise(12_000, 1), 40))
+    assert read_pairs(dry, wet).facts["latency"] == [20, 0, 40], "those that do not agree have each their own"
 
 
 def test_a_fraction_is_taken_out_of_the_target_said_and_stored() -> None:

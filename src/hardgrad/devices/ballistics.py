@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from hardgrad.devices.scan import ballistics_scan, coefficient
-from hardgrad.devices.settings import DeviceLayer, Setting, Value
+from hardgrad.devices.settings import DeviceLayer, Setting, Value, handed_on
 
 
+@handed_on
 class BallisticsState(NamedTuple):
     """Where a chunk ended.
 
@@ -59,8 +60,8 @@ class Ballistics(Follower):
 
     Computed in double precision by a loop in C, which the machine's compiler makes at the first call, eight rows side
     by side; without a compiler in Python, bit for bit the same and slower, with a warning; on an NVIDIA GPU one thread
-    a row. In graphs (``torch.compile``, ``torch.export``) it is one node. ONNX has no such operator: ``hardgrad export
-    --to c`` writes models with it as C.
+    a row. In graphs (``torch.compile``, ``torch.export``) it is one node; who loads such a program names
+    ``hardgrad.Ballistics`` before. ONNX has no such operator: ``hardgrad export --to c`` writes models with it as C.
 
     Args:
         attack_ms: time constant of a rise in ms, at least 0: a number, or a tensor that broadcasts against x's leading

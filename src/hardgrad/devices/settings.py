@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import _register_namedtuple
 
 from hardgrad import _check
 from hardgrad._torch_state import has_numbers, readable
 
 Value = float | Tensor
+State = TypeVar("State")
 
 
 class Setting:
@@ -69,6 +71,12 @@ class Setting:
 
 
 _CURE = "give a number, or a tensor that broadcasts against x's leading dimensions"
+
+
+def handed_on(state: type[State]) -> type[State]:
+    """Let ``torch.export`` save a program that takes and returns such a state, a NamedTuple."""
+    _register_namedtuple(state, serialized_type_name=f"hardgrad.{state.__name__}")
+    return state
 
 
 class DeviceLayer(nn.Module):

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import product
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import hardgrad as hg
 from hardgrad_lab.devices.by_knob import Take, apart, place, sets
 from hardgrad_lab.devices.device import Device
+from hardgrad_lab.devices.stretches import Stretches, stretches
 
 # What a search by hand begins with: thresholds below the loudest sample, ratios, and attack with release.
 BELOW_DB = (6.0, 14.0, 22.0, 30.0, 38.0)
 RATIOS = (2.0, 5.0)
 TIMES_MS = ((0.3, 10.0), (2.0, 40.0), (10.0, 150.0), (30.0, 600.0))
-STRETCH_S, STRETCHES = 1.0, 10  # of each knob value are heard to begin with; the first quarter brings the state
+STRETCHES, STRETCH_S = 10, 1.0  # of each knob value are heard to begin with
 BEST, SHORT, LONG = 3, 12, 40  # so many go on, for so many steps of LBFGS each; the best of them for so many
 NAMES = ("threshold_db", "ratio", "knee_db", "makeup_db", "attack_ms", "release_ms")
 
@@ -42,7 +43,10 @@ class CompressorDevice(Device):
 
     def start(self, recordings: Sequence[Take]) -> None:
         """Take the numbers that err least on some stretches: the best of a search, brought down by LBFGS."""
-        found = [_fitted(_stretches(own, self.rate), self) for own in apart("compressor", self.knob, recordings)]
+        found = [
+            _fitted(stretches(own, round(STRETCH_S * self.rate), STRETCHES), self)
+            for own in apart("compressor", self.knob, recordings)
+        ]
         for name in NAMES:
             setattr(self.layer, name, torch.stack([getattr(layer, name).detach() for layer in found]))
 
@@ -62,14 +66,6 @@ class CompressorDevice(Device):
         return len(NAMES)
 
 
-class _Heard(NamedTuple):
-    """Stretches of recordings, (n, samples) each; ``counts`` is 1 where something is to be measured."""
-
-    dry: Tensor
-    wet: Tensor
-    counts: Tensor
-
-
 def _compressor(rate: int, detector: str, threshold_db: Tensor) -> hg.Compressor:
     like = torch.ones_like(threshold_db)
     return hg.Compressor(
@@ -85,22 +81,7 @@ def _compressor(rate: int, detector: str, threshold_db: Tensor) -> hg.Compressor
     )
 
 
-def _stretches(takes: Sequence[Take], rate: int) -> _Heard:
-    length = round(STRETCH_S * rate)
-    places = [(take, begin) for take in takes for begin in range(0, len(take.dry), length)]
-    made = [_cut(take, begin, length) for take, begin in places[:: -(-len(places) // STRETCHES)]]
-    return _Heard(*(torch.stack(parts).double() for parts in zip(*made, strict=True)))
-
-
-def _cut(take: Take, begin: int, length: int) -> tuple[Tensor, Tensor, Tensor]:
-    time = torch.arange(begin, begin + length)
-    counts = (time >= take.lead) & (time < len(take.dry)) & (time >= (begin + length // 4 if begin else 0))
-    dry, wet = (side[begin : begin + length] for side in (take.dry, take.wet))
-    gap = (0, length - len(dry))
-    return nn.functional.pad(dry, gap), nn.functional.pad(wet, gap), counts
-
-
-def _fitted(heard: _Heard, device: CompressorDevice) -> hg.Compressor:
+def _fitted(heard: Stretches, device: CompressorDevice) -> hg.Compressor:
     """Return the compressor of least error on stretches."""
     with torch.no_grad():
         tried = sorted(_by_hand(heard, device), key=lambda pair: pair[0])
@@ -108,7 +89,7 @@ def _fitted(heard: _Heard, device: CompressorDevice) -> hg.Compressor:
     return _down(min(going, key=lambda pair: pair[0])[1], heard, LONG)[1]
 
 
-def _by_hand(heard: _Heard, device: CompressorDevice) -> Iterator[tuple[float, hg.Compressor]]:
+def _by_hand(heard: Stretches, device: CompressorDevice) -> Iterator[tuple[float, hg.Compressor]]:
     """Yield what the search tries with its error, each with the make-up gain that serves it best."""
     top = float(heard.dry.abs().max().clamp_min(1e-6).log10() * 20)
     for below, ratio, (attack, release) in product(BELOW_DB, RATIOS, TIMES_MS):
@@ -117,31 +98,26 @@ def _by_hand(heard: _Heard, device: CompressorDevice) -> Iterator[tuple[float, h
         y = layer(heard.dry)[0] * heard.counts
         gain = (y * heard.wet).sum() / y.square().sum().clamp_min(1e-12)
         layer.makeup_db = float(gain.clamp(1e-4, 1e4).log10() * 20)
-        yield float(_error(gain * y, heard)), layer
+        yield float(heard.error(gain * y)), layer
 
 
-def _down(layer: hg.Compressor, heard: _Heard, steps: int) -> tuple[float, hg.Compressor]:
+def _down(layer: hg.Compressor, heard: Stretches, steps: int) -> tuple[float, hg.Compressor]:
     """Return what LBFGS comes to, which an exact gradient lets it."""
     optimizer = torch.optim.LBFGS(layer.parameters(), max_iter=steps, line_search_fn="strong_wolfe")
 
     def loss() -> float:
         optimizer.zero_grad()
-        error = _error(layer(heard.dry)[0], heard)
+        error = heard.error(layer(heard.dry)[0])
         error.backward()
         return float(error.detach())
 
     before = {name: value.clone() for name, value in layer.state_dict().items()}
     error = float(cast(Any, optimizer.step(loss)))
     with torch.no_grad():
-        after = float(_error(layer(heard.dry)[0], heard))
+        after = float(heard.error(layer(heard.dry)[0]))
     if not after <= error:  # NaN, too
         layer.load_state_dict(before)
     return min(after, error) if after == after else error, layer
-
-
-def _error(y: Tensor, heard: _Heard) -> Tensor:
-    wrong = (y - heard.wet) * heard.counts
-    return wrong.square().sum() / (heard.wet * heard.counts).square().sum().clamp_min(1e-9)
 
 
 def _words(numbers: dict[str, float]) -> str:

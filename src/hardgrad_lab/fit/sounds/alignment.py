@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hardgrad_lab.fit.rows import Array
-from hardgrad_lab.fit.sounds.fractions import find_fraction, moved
+from hardgrad_lab.fit.sounds.fractions import APART, find_fraction, moved
 from hardgrad_lab.fit.sounds.lags import Piece, error_at, explained_at_all, filter_errors, knots_of, whitened
 from hardgrad_lab.fit.sounds.levels import is_flat
 
@@ -106,6 +106,16 @@ def find_delay(pairs: Sequence[tuple[Array, Array]], rate: int) -> Delay:
         inverted=inverted,
         filtered=filtered,
     )
+
+
+def one_delay(found: Sequence[Delay]) -> Delay | None:
+    """Return the delay of all recordings of one device: the earliest, where those that are sure agree; else None."""
+    sure = [each for each in found if each.sure]
+    closest = [each.closest + each.fraction for each in sure]
+    if len(sure) < 2 or max(closest) - min(closest) > AGREE:
+        return None
+    earliest = min(sure, key=lambda each: each.samples + each.fraction)
+    return earliest if max(closest) - min(closest) < APART else replace(earliest, fraction=0.0)
 
 
 def _pieces(x: Array, y: Array, rate: int) -> list[Piece]:

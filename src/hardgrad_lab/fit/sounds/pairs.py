@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from hardgrad_lab.fit.reading.files import FileFault, numbers, read_frame
 from hardgrad_lab.fit.rows import Array
-from hardgrad_lab.fit.sounds.alignment import Delay, find_delay
+from hardgrad_lab.fit.sounds.alignment import Delay, find_delay, one_delay
 from hardgrad_lab.fit.sounds.channels import EACH, match
 from hardgrad_lab.fit.sounds.fractions import advanced
 from hardgrad_lab.fit.sounds.knob import Knob
@@ -35,13 +35,11 @@ class Pairing:
         channel: "each", "left", "right", "mid" or a number from 1.
         latency: samples that targets come late by, negative for early, with a fraction or without; None lets each pair
             be looked at.
-        window: samples that a branch will see.
         knob: of the device, and where it stood in each pair.
     """
 
     channel: str = EACH
     latency: float | None = None
-    window: int = 1
     knob: Knob | None = None
 
 
@@ -70,12 +68,24 @@ def read_pairs(inputs: Sequence[Path], targets: Sequence[Path] | None, how: Pair
     rate = _one_rate([*read, *wanted])
     notes = [note for sound in (*sounds.values(), *wanted) for note in sound.notes]
     made = _Recordings()
-    for number, sound in enumerate(read):
-        if targets is None:
+    if targets is None:
+        for number, sound in enumerate(read):
             made.add(number, 0, sound.samples[:, 0], None)
-            continue
-        made.add_pair(number, sound, wanted[number], how, notes)
+        return made.table(list(inputs), rate, list(dict.fromkeys(notes)), how.knob)
+    pairs = [_Pair(dry, wet, match(dry, wet, how.channel, notes)) for dry, wet in zip(read, wanted, strict=True)]
+    found = [_found(pair, how, notes) for pair in pairs]
+    common = one_delay(found)
+    for number, (pair, delay) in enumerate(zip(pairs, found, strict=True)):
+        made.add_pair(number, pair, _late(pair, delay, common, how, notes), notes)
     return made.table(list(inputs), rate, list(dict.fromkeys(notes)), how.knob)
+
+
+class _Pair(NamedTuple):
+    """Two sounds, and the recordings that their channels make."""
+
+    dry: Sound
+    wet: Sound
+    channels: list[tuple[Array, Array]]
 
 
 class _Recordings:
@@ -96,12 +106,9 @@ class _Recordings:
         if y is not None:
             self._y.append(y)
 
-    def add_pair(self, file: int, dry: Sound, wet: Sound, how: Pairing, notes: list[str]) -> None:
+    def add_pair(self, file: int, pair: _Pair, late: float, notes: list[str]) -> None:
         """Add the channels of a pair, cut to what they have in common."""
-        n = min(len(dry.samples), len(wet.samples))
-        pairs = match(dry, wet, how.channel, notes)
-        moving = [(x[:n], y[:n]) for x, y in pairs if not (is_flat(x[:n]) or is_flat(y[:n]))]
-        late = _latency(dry, wet, moving, how, notes)
+        dry, wet, pairs = pair
         _check_lengths(dry, wet, late, notes)
         for sound, samples, part in ((dry, [x for x, _ in pairs], "input"), (wet, [y for _, y in pairs], "target")):
             check_moves(sound.path, np.stack(samples), part, sound.rate)
@@ -175,44 +182,57 @@ def _one_rate(sounds: Sequence[Sound]) -> int:
     return sounds[0].rate
 
 
-def _latency(dry: Sound, wet: Sound, pairs: Sequence[tuple[Array, Array]], how: Pairing, notes: list[str]) -> float:
-    """Return by how many samples a target is shifted, with a line if it is, or if it is not certain."""
-    if how.latency is not None:
-        if how.latency:
-            notes.append(_said(dry, wet, how.latency, "as --lag says"))
-        return how.latency
-    if not dry.rate or not pairs:
-        return 0
+def _found(pair: _Pair, how: Pairing, notes: list[str]) -> Delay:
+    """Return what is found of a pair's delay; raise a FileFault where nothing says that the two belong together."""
+    dry, wet, channels = pair
+    n = min(len(dry.samples), len(wet.samples))
+    pairs = [(x[:n], y[:n]) for x, y in channels if not (is_flat(x[:n]) or is_flat(y[:n]))]
+    if how.latency is not None or not dry.rate or not pairs:
+        return Delay()
     found = find_delay(pairs, dry.rate)
-    if not found.sure and len(pairs) == 2:
+    if found.sure:
+        return found
+    if len(pairs) == 2:
         (left, left_wet), (right, right_wet) = pairs
         if find_delay([(left, right_wet), (right, left_wet)], dry.rate).sure:
             notes.append(
                 f"the channels of {wet.path} seem to be swapped: its right follows the left of {dry.path} and its left "
                 "the right; swap them in one file, or take one with --channel"
             )
-    if not found.sure:
-        if found.error > UNRELATED and max(loudness_agrees(x, y, dry.rate) for x, y in pairs) < TOGETHER:
-            raise FileFault(
-                f"{dry.path} and {wet.path} must belong together, and neither follows the other: at no delay up to "
-                f"half a second a curve explains more than {1 - found.error:.0%} of the target, and their loudness "
-                "differs; give the pair's other file, or insist with --lag N, the samples that the target comes late by"
-            )
-        if found.candidates:
-            notes.append(_unsure(dry, wet, found))
-        return 0
+    if found.error > UNRELATED and max(loudness_agrees(x, y, dry.rate) for x, y in pairs) < TOGETHER:
+        raise FileFault(
+            f"{dry.path} and {wet.path} must belong together, and neither follows the other: at no delay up to half a "
+            f"second a curve explains more than {1 - found.error:.0%} of the target, and their loudness differs; give "
+            "the pair's other file, or insist with --lag N, the samples that the target comes late by"
+        )
+    return found
+
+
+def _late(pair: _Pair, found: Delay, common: Delay | None, how: Pairing, notes: list[str]) -> float:
+    """Return by how many samples a target is shifted, with a line if it is, or if it is not certain."""
+    dry, wet, _ = pair
+    if how.latency is not None:
+        if how.latency:
+            notes.append(_said(dry, wet, how.latency, "as --lag says"))
+        return how.latency
     if found.inverted:
         notes.append(f"{wet.path} is upside down against {dry.path}: its polarity is inverted, which a branch learns")
-    # What a filter in the device needs stays in, though a branch that sees one sample would do better at its peak.
-    late = found.samples + found.fraction if found.fraction else found.samples  # which stays a whole number
-    if late:
-        memory = "" if found.samples == found.closest else _memory(found)
-        notes.append(_said(dry, wet, late, "as a correlation finds" + memory))
     if found.drift:
         notes.append(
             f"{wet.path} seems to drift against {dry.path}: its delay grows by {found.drift:,} samples from the first "
             "third to the last, as with two clocks; record both on one device, or resample one"
         )
+    own, found = found, common or found
+    if not found.sure:
+        notes += [_unsure(dry, wet, found)] if found.candidates else []
+        return 0
+    # What a filter in the device needs stays in, though a branch that sees one sample would do better at its peak.
+    late = found.samples + found.fraction if found.fraction else found.samples  # which stays a whole number
+    if late:
+        memory = "" if found.samples == found.closest else _memory(found)
+        same = own.samples == found.samples
+        why = "as a correlation finds" if same else "as the pairs that are sure agree"
+        notes.append(_said(dry, wet, late, why + memory))
     return late
 
 
