@@ -34,7 +34,8 @@ def leaky(n: int = 6000, pole: float = 0.9, knob: float | None = None, seed: int
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hardgrad_lab.devices.clips.CHUNK", 100)
+    monkeypatch.setattr("hardgrad_lab.devices.clips.LENGTH", 800)
+    monkeypatch.setattr("hardgrad_lab.devices.recurrent.Recurrent.chunk", 100)
     monkeypatch.setattr("hardgrad_lab.devices.clips.BATCH", 4)
     for module in ("clips", "training"):
         monkeypatch.setattr(f"hardgrad_lab.devices.{module}.WARM_UP", WARM_UP)
@@ -76,7 +77,7 @@ def test_nothing_is_learned_from_what_brings_the_state_or_is_held_out(small: Non
     parts = [whole.part(0, 900, 300), whole.part(1000, 2500, 300), whole.part(2600, 4600, 300)]
     assert [each.lead for each in parts] == [0, 300, 300]
     allowed = torch.cat([each.wet[each.lead :] for each in parts])
-    clips, seen = Clips(parts, seed=0), set()
+    clips, seen = Clips(parts, seed=0, chunk=100), set()
     for _ in range(200):
         (dry, wet), knob = clips.batch()
         learned = wet[:, WARM_UP:]

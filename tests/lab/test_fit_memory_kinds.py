@@ -39,7 +39,8 @@ def sounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for module in (clips, training):
         monkeypatch.setattr(module, "WARM_UP", 64)
-    monkeypatch.setattr(clips, "CHUNK", 200)
+    monkeypatch.setattr(clips, "LENGTH", 1600)
+    monkeypatch.setattr("hardgrad_lab.devices.recurrent.Recurrent.chunk", 200)
     monkeypatch.setattr(clips, "BATCH", 4)
     monkeypatch.setattr(kinds, "passes_in", lambda *given: 8)
     monkeypatch.setattr(kinds, "BASELINE", "lstm")  # no other is trained besides

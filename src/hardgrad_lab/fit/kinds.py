@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any
 
@@ -17,12 +16,11 @@ from numpy.typing import NDArray
 from hardgrad_lab.baselines import Counts
 from hardgrad_lab.devices.choose import Tried, fresh, try_device
 from hardgrad_lab.devices.device import Device
-from hardgrad_lab.devices.kinds import KINDS
 from hardgrad_lab.devices.recordings import LEAD_S, Recording, Split, knob_tensor
 from hardgrad_lab.devices.score import error_to_signal, heard
 from hardgrad_lab.devices.training import DeviceTraining, passes_in
 from hardgrad_lab.fit.memory import before_matters
-from hardgrad_lab.fit.options import SOLVED, STATES
+from hardgrad_lab.fit.options import SOLVED
 from hardgrad_lab.fit.rivals.compare import Outcome
 from hardgrad_lab.fit.rivals.scores import LeftOut
 from hardgrad_lab.fit.rows import Array
@@ -234,11 +232,6 @@ class Trials:
                 begin = int(piece[0] - begins[whole])
                 made.append(self._whole[whole].part(begin, begin + len(piece), round(LEAD_S * self.read.rate)))
         return made
-
-
-def kinds_there() -> tuple[str, ...]:
-    """Return the kinds with a state."""
-    return tuple(kind for kind in STATES if find_spec(KINDS[kind].partition(":")[0]))
 
 
 def _too_short(kind: str) -> LeftOut:
