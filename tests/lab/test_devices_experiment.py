@@ -56,7 +56,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Root:
     kit = random.uniform(-0.5, 0.5, LENGTH)
     for name, gain in (("clean", 1.0), ("target", 0.5)):
         write(f"steerable_drum_compressor/drum_kit_{name}.flac", gain * kit)
-    for name in (*recordings.LOOPS, "loop_breakbeat"):
+    for name in (recordings.LOOP, *recordings.HITS):
         write(f"sonicpi_clean/{name}.flac", random.uniform(-0.5, 0.5, LENGTH))
     return Root(folder=tmp_path)
 
@@ -121,7 +121,7 @@ def test_a_plug_in_is_looked_for_in_three_places(root: Root, monkeypatch: pytest
     monkeypatch.setattr(recordings, "ladspa", half)
     one, other = (task_of(setup, seed, root) for seed in (0, 1))
     assert asked[0] == (tmp_path / "ladspa" / "gate_1410.so", recordings.PLUGINS["gate"][1])
-    assert list(one.tests) == ["tabla", "breakbeat"]
+    assert list(one.tests) == ["tabla", "hits"]
     assert not torch.equal(one.train[0].dry, other.train[0].dry), "each seed has noise of its own"
     assert torch.equal(one.train[0].dry, one.train[0].wet)
 

@@ -106,7 +106,8 @@ def _marker(i: int) -> str:
 
 def training(story: Story) -> Drawn:
     """Draw the loss over the epochs, and the held-out loss of each range."""
-    has_ranges = any("ranges" in point for point in story.curve)
+    # A model with a memory may have been chosen after the window, whose curve has other ranges.
+    has_ranges = bool(story.curve) and all(len(p.get("ranges", ())) == len(story.labels) > 0 for p in story.curve)
     figure, panels = sized_figure(WIDE, 3.4, 2 if has_ranges else 1)
     epochs = [point["epoch"] for point in story.curve]
     panels[0].plot(epochs, [point["loss"] for point in story.curve], color=INK, linewidth=1.2, label="training")

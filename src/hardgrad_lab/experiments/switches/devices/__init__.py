@@ -2,9 +2,9 @@
 
 ``klon`` is the gain stage of a Klon Centaur by SPICE at five positions of its knob: 112 guitar clips to train on, 16 to
 choose weights by, 32 for the test. ``gentle``, ``medium`` and ``heavy`` are a TubeTech CL 1B, an optical compressor, at
-three settings: a sweep and a hi-hat to train on, a bass to choose weights by, a guitar and a kick for the test. ``drums`` is one drum kit
-through an aggressive compressor, its last 30 % for the test. ``gate`` and ``transient`` are LADSPA plug-ins on drum
-loops with noise, tested on the last 30 % of one of them and on another loop.
+three settings: a sweep and a hi-hat to train on, a bass to choose weights by, a guitar and a kick for the test.
+``drums`` is one drum kit through an aggressive compressor, its last 30 % for the test. ``gate`` and ``transient`` are
+LADSPA plug-ins on a tabla with noise, tested on its last 30 % and on hits of a drum kit.
 A wavefolder and a crusher from wrong points are the experiment ``waveshaper``, the talk's five lines ``piecewise``.
 
 The error is the ESR, the energy of what is wrong in the energy of the device's output, of each test sound after it
@@ -66,6 +66,7 @@ ONLY = {  # tasks of contestants that make no sense elsewhere
     "their-feed-forward": ("gentle", "heavy"),
     "their-encoder-decoder": ("gentle", "medium", "heavy"),
 }
+SEARCHED = ("compressor", "envelope", "gate")  # begin with a search, and hear a quarter of the batches after it
 CONTESTANTS: Mapping[str, Mapping[str, Any]] = {
     name: {"system": system} for name, system in {**NAMES, **{name: name for name in THEIRS}}.items()
 }

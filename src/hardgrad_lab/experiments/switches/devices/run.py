@@ -16,8 +16,8 @@ from hardgrad_lab.devices.kinds import build
 from hardgrad_lab.devices.recordings import Recording, knobs_of
 from hardgrad_lab.devices.score import error_to_signal, heard
 from hardgrad_lab.devices.training import train
-from hardgrad_lab.experiments.switches.devices import THEIRS, Setup
-from hardgrad_lab.experiments.switches.devices.tasks import Task, loud, task_of
+from hardgrad_lab.experiments.switches.devices import SEARCHED, THEIRS, Setup
+from hardgrad_lab.experiments.switches.devices.tasks import PLUGINS, Task, loud, task_of
 from hardgrad_lab.experiments.switches.devices.window import Window
 from hardgrad_lab.runs.execute import How, Outcome
 from hardgrad_lab.runs.record import Run
@@ -41,9 +41,10 @@ def trained(setup: Setup, seed: int, root: Root) -> Result:
         return Result(
             metrics=_errors(task, {name: _known(setup, them) for name, them in task.tests.items()}), samples=0
         )
-    task = loud(task)
+    task = task if setup.task in PLUGINS else loud(task)  # an open gate's gain is 1
     model = model_of(setup, task)
-    learned = train(model, task.train, task.held_out, steps=setup.passes, seed=seed)
+    passes = -(-setup.passes // 4) if setup.system in SEARCHED else setup.passes
+    learned = train(model, task.train, task.held_out, steps=passes, seed=seed)
     model.eval()
     errors = _errors(task, {name: heard(model, them) for name, them in task.tests.items()})
     sizes = {"parameters": sum(each.numel() for each in model.parameters()), "active": model.active()}

@@ -21,7 +21,8 @@ from hardgrad_lab.runs.options import OptionError
 KNOBS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SETTLED = 2_048  # of the Klon's 11,025 samples a clip: what came before a clip is not known
 SOUNDS = ("sweep", "drumHH", "bass", "guitar", "drumKick")  # two to train on, one to choose weights by, two tests
-LOOPS = ("loop_tabla", "loop_amen_full")  # to train on; the end of the first is a test, too
+LOOP = "loop_tabla"  # to train on; its end is a test, too
+HITS, BEAT = ("drum_heavy_kick", "drum_cymbal_closed", "drum_snare_hard"), 22_050  # the other, a hit every half second
 VARIABLE, USUAL = "LADSPA_PATH", "/usr/lib/ladspa"
 PLUGINS: dict[str, tuple[str, dict[str, float]]] = {
     "gate": (
@@ -70,8 +71,7 @@ def task_of(setup: Setup, seed: int, root: Root) -> Task:
         return Task(rate=48_000, train=learned, held_out=chosen, tests=tests)
     if setup.task == "drums":
         return _task([_heard(drums(root), "end")], 0.3, {})
-    breaks = {"breakbeat": _played(setup, seed + 1_000, root, "loop_breakbeat")}
-    return _task([_played(setup, seed, root, loop) for loop in LOOPS], 0.3, breaks)
+    return _task([_played(setup, seed, root, [LOOP])], 0.3, {"hits": _played(setup, seed + 1_000, root, HITS)})
 
 
 def loud(task: Task) -> Task:
@@ -104,15 +104,16 @@ def _klon(root: Root) -> Task:
     )
 
 
-def _played(setup: Setup, seed: int, root: Root, loop: str) -> Recording:
-    """Return a drum loop with noise through a plug-in."""
-    dry = sound(root, f"audio/sonicpi_clean/{loop}.flac")[0]
+def _played(setup: Setup, seed: int, root: Root, names: Sequence[str]) -> Recording:
+    """Return drums with noise through a plug-in: sounds one after the other, a whole number of beats each."""
+    sounds = [sound(root, f"audio/sonicpi_clean/{name}.flac")[0] for name in names]
+    dry = np.concatenate([np.pad(each, (0, -len(each) % BEAT)) for each in sounds])
     dry = 0.9 * dry + 10 ** (setup.noise_db / 20) * np.random.default_rng(seed).standard_normal(len(dry))
     file, fixed = PLUGINS[setup.task]
     box = ladspa(_plugin(root, file), parameters=[], sample_rate=44_100, fixed=fixed)
     x = torch.from_numpy(dry).float()
     with torch.no_grad():
-        return Recording(dry=x, wet=box(x[None, None])[0, 0], name=loop.removeprefix("loop_"))
+        return Recording(dry=x, wet=box(x[None, None])[0, 0], name=names[0].removeprefix("loop_"))
 
 
 def _plugin(root: Root, file: str) -> Path:
