@@ -102,6 +102,13 @@ def test_compiled_and_python_are_one_to_the_bit(monkeypatch: pytest.MonkeyPatch)
     assert torch.equal(operators.ballistics_backward(empty, empty, empty, *given[1:])[3], torch.zeros(11).double())
 
 
+def test_no_memory_of_others_is_read() -> None:
+    x, attack, release, start = scanned()
+    for wrong in ([x, attack[:1], release, start], [x, attack, release.float(), start]):
+        with pytest.raises(ValueError, match="ballistics_scan: all tensors must be float64 and have x's rows, got"):
+            ballistics_scan(*wrong)
+
+
 def test_rows_of_any_number_are_the_same_as_alone() -> None:
     x, attack, release, start = scanned(15, 150)
     together = ballistics_scan(x, attack, release, start)
@@ -179,11 +186,11 @@ def test_a_tie_has_no_slope_in_the_times_and_0_ms_is_at_once() -> None:
 
 def test_times_learn_and_stay_times() -> None:
     """From 10 and 10 ms to 2 and 50, on one signal without noise: seed 0."""
-    x = noise(4, 2000).abs() * (torch.arange(2000) % 400 < 200)
+    x = noise(2, 1000).abs() * (torch.arange(1000) % 500 < 200)
     target, _ = hg.Ballistics(2.0, 50.0, sample_rate=RATE, learn=False)(x)
     layer = hg.Ballistics(10.0, 10.0, sample_rate=RATE)
-    optimizer = torch.optim.Adam(layer.parameters(), lr=0.1)
-    for _ in range(120):
+    optimizer = torch.optim.Adam(layer.parameters(), lr=0.2)
+    for _ in range(70):
         optimizer.zero_grad()
         (layer(x)[0] - target).square().mean().backward()
         optimizer.step()
@@ -326,7 +333,7 @@ def test_no_compiler_is_said_once(
     if not compiler:
         monkeypatch.setattr(shutil, "which", lambda name: None)
     native.native.cache_clear()
-    with pytest.warns(UserWarning, match=f"one runs in Python, about 60 times slower.*{words}"):
+    with pytest.warns(UserWarning, match=f"one runs in Python, about 80 times slower.*{words}"):
         assert native.native(source, "one") is None
     assert list((tmp_path / "hardgrad").glob("*")) == [] if (tmp_path / "hardgrad").exists() else True
 

@@ -133,7 +133,7 @@ def _predicted(trials: Trials) -> Callable[[], object]:
 
 def _read(name: str, target: str, options: fit.TableOptions) -> Callable[[Trials], Callable[[], object]]:
     def read() -> None:
-        fit.read_files([Path(name)], target, options, fit.DialectOptions(), fit.SoundOptions(), 1)
+        fit.read_files([Path(name)], target, options, fit.DialectOptions(), fit.SoundOptions())
 
     return lambda trials: read
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import pytest
@@ -47,9 +48,8 @@ def test_a_planted_gain_filter_and_curve_are_found() -> None:
     assert torch.allclose(found, taps, atol=1e-5)
     heard = Take(x, torch.cat([torch.full((100,), 9.0), filtered(x, taps)[100:]]), lead=100)
     assert torch.allclose(solved("filter", heard).values[0], taps, atol=1e-5)  # type: ignore[index]
-    assert torch.allclose(
-        solved("constant", Take(x, x.where(torch.arange(3000) > 99, 9.0), lead=100)).values, torch.ones(1)
-    )  # type: ignore[arg-type]
+    one = solved("constant", Take(x, x.where(torch.arange(3000) > 99, 9.0), lead=100))
+    assert torch.allclose(one.values, torch.ones(1))  # type: ignore[arg-type]
     y, _ = solved("table", Take(x, x.clamp(-0.2, 0.3)))(x[None])
     assert float((y[0] - x.clamp(-0.2, 0.3)).abs().max()) < 0.02  # a knot apart
 
@@ -94,22 +94,67 @@ def stepped(samples: int, seed: int) -> Tensor:
 
 
 @torch.no_grad()
-def test_a_compressor_finds_the_numbers_of_another_for_each_value_of_the_knob() -> None:
-    rate, each = 3000, torch.tensor
-    numbers = {"threshold_db": each([-30.0, -24.0]), "ratio": each([4.0, 2.0]), "makeup_db": each([3.0, 6.0])}
-    planted = hg.Compressor(**numbers, attack_ms=3.0, release_ms=30.0, sample_rate=rate, learn=False)  # type: ignore[arg-type]
-    x = stepped(4000, 1)
-    wet, _ = planted(x.expand(2, -1))
-    unheard = torch.cat([noise(300, 5), wet[1, 300:]])
-    device = build("compressor", rate=rate, knob=[0.0, 1.0])
+def test_a_compressor_finds_the_numbers_of_another() -> None:
+    rate, x = 3000, stepped(3000, 1)
+    numbers = {"threshold_db": -30.0, "ratio": 4.0, "makeup_db": 3.0, "attack_ms": 3.0, "release_ms": 30.0}
+    planted = hg.Compressor(**numbers, sample_rate=rate, learn=False)  # type: ignore[arg-type]
+    wet, _ = planted(x)
+    device = build("compressor", rate=rate)
     with torch.enable_grad():
-        device.start([Take(x, wet[0], 0.0), Take(x, unheard, 1.0, lead=300)])  # type: ignore[operator]
-    whole, _ = device(x.expand(2, -1), None, torch.tensor([0.1, 0.8]))
-    assert float((whole - wet).square().sum() / wet.square().sum()) < 1e-4
-    assert device.describe().startswith("compressor: knob 0: threshold -30.0 dB, ratio 4.0")
-    first, state = device(x[None, :300], None, torch.tensor([1.0]))
-    rest, _ = device(x[None, 300:], state, torch.tensor([1.0]))
-    assert torch.equal(torch.cat([first, rest], 1)[0], whole[1])
-    again = build("compressor", rate=rate, knob=[0.0, 1.0])
+        device.start([Take(x, torch.cat([noise(300, 5), wet[300:]]), lead=300)])  # type: ignore[operator]
+    y, _ = device(x[None])
+    assert float((y[0] - wet).square().sum() / wet.square().sum()) < 1e-4
+    assert device.describe().startswith("compressor: threshold -30.0 dB, ratio 4.0")
+
+
+@torch.no_grad()
+def test_a_compressor_has_numbers_for_each_value_of_the_knob() -> None:
+    x, knob = stepped(1000, 3), torch.tensor([0.1, 0.8])
+    device = build("compressor", rate=RATE, knob=[0.0, 1.0])
+    device.layer.threshold_db = torch.tensor([-20.0, -40.0])  # type: ignore[union-attr]
+    y, _ = device(x.expand(2, -1), None, knob)
+    for threshold, own in zip((-20.0, -40.0), y, strict=True):
+        alone = build("compressor", rate=RATE)
+        alone.layer.threshold_db = threshold  # type: ignore[union-attr]
+        assert torch.equal(alone(x[None])[0][0], own)
+    first, state = device(x[None, :300].expand(2, -1), None, knob)
+    rest, _ = device(x[None, 300:].expand(2, -1), state, knob)
+    assert torch.equal(torch.cat([first, rest], 1), y)
+    again = build("compressor", rate=RATE, knob=[0.0, 1.0])
     again.load_state_dict(device.state_dict())
-    assert torch.equal(again(x[None], None, torch.tensor([1.0]))[0][0], whole[1])
+    assert torch.equal(again(x.expand(2, -1), None, knob)[0], y)
+
+
+def ducked(x: Tensor, gains: tuple[float, float], rate: int) -> Tensor:
+    """A device whose gain is another above -20 dB of a level of 2 ms up and 20 ms down, by a loop."""
+    level, out = 0.0, []
+    up, down = (1 - math.exp(-1000 / (ms * rate)) for ms in (2.0, 20.0))
+    for now in x.tolist():
+        level += (up if abs(now) > level else down) * (abs(now) - level)
+        out.append(now * gains[level > 0.1])
+    return torch.tensor(out)
+
+
+@torch.no_grad()
+def test_a_switch_on_the_level_finds_its_detector_and_the_gains_of_its_ranges() -> None:
+    rate, x = 3000, stepped(3000, 2)
+    takes = [Take(x, ducked(x, (2.0, 0.5), rate), 0.0), Take(x, ducked(x, (1.0, 3.0), rate), 1.0)]
+    device = build("envelope", rate=rate, knob=[0.0, 1.0], ranges=12, taps=3)
+    device.start(takes)  # type: ignore[operator]
+    y, _ = device(x.expand(2, -1), None, torch.tensor([0.0, 1.0]))
+    wet = torch.stack([take.wet for take in takes])
+    gain = (wet * x).sum(1, keepdim=True) / x.square().sum()
+    of_gain, of_device = (float((each - wet).square().sum() / wet.square().sum()) for each in (gain * x, y))
+    assert of_device < 0.2 * of_gain
+    index = device.index(x.expand(2, -1), torch.tensor([0.0, 1.0]))
+    assert index is not None
+    assert index.shape == (2, 3000)
+    assert len(device.labels()) == 12
+    state, parts = None, []
+    for chunk in x.expand(2, -1).split([1, 2, 997, 2000], 1):
+        part, state = device(chunk, state, torch.tensor([0.0, 1.0]))
+        parts.append(part)
+    torch.testing.assert_close(torch.cat(parts, 1), y)
+    again = build("envelope", rate=rate, knob=[0.0, 1.0], **device.spec)
+    again.load_state_dict(device.state_dict())
+    assert torch.equal(again(x.expand(2, -1), None, torch.tensor([0.0, 1.0]))[0], y)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from hardgrad_lab import SwitchRegressor, cli
+from hardgrad_lab.bench import callback
 from hardgrad_lab.export.c_network import look_up
 from hardgrad_lab.export.c_text import name_of, number
 from hardgrad_lab.fit.folder import save_model
@@ -24,7 +26,7 @@ NOTES = {"rate": 44_100, "target": "wet */ x", "files": ["dry.wav"]}
 BRANCHES: dict[str, dict[str, Any]] = {
     "line": {"branch": "linear", "window": 40},
     "curve": {"branch": "mlp", "hidden": (4, 4), "points": [-1, -0.3, 0.2, 1]},
-    "wide": {"branch": "mlp", "hidden": (16, 8), "window": 20, "points": [-0.5 + k / 20 for k in range(21)]},
+    "wide": {"branch": "mlp", "hidden": (6, 4), "window": 20, "points": [-0.5 + k / 20 for k in range(21)]},
     "gru": {"branch": "gru", "hidden": (6, 6), "window": 12},
     "lstm": {"branch": "lstm", "hidden": (5,), "window": 12},
     "conv": {"branch": "conv", "hidden": (4, 4), "window": 32},
@@ -83,6 +85,22 @@ def test_compiled_c_equals_the_model_chunk_by_chunk(tmp_path: Path) -> None:
         assert np.abs(first - expected).max() < 1e-6, name
         library[f"again_{name}"]()
         assert (played(library, name, x, [len(x)]) == first).all(), name  # reset, and one chunk: bit for bit
+    broken = x.copy()
+    broken[100] = np.nan  # is heard as long as the window sees it, and not a sample longer
+    library["again_wide"]()
+    assert np.isnan(played(library, "wide", broken, CHUNKS)).nonzero()[0].tolist() == list(range(100, 120))
+    plus = ["g++", "-std=c++11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-x", "c++", "calls.c"]
+    subprocess.run(plus, cwd=tmp_path, check=True)
+
+
+def test_the_benchmark_of_the_talk_reports_both(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(callback, "FLAGS", (["-O1"],))
+    assert run("bench", "callback", "--rounds", 3, "--rows", 2000, "--epochs", 1) == 0
+    said = capsys.readouterr().out
+    assert len(re.findall(r"ESR \S+ after 57 steps, float", said)) == 2
+    assert len(re.findall(r"switch [\d,]+ times real time, 8x8 [\d,]+, [\d.]+ times as fast", said)) == 1
 
 
 def test_a_look_up_in_single_precision_is_that_of_the_points(tmp_path: Path) -> None:

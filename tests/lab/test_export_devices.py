@@ -10,7 +10,7 @@ import torch
 
 from hardgrad_lab.devices.device import Device
 from hardgrad_lab.devices.folder import save_device
-from hardgrad_lab.devices.kinds import build
+from hardgrad_lab.devices.kinds import KINDS, build
 from hardgrad_lab.devices.recurrent import Recurrent
 from lab.compiled import compiled, played
 from lab.test_export_c import CHUNKS, plucked, run
@@ -18,10 +18,10 @@ from lab.test_export_c import CHUNKS, plucked, run
 RATE, KNOB = 44_100, [0.0, 0.25, 1.0]
 
 
-def device(kind: str, knob: list[float] | None = None) -> Device:
+def device(kind: str, knob: list[float] | None = None, **spec: str) -> Device:
     """A device with weights at random, which differ from knob to knob."""
     torch.manual_seed(0)
-    made = build(kind, rate=RATE, knob=knob)
+    made = build(kind, rate=RATE, knob=knob, **spec)
     with torch.no_grad():
         for name, parameter in made.named_parameters():
             if kind == "table":
@@ -49,12 +49,10 @@ def exported(made: Device, form: str, folder: Path, name: str) -> Path:
     return path
 
 
-KINDS = ("constant", "filter", "table", "gru", "lstm", "compressor")
-
-
 def test_every_kind_in_c_equals_the_model_chunk_by_chunk(tmp_path: Path) -> None:
     x = plucked()
     cases = {f"{kind}{'_knob' if knob else ''}": device(kind, knob) for kind in KINDS for knob in (None, KNOB)}
+    cases["rms"] = device("compressor", detector="rms")
     headers = [exported(made, "c", tmp_path, name) for name, made in cases.items()]
     library = compiled(headers, [name for name in cases if "knob" in name])
     library_turn = {name: library[f"turn_{name}"] for name in cases if "knob" in name}

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 
 from hardgrad_lab import cli
+from hardgrad_lab.devices.folder import load_device
 from hardgrad_lab.fit.page.level_figures import static
 from hardgrad_lab.fit.page.levels import Shape
 from hardgrad_lab.fit.page.listen import TURN_S, players
@@ -104,13 +105,34 @@ def test_a_gate_is_recognized_with_its_threshold_and_range() -> None:
         (lambda x: 0.5 * x + 0.02 * np.random.default_rng(1).normal(size=len(x)), ""),
         (lambda x: lfilter([0.1], [1, -0.9], np.tanh(8 * lfilter([0.2], [1, -0.8], x))), ""),
         (lambda x: x + 0.6 * np.roll(x, 2400), ""),
+        (lambda x: lfilter([1, 0.8], [1.8], np.tanh(4 * x)), "curve"),
+        (lambda x: np.tanh(4 * lfilter([1, 0.8], [1.8], x)), "curve"),
     ],
-    ids=["gain", "gain upside down", "clipper", "tanh", "dead zone", "fold", "noise", "hiss", "amplifier", "echo"],
+    ids=[
+        "gain",
+        "gain upside down",
+        "clipper",
+        "tanh",
+        "dead zone",
+        "fold",
+        "noise",
+        "hiss",
+        "amplifier",
+        "echo",
+        "drive into a filter",
+        "filter into a drive",
+    ],
 )
 def test_a_box_without_a_detector_is_not_called_a_compressor(box: Callable[[Array], Array], kind: str) -> None:
     found = seen(box)
     assert found.kind == kind
     assert found.said() == ""
+
+
+def test_a_clipper_is_no_gain_where_all_is_equally_loud() -> None:
+    tone = np.sin(2 * np.pi * 440 * np.arange(2 * RATE) / RATE)
+    assert seen(lambda x: np.clip(8 * x, -0.5, 0.5), tone).kind == ""
+    assert seen(lambda x: 0.25 * x, tone).kind == "gain"
 
 
 def test_levels_say_nothing_of_silence_and_of_a_blink() -> None:
@@ -198,7 +220,7 @@ def test_each_place_of_the_knob_has_its_players_its_error_and_its_curve() -> Non
 
 
 def test_a_page_stays_small_at_any_rate() -> None:
-    loud = np.random.default_rng(0).uniform(-1, 1, 2 * MOST_SAMPLES)
+    loud = np.random.default_rng(0).uniform(-1, 1, 3 * MOST_SAMPLES)
     sound = a_sound([(loud, loud)], 192_000, {})
     assert sum(len(each.dry) for each in sound.stretches) == MOST_SAMPLES
     heard = players(sound, unseen=True)
@@ -231,14 +253,20 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, samples in (("dry", dry), ("wet", compressor(dry))):
         soundfile.write(at / f"{name}.wav", samples, RATE, subtype="FLOAT")
     words = ["fit", at / "dry.wav", "--target", at / "wet.wav", "--points=-1,0,1", "--hidden", "4", "--epochs", "1"]
-    assert cli.main([*map(str, words), "--no-baselines", "--out", str(at / "model")]) == 0
+    kinds = ["--memory", "window,compressor", "--minutes", "0.01"]
+    assert cli.main([*map(str, words), *kinds, "--no-baselines", "--out", str(at / "model")]) == 0
     return at / "model"
 
 
 def test_page_terminal_and_record_say_the_same_of_a_sound(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text, record = (fitted / "report.html").read_text(), json.loads((fitted / "model.json").read_text())
+    text, record = (fitted / "report.html").read_text(), json.loads((fitted / "model.json").read_text())["notes"]
     Page(text).check()
-    assert check_figures(text) == 18
+    # Transfer, wave twice, levels twice, spectra twice, rivals; no ranges, and no training of the switch.
+    assert check_figures(text) == 2 * 8
+    assert [each["name"] for each in record["scores"]][:2] == ["compressor", "switch"]
+    assert load_device(fitted).describe() in text, "its settings in their units, beside the curve"
+    assert "The compressor&#39;s error on unseen samples" in text
+    assert "try --memory compressor" not in text
     said = re.search(r"a ratio of about ([\d.]+)", text)
     assert said is not None
     levels = record["sound"][0]["levels"]

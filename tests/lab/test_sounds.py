@@ -59,8 +59,8 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
     return " ".join((captured.out + captured.err).split())
 
 
-def read(dry: Array, wet: Array, channel: str = "each", latency: float | None = 0, window: int = 1) -> Table:
-    how = Pairing(channel=channel, latency=latency, window=window)
+def read(dry: Array, wet: Array, channel: str = "each", latency: float | None = 0) -> Table:
+    how = Pairing(channel=channel, latency=latency)
     return read_pairs([write("dry.wav", dry)], [write("wet.wav", wet)], how)
 
 

@@ -48,7 +48,7 @@ def test_a_stream_is_the_whole_whatever_its_blocks() -> None:
 
 def test_predict_takes_a_device(capsys: pytest.CaptureFixture[str]) -> None:
     device = gru([0.0, 1.0])
-    save_device(device, "model", {"target": "wet", "latency": [12.5], "knob_name": "gain"})
+    save_device(device, "model", {"target": "wet", "latency": [12.5], "knob": {"name": "gain", "values": [0, 1]}})
     soundfile.write("new.flac", STEREO, RATE)
     heard, _ = soundfile.read("new.flac")
     assert cli.main(["predict", "model", "new.flac", "--knob", "gain=1"]) == 0

@@ -167,7 +167,7 @@ class Compressor(DeviceLayer):
         wanted = reduction(level, over[:, None], self._set("ratio", ratio, lead)[:, None], knee[:, None])
         attack, release = self._set("attack_ms", attack_ms, lead), self._set("release_ms", release_ms, lead)
         rate = self.sample_rate
-        taken = ballistics_scan(wanted, coefficient(attack, rate), coefficient(release, rate), start)
+        taken = ballistics_scan(wanted, coefficient(attack, rate), coefficient(release, rate), start, self.word)
         gain = (self._set("makeup_db", makeup_db, lead)[:, None] - taken) * (math.log(10) / 20)
         y = (rows * gain.exp()).to(x.dtype).view(x.shape)
         return y, CompressorState(_last(taken, start).view(lead), power.view(lead))
@@ -178,7 +178,7 @@ class Compressor(DeviceLayer):
         """Return the level in dB of rows (n, samples), and the power at the end."""
         if self.detector == "rms":
             pole = coefficient(self._set("rms_ms", rms_ms, lead), self.sample_rate)
-            square = ballistics_scan(heard.square(), pole, pole, power)
+            square = ballistics_scan(heard.square(), pole, pole, power, self.word)
             level, power = square.clamp_min(FLOOR**2).log10() * 10, _last(square, power)
         else:
             level = heard.abs().clamp_min(FLOOR).log10() * 20

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor
 
@@ -55,7 +57,7 @@ class EnvelopeKey(Follower):
         sample_rate: float,
         floor_db: float = -100.0,
         column: int = 0,
-        learn: bool | list[str] = False,
+        learn: bool | Collection[str] = False,
     ) -> None:
         super().__init__(sample_rate, learn, attack_ms=attack_ms, release_ms=release_ms)
         self.floor_db = _check.number(self.word, "floor_db", floor_db, least=-2000, most=2000, cure="it is in dB")

@@ -56,7 +56,7 @@ def native(source: str, name: str) -> ctypes.CDLL | None:
         lines = str(getattr(error, "stderr", None) or error).strip().splitlines()
         said = next((line for line in lines if "error" in line), "".join(lines[-1:]))
         warnings.warn(
-            f"hardgrad: {name} runs in Python, about 60 times slower, since its C text could not be compiled "
+            f"hardgrad: {name} runs in Python, about 80 times slower, since its C text could not be compiled "
             f"({said}); install a C compiler or name one in CC, or set HARDGRAD_NATIVE=0 to keep it so",
             stacklevel=2,
         )

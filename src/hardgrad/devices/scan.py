@@ -95,12 +95,16 @@ def _back(grad: list[float], x: list[float], y: list[float], attack: float, rele
 
 def _run(name: str, given: list[Tensor], like: list[Tensor]) -> tuple[Tensor, ...]:
     """Return what a loop makes of ``given``, whose first tensor is (rows, samples): tensors ``like`` these."""
+    if any(each.dtype != torch.float64 or each.shape[:1] != given[0].shape[:1] for each in given):
+        shapes = ", ".join(f"{each.dtype} {tuple(each.shape)}" for each in given)
+        raise ValueError(f"ballistics_scan: all tensors must be float64 and have x's rows, got {shapes}; expand them")
     made = tuple(torch.empty_like(each, memory_format=torch.contiguous_format) for each in like)
-    if not has_numbers(given[0]):
+    if not (has_numbers(given[0]) and len(given[0])):
         return made
     given, shape = [each.contiguous() for each in given], given[0].shape
     if given[0].is_cuda and (kernel := on_gpu(_SOURCE, name, given[0].device)) is not None:
-        kernel(grid=(-(-shape[0] // 32), 1, 1), block=(32, 1, 1), args=[*given, *made, *shape])
+        with torch.cuda.device(given[0].device):
+            kernel(grid=(-(-shape[0] // 32), 1, 1), block=(32, 1, 1), args=[*given, *made, *shape])
     elif given[0].device.type != "cpu":
         for each, there in zip(made, _run(name, [g.cpu() for g in given], [m.cpu() for m in made]), strict=True):
             each.copy_(there)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from hardgrad_lab.fit.tables import Table
 
 app = App(name="fit", help="Fit a hard IF to a table or to a pair of sounds; write a model folder and a report.")
+MOST_SAMPLES = 10_000_000  # of sounds: almost four minutes at 44.1 kHz, and some gigabytes at work
 FEWEST = 10  # rows: below that a tenth to test on is less than one
 Flag = Parameter(negative="")
 Listed = Parameter(allow_leading_hyphen=True)  # a list of numbers may begin with a minus sign
@@ -90,7 +91,7 @@ def fit(
         def read() -> Table:
             for note in without_say(network, ranges):
                 console.print(note, style="yellow", highlight=False, soft_wrap=True)
-            return read_files(files, target, table, text, sound, network.window)
+            return read_files(files, target, table, text, sound)
 
         return _fit(read, target, options, table.key_only, wanted, job, console)
 
@@ -104,7 +105,9 @@ def _fit(
     job: JobOptions,
     console: Console,
 ) -> int:
-    read = read_them()
+    from hardgrad_lab.fit.tables import shortened
+
+    read = shortened(read_them(), MOST_SAMPLES)
     for note in read.notes:
         console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
     if len(read) < FEWEST:

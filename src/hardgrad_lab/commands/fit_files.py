@@ -54,7 +54,7 @@ class SoundOptions:
     """A knob of the device and where it stood in each target: gain=0,0.5,1. Its range chooses the parameters; one
     input may be that of all targets."""
 
-    def how(self, window: int) -> Pairing:
+    def how(self) -> Pairing:
         """Return the same for the reader."""
         from hardgrad_lab.fit.sounds.channels import check_channel
         from hardgrad_lab.fit.sounds.knob import read_knob
@@ -63,14 +63,14 @@ class SoundOptions:
         check_channel(self.channel)
         knob = read_knob(self.knob)
         if self.latency == "auto":
-            return Pairing(channel=self.channel, window=window, knob=knob)
+            return Pairing(channel=self.channel, knob=knob)
         try:
             late = float(self.latency)
         except ValueError:
             late = math.nan
         if not math.isfinite(late):
             raise ValueError(f"--lag must be auto or a number of samples, got {self.latency!r}")
-        return Pairing(channel=self.channel, latency=int(late) if late.is_integer() else late, window=window, knob=knob)
+        return Pairing(channel=self.channel, latency=int(late) if late.is_integer() else late, knob=knob)
 
 
 def read_files(
@@ -79,7 +79,6 @@ def read_files(
     options: TableOptions,
     text: DialectOptions | None = None,
     sound: SoundOptions | None = None,
-    window: int = 1,
 ) -> Table:
     """Return the table that the files make: pairs where the target is a file, columns where it is a name."""
     text, sound = text or DialectOptions(), sound or SoundOptions()
@@ -88,7 +87,7 @@ def read_files(
     from hardgrad_lab.fit.tables import Columns, Reading, read_table
 
     others = [Path(part) for part in target.split(",")]
-    pairing = sound.how(window)
+    pairing = sound.how()
     if any(map(is_sound, files)) or (others[0].suffix and all(path.is_file() for path in others)):
         if given := [name for name, value in (vars(options) | vars(text)).items() if value not in (None, False)]:
             option = given[0].replace("_", "-")

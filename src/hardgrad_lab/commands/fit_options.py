@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from hardgrad_lab.commands.fit_files import Flag, Listed
 from hardgrad_lab.commands.machine import at_least
-from hardgrad_lab.fit.options import DEVICE_LOSSES, Device, DeviceLoss, Loss, Optimizer
+from hardgrad_lab.fit.options import DEVICE_LOSSES, STATES, Device, DeviceLoss, Loss, Optimizer
 
 if TYPE_CHECKING:
     from hardgrad_lab.fit.kinds import Memory
@@ -70,17 +70,16 @@ class MemoryOptions:
 
     def wanted(self, network: NetworkOptions) -> Memory:
         """Return the same for the fit, or raise a ValueError."""
-        from hardgrad_lab.fit.kinds import Memory, kinds_there
+        from hardgrad_lab.fit.kinds import Memory
 
-        known = kinds_there()
         named = self.memory.split(",")
-        if wrong := [name for name in named if name not in (*known, "auto", "window")]:
-            raise ValueError(f"--memory must be auto, window, or of {', '.join(known)} with commas, got {wrong[0]!r}")
+        if wrong := [name for name in named if name not in (*STATES, "auto", "window")]:
+            raise ValueError(f"--memory must be auto, window, or of {', '.join(STATES)} with commas, got {wrong[0]!r}")
         if not 0 < self.minutes < math.inf:
             raise ValueError(f"--minutes must be greater than 0, got {self.minutes}")
         auto = "auto" in named
         return Memory(
-            kinds=known if auto else tuple(kind for kind in known if kind in named),
+            kinds=STATES if auto else tuple(kind for kind in STATES if kind in named),
             window=auto or "window" in named,
             auto=auto and len(named) == 1,
             minutes=self.minutes,

@@ -78,6 +78,8 @@ def predict(
     torch.set_num_threads(threads)
     described = read_description(model)
     fitted = load_any(model, trust=trust)
+    if isinstance(fitted, Device):  # whose folder has what the files said in its notes
+        described |= described.get("notes") or {}
     sounds = [is_sound(path) for path in files]
     if any(sounds) and (len(sounds) > 1 or not _hears(described)):
         raise ValueError(
@@ -111,9 +113,9 @@ def _hears(described: dict[str, Any]) -> bool:
     from hardgrad_lab.fit.tables import INPUT
 
     knob = knob_of(described)
-    if "columns" not in described:  # a device
-        return True
-    return bool(described["columns"] == [INPUT, *([] if knob is None else [knob.name])])
+    # A device has no columns.
+    heard = [INPUT, *([] if knob is None else [knob.name])]
+    return bool(described.get("columns", heard) == heard)
 
 
 def _read(

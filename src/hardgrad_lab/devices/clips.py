@@ -9,10 +9,10 @@ from torch import Tensor
 
 from hardgrad_lab.devices.recordings import Recording, knobs_of
 
-BATCH = 32  # places at once
+BATCH = 16  # places at once
 WARM_UP = 1024  # samples that bring the state, without a gradient
 CHUNK = 1024  # samples between updates
-CHUNKS = 8  # updates of one batch of places
+LENGTH = 8192  # samples of a place that are learned from
 FEWEST = 64  # samples of a chunk: less is no sound
 LONG_ENOUGH = 0.9  # of the samples, that must lie in recordings of a clip's length
 
@@ -23,6 +23,7 @@ class Clips:
     Args:
         recordings: to take them from.
         seed: of the places.
+        chunk: samples between updates.
 
     Attributes:
         chunk: samples between updates.
@@ -34,14 +35,14 @@ class Clips:
         ValueError: if no recording is long enough.
     """
 
-    def __init__(self, recordings: Sequence[Recording], seed: int) -> None:
+    def __init__(self, recordings: Sequence[Recording], seed: int, chunk: int = CHUNK) -> None:
         lengths = sorted((len(each) for each in recordings), reverse=True)
         reached = torch.tensor(lengths).cumsum(0) >= LONG_ENOUGH * sum(lengths)
         usual = lengths[int(reached.nonzero()[0])] if lengths else 0
         if usual < FEWEST:
             raise ValueError(f"recordings must have at least {FEWEST} samples to learn from, got {usual}")
-        self.chunk = min(CHUNK, usual)
-        self.length = min(CHUNKS, usual // self.chunk) * self.chunk
+        self.chunk = min(chunk, usual)
+        self.length = max(1, min(LENGTH, usual) // self.chunk) * self.chunk
         self.recordings = [each for each in recordings if len(each) >= self.length]
         self.used = sum(map(len, self.recordings))
         self.batch_size = max(1, min(BATCH, self.used // self.length))

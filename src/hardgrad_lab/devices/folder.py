@@ -89,7 +89,12 @@ def check(path: Path, said: Mapping[str, Any]) -> None:
     )
     for place, holds, rule, got in (
         ("kind", isinstance(kind, str) and kind in KINDS, f"one of {', '.join(KINDS)}", kind),
-        ("rate", isinstance(rate, int) and 0 < rate <= FASTEST, "samples a second", rate),
+        (
+            "rate",
+            isinstance(rate, int) and not isinstance(rate, bool) and 0 < rate <= FASTEST,
+            "samples a second",
+            rate,
+        ),
         ("knob", rising, "null, or numbers that rise", knob),
         ("spec", plain, "names with plain values", spec),
     ):

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hardgrad_lab.devices.clips import WARM_UP, Clips
+from hardgrad_lab.devices.clips import CHUNK, WARM_UP, Clips
 from hardgrad_lab.devices.device import Device
 from hardgrad_lab.devices.loss import device_loss
 from hardgrad_lab.devices.recordings import Recording
@@ -67,8 +67,8 @@ def detached(state: Any) -> Any:
 class DeviceTraining:
     """One device under training. ``device`` ends with the weights that were best on held-out time.
 
-    A device may have ``start(recordings)``, which is called first, and ``groups()``, parameter groups with a learning
-    rate of their own, as optimizers take them; others learn at ``RATE``.
+    A device may have ``start(recordings)``, which is called first, ``groups()``, parameter groups with a learning rate
+    of their own, as optimizers take them; others learn at ``RATE``; and ``chunk``, samples between its updates.
 
     Args:
         device: of any kind that learns by a gradient.
@@ -94,7 +94,7 @@ class DeviceTraining:
         loss: str = "esr",
     ) -> None:
         self.device, self.held_out, self.all_steps = device, held_out, passes
-        self.clips = Clips(recordings, seed)
+        self.clips = Clips(recordings, seed, getattr(device, "chunk", CHUNK))
         if start := getattr(device, "start", None):
             start(recordings)
         self.best, self.best_error, self.best_epoch, self.diverged = None, math.inf, 0, ""
@@ -244,7 +244,8 @@ def passes_in(
         each = (time.monotonic() - began) / 2
     clips = trial.clips
     most = math.ceil(MOST_EPOCHS * clips.used / (clips.batch_size * clips.length))
-    return max(FEWEST, min(most, int((seconds - LOOKS * look) / each)))
+    few = seconds / (each + look)  # with a look after each pass
+    return max(FEWEST, min(most, int(few if few <= LOOKS else (seconds - LOOKS * look) / each)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -80,11 +80,8 @@ class WindowProgram(Program):
         made = model.architecture_
         fine = wants_double(model) and made.branch != "conv"  # of which onnxruntime has none in double precision
         self.made, self.sounds, self.classes = made, sounds, not isinstance(model, SwitchRegressor)
-        self.key, self.columns, self.dtype = (
-            model.key_,
-            model.inputs_.tolist(),
-            torch.float64 if fine else torch.float32,
-        )
+        self.key, self.columns = model.key_, model.inputs_.tolist()
+        self.dtype = torch.float64 if fine else torch.float32
         self.network = copy.deepcopy(model.network_).to(self.dtype)
         target = model.target_scaling_ if isinstance(model, SwitchRegressor) else model.scaling_
         parts = (model.scaling_.mean, model.scaling_.scale, target.mean, target.scale)

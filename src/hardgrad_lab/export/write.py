@@ -35,8 +35,8 @@ def export(model: Model | Device, described: Said, form: str, out: Path) -> list
     Raises:
         ExportError: for a model without such a form; nothing is written then.
     """
-    make: dict[str, Callable[[Any, Said, Path], Made]] = {"c": _c, "json": _json, "onnx": _onnx, "torch": _torch}
-    content, said = make[form](model, described, out)
+    make: dict[str, Callable[[Any, Said, Path, str], Made]] = {"c": _c, "json": _json}
+    content, said = make.get(form, _program)(model, {**described.get("notes", {}), **described}, out, form)
     write_atomically(out, partial(_write, content))
     return said
 
@@ -66,7 +66,7 @@ def about(described: Said) -> list[str]:
     return lines
 
 
-def _c(model: Model | Device, described: Said, out: Path) -> Made:
+def _c(model: Model | Device, described: Said, out: Path, form: str) -> Made:
     from hardgrad_lab.export.c_devices import device_code
     from hardgrad_lab.export.c_switch import switch_code
     from hardgrad_lab.export.c_text import header, name_of
@@ -86,7 +86,7 @@ def _c(model: Model | Device, described: Said, out: Path) -> Made:
     return header(name, switch_code(plan), lines, double=plan.double, knob=knob).encode(), said
 
 
-def _json(model: Model | Device, described: Said, out: Path) -> Made:
+def _json(model: Model | Device, described: Said, out: Path, form: str) -> Made:
     from hardgrad_lab.export import as_json
     from hardgrad_lab.export.plan import plan_of
 
@@ -96,16 +96,11 @@ def _json(model: Model | Device, described: Said, out: Path) -> Made:
     return text.encode(), ["each of branches has in_shape and layers as RTNeural reads them"]
 
 
-def _torch(model: Model | Device, described: Said, out: Path) -> Made:
-    from hardgrad_lab.export.program import program_of, torch_bytes
+def _program(model: Model | Device, described: Said, out: Path, form: str) -> Made:
+    from hardgrad_lab.export.program import OPSET, onnx_bytes, program_of, torch_bytes
 
     program = program_of(model, sounds=hears(described))
+    if form == "onnx":
+        return onnx_bytes(program), [f"opset {OPSET}; {program.call()}"]
     load = f"torch.jit.load({out.name!r})" if program.cells else f"torch.export.load({out.name!r}).module()"
     return torch_bytes(program), [f"run = {load}; {program.call()}"]
-
-
-def _onnx(model: Model | Device, described: Said, out: Path) -> Made:
-    from hardgrad_lab.export.program import OPSET, onnx_bytes, program_of
-
-    program = program_of(model, sounds=hears(described))
-    return onnx_bytes(program), [f"opset {OPSET}; {program.call()}"]

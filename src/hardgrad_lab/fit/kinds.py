@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any
 
@@ -17,20 +16,19 @@ from numpy.typing import NDArray
 from hardgrad_lab.baselines import Counts
 from hardgrad_lab.devices.choose import Tried, fresh, try_device
 from hardgrad_lab.devices.device import Device
-from hardgrad_lab.devices.kinds import KINDS
 from hardgrad_lab.devices.recordings import LEAD_S, Recording, Split, knob_tensor
 from hardgrad_lab.devices.score import error_to_signal, heard
 from hardgrad_lab.devices.training import DeviceTraining, passes_in
 from hardgrad_lab.fit.memory import before_matters
-from hardgrad_lab.fit.options import SOLVED, STATES
+from hardgrad_lab.fit.options import SOLVED
 from hardgrad_lab.fit.rivals.compare import Outcome
 from hardgrad_lab.fit.rivals.scores import LeftOut
 from hardgrad_lab.fit.rows import Array
-from hardgrad_lab.fit.tables import Table
+from hardgrad_lab.fit.tables import INPUT, Table
 from hardgrad_lab.fit.training.training import Training
 
 Index = NDArray[np.int64]
-WINDOW = "window"  # the switch, among the kinds
+SWITCH = "switch"  # of a window, among the kinds
 BASELINE = "compressor"  # of five parameters: whoever has a state is held against it
 BASELINE_S = 20.0  # seconds for it where nobody asked for it
 
@@ -124,7 +122,7 @@ class Trials:
     def _choose(self, window: float) -> None:
         """Choose the kind of least error on held-out time, and say so."""
         asked = [each for each in self.tried if each.kind in self.memory.kinds]
-        errors = {each.kind: each.validation for each in asked} | ({WINDOW: window} if self.memory.window else {})
+        errors = {each.kind: each.validation for each in asked} | ({SWITCH: window} if self.memory.window else {})
         best, *others = sorted(errors, key=lambda kind: errors[kind])
         self.chosen = next((each for each in asked if each.kind == best), None)
         against = "".join(f", {kind} {errors[kind]:.2%}" for kind in others)
@@ -215,7 +213,7 @@ class Trials:
 
     @property
     def _dry(self) -> Array:
-        column: Array = self.read.inputs[self.read.key].to_numpy()
+        column: Array = self.read.inputs[INPUT].to_numpy()  # the key may be a knob
         return column
 
     def _split(self) -> Split:
@@ -234,11 +232,6 @@ class Trials:
                 begin = int(piece[0] - begins[whole])
                 made.append(self._whole[whole].part(begin, begin + len(piece), round(LEAD_S * self.read.rate)))
         return made
-
-
-def kinds_there() -> tuple[str, ...]:
-    """Return the kinds with a state."""
-    return tuple(kind for kind in STATES if find_spec(KINDS[kind].partition(":")[0]))
 
 
 def _too_short(kind: str) -> LeftOut:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ __all__ = ["INPUT", "Columns", "FileFault", "Frame", "Reading", "Table", "read_t
 
 INPUT = "input"  # the column of a pair of sounds
 SHOWN = 5  # rows that a message lists
+STRETCHES = 30  # of sounds too long to be used whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +78,30 @@ class Table:
             if part is not None:
                 hashed.update(np.ascontiguousarray(part).tobytes())
         return hashed.hexdigest()[:16]
+
+
+def shortened(read: Table, most: int) -> Table:
+    """Return a table of sounds with at most so many rows: stretches spread evenly over it, each a recording of its own.
+
+    What a fit needs grows with the rows; an hour of sound says little that some minutes of it do not.
+    """
+    if read.rate is None or len(read) <= most:
+        return read
+    starts = np.linspace(0, len(read) - most // STRETCHES, STRETCHES).astype(np.int64)
+    rows = (starts[:, None] + np.arange(most // STRETCHES)).reshape(-1)
+    cuts = np.repeat(np.arange(STRETCHES), most // STRETCHES) * (int(read.groups.max()) + 1) + read.groups[rows]
+    said = (
+        f"of {len(read) / read.rate:,.0f} s of sound, {STRETCHES} stretches of {most // STRETCHES / read.rate:.3g} s "
+    )
+    return replace(
+        read,
+        inputs=read.inputs.iloc[rows].reset_index(drop=True),
+        target=None if read.target is None else read.target[rows],
+        groups=np.unique(cuts, return_inverse=True)[1].reshape(-1),
+        file=read.file[rows],
+        row=read.row[rows],
+        notes=[*read.notes, f"{said}were used, spread evenly, so that memory stays bounded"],
+    )
 
 
 def read_table(

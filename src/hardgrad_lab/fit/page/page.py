@@ -70,19 +70,19 @@ def facts(story: Story) -> list[tuple[str, str]]:
     """Return the figures at the top of the page."""
     fitted, chose, tested = story.rows
     rows, aside = story.words.rows, "set aside to test" if story.unseen else "the same to test"
-    ranges = (str(len(story.labels)), f"ranges of {story.words.key}")
+    ranges = [(str(len(story.labels)), f"ranges of {story.words.key}")]
     if (sound := story.sound) is not None:
         found = [
             *zip(_figures_of(story.switch), ("ESR: error energy in the sound's", "the same in dB"), strict=True),
             (f"{sound.speed:,.0f}x", "real time, on one thread"),
-            ranges,
+            *(ranges if len(story.labels) > 1 or not story.device else []),
             (f"{(fitted + chose) / sound.rate:,.1f} s", "of sound fitted to"),
             (f"{tested / sound.rate:,.1f} s", aside),
         ]
     else:
         found = [
             *_measures(story.switch, rows),
-            ranges,
+            *ranges,
             (f"{fitted + chose:,}", f"{rows} fitted to"),
             (f"{tested:,}", f"{rows} {aside}" if story.unseen else f"the same {rows} to test"),
         ]
@@ -177,13 +177,9 @@ def _error(error: float | None, story: Story) -> str:
 def _figures(story: Story) -> list[Inline]:
     drawn = _shapes(story)
     rival = "" if story.rival is None else f" The marks are {story.rival.name}, the best rival."
-    drawn.append(
-        (
-            "Loss and visits by range",
-            f"The {story.switch.name}'s error on test {{row}}s.{rival}",
-            figures.by_range(story),
-        )
-    )
+    if not story.device or len(story.labels) > 1:
+        caption = f"The {story.switch.name}'s error on test {{row}}s.{rival}"
+        drawn.append(("Loss and visits by range", caption, figures.by_range(story)))
     if story.sound is None and not story.classes:
         drawn.append(("Prediction against truth", AGREEMENT, figures.agreement(story)))
     if story.classes:
@@ -191,7 +187,8 @@ def _figures(story: Story) -> list[Inline]:
     if len(story.scores) > 1:
         drawn.append(("The rivals", "", figures.rivals(story)))
     caption = "" if story.classes else "Losses of targets brought to a deviation of one."
-    drawn.append(("Training", caption, figures.training(story)))
+    if story.curve:
+        drawn.append(("Training", caption, figures.training(story)))
     row = story.words.rows.removesuffix("s")
     return [inline(figure, title, caption.format(row=row, ms=1000 * FRAME_S)) for title, caption, figure in drawn]
 
@@ -205,11 +202,12 @@ def _shapes(story: Story) -> list[tuple[str, str, Drawn]]:
 
 def _over_time(story: Story) -> list[tuple[str, str, Drawn]]:
     if (sound := story.sound) is not None:
+        curve = of_levels.static(sound)
         return [
             ("All of it, and the error", FAR, sounds.wave(sound)),
             ("Truth and prediction over time", NEAR, sounds.near(sound)),
             ("Levels and gain over time", OVER_TIME, of_levels.over_time(sound)),
-            *([] if (curve := of_levels.static(sound)) is None else [("Level in, level out", STATIC, curve)]),
+            *([] if curve is None else [("Level in, level out", f"{STATIC} {story.device}".rstrip(), curve)]),
             ("Spectrograms", PICTURES, spectra.spectrograms(sound)),
             ("Level over frequency", SPECTRUM, spectra.spectrum(sound)),
         ]

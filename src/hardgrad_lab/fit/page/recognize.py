@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from hardgrad_lab.devices.recordings import Recording as Take
+from hardgrad_lab.devices.simple import Filter
 from hardgrad_lab.fit.page.levels import DEEPEST_DB, FRAME_S, QUIET_DB, Array, Levels, Shape, decibels
 
 Recording = tuple[Array, Array, Array, NDArray[np.int64]]
 MEMORY_S = (0.0, 0.03, 0.1, 0.3)  # over which a detector may take its level
 MOST = 6000  # frames looked at: a minute
 FEWEST = 60
-BINS = 256  # of the curve without memory
+BINS, TAPS = 256, 32  # of a curve without memory, and of a filter before it
 SURE, CLOSER = 0.4, 0.7  # of the gain's variance, and of what a curve without memory leaves, that may be left
 ALIKE = 0.8  # of a frame's energy that one gain must explain: else it is not the dry sound, only louder or softer
 WHOLE = 0.9  # of the samples that must be in the range of their frame
@@ -27,12 +30,12 @@ LEAST_RATIO, LEAST_REDUCTION_DB, LEAST_JUMP_DB = 1.15, 1.5, 6.0
 
 @dataclass(frozen=True, kw_only=True)
 class Frames:
-    """Mean squares (m,) of frames: dry, wet, of a model, of the best curve; and the mean of dry times wet."""
+    """Mean squares (m,) of frames: dry, wet, of a model, of the best curves; and the mean of dry times wet."""
 
     dry: Array
     wet: Array
     ours: Array
-    curved: Array
+    curved: tuple[Array, Array]
     cross: Array
     begins: Sequence[int]
     index: NDArray[np.int64]
@@ -42,8 +45,8 @@ def levels_of(recordings: Sequence[Recording], rate: int) -> Levels | None:
     """Return what the levels of recordings look like; None for too few of them.
 
     In decibels, a compressor's gain is a line that falls from a threshold on, and a gate's is a step. A curve without
-    memory, such as a clipper's, gives such gains as well; so the level must explain the gain better than the best
-    such curve does, and a frame of the wet sound must be the dry one times a number.
+    memory, such as a clipper's, gives such gains as well, also behind a filter; so the level must explain the gain
+    better than the best such curves do, and a frame of the wet sound must be the dry one times a number.
 
     Args:
         recordings: dry, wet and predicted samples of each, and the range of each sample, all (n,).
@@ -52,7 +55,7 @@ def levels_of(recordings: Sequence[Recording], rate: int) -> Levels | None:
     frames = _frames(recordings, max(8, round(FRAME_S * rate)))
     if frames is None:
         return None
-    gain, without, ours = (_gain(each, frames.dry) for each in (frames.wet, frames.curved, frames.ours))
+    gain, ours = _gain(frames.wet, frames.dry), _gain(frames.ours, frames.dry)
     use = frames.dry > frames.dry.max() * 10 ** (-QUIET_DB / 10)
     if use.sum() < FEWEST or not frames.wet.any():
         return None
@@ -61,7 +64,7 @@ def levels_of(recordings: Sequence[Recording], rate: int) -> Levels | None:
     best = int(np.argmin([left for _, left in found]))
     level, heard = levels[best], use & (gain > DEEPEST_DB / 2)
     alike = np.quantile(frames.cross[heard] ** 2 / (frames.dry * frames.wet)[heard], 0.25) if heard.any() else 0.0
-    other = float(np.square(gain - without)[use].mean())
+    other = min(float(np.square(gain - _gain(each, frames.dry))[use].mean()) for each in frames.curved)
     return Levels(
         dry=level[use],
         wet=(level + gain)[use],
@@ -94,14 +97,30 @@ def _frames(recordings: Sequence[Recording], size: int) -> Frames | None:
     if len(dry) < FEWEST:
         return None
     return Frames(
-        dry=np.square(dry).mean(axis=1),
-        wet=np.square(wet).mean(axis=1),
-        ours=np.square(ours).mean(axis=1),
-        curved=np.square(_curved(dry, wet)).mean(axis=1),
+        dry=_power(dry),
+        wet=_power(wet),
+        ours=_power(ours),
+        curved=(_power(_curved(dry, wet)), _power(_curved(_filtered(dry, wet), wet))),
         cross=(dry * wet).mean(axis=1),
         begins=begins,
         index=_index(index),
     )
+
+
+def _power(frames: Array) -> Array:
+    power: Array = np.square(frames).mean(axis=1)
+    return power
+
+
+def _filtered(dry: Array, wet: Array) -> Array:
+    """Return the dry sound through the short filter that brings it nearest to the wet one, soft frames as loud ones."""
+    loud = np.sqrt(_power(dry))[:, None] + 1e-9
+    x, u, v = (torch.from_numpy(np.float32(each.ravel())) for each in (dry, dry / loud, wet / loud))
+    device = Filter(rate=1, taps=TAPS)
+    device.solve([Take(dry=u, wet=v)])
+    with torch.no_grad():
+        made: Array = device(x[None])[0][0].double().numpy()
+    return made.reshape(dry.shape)
 
 
 def _index(index: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardgrad_lab.fit.estimator import SwitchClassifier
+from hardgrad_lab.fit.options import STATES
 from hardgrad_lab.fit.page.dots import Dots, class_dots_of, dots_of, line_of, stretch_of
 from hardgrad_lab.fit.page.sound import Sound, sound_of
 from hardgrad_lab.fit.page.verdict import reasons, verdict
@@ -124,7 +125,8 @@ class Story:
             f"The {ours.name}'s error on {'unseen' if self.unseen else 'its own'} {self.words.rows} is {self._error()}"
         )
         said += "." if ours.r2 is None or isinstance(ours, SoundScore) else f"; {explained(ours.r2, self.target)}."
-        return f"{said} {verdict(self.scores, self.left_out)}".strip()
+        fast = "" if self.sound is None else f" It makes {self.sound.speed:,.0f} s of sound in one, on one thread."
+        return f"{said} {verdict(self.scores, self.left_out)}".strip() + fast
 
     def _class_headline(self, ours: ClassScore) -> str:
         whose = "unseen" if self.unseen else "its own"
@@ -189,7 +191,7 @@ def tell(fitted: Fitted, read: Table, target: str, noted: Sequence[str]) -> Stor
         scores = [of_sound(each, sound.power, sound.powers) for each in scores if isinstance(each, Score)]
     return Story(
         target=target,
-        key=read.key,
+        key=read.key if fitted.device is None else "level",
         inputs=[str(read.inputs.columns[i]) for i in model.inputs_],
         files=[path.name for path in read.paths],
         rows=(*model.split_, len(test)),
@@ -203,27 +205,34 @@ def tell(fitted: Fitted, read: Table, target: str, noted: Sequence[str]) -> Stor
         tested=np.bincount(fitted.index[test], minlength=len(labels)).tolist(),
         scores=scores,
         left_out=fitted.left_out,
-        curve=model.curve_,
+        curve=model.curve_ if fitted.device is None else [],
         best_epoch=model.best_epoch_,
         dots=class_dots_of(fitted, read, classes) if classes else dots_of(fitted, read),
-        line=None if classes else line_of(fitted, read),
+        line=None if classes or fitted.device else line_of(fitted, read),
         stretch=None if classes else stretch_of(fitted, read),
         clock="seconds" if read.rate else "row",
-        warnings=[*read.notes, *noted, *_seen(sound), *_warnings(fitted, labels)],
+        warnings=[*read.notes, *noted, *_seen(sound, _no_better(fitted, scores)), *_warnings(fitted, labels)],
         seed=fitted.seed,
         seconds=fitted.seconds,
         environment=describe_environment(fitted.machine),
         source=fitted.source,
         sound=sound,
         classes=classes,
+        device="" if fitted.device is None else fitted.device.describe(),
     )
 
 
-def _seen(sound: Sound | None) -> list[str]:
+def _seen(sound: Sound | None, tried: Sequence[str]) -> list[str]:
     """Return what the levels look like, a line for each place of the knob where they look like something."""
     voices = () if sound is None else sound.voices
-    said = {voice.name: voice.levels.shape.said() for voice in voices if voice.levels is not None}
+    said = {voice.name: voice.levels.shape.said(tried) for voice in voices if voice.levels is not None}
     return [f"{name}: {line}" if name else line for name, line in said.items() if line]
+
+
+def _no_better(fitted: Fitted, scores: Sequence[Scored]) -> list[str]:
+    """Return the kinds of models with a state that there is no reason to try."""
+    worse = [each.name for each in scores if each.error >= scores[0].error]
+    return worse if fitted.device is None else list(STATES)
 
 
 def _branch(model: Model) -> str:
@@ -240,12 +249,13 @@ def _origin(model: Model) -> str:
 def _warnings(fitted: Fitted, labels: Sequence[str]) -> list[str]:
     said = [
         f"range {i}, {labels[i]}, has {count} training rows, which is little to learn from"
-        for i, count in enumerate(fitted.model.visits_)
+        for i, count in enumerate(fitted.visits)
         if 0 < count < FEW
     ]
-    if fitted.model.found_ is not None and len(labels) == 1 < fitted.model.search:
+    searched = fitted.model.found_ is not None and fitted.device is None
+    if searched and len(labels) == 1 < fitted.model.search:
         said.append("the search found one range: this key divides the rows into no parts that differ enough")
-    if fitted.model.found_ is not None and len(labels) == fitted.model.search > 1:
+    if searched and len(labels) == fitted.model.search > 1:
         said.append(
             f"the search found as many ranges as it may, {len(labels)}; there may be more: try "
             f"--search {2 * fitted.model.search}"

@@ -29,8 +29,8 @@ class Knob:
         return [stood[0], *((a + b) / 2 for a, b in pairwise(stood)), stood[-1]]
 
     def facts(self) -> dict[str, Any]:
-        """Return what ``model.json`` says of it; the name by itself, too, where a device says its own ``knob``."""
-        return {"knob": {"name": self.name, "values": list(self.values)}, "knob_name": self.name}
+        """Return what ``model.json`` says of it."""
+        return {"knob": {"name": self.name, "values": list(self.values)}}
 
     def check(self, pairs: int) -> None:
         """Raise a ValueError unless there are values for so many pairs, and different ones."""
@@ -67,8 +67,8 @@ def knob_of(described: Mapping[str, Any]) -> Knob | None:
     said = described.get("knob")
     if said is None:
         return None
-    if isinstance(said, list):  # a device says for which values it has parameters
-        said = {"name": described.get("knob_name", "knob"), "values": said}
+    if isinstance(said, list):  # of a device that was not made by ``fit``: the values that it has parameters for
+        said = {"name": "knob", "values": said}
     try:
         found = Knob(name=str(said["name"]), values=tuple(float(value) for value in said["values"]))
         min(found.values)

@@ -35,13 +35,11 @@ class Pairing:
         channel: "each", "left", "right", "mid" or a number from 1.
         latency: samples that targets come late by, negative for early, with a fraction or without; None lets each pair
             be looked at.
-        window: samples that a branch will see.
         knob: of the device, and where it stood in each pair.
     """
 
     channel: str = EACH
     latency: float | None = None
-    window: int = 1
     knob: Knob | None = None
 
 
