@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+PARTS = 5  # of each recording
 LEAD_S = 2.0  # seconds before a part that bring its state: an optical compressor's slow release
 
 
@@ -55,7 +57,9 @@ class Split:
 
 
 def in_time(recordings: Sequence[Recording], rate: int, held_out: float = 0.1, test: float = 0.1) -> Split:
-    """Return the ends of recordings apart: the last share is the test, what is before it held out.
+    """Return the ends of parts of recordings apart: the last share is the test, what is before it held out.
+
+    A recording is cut into ``PARTS``, so that a note that dies away is learned from, and measured, loud and soft.
 
     Args:
         recordings: whole ones.
@@ -66,11 +70,16 @@ def in_time(recordings: Sequence[Recording], rate: int, held_out: float = 0.1, t
     made = Split([], [], [])
     lead = round(LEAD_S * rate)
     for each in recordings:
-        end = len(each.dry)
-        last, middle = end - round(test * end), end - round((test + held_out) * end)
-        for part, begin, stop in ((made.train, 0, middle), (made.held_out, middle, last), (made.test, last, end)):
-            if stop > begin:
-                part.append(each.part(begin, stop, lead))
+        edges = [round(i * len(each.dry) / PARTS) for i in range(PARTS + 1)]
+        for first, end in pairwise(edges):
+            last, middle = end - round(test * (end - first)), end - round((test + held_out) * (end - first))
+            for part, begin, stop in (
+                (made.train, first, middle),
+                (made.held_out, middle, last),
+                (made.test, last, end),
+            ):
+                if stop > begin:
+                    part.append(each.part(begin, stop, lead))
     return made
 
 
