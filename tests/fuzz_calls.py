@@ -219,6 +219,13 @@ CALLS = [
         {"attack_ms": _same(1.0), "release_ms": _rand(ROWS)} | _DEVICE | {"floor_db": _same(-90.0), "column": _same(0)},
         use=lambda key: key.eval()(torch.ones(ROWS, 5, 1)),
     ),
+    Call(
+        hg.Gate,
+        {name: _same(2.0) for name in ("open_db", "close_db", "hold_ms", "attack_ms", "release_ms", "detector_ms")}
+        | {"range_db": _same(-9.0), "band_db": _same(6.0)}
+        | _DEVICE,
+        use=_run(_rand(ROWS, 2, 5)),
+    ),
     Call(hg.graft, {"value": _randn(ROWS, 3), "path": _randn(ROWS, 3)}),
     Call(
         hg.Bridge,

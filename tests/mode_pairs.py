@@ -30,7 +30,7 @@ _OURS = re.compile(
     r"\b(Bridge|Codebook|ResidualCodebook|levels|lookup_free|BlackBox|straight_through|perturb|interpolated|perturbed|imle|fenchel_young|spo_plus|graft|Switch|Ranges|LearnedRanges|Grid|If|Hysteresis|RangeEmbedding|LayerMask|LearnedScale|LearnedClip|Compressor|"
     r"RecurrentSwitch|CrossFade|MovingAverage|penalties|exact|score_function|disarm|arms|rebar|relax|gumbel|gumbel_rao|"
     r"carms|each_unit|unordered_set|double_cv|gapped|"
-    r"Ballistics|EnvelopeKey|"
+    r"Ballistics|EnvelopeKey|Gate|"
     r"reinmax|straight_through_estimator|bridge_estimator)(\([^)\n]*\))?: [^\n]{20,}"
 )
 

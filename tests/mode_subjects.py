@@ -361,6 +361,7 @@ SUBJECTS = [
     Subject("LearnedClip", "LearnedClip", lambda: hg.LearnedClip(2, start=1.2)),
     Subject("Ballistics", "Ballistics", lambda: hg.Ballistics(1.0, 3.0, sample_rate=1e3)),
     Subject("EnvelopeKey", "EnvelopeKey", Loudness),
+    Subject("Gate", "Gate", lambda: hg.Gate(-3.0, -9.0, hold_ms=1.0, detector_ms=2.0, sample_rate=1e3)),
     Subject("Compressor", "Compressor", _compressor),
     Subject("Compressor, rms, linked", "Compressor", lambda: _compressor(detector="rms", link=True), time=True),
     Subject("Compressor", "Compressor", _compressor),

@@ -140,6 +140,12 @@ def _reply(layer: Any) -> Any:
     return called(_X, lambda x: copy.deepcopy(layer)(x)[0]), layer.state_dict()
 
 
+def _gate() -> nn.Module:
+    layer = hg.Gate(-3.0, -9.0, sample_rate=1e3)
+    layer(batch(2, 5))[0].sum().backward()
+    return layer
+
+
 def _compressor() -> nn.Module:
     layer = hg.Compressor(-9.0, 3.0, sample_rate=1000)
     layer(batch(2, 5))[0].sum().backward()
@@ -222,6 +228,7 @@ THINGS: dict[str, Thing] = {
     "hg.Codebook": Thing(lambda: _coded(gradient="bridge", learn="gradient", heads=3), _reply),
     "hg.Codebook (moving)": Thing(lambda: _coded(gradient="rotation", start="kmeans"), _reply),
     "hg.Penalties": Thing(hg.Penalties, list),  # with its penalties it holds a graph, which no tensor takes along
+    "hg.Gate": Thing(_gate, lambda layer: called(batch(2, 5), lambda x: layer(x)[0])),
     "hg.Ballistics": Thing(
         lambda: hg.Ballistics(1.0, 9.0, sample_rate=1e3), lambda layer: called(_X, lambda x: layer(x)[0])
     ),

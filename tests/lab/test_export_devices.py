@@ -10,6 +10,7 @@ import torch
 
 from hardgrad_lab.devices.device import Device
 from hardgrad_lab.devices.folder import save_device
+from hardgrad_lab.devices.gate import GateDevice
 from hardgrad_lab.devices.kinds import KINDS, build
 from hardgrad_lab.devices.recurrent import Recurrent
 from lab.compiled import compiled, played
@@ -22,6 +23,9 @@ def device(kind: str, knob: list[float] | None = None, **spec: str) -> Device:
     """A device with weights at random, which differ from knob to knob."""
     torch.manual_seed(0)
     made = build(kind, rate=RATE, knob=knob, **spec)
+    if isinstance(made, GateDevice):  # so that the sound opens it, and it closes on the way down
+        for name, value in {"open_db": -8.0, "close_db": -14.0, "hold_ms": 1.0, "release_ms": 5.0}.items():
+            setattr(made.layer, name, torch.full_like(getattr(made.layer, name).detach(), value))
     with torch.no_grad():
         for name, parameter in made.named_parameters():
             if kind == "table":

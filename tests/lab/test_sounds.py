@@ -221,7 +221,7 @@ def test_a_fraction_is_taken_out_of_the_target_said_and_stored() -> None:
 
 def test_a_filter_after_a_fraction_is_left_to_the_window() -> None:
     x = soft()
-    y = signal.lfilter([0.05], [1, -0.95], moved_by(x, 20.4))
+    y = signal.lfilter([0.7], [1, -0.3], moved_by(x, 20.4))  # which a curve alone takes for a fraction
     found = find_delay([(x, y)], RATE)
     assert (found.filtered, found.fraction) == (True, 0.0)
     assert found.samples <= 20

@@ -112,6 +112,8 @@ def test_a_model_without_a_knob_refuses_one() -> None:
 
 def test_the_knob_of_a_folder() -> None:
     assert knob_of({"knob": [0.0, 1.0]}) == Knob(name="knob", values=(0.0, 1.0)), "of a device"
+    notes = {"knob": {"name": "gain", "values": [0, 1]}}
+    assert knob_of({"knob": [0.0, 1.0], "notes": notes}) == Knob(name="gain", values=(0.0, 1.0))
     assert knob_of({"knob": None}) is None
     with pytest.raises(FileFault, match=r"model.json must have a knob with name and values, got \{'name': 'gain'\}"):
         knob_of({"knob": {"name": "gain"}})

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from hardgrad import _check
-from hardgrad._torch_state import has_numbers
-from hardgrad.devices.gate_flips import amplitude, machine, opened, with_flips
+from hardgrad._torch_state import has_numbers, hides_requires_grad
+from hardgrad.devices.gate_flips import How, amplitude, machine, opened, with_flips
 from hardgrad.devices.scan import ballistics_scan, coefficient
 from hardgrad.devices.settings import DeviceLayer, Setting
 
@@ -61,12 +61,12 @@ class Gate(DeviceLayer):
     **The gradient.** That of x, attack, release, range and the state's gain is exact for the decisions that were made;
     a side chain steers decisions alone, so it gets none. What steers them (``open_db``, ``close_db``, ``hold_ms``,
     ``detector_ms``) moves the loss in steps: each gets the derivative of the loss averaged over the setting, drawn
-    evenly within ``band_db`` to both sides. Of an even draw that derivative is a plain difference: the gate is run again
-    in the backward with the setting at both ends of the band, and the gradient times the difference of the two gains
+    evenly within ``band_db`` to both sides. Of an even draw that derivative is a plain difference: in the backward the
+    gate is run again with the setting at both ends of the band, and the gradient times the difference of the two gains
     is summed, over twice the band. So a threshold learns from all that its moving would have changed, whole openings
-    that would not have been included. Averaged over the whole band, half and a quarter of it: the wide one finds a
-    threshold that is far off, the narrow ones place it. Times are moved by the same ratio, 6 dB being a factor of two.
-    To first order in the change of the output: it is zero where output and target agree, as it should be.
+    that would not have been included. It is the mean over the whole band, half and a quarter of it: the wide one finds
+    a threshold that is far off, the narrow ones place it. Times are moved by the same ratio, 6 dB being a factor of
+    two. To first order in the change of the output, so it is zero where output and target agree.
 
     Args:
         open_db: in dB of full scale 1, of what the detector holds.
@@ -101,8 +101,8 @@ class Gate(DeviceLayer):
         >>> y, state = gate(torch.tensor([[0.05, 0.5, 0.05, 0.01, 0.01, 0.01, 0.05]]))
         >>> [round(sample, 2) for sample in y[0].tolist()]
         [0.0, 0.5, 0.05, 0.01, 0.01, 0.0, 0.0]
-        >>> y.square().sum().backward()
-        >>> bool(gate.raw_open_db.grad < 0)  # to open less often makes it quieter
+        >>> y.sum().backward()
+        >>> bool(gate.raw_open_db.grad < 0)  # to open later lets less through
         True
 
     Source: the state machine is that of any studio gate; the derivative of an average over a moving edge is Leibniz'
@@ -128,7 +128,7 @@ class Gate(DeviceLayer):
         range_db: Value = -80.0,
         sample_rate: float,
         detector_ms: Value = 10.0,
-        band_db: float = 6.0,
+        band_db: float = 12.0,
         learn: bool | Collection[str] = True,
     ) -> None:
         settings = {"open_db": open_db, "close_db": close_db, "hold_ms": hold_ms, "attack_ms": attack_ms}
@@ -138,7 +138,8 @@ class Gate(DeviceLayer):
         gap = self.open_db.detach() - self.close_db.detach()
         if has_numbers(gap) and bool((gap < 0).any()):
             raise ValueError(
-                f"Gate: close_db must be at most open_db, got {_check.kind_of(close_db)} and {_check.kind_of(open_db)}; "
+                f"Gate: close_db must be at most open_db, got {_check.kind_of(close_db)} and "
+                f"{_check.kind_of(open_db)}; "
                 "a gate that closes above where it opens would do both at once"
             )
 
@@ -149,7 +150,7 @@ class Gate(DeviceLayer):
 
     @band_db.setter
     def band_db(self, band_db: float) -> None:
-        self._band_db = float(_check.number("Gate", "band_db", band_db, above=0, cure="6 finds what is 6 dB off"))
+        self._band_db = float(_check.number("Gate", "band_db", band_db, above=0, cure="12 finds what is 6 dB off"))
 
     def forward(
         self,
@@ -168,7 +169,9 @@ class Gate(DeviceLayer):
         rows, lead, rate = self._rows(x), x.shape[:-1], self.sample_rate
         heard = rows if side is None else self._rows(self._fitting(side, x), "side")
         steering = {"open_db": open_db, "close_db": close_db, "hold_ms": hold_ms, "detector_ms": detector_ms}
-        values = torch.stack([self._set(name, given, lead) for name, given in steering.items()], -1)
+        each = [self._set(name, given, lead) for name, given in steering.items()]
+        how = How(self.band_db, rate, tuple(hides_requires_grad() or value.requires_grad for value in each))
+        values = torch.stack(each, -1)
         attack = coefficient(self._set("attack_ms", attack_ms, lead), rate)
         release = coefficient(self._set("release_ms", release_ms, lead), rate)
         closed = amplitude(self._set("range_db", range_db, lead))
@@ -177,7 +180,7 @@ class Gate(DeviceLayer):
         is_open, end = opened(v, machine(values.detach(), rate), start.detach())
         target = is_open + (1 - is_open) * closed[:, None]
         gain = ballistics_scan(target, attack, release, start[:, 3], "Gate")
-        gain = with_flips(gain, values, v, torch.stack([attack, release, closed], -1), start, self.band_db, rate)
+        gain = with_flips(gain, values, v, torch.stack([attack, release, closed], -1), start, how)
         last = gain[:, -1:] if gain.shape[1] else start[:, 3:]
         y = (rows * gain).to(x.dtype).view(x.shape)
         return y, GateState(*(each.view(lead) for each in torch.cat([end, last], 1).unbind(-1)))

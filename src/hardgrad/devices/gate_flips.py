@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -19,6 +19,14 @@ _NEPER = math.log(10) / 20  # the logarithm of a ratio of 1 dB
 assert gate_machine.SETTINGS == 4
 
 
+class How(NamedTuple):
+    """How thresholds learn: half the width of the widest average in dB, samples a second, which of the four learn."""
+
+    band: float
+    rate: float
+    learns: tuple[bool, ...]
+
+
 def amplitude(db: Tensor) -> Tensor:
     """Return the amplitude of a level; that of -inf is 0."""
     return torch.exp(_NEPER * db)
@@ -31,20 +39,22 @@ def machine(values: Tensor, rate: float) -> Tensor:
     return torch.stack([coefficient(detector, rate), amplitude(open_db), close_at, hold * (rate / 1000)], -1)
 
 
-def _neighbors(values: Tensor, band: float) -> tuple[Tensor, Tensor]:
-    """Return the gates beside one, (n, 2 * widths, 4, 4): each of its four values moved; and the moves in dB."""
+def _neighbors(values: Tensor, band: float, learns: tuple[bool, ...]) -> tuple[Tensor, Tensor]:
+    """Return the gates beside one, (n, 2 * widths, learners, 4): each with a value moved; and the moves in dB."""
     move = band * torch.tensor([*WIDTHS, *(-width for width in WIDTHS)], dtype=values.dtype, device=values.device)
     moves = move.view(-1, 1, 1) * torch.eye(4, dtype=values.dtype, device=values.device)
+    moves = moves[:, [place for place, learn in enumerate(learns) if learn]]
     db, ms = values[:, None, None].split(2, -1)
     return torch.cat([db + moves[..., :2], ms * torch.exp(_NEPER * moves[..., 2:])], -1), move
 
 
-def slopes(pull: Tensor, values: Tensor, v: Tensor, shape: Tensor, start: Tensor, band: float, rate: float) -> Tensor:
+def slopes(pull: Tensor, values: Tensor, v: Tensor, shape: Tensor, start: Tensor, how: How) -> Tensor:
     """Return the derivative of the loss, averaged over the band, by each of the four values: (n, 4)."""
-    beside, move = _neighbors(values, band)
-    setting = machine(beside, rate).flatten(1, 2)
-    total = torch.ops.hardgrad.gate_sums(v, pull, setting, shape, start).unflatten(1, (-1, 4))
-    slope = (total / move.view(-1, 1)).mean(1)
+    beside, move = _neighbors(values, how.band, how.learns)
+    setting = machine(beside, how.rate).flatten(1, 2)
+    total = torch.ops.hardgrad.gate_sums(v, pull, setting, shape, start).unflatten(1, (len(move), -1))
+    found = iter((total / move.view(-1, 1)).mean(1).unbind(-1))
+    slope = torch.stack([next(found) if learn else torch.zeros_like(values[:, 0]) for learn in how.learns], -1)
     ms = values[:, 2:]
     times = torch.where(ms > 0, slope[:, 2:] / (_NEPER * torch.where(ms > 0, ms, 1.0)), 0.0)  # 0 ms stays 0
     return torch.cat([slope[:, :2], times], 1)
@@ -85,21 +95,19 @@ class _Opened(torch.autograd.Function):
 @whole_in_graph
 class _Flips(torch.autograd.Function):
     @staticmethod
-    def forward(
-        gain: Tensor, values: Tensor, v: Tensor, shape: Tensor, start: Tensor, band: float, rate: float
-    ) -> Tensor:
+    def forward(gain: Tensor, values: Tensor, v: Tensor, shape: Tensor, start: Tensor, how: How) -> Tensor:
         return gain.clone()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         ctx.save_for_backward(*inputs[1:5])
-        ctx.band, ctx.rate = inputs[5:]
+        ctx.how = inputs[5]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         if not ctx.needs_input_grad[1]:
-            return grad, *[None] * 6
-        return grad, cast(Any, _Slopes).apply(grad, *ctx.saved_tensors, ctx.band, ctx.rate), *[None] * 5
+            return grad, *[None] * 5
+        return grad, cast(Any, _Slopes).apply(grad, *ctx.saved_tensors, ctx.how), *[None] * 4
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *inputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -109,10 +117,8 @@ class _Flips(torch.autograd.Function):
 @whole_in_graph
 class _Slopes(torch.autograd.Function):
     @staticmethod
-    def forward(
-        pull: Tensor, values: Tensor, v: Tensor, shape: Tensor, start: Tensor, band: float, rate: float
-    ) -> Tensor:
-        return slopes(pull, values, v, shape, start, band, rate)
+    def forward(pull: Tensor, values: Tensor, v: Tensor, shape: Tensor, start: Tensor, how: How) -> Tensor:
+        return slopes(pull, values, v, shape, start, how)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -122,7 +128,7 @@ class _Slopes(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         if has_numbers(grad):
             raise RuntimeError("Gate: the gradient of its thresholds is computed once and cannot be differentiated")
-        return *(torch.full_like(each, torch.nan) for each in ctx.saved_tensors), None, None
+        return *(torch.full_like(each, torch.nan) for each in ctx.saved_tensors), None
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, *inputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -144,9 +150,7 @@ def opened(v: Tensor, setting: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
     return cast("tuple[Tensor, Tensor]", cast(Any, _Opened).apply(v, setting, start))
 
 
-def with_flips(
-    gain: Tensor, values: Tensor, v: Tensor, shape: Tensor, start: Tensor, band: float, rate: float
-) -> Tensor:
+def with_flips(gain: Tensor, values: Tensor, v: Tensor, shape: Tensor, start: Tensor, how: How) -> Tensor:
     """Return the gain (n, T) as it is, with a gradient for ``values``.
 
     Args:
@@ -155,9 +159,10 @@ def with_flips(
         v: (n, T), as ``opened``.
         shape: (n, 3), the coefficients of attack and release, the gain of a closed gate.
         start: (n, 4), as ``opened``.
-        band: in dB.
-        rate: samples a second.
+        how: they learn.
     """
+    if not any(how.learns):
+        return gain
     prepare_transform()
     constants = (each.detach() for each in (v, shape, start))
-    return cast(Tensor, cast(Any, _Flips).apply(gain, values, *constants, band, rate))
+    return cast(Tensor, cast(Any, _Flips).apply(gain, values, *constants, how))

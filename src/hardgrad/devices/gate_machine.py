@@ -1,4 +1,4 @@
-"""The state machine of a gate, sample by sample: in C where it can be compiled, else in Python, bit for bit the same."""
+"""The state machine of a gate, sample by sample: in C, or where nothing compiles it in Python, the same bit for bit."""
 
 from __future__ import annotations
 

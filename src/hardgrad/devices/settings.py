@@ -161,7 +161,7 @@ def expanded(owner: str, name: str, value: Tensor, shape: torch.Size, what: str)
 def _learners(owner: str, learn: object, names: list[str]) -> set[str]:
     if isinstance(learn, bool):
         return set(names) if learn else set()
-    if isinstance(learn, Collection) and not isinstance(learn, str) and all(each in names for each in learn):
+    if isinstance(learn, Collection) and not isinstance(learn, str | Tensor) and all(each in names for each in learn):
         return set(cast("Collection[str]", learn))
     raise ValueError(
         f"{owner}: learn must be True, False or a list of names out of {', '.join(names)}, got {learn!r}; name the "

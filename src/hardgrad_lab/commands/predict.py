@@ -78,8 +78,8 @@ def predict(
     torch.set_num_threads(threads)
     described = read_description(model)
     fitted = load_any(model, trust=trust)
-    if isinstance(fitted, Device):  # whose folder has what the files said in its notes
-        described |= described.get("notes") or {}
+    if isinstance(fitted, Device) and isinstance(told := described.get("notes"), dict):
+        described = {**told, **described}  # its folder has what the files said in its notes
     sounds = [is_sound(path) for path in files]
     if any(sounds) and (len(sounds) > 1 or not _hears(described)):
         raise ValueError(

@@ -46,7 +46,7 @@ class GateDevice(Device):
         at_once = {"attack_ms": 0.0, "release_ms": 0.0, "range_db": -math.inf}
         with torch.no_grad():
             heard = torch.ones_like(x, dtype=torch.float64)
-            return self.layer(heard, side=x, **{**given, **at_once})[0].long()
+            return cast(Tensor, self.layer(heard, side=x, **{**given, **at_once})[0].long())
 
     def labels(self) -> list[str]:
         return ["closed", "open"]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 WIDE = 9.6  # inches; the page's width
+LEAST_ESR = 1e-9  # that a figure shows
 NAMED = 12  # ranges that a legend or an axis can name
 
 
@@ -53,7 +54,7 @@ def by_range(story: Story) -> Drawn:
     figure, panels = sized_figure(WIDE, 1.2 + 0.26 * len(story.labels) if named else 3.6, 2)
     whole, unit, rate = (1, words.rows, 1) if story.sound is None else (100, "seconds", story.sound.rate)
     shown = [0.0 if error is None else whole * error for error in story.switch.ranges]
-    _bars(panels[0], shown, "switch")
+    _bars(panels[0], shown, story.switch.name)
     if (rival := story.rival) is not None:
         marks = [(whole * rmse, i) for i, rmse in enumerate(rival.ranges) if rmse is not None]
         panels[0].plot(*zip(*marks, strict=True), "|", color=INK, markersize=12, markeredgewidth=2, label=rival.name)
@@ -165,14 +166,17 @@ def rivals(story: Story) -> Drawn:
     figure, (panel,) = sized_figure(WIDE * 0.7, 0.9 + 0.3 * len(story.scores))
     scores = sorted(story.scores, key=lambda score: -score.error)
     shades = [COLOURS[0] if score is story.switch else FAINT for score in scores]
-    whole = 1 if story.sound is None else 100
-    panel.barh([score.name for score in scores], [whole * score.error for score in scores], color=shades, height=0.65)
-    for height, score in enumerate(scores):
-        panel.text(
-            whole * score.error, height, f" {score.said if story.sound else format(score.error, '.3g')}", va="center"
-        )
-    panel.set_xlabel(f"{story.words.measure}{'' if whole == 1 else ', %'} on test {story.words.rows}")
-    panel.margins(x=0.15)
+    errors = [score.error if story.sound is None else 100 * max(score.error, LEAST_ESR) for score in scores]
+    left = min(errors) / 3 if story.sound else 0.0
+    panel.barh([each.name for each in scores], [e - left for e in errors], left=left, color=shades, height=0.65)
+    for height, (score, error) in enumerate(zip(scores, errors, strict=True)):
+        panel.text(error, height, f" {score.said if story.sound else format(error, '.3g')}", va="center")
+    panel.set_xlabel(f"{story.words.measure}{', %' if story.sound else ''} on test {story.words.rows}")
+    if story.sound:
+        panel.set_xscale("log")
+        panel.set_xlim(left, 30 * max(errors))
+    else:
+        panel.margins(x=0.15)
     return figure
 
 

@@ -221,7 +221,7 @@ def _provenance(story: Story) -> dict[str, str]:
     where = story.environment
     commit = str(where.get("commit", ""))[:10] + (" with changes" if where.get("dirty") else "")
     return {
-        "name": f"{', '.join(story.files)}; rows {story.source}; seed {story.seed}",
+        "name": f"{', '.join(story.files)}; {story.words.rows} {story.source}; seed {story.seed}",
         "started": str(where["started"]),
         "seconds": f"{story.seconds:,.0f}",
         "device": str(where.get("device", "")),

@@ -23,7 +23,7 @@ def wave(sound: Sound) -> Drawn:
     truth = np.concatenate([each.truth for each in sound.stretches])
     wrong = np.concatenate([each.predicted for each in sound.stretches]) - truth
     joints = np.cumsum([len(each.truth) for each in sound.stretches])[:-1] / sound.rate
-    top = 1.05 * max(float(np.abs(truth).max()), 1e-9)
+    top = 1.05 * max(float(np.abs(truth).max()), float(np.abs(wrong).max()), 1e-9)
     for panel, values, colour, name in (
         (panels[0], truth, FAINT, "the box's output"),
         (panels[1], wrong, COLOURS[1], "the model less the box"),

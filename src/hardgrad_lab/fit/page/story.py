@@ -125,7 +125,7 @@ class Story:
             f"The {ours.name}'s error on {'unseen' if self.unseen else 'its own'} {self.words.rows} is {self._error()}"
         )
         said += "." if ours.r2 is None or isinstance(ours, SoundScore) else f"; {explained(ours.r2, self.target)}."
-        fast = "" if self.sound is None else f" It makes {self.sound.speed:,.0f} s of sound in one, on one thread."
+        fast = "" if self.sound is None else f" It makes {self.sound.speed:,.0f} s of sound a second, on one thread."
         return f"{said} {verdict(self.scores, self.left_out)}".strip() + fast
 
     def _class_headline(self, ours: ClassScore) -> str:

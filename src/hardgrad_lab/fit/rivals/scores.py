@@ -185,6 +185,8 @@ def as_esr(esr: float | None) -> str:
     """Return a ratio of energies in per cent, such as ``2.6 %``."""
     if esr is None:
         return "-"
+    if esr >= 10:
+        return f"{100 * esr:,.0f} %"
     return f"{100 * esr:.3g} %" if esr >= 1e-5 or not esr else "below 0.001 %"
 
 

@@ -64,7 +64,8 @@ def read_knob(asked: Sequence[str]) -> Knob | None:
 
 def knob_of(described: Mapping[str, Any]) -> Knob | None:
     """Return the knob of a model by its description; None for one without."""
-    said = described.get("knob")
+    notes = described.get("notes")  # where a device's folder has what the files said
+    said = (notes.get("knob") if isinstance(notes, dict) else None) or described.get("knob")
     if said is None:
         return None
     if isinstance(said, list):  # of a device that was not made by ``fit``: the values that it has parameters for
