@@ -16,6 +16,7 @@ PAGES = {
     "low-bit": ("low_bit",),
     "spiking": ("spikes",),
     "codebooks": ("codebooks fashion-mnist", "codebooks cifar10"),
+    "devices": ("devices",),
 }
 
 
@@ -37,7 +38,7 @@ def table(name: str) -> str:
     for contestant in found.contestants:
         runs = [values.get((task, contestant), []) for task, _ in columns]
         cells = [of(run, metric) for run, (_, metric) in zip(runs, columns, strict=True)]
-        lines.append(f"| {contestant} | {' | '.join(cells)} | {min(map(len, runs))} |")
+        lines.append(f"| {contestant} | {' | '.join(cells)} | {min((len(run) for run in runs if run), default=0)} |")
     return "\n".join(lines)
 
 
