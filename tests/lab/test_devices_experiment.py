@@ -69,6 +69,8 @@ def test_every_contestant_leaves_a_record_of_its_errors(root: Root, tmp_path: Pa
         ("klon", "switch"),
         ("drums", "told"),
     ]:
+    heavy = [("heavy", name) for name in ("told", "constant", "switch", "plain", "lstm", "their-lstm")]
+    for task, contestant in [*heavy, ("klon", "lstm"), ("klon", "switch"), ("drums", "told")]:
         run = DEVICES.run(DEVICES.configure("smoke", task, contestant, {"hidden": 2, "window": 4}), 3)
         found = DEVICES.reproduce(run, root, How(results=tmp_path / "out"), Console(quiet=True))
         metrics = Record.load(found.path).metrics

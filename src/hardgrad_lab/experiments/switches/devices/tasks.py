@@ -14,7 +14,7 @@ from hardgrad_lab.audio import ladspa
 from hardgrad_lab.data.pairs import MODES, Pair, drums, klon, tubetech
 from hardgrad_lab.data.recordings import sound
 from hardgrad_lab.data.root import Root
-from hardgrad_lab.devices.recordings import Recording, in_time
+from hardgrad_lab.devices.recordings import Recording
 from hardgrad_lab.experiments.switches.devices import THEIRS, Setup
 from hardgrad_lab.runs.options import OptionError
 
@@ -23,6 +23,7 @@ SETTLED = 2_048  # of the Klon's 11,025 samples a clip: what came before a clip 
 SOUNDS = ("sweep", "drumHH", "bass", "guitar", "drumKick")  # two to train on, one to choose weights by, two tests
 LOOP = "loop_tabla"  # to train on; its end is a test, too
 HITS, BEAT = ("drum_heavy_kick", "drum_cymbal_closed", "drum_snare_hard"), 22_050  # the other, a hit every half second
+LEAD = 88_200  # samples that bring the state, before those that are measured
 VARIABLE, USUAL = "LADSPA_PATH", "/usr/lib/ladspa"
 PLUGINS: dict[str, tuple[str, dict[str, float]]] = {
     "gate": (
@@ -70,8 +71,8 @@ def task_of(setup: Setup, seed: int, root: Root) -> Task:
         learned, chosen, tests = mine[:2], mine[2:3], {each.name: [each] for each in mine[3:]}
         return Task(rate=48_000, train=learned, held_out=chosen, tests=tests)
     if setup.task == "drums":
-        return _task([_heard(drums(root), "end")], 0.3, {})
-    return _task([_played(setup, seed, root, [LOOP])], 0.3, {"hits": _played(setup, seed + 1_000, root, HITS)})
+        return _task(_heard(drums(root), "end"), {})
+    return _task(_played(setup, seed, root, [LOOP]), {"hits": _played(setup, seed + 1_000, root, HITS)})
 
 
 def loud(task: Task) -> Task:
@@ -85,12 +86,12 @@ def loud(task: Task) -> Task:
     return replace(task, train=scaled(task.train), held_out=scaled(task.held_out), tests=tests)
 
 
-def _task(recordings: list[Recording], share: float, tests: dict[str, Recording]) -> Task:
-    """Return a task of recordings, the last share of the first of which is a test besides the others."""
-    parts = in_time(recordings, 44_100, test=share)
-    tests = {each.name: each for each in parts.test[:1]} | tests
-    named = {name: [each] for name, each in tests.items()}
-    return Task(rate=44_100, train=parts.train, held_out=parts.held_out, tests=named)
+def _task(one: Recording, tests: dict[str, Recording]) -> Task:
+    """Return a task of a recording's first 60 %; the next tenth chooses weights, the rest is a test besides others."""
+    middle, last, end = (round(share * len(one.dry)) for share in (0.6, 0.7, 1.0))
+    named = {one.name: [one.part(last, end, LEAD)]} | {name: [each] for name, each in tests.items()}
+    train, held_out = [one.part(0, middle, 0)], [one.part(middle, last, LEAD)]
+    return Task(rate=44_100, train=train, held_out=held_out, tests=named)
 
 
 def _klon(root: Root) -> Task:
@@ -117,8 +118,8 @@ def _played(setup: Setup, seed: int, root: Root, names: Sequence[str]) -> Record
 
 
 def _plugin(root: Root, file: str) -> Path:
-    folders = [*os.environ.get(VARIABLE, USUAL).split(os.pathsep), root.path() / "ladspa"]
-    found = [Path(folder) / file for folder in folders if (Path(folder) / file).is_file()]
+    folders = [*map(Path, os.environ.get(VARIABLE, USUAL).split(os.pathsep)), root.path() / "ladspa"]
+    found = [folder / file for folder in folders if (folder / file).is_file()]
     if not found:
         rule = (
             f"one whose plug-in is there: {file} of Debian's swh-plugins, in a folder of {VARIABLE} or in DATA/ladspa"
