@@ -17,9 +17,10 @@ from hardgrad_lab.devices.choose import best_of, try_kinds
 from hardgrad_lab.devices.clips import Clips
 from hardgrad_lab.devices.kinds import build
 from hardgrad_lab.devices.loss import device_loss, esr
+from hardgrad_lab.devices.passes import detached
 from hardgrad_lab.devices.recordings import Recording, in_time
 from hardgrad_lab.devices.score import error_to_signal, heard, score
-from hardgrad_lab.devices.training import DeviceTraining, detached, passes_in, train
+from hardgrad_lab.devices.training import DeviceTraining, passes_in, train
 
 RATE = 8000
 WARM_UP = 64
@@ -37,7 +38,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hardgrad_lab.devices.clips.LENGTH", 800)
     monkeypatch.setattr("hardgrad_lab.devices.recurrent.Recurrent.chunk", 100)
     monkeypatch.setattr("hardgrad_lab.devices.clips.BATCH", 4)
-    for module in ("clips", "training"):
+    for module in ("clips", "passes"):
         monkeypatch.setattr(f"hardgrad_lab.devices.{module}.WARM_UP", WARM_UP)
 
 

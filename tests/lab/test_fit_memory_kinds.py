@@ -18,7 +18,7 @@ from scipy.signal import lfilter
 
 from hardgrad_lab import SwitchRegressor
 from hardgrad_lab.cli import main
-from hardgrad_lab.devices import clips, training
+from hardgrad_lab.devices import clips, passes
 from hardgrad_lab.devices.choose import Tried
 from hardgrad_lab.devices.kinds import build
 from hardgrad_lab.fit import kinds
@@ -37,7 +37,7 @@ FIT = ["fit", "dry.wav", "--target", "wet.wav", "--search", "1", "--epochs", "1"
 def sounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Noise through one pole; a training of some passes takes a moment."""
     monkeypatch.chdir(tmp_path)
-    for module in (clips, training):
+    for module in (clips, passes):
         monkeypatch.setattr(module, "WARM_UP", 64)
     monkeypatch.setattr(clips, "LENGTH", 1600)
     monkeypatch.setattr("hardgrad_lab.devices.recurrent.Recurrent.chunk", 200)
