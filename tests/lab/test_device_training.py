@@ -223,4 +223,4 @@ def test_the_best_kind_is_that_of_held_out_time(small: None) -> None:
     tried = try_kinds([leaky()], ["constant", "filter"], rate=RATE)
     assert best_of(tried).kind == "filter"
     assert tried[1].test < 0.01 < tried[0].test
-    assert [each.active for each in tried] == [1, 64]
+    assert [each.device.active() for each in tried] == [1, 64]

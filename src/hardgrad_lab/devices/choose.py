@@ -12,34 +12,30 @@ from hardgrad_lab.devices.device import Device
 from hardgrad_lab.devices.kinds import build
 from hardgrad_lab.devices.recordings import Recording, Split, in_time, knobs_of
 from hardgrad_lab.devices.score import score
-from hardgrad_lab.devices.training import MINUTES, DeviceTraining, train
+from hardgrad_lab.devices.training import MINUTES, DeviceTraining, Trained, train
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tried:
-    """A kind that was tried.
+class Tried(Trained):
+    """A kind that was tried; ``error``, on held-out time, is what kinds are chosen by.
 
     Args:
-        kind: of ``KINDS``.
         device: with its best weights.
-        validation: error-to-signal ratio on held-out time, that kinds are chosen by.
-        test: the same on the test time, for the report alone.
-        seconds: of training.
-        steps: passes of training; 0 for one that was solved.
-        parameters: in all.
-        active: that one sample goes through.
-        diverged: why it had to stop early; empty if it did not.
+        test: error-to-signal ratio on the test time, for the report alone.
     """
 
-    kind: str
     device: Device
-    validation: float
     test: float
-    seconds: float
-    steps: int
-    parameters: int
-    active: int
-    diverged: str = ""
+
+    @property
+    def kind(self) -> str:
+        """Return which of ``KINDS`` it is."""
+        return self.device.kind
+
+    @property
+    def parameters(self) -> int:
+        """Return how many numbers it has in all."""
+        return sum(parameter.numel() for parameter in self.device.parameters())
 
 
 def fresh(kind: str, split: Split, *, rate: int, seed: int = 0, **spec: object) -> Device:
@@ -60,17 +56,8 @@ def try_device(
 ) -> Tried:
     """Return what a device comes to; arguments as of ``train``."""
     made = train(device, split.train, split.held_out, steps=steps, minutes=minutes, seed=seed, loss=loss, run=run)
-    return Tried(
-        kind=device.kind,
-        device=device.eval(),
-        validation=made.error,
-        test=score(device, split.test) if split.test else math.nan,
-        seconds=made.seconds,
-        steps=made.steps,
-        parameters=sum(parameter.numel() for parameter in device.parameters()),
-        active=device.active(),
-        diverged=made.diverged,
-    )
+    test = score(device, split.test) if split.test else math.nan
+    return Tried(**vars(made), device=device.eval(), test=test)
 
 
 def try_kinds(
@@ -93,4 +80,4 @@ def try_kinds(
 
 def best_of(tried: Sequence[Tried]) -> Tried:
     """Return the one that errs least on held-out time."""
-    return min(tried, key=lambda each: each.validation)
+    return min(tried, key=lambda each: each.error)

@@ -130,15 +130,17 @@ class Trained:
 
     Args:
         curve: for each look at the held-out time: the loss and the error.
+        best_epoch: the look that the weights are of; 0 for those it began with.
         seconds: of training.
         steps: passes taken; 0 for a device that was solved.
         error: error-to-signal ratio on the held-out recordings.
         diverged: why it had to stop early; empty if it did not.
     """
 
-    curve: list[dict[str, Any]]
+    curve: Sequence[dict[str, Any]] = ()
+    best_epoch: int = 0
     seconds: float
-    steps: int
+    steps: int = 0
     error: float
     diverged: str = ""
 
@@ -169,13 +171,14 @@ def train(
     if solve := getattr(device, "solve", None):
         began = time.monotonic()
         solve(recordings)
-        return Trained(curve=[], seconds=time.monotonic() - began, steps=0, error=score(device, held_out))
+        return Trained(seconds=time.monotonic() - began, error=score(device, held_out))
     if steps is None:
         steps = passes_in(60 * minutes, device, recordings, held_out, loss)
     training = DeviceTraining(device, recordings, held_out, passes=steps, seed=seed, loss=loss)
     run(training)
     return Trained(
         curve=training.curve,
+        best_epoch=training.best_epoch,
         seconds=training.seconds,
         steps=training.steps,
         error=score(device, held_out),

@@ -122,12 +122,12 @@ class Trials:
     def _choose(self, window: float) -> None:
         """Choose the kind of least error on held-out time, and say so."""
         asked = [each for each in self.tried if each.kind in self.memory.kinds]
-        errors = {each.kind: each.validation for each in asked} | ({SWITCH: window} if self.memory.window else {})
+        errors = {each.kind: each.error for each in asked} | ({SWITCH: window} if self.memory.window else {})
         best, *others = sorted(errors, key=lambda kind: errors[kind])
         self.chosen = next((each for each in asked if each.kind == best), None)
         against = "".join(f", {kind} {errors[kind]:.2%}" for kind in others)
         self.said.append(f"chosen is {best}, whose error on held-out time is {errors[best]:.2%} of the energy{against}")
-        gain = next((each.validation for each in self.tried if each.kind == "constant"), math.inf)
+        gain = next((each.error for each in self.tried if each.kind == "constant"), math.inf)
         if gain <= errors[best]:
             self.said.append(f"nothing that was tried beats one constant gain there, {gain:.2%}")
 
@@ -151,7 +151,7 @@ class Trials:
         return Outcome(
             outputs=self.predicted(made.device),
             described=made.device.describe(),
-            counts=Counts(total=made.parameters, active=made.active),
+            counts=Counts(total=made.parameters, active=made.device.active()),
             updates=made.steps,
             seconds=made.seconds,
         )
