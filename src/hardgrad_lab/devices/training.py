@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -137,7 +137,7 @@ class Trained:
         diverged: why it had to stop early; empty if it did not.
     """
 
-    curve: Sequence[dict[str, Any]] = ()
+    curve: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int = 0
     seconds: float
     steps: int = 0
