@@ -46,7 +46,7 @@ def sounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kinds, "BASELINE", "lstm")  # no other is trained besides
     x = 0.2 * np.random.default_rng(0).normal(size=N)
     soundfile.write("dry.wav", x, RATE, "FLOAT")
-    soundfile.write("wet.wav", lfilter([0.1], [1, -0.9], x), RATE, "FLOAT")
+    soundfile.write("wet.wav", np.asarray(lfilter([0.1], [1, -0.9], x)), RATE, "FLOAT")
 
 
 def job(saved: str, memory: Memory, tell: Callable[[str, Any], None] = lambda name, training: None) -> Job:
@@ -102,7 +102,7 @@ def test_no_kind_is_tried_by_itself_where_nothing_before_matters() -> None:
     fitted = job("still.pt", auto).run(resume=False)
     assert (fitted.chosen, fitted.device, fitted.said) == ("switch", None, [])
     assert [score.name for score in fitted.scores] == ["switch"]
-    soundfile.write("wet.wav", lfilter([0.1], [1, -0.9], x), RATE, "FLOAT")
+    soundfile.write("wet.wav", np.asarray(lfilter([0.1], [1, -0.9], x)), RATE, "FLOAT")
     fitted = job("moving.pt", auto).run(resume=False)
     assert "the 63 rows before each would explain at least" in fitted.said[0]
     assert fitted.said[0].endswith("models with a memory were tried")
@@ -171,6 +171,7 @@ def test_of_sounds_too_long_stretches_are_used_and_it_is_said() -> None:
     read = shortened(whole, 300)
     assert len(read) == 300
     x, groups = read.inputs["input"].to_numpy(), read.groups
+    assert read.target is not None
     assert np.array_equal(-x, read.target)
     same = np.diff(groups) == 0
     assert (np.diff(x)[same] == 1).all(), "within a recording nothing is skipped"

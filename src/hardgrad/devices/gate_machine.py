@@ -71,10 +71,9 @@ def _run(name: str, given: list[Tensor], made: list[Tensor]) -> None:
         rows, machines = given[-2 if name == "opened" else -3].shape[:2]
         call(getattr(library, name), *(x.contiguous() for x in given), *made, rows, machines, given[0].shape[1])
         return
-    rows = [
-        _opened(*row) if name == "opened" else _sums(*row) for row in zip(*(x.tolist() for x in given), strict=True)
-    ]
-    for each, found in zip(made, zip(*rows, strict=True), strict=False):
+    one_row: Any = _opened if name == "opened" else _sums
+    by_row = [one_row(*row) for row in zip(*(x.tolist() for x in given), strict=True)]
+    for each, found in zip(made, zip(*by_row, strict=True), strict=False):
         each.copy_(torch.tensor(found, dtype=torch.float64).view(each.shape))
 
 

@@ -77,6 +77,10 @@ class MemoryOptions:
             raise ValueError(f"--memory must be auto, window, or of {', '.join(STATES)} with commas, got {wrong[0]!r}")
         if not 0 < self.minutes < math.inf:
             raise ValueError(f"--minutes must be greater than 0, got {self.minutes}")
+        if network.loss == "spectra":
+            from hardgrad_lab.devices.loss import device_loss
+
+            device_loss(network.loss)  # says now if it is not installed
         auto = "auto" in named
         return Memory(
             kinds=STATES if auto else tuple(kind for kind in STATES if kind in named),

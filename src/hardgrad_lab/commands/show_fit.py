@@ -10,7 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from hardgrad_lab.fit.page.page import (
+from hardgrad_lab.fit.page.cells import (
     KNOB_HEADINGS,
     knob_cells,
     range_cells,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from hardgrad_lab.devices.clips import CHUNK, WARM_UP, Clips
 from hardgrad_lab.devices.device import Device
-from hardgrad_lab.devices.loss import device_loss
+from hardgrad_lab.devices.loss import FFTS, device_loss
 from hardgrad_lab.devices.recordings import Recording
 from hardgrad_lab.devices.score import score
 from hardgrad_lab.runs import loop
@@ -94,7 +94,8 @@ class DeviceTraining:
         loss: str = "esr",
     ) -> None:
         self.device, self.held_out, self.all_steps = device, held_out, passes
-        self.clips = Clips(recordings, seed, getattr(device, "chunk", CHUNK))
+        chunk = getattr(device, "chunk", CHUNK)
+        self.clips = Clips(recordings, seed, max(chunk, *FFTS) if loss == "spectra" else chunk)
         if start := getattr(device, "start", None):
             start(recordings)
         self.best, self.best_error, self.best_epoch, self.diverged = None, math.inf, 0, ""

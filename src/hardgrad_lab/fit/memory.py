@@ -104,8 +104,7 @@ def _level_line(length: int, found: Gain, rate: int | None) -> str:
     said = f"{1000 * length / rate:.3g} ms" if rate else f"{length:,} rows"
     return (
         f"what came before matters: the level over the last {said} would explain at least {found.certain:.0%} of the "
-        "squared error, as in a compressor; try --branch gru with a long --window, or make the level a column of a "
-        "table and decide by it with --key"
+        "squared error, as in a compressor; " + ("try --memory auto" if rate else "make the level a column, for --key")
     )
 
 
