@@ -97,10 +97,12 @@ def _json(model: Model | Device, described: Said, out: Path, form: str) -> Made:
 
 
 def _program(model: Model | Device, described: Said, out: Path, form: str) -> Made:
-    from hardgrad_lab.export.program import OPSET, onnx_bytes, program_of, torch_bytes
+    from hardgrad_lab.export.program import OPSET, Program, onnx_bytes, torch_bytes
 
-    program = program_of(model, sounds=hears(described))
+    if isinstance(model, Device):
+        cure = "--to c or --to json" if model.kind in ("gru", "lstm") else "--to c"
+        raise ExportError(f"--to {form} writes models of a window, got a device of kind {model.kind!r}; take {cure}")
+    program = Program(model, sounds=hears(described))
     if form == "onnx":
         return onnx_bytes(program), [f"opset {OPSET}; {program.call()}"]
-    load = f"torch.jit.load({out.name!r})" if program.cells else f"torch.export.load({out.name!r}).module()"
-    return torch_bytes(program), [f"run = {load}; {program.call()}"]
+    return torch_bytes(program), [f"run = torch.export.load({out.name!r}).module(); {program.call()}"]
