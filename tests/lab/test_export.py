@@ -135,7 +135,9 @@ def test_columns_as_a_torch_program_and_what_is_refused(tmp_path: Path, capsys: 
     ):
         capsys.readouterr()
         before = sorted(tmp_path.iterdir())
-        folder, *others = [tmp_path / word if word in ("model", "gain_model", "gru_model", "gain.h") else word for word in words]
+        folder, *others = [
+            tmp_path / word if word in ("model", "gain_model", "gru_model", "gain.h") else word for word in words
+        ]
         others = others if "--out" in others else [*others, "--out", tmp_path / "none"]
         assert run("export", folder, *others) == 1
         assert sentence in " ".join(capsys.readouterr().err.split())
