@@ -94,7 +94,7 @@ def reports(at: Path) -> dict[str, Path]:
     """Write the pages that come from records."""
     found = load_all(ROOT / "results" / "doctor", ("round", "sort"))
     examined = write_examinations({name: found[name] for name in ("round", "sort", "step")}, at / "doctor" / "report")
-    records = some("waveshaper", "*-s0-*.json", at / "records")
+    records = some("waveshaper", "*-small-s0-*.json", at / "records")
     shutil.copytree(ROOT / "results" / "waveshaper" / "curves", records / "waveshaper" / "curves")
     for toy in ("rebar", "gumbel-rao"):
         some("toys", f"toys-{toy}-*-s0-*.json", records)
