@@ -66,6 +66,7 @@ def test_a_device_is_chosen_and_its_folder_made(capsys: pytest.CaptureFixture[st
     assert main([*FIT, "--memory", "lstm", "--minutes", "0.1"]) == 0
     told = capsys.readouterr().out
     assert "of 0.1 minutes each kind with a memory was given" in told
+    assert "they took, with what they begin with: lstm" in " ".join(told.split())
     assert "chosen is lstm, whose error on held-out time is" in told
     content = said()
     assert (content["format"], content["kind"], content["rate"]) == ("hardgrad-device-1", "lstm", RATE)

@@ -1,18 +1,18 @@
-"""Several kinds of devices on one split of recordings: which is best is decided on held-out time."""
+"""Kinds of devices on one split of recordings."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from hardgrad_lab.devices.device import Device
 from hardgrad_lab.devices.kinds import build
-from hardgrad_lab.devices.recordings import Recording, Split, in_time, knobs_of
+from hardgrad_lab.devices.recordings import Split, knobs_of
 from hardgrad_lab.devices.score import score
-from hardgrad_lab.devices.training import MINUTES, DeviceTraining, Trained, train
+from hardgrad_lab.devices.training import DeviceTraining, Trained, train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,36 +48,12 @@ def try_device(
     device: Device,
     split: Split,
     *,
-    steps: int | None = None,
-    minutes: float = MINUTES,
+    steps: int = 0,
     seed: int = 0,
     loss: str = "esr",
     run: Callable[[DeviceTraining], None] = DeviceTraining.run,
 ) -> Tried:
     """Return what a device comes to; arguments as of ``train``."""
-    made = train(device, split.train, split.held_out, steps=steps, minutes=minutes, seed=seed, loss=loss, run=run)
+    made = train(device, split.train, split.held_out, steps=steps, seed=seed, loss=loss, run=run)
     test = score(device, split.test) if split.test else math.nan
     return Tried(**vars(made), device=device.eval(), test=test)
-
-
-def try_kinds(
-    recordings: Sequence[Recording],
-    kinds: Sequence[str],
-    *,
-    rate: int,
-    minutes: float = MINUTES,
-    seed: int = 0,
-    loss: str = "esr",
-) -> list[Tried]:
-    """Return what each kind comes to on recordings, in the order given; the minutes are divided equally among them."""
-    split = in_time(recordings, rate)
-    each = minutes / len(kinds)
-    return [
-        try_device(fresh(kind, split, rate=rate, seed=seed), split, minutes=each, seed=seed, loss=loss)
-        for kind in kinds
-    ]
-
-
-def best_of(tried: Sequence[Tried]) -> Tried:
-    """Return the one that errs least on held-out time."""
-    return min(tried, key=lambda each: each.error)

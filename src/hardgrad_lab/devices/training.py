@@ -25,7 +25,6 @@ CLIP = 1.0  # largest norm of a gradient
 LOOKS = 30  # at the held-out time, in a training
 MOST_EPOCHS = 300  # times that all samples are heard
 FEWEST = 5  # passes
-MINUTES = 1.0  # of a training that nobody gives a time
 
 
 class DeviceTraining(Sittings):
@@ -150,8 +149,7 @@ def train(
     recordings: Sequence[Recording],
     held_out: Sequence[Recording],
     *,
-    steps: int | None = None,
-    minutes: float = MINUTES,
+    steps: int = 0,
     seed: int = 0,
     loss: str = "esr",
     run: Callable[[DeviceTraining], None] = DeviceTraining.run,
@@ -162,8 +160,7 @@ def train(
         device: changed in place.
         recordings: to learn from.
         held_out: that choose the weights.
-        steps: batches of places to hear; by default what takes about ``minutes``.
-        minutes: of the clock, for a device that is trained.
+        steps: batches of places to hear, for a device that is trained.
         seed: of the places that are heard.
         loss: of ``LOSSES``.
         run: brings a training to its end.
@@ -172,8 +169,6 @@ def train(
         began = time.monotonic()
         solve(recordings)
         return Trained(seconds=time.monotonic() - began, error=score(device, held_out))
-    if steps is None:
-        steps = passes_in(60 * minutes, device, recordings, held_out, loss)
     training = DeviceTraining(device, recordings, held_out, passes=steps, seed=seed, loss=loss)
     run(training)
     return Trained(
