@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +20,7 @@ from hardgrad_lab.devices.clips import Clips
 from hardgrad_lab.devices.kinds import build
 from hardgrad_lab.devices.loss import device_loss, esr
 from hardgrad_lab.devices.passes import detached
-from hardgrad_lab.devices.recordings import Recording, in_time
+from hardgrad_lab.devices.recordings import LEAD_S, Recording, Split
 from hardgrad_lab.devices.score import error_to_signal, heard, score
 from hardgrad_lab.devices.training import DeviceTraining, passes_in, train
 
@@ -31,6 +33,22 @@ def leaky(n: int = 6000, pole: float = 0.9, knob: float | None = None, seed: int
     x = 0.3 * np.random.default_rng(seed).normal(size=n)
     wet = signal.lfilter([1 - pole], [1, -pole], x)
     return Recording(dry=torch.tensor(x).float(), wet=torch.tensor(wet).float(), knob=knob, name="leaky")
+
+
+def in_time(recordings: Sequence[Recording], rate: int) -> Split:
+    """The last tenth of each fifth of a recording is the test, the tenth before it held out."""
+    made = Split([], [], [])
+    for each in recordings:
+        edges = [round(i * len(each.dry) / 5) for i in range(6)]
+        for first, end in pairwise(edges):
+            last, middle = end - round(0.1 * (end - first)), end - round(0.2 * (end - first))
+            for part, begin, stop in (
+                (made.train, first, middle),
+                (made.held_out, middle, last),
+                (made.test, last, end),
+            ):
+                part.append(each.part(begin, stop, round(LEAD_S * rate)))
+    return made
 
 
 @pytest.fixture

@@ -64,11 +64,9 @@ class CompressorDevice(Device):
         return rates(self.layer)
 
     def describe(self) -> str:
-        rows = [
-            _words({name: getattr(self.layer, name)[i].item() for name in NAMES}) + (", inverted" if sign < 0 else "")
-            for i, sign in enumerate(self.polarity.tolist())
-        ]
-        return told("compressor", self.knob, rows)
+        rows = zip(self.polarity.tolist(), *(getattr(self.layer, name).tolist() for name in NAMES), strict=True)
+        said = [_words(dict(zip(NAMES, row, strict=True))) + ", inverted" * (sign < 0) for sign, *row in rows]
+        return told("compressor", self.knob, said)
 
     def active(self) -> int:
         return len(NAMES)

@@ -62,10 +62,9 @@ class GateDevice(Device):
         return rates(self.layer)
 
     def describe(self) -> str:
-        numbers = [
-            {name: getattr(self.layer, name)[i].item() for name in self.layer.settings} for i in range(sets(self.knob))
-        ]
-        return told("gate", self.knob, list(map(_words, numbers)))
+        names = self.layer.settings
+        rows = zip(*(getattr(self.layer, name).tolist() for name in names), strict=True)
+        return told("gate", self.knob, [_words(dict(zip(names, row, strict=True))) for row in rows])
 
     def active(self) -> int:
         return len(self.layer.settings)

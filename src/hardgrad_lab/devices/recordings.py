@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-PARTS = 5  # of each recording
 LEAD_S = 2.0  # seconds before a part that bring its state: an optical compressor's slow release
 
 
@@ -54,33 +52,6 @@ class Split:
     train: list[Recording]
     held_out: list[Recording]
     test: list[Recording]
-
-
-def in_time(recordings: Sequence[Recording], rate: int, held_out: float = 0.1, test: float = 0.1) -> Split:
-    """Return the ends of parts of recordings apart: the last share is the test, what is before it held out.
-
-    A recording is cut into ``PARTS``, so that a note that dies away is learned from, and measured, loud and soft.
-
-    Args:
-        recordings: whole ones.
-        rate: samples a second.
-        held_out: share of each.
-        test: share of each.
-    """
-    made = Split([], [], [])
-    lead = round(LEAD_S * rate)
-    for each in recordings:
-        edges = [round(i * len(each.dry) / PARTS) for i in range(PARTS + 1)]
-        for first, end in pairwise(edges):
-            last, middle = end - round(test * (end - first)), end - round((test + held_out) * (end - first))
-            for part, begin, stop in (
-                (made.train, first, middle),
-                (made.held_out, middle, last),
-                (made.test, last, end),
-            ):
-                if stop > begin:
-                    part.append(each.part(begin, stop, lead))
-    return made
 
 
 def knobs_of(recordings: Sequence[Recording]) -> list[float] | None:

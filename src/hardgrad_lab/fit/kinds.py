@@ -56,13 +56,8 @@ class Memory:
 
     def to_json(self) -> dict[str, Any]:
         """Return what decides the outcome of a fit."""
-        return {
-            "kinds": list(self.kinds),
-            "window_too": self.window,
-            "auto": self.auto,
-            "minutes": self.minutes,
-            "device_loss": self.loss,
-        }
+        said = {"kinds": list(self.kinds), "window_too": self.window, "auto": self.auto}
+        return {**said, "minutes": self.minutes, "device_loss": self.loss}
 
 
 @dataclass
@@ -136,7 +131,8 @@ class Trials:
     def _try_all(self, kinds: tuple[str, ...], spent: float) -> None:
         split = self._split()
         if not split.train or not split.held_out:
-            self.left_out += [_too_short(kind) for kind in (*SOLVED, *kinds)]
+            why = "the sounds are too short to hold a stretch out that chooses it"
+            self.left_out += [LeftOut(name=kind, reason=why, possible=False) for kind in (*SOLVED, *kinds)]
             return
         extra = () if BASELINE in kinds or not kinds else (BASELINE,)
         each = max(60 * self.memory.minutes - spent, 30 * self.memory.minutes) / max(1, len(kinds))
@@ -204,7 +200,8 @@ class Trials:
         """Return the recordings of the table."""
         assert self.read.target is not None
         knob = self.read.facts.get("knob")
-        dry, wet = (torch.from_numpy(np.asarray(side, dtype=np.float32)) for side in (self._dry, self.read.target))
+        sides = self.read.inputs[INPUT], self.read.target  # the key may be a knob
+        dry, wet = (torch.from_numpy(np.asarray(side, dtype=np.float32)) for side in sides)
         bounds = [*np.flatnonzero(np.diff(self.read.groups, prepend=-1)), len(self.read)]
         return [
             Recording(
@@ -216,13 +213,8 @@ class Trials:
             for begin, end in pairwise(bounds)
         ]
 
-    @property
-    def _dry(self) -> Array:
-        column: Array = self.read.inputs[INPUT].to_numpy()  # the key may be a knob
-        return column
-
     def _split(self) -> Split:
-        return Split(*(self._parts(rows) for rows in self.parts))
+        return Split(*map(self._parts, self.parts))
 
     def _parts(self, rows: Index) -> list[Recording]:
         """Return stretches of rows, none across two recordings, each with what brings its state."""
@@ -237,7 +229,3 @@ class Trials:
                 begin = int(piece[0] - begins[whole])
                 made.append(self._whole[whole].part(begin, begin + len(piece), round(LEAD_S * self.read.rate)))
         return made
-
-
-def _too_short(kind: str) -> LeftOut:
-    return LeftOut(name=kind, reason="the sounds are too short to hold a stretch out that chooses it", possible=False)
