@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import hardgrad as hg
-from hardgrad.devices import native, scan
+from hardgrad.devices import loops, native, scan
 from hardgrad.devices.scan import ballistics_scan
 
 RATE = 8000.0
@@ -83,7 +83,7 @@ def test_gradient_is_that_of_finite_differences() -> None:
 
 
 def test_compiled_and_python_are_one_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert native.native(scan._SOURCE, "ballistics") is not None, "this machine has no C compiler"
+    assert native.native(loops.PRELUDE + scan._SOURCE, "ballistics") is not None, "this machine has no C compiler"
     operators, given = torch.ops.hardgrad, scanned()
     grad = noise(11, 300, seed=5)
     y = operators.ballistics(*given)
@@ -92,7 +92,7 @@ def test_compiled_and_python_are_one_to_the_bit(monkeypatch: pytest.MonkeyPatch)
     back = operators.ballistics_backward(grad, given[0], y, *given[1:])
     assert back[0][5, 150] == 0 != back[0][5, 298]
     none = [each[:0] for each in given]
-    monkeypatch.setattr(scan, "native", lambda *_: None)
+    monkeypatch.setattr(loops, "native", lambda *_: None)
     assert same(operators.ballistics(*given), y)
     for mine, theirs in zip(operators.ballistics_backward(grad, given[0], y, *given[1:]), back, strict=True):
         assert same(mine, theirs)
@@ -105,7 +105,7 @@ def test_compiled_and_python_are_one_to_the_bit(monkeypatch: pytest.MonkeyPatch)
 def test_no_memory_of_others_is_read() -> None:
     x, attack, release, start = scanned()
     for wrong in ([x, attack[:1], release, start], [x, attack, release.float(), start]):
-        with pytest.raises(ValueError, match="ballistics_scan: all tensors must be float64 and have x's rows, got"):
+        with pytest.raises(ValueError, match="ballistics: all tensors must be float64, of x"):
             ballistics_scan(*wrong)
 
 

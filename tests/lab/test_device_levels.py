@@ -107,6 +107,37 @@ def test_a_compressor_finds_the_numbers_of_another() -> None:
     assert device.describe().startswith("compressor: threshold -30.0 dB, ratio 4.0")
 
 
+def test_a_filter_of_a_swept_sine_errs_no_more_than_a_gain_where_the_sweep_goes_on() -> None:
+    time = torch.arange(6000.0)
+    sweep = 0.5 * torch.sin(2 * math.pi * 0.01 * 20 ** (time / 6000) * 6000 / math.log(20))
+    wet = sweep / (1 + 4 * sweep.abs())
+    errors = []
+    for kind in ("constant", "filter"):
+        y, _ = solved(kind, Take(sweep[:4800], wet[:4800]))(sweep[None])
+        errors.append(float((y[0] - wet)[4800:].square().sum()))
+    assert errors[1] < 1.1 * errors[0]  # of the least ridge it was 300,000 times as much
+
+
+def test_a_compressor_that_turns_the_sound_upside_down_and_limits_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SHORT", "LONG"):
+        monkeypatch.setattr(f"hardgrad_lab.devices.dynamics.{name}", 1)
+    monkeypatch.setattr("hardgrad_lab.devices.dynamics.AT_ONCE", 50.0)  # samples, of a thousand a second
+    x = stepped(1000, 1)
+    wet = -hg.Compressor(-30.0, 1e6, attack_ms=0.0, release_ms=30.0, sample_rate=1000, learn=False)(x)[0]
+    device = build("compressor", rate=1000, knob=[0.0, 1.0])
+    device.start([Take(x, wet, 0.0), Take(x, -wet, 1.0)])  # type: ignore[operator]
+    assert device.polarity.tolist() == [-1.0, 1.0]  # type: ignore[union-attr, operator]
+    y, _ = device(x.expand(2, -1), knob=torch.tensor([0.0, 1.0]))
+    assert torch.equal(y[0], -y[1])
+    assert (y[0] * wet).sum() > 0
+    assert float(device.layer.attack_ms.detach().min()) > 49  # type: ignore[union-attr, operator]
+    device.layer.ratio = torch.tensor([5e4, 3.0])  # type: ignore[union-attr]
+    first, second = device.describe().split("; ")
+    assert "dB, a limiter, knee" in first
+    assert first.endswith(", inverted")
+    assert "dB, ratio 3.0, knee" in second
+
+
 @torch.no_grad()
 def test_a_compressor_has_numbers_for_each_value_of_the_knob() -> None:
     x, knob = stepped(1000, 3), torch.tensor([0.1, 0.8])

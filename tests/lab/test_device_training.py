@@ -204,13 +204,18 @@ def test_what_is_measured_begins_with_its_own_state_and_no_sample_later() -> Non
 
 def test_minutes_become_passes_by_what_one_costs(small: None, monkeypatch: pytest.MonkeyPatch) -> None:
     split = in_time([leaky()], RATE)
-    ticks = iter([0.0, 1.0, 10.0, 14.0])  # a look takes 1 s, a pass 2 s
+    ticks = iter([-6.0, 0.0, 1.0, 10.0, 14.0])  # a search takes 6 s, a look 1 s, a pass 2 s
     monkeypatch.setattr(training.time, "monotonic", lambda: next(ticks))
-    device = build("lstm", rate=RATE, hidden=2)
-    before = torch.get_rng_state()
-    # 30 looks take 30 s of 130, and the passes the rest.
-    assert passes_in(130.0, device, split.train, split.held_out, "esr") == 50
-    assert torch.equal(torch.get_rng_state(), before)
+    device, starts = build("lstm", rate=RATE, hidden=2), []
+    device.start = starts.append  # type: ignore[assignment]
+    random, weights = torch.get_rng_state(), copy.deepcopy(device.state_dict())
+    # Until it is known what a pass takes 20 s of 150 have gone; 30 looks take 30 s, and the passes the rest.
+    assert passes_in(150.0, device, split.train, split.held_out, "esr") == 50
+    assert torch.equal(torch.get_rng_state(), random)
+    assert all(torch.equal(weight, device.state_dict()[name]) for name, weight in weights.items())
+    for count in (1, 2):
+        DeviceTraining(device, split.train, split.held_out, passes=3)
+        assert len(starts) == count, "the search of seconds is taken up once, and made anew for another training"
 
 
 def test_the_best_kind_is_that_of_held_out_time(small: None) -> None:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from hardgrad_lab import SwitchClassifier, SwitchRegressor
+from hardgrad_lab.devices.folder import save_device
 from hardgrad_lab.fit.folder import save_model
 from hardgrad_lab.fit.tables import INPUT
 from lab.test_export_c import BRANCHES, NOTES, fitted, plucked, run
@@ -109,21 +110,8 @@ def called(path: Path, form: str) -> Any:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         names = [each.name for each in session.get_inputs()]
         return lambda *inputs: session.run(None, dict(zip(names, inputs, strict=True)))
-    module = torch.jit.load(path) if form == "jit" else torch.export.load(path).module()
+    module = torch.export.load(path).module()
     return lambda *inputs: [each.numpy() for each in module(*map(torch.tensor, inputs))]
-
-
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("form", ["onnx", "torch"])
-def test_programs_of_a_recurrent_device_hand_their_state_on(form: str, tmp_path: Path) -> None:
-    x = plucked(600)
-    path = exported(device("lstm", KNOB), form, tmp_path, "m")
-    program = called(path, "jit" if form == "torch" else form)
-    state, made = [np.zeros((1, 8), np.float32)] * 2, []
-    for block in np.split(x[None], (1, 300), axis=1):
-        y, *state = program(block, *state, np.array([0.7], np.float32))
-        made.append(y)
-    assert np.abs(np.concatenate(made, axis=1)[0] - of_model(device("lstm", KNOB), x, 0.7)).max() < 1e-6
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -136,16 +124,20 @@ def test_columns_as_a_torch_program_and_what_is_refused(tmp_path: Path, capsys: 
     assert run("export", tmp_path / "model", "--to", "torch", "--out", tmp_path / "m.pt2") == 0
     shares = torch.export.load(tmp_path / "m.pt2").module()(torch.from_numpy(rows.to_numpy())).numpy()
     assert np.abs(shares - model.predict_proba(rows)).max() < 1e-6
-    made = device("constant")
-    exported(made, "c", tmp_path, "gain")
+    exported(device("constant"), "c", tmp_path, "gain")
+    save_device(device("gru"), tmp_path / "gru_model")
     for words, sentence in (
         (("model", "--to", "c"), "--to c is for sounds"),
         (("gain_model", "--to", "json"), "--to json holds networks"),
+        (("gain_model", "--to", "onnx"), "got a device of kind 'constant'; take --to c"),
+        (("gru_model", "--to", "torch"), "got a device of kind 'gru'; take --to c or --to json"),
         (("gain_model", "--to", "c", "--out", "gain.h"), "is there already"),
     ):
         capsys.readouterr()
         before = sorted(tmp_path.iterdir())
-        folder, *others = [tmp_path / word if word in ("model", "gain_model", "gain.h") else word for word in words]
+        folder, *others = [
+            tmp_path / word if word in ("model", "gain_model", "gru_model", "gain.h") else word for word in words
+        ]
         others = others if "--out" in others else [*others, "--out", tmp_path / "none"]
         assert run("export", folder, *others) == 1
         assert sentence in " ".join(capsys.readouterr().err.split())

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from hardgrad_lab.devices.device import Device
+from hardgrad_lab.devices.dynamics import CompressorDevice
 from hardgrad_lab.devices.folder import save_device
 from hardgrad_lab.devices.gate import GateDevice
 from hardgrad_lab.devices.kinds import KINDS, build
@@ -34,6 +35,8 @@ def device(kind: str, knob: list[float] | None = None, **spec: str) -> Device:
                 parameter.add_(0.2 * torch.randn_like(parameter))
         for buffer in (made.scales,) if isinstance(made, Recurrent) else ():  # levels of what it was trained on
             buffer.mul_(torch.rand_like(buffer) + 0.5)
+        if isinstance(made, CompressorDevice):
+            made.polarity[-1] = -1
     return made.eval()
 
 

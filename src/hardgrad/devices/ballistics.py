@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hardgrad.devices.scan import ballistics_scan, coefficient
+from hardgrad.devices.scan import ballistics_scan, coefficient, last
 from hardgrad.devices.settings import DeviceLayer, Setting, Value, handed_on
 
 
@@ -42,8 +42,7 @@ class Follower(DeviceLayer):
         start = torch.zeros_like(up) if state is None else state.level.reshape(-1)
         rises, falls = coefficient(up, self.sample_rate), coefficient(down, self.sample_rate)
         y = ballistics_scan(rows, rises, falls, start, self.word)
-        last = y[:, -1] if y.shape[1] else start
-        return y, BallisticsState(last.clone().view(lead))
+        return y, BallisticsState(last(y, start).view(lead))
 
 
 class Ballistics(Follower):

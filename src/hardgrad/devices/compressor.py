@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 
 from hardgrad import _check
-from hardgrad.devices.scan import ballistics_scan, coefficient
-from hardgrad.devices.settings import DeviceLayer, Setting
+from hardgrad._torch_state import has_numbers
+from hardgrad.devices.scan import ballistics_scan, coefficient, last
+from hardgrad.devices.settings import DeviceLayer, Setting, Value, handed_on
 
 FLOOR = 1e-6  # -120 dB, what silence counts as: a level must be finite
 DETECTORS = ("peak", "rms")
 
 
+@handed_on
 class CompressorState(NamedTuple):
     """Where a chunk ended.
 
@@ -41,7 +43,7 @@ class _Ratio(Setting):
         return torch.tensor(math.inf, dtype=torch.float64) if limits else super().checked(owner, value)
 
     def held_as(self, owner: str, value: Tensor, learns: bool) -> Tensor:
-        if learns and not value.is_meta and bool(value.isinf().any()):
+        if learns and has_numbers(value) and bool(value.isinf().any()):
             cure = "give a large one, 20 say, or build the layer with learn= a list without this name"
             raise ValueError(f"{owner}: ratio must be finite to learn, got inf; {cure}")
         return super().held_as(owner, value, learns)
@@ -111,16 +113,16 @@ class Compressor(DeviceLayer):
 
     def __init__(
         self,
-        threshold_db: float | Tensor,
-        ratio: float | Tensor,
+        threshold_db: Value,
+        ratio: Value,
         *,
-        knee_db: float | Tensor = 6.0,
-        makeup_db: float | Tensor = 0.0,
-        attack_ms: float | Tensor = 5.0,
-        release_ms: float | Tensor = 100.0,
+        knee_db: Value = 6.0,
+        makeup_db: Value = 0.0,
+        attack_ms: Value = 5.0,
+        release_ms: Value = 100.0,
         sample_rate: float,
         detector: Literal["peak", "rms"] = "peak",
-        rms_ms: float | Tensor | None = None,
+        rms_ms: Value | None = None,
         link: bool = False,
         learn: bool | Collection[str] = True,
     ) -> None:
@@ -148,20 +150,19 @@ class Compressor(DeviceLayer):
         state: CompressorState | None = None,
         *,
         side: Tensor | None = None,
-        threshold_db: float | Tensor | None = None,
-        ratio: float | Tensor | None = None,
-        knee_db: float | Tensor | None = None,
-        makeup_db: float | Tensor | None = None,
-        attack_ms: float | Tensor | None = None,
-        release_ms: float | Tensor | None = None,
-        rms_ms: float | Tensor | None = None,
+        threshold_db: Value | None = None,
+        ratio: Value | None = None,
+        knee_db: Value | None = None,
+        makeup_db: Value | None = None,
+        attack_ms: Value | None = None,
+        release_ms: Value | None = None,
+        rms_ms: Value | None = None,
     ) -> tuple[Tensor, CompressorState]:
         self._check_rms(self.detector, rms_ms)
         rows, lead = self._rows(x), x.shape[:-1]
-        heard = rows if side is None else self._rows(self._fitting(side, x), "side")
+        heard = self._heard(side, x, rows)
         state = self._started(state, CompressorState, lead)
-        zero = rows.new_zeros(len(rows))
-        start, power = (zero, zero) if state is None else (each.reshape(-1) for each in state)
+        start, power = rows.new_zeros(2, len(rows)) if state is None else (each.reshape(-1) for each in state)
         level, power = self._level(heard, power, rms_ms, lead)
         over, knee = self._set("threshold_db", threshold_db, lead), self._set("knee_db", knee_db, lead)
         wanted = reduction(level, over[:, None], self._set("ratio", ratio, lead)[:, None], knee[:, None])
@@ -170,16 +171,14 @@ class Compressor(DeviceLayer):
         taken = ballistics_scan(wanted, coefficient(attack, rate), coefficient(release, rate), start, self.word)
         gain = (self._set("makeup_db", makeup_db, lead)[:, None] - taken) * (math.log(10) / 20)
         y = (rows * gain.exp()).to(x.dtype).view(x.shape)
-        return y, CompressorState(_last(taken, start).view(lead), power.view(lead))
+        return y, CompressorState(last(taken, start).view(lead), power.view(lead))
 
-    def _level(
-        self, heard: Tensor, power: Tensor, rms_ms: float | Tensor | None, lead: torch.Size
-    ) -> tuple[Tensor, Tensor]:
+    def _level(self, heard: Tensor, power: Tensor, rms_ms: Value | None, lead: torch.Size) -> tuple[Tensor, Tensor]:
         """Return the level in dB of rows (n, samples), and the power at the end."""
         if self.detector == "rms":
             pole = coefficient(self._set("rms_ms", rms_ms, lead), self.sample_rate)
             square = ballistics_scan(heard.square(), pole, pole, power, self.word)
-            level, power = square.clamp_min(FLOOR**2).log10() * 10, _last(square, power)
+            level, power = square.clamp_min(FLOOR**2).log10() * 10, last(square, power)
         else:
             level = heard.abs().clamp_min(FLOOR).log10() * 20
         if self.link:
@@ -191,19 +190,6 @@ class Compressor(DeviceLayer):
             level = apart.amax(-2, keepdim=True).expand(apart.shape).reshape(level.shape)
         return level, power
 
-    def _fitting(self, side: object, x: Tensor) -> Tensor:
-        """Return a side chain for each channel of x, or raise."""
-        side = _check.floating(self.word, "side", side)
-        try:
-            if side.shape[-1:] == x.shape[-1:]:
-                return side.expand(x.shape)
-        except RuntimeError:
-            pass
-        raise ValueError(
-            f"{self.word}: side must broadcast to x {tuple(x.shape)}, with as many samples, got {tuple(side.shape)}; "
-            "one for all channels is (batch, 1, samples)"
-        )
-
     def _check_rms(self, detector: str, rms_ms: object) -> None:
         if detector == "peak" and rms_ms is not None:
             raise ValueError("Compressor: rms_ms must come with detector='rms', got it with 'peak'; leave one out")
@@ -211,12 +197,7 @@ class Compressor(DeviceLayer):
 
 def reduction(level_db: Tensor, threshold_db: Tensor, ratio: Tensor, knee_db: Tensor) -> Tensor:
     """Return what the static curve takes off a level, in dB; the arguments broadcast."""
-    over = level_db - threshold_db
-    half = knee_db / 2
-    inside = torch.minimum((over + half).clamp_min(0), knee_db)
-    bend = torch.where(knee_db > 0, inside.square() / (2 * torch.where(knee_db > 0, knee_db, 1.0)), 0.0)
-    return (1 - 1 / ratio) * (bend + (over - half).clamp_min(0))
-
-
-def _last(rows: Tensor, before: Tensor) -> Tensor:
-    return rows[:, -1].clone() if rows.shape[1] else before
+    over, half = level_db - threshold_db, knee_db / 2
+    # Of two cases, not of a clamped square and a clamped line: both of those have a slope where one ends.
+    bend = (over + half).clamp_min(0).square() / (2 * torch.where(knee_db > 0, knee_db, 1.0))
+    return (1 - 1 / ratio) * torch.where(over < half, bend, over)

@@ -13,11 +13,10 @@ from hardgrad import _check
 from hardgrad._torch_state import has_numbers, hides_requires_grad
 from hardgrad.devices.gate_flips import How, amplitude, machine, opened, with_flips
 from hardgrad.devices.scan import ballistics_scan, coefficient
-from hardgrad.devices.settings import DeviceLayer, Setting
-
-Value = float | Tensor
+from hardgrad.devices.settings import DeviceLayer, Setting, Value, handed_on
 
 
+@handed_on
 class GateState(NamedTuple):
     """Where a chunk ended, float64 all.
 
@@ -139,8 +138,7 @@ class Gate(DeviceLayer):
         if has_numbers(gap) and bool((gap < 0).any()):
             raise ValueError(
                 f"Gate: close_db must be at most open_db, got {_check.kind_of(close_db)} and "
-                f"{_check.kind_of(open_db)}; "
-                "a gate that closes above where it opens would do both at once"
+                f"{_check.kind_of(open_db)}; a gate that closes above where it opens would do both at once"
             )
 
     @property
@@ -167,7 +165,6 @@ class Gate(DeviceLayer):
         detector_ms: Value | None = None,
     ) -> tuple[Tensor, GateState]:
         rows, lead, rate = self._rows(x), x.shape[:-1], self.sample_rate
-        heard = rows if side is None else self._rows(self._fitting(side, x), "side")
         steering = {"open_db": open_db, "close_db": close_db, "hold_ms": hold_ms, "detector_ms": detector_ms}
         each = [self._set(name, given, lead) for name, given in steering.items()]
         how = How(self.band_db, rate, tuple(hides_requires_grad() or value.requires_grad for value in each))
@@ -176,7 +173,7 @@ class Gate(DeviceLayer):
         release = coefficient(self._set("release_ms", release_ms, lead), rate)
         closed = amplitude(self._set("range_db", range_db, lead))
         start = self._begin(state, lead, closed)
-        v = heard.detach().abs()
+        v = self._heard(side, x, rows).detach().abs()
         is_open, end = opened(v, machine(values.detach(), rate), start.detach())
         target = is_open + (1 - is_open) * closed[:, None]
         gain = ballistics_scan(target, attack, release, start[:, 3], "Gate")
@@ -191,17 +188,4 @@ class Gate(DeviceLayer):
         nothing = torch.zeros_like(closed)
         if state is None:
             return torch.stack([nothing, nothing, nothing, closed], -1)
-        return torch.stack([each.reshape(-1).double() for each in state], -1)
-
-    def _fitting(self, side: object, x: Tensor) -> Tensor:
-        """Return a side chain for each channel of x, or raise."""
-        side = _check.floating(self.word, "side", side)
-        try:
-            if side.shape[-1:] == x.shape[-1:]:
-                return side.expand(x.shape)
-        except RuntimeError:
-            pass
-        raise ValueError(
-            f"Gate: side must broadcast to x {tuple(x.shape)}, with as many samples, got {tuple(side.shape)}; "
-            "one for all channels is (batch, 1, samples)"
-        )
+        return torch.stack([each.reshape(-1) for each in state], -1)

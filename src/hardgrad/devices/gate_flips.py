@@ -8,15 +8,14 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-import hardgrad.devices.gate_machine as gate_machine
-from hardgrad._torch_state import has_numbers
+import hardgrad.devices.gate_machine  # noqa: F401 - the operators
 from hardgrad._tracing import prepare_transform, whole_in_graph
+from hardgrad.devices.loops import Once, OverRows
 from hardgrad.devices.scan import coefficient
 
 # Shares of the band at which two gates are compared: far ones find a threshold, near ones place it.
 WIDTHS = (1.0, 0.5, 0.25)
 _NEPER = math.log(10) / 20  # the logarithm of a ratio of 1 dB
-assert gate_machine.SETTINGS == 4
 
 
 class How(NamedTuple):
@@ -48,7 +47,7 @@ def _neighbors(values: Tensor, band: float, learns: tuple[bool, ...]) -> tuple[T
     return torch.cat([db + moves[..., :2], ms * torch.exp(_NEPER * moves[..., 2:])], -1), move
 
 
-def slopes(pull: Tensor, values: Tensor, v: Tensor, shape: Tensor, start: Tensor, how: How) -> Tensor:
+def _slopes(pull: Tensor, values: Tensor, v: Tensor, shape: Tensor, start: Tensor, how: How) -> Tensor:
     """Return the derivative of the loss, averaged over the band, by each of the four values: (n, 4)."""
     beside, move = _neighbors(values, how.band, how.learns)
     setting = machine(beside, how.rate).flatten(1, 2)
@@ -60,18 +59,8 @@ def slopes(pull: Tensor, values: Tensor, v: Tensor, shape: Tensor, start: Tensor
     return torch.cat([slope[:, :2], times], 1)
 
 
-def _rows(info: Any, in_dims: tuple[int | None, ...], inputs: tuple[Any, ...]) -> list[Any]:
-    """All samples of a vmap as rows."""
-    return [
-        (x.expand(info.batch_size, *x.shape) if at is None else x.movedim(at, 0)).flatten(0, 1)
-        if isinstance(x, Tensor)
-        else x
-        for x, at in zip(inputs, in_dims, strict=True)
-    ]
-
-
 @whole_in_graph
-class _Opened(torch.autograd.Function):
+class _Opened(OverRows):
     """At which samples the gate is open, 1 or 0, and the state of its machine: hard, without a gradient."""
 
     @staticmethod
@@ -86,14 +75,9 @@ class _Opened(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         return None, None, None
 
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, *inputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        made = cast(Any, _Opened).apply(*_rows(info, in_dims, inputs))
-        return tuple(each.unflatten(0, (info.batch_size, -1)) for each in made), (0, 0)
-
 
 @whole_in_graph
-class _Flips(torch.autograd.Function):
+class _Flips(OverRows):
     @staticmethod
     def forward(gain: Tensor, values: Tensor, v: Tensor, shape: Tensor, start: Tensor, how: How) -> Tensor:
         return gain.clone()
@@ -107,32 +91,14 @@ class _Flips(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         if not ctx.needs_input_grad[1]:
             return grad, *[None] * 5
-        return grad, cast(Any, _Slopes).apply(grad, *ctx.saved_tensors, ctx.how), *[None] * 4
-
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, *inputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return cast(Any, _Flips).apply(*_rows(info, in_dims, inputs)).unflatten(0, (info.batch_size, -1)), 0
+        return grad, cast(Any, _Slopes).apply(grad, *ctx.saved_tensors, ctx.how, "Gate"), *[None] * 4
 
 
 @whole_in_graph
-class _Slopes(torch.autograd.Function):
+class _Slopes(Once):
     @staticmethod
-    def forward(pull: Tensor, values: Tensor, v: Tensor, shape: Tensor, start: Tensor, how: How) -> Tensor:
-        return slopes(pull, values, v, shape, start, how)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[:5])
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        if has_numbers(grad):
-            raise RuntimeError("Gate: the gradient of its thresholds is computed once and cannot be differentiated")
-        return *(torch.full_like(each, torch.nan) for each in ctx.saved_tensors), None
-
-    @staticmethod
-    def vmap(info: Any, in_dims: Any, *inputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return cast(Any, _Slopes).apply(*_rows(info, in_dims, inputs)).unflatten(0, (info.batch_size, -1)), 0
+    def forward(pull: Tensor, values: Tensor, v: Tensor, shape: Tensor, start: Tensor, how: How, owner: str) -> Tensor:
+        return _slopes(pull, values, v, shape, start, how)
 
 
 def opened(v: Tensor, setting: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ another order, so chunks are not the whole bit for bit. Without a compiler Pytho
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import functools
 import hashlib
@@ -46,13 +47,11 @@ def native(source: str, name: str) -> ctypes.CDLL | None:
         command = shlex.split(os.environ.get("CC", "")) or [found]
         stamp = os.stat(shutil.which(command[0]) or command[0])
         text = f"{source}\0{command}\0{_FLAGS}\0{stamp.st_size}\0{stamp.st_mtime}\0{platform.machine()}"
-        kept = _folder() / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:24]}.so"
-        try:
-            return ctypes.CDLL(str(kept))
-        except OSError:  # not there yet, or from another world
-            _compile(command, source, kept)
-            return ctypes.CDLL(str(kept))
-    except (OSError, subprocess.SubprocessError) as error:
+        folder, stem = _folder(), f"{name}-{_mark(text.encode())}"
+        # Each file names what is in it: loading one that was cut short or changed would end the process.
+        kept = (file for file in folder.glob(f"{stem}-*.so") if file.stem == f"{stem}-{_mark(file.read_bytes())}")
+        return ctypes.CDLL(str(next(kept, None) or _compile(command, source, folder, stem)))
+    except (OSError, ValueError, subprocess.SubprocessError) as error:  # ValueError: of quotes in CC
         lines = str(getattr(error, "stderr", None) or error).strip().splitlines()
         said = next((line for line in lines if "error" in line), "".join(lines[-1:]))
         warnings.warn(
@@ -72,15 +71,21 @@ def _folder() -> Path:
             return kept
     except (OSError, RuntimeError):  # RuntimeError: nobody's home
         pass
-    return Path(tempfile.mkdtemp(prefix="hardgrad-"))
+    folder = tempfile.mkdtemp(prefix="hardgrad-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
-def _compile(command: list[str], source: str, kept: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=kept.parent) as aside:
+def _compile(command: list[str], source: str, folder: Path, stem: str) -> Path:
+    with tempfile.TemporaryDirectory(dir=folder) as aside:
         text, made = Path(aside, "source.c"), Path(aside, "made.so")
         text.write_text(source)
         subprocess.run([*command, *_FLAGS, str(text), "-o", str(made)], check=True, capture_output=True, text=True)
-        os.replace(made, kept)
+        return made.replace(folder / f"{stem}-{_mark(made.read_bytes())}.so")
+
+
+def _mark(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:24]
 
 
 @functools.cache

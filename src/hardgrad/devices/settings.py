@@ -108,12 +108,27 @@ class DeviceLayer(nn.Module):
             held = setting.held_as(self.word, value, name in names)
             self.register_parameter(setting.held, nn.Parameter(held, requires_grad=name in names))
 
-    def _rows(self, x: object, name: str = "x") -> Tensor:
+    def _rows(self, x: object) -> Tensor:
         """Return x (*lead, samples) as rows (n, samples) in double precision, or raise."""
-        x = _check.floating(self.word, name, x)
+        x = _check.floating(self.word, "x", x)
         if not x.ndim:
-            raise ValueError(f"{self.word}: {name} must be (*, samples), got one number; unsqueeze it")
+            raise ValueError(f"{self.word}: x must be (*, samples), got one number; unsqueeze it")
         return x.reshape(x.shape[:-1].numel(), x.shape[-1]).double()
+
+    def _heard(self, side: object, x: Tensor, rows: Tensor) -> Tensor:
+        """Return the rows of a side chain for each channel of x, x's own where there is none, or raise."""
+        if side is None:
+            return rows
+        side = _check.floating(self.word, "side", side)
+        if side.shape[-1:] == x.shape[-1:]:
+            try:
+                return self._rows(side.expand(x.shape))
+            except RuntimeError:
+                pass
+        raise ValueError(
+            f"{self.word}: side must broadcast to x {tuple(x.shape)}, with as many samples, got {tuple(side.shape)}; "
+            "one for all channels is (batch, 1, samples)"
+        )
 
     def _set(self, name: str, given: object, lead: torch.Size) -> Tensor:
         """Return a setting for each row (n,) in double precision: the one of this call, or the layer's own."""
@@ -135,12 +150,12 @@ class DeviceLayer(nn.Module):
                 f"{_check.kind_of(state)}; start with state=None"
             )
         for each in cast("tuple[Tensor, ...]", state):
-            if each.shape[: len(lead)] != lead:
+            if each.shape != lead:
                 raise ValueError(
                     f"{self.word}: state must be of x's leading dimensions {tuple(lead)}, got {tuple(each.shape)}; "
                     "start a new batch with state=None"
                 )
-        return state
+        return kind(*(each.double() for each in state))
 
     def extra_repr(self) -> str:
         shown = [f"{name}={_words(getattr(self, name))}" for name in self.settings]

@@ -72,7 +72,7 @@ def measure(rounds: int, rows: int, epochs: int) -> None:
                 warnings.simplefilter("ignore")
                 model.fit(pd.DataFrame({INPUT: x}), talk_map(x))
             plan = plan_of(model)
-            (place / f"{name}.h").write_text(header(name, switch_code(plan), [], double=plan.double, knob=False))
+            (place / f"{name}.h").write_text(header(name, switch_code(plan), [], double=plan.double))
             fresh = np.random.default_rng(1).uniform(-1, 1, 100_000)
             wrong = model.predict(pd.DataFrame({INPUT: fresh})) - talk_map(fresh)
             esr = np.square(wrong).sum() / np.square(talk_map(fresh)).sum()

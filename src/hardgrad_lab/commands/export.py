@@ -30,7 +30,7 @@ def export(
         The folder that ``hardgrad fit`` made.
     to
         c: one C99 header that needs nothing but math.h. json: the layers of each range as RTNeural reads them, with
-        the points. onnx: a graph for onnxruntime. torch: a program for torch.export.load, which needs no hardgrad.
+        the points. onnx, of a window or columns: a graph for onnxruntime; torch: a program for torch.export.load.
     out
         The file to write; its name is the prefix in C. By default the model's name, with .h, .json, .onnx or .pt2.
     force

@@ -21,6 +21,7 @@ class Device(nn.Module):
     """
 
     kind = ""  # its name in ``kinds.KINDS``
+    begun = False  # whether ``start`` was called, and no training has taken it up
 
     def __init__(self, *, rate: int, knob: list[float] | None = None, **spec: Any) -> None:
         super().__init__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any, cast
@@ -20,11 +21,13 @@ RATIOS = (2.0, 5.0)
 TIMES_MS = ((0.3, 10.0), (2.0, 40.0), (10.0, 150.0), (30.0, 600.0))
 STRETCHES, STRETCH_S = 10, 1.0  # of each knob value are heard to begin with
 BEST, SHORT, LONG = 3, 12, 40  # so many go on, for so many steps of LBFGS each; the best of them for so many
+AT_ONCE = 0.05  # samples of a time: a shorter one is the same, and a search would run on without an end
+LIMIT = 100.0  # a ratio from which a compressor is a limiter
 NAMES = ("threshold_db", "ratio", "knee_db", "makeup_db", "attack_ms", "release_ms")
 
 
 class CompressorDevice(Device):
-    """``hg.Compressor`` with a set of numbers for each value of the knob.
+    """``hg.Compressor`` with a set of numbers, and a polarity, for each value of the knob.
 
     Args:
         rate: samples a second.
@@ -35,20 +38,26 @@ class CompressorDevice(Device):
     def __init__(self, *, rate: int, knob: list[float] | None = None, detector: str = "peak") -> None:
         super().__init__(rate=rate, knob=knob, detector=detector)
         self.layer = _compressor(rate, detector, torch.full((sets(knob),), -20.0))
+        self.register_buffer("polarity", torch.ones(sets(knob)))  # -1 where the output is upside down
+
+    polarity: Tensor
 
     def forward(self, x: Tensor, state: Any = None, knob: Tensor | None = None) -> tuple[Tensor, Any]:
         at = place("compressor", self.knob, knob, x)
-        made = self.layer(x, state, **{name: getattr(self.layer, name)[at] for name in NAMES})
-        return cast("tuple[Tensor, Any]", made)
+        y, state = self.layer(x, state, **{name: getattr(self.layer, name)[at] for name in NAMES})
+        return y * self.polarity[at, None].to(y.dtype), state
 
     def start(self, recordings: Sequence[Take]) -> None:
         """Take the numbers that err least on some stretches: the best of a search, brought down by LBFGS."""
-        found = [
-            _fitted(stretches(own, round(STRETCH_S * self.rate), STRETCHES), self)
-            for own in apart("compressor", self.knob, recordings)
-        ]
+        found = []
+        for i, own in enumerate(apart("compressor", self.knob, recordings)):
+            heard = stretches(own, round(STRETCH_S * self.rate), STRETCHES)
+            self.polarity[i] = -1.0 if float((heard.dry * heard.wet * heard.counts).sum()) < 0 else 1.0
+            found.append(_fitted(heard._replace(wet=heard.wet * self.polarity[i]), self))
         for name in NAMES:
-            setattr(self.layer, name, torch.stack([getattr(layer, name).detach() for layer in found]))
+            values = torch.stack([getattr(layer, name).detach() for layer in found])
+            least = 1000 * AT_ONCE / self.rate if name.endswith("_ms") else -math.inf
+            setattr(self.layer, name, values.clamp_min(least))
 
     def groups(self) -> list[dict[str, Any]]:
         """Return the parameters with their learning rates: decibels go further in a step than logarithms."""
@@ -57,7 +66,10 @@ class CompressorDevice(Device):
         return [{"params": decibels, "lr": 0.02}, {"params": logarithms, "lr": 2e-3}]
 
     def describe(self) -> str:
-        rows = [_words({name: getattr(self.layer, name)[i].item() for name in NAMES}) for i in range(sets(self.knob))]
+        rows = [
+            _words({name: getattr(self.layer, name)[i].item() for name in NAMES}) + (", inverted" if sign < 0 else "")
+            for i, sign in enumerate(self.polarity.tolist())
+        ]
         if self.knob is None:
             return f"compressor: {rows[0]}"
         return "compressor: " + "; ".join(f"knob {value:g}: {row}" for value, row in zip(self.knob, rows, strict=True))
@@ -121,5 +133,6 @@ def _down(layer: hg.Compressor, heard: Stretches, steps: int) -> tuple[float, hg
 
 
 def _words(numbers: dict[str, float]) -> str:
-    levels = "threshold {threshold_db:.1f} dB, ratio {ratio:.1f}, knee {knee_db:.1f} dB, make-up {makeup_db:.1f} dB"
+    ratio = "a limiter" if numbers["ratio"] > LIMIT else "ratio {ratio:.1f}"
+    levels = f"threshold {{threshold_db:.1f}} dB, {ratio}, knee {{knee_db:.1f}} dB, make-up {{makeup_db:.1f}} dB"
     return (levels + ", attack {attack_ms:.3g} ms, release {release_ms:.3g} ms").format(**numbers)

@@ -96,8 +96,9 @@ class DeviceTraining:
         self.device, self.held_out, self.all_steps = device, held_out, passes
         chunk = getattr(device, "chunk", CHUNK)
         self.clips = Clips(recordings, seed, max(chunk, *FFTS) if loss == "spectra" else chunk)
-        if start := getattr(device, "start", None):
+        if not device.begun and (start := getattr(device, "start", None)):
             start(recordings)
+        device.begun = False
         self.best, self.best_error, self.best_epoch, self.diverged = None, math.inf, 0, ""
         groups = getattr(device, "groups", device.parameters)
         optimizer = torch.optim.Adam(groups(), lr=RATE)
@@ -229,20 +230,26 @@ _OWN = ("best", "best_error", "best_epoch", "diverged")
 def passes_in(
     seconds: float, device: Device, recordings: Sequence[Recording], held_out: Sequence[Recording], loss: str
 ) -> int:
-    """Return how many passes a device takes in so many seconds, by a few that are timed on a copy of it.
+    """Return how many passes a device takes in so many seconds, by a few that are timed and undone.
 
-    At most what hears every sample ``MOST_EPOCHS`` times: short recordings need no minutes.
+    What the device begins with is found now, in these seconds. At most what hears every sample ``MOST_EPOCHS`` times:
+    short recordings need no minutes.
     """
+    entered = time.monotonic()
     with torch.random.fork_rng([]):
-        trial = DeviceTraining(copy.deepcopy(device), recordings, held_out, passes=3, loss=loss)
+        trial = DeviceTraining(device, recordings, held_out, passes=3, loss=loss)
+        found = copy.deepcopy(device.state_dict())
         began = time.monotonic()
-        score(trial.device, trial.held_out)
+        score(device, held_out)
         look = time.monotonic() - began
         trial._run.step(trial._run.loss, CLIP)  # the first pass warms up caches
         began = time.monotonic()
         for _ in range(2):
             trial._run.step(trial._run.loss, CLIP)
-        each = (time.monotonic() - began) / 2
+        ended = time.monotonic()
+    device.load_state_dict(found)
+    device.begun = True
+    each, seconds = (ended - began) / 2, seconds - (ended - entered)
     clips = trial.clips
     most = math.ceil(MOST_EPOCHS * clips.used / (clips.batch_size * clips.length))
     few = seconds / (each + look)  # with a look after each pass

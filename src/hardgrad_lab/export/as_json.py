@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hardgrad_lab.devices.device import Device
-from hardgrad_lab.export.plan import ExportError, Layer, Plan, cell_layers, dense_layer, stacked
+from hardgrad_lab.export.plan import ExportError, Layer, Plan, cells_read, stacked
 from hardgrad_lab.fit.rows import Array
 from hardgrad_lab.runs.model_files import plain
 
@@ -32,9 +32,11 @@ def text(plan: Plan, said: Mapping[str, Any]) -> str:
         "edges": plan.points,
         "closed": "left",
         "outside": "nearest",
-        "input": [{"shift": plan.shift[r].tolist(), "scale": plan.scale[r].tolist()} for r in range(plan.ranges)],
+        "input": [
+            {"shift": plan.shift[r].tolist(), "scale": plan.scale[r].tolist()} for r in range(len(plan.points) - 1)
+        ],
         "output": {"shift": plan.out_shift.tolist(), "scale": plan.out_scale.tolist()},
-        "branches": [rtneural(plan.layers, r, wide) for r in range(plan.ranges)],
+        "branches": [rtneural(plan.layers, r, wide) for r in range(len(plan.points) - 1)],
     }
     return json.dumps(plain(whole), allow_nan=False)
 
@@ -79,8 +81,7 @@ def device_text(device: Device, said: Mapping[str, Any]) -> str:
         raise ExportError(f"--to json holds networks, and a device of kind {device.kind!r} is none; take --to c")
     parts: Any = device
     gains, scales = parts.gains.tolist(), parts.scales.tolist()
-    pairs = [[*cell_layers(cell), dense_layer(read)] for cell, read in zip(parts.cells, parts.reads, strict=True)]
-    layers = [stacked(same) for same in zip(*pairs, strict=True)]
+    layers = stacked([cells_read(*pair) for pair in zip(parts.cells, parts.reads, strict=True)])
     whole = {
         "format": FORMAT,
         **said,

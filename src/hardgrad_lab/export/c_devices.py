@@ -1,20 +1,14 @@
-"""A device as C: the frame that all kinds share, and those that are solved or recurrent."""
+"""A device as C: the frame that all kinds share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import pairwise
-from typing import Any
-
-import numpy as np
-
 from hardgrad_lab.devices.device import Device
-from hardgrad_lab.export.c_dynamics import compressor, envelope, gate
-from hardgrad_lab.export.c_layers import cell, dense
-from hardgrad_lab.export.c_network import look_up, weights
+from hardgrad_lab.export.c_network import look_up
+from hardgrad_lab.export.c_recipes import RECIPES
 from hardgrad_lab.export.c_switch import SET_KNOB
-from hardgrad_lab.export.plan import ExportError, Layer, cell_layers, dense_layer, numbers, stacked
-from hardgrad_lab.export.recipe import Recipe, ring
+from hardgrad_lab.export.c_text import table
+from hardgrad_lab.export.plan import ExportError
+from hardgrad_lab.fit.sounds.knob import Knob
 
 
 def device_code(device: Device) -> str:
@@ -31,8 +25,9 @@ def device_code(device: Device) -> str:
         f"  for (j = 0; j < {length}; j++) s->{name}[j] = {recipe.begin.get(name, '0')};\n"
         for name, length in recipe.state.items()
     )
+    knob = Knob(name="knob", values=tuple(device.knob)).points() if device.knob else None
     return f"""\
-{weights(recipe.layers, double=True, more=recipe.arrays)}{_look_up(device.knob) if device.knob else ""}
+{table(recipe.arrays, double=True)}{look_up(knob) if knob else ""}
 typedef struct {{
 {state}  int range;
 }} @state;
@@ -42,7 +37,7 @@ static inline void @reset(@state* s) {{
 {clear}  (void)j; (void)s;
 }}
 static inline void @init(@state* s) {{ s->range = 0; @reset(s); }}
-{SET_KNOB if device.knob else ""}
+{SET_KNOB if knob else ""}
 static inline void @process(@state* s, float* buffer, int n) {{
   int i = 0, j = 0, t;
   const @branch* b = @branches + s->range;
@@ -53,69 +48,3 @@ static inline void @process(@state* s, float* buffer, int n) {{
   (void)i; (void)j; (void)b;
 }}
 """
-
-
-def _look_up(knob: list[float]) -> str:
-    """Return the function from where a knob stands to its set of parameters: that of the nearest recorded value."""
-    return look_up([knob[0], *((low + high) / 2 for low, high in pairwise(knob)), knob[-1]])
-
-
-def _constant(device: Any) -> Recipe:
-    return Recipe(arrays={"gain": numbers(device.values[:, 0])}, step="    y = b->gain * x;\n")
-
-
-def _filter(device: Any) -> Recipe:
-    taps = device.taps
-    layer = Layer(
-        kind="dense", arrays={"weight": numbers(device.values[:, None]), "bias": np.zeros((len(device.values), 1))}
-    )
-    step = f"""\
-    @real sums[8], out[1], *past;
-    (void)sums;
-{ring(taps)}{dense(layer, 0, "past", "out")}    y = out[0];
-"""
-    return Recipe(layers=[layer], state={"past": 2 * taps, "at": 1}, step=step)
-
-
-def _table(device: Any) -> Recipe:
-    n = device.knots
-    at, value = numbers(device.values).reshape(-1, 2, n).swapaxes(0, 1)
-    step = f"""\
-    int low = 0, high = {n - 1}, middle;
-    while (high - low > 1) {{
-      middle = (low + high) / 2;
-      if (x >= b->at[middle]) low = middle; else high = middle;
-    }}
-    y = (x - b->at[low]) / (b->at[high] - b->at[low]);
-    y = b->value[low] + (y < 0 ? 0 : y > 1 ? 1 : y) * (b->value[high] - b->value[low]);
-"""
-    return Recipe(arrays={"at": at, "value": value}, step=step)
-
-
-def _recurrent(device: Any) -> Recipe:
-    a, b = numbers(device.scales).T
-    cells = stacked([cell_layers(each)[0] for each in device.cells])
-    read = stacked([dense_layer(each) for each in device.reads])
-    inner = Layer(kind=cells.kind, arrays=cells.arrays | {"weight_ih": cells.arrays["weight_ih"] * a[:, None, None]})
-    scaled = {"weight": read.arrays["weight"] * b[:, None, None], "bias": read.arrays["bias"] * b[:, None]}
-    outer = Layer(kind="dense", arrays=scaled)
-    gates, n = inner.arrays["weight_ih"].shape[1], inner.width
-    step = f"""\
-    @real g[{gates}], u[{gates}], sums[8], in[1], out[1];
-    (void)u; (void)sums;
-    in[0] = x;
-{cell(inner, 0, "in", "s->h", "s->c")}{dense(outer, 1, "s->h", "out")}    y = b->gain * x + out[0];
-"""
-    return Recipe(layers=[inner, outer], arrays={"gain": numbers(device.gains)}, state={"h": n, "c": n}, step=step)
-
-
-RECIPES: dict[str, Callable[[Any], Recipe]] = {
-    "constant": _constant,
-    "filter": _filter,
-    "table": _table,
-    "gru": _recurrent,
-    "lstm": _recurrent,
-    "compressor": compressor,
-    "gate": gate,
-    "envelope": envelope,
-}

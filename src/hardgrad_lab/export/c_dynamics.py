@@ -22,6 +22,7 @@ def compressor(device: Any) -> Recipe:
         "slope": 1 - 1 / says["ratio"],
         "knee": says["knee_db"],
         "makeup": says["makeup_db"],
+        "polarity": numbers(device.polarity),
         "attack": pole(says["attack_ms"], rate),
         "release": pole(says["release_ms"], rate),
         "mean": np.broadcast_to(pole(says["rms_ms"], rate), says["ratio"].shape),
@@ -40,7 +41,7 @@ def compressor(device: Any) -> Recipe:
     held = over > b->knee ? over - b->knee : 0 * over;
     held = b->slope * (held + (b->knee > 0 ? inside * inside / (2 * b->knee) : 0));
     s->reduction[0] += (held > s->reduction[0] ? b->attack : b->release) * (held - s->reduction[0]);
-    y = x * exp((b->makeup - s->reduction[0]) * {DB!r});
+    y = b->polarity * x * exp((b->makeup - s->reduction[0]) * {DB!r});
 """
     return Recipe(arrays=arrays, state={"reduction": 1, "power": 1}, step=step)
 

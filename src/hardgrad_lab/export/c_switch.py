@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from hardgrad_lab.export.c_network import dense_block, look_up, weights, window_function
-from hardgrad_lab.export.c_text import number
+from hardgrad_lab.export.c_layers import arrays_of
+from hardgrad_lab.export.c_network import dense_block, look_up, window_function
+from hardgrad_lab.export.c_text import number, table
 from hardgrad_lab.export.plan import Layer, Plan
 from hardgrad_lab.fit.rows import Array
 
@@ -17,9 +18,11 @@ def switch_code(plan: Plan) -> str:
     """Return the C of a switch of one column of sound: struct, init, reset, process."""
     past, dense = plan.window - 1, plan.layers[0].kind == "dense"
     layers = _scaled(plan)
-    function = "" if dense else window_function(layers, plan.window, plan.columns)
+    newest = "" if plan.raw is None else "newest[t]"
+    run = dense_block(layers, BLOCK, "(s->past + t)", newest) if dense else _one_by_one(plan)
     return f"""\
-{look_up(plan.points)}{weights(layers, double=plan.double, more=_centers(plan))}{function}
+{look_up(plan.points)}{table(_centers(plan) | arrays_of(layers), double=plan.double)}\
+{"" if dense else window_function(layers, plan.window)}
 typedef struct {{
   @real past[{past + BLOCK}]; /* scaled samples: the window before a block, and the block */
   int begun, range;
@@ -34,11 +37,10 @@ static inline void @init(@state* s) {{ s->range = 0; @reset(s); }}
 {SET_KNOB if plan.by_knob else ""}
 static inline void @block(@state* s, float* buffer, int m) {{
   int i, j, t, ranges[{BLOCK}];
-  @real sums[8], newest[{BLOCK}];
-  (void)i; (void)j; (void)sums; (void)newest;
+  @real newest[{BLOCK}];
+  (void)i; (void)j; (void)newest;
   for (t = 0; t < m; t++) ranges[t] = {"s->range" if plan.by_knob else "@range(buffer[t])"};
-{_scale_samples(plan)}{dense_block(layers, BLOCK, "(s->past + t)", _newest(plan)) if dense else _one_by_one(plan)}\
-  for (i = 0; i < {past}; i++) s->past[i] = s->past[m + i];
+{_scale_samples(plan)}{run}  for (i = 0; i < {past}; i++) s->past[i] = s->past[m + i];
 }}
 
 static inline void @process(@state* s, float* buffer, int n) {{
@@ -51,9 +53,7 @@ static inline void @process(@state* s, float* buffer, int n) {{
 def _scaled(plan: Plan) -> list[Layer]:
     """Return the layers; the last one gives predictions in their own units."""
     *before, last = plan.layers
-    weight = last.arrays["weight"] * plan.out_scale[:, None]
-    bias = last.arrays["bias"] * plan.out_scale + plan.out_shift
-    return [*before, Layer(kind="dense", arrays={"weight": weight, "bias": bias})]
+    return [*before, last.times(plan.out_scale, plan.out_shift)]
 
 
 def _centers(plan: Plan) -> dict[str, Array]:
@@ -63,10 +63,6 @@ def _centers(plan: Plan) -> dict[str, Array]:
     center = plan.shift[:, plan.raw]
     coarse = center if plan.double else center.astype(np.float32).astype(np.float64)
     return {"center": coarse, "rest": center - coarse, "inverse": 1 / plan.scale[:, plan.raw]}
-
-
-def _newest(plan: Plan) -> str:
-    return "" if plan.raw is None else "newest[t]"
 
 
 def _scale_samples(plan: Plan) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -46,6 +46,11 @@ class Layer:
         """Return how many numbers it gives."""
         return int(self.arrays["weight_hh"].shape[2] if "weight_hh" in self.arrays else self.arrays["weight"].shape[1])
 
+    def times(self, scale: Array, shift: Array | float = 0.0) -> Layer:
+        """Return a dense layer whose numbers come out times a scale, plus a shift."""
+        weight, bias = self.arrays["weight"] * scale[..., None], self.arrays["bias"] * scale + shift
+        return replace(self, arrays={"weight": weight, "bias": bias})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -68,11 +73,6 @@ class Plan:
     out_shift: Array
     out_scale: Array
 
-    @property
-    def ranges(self) -> int:
-        """Return how many there are."""
-        return len(self.points) - 1
-
 
 def plan_of(model: Model) -> Plan:
     """Return a fitted switch as numbers.
@@ -86,8 +86,8 @@ def plan_of(model: Model) -> Plan:
             f"--to c and --to json need a branch by name, got {made.branch or 'a function'!r}, whose code they cannot "
             "know; take --to onnx or --to torch"
         )
-    each = [_layers_of(switch.branch(i)) for i in range(len(model.ranges_))]
-    shift, scale = (np.tile(part, (len(each), made.window)) for part in (model.scaling_.mean, model.scaling_.scale))
+    ranges = range(len(model.ranges_))
+    shift, scale = (np.tile(part, (len(ranges), made.window)) for part in (model.scaling_.mean, model.scaling_.scale))
     if made.raw is not None and switch.normalise is not None:
         shift[:, made.raw], scale[:, made.raw] = switch.normalise.centre.numpy(), switch.normalise.half_width.numpy()
     numeric = isinstance(model, SwitchRegressor)
@@ -98,7 +98,7 @@ def plan_of(model: Model) -> Plan:
         raw=made.raw,
         by_knob=model.key_ != model.inputs_[0],
         double=wants_double(model),
-        layers=[stacked(same) for same in zip(*each, strict=True)],
+        layers=stacked([_layers_of(switch.branch(i)) for i in ranges]),
         shift=shift,
         scale=scale,
         out_shift=model.target_scaling_.mean if numeric else np.zeros(made.out_features),
@@ -135,24 +135,16 @@ def _layers_of(branch: nn.Module) -> list[Layer]:
         rows = [_layer("conv1d", part, relu=True, dilation=2**i) for i, part in enumerate(last.layers)]
         return [*rows, _layer("dense", last.read)]
     if isinstance(last, Recurrent):
-        return [*cell_layers(last.cell), _layer("dense", last.read)]
+        return cells_read(last.cell, last.read)
     dense = [part for part in parts if isinstance(part, nn.Linear)]
     return [_layer("dense", part, relu=part is not dense[-1]) for part in dense]
 
 
-def cell_layers(cell: nn.RNNBase) -> list[Layer]:
-    """Return the layers of a GRU or LSTM, one above the other."""
-    kind = "gru" if isinstance(cell, nn.GRU) else "lstm"
+def cells_read(cell: nn.RNNBase, read: nn.Linear) -> list[Layer]:
+    """Return the layers of a GRU or LSTM, one above the other, and of the line that reads the last."""
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    return [
-        Layer(kind=kind, arrays={name: numbers(getattr(cell, f"{name}_l{i}")) for name in names})
-        for i in range(cell.num_layers)
-    ]
-
-
-def dense_layer(module: nn.Linear) -> Layer:
-    """Return a line."""
-    return _layer("dense", module)
+    each = [{name: numbers(getattr(cell, f"{name}_l{i}")) for name in names} for i in range(cell.num_layers)]
+    return [*(Layer(kind=cell.mode.lower(), arrays=arrays) for arrays in each), _layer("dense", read)]
 
 
 def _layer(kind: str, module: nn.Module, *, relu: bool = False, dilation: int = 1) -> Layer:
@@ -166,8 +158,9 @@ def numbers(value: Tensor) -> Array:
     return found
 
 
-def stacked(same: Sequence[Layer]) -> Layer:
-    """Return the same layer of all branches as one."""
-    one = same[0]
-    arrays = {name: np.stack([layer.arrays[name] for layer in same]) for name in one.arrays}
-    return Layer(kind=one.kind, arrays=arrays, relu=one.relu, dilation=one.dilation)
+def stacked(branches: Sequence[Sequence[Layer]]) -> list[Layer]:
+    """Return each layer of all branches as one."""
+    return [
+        replace(same[0], arrays={name: np.stack([one.arrays[name] for one in same]) for name in same[0].arrays})
+        for same in zip(*branches, strict=True)
+    ]

@@ -1,4 +1,4 @@
-"""A fitted model as one torch module whose state goes in and out, and its files: a torch program, or ONNX."""
+"""A switch as one torch module whose window goes in and out, and its files: a torch program, or ONNX."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
-from hardgrad_lab.devices.by_knob import place
-from hardgrad_lab.devices.device import Device
 from hardgrad_lab.export.plan import ExportError, wants_double
 from hardgrad_lab.fit.estimator import SwitchRegressor
 from hardgrad_lab.fit.folder import Model
@@ -24,52 +21,12 @@ ANY = torch.export.Dim.DYNAMIC
 
 
 class Program(nn.Module):
-    """``y, *state = run(x, *state)``, and the knob last where there is one; sounds are x (channels, samples).
+    """A switch with its scalings, ``y, past = run(x, past)``; the knob comes last where there is one.
 
-    A subclass sets these.
-
-    Attributes:
-        inputs: an input of each shape by name: x, the state at the beginning, the knob.
-        free: the dimensions of x that may be of any size.
-        knob: whether there is one.
-        begins: how the state does.
-        cells: whether loops along time of any length are in it, which torch.export would write out step by step.
+    Sounds are x (channels, samples) in single precision; columns of a table x (rows, columns) in double precision, in
+    which their key is compared. ``past`` is the window before x, at first the first row again and again.
     """
 
-    inputs: dict[str, Tensor]
-    free: tuple[int, ...] = (0, 1)
-    knob = False
-    cells = False
-    begins = "at 0"
-
-    def forward(self, x: Tensor, *rest: Tensor) -> Tensor | tuple[Tensor, ...]:
-        state = rest[:-1] if self.knob else rest
-        y, *after = self.run(x, state, rest[-1] if self.knob else None)
-        return (y, *after) if state else y
-
-    def run(self, x: Tensor, state: tuple[Tensor, ...], knob: Tensor | None) -> list[Tensor]:
-        """Return y and the state after it."""
-        raise NotImplementedError
-
-    def states(self) -> list[str]:
-        """Return the names of what is handed on."""
-        return [name for name in self.inputs if name not in ("x", "knob")]
-
-    def call(self) -> str:
-        """Return how it is called, in a line."""
-        shapes = ", ".join(f"{name} {tuple(each.shape)[1:]}" for name, each in self.inputs.items() if name != "x")
-        words = f"{', '.join(['y', *self.states()])} = run({', '.join(self.inputs)}), x "
-        words += "(channels, samples) in float32" if self.free == (0, 1) else "(rows, columns) in float64"
-        return words + (f"; for each channel {shapes}; it begins {self.begins}" if shapes else "")
-
-
-class WindowProgram(Program):
-    """A switch with its scalings; the rows of the window before x are the state, and at first the first row each.
-
-    Columns of a table are x (rows, columns) in double precision, in which their key is compared.
-    """
-
-    begins = "as the first row again and again"
     mean: Tensor
     scale: Tensor
     out_mean: Tensor
@@ -79,122 +36,89 @@ class WindowProgram(Program):
         super().__init__()
         made = model.architecture_
         fine = wants_double(model) and made.branch != "conv"  # of which onnxruntime has none in double precision
-        self.made, self.sounds, self.classes = made, sounds, not isinstance(model, SwitchRegressor)
-        self.key, self.columns = model.key_, model.inputs_.tolist()
+        self.made, self.sounds, self.width = made, sounds, model.n_features_in_
+        self.classes = not isinstance(model, SwitchRegressor)
+        self.key, self.columns = model.key_, [0] if sounds else model.inputs_.tolist()
+        self.knob = sounds and self.key not in self.columns
         self.dtype = torch.float64 if fine else torch.float32
         self.network = copy.deepcopy(model.network_).to(self.dtype)
         target = model.target_scaling_ if isinstance(model, SwitchRegressor) else model.scaling_
         parts = (model.scaling_.mean, model.scaling_.scale, target.mean, target.scale)
         for name, part in zip(("mean", "scale", "out_mean", "out_scale"), parts, strict=True):
             self.register_buffer(name, torch.from_numpy(part))
-        self.knob, before = sounds and self.key not in self.columns, made.window - 1
-        self.free = (0, 1) if sounds else (0,)
-        width = 37 if sounds else model.n_features_in_
-        blank = torch.zeros(37, width, dtype=torch.float32 if sounds else torch.float64)
-        past = blank[:2, :1].expand(2, before) if sounds else blank[:1].expand(before, width)
-        self.inputs = {"x": blank[:2] if sounds else blank, **({"past": past.clone()} if before else {})}
-        if self.knob:
-            self.inputs["knob"] = torch.zeros(2)
+        self.eval().requires_grad_(False)
 
-    def run(self, x: Tensor, state: tuple[Tensor, ...], knob: Tensor | None) -> list[Tensor]:
-        time = 1 if self.sounds else 0
-        frames = torch.cat([*state, x], dim=time)
-        rows = (frames.unsqueeze(2) if self.sounds else frames.unsqueeze(0)).double()
-        count, window = x.shape[time], self.made.window
+    def inputs(self) -> dict[str, Tensor]:
+        """Return one of each shape by name."""
+        before = self.made.window - 1
+        x = torch.zeros(2, 37) if self.sounds else torch.zeros(37, self.width).double()
+        past = x.new_zeros((2, before) if self.sounds else (before, x.shape[1]))
+        return {"x": x} | ({"past": past} if before else {}) | ({"knob": torch.zeros(2)} if self.knob else {})
+
+    def forward(self, x: Tensor, *rest: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        time, window = int(self.sounds), self.made.window
+        frames = torch.cat([*rest[: window > 1], x], dim=time)
+        rows = frames.unsqueeze(2 if self.sounds else 0).double()
+        count = x.shape[time]
         at = torch.arange(count).unsqueeze(1) + torch.arange(window)
-        columns = [0] if self.sounds else self.columns
-        seen = ((rows[..., columns] - self.mean) / self.scale)[:, at].flatten(2).flatten(0, 1)
-        if knob is None:
-            key = rows[:, window - 1 :, self.key].flatten()
+        seen = ((rows[..., self.columns] - self.mean) / self.scale)[:, at].flatten(2).flatten(0, 1)
+        if self.knob:
+            key = rest[-1].unsqueeze(1).expand(x.shape).flatten().double()
         else:
-            key = knob.unsqueeze(1).expand(x.shape).flatten().double()
+            key = rows[:, window - 1 :, self.key].flatten()
         if self.made.raw is not None:
             seen = seen.index_copy(1, torch.tensor([self.made.raw]), key.unsqueeze(1))
         y = self.network(seen.to(self.dtype), key).double()
         y = y.softmax(1) if self.classes else y * self.out_scale + self.out_mean
         y = y.unflatten(0, (rows.shape[0], count))
         y = y[..., 0].to(x.dtype) if self.sounds else y[0]
-        return [y, frames[:, count:] if self.sounds else frames[count:]] if state else [y]
+        return (y, frames.narrow(time, count, window - 1)) if window > 1 else y
 
-
-class DeviceProgram(Program):
-    """A device; recurrent ones run the cells of all places of the knob and take one, as a graph can choose none."""
-
-    def __init__(self, device: Device) -> None:
-        super().__init__()
-        self.device = copy.deepcopy(device).eval()
-        self.cells, self.knob = device.kind in ("gru", "lstm"), device.knob is not None
-        knob = torch.full((2,), device.knob[0]) if device.knob else None
-        with torch.no_grad():
-            _, state = self.device(torch.zeros(2, 37), None, knob)
-        found, self.shape = tree_flatten(() if state is None else state)
-        self.inputs = {"x": torch.zeros(2, 37)} | {f"state{i}": torch.zeros_like(part) for i, part in enumerate(found)}
-        if knob is not None:
-            self.inputs["knob"] = knob
-
-    def run(self, x: Tensor, state: tuple[Tensor, ...], knob: Tensor | None) -> list[Tensor]:
-        device: Any = self.device
-        before = tree_unflatten(list(state), self.shape) if state else None
-        if not self.cells:
-            y, after = device(x, before, knob)
-            return [y, *tree_flatten(after)[0]] if state else [y]
-        index = place(device.kind, device.knob, knob, x)
-        ran = [device._run(i, x, before, slice(None)) for i in range(len(device.cells))]
-        return [torch.stack(parts)[index, torch.arange(x.shape[0])] for parts in zip(*ran, strict=True)]
-
-
-def program_of(model: Model | Device, *, sounds: bool) -> Program:
-    """Return a fitted model as one torch module."""
-    if isinstance(model, Device) and model.kind in ("compressor", "gate", "envelope"):
-        raise ExportError(
-            f"a device of kind {model.kind!r} loops along time, where torch.export keeps hardgrad's own operator and "
-            "ONNX has none; take --to c"
-        )
-    made = DeviceProgram(model) if isinstance(model, Device) else WindowProgram(model, sounds=sounds)
-    return made.eval().requires_grad_(False)
+    def call(self) -> str:
+        """Return how it is called, in a line."""
+        names = ", ".join(self.inputs())
+        what = "(channels, samples) in float32" if self.sounds else "(rows, columns) in float64"
+        if self.made.window == 1:
+            return f"y = run({names}), x {what}"
+        return f"y, past = run({names}), x {what}, past of {self.made.window - 1}: at first the first again and again"
 
 
 def torch_bytes(program: Program) -> bytes:
-    """Return a program for ``torch.export.load``; for ``torch.jit.load`` where there are cells."""
-    buffer, example = io.BytesIO(), tuple(program.inputs.values())
-    if program.cells:
-        torch.jit.save(_quietly(lambda: torch.jit.trace(program, example)), buffer)
-    else:
-        torch.export.save(
-            _quietly(lambda: torch.export.export(program, example, dynamic_shapes=_free(program))), buffer
-        )
+    """Return a program for ``torch.export.load``."""
+    buffer, (example, free) = io.BytesIO(), _example(program)
+    torch.export.save(_quietly(lambda: torch.export.export(program, example, dynamic_shapes=free)), buffer)
     return buffer.getvalue()
 
 
 def onnx_bytes(program: Program) -> bytes:
-    """Return a graph of ONNX, as torch's own exporters make it."""
+    """Return a graph of ONNX."""
     try:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError:
         raise ExportError("--to onnx needs two packages more; install them: pip install 'hardgrad[onnx]'") from None
-    buffer, after = io.BytesIO(), ["y", *(f"{name}_out" for name in program.states())]
-    how: dict[str, Any] = {"dynamo": True, "dynamic_shapes": _free(program)}
-    if program.cells:
-        axes = {name: {0: "channels"} for name in (*program.inputs, *after)}
-        how = {"dynamo": False, "dynamic_axes": axes | {name: {0: "channels", 1: "samples"} for name in ("x", "y")}}
-    names: dict[str, Any] = {
-        "input_names": list(program.inputs),
-        "output_names": after,
-        "opset_version": OPSET,
-        "verbose": False,
-    }
-    example = tuple(program.inputs.values())
-    where: Any = buffer if program.cells else None
-    made = _quietly(lambda: torch.onnx.export(program, example, where, **names, **how))
-    if made is not None:
-        made.save(buffer)
+    buffer, (example, free), inputs = io.BytesIO(), _example(program), list(program.inputs())
+    made = _quietly(
+        lambda: torch.onnx.export(
+            program,
+            example,
+            dynamo=True,
+            dynamic_shapes=free,
+            input_names=inputs,
+            output_names=["y", "past_out"] if "past" in inputs else ["y"],
+            opset_version=OPSET,
+            verbose=False,
+        )
+    )
+    made.save(buffer)
     return buffer.getvalue()
 
 
-def _free(program: Program) -> tuple[Any, ...]:
-    rest = tuple({0: ANY} if 1 in program.free else {} for _ in range(len(program.inputs) - 1))
-    return (dict.fromkeys(program.free, ANY), rest) if rest else (dict.fromkeys(program.free, ANY),)
+def _example(program: Program) -> tuple[tuple[Tensor, ...], tuple[Any, ...]]:
+    """Return inputs, and which of their dimensions may be of any size: channels and samples, or rows."""
+    x, *rest = program.inputs().values()
+    shapes: tuple[Any, ...] = tuple({0: ANY} if program.sounds else {} for _ in rest)
+    return (x, *rest), (dict.fromkeys((0, 1) if program.sounds else (0,), ANY), *((shapes,) if rest else ()))
 
 
 def _quietly(export: Callable[[], Any]) -> Any:

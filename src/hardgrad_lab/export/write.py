@@ -72,18 +72,22 @@ def _c(model: Model | Device, described: Said, out: Path, form: str) -> Made:
     from hardgrad_lab.export.c_text import header, name_of
     from hardgrad_lab.export.plan import plan_of
 
-    name, knob = name_of(out.stem), knob_of(described) is not None
+    name = name_of(out.stem)
     said = [f"{name}_init(&s); {name}_process(&s, buffer, n); one {name}_state for each channel"]
     if isinstance(model, Device):
-        lines = [*about(described), model.describe()]
-        return header(name, device_code(model), lines, double=True, knob=knob).encode(), said
+        lines = [
+            *about(described),
+            model.describe(),
+            f"a sample that is no number may stay in the state until {name}_reset",
+        ]
+        return header(name, device_code(model), lines, double=True).encode(), said
     if not hears(described) or not isinstance(model, SwitchRegressor):
         raise ExportError("--to c is for sounds, got a model of columns; take --to json, onnx or torch")
     plan = plan_of(model)
     key = "the knob" if plan.by_knob else "the newest sample"
-    labels = ", ".join(model.ranges_.label(i) for i in range(plan.ranges))
+    labels = ", ".join(model.ranges_.label(i) for i in range(len(model.ranges_)))
     lines = [*about(described), f"a network for each range of {key}: {labels}; a window of {plan.window} samples"]
-    return header(name, switch_code(plan), lines, double=plan.double, knob=knob).encode(), said
+    return header(name, switch_code(plan), lines, double=plan.double).encode(), said
 
 
 def _json(model: Model | Device, described: Said, out: Path, form: str) -> Made:
@@ -97,10 +101,12 @@ def _json(model: Model | Device, described: Said, out: Path, form: str) -> Made:
 
 
 def _program(model: Model | Device, described: Said, out: Path, form: str) -> Made:
-    from hardgrad_lab.export.program import OPSET, onnx_bytes, program_of, torch_bytes
+    from hardgrad_lab.export.program import OPSET, Program, onnx_bytes, torch_bytes
 
-    program = program_of(model, sounds=hears(described))
+    if isinstance(model, Device):
+        cure = "--to c or --to json" if model.kind in ("gru", "lstm") else "--to c"
+        raise ExportError(f"--to {form} writes models of a window, got a device of kind {model.kind!r}; take {cure}")
+    program = Program(model, sounds=hears(described))
     if form == "onnx":
         return onnx_bytes(program), [f"opset {OPSET}; {program.call()}"]
-    load = f"torch.jit.load({out.name!r})" if program.cells else f"torch.export.load({out.name!r}).module()"
-    return torch_bytes(program), [f"run = {load}; {program.call()}"]
+    return torch_bytes(program), [f"run = torch.export.load({out.name!r}).module(); {program.call()}"]
