@@ -14,6 +14,7 @@ has settled, and of them all the mean.
 from __future__ import annotations
 
 from dataclasses import dataclass
+
 from hardgrad_lab.runs.experiment import Experiment, Part
 from hardgrad_lab.runs.options import require
 from hardgrad_lab.runs.published import Claim, Metric, Published
