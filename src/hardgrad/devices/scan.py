@@ -144,6 +144,8 @@ def ballistics_scan(x: Tensor, attack: Tensor, release: Tensor, start: Tensor, o
             f"{owner}: ONNX has no loop along time that an IF steers; export the model with hardgrad export --to c"
         )
     prepare_transform()
+    # One tensor given twice gets half of its gradient in code that torch 2.11 compiled; 2.13 does not.
+    release = release.clone() if release is attack else release
     return cast(Tensor, cast(Any, _Scan).apply(x, attack, release, start, owner))
 
 

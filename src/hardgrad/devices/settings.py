@@ -155,7 +155,7 @@ class DeviceLayer(nn.Module):
                     f"{self.word}: state must be of x's leading dimensions {tuple(lead)}, got {tuple(each.shape)}; "
                     "start a new batch with state=None"
                 )
-        return kind(*(each.double() for each in state))
+        return kind(*(each.double() for each in cast("tuple[Tensor, ...]", state)))
 
     def extra_repr(self) -> str:
         shown = [f"{name}={_words(getattr(self, name))}" for name in self.settings]
