@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -109,7 +109,7 @@ class OverRows(torch.autograd.Function):
             (x.expand(many, *x.shape) if at is None else x.movedim(at, 0)) if isinstance(x, Tensor) else x
             for x, at in zip(inputs, in_dims, strict=True)
         ]
-        made: Any = cls.apply(*(x.flatten(0, 1) if isinstance(x, Tensor) else x for x in given))
+        made = cast(Any, cls).apply(*(x.flatten(0, 1) if isinstance(x, Tensor) else x for x in given))
         apart = [x.unflatten(0, (many, given[0].shape[1])) for x in ([made] if isinstance(made, Tensor) else made)]
         return (apart[0], 0) if isinstance(made, Tensor) else (tuple(apart), (0,) * len(apart))
 
