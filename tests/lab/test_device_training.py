@@ -13,13 +13,14 @@ from torch import Tensor
 
 from hardgrad_lab.devices import loss as losses
 from hardgrad_lab.devices import training
-from hardgrad_lab.devices.choose import best_of, try_kinds
+from hardgrad_lab.devices.choose import fresh, try_device
 from hardgrad_lab.devices.clips import Clips
 from hardgrad_lab.devices.kinds import build
 from hardgrad_lab.devices.loss import device_loss, esr
+from hardgrad_lab.devices.passes import detached
 from hardgrad_lab.devices.recordings import Recording, in_time
 from hardgrad_lab.devices.score import error_to_signal, heard, score
-from hardgrad_lab.devices.training import DeviceTraining, detached, passes_in, train
+from hardgrad_lab.devices.training import DeviceTraining, passes_in, train
 
 RATE = 8000
 WARM_UP = 64
@@ -37,7 +38,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hardgrad_lab.devices.clips.LENGTH", 800)
     monkeypatch.setattr("hardgrad_lab.devices.recurrent.Recurrent.chunk", 100)
     monkeypatch.setattr("hardgrad_lab.devices.clips.BATCH", 4)
-    for module in ("clips", "training"):
+    for module in ("clips", "passes"):
         monkeypatch.setattr(f"hardgrad_lab.devices.{module}.WARM_UP", WARM_UP)
 
 
@@ -218,8 +219,10 @@ def test_minutes_become_passes_by_what_one_costs(small: None, monkeypatch: pytes
         assert len(starts) == count, "the search of seconds is taken up once, and made anew for another training"
 
 
-def test_the_best_kind_is_that_of_held_out_time(small: None) -> None:
-    tried = try_kinds([leaky()], ["constant", "filter"], rate=RATE)
-    assert best_of(tried).kind == "filter"
+def test_a_kind_that_was_tried_has_its_errors_on_held_out_and_test_time(small: None) -> None:
+    split = in_time([leaky()], RATE)
+    tried = [try_device(fresh(kind, split, rate=RATE), split) for kind in ("constant", "filter")]
+    assert [each.kind for each in tried] == ["constant", "filter"]
+    assert tried[1].error < tried[0].error
     assert tried[1].test < 0.01 < tried[0].test
-    assert [each.active for each in tried] == [1, 64]
+    assert [each.device.active() for each in tried] == [1, 64]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Take(Protocol):
@@ -46,6 +46,19 @@ def place(owner: str, knob: Sequence[float] | None, value: Tensor | None, x: Ten
     between = [(low + high) / 2 for low, high in pairwise(knob)]
     edges = torch.tensor(between, dtype=torch.float64, device=x.device)
     return torch.bucketize(value.to(x.device, torch.float64), edges, right=True)
+
+
+def told(kind: str, knob: Sequence[float] | None, sets: Sequence[str]) -> str:
+    """Return what a device is, from what each of its sets of parameters is."""
+    rows = sets if knob is None else [f"knob {value:g}: {row}" for value, row in zip(knob, sets, strict=True)]
+    return f"{kind}: {'; '.join(rows)}"
+
+
+def rates(layer: nn.Module, step_db: float = 0.02) -> list[dict[str, Any]]:
+    """Return groups of parameters with their rates of learning: decibels go further in a step than logarithms."""
+    named = list(layer.named_parameters())
+    groups = (("raw_", step_db), ("log_", step_db / 10))
+    return [{"params": [value for name, value in named if name.startswith(part)], "lr": lr} for part, lr in groups]
 
 
 def apart(owner: str, knob: Sequence[float] | None, takes: Sequence[Take]) -> list[list[Take]]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import hardgrad as hg
-from hardgrad_lab.devices.by_knob import Take, apart, place, sets
+from hardgrad_lab.devices.by_knob import Take, apart, place, rates, sets, told
 from hardgrad_lab.devices.device import Device
 from hardgrad_lab.devices.stretches import Stretches, stretches
 
@@ -60,19 +60,15 @@ class CompressorDevice(Device):
             setattr(self.layer, name, values.clamp_min(least))
 
     def groups(self) -> list[dict[str, Any]]:
-        """Return the parameters with their learning rates: decibels go further in a step than logarithms."""
-        decibels = [value for name, value in self.layer.named_parameters() if name.startswith("raw_")]
-        logarithms = [value for name, value in self.layer.named_parameters() if name.startswith("log_")]
-        return [{"params": decibels, "lr": 0.02}, {"params": logarithms, "lr": 2e-3}]
+        """Return the parameters with their rates of learning."""
+        return rates(self.layer)
 
     def describe(self) -> str:
         rows = [
             _words({name: getattr(self.layer, name)[i].item() for name in NAMES}) + (", inverted" if sign < 0 else "")
             for i, sign in enumerate(self.polarity.tolist())
         ]
-        if self.knob is None:
-            return f"compressor: {rows[0]}"
-        return "compressor: " + "; ".join(f"knob {value:g}: {row}" for value, row in zip(self.knob, rows, strict=True))
+        return told("compressor", self.knob, rows)
 
     def active(self) -> int:
         return len(NAMES)

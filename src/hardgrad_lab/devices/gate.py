@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import hardgrad as hg
-from hardgrad_lab.devices.by_knob import Take, apart, place, sets
+from hardgrad_lab.devices.by_knob import Take, apart, place, rates, sets, told
 from hardgrad_lab.devices.device import Device
 
 # What a search begins with: the level that opens as a share of the levels heard, how far below it closes, and times.
@@ -58,17 +58,14 @@ class GateDevice(Device):
             setattr(self.layer, name, torch.stack([getattr(layer, name).detach() for layer in found]))
 
     def groups(self) -> list[dict[str, Any]]:
-        """Return the parameters with their learning rates: decibels go further in a step than logarithms."""
-        return _groups(self.layer, 0.02)
+        """Return the parameters with their rates of learning."""
+        return rates(self.layer)
 
     def describe(self) -> str:
-        rows = [
-            _words({name: getattr(self.layer, name)[i].item() for name in self.layer.settings})
-            for i in range(sets(self.knob))
+        numbers = [
+            {name: getattr(self.layer, name)[i].item() for name in self.layer.settings} for i in range(sets(self.knob))
         ]
-        if self.knob is None:
-            return f"gate: {rows[0]}"
-        return "gate: " + "; ".join(f"knob {value:g}: {row}" for value, row in zip(self.knob, rows, strict=True))
+        return told("gate", self.knob, list(map(_words, numbers)))
 
     def active(self) -> int:
         return len(self.layer.settings)
@@ -79,13 +76,6 @@ def _gate(rate: int, open_db: Tensor, **settings: Any) -> hg.Gate:
     usual = {"hold_ms": 5.0, "attack_ms": 1.0, "release_ms": 100.0, "range_db": -60.0, "detector_ms": 30.0}
     each = {name: value * like for name, value in {**usual, **settings}.items()}
     return hg.Gate(open_db, each.pop("close_db", open_db - 3.0), **each, sample_rate=rate)
-
-
-def _groups(layer: hg.Gate, step_db: float) -> list[dict[str, Any]]:
-    named = list(layer.named_parameters())
-    decibels = [value for name, value in named if name.startswith("raw_")]
-    logarithms = [value for name, value in named if name.startswith("log_")]
-    return [{"params": decibels, "lr": step_db}, {"params": logarithms, "lr": step_db / 10}]
 
 
 def _fitted(takes: Sequence[Take], rate: int) -> hg.Gate:
@@ -138,7 +128,7 @@ def recover(
         steps: with rates that fall to nothing by a cosine.
         step_db: the first step of a threshold; a tenth of it that of a logarithm.
     """
-    groups = [group for group in _groups(gate, step_db) if any(p.requires_grad for p in group["params"])]
+    groups = [group for group in rates(gate, step_db) if any(p.requires_grad for p in group["params"])]
     optimizer = torch.optim.Adam(groups)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     best, kept = math.inf, gate.state_dict()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hardgrad_lab.devices.choose import Tried
 from hardgrad_lab.devices.device import Device
 from hardgrad_lab.fit.estimator import SwitchClassifier, SwitchRegressor
 from hardgrad_lab.fit.rivals.scores import LeftOut, Scored
@@ -33,8 +34,7 @@ class Fitted:
         seed: of the job.
         machine: what ran it, and when it began.
         source: fingerprint of the table.
-        chosen: the name of the model's score: the switch, or a kind of device.
-        device: the chosen model, where it is one with a memory; then ``predicted`` and ``index`` are its own.
+        tried: the chosen model, where it is one with a memory; then ``predicted`` and ``index`` are its own.
         trained: the rows that devices learned from.
         said: how the choice was made.
     """
@@ -51,10 +51,14 @@ class Fitted:
     seed: int
     machine: dict[str, Any]
     source: str
-    chosen: str = "switch"
-    device: Device | None = None
+    tried: Tried | None = None
     trained: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     said: Sequence[str] = ()
+
+    @property
+    def device(self) -> Device | None:
+        """Return the chosen model, where it is one with a memory."""
+        return None if self.tried is None else self.tried.device
 
     @property
     def visits(self) -> list[int]:

@@ -117,7 +117,6 @@ class Job:
                 bring=self._train,
             )
             scores, left_out = self._measure(training, test, trials)
-        chosen = trials.chosen
         return Fitted(
             model=self.model,
             scores=scores,
@@ -125,8 +124,7 @@ class Job:
             predicted=self._predicted,
             index=self._index,
             left_out=left_out,
-            chosen=SWITCH if chosen is None else chosen.kind,
-            device=None if chosen is None else chosen.device,
+            tried=trials.chosen,
             trained=trials.parts[0],
             said=trials.said,
             seconds=self._passed(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -86,6 +87,7 @@ class Trials:
     passes: dict[str, int]
     bring: Callable[[str, DeviceTraining], None]
     tried: list[Tried] = field(default_factory=list)
+    took: dict[str, float] = field(default_factory=dict)
     chosen: Tried | None = None
     left_out: list[LeftOut] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
@@ -122,12 +124,12 @@ class Trials:
     def _choose(self, window: float) -> None:
         """Choose the kind of least error on held-out time, and say so."""
         asked = [each for each in self.tried if each.kind in self.memory.kinds]
-        errors = {each.kind: each.validation for each in asked} | ({SWITCH: window} if self.memory.window else {})
+        errors = {each.kind: each.error for each in asked} | ({SWITCH: window} if self.memory.window else {})
         best, *others = sorted(errors, key=lambda kind: errors[kind])
         self.chosen = next((each for each in asked if each.kind == best), None)
         against = "".join(f", {kind} {errors[kind]:.2%}" for kind in others)
         self.said.append(f"chosen is {best}, whose error on held-out time is {errors[best]:.2%} of the energy{against}")
-        gain = next((each.validation for each in self.tried if each.kind == "constant"), math.inf)
+        gain = next((each.error for each in self.tried if each.kind == "constant"), math.inf)
         if gain <= errors[best]:
             self.said.append(f"nothing that was tried beats one constant gain there, {gain:.2%}")
 
@@ -139,11 +141,14 @@ class Trials:
         extra = () if BASELINE in kinds or not kinds else (BASELINE,)
         each = max(60 * self.memory.minutes - spent, 30 * self.memory.minutes) / max(1, len(kinds))
         for kind in (*SOLVED, *kinds, *extra):
+            began = time.monotonic()
             self._try(kind, split, BASELINE_S if kind in extra else each)
+            self.took[kind] = time.monotonic() - began
         if kinds:
-            listed = ", ".join(f"{made.kind} {made.seconds:.0f} s" for made in self.tried if made.kind not in SOLVED)
+            listed = ", ".join(f"{kind} {took:.0f} s" for kind, took in self.took.items() if kind not in SOLVED)
             self.said.append(
-                f"of {self.memory.minutes:g} minutes each kind with a memory was given {each:.0f} s: {listed}"
+                f"of {self.memory.minutes:g} minutes each kind with a memory was given {each:.0f} s; in this sitting "
+                f"they took, with what they begin with: {listed}"
             )
 
     def outcome(self, made: Tried) -> Outcome:
@@ -151,7 +156,7 @@ class Trials:
         return Outcome(
             outputs=self.predicted(made.device),
             described=made.device.describe(),
-            counts=Counts(total=made.parameters, active=made.active),
+            counts=Counts(total=made.parameters, active=made.device.active()),
             updates=made.steps,
             seconds=made.seconds,
         )
@@ -176,7 +181,7 @@ class Trials:
             made = try_device(
                 device,
                 split,
-                steps=None if kind in SOLVED else self._passes(device, split, seconds),
+                steps=0 if kind in SOLVED else self._passes(device, split, seconds),
                 seed=self.seed,
                 loss=self.memory.loss,
                 run=partial(self.bring, kind),

@@ -107,22 +107,22 @@ def _marker(i: int) -> str:
 
 def training(story: Story) -> Drawn:
     """Draw the loss over the epochs, and the held-out loss of each range."""
-    # A model with a memory may have been chosen after the window, whose curve has other ranges.
-    has_ranges = bool(story.curve) and all(len(p.get("ranges", ())) == len(story.labels) > 0 for p in story.curve)
+    has_ranges = all(len(p.get("ranges", ())) == len(story.labels) > 0 for p in story.curve)
     figure, panels = sized_figure(WIDE, 3.4, 2 if has_ranges else 1)
     epochs = [point["epoch"] for point in story.curve]
     panels[0].plot(epochs, [point["loss"] for point in story.curve], color=INK, linewidth=1.2, label="training")
-    if has_ranges:
+    if all("held_out" in point for point in story.curve):
         held_out = [point["held_out"] for point in story.curve]
         panels[0].plot(epochs, held_out, color=COLOURS[1], linewidth=1.6, label="held out")
         if story.best_epoch:
             best = story.curve[story.best_epoch - 1]["held_out"]
             panels[0].plot([story.best_epoch], [best], "o", color=COLOURS[1], label="kept")
+    if has_ranges:
         for i in range(len(story.labels)):
             values = [np.nan if point["ranges"][i] is None else point["ranges"][i] for point in story.curve]
             panels[1].plot(epochs, values, color=colour_of(i), linestyle=dashes_of(i), linewidth=1.4)
         panels[1].set_ylabel("held-out loss by range")
-    panels[0].set_ylabel(story.words.loss)
+    panels[0].set_ylabel("error, of the energy" if story.device else story.words.loss)
     panels[0].legend(frameon=False, fontsize=9)
     for panel in panels:
         panel.set_xlabel("epoch")

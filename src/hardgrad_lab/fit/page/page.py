@@ -43,6 +43,7 @@ STATIC = (
     "Every dot is {ms:.0f} ms. On the dashed line the output is as loud as the input; a compressor bends away from it, "
     "a gate drops. Where rising and falling levels have different curves, what came before matters."
 )
+LEARNED = "The loss that it learns by, and the error-to-signal ratio on held-out time, whose best weights were kept."
 
 
 def fit_page(story: Story) -> str:
@@ -81,7 +82,7 @@ def _figures(story: Story) -> list[Inline]:
         drawn.append(("Which class is taken for which", CONFUSION, of_classes.confusion(story)))
     if len(story.scores) > 1:
         drawn.append(("The rivals", "", figures.rivals(story)))
-    caption = "" if story.classes else "Losses of targets brought to a deviation of one."
+    caption = "" if story.classes else LEARNED if story.device else "Losses of targets brought to a deviation of one."
     if story.curve:
         drawn.append(("Training", caption, figures.training(story)))
     row = story.words.rows.removesuffix("s")

@@ -6,9 +6,7 @@ that may move, the loss on held-out rows, and the weights kept where that is the
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -21,13 +19,14 @@ from hardgrad_lab.fit.training.learn_points import move_points
 from hardgrad_lab.fit.training.schedule import RiseAndFall, optimizer_of, window_of
 from hardgrad_lab.fit.training.task import Batches, Recipe, Task
 from hardgrad_lab.runs import loop
+from hardgrad_lab.runs.sittings import Sittings
 
 HOPELESS = 1e6  # times a constant's loss: no learning rate that falls brings that back
 WORSE = 10.0  # times a constant's loss, at the end
 SAFE = 5e-3  # a learning rate that seldom diverges
 
 
-class Training:
+class Training(Sittings):
     """One network under training. ``model`` ends with the best weights.
 
     Args:
@@ -38,11 +37,9 @@ class Training:
 
     def __init__(self, model: nn.Module, task: Task, recipe: Recipe) -> None:
         self.model, self.task, self.recipe = model, task, recipe
-        self.best: dict[str, Tensor] | None = None
-        self.best_loss, self.best_epoch, self.diverged = math.inf, 0, ""
         self.first_points = tuple(task.ranges.points)
         batches, optimizer = Batches(task, recipe), optimizer_of(model, recipe)
-        self.steps_an_epoch = batches.in_an_epoch
+        self.steps_an_epoch, self.all_steps = batches.in_an_epoch, recipe.epochs * batches.in_an_epoch
         self._run = loop.Training(
             model=model,
             optimizers=[optimizer],
@@ -55,104 +52,27 @@ class Training:
         )
 
     @property
-    def steps(self) -> int:
-        """Return how many steps are done."""
-        return self._run.steps
-
-    @property
-    def seconds(self) -> float:
-        """Return how long they took, in all sittings."""
-        return self._run.seconds
-
-    @property
-    def all_steps(self) -> int:
-        """Return how many steps the recipe has in all."""
-        return self.recipe.epochs * self.steps_an_epoch
-
-    @property
-    def epoch(self) -> int:
-        """Return how many epochs are done."""
-        return self.steps // self.steps_an_epoch
-
-    @property
-    def epochs(self) -> int:
-        """Return how many epochs the recipe has."""
-        return self.recipe.epochs
-
-    @property
-    def curve(self) -> list[dict[str, Any]]:
-        """Return for each epoch its number, the seconds so far, the loss, and what held-out rows lost."""
-        points = enumerate(self._run.curve, 1)
-        return [{"epoch": i, **{k: v for k, v in point.items() if k not in _OF_RUNS}} for i, point in points]
-
-    @property
     def done(self) -> bool:
         """Return whether all epochs are done, or patience is at its end."""
         at_border = self.steps % self.steps_an_epoch == 0
         tired = at_border and bool(len(self.task.held_out)) and self.epoch - self.best_epoch > self.recipe.patience
-        return self.steps >= self.all_steps or tired or bool(self.diverged)
-
-    def run(
-        self,
-        after_step: Callable[[], None] = lambda: None,
-        save: Callable[[], None] = lambda: None,
-        *,
-        save_every_s: float = math.inf,
-        save_every: int = 0,
-    ) -> None:
-        """Train to the end from wherever it stands, and take the best weights; ``diverged`` says if it had to stop.
-
-        Args:
-            after_step: called after every step, and what ends an epoch; may raise, and the training can go on later.
-            save: writes a checkpoint.
-            save_every_s: seconds between checkpoints.
-            save_every: steps between checkpoints; 0 goes by the clock alone.
-
-        Raises:
-            Interrupted: if a signal stopped it, once a checkpoint is written.
-        """
-        self.model.train()
-        if self.steps == 0:
-            self._remember(self._measured()["held_out"] if len(self.task.held_out) else math.inf)
-        plan = loop.Plan(
-            steps=self.all_steps,
-            evaluate_every=self.steps_an_epoch,
-            checkpoint_every_s=save_every_s,
-            checkpoint_every=save_every,
-        )
-        if not self.done:
-            try:
-                self._learn(plan, save, _Watcher(self, after_step))
-            except loop.DivergedError as error:
-                self._say_diverged(error.averages["loss"])
-                after_step()
-        self._judge_the_end()
-        if self.best is not None and (len(self.task.held_out) or self.diverged):
-            with uncounted(self.model):  # visits are those of the whole training
-                self.model.load_state_dict(self.best)
-        self.model.eval()
-
-    def average(self) -> float:
-        """Return the mean training loss of this epoch so far. Waits for the device."""
-        return self._run.averages()["loss"]
+        return tired or super().done
 
     def losses(self, rows: Tensor) -> Tensor:
         """Return the loss of each row, (len(rows),), of the model as it stands."""
         outputs = forward(self.model, self.task.rows, rows)
         return self.task.loss_of_rows(outputs, self.task.target[rows])
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything that the next step depends on."""
-        return {**self._run.state_dict(), **{name: getattr(self, name) for name in _OWN}}
+    def _begin(self) -> None:
+        self.model.train()
+        if self.steps == 0:
+            self._remember(self._measured()["held_out"] if len(self.task.held_out) else math.inf)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Become what ``state`` was taken from."""
-        for name in _OWN:
-            setattr(self, name, state[name])
-        self._run.load_state_dict(state)
-
-    def _learn(self, plan: loop.Plan, save: Callable[[], None], watcher: loop.Watcher) -> None:
-        loop.train(self._run, plan, save, watcher)
+    def _end(self) -> None:
+        self._judge_the_end()
+        if self.best is not None and (len(self.task.held_out) or self.diverged):
+            with uncounted(self.model):  # visits are those of the whole training
+                self.model.load_state_dict(self.best)
 
     def _loss(self, rows: Tensor, target: Tensor) -> Tensor:
         x, key = self.task.rows.take(rows)
@@ -170,12 +90,6 @@ class Training:
         if (judged := measured.get("held_out", average)) < self.best_loss:
             self._remember(judged)
         return measured
-
-    def _remember(self, loss: float) -> None:
-        state = self.model.state_dict()
-        if all(bool(tensor.isfinite().all()) for tensor in state.values() if tensor.is_floating_point()):
-            self.best_loss, self.best_epoch = loss, self.epoch
-            self.best = copy.deepcopy(state)
 
     def _judge_the_end(self) -> None:
         last = self._run.curve[-1]["loss"] if self._run.curve else 0.0
@@ -219,22 +133,3 @@ class Training:
         held_out = float(self.task.average(losses, rows, index, self.recipe.loss)) / scale
         # A range without a held-out row has no loss, which plain JSON says as null.
         return {"held_out": held_out, "ranges": [mean if math.isfinite(mean) else None for mean in means]}
-
-
-class _Watcher:
-    """Calls a function after every step, and after what ends an epoch where one does."""
-
-    def __init__(self, training: Training, after_step: Callable[[], None]) -> None:
-        self.training, self.after_step = training, after_step
-
-    def step(self, training: loop.Training) -> None:
-        if training.steps % self.training.steps_an_epoch:
-            self.after_step()
-
-    def point(self, training: loop.Training) -> None:
-        del training
-        self.after_step()
-
-
-_OWN = ("best", "best_loss", "best_epoch", "diverged")
-_OF_RUNS = ("samples", "penalty")
