@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from hardgrad import _check
-from hardgrad._torch_state import has_numbers
 from hardgrad.devices.scan import ballistics_scan, coefficient, last
 from hardgrad.devices.settings import DeviceLayer, Setting, Value, handed_on
 
@@ -33,20 +32,6 @@ class CompressorState(NamedTuple):
     def detach(self) -> CompressorState:
         """Return the state without its graph, for truncated backpropagation."""
         return CompressorState(self.reduction_db.detach(), self.power.detach())
-
-
-class _Ratio(Setting):
-    """A ratio may be infinite where it does not learn: that of a limiter."""
-
-    def checked(self, owner: str, value: object) -> Tensor:
-        limits = isinstance(value, float) and value == math.inf
-        return torch.tensor(math.inf, dtype=torch.float64) if limits else super().checked(owner, value)
-
-    def held_as(self, owner: str, value: Tensor, learns: bool) -> Tensor:
-        if learns and has_numbers(value) and bool(value.isinf().any()):
-            cure = "give a large one, 20 say, or build the layer with learn= a list without this name"
-            raise ValueError(f"{owner}: ratio must be finite to learn, got inf; {cure}")
-        return super().held_as(owner, value, learns)
 
 
 class Compressor(DeviceLayer):
@@ -104,7 +89,7 @@ class Compressor(DeviceLayer):
     """
 
     threshold_db = Setting()
-    ratio = _Ratio(least=1.0, log=True)
+    ratio = Setting(least=1.0, end=math.inf, log=True)
     knee_db = Setting(least=0.0, log=True)
     makeup_db = Setting()
     attack_ms = Setting(least=0.0, log=True)
@@ -128,8 +113,9 @@ class Compressor(DeviceLayer):
     ) -> None:
         _check.one_of("Compressor", "detector", detector, DETECTORS)
         self._check_rms(detector, rms_ms)
-        if detector == "peak" and learn is True:
-            learn = [name for name in self.settings if name != "rms_ms"]
+        if detector == "peak":
+            learn = [name for name in self.settings if name != "rms_ms"] if learn is True else learn
+            self._check_rms(detector, "to learn" if isinstance(learn, Collection) and "rms_ms" in learn else None)
         super().__init__(
             sample_rate,
             learn,
@@ -182,10 +168,9 @@ class Compressor(DeviceLayer):
         else:
             level = heard.abs().clamp_min(FLOOR).log10() * 20
         if self.link:
-            if not lead:
-                raise ValueError(
-                    f"{self.word}: x must be (*, channels, samples) to link, got one channel; unsqueeze it"
-                )
+            if not (lead and lead[-1]):
+                shape = (*lead, heard.shape[1])
+                raise ValueError(f"{self.word}: x must be (*, channels, samples) to link, got {shape}; unsqueeze one")
             apart = level.unflatten(0, lead) if len(lead) > 1 else level
             level = apart.amax(-2, keepdim=True).expand(apart.shape).reshape(level.shape)
         return level, power

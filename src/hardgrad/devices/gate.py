@@ -37,14 +37,6 @@ class GateState(NamedTuple):
         return GateState(*(each.detach() for each in self))
 
 
-class _Range(Setting):
-    """A gain of at most 0 dB; a closed gate of -inf is silent."""
-
-    def checked(self, owner: str, value: object) -> Tensor:
-        silent = isinstance(value, float) and value == -math.inf
-        return torch.tensor(-math.inf, dtype=torch.float64) if silent else super().checked(owner, value)
-
-
 class Gate(DeviceLayer):
     r"""Turn a sound down while it is quiet: two thresholds, a hold, an attack and a release, and a hard decision.
 
@@ -86,7 +78,8 @@ class Gate(DeviceLayer):
         x: (*, samples), usually (batch, channels, samples); side: broadcasts to it, with as many samples.
         Returns y, of x's shape and dtype, computed in float64 and rounded once, and the state, which the next chunk is
         called with: two chunks are the whole, bit for bit. A NaN or an infinity in x is one in y at that sample; it
-        moves no level, so the gate goes on as before. No gradient for thresholds crosses from one chunk to the next.
+        moves no level, so the gate goes on as before. Of thresholds, only what they did to
+        the last gain crosses from one chunk to the next.
 
     Raises:
         ValueError, TypeError: for a setting out of range, an x that is not floating, a side chain or state of other
@@ -113,7 +106,7 @@ class Gate(DeviceLayer):
     hold_ms = Setting(least=0.0, log=True)
     attack_ms = Setting(least=0.0, log=True)
     release_ms = Setting(least=0.0, log=True)
-    range_db = _Range(most=0.0)
+    range_db = Setting(most=0.0, end=-math.inf)
     detector_ms = Setting(least=0.0, log=True)
 
     def __init__(

@@ -110,6 +110,7 @@ class OverRows(torch.autograd.Function):
             for x, at in zip(inputs, in_dims, strict=True)
         ]
         made: Any = cast(Any, cls).apply(*(x.flatten(0, 1) if isinstance(x, Tensor) else x for x in given))
+        made = cast(Any, cls).apply(*(x.flatten(0, 1) if isinstance(x, Tensor) else x for x in given))
         apart = [x.unflatten(0, (many, given[0].shape[1])) for x in ([made] if isinstance(made, Tensor) else made)]
         return (apart[0], 0) if isinstance(made, Tensor) else (tuple(apart), (0,) * len(apart))
 

@@ -22,12 +22,15 @@ class Setting:
     Args:
         least: the smallest value that a user may give; a time of 0 ms is at once.
         most: the largest one.
+        end: an infinity that may be given, too, where the setting does not learn.
         log: whether the parameter holds the logarithm of value - least, so that no optimizer can leave the range. Else
             it holds the value, and an optimizer goes where it likes.
     """
 
-    def __init__(self, *, least: float | None = None, most: float | None = None, log: bool = False) -> None:
-        self.least, self.most, self.log = least, most, log
+    def __init__(
+        self, *, least: float | None = None, most: float | None = None, end: float | None = None, log: bool = False
+    ) -> None:
+        self.least, self.most, self.end, self.log = least, most, end, log
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name, self.held = name, f"log_{name}" if self.log else f"raw_{name}"
@@ -47,18 +50,20 @@ class Setting:
 
     def held_as(self, owner: str, value: Tensor, learns: bool) -> Tensor:
         """Return what a parameter must hold for a value, or raise where it could not learn from there."""
-        if not self.log:
-            return value.clone()
-        held = (value - (self.least or 0.0)).log()
-        if learns and has_numbers(held) and bool(held.isneginf().any()):
+        held = (value - (self.least or 0.0)).log() if self.log else value.clone()
+        if learns and has_numbers(held) and bool(held.isinf().any()):
+            got = self.end if self.end is not None and bool(value.isinf().any()) else self.least
+            rule = "finite" if got == self.end else f"above {self.least:g}"
             raise ValueError(
-                f"{owner}: {self.name} must be above {self.least:g} to learn, got {self.least:g}, which no step "
-                "leaves; give a value above, or build the layer with learn= a list without this name"
+                f"{owner}: {self.name} must be {rule} to learn, got {got:g}, which no step leaves; give another value, "
+                "or build the layer with learn= a list without this name"
             )
         return held
 
     def checked(self, owner: str, value: object) -> Tensor:
         """Return what a user gives as a floating point tensor, or raise; what cannot be read is not looked at."""
+        if isinstance(value, float) and value == self.end:
+            return torch.tensor(value, dtype=torch.float64)
         if not isinstance(value, Tensor):
             number = _check.number(owner, self.name, value, least=self.least, most=self.most, cure=_CURE)
             return torch.tensor(float(number), dtype=torch.float64)
@@ -140,7 +145,7 @@ class DeviceLayer(nn.Module):
     def _learns(self, name: str) -> bool:
         return cast(Tensor, getattr(self, self.settings[name].held)).requires_grad
 
-    def _started(self, state: Any, kind: type, lead: torch.Size) -> Any:
+    def _started(self, state: Any, kind: Any, lead: torch.Size) -> Any:
         """Return a state that fits x, or None, or raise."""
         if state is None:
             return None
@@ -149,7 +154,7 @@ class DeviceLayer(nn.Module):
                 f"{self.word}: state must be the {kind.__name__} that an earlier call returned, got "
                 f"{_check.kind_of(state)}; start with state=None"
             )
-        for each in cast("tuple[Tensor, ...]", state):
+        for each in state:
             if each.shape != lead:
                 raise ValueError(
                     f"{self.word}: state must be of x's leading dimensions {tuple(lead)}, got {tuple(each.shape)}; "

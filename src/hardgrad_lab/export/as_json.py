@@ -24,29 +24,37 @@ FORMAT = "hardgrad-rtneural-1"
 def text(plan: Plan, said: Mapping[str, Any]) -> str:
     """Return a switch as JSON; ``said`` tells of its columns."""
     flat = plan.layers[0].kind == "dense"
-    wide = plan.columns * plan.window if flat else plan.columns
-    whole = {
-        "format": FORMAT,
-        **said,
-        "window": plan.window,
-        "edges": plan.points,
-        "closed": "left",
-        "outside": "nearest",
-        "input": [
-            {"shift": plan.shift[r].tolist(), "scale": plan.scale[r].tolist()} for r in range(len(plan.points) - 1)
-        ],
-        "output": {"shift": plan.out_shift.tolist(), "scale": plan.out_scale.tolist()},
-        "branches": [rtneural(plan.layers, r, wide) for r in range(len(plan.points) - 1)],
-    }
+    inputs = [{"shift": m.tolist(), "scale": s.tolist()} for m, s in zip(plan.shift, plan.scale, strict=True)]
+    output = {"shift": plan.out_shift.tolist(), "scale": plan.out_scale.tolist()}
+    more = {"window": plan.window, "edges": plan.points, "closed": "left", "outside": "nearest"}
+    return _written({**said, **more}, plan.layers, plan.columns * (plan.window if flat else 1), inputs, output)
+
+
+def device_text(device: Device, said: Mapping[str, Any]) -> str:
+    """Return a recurrent device as JSON: y = gain x + out w(h), h of a branch of input scale times x.
+
+    Raises:
+        ExportError: for a device that is no network.
+    """
+    if device.kind not in ("gru", "lstm"):
+        raise ExportError(f"--to json holds networks, and a device of kind {device.kind!r} is none; take --to c")
+    parts: Any = device
+    scales = zip(parts.scales.tolist(), parts.gains.tolist(), strict=True)
+    inputs = [{"shift": [0.0], "scale": [1 / before]} for before, _ in parts.scales.tolist()]
+    output = [{"shift": 0.0, "scale": after, "gain": gain} for (_, after), gain in scales]
+    layers = stacked([cells_read(*pair) for pair in zip(parts.cells, parts.reads, strict=True)])
+    return _written({**said, "knob": device.knob}, layers, 1, inputs, output)
+
+
+def _written(said: Mapping[str, Any], layers: Sequence[Layer], wide: int, inputs: list[Any], output: Any) -> str:
+    shape = [None, None, wide]
+    branches = [{"in_shape": shape, "layers": [_layer(layer, r) for layer in layers]} for r in range(len(inputs))]
+    whole = {"format": FORMAT, **said, "input": inputs, "output": output, "branches": branches}
     return json.dumps(plain(whole), allow_nan=False)
 
 
-def rtneural(layers: Sequence[Layer], r: int, wide: int) -> dict[str, Any]:
-    """Return range r's network in RTNeural's form, which is Keras' order of weights."""
-    return {"in_shape": [None, None, wide], "layers": [_layer(layer, r) for layer in layers]}
-
-
 def _layer(layer: Layer, r: int) -> dict[str, Any]:
+    """Return a layer of range r in RTNeural's form, which is Keras' order of weights."""
     said = {
         "type": layer.kind,
         "activation": "relu" if layer.relu else "",
@@ -69,27 +77,3 @@ def _weights(layer: Layer, a: Mapping[str, Array]) -> list[Array]:
     order = np.r_[n : 2 * n, :n, 2 * n : 3 * n]  # torch has the reset gate first, Keras the update gate
     biases = np.stack([a["bias_ih"][order], a["bias_hh"][order]])
     return [a["weight_ih"][order].T, a["weight_hh"][order].T, biases]
-
-
-def device_text(device: Device, said: Mapping[str, Any]) -> str:
-    """Return a recurrent device as JSON: y = gain x + out w(h), h of a branch of input scale times x.
-
-    Raises:
-        ExportError: for a device that is no network.
-    """
-    if device.kind not in ("gru", "lstm"):
-        raise ExportError(f"--to json holds networks, and a device of kind {device.kind!r} is none; take --to c")
-    parts: Any = device
-    gains, scales = parts.gains.tolist(), parts.scales.tolist()
-    layers = stacked([cells_read(*pair) for pair in zip(parts.cells, parts.reads, strict=True)])
-    whole = {
-        "format": FORMAT,
-        **said,
-        "knob": device.knob,
-        "input": [{"shift": [0.0], "scale": [1 / before]} for before, _ in scales],
-        "output": [
-            {"shift": 0.0, "scale": after, "gain": gain} for (_, after), gain in zip(scales, gains, strict=True)
-        ],
-        "branches": [rtneural(layers, r, 1) for r in range(len(gains))],
-    }
-    return json.dumps(plain(whole), allow_nan=False)

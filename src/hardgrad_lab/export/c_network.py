@@ -1,8 +1,8 @@
-"""A switch's networks as C: the look-up of a range, and the lines that run a block or a window of samples."""
+"""The look-up of a range and the state as C, and the lines that run networks on a block or a window of samples."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -24,6 +24,33 @@ def look_up(points: Sequence[float]) -> str:
 def _above(point: float) -> float:
     near = np.float32(point)
     return float(near if float(near) >= point else np.nextafter(near, np.float32(np.inf)))
+
+
+def frame(points: Sequence[float] | None, state: Mapping[str, int], begin: Mapping[str, str]) -> str:
+    """Return struct, reset, init and, for the points of a knob, set_knob.
+
+    Args:
+        points: of the knob's ranges, or None.
+        state: fields of the struct, by name and length.
+        begin: what fields begin at, where that is not 0.
+    """
+    fields = "".join(f"  @real {name}[{length}];\n" for name, length in state.items())
+    clear = [
+        f"  for (j = 0; j < {length}; j++) s->{name}[j] = {begin.get(name, 0)};\n" for name, length in state.items()
+    ]
+    knob = "static inline void @set_knob(@state* s, float knob) { s->range = @range(knob); }\n"
+    return f"""\
+{look_up(points) if points else ""}
+typedef struct {{
+{fields}  int range;
+}} @state;
+
+static inline void @reset(@state* s) {{
+  int j = 0;
+{"".join(clear)}  (void)j; (void)s;
+}}
+static inline void @init(@state* s) {{ s->range = 0; @reset(s); }}
+{knob if points else ""}"""
 
 
 def dense_block(layers: Sequence[Layer], block: int, first: str, newest: str) -> str:

@@ -5,36 +5,24 @@ from __future__ import annotations
 import numpy as np
 
 from hardgrad_lab.export.c_layers import arrays_of
-from hardgrad_lab.export.c_network import dense_block, look_up, window_function
+from hardgrad_lab.export.c_network import dense_block, frame, look_up, window_function
 from hardgrad_lab.export.c_text import number, table
-from hardgrad_lab.export.plan import Layer, Plan
+from hardgrad_lab.export.plan import Plan
 from hardgrad_lab.fit.rows import Array
 
-SET_KNOB = "static inline void @set_knob(@state* s, float knob) { s->range = @range(knob); }\n"
 BLOCK = 64  # samples at a time: what lies between two layers stays in the nearest cache
 
 
 def switch_code(plan: Plan) -> str:
     """Return the C of a switch of one column of sound: struct, init, reset, process."""
     past, dense = plan.window - 1, plan.layers[0].kind == "dense"
-    layers = _scaled(plan)
+    layers = [*plan.layers[:-1], plan.layers[-1].times(plan.out_scale, plan.out_shift)]
     newest = "" if plan.raw is None else "newest[t]"
     run = dense_block(layers, BLOCK, "(s->past + t)", newest) if dense else _one_by_one(plan)
+    state = {"past": past + BLOCK, "begun": 1}  # scaled samples: the window before a block, and the block
     return f"""\
-{look_up(plan.points)}{table(_centers(plan) | arrays_of(layers), double=plan.double)}\
-{"" if dense else window_function(layers, plan.window)}
-typedef struct {{
-  @real past[{past + BLOCK}]; /* scaled samples: the window before a block, and the block */
-  int begun, range;
-}} @state;
-
-static inline void @reset(@state* s) {{
-  int i;
-  for (i = 0; i < {past + BLOCK}; i++) s->past[i] = 0;
-  s->begun = 0;
-}}
-static inline void @init(@state* s) {{ s->range = 0; @reset(s); }}
-{SET_KNOB if plan.by_knob else ""}
+{table(_centers(plan) | arrays_of(layers), double=plan.double)}{"" if dense else window_function(layers, plan.window)}\
+{"" if plan.by_knob else look_up(plan.points)}{frame(plan.points if plan.by_knob else None, state, {})}
 static inline void @block(@state* s, float* buffer, int m) {{
   int i, j, t, ranges[{BLOCK}];
   @real newest[{BLOCK}];
@@ -48,12 +36,6 @@ static inline void @process(@state* s, float* buffer, int n) {{
   if (n > 0) @block(s, buffer, n);
 }}
 """
-
-
-def _scaled(plan: Plan) -> list[Layer]:
-    """Return the layers; the last one gives predictions in their own units."""
-    *before, last = plan.layers
-    return [*before, last.times(plan.out_scale, plan.out_shift)]
 
 
 def _centers(plan: Plan) -> dict[str, Array]:
@@ -72,8 +54,8 @@ def _scale_samples(plan: Plan) -> str:
         mean, scale = (number(float(each[0, 0]), double=True) for each in (plan.shift, plan.scale))
         lines = f"""\
   for (t = 0; t < m; t++) s->past[{past} + t] = (@real)((buffer[t] - {mean}) / {scale});
-  for (i = s->begun ? {past} : 0; i < {past}; i++) s->past[i] = s->past[{past}]; /* as if it had stood still */
-  s->begun = 1;
+  for (i = s->begun[0] ? {past} : 0; i < {past}; i++) s->past[i] = s->past[{past}]; /* as if it had stood still */
+  s->begun[0] = 1;
 """
     if raw:
         lines += """\

@@ -13,9 +13,7 @@ has settled, and of them all the mean.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from hardgrad_lab.runs.experiment import Experiment, Part
 from hardgrad_lab.runs.options import require
@@ -55,9 +53,6 @@ class Setup:
 
 COMPRESSED = ("gentle", "medium", "heavy", "drums")
 TASKS = ("klon", *COMPRESSED, "gate", "transient")
-NAMES = {"switch": "switch", "plain": "plain-total"} | {
-    name: name for name in ("told", "constant", "filter", "table", "compressor", "envelope", "gate", "gru", "lstm")
-}
 THEIRS = {f"their-{name}": name for name in ("lstm", "feed-forward", "encoder-decoder")}
 ONLY = {  # tasks of contestants that make no sense elsewhere
     "compressor": (*COMPRESSED, "transient"),
@@ -67,9 +62,7 @@ ONLY = {  # tasks of contestants that make no sense elsewhere
     "their-encoder-decoder": ("gentle", "medium", "heavy"),
 }
 SEARCHED = ("compressor", "envelope", "gate")  # begin with a search, and hear a quarter of the batches after it
-CONTESTANTS: Mapping[str, Mapping[str, Any]] = {
-    name: {"system": system} for name, system in {**NAMES, **{name: name for name in THEIRS}}.items()
-}
+OURS = ("switch", "plain", "told", "constant", "filter", "table", *SEARCHED, "gru", "lstm")
 
 DEVICES = Experiment(
     name="devices",
@@ -79,7 +72,7 @@ DEVICES = Experiment(
     program="hardgrad_lab.experiments.switches.devices.run",
     common={"hidden": 8, "window": 64, "noise_db": -35.0},
     tasks={task: {} for task in TASKS},
-    contestants=CONTESTANTS,
+    contestants={name: {"system": "plain-total" if name == "plain" else name} for name in (*OURS, *THEIRS)},
     budgets={"smoke": {"passes": 1}, "small": {"passes": 200}, "paper": {"passes": 10_000}},
     without=[(task, name) for name, only in ONLY.items() for task in TASKS if task not in only],
     seeds={"smoke": 1, "small": 3, "paper": 1},
@@ -107,11 +100,11 @@ DEVICES = Experiment(
                 (says, task, better, worse)
                 for task in ("gentle", "medium", "heavy")
                 for says, better, worse in (
-                    ("five numbers are better than the best constant gain of each sound", "compressor", "told"),
+                    ("a compressor is better than the best constant gain of each sound", "compressor", "told"),
                     ("ranges of the envelope are better than a window of equal size", "envelope", "plain"),
                 )
             ),
-            ("five numbers are better than the published network", "heavy", "compressor", "their-lstm"),
+            ("a compressor is better than the published network", "heavy", "compressor", "their-lstm"),
             ("a gate is better than a memory", "gate", "gate", "lstm"),
         )
     ],
