@@ -83,7 +83,7 @@ class Filter(Solved):
 
     def _found(self, takes: Sequence[Take]) -> Tensor:
         parts = [self._sums(takes, number) for number in range(FOLDS)]
-        inner, right, _ = (sum(each) for each in zip(*parts, strict=True))
+        inner, right, _ = (torch.stack(each).sum(0) for each in zip(*parts, strict=True))
 
         def unseen(ridge: float) -> float:
             """Return the squared error on each fold of what is found on the others."""
