@@ -51,10 +51,6 @@ def _slopes(pull: Tensor, values: Tensor, v: Tensor, shape: Tensor, start: Tenso
     """Return the derivative of the loss, averaged over the band, by each of the four values: (n, 4)."""
     beside, move = _neighbors(values, how.band, how.learns)
     setting = machine(beside, how.rate).flatten(1, 2)
-    total = torch.ops.hardgrad.gate_sums(v, pull, setting, shape, start)
-    total = total.reshape(
-        total.shape[0], len(move), total.shape[1] // len(move)
-    )  # not unflatten, which batched gradients do not know
     total = torch.ops.hardgrad.gate_sums(v, pull, setting, shape, start).view(beside.shape[:3])
     found = iter((total / move.view(-1, 1)).mean(1).unbind(-1))
     slope = torch.stack([next(found) if learn else torch.zeros_like(values[:, 0]) for learn in how.learns], -1)

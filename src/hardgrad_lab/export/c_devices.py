@@ -99,6 +99,7 @@ def compressor(device: Any) -> Recipe:
     arrays |= {name: says[f"{name}_db"] for name in ("threshold", "knee", "makeup")}
     arrays |= {
         "slope": 1 - 1 / says["ratio"],
+        "polarity": device.polarity.double().numpy(),
         "mean": np.broadcast_to(_pole(says["rms_ms"], rate), arrays["knee"].shape),
     }
     level = "    level = 20 * log10(fabs(x) < 1e-6 ? 1e-6 : fabs(x));\n"
@@ -114,7 +115,7 @@ def compressor(device: Any) -> Recipe:
     held = over > b->knee ? over - b->knee : 0 * over;
     held = b->slope * (held + (b->knee > 0 ? inside * inside / (2 * b->knee) : 0));
     s->reduction[0] += (held > s->reduction[0] ? b->attack : b->release) * (held - s->reduction[0]);
-    y = x * exp((b->makeup - s->reduction[0]) * {DB!r});
+    y = b->polarity * x * exp((b->makeup - s->reduction[0]) * {DB!r});
 """
     return Recipe(arrays=arrays, state={"reduction": 1, "power": 1}, step=step)
 
