@@ -68,7 +68,7 @@ def report_everything(results: Path, out: Path, guide: Path | None = None, sourc
     found = read_records(results)
     ours = _sections(found, results, brief=False)
     ours = [replace(each, legend=_own(each.legend), claim_legend="") for each in ours]
-    rest = [each for each in _sections(found, results, brief=True) if each.groups]
+    rest = [replace(each, drawn=[]) for each in _sections(found, results, brief=True) if each.groups]  # tables alone
     warnings = [*found.warnings, *(warning for each in (*ours, *rest) for warning in each.warnings)]
     if not any(each.groups for each in (*ours, *rest)):
         make = "Make some with: hardgrad reproduce figure3"
