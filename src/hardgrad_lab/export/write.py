@@ -94,8 +94,10 @@ def _json(model: Model | Device, described: Said, out: Path, form: str) -> Made:
     from hardgrad_lab.export import as_json
     from hardgrad_lab.export.plan import plan_of
 
-    names = ("rate", "columns", "key", "inputs", "target", "classes", "knob", "knob_name")
+    names = ("rate", "columns", "key", "inputs", "target", "classes", "knob")
     said = {name: described[name] for name in names if name in described}
+    if (knob := knob_of(described)) is not None:
+        said["knob_name"] = knob.name
     text = as_json.device_text(model, said) if isinstance(model, Device) else as_json.text(plan_of(model), said)
     return text.encode(), ["each of branches has in_shape and layers as RTNeural reads them"]
 
