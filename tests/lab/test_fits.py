@@ -200,7 +200,7 @@ def test_a_perceptron_starts_as_the_best_line_of_its_range() -> None:
         for hidden in ((), (5,), (6, 5, 8)):
             start = SwitchRegressor([0, 0.4, 1], hidden=hidden, validation=0)
             begun = start.begin(x, targets, None, 0, weight)
-            begun.recipe.__dict__["epochs"] = 0
+            begun.all_steps = 0
             begun.run()
             assert start.finish(begun).predict(x) == pytest.approx(line.predict(x), abs=1e-4)
 
