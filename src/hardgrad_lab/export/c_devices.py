@@ -142,7 +142,7 @@ def gate(device: Any) -> Recipe:
     s->gain[0] += (target > s->gain[0] ? b->attack : b->release) * (target - s->gain[0]);
     y = x * s->gain[0];
 """
-    state = dict.fromkeys(("level", "open", "below", "gain"), 1)
+    state: dict[str, int] = dict.fromkeys(["level", "open", "below", "gain"], 1)
     return Recipe(arrays=arrays, state=state, begin={"gain": "@branches[s->range].closed"}, step=step)
 
 
