@@ -29,7 +29,7 @@ KINDS = [("peak", False), ("peak", True), ("rms", False), ("rms", True)]
 
 def layer(detector: str = "peak", link: bool = False, **given: Any) -> hg.Compressor:
     settings = {name: value for name, value in SETTINGS.items() if detector == "rms" or name != "rms_ms"} | given
-    return hg.Compressor(**settings, sample_rate=RATE, detector=detector, link=link).double()  # type: ignore[arg-type]
+    return hg.Compressor(**settings, sample_rate=RATE, detector=detector, link=link).double()  # type: ignore[arg-type]  # of several types
 
 
 def sound(*shape: int, seed: int = 0) -> Tensor:

@@ -106,7 +106,7 @@ def test_the_compiled_loop_and_pythons_own_agree_bit_for_bit(monkeypatch: pytest
         layer, x = gate(), sound(2, 200).requires_grad_()
         y, state = layer(x)
         y.square().sum().backward()
-        return [y, *state, *(p.grad for p in layer.parameters()), x.grad]  # type: ignore[list-item]
+        return [y, *state, *(p.grad for p in layer.parameters()), x.grad]  # type: ignore[list-item]  # a backward came before
 
     compiled = found()
     monkeypatch.setattr(loops, "native", lambda *_: None)
@@ -124,7 +124,7 @@ def test_chunks_are_the_whole_and_other_rows_are_not_felt(dtype: torch.dtype) ->
         y, state = layer(part, state)
         parts.append(y)
     assert torch.equal(torch.cat(parts, -1), whole)
-    assert all(torch.equal(a, b) for a, b in zip(state, end, strict=True))  # type: ignore[arg-type]
+    assert all(torch.equal(a, b) for a, b in zip(state, end, strict=True))  # type: ignore[arg-type]  # a backward came before
     assert torch.equal(layer(x[1, 1])[0], whole[1, 1])
 
 
@@ -187,7 +187,7 @@ def test_what_steers_gets_the_slope_of_the_averaged_loss(name: str) -> None:
 
     value = torch.tensor(SETTINGS[name], dtype=torch.float64, requires_grad=True)
     (layer(x, **{name: value})[0] @ pull).backward()
-    assert float(value.grad) == pytest.approx(averaged_slope(loss, name, SETTINGS[name], 0), rel=0.18)  # type: ignore[arg-type]
+    assert float(value.grad) == pytest.approx(averaged_slope(loss, name, SETTINGS[name], 0), rel=0.18)  # type: ignore[arg-type]  # a backward came before
 
 
 @pytest.mark.parametrize("off", [(6.0, 6.0), (-6.0, -6.0), (6.0, 2.0)])
@@ -205,7 +205,7 @@ def test_far_off_first_order_points_where_the_averaged_squared_error_falls(off: 
 
     with torch.no_grad():
         wanted = torch.tensor([averaged_slope(loss(name), name, value, 0) for name, value in at.items()])
-    found = torch.tensor([float(each.grad) for each in given.values()])  # type: ignore[arg-type]
+    found = torch.tensor([float(each.grad) for each in given.values()])  # type: ignore[arg-type]  # a backward came before
     assert torch.cosine_similarity(found, wanted, 0) > 0.95
     assert 1 / 3 < found.norm() / wanted.norm() < 3
 
@@ -258,7 +258,7 @@ def test_transforms_have_the_same_gradient() -> None:
 
 def test_a_second_derivative_is_refused_and_mistakes_are_sentences() -> None:
     layer, x = gate(), sound(100)
-    (slope,) = torch.autograd.grad(layer(x)[0].square().sum(), layer.raw_open_db, create_graph=True)  # type: ignore[arg-type]
+    (slope,) = torch.autograd.grad(layer(x)[0].square().sum(), layer.raw_open_db, create_graph=True)  # type: ignore[arg-type]  # a backward came before
     with pytest.raises(RuntimeError, match="Gate: its gradient cannot be differentiated again"):
         slope.backward()
     with pytest.raises(ValueError, match=r"Gate: close_db must be at most open_db, got .*-3.* and .*-6"):

@@ -144,7 +144,7 @@ def test_two_chunks_are_the_whole_and_knobs_stay_apart(kind: str) -> None:
     assert index is not None
     assert index[:, 0].tolist() == [2, 0, 0, 2, 1]
     device(x[1:3], None, knob[1:3])[0].sum().backward()
-    moved = [any(p.grad is not None for p in cell.parameters()) for cell in device.cells]  # type: ignore[union-attr]
+    moved = [any(p.grad is not None for p in cell.parameters()) for cell in device.cells]  # type: ignore[union-attr]  # a list of modules
     assert moved == [True, False, False]
     assert device.active() * 3 == sum(p.numel() for p in device.parameters())
     with pytest.raises(ValueError, match="knob must be"):
@@ -226,7 +226,7 @@ def test_minutes_become_passes_by_what_one_costs(small: None, monkeypatch: pytes
     ticks = iter([-6.0, 0.0, 1.0, 10.0, 14.0])  # a search takes 6 s, a look 1 s, a pass 2 s
     monkeypatch.setattr(training.time, "monotonic", lambda: next(ticks))
     device, starts = build("lstm", rate=RATE, hidden=2), []
-    device.start = starts.append  # type: ignore[assignment]
+    device.start = starts.append  # type: ignore[assignment]  # to count its calls
     random, weights = torch.get_rng_state(), copy.deepcopy(device.state_dict())
     # Until it is known what a pass takes 20 s of 150 have gone; 30 looks take 30 s, and the passes the rest.
     assert passes_in(150.0, device, split.train, split.held_out, "esr") == 50

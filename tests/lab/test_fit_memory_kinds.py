@@ -74,7 +74,7 @@ def test_a_device_is_chosen_and_its_folder_made(capsys: pytest.CaptureFixture[st
     names = [score["name"] for score in content["notes"]["scores"]]
     assert names[:2] == ["lstm", "switch"], "the chosen one first"
     assert {"constant", "filter", "table"} <= set(names)
-    assert load_any("model").kind == "lstm"  # type: ignore[union-attr]
+    assert load_any("model").kind == "lstm"  # type: ignore[union-attr]  # a device
 
 
 def test_a_fit_stopped_within_a_kind_is_resumed_bit_for_bit(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +137,7 @@ def _tried(kind: str, error: float, test: float) -> Tried:
 
 def test_kinds_are_chosen_on_held_out_time_and_never_on_the_test() -> None:
     def choose(memory: Memory, window: float) -> Trials:
-        trials = Trials(memory, _table(), (None,) * 3, 1, 0, {}, print)  # type: ignore[arg-type]
+        trials = Trials(memory, _table(), (None,) * 3, 1, 0, {}, print)  # type: ignore[arg-type]  # nothing is trained
         trials.tried = [_tried("constant", 0.2, 0.0), _tried("gru", 0.1, 0.5), _tried("lstm", 0.15, 0.1)]
         trials._choose(window)
         return trials
@@ -151,7 +151,7 @@ def test_kinds_are_chosen_on_held_out_time_and_never_on_the_test() -> None:
     assert only.chosen is not None, "who asks for one kind gets it"
     assert only.said == ["chosen is lstm, whose error on held-out time is 15.00% of the energy"]
     assert choose(both, 0.3).said[-1].startswith("chosen is gru")
-    worse = Trials(both, _table(), (None,) * 3, 1, 0, {}, print)  # type: ignore[arg-type]
+    worse = Trials(both, _table(), (None,) * 3, 1, 0, {}, print)  # type: ignore[arg-type]  # nothing is trained
     worse.tried = [_tried("constant", 0.05, 0.0), _tried("gru", 0.1, 0.5)]
     worse._choose(0.3)
     assert worse.said[-1] == "nothing that was tried beats one constant gain there, 5.00%"

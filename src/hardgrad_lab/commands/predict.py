@@ -73,18 +73,13 @@ def predict(
     from hardgrad_lab.devices.device import Device
     from hardgrad_lab.fit.folder import load_any, read_description
     from hardgrad_lab.fit.sounds.knob import stands
-    from hardgrad_lab.fit.sounds.sound_file import is_sound
 
     torch.set_num_threads(threads)
     described = read_description(model)
     fitted = load_any(model, trust=trust)
     if isinstance(fitted, Device) and isinstance(told := described.get("notes"), dict):
         described = {**told, **described}  # its folder has what the files said in its notes
-    sounds = [is_sound(path) for path in files]
-    if any(sounds) and (len(sounds) > 1 or not _hears(described)):
-        raise ValueError(
-            f"{model} was fitted to columns, not to sounds" if len(sounds) == 1 else "predict takes one sound at a time"
-        )
+    sounds = _sounds(model, files, described)
     out = out or Path("predictions.wav" if sounds[0] else "predictions.csv")
     _check_out(out, sound=sounds[0], force=force)
     console = Console(emoji=False)
@@ -106,6 +101,18 @@ def predict(
         console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
     _write(fitted, read, out, str(described.get("target", "target")), console)
     return 0
+
+
+def _sounds(model: Path, files: tuple[Path, ...], described: dict[str, Any]) -> list[bool]:
+    """Return which files are sounds; one that the model does not hear, or one of several, raises."""
+    from hardgrad_lab.fit.sounds.sound_file import is_sound
+
+    sounds = [is_sound(path) for path in files]
+    if any(sounds) and (len(sounds) > 1 or not _hears(described)):
+        raise ValueError(
+            f"{model} was fitted to columns, not to sounds" if len(sounds) == 1 else "predict takes one sound at a time"
+        )
+    return sounds
 
 
 def _hears(described: dict[str, Any]) -> bool:
