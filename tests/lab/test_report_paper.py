@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -215,3 +216,11 @@ def test_figure_3_draws_the_first_seed_that_left_its_curves(tmp_path: Path) -> N
     (tmp_path / "figure3" / "curves" / f"{runs[1].name}.npz").write_bytes(b"PK damaged")
     with pytest.raises(ValueError, match="not a readable file of arrays"):
         draw(groups, tmp_path)
+
+
+def test_an_experiment_in_brief_that_draws_has_its_table_alone(tmp_path: Path) -> None:
+    for record in (ROOT / "results" / "devices").glob("devices-gate-*.json"):
+        shutil.copy(record, tmp_path)
+    made = report_everything(tmp_path, tmp_path / "report")
+    assert "Recorded devices" in made.markdown.read_text(encoding="utf-8")
+    assert not [path for path in made.pictures if "devices" in path.name]
