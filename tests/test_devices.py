@@ -76,7 +76,7 @@ def test_the_end_of_a_knee_has_the_slope_of_finite_differences() -> None:
 
 
 def test_a_time_far_below_what_a_float_holds_has_a_slope_of_0() -> None:
-    layer = hg.Ballistics(1.0, 1.0, sample_rate=8000)
+    layer: Any = hg.Ballistics(1.0, 1.0, sample_rate=8000)
     with torch.no_grad():
         layer.log_attack_ms.fill_(-400.0)
     layer(sound(1, 10))[0].sum().backward()
@@ -109,7 +109,8 @@ def test_c_that_was_cut_short_is_made_anew(size: int, tmp_path: Path, monkeypatc
 
     def kept_in(folder: Path) -> int:
         monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
-        return int(native.native.__wrapped__(source, "three").three())
+        library: Any = native.native.__wrapped__(source, "three")
+        return int(library.three())
 
     assert kept_in(tmp_path / "whole") == 3
     (kept,) = tmp_path.rglob("*.so")
