@@ -16,7 +16,8 @@ Source: Ramapuram and Webb 2020 (arXiv 1905.03658), section IV-E, figure 8 middl
 
 from __future__ import annotations
 
-from hardgrad_lab.experiments.bridges.classify import ACCURACY, BUDGETS, COMMON, RELATIVE_ERROR, Classification
+from hardgrad_lab.experiments.bridges.classify import ACCURACY, RELATIVE_ERROR
+from hardgrad_lab.experiments.bridges.classify.config import BUDGETS, COMMON, Classification
 from hardgrad_lab.runs.experiment import Experiment, Part
 from hardgrad_lab.runs.published import Claim, Metric
 

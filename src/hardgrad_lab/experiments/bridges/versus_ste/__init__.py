@@ -14,7 +14,8 @@ and Courville 2013 (arXiv 1308.3432).
 
 from __future__ import annotations
 
-from hardgrad_lab.experiments.bridges.classify import ACCURACY, BUDGETS, COMMON, RELATIVE_ERROR, Classification
+from hardgrad_lab.experiments.bridges.classify import ACCURACY, RELATIVE_ERROR
+from hardgrad_lab.experiments.bridges.classify.config import BUDGETS, COMMON, Classification
 from hardgrad_lab.runs.experiment import Experiment, Part
 from hardgrad_lab.runs.published import Claim
 
