@@ -28,6 +28,7 @@ from hardgrad_lab.runs.experiment import Experiment, Part
 from hardgrad_lab.runs.published import Claim, Metric, Published
 
 ACCURACY = Metric(name="accuracy", title="test accuracy", form=".2%")
+MIRRORED = Metric(name="mirrored_accuracy", title="judged with its mirror image", form=".2%")
 RELATIVE_ERROR = Metric(name="relative_error", title="relative error of the bridge", form=".3f", better="less")
 
 CLASSIFY = Experiment(
@@ -50,7 +51,7 @@ CLASSIFY = Experiment(
     },
     budgets=BUDGETS,
     seeds={"smoke": 1, "small": 2, "paper": 5},
-    metrics=[ACCURACY, RELATIVE_ERROR],
+    metrics=[ACCURACY, MIRRORED, RELATIVE_ERROR],
     published={
         ("cifar10", name): {"accuracy": Published(value=mean, spread=spread, replications=5, source="table VI")}
         for name, (mean, spread) in {

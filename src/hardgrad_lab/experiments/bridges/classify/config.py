@@ -54,7 +54,6 @@ class Classification:
         schedule: of all learning rates.
         label_smoothing: share of a label spread over all classes.
         augment: move pictures and mirror them: by up to four pixels, at random; for fast by two, in every other epoch.
-        mirror_test: a picture is judged together with its mirror image, in every measure of accuracy.
         epochs: passes over the training rows.
         batch: pictures in a step.
         rows: training rows, the first so many; 0 for all 50,000.
@@ -85,7 +84,6 @@ class Classification:
     schedule: Schedule
     label_smoothing: float
     augment: bool
-    mirror_test: bool
     epochs: int
     batch: int
     rows: int
@@ -143,7 +141,7 @@ _CHOICES: Mapping[str, Any] = {
 }  # fmt: skip
 COMMON: Mapping[str, Any] = {
     "stage": 4, "gradient": "bridge", "conditioning": False, "margin": 0.5, "k": 16, "clusters": 10, "gamma": 10.0,
-    "head": "flat", "rows": 0, "test_rows": 0, "mirror_test": False,
+    "head": "flat", "rows": 0, "test_rows": 0,
 }  # fmt: skip
 FAST: Mapping[str, Any] = {
     "network": "fast", "precision": "bfloat16", "optimizer": "muon", "lr": 0.02, "bridge_lr": 1e-2,

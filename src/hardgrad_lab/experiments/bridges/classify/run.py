@@ -133,27 +133,31 @@ class Exam:
 
     def __call__(self, last: bool) -> dict[str, float]:
         """Return the measures on a few rows, or on all of them with what was measured before training."""
-        return {**self._measure(self.images), **self.untrained} if last else self._measure(self.few)
+        return {**self._measure(self.images, last), **self.untrained} if last else self._measure(self.few)
 
-    def _measure(self, images: Images) -> dict[str, float]:
+    def _measure(self, images: Images, mirrored: bool = False) -> dict[str, float]:
         sums: dict[str, float] = {}
         prepare = Standardized(CIFAR10_MEAN, CIFAR10_STD)
         for x, y in in_order(images, batch=EVALUATED_AT_ONCE, device=self.device, prepare=prepare):
-            for name, value in self._batch(x, y).items():
+            for name, value in self._batch(x, y, mirrored).items():
                 sums[name] = sums.get(name, 0.0) + value
         measured = {"accuracy": sums["right"] / len(images)}
+        if mirrored:
+            measured["mirrored_accuracy"] = sums["right together"] / len(images)
         if "error" in sums:
             measured["relative_error"] = ratio(sums["error"], sums["scale"]) ** 0.5
         if "carried" in sums:
             measured |= {"emd": sums["carried"] / sums["lines"], "disorder": ratio(sums["carried"], sums["worst"])}
         return measured
 
-    def _batch(self, x: Tensor, y: Tensor) -> dict[str, float]:
+    def _batch(self, x: Tensor, y: Tensor, mirrored: bool) -> dict[str, float]:
         """Return sums over a batch: right answers; squares of the bridge's error and of its output; what is carried."""
         entry = self.model.before(x)
         hard = self.model.layer(entry)
-        logits = self.model.judge(hard) + (self.model(x.flip(-1)) if self.config.mirror_test else 0)
+        logits = self.model.judge(hard)
         sums: dict[str, float] = {"right": (logits.argmax(1) == y).sum().item()}
+        if mirrored:
+            sums["right together"] = ((logits + self.model(x.flip(-1))).argmax(1) == y).sum().item()
         if isinstance(self.model.layer, hg.Bridge):
             error = self.model.layer.approximator(entry) - hard
             sums |= {"error": error.square().sum().item(), "scale": hard.square().sum().item()}

@@ -9,7 +9,7 @@ Source: Ramapuram and Webb 2020 (arXiv 1905.03658), section IV-E, figure 8 left.
 
 from __future__ import annotations
 
-from hardgrad_lab.experiments.bridges.classify import ACCURACY, RELATIVE_ERROR
+from hardgrad_lab.experiments.bridges.classify import ACCURACY, MIRRORED, RELATIVE_ERROR
 from hardgrad_lab.experiments.bridges.classify.config import BUDGETS, COMMON, STAGES, Classification
 from hardgrad_lab.runs.experiment import Experiment, Part
 from hardgrad_lab.runs.published import Claim
@@ -32,7 +32,7 @@ PLACEMENT = Experiment(
     },
     budgets=BUDGETS,
     seeds={"smoke": 1, "small": 2, "paper": 5},
-    metrics=[ACCURACY, RELATIVE_ERROR],
+    metrics=[ACCURACY, MIRRORED, RELATIVE_ERROR],
     claims=[
         Claim(
             says=f"a signum after the fourth stage trains better than one at {stage}",
