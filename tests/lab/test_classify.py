@@ -31,6 +31,8 @@ from hardgrad_lab.runs.execute import How
 from hardgrad_lab.runs.experiment import Experiment
 from hardgrad_lab.runs.loop import Training
 from hardgrad_lab.runs.options import OptionError
+from hardgrad_lab.runs.records import Group
+from hardgrad_lab.runs.setting import setting
 
 CPU = torch.device("cpu")
 ALL = [(each, name) for each in (CLASSIFY, PLACEMENT, CONDITIONING, VERSUS_STE) for name in each.contestants]
@@ -160,6 +162,14 @@ def test_a_picture_is_judged_with_its_mirror_image_in_a_measure_of_its_own(sampl
         right = [(each.argmax(1) == images.y[:20]).sum().item() / 20 for each in (alone, together)]
         measured = training.evaluate(True)
     assert [measured["accuracy"], measured["mirrored_accuracy"]] == right
+
+
+def test_a_record_from_before_there_was_a_choice_says_which_network_it_is_of() -> None:
+    config = CLASSIFY.configure("small", "cifar10", "identity", {"network": "resnet-18", "optimizer": "adam"})
+    old = CLASSIFY.run(config, 0).config
+    del old["network"], old["precision"]
+    group = Group(config=CLASSIFY.read(old), records=[])
+    assert setting(CLASSIFY, group) == "small, network resnet-18, precision float32, optimizer adam"
 
 
 # --------------------------------------------------------------------------------------------------------- the layers

@@ -98,6 +98,7 @@ class Experiment:
         maker: makes a configuration of budget, task, contestant and what the user gives, in place of all these values.
         names: the fields that name a configuration; the rest are values that a user may change.
         keys: of fields whose key in a record is another one, that key; empty where records do not have it.
+        assumed: values of records that do not say them, as there was no choice when they were made.
         kept_budgets: by the word that records have in place of a budget's name, that budget.
         columns: values that have a column of their own in the table, so that a setting does not name them.
         label: makes the readable part of a run's name from its configuration as records have it.
@@ -133,6 +134,7 @@ class Experiment:
     maker: Callable[[Budget, str, str, Mapping[str, Any]], Any] | None = None
     names: Sequence[str] = NAMES
     keys: Mapping[str, str] = field(default_factory=dict)
+    assumed: Mapping[str, Any] = field(default_factory=dict)
     kept_budgets: Mapping[str, Budget] = field(default_factory=dict)
     columns: Collection[str] = ()
     label: Callable[[Mapping[str, Any]], str] = usual_label
@@ -234,7 +236,7 @@ class Experiment:
         """Return a configuration as records have it, its values under the names of fields, and of these ``NAMES``."""
         names = {key: name for name, key in self.keys.items()}
         renamed = {names.get(key, key): value for key, value in values.items()}
-        return {**renamed, **dict(zip(NAMES, self.named(values), strict=True))}
+        return {**self.assumed, **renamed, **dict(zip(NAMES, self.named(values), strict=True))}
 
     def reproduce(self, run: Run, root: Any, how: How, console: Console) -> Outcome:
         """Bring a run to its end, or find its record; see ``runs.execute.execute`` for what it raises.

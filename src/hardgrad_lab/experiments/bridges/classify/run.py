@@ -29,7 +29,7 @@ from hardgrad_lab.runs.record import Run
 from hardgrad_lab.runs.schedule import schedulers
 
 EVALUATED_AT_ONCE = 500
-WHITENED_BY = 5000  # pictures
+WHITENED_BY = 2000  # pictures, two million patches
 
 
 def reproduce(run: Run, config: Classification, seed: int, root: Root, how: How, console: Console) -> Outcome:
