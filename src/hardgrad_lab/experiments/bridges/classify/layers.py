@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import hardgrad as hg
-from hardgrad_lab.experiments.bridges.classify import Classification, side
+from hardgrad_lab.experiments.bridges.classify.config import SIDES, Classification
 
 Hard = Callable[[Tensor], Tensor]
 HIDDEN = 32  # of the networks that see one channel at a time
@@ -49,7 +49,7 @@ def hard_function(config: Classification) -> Hard | None:
 
 def values_per_channel(config: Classification) -> int:
     """Return how many values a channel has where the head looks."""
-    last = side(4) ** 2
+    last = SIDES[config.network][-1] ** 2
     return {"sort": 2 * last, "top-k": config.k}.get(config.layer, last)
 
 
@@ -92,7 +92,7 @@ class Map(nn.Module):
 
 def approximator(config: Classification) -> nn.Module:
     """Return a network from the layer's input to its output, for the place where it stands."""
-    channels, n = config.width * 2 ** (config.stage - 1), side(config.stage)
+    channels, n = config.channels, config.side
     if config.layer == "signum":
         return hg.approximators.elementwise(8)
     if config.layer == "sort":
