@@ -99,6 +99,7 @@ class Experiment:
         names: the fields that name a configuration; the rest are values that a user may change.
         keys: of fields whose key in a record is another one, that key; empty where records do not have it.
         assumed: values of records that do not say them, as there was no choice when they were made.
+        later: fields that came after records were made: a record leaves one out where it has its default.
         kept_budgets: by the word that records have in place of a budget's name, that budget.
         columns: values that have a column of their own in the table, so that a setting does not name them.
         label: makes the readable part of a run's name from its configuration as records have it.
@@ -135,6 +136,7 @@ class Experiment:
     names: Sequence[str] = NAMES
     keys: Mapping[str, str] = field(default_factory=dict)
     assumed: Mapping[str, Any] = field(default_factory=dict)
+    later: Collection[str] = ()
     kept_budgets: Mapping[str, Budget] = field(default_factory=dict)
     columns: Collection[str] = ()
     label: Callable[[Mapping[str, Any]], str] = usual_label
@@ -213,7 +215,9 @@ class Experiment:
 
     def run(self, config: Any, seed: int) -> Run:
         """Return the identity of the run of a configuration with ``seed``."""
-        named = {self.keys.get(name, name): value for name, value in asdict(config).items()}
+        as_before = {each.name: each.default for each in fields(config) if each.name in self.later}
+        given = {name: value for name, value in asdict(config).items() if (name, value) not in as_before.items()}
+        named = {self.keys.get(name, name): value for name, value in given.items()}
         # Lists, as JSON has them: a checkpoint compares the configuration with what it read.
         values = {key: list(value) if isinstance(value, tuple) else value for key, value in named.items() if key}
         return Run(experiment=self.name, label=self.label(values), config=values, seed=seed)
