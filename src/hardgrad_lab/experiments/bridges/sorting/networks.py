@@ -45,7 +45,7 @@ def signum(config: Sorting) -> nn.Module:
     if config.approximator == "batch":
         approximator = hg.approximators.mlp(config.width, config.width, hidden=(half, half))
     else:
-        approximator = hg.approximators.elementwise(config.width)
+        approximator = hg.approximators.elementwise()  # of one number, whatever the layer's width
     return hg.Bridge(hard, approximator, weight=config.gamma)
 
 
