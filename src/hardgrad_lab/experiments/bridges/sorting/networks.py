@@ -41,9 +41,9 @@ def signum(config: Sorting) -> nn.Module:
 
     if config.surrogate == "straight-through":
         return hg.straight_through(hard)
-    half = config.width // 2
     if config.approximator == "batch":
-        approximator = hg.approximators.mlp(config.width, config.width, hidden=(half, half))
+        hidden = config.hidden or (config.width // 2,) * 2
+        approximator = hg.approximators.mlp(config.width, config.width, hidden=hidden)
     else:
         approximator = hg.approximators.elementwise()  # of one number, whatever the layer's width
     return hg.Bridge(hard, approximator, weight=config.gamma)
