@@ -95,9 +95,7 @@ class Sorting:
         require(self.width % 2 == 0, "width", "even, as half of it is used too", self.width)
         require(all(each >= 1 for each in self.hidden), "hidden", "widths of at least 1", self.hidden)
         only = self.surrogate == "bridge" and self.approximator == "batch"
-        require(
-            only or not self.hidden, "hidden", "left out: it is for a bridge with the batch approximator", self.hidden
-        )
+        require(only or not self.hidden, "hidden", "left out: it is for a bridge with the batch approximator", self.hidden)
         if self.fixed_rows:
             require(self.fixed_rows >= self.batch, "fixed_rows", f"0 or at least batch ({self.batch})", self.fixed_rows)
         if self.drop_last:
