@@ -165,9 +165,11 @@ def test_a_picture_is_judged_with_its_mirror_image_in_a_measure_of_its_own(sampl
 
 
 def test_a_record_from_before_there_was_a_choice_says_which_network_it_is_of() -> None:
-    config = CLASSIFY.configure("small", "cifar10", "identity", {"network": "resnet-18", "optimizer": "adam"})
+    config = CLASSIFY.configure(
+        "small", "cifar10", "identity", {"network": "resnet-18", "precision": "float32", "optimizer": "adam"}
+    )
     old = CLASSIFY.run(config, 0).config
-    del old["network"], old["precision"]
+    assert not {"network", "precision"} & set(old)  # as it was written before
     group = Group(config=CLASSIFY.read(old), records=[])
     assert setting(CLASSIFY, group) == "small, network resnet-18, precision float32, optimizer adam"
 
