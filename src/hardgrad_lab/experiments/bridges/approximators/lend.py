@@ -34,17 +34,17 @@ SOFT: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-class Beside(nn.Sequential):
+class Beside(nn.ModuleList):
     """The identity, and what a network adds to it."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + cast(Tensor, super().forward(x))
+        return x + cast(Tensor, self[0](x))
 
 
 def signum(trial: Study, features: int) -> nn.Module:
     """Return the hard layer over so many features, with what a study asks to lend it a gradient."""
     hard = partial(hg.hard.sign, margin=trial.margin)
-    soft = {**SOFT, "exact": partial(blurred, margin=trial.margin)}
+    soft: dict[str, Callable[[Tensor], Tensor]] = {**SOFT, "exact": partial(blurred, margin=trial.margin)}
     if trial.lender in soft:
         return hg.straight_through(hard, soft=soft[trial.lender])
     if trial.lender == "elementwise":
@@ -52,7 +52,7 @@ def signum(trial: Study, features: int) -> nn.Module:
         network = hg.approximators.elementwise(width, layers=layers, activation=_LAYERS[trial.activation])
     else:
         network = hg.approximators.mlp(features, features, hidden=trial.hidden, activation=_LAYERS[trial.activation])
-    bridge = hg.Bridge(hard, Beside(network) if trial.lender == "skip" else network, weight=GAMMA)
+    bridge = hg.Bridge(hard, Beside([network]) if trial.lender == "skip" else network, weight=GAMMA)
     if trial.memory:
         bridge.learner = copy.deepcopy(bridge.approximator)  # what is lent follows it
         bridge.approximator.requires_grad_(False)

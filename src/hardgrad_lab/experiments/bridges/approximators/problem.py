@@ -44,7 +44,7 @@ def problem(trial: Study, root: Root) -> Problem:
 def optimizers(trial: Study, body: nn.Module) -> list[torch.optim.Optimizer]:
     """Return what moves the network, and what moves its approximators."""
     matrices, rest, _ = split(body, muon=trial.optimizer == "muon")
-    bridges = [part for part in body if isinstance(part, hg.Bridge)]
+    bridges = [part for part in body.children() if isinstance(part, hg.Bridge)]
     lessons = [Lessons(bridges, trial)] if bridges else []
     return [*muon_of(matrices, trial.lr), torch.optim.Adam(rest, lr=trial.lr), *lessons]
 
