@@ -50,6 +50,20 @@ def test_an_epoch_shows_each_row_once(batch: int, drop_last: bool, sizes: list[i
     assert epochs[0] != epochs[1] != epochs[2]
 
 
+def test_alternating_mirrors_each_row_in_every_other_epoch() -> None:
+    x = torch.tensor([0, 1]).byte().expand(40, 1, 1, 2).contiguous()
+    images = Images(x=x, y=torch.arange(40), classes=(), what="dark to bright")
+    stream = Resident(images, batch=8, seed=0, alternating=True, prepare=bytes_as_they_are)
+    turned = torch.empty(4, 40)
+    for epoch in range(4):
+        for _ in range(5):
+            shown, row = stream.batch()
+            turned[epoch, row] = shown[:, 0, 0, 0].float()
+    assert torch.equal(turned[0] + turned[1], torch.ones(40))
+    assert torch.equal(turned[:2], turned[2:])
+    assert 10 <= turned[0].sum() <= 30  # 20 expected, 3.2 standard deviations each way
+
+
 def test_the_seed_decides_the_order_and_the_draws() -> None:
     def seen(seed: int) -> list[Tensor]:
         stream = Resident(rows(200), batch=50, seed=seed, prepare=draw)

@@ -38,6 +38,7 @@ class Resident:
         device: where the rows lie and the batches are made.
         prepare: from bytes to what the network sees.
         drop_last: leave out the smaller batch, for networks that normalise over a batch.
+        alternating: mirror each row in every other epoch, half of them in the first, before it is prepared.
         rank: of this process.
         world: how many processes; see ``Order`` for how they share the rows.
 
@@ -62,6 +63,7 @@ class Resident:
         device: torch.device = CPU,
         prepare: Prepare = scaled,
         drop_last: bool = False,
+        alternating: bool = False,
         rank: int = 0,
         world: int = 1,
     ) -> None:
@@ -71,6 +73,8 @@ class Resident:
         at_once = AT_ONCE.get(device.type, AT_ONCE_ELSEWHERE)
         self._together = max(1, at_once // (batch * images.x[0].numel()))  # batches prepared at once
         self._generator = torch.Generator(device)
+        coins = torch.Generator().manual_seed(seed_of("mirror", seed))
+        self._turns = torch.randint(2, (len(images),), generator=coins).to(device) if alternating else None
         self._shuffled: tuple[int, Tensor] | None = None
         self._prepared: tuple[tuple[int, int], Tensor, Tensor] | None = None
 
@@ -105,7 +109,11 @@ class Resident:
             size = self._together * self.order.batch
             index = self._epoch(epoch)[group * size : (group + 1) * size]
             self._generator.manual_seed(seed_of("show", self.order.seed, epoch, group, self.order.rank))
-            x = self._prepare(self._x.index_select(0, index), self._generator)
+            x = self._x.index_select(0, index)
+            if self._turns is not None:
+                turned = (self._turns[index] + epoch) % 2 == 1
+                x = torch.where(turned.view(-1, 1, 1, 1), x.flip(-1), x)
+            x = self._prepare(x, self._generator)
             self._prepared = (epoch, group), x, self._y.index_select(0, index)
         return self._prepared[1:]
 

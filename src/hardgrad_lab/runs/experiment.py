@@ -98,6 +98,7 @@ class Experiment:
         maker: makes a configuration of budget, task, contestant and what the user gives, in place of all these values.
         names: the fields that name a configuration; the rest are values that a user may change.
         keys: of fields whose key in a record is another one, that key; empty where records do not have it.
+        later: fields that came after records were made, and their value in those; a record that has it leaves it out.
         kept_budgets: by the word that records have in place of a budget's name, that budget.
         columns: values that have a column of their own in the table, so that a setting does not name them.
         label: makes the readable part of a run's name from its configuration as records have it.
@@ -133,6 +134,7 @@ class Experiment:
     maker: Callable[[Budget, str, str, Mapping[str, Any]], Any] | None = None
     names: Sequence[str] = NAMES
     keys: Mapping[str, str] = field(default_factory=dict)
+    later: Mapping[str, Any] = field(default_factory=dict)
     kept_budgets: Mapping[str, Budget] = field(default_factory=dict)
     columns: Collection[str] = ()
     label: Callable[[Mapping[str, Any]], str] = usual_label
@@ -211,7 +213,8 @@ class Experiment:
 
     def run(self, config: Any, seed: int) -> Run:
         """Return the identity of the run of a configuration with ``seed``."""
-        named = {self.keys.get(name, name): value for name, value in asdict(config).items()}
+        given = {name: value for name, value in asdict(config).items() if (name, value) not in self.later.items()}
+        named = {self.keys.get(name, name): value for name, value in given.items()}
         # Lists, as JSON has them: a checkpoint compares the configuration with what it read.
         values = {key: list(value) if isinstance(value, tuple) else value for key, value in named.items() if key}
         return Run(experiment=self.name, label=self.label(values), config=values, seed=seed)
@@ -220,7 +223,7 @@ class Experiment:
         """Return the configuration that a run's plain values, as records have them, were made from."""
         hints = get_type_hints(self.config)
         names = {key: name for name, key in self.keys.items() if name in hints}
-        given = {names.get(key, key): value for key, value in values.items()}
+        given = {**self.later, **{names.get(key, key): value for key, value in values.items()}}
         return self.config(**{name: tuple(it) if is_tuple(hints[name]) else it for name, it in given.items()})
 
     def named(self, values: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -234,7 +237,7 @@ class Experiment:
         """Return a configuration as records have it, its values under the names of fields, and of these ``NAMES``."""
         names = {key: name for name, key in self.keys.items()}
         renamed = {names.get(key, key): value for key, value in values.items()}
-        return {**renamed, **dict(zip(NAMES, self.named(values), strict=True))}
+        return {**self.later, **renamed, **dict(zip(NAMES, self.named(values), strict=True))}
 
     def reproduce(self, run: Run, root: Any, how: How, console: Console) -> Outcome:
         """Bring a run to its end, or find its record; see ``runs.execute.execute`` for what it raises.

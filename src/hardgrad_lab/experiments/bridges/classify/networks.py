@@ -1,13 +1,14 @@
-"""ResNet-18 for pictures of 32x32, with one layer of choice after one of its stages."""
+"""Classifiers with one layer of choice after one of their stages; ResNet-18 for pictures of 32x32."""
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hardgrad_lab.experiments.bridges.classify import STAGES, Head
+from hardgrad_lab.experiments.bridges.classify.config import STAGES, Head
 
 
 class Block(nn.Module):
@@ -32,40 +33,38 @@ class Block(nn.Module):
         return F.elu(self.second(F.elu(self.first(x))) + self.shortcut(x))
 
 
-class ResNet18(nn.Module):
-    """A first convolution, four stages of two blocks, a layer of choice after one of them, and a linear head.
+class Classifier(nn.Module):
+    """Stages, a layer of choice after one of them, and a linear head.
 
     Args:
-        width: channels of the first stage; each further stage doubles them and halves the map.
-        layer: takes the map (B, channels, height, width) after ``stage``; may return another shape after the last.
-        stage: from 1 to 4.
+        stages: each takes the map (B, channels, height, width) of the one before.
+        channels: of the last stage.
+        layer: takes the map after ``stage``; may return another shape after the last.
+        stage: from 1.
         head: flat sees every value of what comes last, pooled the mean of each channel.
         features: how many values a channel has there.
+        scale: of the head's values.
         classes: of the output.
     """
 
     def __init__(
         self,
-        width: int,
+        stages: Sequence[nn.Module],
+        channels: int,
         layer: nn.Module,
         *,
         stage: int = STAGES,
         head: Head = "flat",
         features: int,
+        scale: float = 1.0,
         classes: int = 10,
     ) -> None:
         super().__init__()
-        widths = [width * 2**i for i in range(STAGES)]
-        stem = nn.Sequential(convolution(3, width, 3), nn.ELU())
-        stages = [
-            nn.Sequential(Block(fan_in, fan_out, 1 if i == 0 else 2), Block(fan_out, fan_out, 1))
-            for i, (fan_in, fan_out) in enumerate(zip([width, *widths], widths, strict=False))
-        ]
-        self.before = nn.Sequential(stem, *stages[:stage])
+        self.before = nn.Sequential(*stages[:stage])
         self.layer = layer
         self.after = nn.Sequential(*stages[stage:])
-        self.pooled = head == "pooled"
-        self.linear = nn.Linear(widths[-1] * (1 if self.pooled else features), classes)
+        self.pooled, self.scale = head == "pooled", scale
+        self.linear = nn.Linear(channels * (1 if self.pooled else features), classes)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.judge(self.layer(self.before(x)))
@@ -73,7 +72,18 @@ class ResNet18(nn.Module):
     def judge(self, hard: Tensor) -> Tensor:
         """Return the classes' logits from what the layer returned."""
         values = self.after(hard).flatten(2)
-        return cast(Tensor, self.linear(values.mean(2) if self.pooled else values.flatten(1)))
+        return cast(Tensor, self.linear(values.mean(2) if self.pooled else values.flatten(1))) * self.scale
+
+
+def resnet_18(width: int, layer: nn.Module, **given: Any) -> Classifier:
+    """Return a first convolution and four stages of two blocks, each with the next twice as wide and half as large."""
+    widths = [width * 2**i for i in range(STAGES)]
+    stages = [
+        nn.Sequential(Block(fan_in, fan_out, 1 if i == 0 else 2), Block(fan_out, fan_out, 1))
+        for i, (fan_in, fan_out) in enumerate(zip([width, *widths], widths, strict=False))
+    ]
+    stem = nn.Sequential(convolution(3, width, 3), nn.ELU())
+    return Classifier([nn.Sequential(stem, *stages[0]), *stages[1:]], widths[-1], layer, **given)
 
 
 def convolution(fan_in: int, fan_out: int, size: int, stride: int = 1) -> nn.Sequential:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import cache
+from functools import cache, partial
 
 import torch
 import torch.nn.functional as F
@@ -16,10 +16,12 @@ from hardgrad_lab.data.images import Images
 from hardgrad_lab.data.prepare import CIFAR10_MEAN, CIFAR10_STD, InTurn, Shifted, Standardized, mirrored
 from hardgrad_lab.data.root import Root
 from hardgrad_lab.data.stream import Resident, in_order
-from hardgrad_lab.experiments.bridges.classify import Classification
 from hardgrad_lab.experiments.bridges.classify import layers as classify_layers
+from hardgrad_lab.experiments.bridges.classify.config import Classification
 from hardgrad_lab.experiments.bridges.classify.emd import rows_and_columns
-from hardgrad_lab.experiments.bridges.classify.networks import ResNet18
+from hardgrad_lab.experiments.bridges.classify.fast import fast_network, whiten
+from hardgrad_lab.experiments.bridges.classify.networks import Classifier, resnet_18
+from hardgrad_lab.experiments.bridges.classify.optimizers import make_optimizers
 from hardgrad_lab.runs import spread
 from hardgrad_lab.runs.execute import How, Outcome, execute
 from hardgrad_lab.runs.loop import Plan, Training
@@ -27,6 +29,7 @@ from hardgrad_lab.runs.record import Run
 from hardgrad_lab.runs.schedule import schedulers
 
 EVALUATED_AT_ONCE = 500
+WHITENED_BY = 2000  # pictures, two million patches
 
 
 def reproduce(run: Run, config: Classification, seed: int, root: Root, how: How, console: Console) -> Outcome:
@@ -36,8 +39,11 @@ def reproduce(run: Run, config: Classification, seed: int, root: Root, how: How,
 
 def begin(config: Classification, seed: int, root: Root, device: torch.device) -> tuple[Training, Plan]:
     """Return the training of a run at step 0, and its plan. Torch's global seed must be set."""
-    model = build(config).to(device)
+    model = build(config)
     images, test = rows(root, "train", config.rows), rows(root, "test", config.test_rows)
+    if config.network == "fast":
+        whiten(model, Standardized(CIFAR10_MEAN, CIFAR10_STD)(images.x[:WHITENED_BY], torch.Generator()))
+    model.to(device)
     stream = training_stream(config, images, seed, device)
     steps = config.epochs * stream.steps_per_epoch
     optimizers = make_optimizers(config, model)
@@ -46,7 +52,7 @@ def begin(config: Classification, seed: int, root: Root, device: torch.device) -
         optimizers=optimizers,
         schedulers=schedulers(config.schedule, optimizers, steps),
         stream=stream,
-        loss=lambda x, y: F.cross_entropy(model(x), y, label_smoothing=config.label_smoothing),
+        loss=partial(_loss, config, model),
         evaluate=Exam(config, model, test.to(device), device),
         rows=f"{images.what}; tested on {test.what}",
         sums=torch.zeros(2, dtype=torch.float64, device=device),
@@ -54,9 +60,15 @@ def begin(config: Classification, seed: int, root: Root, device: torch.device) -
     return training, Plan(steps=steps, evaluate_every=-(-steps // config.evaluations))
 
 
-def build(config: Classification) -> ResNet18:
+def _loss(config: Classification, model: Classifier, x: Tensor, y: Tensor) -> Tensor:
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        return F.cross_entropy(model(x), y, label_smoothing=config.label_smoothing)
+
+
+def build(config: Classification) -> Classifier:
     """Return the network of a configuration, drawn from torch's global seed."""
-    model = ResNet18(
+    make = fast_network if config.network == "fast" else resnet_18
+    model = make(
         config.width,
         classify_layers.layer(config),
         stage=config.stage,
@@ -71,12 +83,15 @@ def build(config: Classification) -> ResNet18:
 def training_stream(config: Classification, images: Images, seed: int, device: torch.device) -> Resident:
     """Return the stream of training batches, without the smaller one at the end of an epoch."""
     shown = Standardized(CIFAR10_MEAN, CIFAR10_STD)
+    fast = config.network == "fast"
+    moved = InTurn([Shifted(2), shown]) if fast else InTurn([Shifted(4), mirrored, shown])
     return Resident(
         images,
         batch=spread.share(config.batch),
         seed=seed,
         device=device,
-        prepare=InTurn([Shifted(4), mirrored, shown]) if config.augment else shown,
+        prepare=moved if config.augment else shown,
+        alternating=fast and config.augment,
         drop_last=True,
         rank=spread.rank(),
         world=spread.world(),
@@ -95,18 +110,6 @@ def rows(root: Root, split: str, most: int) -> Images:
     return images.take(slice(0, most), f"the first {most:,}") if 0 < most < len(images) else images
 
 
-def make_optimizers(config: Classification, model: ResNet18) -> list[torch.optim.Optimizer]:
-    """Return one optimiser of the network, and Adam for an approximator, whose gradient gamma scales."""
-    lent = list(model.layer.parameters())
-    own = [parameter for parameter in model.parameters() if all(parameter is not each for each in lent)]
-    network: torch.optim.Optimizer
-    if config.optimizer == "sgd":
-        network = torch.optim.SGD(own, lr=config.lr, momentum=0.9, nesterov=True, weight_decay=config.weight_decay)
-    else:
-        network = torch.optim.AdamW(own, lr=config.lr, weight_decay=config.weight_decay)
-    return [network, torch.optim.Adam(lent, lr=config.bridge_lr)] if lent else [network]
-
-
 class Exam:
     """What is measured on test rows.
 
@@ -117,7 +120,7 @@ class Exam:
         device: of the model.
     """
 
-    def __init__(self, config: Classification, model: ResNet18, images: Images, device: torch.device) -> None:
+    def __init__(self, config: Classification, model: Classifier, images: Images, device: torch.device) -> None:
         self.config, self.model, self.images, self.device = config, model, images, device
         self.few = images.take(slice(0, config.curve_rows), f"the first {config.curve_rows:,}")
         self.untrained: dict[str, float] = {}
@@ -130,26 +133,31 @@ class Exam:
 
     def __call__(self, last: bool) -> dict[str, float]:
         """Return the measures on a few rows, or on all of them with what was measured before training."""
-        return {**self._measure(self.images), **self.untrained} if last else self._measure(self.few)
+        return {**self._measure(self.images, last), **self.untrained} if last else self._measure(self.few)
 
-    def _measure(self, images: Images) -> dict[str, float]:
+    def _measure(self, images: Images, mirrored: bool = False) -> dict[str, float]:
         sums: dict[str, float] = {}
         prepare = Standardized(CIFAR10_MEAN, CIFAR10_STD)
         for x, y in in_order(images, batch=EVALUATED_AT_ONCE, device=self.device, prepare=prepare):
-            for name, value in self._batch(x, y).items():
+            for name, value in self._batch(x, y, mirrored).items():
                 sums[name] = sums.get(name, 0.0) + value
         measured = {"accuracy": sums["right"] / len(images)}
+        if mirrored:
+            measured["mirrored_accuracy"] = sums["right together"] / len(images)
         if "error" in sums:
             measured["relative_error"] = ratio(sums["error"], sums["scale"]) ** 0.5
         if "carried" in sums:
             measured |= {"emd": sums["carried"] / sums["lines"], "disorder": ratio(sums["carried"], sums["worst"])}
         return measured
 
-    def _batch(self, x: Tensor, y: Tensor) -> dict[str, float]:
+    def _batch(self, x: Tensor, y: Tensor, mirrored: bool) -> dict[str, float]:
         """Return sums over a batch: right answers; squares of the bridge's error and of its output; what is carried."""
         entry = self.model.before(x)
         hard = self.model.layer(entry)
-        sums: dict[str, float] = {"right": (self.model.judge(hard).argmax(1) == y).sum().item()}
+        logits = self.model.judge(hard)
+        sums: dict[str, float] = {"right": (logits.argmax(1) == y).sum().item()}
+        if mirrored:
+            sums["right together"] = ((logits + self.model(x.flip(-1))).argmax(1) == y).sum().item()
         if isinstance(self.model.layer, hg.Bridge):
             error = self.model.layer.approximator(entry) - hard
             sums |= {"error": error.square().sum().item(), "scale": hard.square().sum().item()}

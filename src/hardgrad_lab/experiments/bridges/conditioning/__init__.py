@@ -16,7 +16,8 @@ Source: Ramapuram and Webb 2020 (arXiv 1905.03658), section IV-E, figure 8 middl
 
 from __future__ import annotations
 
-from hardgrad_lab.experiments.bridges.classify import ACCURACY, BUDGETS, COMMON, RELATIVE_ERROR, Classification
+from hardgrad_lab.experiments.bridges.classify import ACCURACY, RELATIVE_ERROR
+from hardgrad_lab.experiments.bridges.classify.config import BUDGETS, COMMON, LATER, Classification
 from hardgrad_lab.runs.experiment import Experiment, Part
 from hardgrad_lab.runs.published import Claim, Metric
 
@@ -35,7 +36,8 @@ CONDITIONING = Experiment(
         "text": {"layer": "sort", "conditioning": True},
     },
     budgets=BUDGETS,
-    seeds={"smoke": 1, "small": 2, "paper": 5},
+    seeds={"smoke": 1, "small": 3, "paper": 5},
+    later=LATER,
     metrics=[
         Metric(name="emd", title="earth mover's distance", form=".3f", better="less"),
         Metric(name="emd_untrained", title="distance before training", form=".3f", better=None),

@@ -76,6 +76,7 @@ SORTING = Experiment(
     maker=of_budget,
     names=("length", "system"),
     keys={"task": "length", "contestant": "system", "budget": "setting", "center_inputs": "centre_inputs"},
+    later={"hidden": (), "precision": "float32"},
     kept_budgets={"fast": "small", "published": "paper"},
     columns=["samples"],
     label=label,

@@ -14,7 +14,8 @@ and Courville 2013 (arXiv 1308.3432).
 
 from __future__ import annotations
 
-from hardgrad_lab.experiments.bridges.classify import ACCURACY, BUDGETS, COMMON, RELATIVE_ERROR, Classification
+from hardgrad_lab.experiments.bridges.classify import ACCURACY, MIRRORED, RELATIVE_ERROR
+from hardgrad_lab.experiments.bridges.classify.config import BUDGETS, COMMON, LATER, Classification
 from hardgrad_lab.runs.experiment import Experiment, Part
 from hardgrad_lab.runs.published import Claim
 
@@ -33,8 +34,9 @@ VERSUS_STE = Experiment(
         "identity": {"layer": "identity"},
     },
     budgets=BUDGETS,
-    seeds={"smoke": 1, "small": 2, "paper": 5},
-    metrics=[ACCURACY, RELATIVE_ERROR],
+    seeds={"smoke": 1, "small": 3, "paper": 5},
+    later=LATER,
+    metrics=[ACCURACY, MIRRORED, RELATIVE_ERROR],
     claims=[
         Claim(
             says=says,
