@@ -42,9 +42,9 @@ class Sorting:
         surrogate: what lends the hard signum a gradient.
         gamma: weight of the bridge's penalty.
         approximator: imitates all features of the layer at once (batch) or one by one (independent).
-        hidden: widths of the hidden layers of the batch approximator; none given takes half of width, twice, as published.
-        precision: of what a training step multiplies (signum-rnn): bfloat16 by ``torch.autocast``, on a CPU as on a GPU;
-            numbers to sort, cells of the LSTM, weights, gradients and evaluations stay in float32.
+        hidden: widths of the batch approximator's hidden layers; none given takes half of width, twice, as published.
+        precision: of what a training step multiplies (signum-rnn): bfloat16 by ``torch.autocast``; numbers to sort, cells
+            of the LSTM, weights, gradients and evaluations stay in float32.
         center_inputs: whether 1/2 is subtracted from every input.
         near_ties: share of the training rows in which one number is moved close to another; the test set has none but
             those that chance makes.
@@ -99,7 +99,9 @@ class Sorting:
         require(self.width % 2 == 0, "width", "even, as half of it is used too", self.width)
         require(all(each >= 1 for each in self.hidden), "hidden", "widths of at least 1", self.hidden)
         only = self.surrogate == "bridge" and self.approximator == "batch"
-        require(only or not self.hidden, "hidden", "left out: it is for a bridge with the batch approximator", self.hidden)
+        require(
+            only or not self.hidden, "hidden", "left out: it is for a bridge with the batch approximator", self.hidden
+        )
         if self.fixed_rows:
             require(self.fixed_rows >= self.batch, "fixed_rows", f"0 or at least batch ({self.batch})", self.fixed_rows)
         if self.drop_last:
@@ -172,11 +174,13 @@ SYSTEMS: dict[str, dict[str, Any]] = {
 
 # The fast setting, where a length or a system needs something else. The most specific entry wins.
 FAST_LENGTH: dict[int, dict[str, Any]] = {5: {"samples": 3_000_000}, 15: {"samples": 40_000_000}}
-_RECURRENT = {"optimizer": "adam", "lr": 2e-3, "approximator_lr": 0.0, "batch": 1024}
+_POINTING = {"optimizer": "adam", "lr": 2e-3, "approximator_lr": 0.0, "batch": 1024, "mask_chosen": True}
 FAST_SYSTEM: dict[str, dict[str, Any]] = {
-    "signum-rnn": _RECURRENT,
-    "pointer": {**_RECURRENT, "samples": 4_000_000, "mask_chosen": True},
-    "read-process-write": {**_RECURRENT, "samples": 4_000_000, "mask_chosen": True},
+    # Of the first half million samples at 5, 96.6 % of validation rows come out right, 94.4 % at a rate of 0.02, and
+    # 96.2 % in bfloat16, which takes half of the time (one seed each).
+    "signum-rnn": {"lr": 0.05, "precision": "bfloat16", "samples": 12_000_000},
+    "pointer": {**_POINTING, "samples": 2_000_000},
+    "read-process-write": {**_POINTING, "samples": 500_000},
 }
 
 
