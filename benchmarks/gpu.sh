@@ -66,10 +66,10 @@ if wants runs; then
     part "density-$contestant" 200 250 "${reproduce[@]}" density --task mnist-static --contestant "$contestant" --seed 3 \
       --seeds "$(pick 1 2)" --budget "$(small smoke small)" "${where[@]}" $(pick "--epochs 1" "") &
   done
-  part classify 200 700 "$python" benchmarks/gpu_pictures.py reproduce classify --budget "$(small smoke paper)" \
-    $(small "" "--optimizer sgd --lr 0.1 --weight-decay 5e-4 --schedule one-cycle --batch 512") --bf16 --curve-rows 1000 \
-    --rows 20000 --test-rows 4000 --evaluations 4 --epochs "$(pick 1 12)" --seeds 1 "${where[@]}" \
-    --contestant identity --contestant sort $(pick "" "--contestant signum --contestant top-k --contestant k-means") &
+  part classify 200 700 "$python" benchmarks/gpu_pictures.py reproduce classify --budget "$(small smoke small)" \
+    --rows "$(pick 500 20000)" --test-rows "$(pick 500 4000)" --epochs "$(pick 1 16)" --evaluations 2 --seeds "$(pick 1 3)" \
+    "${where[@]}" --contestant identity --contestant sort --contestant signum --contestant top-k --contestant k-means \
+    --contestant signum-straight-through &
 fi
 # 2. Every law of docs/pass-matrix.md, every mode, inductor, and as many pairs of modes as the time allows.
 wants laws && part laws "${LAWS:-130}" 4200 "$python" benchmarks/gpu_laws.py --device "$device" --jobs "$jobs" --out "$work/laws" \

@@ -33,7 +33,7 @@ def test_three_standard_errors_of_two_runs_are_too_close_to_say(tmp_path: Path) 
     # 4 points are 2.8 standard errors, sqrt(1 + 1) = 1.4; with two degrees of freedom it takes 4.3.
     write(tmp_path, "pot", [0.84, 0.86])
     write(tmp_path, "bag", [0.80, 0.82])
-    assert verdicts(tmp_path, claim("pot", "bag"))[0][2:] == ["+4.0 points ± 1.4 points", "too close to say"]
+    assert verdicts(tmp_path, claim("pot", "bag"))[0][2:] == ["+4.0 ± 1.4 points", "too close to say"]
 
 
 def test_a_claim_is_judged_by_its_standard_error(tmp_path: Path) -> None:
@@ -47,8 +47,8 @@ def test_a_claim_is_judged_by_its_standard_error(tmp_path: Path) -> None:
         claim("tin", "bag", "loss"),
     )  # fmt: skip
     ours = "pot 82.0% ± 2.0% (n=3); bag 70.0% ± 1.0% (n=3)"
-    assert said[0] == ["small", ours, "+12.0 points ± 1.3 points", "holds"]
-    assert said[1][2:] == ["-12.0 points ± 1.3 points", "does not hold at this budget"]
+    assert said[0] == ["small", ours, "+12.0 ± 1.3 points", "holds"]
+    assert said[1][2:] == ["-12.0 ± 1.3 points", "does not hold at this budget"]
     assert said[2][2:] == ["+0.50 ± 0.82", "too close to say"]
     assert said[3][2:] == ["+20.0 points", "too few runs to say"]
     assert said[4][3] == "not run: tin", "it has no loss"
@@ -93,7 +93,7 @@ def test_of_alternatives_one_is_enough(tmp_path: Path) -> None:
     write(tmp_path, "tin", [1.02, 1.04])  # 12 points at sqrt(1 + 1) = 1.4 of a standard error; 4.3 of them count
     either = replace(claim("pot", "bag"), alternatives=("tin",))
     assert verdicts(tmp_path, either)[0][1:] == [
-        "tin 103.0% ± 1.4% (n=2); bag 91.0% ± 1.4% (n=2)", "+12.0 points ± 1.4 points", "holds",
+        "tin 103.0% ± 1.4% (n=2); bag 91.0% ± 1.4% (n=2)", "+12.0 ± 1.4 points", "holds",
     ]  # fmt: skip
     neither = replace(claim("pot", "tin"), alternatives=("bag",))
-    assert verdicts(tmp_path, neither)[0][2:] == ["-12.0 points ± 1.4 points", "does not hold at this budget"]
+    assert verdicts(tmp_path, neither)[0][2:] == ["-12.0 ± 1.4 points", "does not hold at this budget"]

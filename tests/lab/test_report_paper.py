@@ -15,9 +15,9 @@ from hardgrad_lab.experiments import experiments
 from hardgrad_lab.experiments.bridges.figure3.figures import draw
 from hardgrad_lab.experiments.bridges.sorting.config import configure
 from hardgrad_lab.report import experiment as reports
+from hardgrad_lab.report import glance
 from hardgrad_lab.report.everything import Written, origins, report_everything
 from hardgrad_lab.report.experiment import of_part
-from hardgrad_lab.report.section import summary
 from hardgrad_lab.runs.record import Record, Run
 from hardgrad_lab.runs.records import group_by_config, read_records
 from lab.pages import Page, check_figures
@@ -123,17 +123,25 @@ def test_the_page_is_whole_and_self_contained(made: Written) -> None:
     assert {path.name for path in made.pictures if path.suffix == ".png"} == drawn, "dots in a name too"
 
 
-def test_what_is_short_and_what_nobody_ran_is_in_the_summary(made: Written) -> None:
-    lines = {section.anchor: summary(section) for section in made.sections}
-    # 99.35 ± 0.07 of 2 against 99.3 ± 0.25 of 5; 90.05 against 86.46 ± 4.7: sqrt(0.0025 + 4.4) = 2.1, 3.6 is within.
-    assert lines["table-ii"] == [
-        "Table II: neural sorting", "in part not run, 1 of 2 claims hold", "2 as published, 16 not run",
-        "1 held, 1 not run", "4", "small",
-    ]  # fmt: skip
-    assert lines["figure-6"][1:] == ["redrawn", "figure only, no numbers printed", "-", "1", "small"]
+def test_the_first_screen_says_what_came_out_how(made: Written) -> None:
+    found = {
+        name: [(of.anchor, says) for of, says in lines]
+        for name, lines in glance.lines_of(made.sections, {**glance.DECIDED, **glance.OPEN}).items()
+    }
+    # 99.35 ± 0.07 of 2 against 99.3 ± 0.25 of 5; 90.05 against 86.46 ± 4.7: sqrt(0.0025 + 4.4) = 2.1, which 3.6 is
+    # not 2.8 times. 9.3 points at sqrt(0.07 ** 2 / 2 + 0.07 ** 2 / 2) = 0.07, of two degrees of freedom: 4.3 times.
+    assert [line for line in found["Reproduced"] if line[0] == "table-ii"] == [
+        ("table-ii", "elu-dense 90.05% ± 0.07% for 86.46% at length 5 (small, n=2)"),
+        ("table-ii", "signum-dense 99.35% ± 0.07% for 99.30% at length 5 (small, n=2)"),
+        ("table-ii", "signum-dense sorts better than elu-dense (+9.30 ± 0.07 points at length 5, n=2)"),
+    ]
     # 0.4 to 0.8 of 2, spread 0.007: all short of the published 92 and 93 %; sort is 0.2 better than identity.
-    assert lines["table-vi"][1:] == ["falls short, 1 of 1 claims hold", "5 short", "1 held", "10", "smoke"]
-    assert lines["figure-8-left"][2] == "figure only, no numbers printed"
+    assert ("table-vi", "identity 40.50% ± 0.71% for 92.87% (smoke, 1 of 200 epochs, n=2)") in found["Short of"]
+    assert ("table-iv", "all 8 numbers") not in found["Not run"], "each ran, of other pictures"
+    missing = [says for anchor, says in found["Not run"] if anchor == "table-ii"]
+    assert missing[0] == "elu-dense 0.00% at length 10, 0.00% at length 15"
+    text = made.page.read_text(encoding="utf-8")
+    assert text.index("Of the 37 numbers") < text.index("Reproduced") < text.index("How to read") < text.index("<table")
 
 
 def test_where_the_numbers_come_from(made: Written) -> None:
@@ -174,7 +182,7 @@ def test_the_committed_page_holds_the_numbers_on_record(tmp_path: Path, monkeypa
 
 
 def tables(page: Path) -> list[str]:
-    return [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith(("|", "#"))]
+    return [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith(("|", "#", "- ["))]
 
 
 def test_records_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,11 +198,17 @@ def test_records_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_command_takes_no_name_or_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     described(tmp_path, "figure3", "signum", "elu-dense", 0, 0.1)
+    entry = {"experiment": "figure3", "contestant": "elu-dense", "seeds": [0, 1, 2], "core_minutes": 60}
+    lines = [f"{name} = {value!r}" for name, value in {**entry, "budget": "smoke", "about": "A picture"}.items()]
+    (tmp_path / "plan.toml").write_text("\n".join(["[[run]]", *lines]), encoding="utf-8")
     for words in (["report"], ["report", "all"]):
         out = tmp_path / f"out{len(words)}"
         assert cli.main([*words, "--results", str(tmp_path), "--out", str(out)]) == 0
         assert {path.name for path in out.iterdir()} == {"all.html", "all.md", "index.html"}
-    assert "not run" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "37 not run" in said
+    assert "2 runs left, 0.02 core-hours" in said, "the one that is done took 36 seconds"
+    assert "- A picture: 2 runs, 0.02 h" in (tmp_path / "out1" / "all.md").read_text(encoding="utf-8")
     assert cli.main(["report", "--results", str(tmp_path / "empty"), "--out", str(tmp_path)]) == 1
     assert "no records in" in capsys.readouterr().err
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import hardgrad as hg
 from hardgrad_lab.bench.race import Contender, race
-from hardgrad_lab.experiments.bridges.classify.networks import ResNet18
+from hardgrad_lab.experiments.bridges.classify.networks import resnet_18
 
 ROWS, KNOBS, LENGTH = 64, 10, 1024
 
@@ -83,7 +83,7 @@ def _trained(layer: nn.Module) -> Callable[[], None]:
 
 def _breaks(seconds: float) -> None:
     models = {
-        "ResNet-18, 32x32": (ResNet18(64, nn.Identity(), features=16), torch.randn(2, 3, 32, 32)),
+        "ResNet-18, 32x32": (resnet_18(64, nn.Identity(), features=16), torch.randn(2, 3, 32, 32)),
         "perceptron": (nn.Sequential(nn.Linear(10, 32), nn.ReLU(), nn.Linear(32, 1)), torch.randn(64, 10)),
     }
     for name, (model, x) in models.items():

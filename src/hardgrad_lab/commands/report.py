@@ -8,14 +8,16 @@ from cyclopts import App
 from rich.console import Console
 
 from hardgrad_lab.commands.show import show_all
-from hardgrad_lab.experiments import LIST
+from hardgrad_lab.experiments import LIST, experiment
 from hardgrad_lab.runs.options import OWN_RUNS
 
 app = App(name="report", help="Make tables, figures and a page from records; nothing is trained. Without a name: all.")
 
 
 @app.default
-def everything(*, results: Path = OWN_RUNS, out: Path | None = None, guide: Path | None = None) -> int:
+def everything(
+    *, results: Path = OWN_RUNS, out: Path | None = None, guide: Path | None = None, plan: Path | None = None
+) -> int:
     """Put all of the paper on bridges on one page, beside ours, and the other published experiments below it.
 
     Parameters
@@ -26,8 +28,16 @@ def everything(*, results: Path = OWN_RUNS, out: Path | None = None, guide: Path
         Folder for the report; by default ``report`` in the folder of the records.
     guide
         A Markdown file to write as well, such as docs/reproduction.md; its pictures go to pictures/ beside it.
+    plan
+        A plan file, to say what of it is still to be run; by default ``plan.toml`` among the records, if there is one.
     """
-    return show_all(results, results / "report" if out is None else out, guide, Console(emoji=False))
+    usual, queue = results / "plan.toml", []
+    if plan or usual.is_file():
+        from hardgrad_lab.plan.file import read
+        from hardgrad_lab.plan.listing import left
+
+        queue = left([each for each in read(plan or usual) if not experiment(each.runs[0].experiment).brief], results)
+    return show_all(results, results / "report" if out is None else out, guide, queue, Console(emoji=False))
 
 
 app.command(everything, name="all")

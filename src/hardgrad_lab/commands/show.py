@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -75,13 +76,14 @@ def show_report(experiment: Experiment, results: Path, out: Path, console: Conso
     return 0
 
 
-def show_all(results: Path, out: Path, guide: Path | None, console: Console) -> int:
-    """Write the page of all experiments, print its summary and the paths.
+def show_all(results: Path, out: Path, guide: Path | None, queue: Sequence[str], console: Console) -> int:
+    """Write the page of all experiments, print its first screen and the paths.
 
     Args:
         results: folder of the records.
         out: folder to write into.
         guide: a Markdown file to write as well.
+        queue: what a plan still asks for: a sum, then its parts.
         console: where to print.
 
     Returns:
@@ -90,21 +92,21 @@ def show_all(results: Path, out: Path, guide: Path | None, console: Console) -> 
     Raises:
         NoRecordsError: if there is nothing to report on.
     """
-    from hardgrad_lab.report.everything import COUNTED, report_everything
-    from hardgrad_lab.report.section import SUMMARY, summary
+    from hardgrad_lab.report.everything import report_everything
+    from hardgrad_lab.report.glance import DECIDED, headline, lines_of
     from hardgrad_lab.runs.records import reporting, whose
 
     with reporting(results):
-        made = report_everything(results, out, guide, whose(results))
+        made = report_everything(results, out, guide, whose(results), queue)
     for warning in made.warnings:
         console.print(warning, style="yellow", markup=False, soft_wrap=True)
-    table = Table(title="The paper, part by part", title_justify="left", box=box.SIMPLE_HEAD, padding=0)
-    for heading in SUMMARY:
-        table.add_column(heading, justify="right" if heading == "runs" else "left", overflow="fold")
-    for section in made.sections:
-        table.add_row(*summary(section))
-    console.print(table)
-    console.print(COUNTED, style="dim", highlight=False)
+    console.print(headline(made.sections), highlight=False)
+    for name, lines in lines_of(made.sections, DECIDED).items():
+        console.print(name, style="bold")
+        for of, says in lines:
+            console.print(f"  {of.part}: {says}", highlight=False, markup=False)
+    for line in queue[:1]:
+        console.print(line, highlight=False)
     console.print(whose(results), style="dim", highlight=False, soft_wrap=True)
     for path in (made.markdown, *made.guide, made.page):
         console.print(f"written  {path}", highlight=False, soft_wrap=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hardgrad_lab.runs.records import Group
+from hardgrad_lab.runs.standing import Standing
 
 if TYPE_CHECKING:  # a table can be made without matplotlib
     from hardgrad_lab.drawing.clips import Clip
@@ -82,7 +83,8 @@ class Section:
         notes: what else a reader must know.
         warnings: one for each record that could not be used.
         groups: of the records.
-        standings: how ours stands to each published number, in the words of ``runs.judge.compare``.
+        standings: how ours stands to each published number.
+        trials: rows of the table of one run each, that stand beside one that counts; a long page folds them away.
         measure: above the table, on a page of its own; what follows is for such a page as well.
         details: paragraphs that a reader may unfold.
         glance: a short table that stands before a long one.
@@ -109,7 +111,8 @@ class Section:
     notes: Sequence[str] = ()
     warnings: Sequence[str] = ()
     groups: Sequence[Group] = ()
-    standings: Sequence[str] = ()
+    standings: Sequence[Standing] = ()
+    trials: Sequence[Sequence[str]] = ()
     measure: str = "Ours beside the published numbers"
     details: Sequence[str] = ()
     glance: Table | None = None
@@ -119,3 +122,13 @@ class Section:
     run_name: str = "{task}, {contestant}, {budget}"
     shown: Sequence[int] | None = None
     wraps: bool = False
+
+    @property
+    def part(self) -> str:
+        """Return the table or figure, without its title."""
+        return self.title.partition(":")[0]
+
+    @property
+    def main(self) -> list[list[str]]:
+        """Return the rows of the table that are no trials."""
+        return [row for row in self.cells if row not in self.trials]

@@ -30,6 +30,7 @@ LIST: dict[str, str] = {
     "explain": "hardgrad_lab.experiments.bridges.explain:EXPLAIN",
     "low_bit": "hardgrad_lab.experiments.bridges.low_bit:LOW_BIT",
     "spikes": "hardgrad_lab.experiments.bridges.spikes:SPIKES",
+    "approximators": "hardgrad_lab.experiments.bridges.approximators:APPROXIMATORS",
     "codebooks": "hardgrad_lab.experiments.bridges.codebooks:CODEBOOKS",
     "piecewise": "hardgrad_lab.experiments.switches.piecewise:PIECEWISE",
     "ecg": "hardgrad_lab.experiments.switches.ecg:ECG",

@@ -94,6 +94,23 @@ def show(groups: Sequence[Group], out: Path, jobs: int, console: Console) -> Non
     console.print(_sum([row for group in rows for row in group], jobs), highlight=False, soft_wrap=True)
 
 
+def left(groups: Sequence[Group], out: Path) -> list[str]:
+    """Return in words what is left of a plan: a sum, then each group that is not done.
+
+    Args:
+        groups: of the plan, in their order.
+        out: folder of all records.
+    """
+    estimates = estimates_of(groups, out)
+    rows = [[row for row in rows_of(group, estimates, out) if row.state != "done"] for group in groups]
+    said = [
+        f"{group.title}: {len(its)} runs, {_hours(_total(its))} h"
+        for group, its in zip(groups, rows, strict=True)
+        if its
+    ]
+    return [f"Still in the queue: {_sum([row for its in rows for row in its], 2)}.", *said] if said else []
+
+
 def _line(row: Row, out: Path) -> str:
     path = folder_of(row.run, out) / row.run.name
     if row.standing is None:

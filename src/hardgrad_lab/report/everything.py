@@ -14,19 +14,13 @@ from hardgrad_lab.drawing.render import Link, render
 from hardgrad_lab.drawing.section import Section
 from hardgrad_lab.experiments import experiments
 from hardgrad_lab.experiments.page import INTRODUCTION, TITLE
-from hardgrad_lab.report import section
+from hardgrad_lab.report import glance, section
 from hardgrad_lab.report.experiment import sections_of
 from hardgrad_lab.report.experiment_claims import LEGEND as CLAIMS
 from hardgrad_lab.report.experiment_table import LEGEND
-from hardgrad_lab.report.section import SUMMARY, summary
 from hardgrad_lab.runs.atomic import write_text
 from hardgrad_lab.runs.records import Found, Group, NoRecordsError, read_records
 
-COUNTED = (
-    "Published numbers: how many of those the paper prints ours reaches, by the runs of each configuration at the "
-    "largest budget on record. Claims: sentences of the paper on what is better than what, judged where both sides ran "
-    "at equal configuration."
-)
 LEGENDS = (f"Numbers: {LEGEND}", f"Claims: {CLAIMS}")
 ORIGIN = ("part", "runs", "hours", "first", "last", "device", "threads", "versions", "commits")
 ORIGIN_NUMERIC = (1, 2, 6)
@@ -53,7 +47,9 @@ class Written:
     guide: Sequence[Path]
 
 
-def report_everything(results: Path, out: Path, guide: Path | None = None, source: str = "") -> Written:
+def report_everything(
+    results: Path, out: Path, guide: Path | None = None, source: str = "", queue: Sequence[str] = ()
+) -> Written:
     """Write the page of all experiments.
 
     Args:
@@ -61,6 +57,7 @@ def report_everything(results: Path, out: Path, guide: Path | None = None, sourc
         out: folder to write into; made when missing.
         guide: a Markdown file to write besides, with small pictures in ``pictures`` beside it.
         source: whose rows these are, in a line; empty where there is nothing to tell apart.
+        queue: what a plan still asks for: a sum, then its parts.
 
     Raises:
         NoRecordsError: if there is not one readable record.
@@ -79,8 +76,8 @@ def report_everything(results: Path, out: Path, guide: Path | None = None, sourc
         for each in ours
         for drawing in each.drawn
     }
-    write_text(page, _html(ours, rest, warnings, source=source, links=link_to_index(out)))
-    write_text(markdown, _markdown(ours, rest, {key: files[1].name for key, files in pictures.items()}))
+    write_text(page, _html(ours, rest, warnings, source=source, links=link_to_index(out), queue=queue))
+    write_text(markdown, _markdown(ours, rest, {key: files[1].name for key, files in pictures.items()}, queue))
     index_reports(out, source)
     return Written(
         sections=ours,
@@ -88,7 +85,7 @@ def report_everything(results: Path, out: Path, guide: Path | None = None, sourc
         page=page,
         markdown=markdown,
         pictures=[file for files in pictures.values() for file in files],
-        guide=[] if guide is None else _guide(guide, ours, rest),
+        guide=[] if guide is None else _guide(guide, ours, rest, queue),
     )
 
 
@@ -103,7 +100,13 @@ def _own(legend: str) -> str:
 
 
 def _html(
-    ours: Sequence[Section], rest: Sequence[Section], warnings: Sequence[str], *, source: str, links: Sequence[Link]
+    ours: Sequence[Section],
+    rest: Sequence[Section],
+    warnings: Sequence[str],
+    *,
+    source: str,
+    links: Sequence[Link],
+    queue: Sequence[str],
 ) -> str:
     drawn = {
         each.anchor: [
@@ -117,15 +120,19 @@ def _html(
         title=TITLE,
         source=source,
         links=links,
+        headline=glance.headline(ours),
+        decided=glance.lines_of(ours, glance.DECIDED),
+        undecided=glance.lines_of(ours, glance.OPEN),
+        undecided_title=glance.UNDECIDED,
+        glance_legend=glance.LEGEND,
+        queue=queue,
+        trials=section.TRIALS,
         introduction=INTRODUCTION,
-        counted=COUNTED,
         legends=LEGENDS,
         sections=ours,
         others=rest,
         pictures=drawn,
         warnings=warnings,
-        summary_headings=SUMMARY,
-        summaries=[(each.anchor, summary(each)) for each in ours],
         origin_headings=ORIGIN,
         origin_numeric=ORIGIN_NUMERIC,
         origins=origins((*ours, *rest)),
@@ -133,9 +140,10 @@ def _html(
     )
 
 
-def _markdown(ours: Sequence[Section], rest: Sequence[Section], pictures: dict[tuple[str, str], str]) -> str:
-    numbers = [[f"[{line[0]}](#{each.anchor})", *line[1:]] for each in ours for line in [summary(each)]]
-    parts = [f"# {TITLE}", INTRODUCTION, as_markdown(SUMMARY, (4,), numbers, COUNTED), *LEGENDS]
+def _markdown(
+    ours: Sequence[Section], rest: Sequence[Section], pictures: dict[tuple[str, str], str], queue: Sequence[str]
+) -> str:
+    parts = [f"# {TITLE}", *_first_screen(ours, queue), "## How to read the tables", INTRODUCTION, *LEGENDS]
     for each in (*ours, *rest):
         own = {drawing.name: pictures[each.anchor, drawing.name] for drawing in each.drawn}
         parts.append(f'<a id="{each.anchor}"></a>\n\n## {each.title}\n\n{each.about} `hardgrad {each.command}`')
@@ -144,7 +152,28 @@ def _markdown(ours: Sequence[Section], rest: Sequence[Section], pictures: dict[t
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def _guide(guide: Path, ours: Sequence[Section], rest: Sequence[Section]) -> list[Path]:
+def _first_screen(ours: Sequence[Section], queue: Sequence[str]) -> list[str]:
+    """Return the first screen in Markdown, part by part."""
+    decided, undecided = (_lists(glance.lines_of(ours, kinds)) for kinds in (glance.DECIDED, glance.OPEN))
+    waiting = [section.folded(queue[0], "\n".join(f"- {each}" for each in queue[1:]))] if queue else []
+    return [
+        glance.headline(ours),
+        decided,
+        section.folded(glance.UNDECIDED, undecided),
+        *waiting,
+        glance.LEGEND,
+    ]
+
+
+def _lists(outcomes: Mapping[str, Sequence[glance.Line]]) -> str:
+    lists = [
+        "\n".join([f"**{name}**", "", *(f"- [{of.part}](#{of.anchor}): {says}" for of, says in lines)])
+        for name, lines in outcomes.items()
+    ]
+    return "\n\n".join(lists)
+
+
+def _guide(guide: Path, ours: Sequence[Section], rest: Sequence[Section], queue: Sequence[str]) -> list[Path]:
     """Write the Markdown for documents, its pictures as small files on white."""
     folder, pictures = guide.parent / "pictures", {}
     for each in ours:
@@ -152,7 +181,7 @@ def _guide(guide: Path, ours: Sequence[Section], rest: Sequence[Section]) -> lis
             name = f"{each.anchor}-{drawing.name}.svg"
             write_text(folder / name, compact_svg(drawing.figure, f"{each.title}: {drawing.title}"))
             pictures[each.anchor, drawing.name] = f"{folder.name}/{name}"
-    write_text(guide, _markdown(ours, rest, pictures))
+    write_text(guide, _markdown(ours, rest, pictures, queue))
     return [guide, *(folder / Path(name).name for name in pictures.values())]
 
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hardgrad_lab.runs.experiment import BUDGETS, Experiment
+from hardgrad_lab.runs.experiment import Experiment
 from hardgrad_lab.runs.judge import compare
 from hardgrad_lab.runs.published import Metric, Published
 from hardgrad_lab.runs.records import Group
 from hardgrad_lab.runs.reported import ordered
-from hardgrad_lab.runs.setting import plain, setting
+from hardgrad_lab.runs.setting import setting
+from hardgrad_lab.runs.standing import unlike
 from hardgrad_lab.runs.words import NO_FIGURE, NOT_RUN, mean, say_count, say_duration, say_mean
 
-UNLIKE = "not comparable"
 LEGEND = (
     "Mean ± sample standard deviation over n runs that differ in their seed alone. The budget's name is followed by "
     "what differs from it. Samples: training samples that a run saw; time: a run's wall clock, mean. The last column "
-    "holds ours against the published mean: as published is within two standard errors of it, of both sides where both "
-    "have a spread; where neither has one, any difference as printed is said."
+    "holds ours against the published mean: as published is what chance shows more than once in twenty times (Welch's "
+    "test; a mean without a spread counts as exact, and a single run of ours has the published spread)."
 )
 
 
@@ -77,45 +77,20 @@ def rows_used(groups: Sequence[Group]) -> list[str]:
 
 
 def not_run(experiment: Experiment, groups: Sequence[Group]) -> list[str]:
-    """Return the tasks, and the contestants of the other tasks, of which there is no run."""
+    """Return the tasks, and the contestants of the other tasks, of which there is no run and should be.
+
+    Those are what the small budget plans, and what the paper prints a number of. What neither asks for is not missing.
+    """
     run = {(group.config["task"], group.config["contestant"]) for group in groups}
+    asked = {*experiment.pairs("small"), *experiment.published}
     found = []
     for task in experiment.tasks:
-        able = [name for name in experiment.contestants if (task, name) not in experiment.without]
+        able = [name for name in experiment.contestants if (task, name) in asked]
         missing = [name for name in able if (task, name) not in run]
         if missing:
             said = experiment.words_of(task)
             found.append(said if missing == able else f"{said}: {', '.join(missing)}")
     return found
-
-
-def standings(experiment: Experiment, groups: Sequence[Group]) -> list[str]:
-    """Return how ours stands to each published number, by the runs at the largest budget; ``not run`` without one."""
-    found = []
-    for (task, contestant), numbers in experiment.published.items():
-        mine = [each for each in groups if (each.config["task"], each.config["contestant"]) == (task, contestant)]
-        group = max(mine, key=lambda each: _weight(experiment, each), default=None)
-        for metric in experiment.metrics:
-            if metric.better and metric.name in numbers:
-                ours = None if group is None else mean(group, metric.name)
-                if group is None or ours is None:
-                    found.append(NOT_RUN)
-                else:
-                    found.append(unlike(experiment, group) or compare(metric, ours, numbers[metric.name]))
-    return found
-
-
-def _weight(experiment: Experiment, group: Group) -> tuple[int, bool, int, int]:
-    """Return what makes a configuration the one to judge by: its budget, the preset as it is, samples, runs."""
-    preset = setting(experiment, group) == group.config["budget"]
-    return BUDGETS.index(group.config["budget"]), preset, max(record.samples for record in group.records), group.n
-
-
-def unlike(experiment: Experiment, group: Group) -> str:
-    """Return why a group is not held against the published numbers of its task; nothing where it is."""
-    wanted = experiment.comparable.get(group.config["task"], {})
-    other = [f"{name} {plain(group.config.get(name))}" for name in wanted if group.config.get(name) != wanted[name]]
-    return f"{UNLIKE}: {', '.join(other)}" if other else ""
 
 
 def _sources(experiment: Experiment, metric: Metric) -> list[str]:

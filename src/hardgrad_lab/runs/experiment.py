@@ -98,8 +98,7 @@ class Experiment:
         maker: makes a configuration of budget, task, contestant and what the user gives, in place of all these values.
         names: the fields that name a configuration; the rest are values that a user may change.
         keys: of fields whose key in a record is another one, that key; empty where records do not have it.
-        assumed: values of records that do not say them, as there was no choice when they were made.
-        later: fields that came after records were made: a record leaves one out where it has its default.
+        later: fields that came after records were made, and their value in those; a record that has it leaves it out.
         kept_budgets: by the word that records have in place of a budget's name, that budget.
         columns: values that have a column of their own in the table, so that a setting does not name them.
         label: makes the readable part of a run's name from its configuration as records have it.
@@ -135,8 +134,7 @@ class Experiment:
     maker: Callable[[Budget, str, str, Mapping[str, Any]], Any] | None = None
     names: Sequence[str] = NAMES
     keys: Mapping[str, str] = field(default_factory=dict)
-    assumed: Mapping[str, Any] = field(default_factory=dict)
-    later: Collection[str] = ()
+    later: Mapping[str, Any] = field(default_factory=dict)
     kept_budgets: Mapping[str, Budget] = field(default_factory=dict)
     columns: Collection[str] = ()
     label: Callable[[Mapping[str, Any]], str] = usual_label
@@ -215,8 +213,7 @@ class Experiment:
 
     def run(self, config: Any, seed: int) -> Run:
         """Return the identity of the run of a configuration with ``seed``."""
-        as_before = {each.name: each.default for each in fields(config) if each.name in self.later}
-        given = {name: value for name, value in asdict(config).items() if (name, value) not in as_before.items()}
+        given = {name: value for name, value in asdict(config).items() if (name, value) not in self.later.items()}
         named = {self.keys.get(name, name): value for name, value in given.items()}
         # Lists, as JSON has them: a checkpoint compares the configuration with what it read.
         values = {key: list(value) if isinstance(value, tuple) else value for key, value in named.items() if key}
@@ -226,7 +223,7 @@ class Experiment:
         """Return the configuration that a run's plain values, as records have them, were made from."""
         hints = get_type_hints(self.config)
         names = {key: name for name, key in self.keys.items() if name in hints}
-        given = {names.get(key, key): value for key, value in values.items()}
+        given = {**self.later, **{names.get(key, key): value for key, value in values.items()}}
         return self.config(**{name: tuple(it) if is_tuple(hints[name]) else it for name, it in given.items()})
 
     def named(self, values: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -240,7 +237,7 @@ class Experiment:
         """Return a configuration as records have it, its values under the names of fields, and of these ``NAMES``."""
         names = {key: name for name, key in self.keys.items()}
         renamed = {names.get(key, key): value for key, value in values.items()}
-        return {**self.assumed, **renamed, **dict(zip(NAMES, self.named(values), strict=True))}
+        return {**self.later, **renamed, **dict(zip(NAMES, self.named(values), strict=True))}
 
     def reproduce(self, run: Run, root: Any, how: How, console: Console) -> Outcome:
         """Bring a run to its end, or find its record; see ``runs.execute.execute`` for what it raises.

@@ -28,7 +28,7 @@ def compare(metric: Metric, ours: Mean, number: Published) -> str:
         return "short: no finite number"
     theirs = published_mean(number)
     error, apart = standard_error(ours, theirs), ours.value - theirs.value
-    noise = 0.0 if error is None else BEYOND * error
+    noise = by_chance(ours, theirs) if ours.spread is not None else BEYOND * (error or 0.0)
     if format(ours.value, metric.form) == format(theirs.value, metric.form) or abs(apart) <= noise:
         return "as published"
     better = (apart > 0) == (metric.better == "more")
@@ -77,11 +77,10 @@ def verdict(metric: Metric, better: Mean, worse: Mean) -> tuple[str, str]:
     apart = towards(metric, better.value, worse.value)
     if not math.isfinite(apart):
         return "-", ENDLESS
-    said = ("-" if apart < 0 else "+") + say_apart(abs(apart), metric.form)
+    sign = "-" if apart < 0 else "+"
     if better.spread is None or worse.spread is None:
-        return said, FEW
-    error = standard_error(better, worse) or 0.0
-    said += f" ± {say_apart(error, metric.form)}"
+        return sign + say_apart(abs(apart), metric.form), FEW
+    said = sign + say_apart(abs(apart), metric.form, standard_error(better, worse))
     if abs(apart) <= by_chance(better, worse):
         return said, CLOSE
     return said, HOLDS if apart > 0 else FAILS

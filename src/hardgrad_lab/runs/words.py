@@ -23,9 +23,10 @@ def say_mean(value: Mean | None, form: str) -> str:
     return text if value.spread is None else f"{text} ± {format(value.spread, form)}"
 
 
-def say_apart(apart: float, form: str) -> str:
-    """Return a distance as text; of percentages in points."""
-    return f"{format(100 * apart, form[:-1] + 'f')} points" if form.endswith("%") else format(apart, form)
+def say_apart(apart: float, form: str, error: float | None = None) -> str:
+    """Return a distance as text, with its error where it has one; of percentages in points."""
+    scale, plain, unit = (100, f"{form[:-1]}f", " points") if form.endswith("%") else (1, form, "")
+    return " ± ".join(format(scale * each, plain) for each in (apart, error) if each is not None) + unit
 
 
 def say_count(samples: int) -> str:

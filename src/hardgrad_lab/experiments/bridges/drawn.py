@@ -1,8 +1,8 @@
-"""Runs on rows that are drawn when they are needed: the stream, Adam at a rate that falls to nothing, the measures."""
+"""Runs on rows that are drawn when they are needed: the stream, optimizers, the measures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -16,7 +16,7 @@ from hardgrad_lab.experiments.bridges.trial import Effort
 from hardgrad_lab.runs.execute import How, Outcome, execute
 from hardgrad_lab.runs.loop import Loss, Plan, Training
 from hardgrad_lab.runs.record import Run
-from hardgrad_lab.runs.schedule import schedulers
+from hardgrad_lab.runs.schedule import Schedule, schedulers
 
 Rows = tuple[Tensor, Tensor]
 Make = Callable[[torch.Generator, int], Rows]
@@ -33,6 +33,8 @@ class Problem:
     test: Tensor  # inputs of the test rows, the same for every seed
     measure: Callable[[Tensor, int], dict[str, float]]  # of the model's outputs at the first so many test rows
     rows: str  # which rows these are, in words
+    optimizers: Sequence[torch.optim.Optimizer] = ()  # of all weights; Adam at the trial's rate where there are none
+    schedule: Schedule = "cosine"
 
 
 class Drawn:
@@ -67,9 +69,9 @@ def begin(problem: Problem, trial: Effort, seed: int, device: torch.device) -> t
         test = problem.test if last else problem.test[:FEW]
         return problem.measure(torch.cat([model(part.to(device)).cpu() for part in test.split(100)]), len(test))
 
-    adam = torch.optim.Adam(model.parameters(), lr=trial.lr)
+    optimizers = list(problem.optimizers) or [torch.optim.Adam(model.parameters(), lr=trial.lr)]
     training = Training(
-        model=model, optimizers=[adam], schedulers=schedulers("cosine", [adam], trial.steps),
+        model=model, optimizers=optimizers, schedulers=schedulers(problem.schedule, optimizers, trial.steps),
         stream=Drawn(problem.make, trial.batch, seed, device), loss=problem.loss, evaluate=evaluate,
         rows=problem.rows, sums=torch.zeros(2, dtype=torch.float64, device=device),
     )  # fmt: skip

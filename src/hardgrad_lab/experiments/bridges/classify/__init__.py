@@ -23,7 +23,7 @@ Ren and Sun 2016 (arXiv 1512.03385), with a first convolution for pictures of 32
 
 from __future__ import annotations
 
-from hardgrad_lab.experiments.bridges.classify.config import ASSUMED, BUDGETS, COMMON, Classification
+from hardgrad_lab.experiments.bridges.classify.config import BUDGETS, COMMON, LATER, Classification
 from hardgrad_lab.runs.experiment import Experiment, Part
 from hardgrad_lab.runs.published import Claim, Metric, Published
 
@@ -51,7 +51,7 @@ CLASSIFY = Experiment(
     },
     budgets=BUDGETS,
     seeds={"smoke": 1, "small": 3, "paper": 5},
-    assumed=ASSUMED,
+    later=LATER,
     metrics=[ACCURACY, MIRRORED, RELATIVE_ERROR],
     published={
         ("cifar10", name): {"accuracy": Published(value=mean, spread=spread, replications=5, source="table VI")}

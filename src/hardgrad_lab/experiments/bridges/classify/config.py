@@ -139,7 +139,7 @@ _CHOICES: Mapping[str, Any] = {
     "layer": Layer, "gradient": Gradient, "head": Head, "network": Network, "precision": Precision,
     "optimizer": Optimizer, "schedule": Schedule,
 }  # fmt: skip
-ASSUMED: Mapping[str, Any] = {"network": "resnet-18", "precision": "float32"}
+LATER: Mapping[str, Any] = {"network": "resnet-18", "precision": "float32"}
 COMMON: Mapping[str, Any] = {
     "stage": 4, "gradient": "bridge", "conditioning": False, "margin": 0.5, "k": 16, "clusters": 10, "gamma": 10.0,
     "head": "flat", "rows": 0, "test_rows": 0,

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from math import prod
 
-import torch
 from torch import Tensor, nn
 
 import hardgrad as hg
-from hardgrad_lab.experiments.bridges.classify.config import SIDES, Classification
+from hardgrad_lab.experiments.bridges.classify.config import RESHAPING, SIDES, Classification
 
 Hard = Callable[[Tensor], Tensor]
-HIDDEN = 32  # of the networks that see one channel at a time
+HIDDEN = 64  # of the networks that see one channel at a time
 
 
 def top_of_sorted(x: Tensor, k: int) -> Tensor:
@@ -53,21 +53,6 @@ def values_per_channel(config: Classification) -> int:
     return {"sort": 2 * last, "top-k": config.k}.get(config.layer, last)
 
 
-class RowsAndColumns(nn.Module):
-    """(B, C, n, n) to its rows, and under them its columns as rows, (B, C, 2n, n)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([x, x.mT], -2)
-
-
-class ColumnsBack(nn.Module):
-    """Undo the turn of the lower half, (B, C, 2n, n)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        rows, columns = x.chunk(2, -2)
-        return torch.cat([rows, columns.mT], -2)
-
-
 class Points(nn.Module):
     """(B, C, n, n) to n * n points of C features, (B, n * n, C)."""
 
@@ -95,15 +80,12 @@ def approximator(config: Classification) -> nn.Module:
     channels, n = config.channels, config.side
     if config.layer == "signum":
         return hg.approximators.elementwise(8)
-    if config.layer == "sort":
-        # One network sorts n numbers, whichever row or column they come from.
-        line = hg.approximators.mlp(n, n, hidden=(HIDDEN, HIDDEN), activation=nn.ELU)
-        return nn.Sequential(RowsAndColumns(), *line, ColumnsBack())
-    if config.layer == "top-k":
-        channel = hg.approximators.mlp(n * n, config.k, hidden=(2 * HIDDEN, 2 * HIDDEN), activation=nn.ELU)
-        return nn.Sequential(nn.Flatten(2), *channel)
+    if config.layer in RESHAPING:
+        shape = (2 * n, n) if config.layer == "sort" else (config.k,)
+        channel = hg.approximators.mlp(n * n, prod(shape), hidden=(HIDDEN, HIDDEN), activation=nn.ELU)
+        return nn.Sequential(nn.Flatten(2), *channel, nn.Unflatten(2, shape))
     if config.layer == "k-means":
-        points = hg.approximators.sequence(channels, channels, width=max(HIDDEN, channels), positions=False)
+        points = hg.approximators.sequence(channels, channels, width=max(HIDDEN // 2, channels), positions=False)
         return nn.Sequential(Points(), *points, Map(n))
     values = channels * n * n
     hidden = min(values // 2, 256)  # half the layer's width as in the published program, as far as memory goes

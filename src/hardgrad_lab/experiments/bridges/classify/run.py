@@ -84,13 +84,13 @@ def training_stream(config: Classification, images: Images, seed: int, device: t
     """Return the stream of training batches, without the smaller one at the end of an epoch."""
     shown = Standardized(CIFAR10_MEAN, CIFAR10_STD)
     fast = config.network == "fast"
-    moved = [Shifted(2), shown] if fast else [Shifted(4), mirrored, shown]
+    moved = InTurn([Shifted(2), shown]) if fast else InTurn([Shifted(4), mirrored, shown])
     return Resident(
         images,
         batch=spread.share(config.batch),
         seed=seed,
         device=device,
-        prepare=InTurn(moved) if config.augment else shown,
+        prepare=moved if config.augment else shown,
         alternating=fast and config.augment,
         drop_last=True,
         rank=spread.rank(),

@@ -17,7 +17,7 @@ Source: Ramapuram and Webb 2020 (arXiv 1905.03658), section IV-E, figure 8 middl
 from __future__ import annotations
 
 from hardgrad_lab.experiments.bridges.classify import ACCURACY, RELATIVE_ERROR
-from hardgrad_lab.experiments.bridges.classify.config import ASSUMED, BUDGETS, COMMON, Classification
+from hardgrad_lab.experiments.bridges.classify.config import BUDGETS, COMMON, LATER, Classification
 from hardgrad_lab.runs.experiment import Experiment, Part
 from hardgrad_lab.runs.published import Claim, Metric
 
@@ -37,7 +37,7 @@ CONDITIONING = Experiment(
     },
     budgets=BUDGETS,
     seeds={"smoke": 1, "small": 3, "paper": 5},
-    assumed=ASSUMED,
+    later=LATER,
     metrics=[
         Metric(name="emd", title="earth mover's distance", form=".3f", better="less"),
         Metric(name="emd_untrained", title="distance before training", form=".3f", better=None),

@@ -10,7 +10,7 @@ Source: Ramapuram and Webb 2020 (arXiv 1905.03658), section IV-E, figure 8 left.
 from __future__ import annotations
 
 from hardgrad_lab.experiments.bridges.classify import ACCURACY, MIRRORED, RELATIVE_ERROR
-from hardgrad_lab.experiments.bridges.classify.config import ASSUMED, BUDGETS, COMMON, STAGES, Classification
+from hardgrad_lab.experiments.bridges.classify.config import BUDGETS, COMMON, LATER, STAGES, Classification
 from hardgrad_lab.runs.experiment import Experiment, Part
 from hardgrad_lab.runs.published import Claim
 
@@ -32,7 +32,7 @@ PLACEMENT = Experiment(
     },
     budgets=BUDGETS,
     seeds={"smoke": 1, "small": 3, "paper": 5},
-    assumed=ASSUMED,
+    later=LATER,
     metrics=[ACCURACY, MIRRORED, RELATIVE_ERROR],
     claims=[
         Claim(

@@ -46,7 +46,7 @@ def signum(config: Sorting) -> nn.Module:
         hidden = config.hidden or (config.width // 2,) * 2
         approximator = hg.approximators.mlp(config.width, config.width, hidden=hidden)
     else:
-        approximator = hg.approximators.elementwise(config.width)
+        approximator = hg.approximators.elementwise()  # of one number, whatever the layer's width
     return hg.Bridge(hard, approximator, weight=config.gamma)
 
 

@@ -8,8 +8,8 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-import hardgrad as hg
 from hardgrad_lab.data.root import Root
+from hardgrad_lab.experiments.bridges.optimizers import muon_of, split
 from hardgrad_lab.experiments.bridges.sorting.config import Sorting
 from hardgrad_lab.experiments.bridges.sorting.data import held_out, training_rows
 from hardgrad_lab.experiments.bridges.sorting.networks import all_or_none, build, is_teacher_forced, sorting_loss
@@ -51,17 +51,10 @@ def begin(config: Sorting, seed: int, device: torch.device) -> tuple[Training, P
 
 
 def _optimizers(config: Sorting, model: nn.Module) -> list[torch.optim.Optimizer]:
-    imitates = [p for m in model.modules() if isinstance(m, hg.Bridge) for p in m.approximator.parameters()]
-    sorts = [p for p in model.parameters() if all(p is not other for other in imitates)]
-    matrices = [p for p in sorts if p.ndim == 2] if config.optimizer == "muon" else []
-    rest = [p for p in sorts if all(p is not other for other in matrices)]
+    matrices, rest, imitates = split(model, muon=config.optimizer == "muon")
     groups = [{"params": rest, "lr": config.lr}, {"params": imitates, "lr": config.approximator_lr or config.lr}]
     adam = torch.optim.Adam([group for group in groups if group["params"]], fused=True)
-    if not matrices:
-        return [adam]
-    # The update is scaled to the size of Adam's, so that one learning rate serves matrices and biases.
-    muon = torch.optim.Muon(matrices, lr=config.lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
-    return [muon, adam]
+    return [*muon_of(matrices, config.lr), adam]
 
 
 def _loss(config: Sorting, model: nn.Module) -> Loss:

@@ -15,7 +15,7 @@ and Courville 2013 (arXiv 1308.3432).
 from __future__ import annotations
 
 from hardgrad_lab.experiments.bridges.classify import ACCURACY, MIRRORED, RELATIVE_ERROR
-from hardgrad_lab.experiments.bridges.classify.config import ASSUMED, BUDGETS, COMMON, Classification
+from hardgrad_lab.experiments.bridges.classify.config import BUDGETS, COMMON, LATER, Classification
 from hardgrad_lab.runs.experiment import Experiment, Part
 from hardgrad_lab.runs.published import Claim
 
@@ -35,7 +35,7 @@ VERSUS_STE = Experiment(
     },
     budgets=BUDGETS,
     seeds={"smoke": 1, "small": 3, "paper": 5},
-    assumed=ASSUMED,
+    later=LATER,
     metrics=[ACCURACY, MIRRORED, RELATIVE_ERROR],
     claims=[
         Claim(

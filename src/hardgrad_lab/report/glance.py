@@ -1,0 +1,121 @@
+"""The first screen of the page of all experiments: what is reproduced, beaten and refuted, in a line each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from hardgrad_lab.drawing.section import Section
+from hardgrad_lab.runs.judge import CLOSE, ENDLESS, FAILS, FEW, HOLDS
+from hardgrad_lab.runs.standing import UNLIKE, Standing
+from hardgrad_lab.runs.words import NOT_RUN, say_mean
+
+# An outcome, and how begins what is said of a number or of a claim that came out so; those of the first screen, then
+# those that a reader may unfold.
+DECIDED = {
+    "Reproduced": ("as published", HOLDS),
+    "Beaten": ("better",),
+    "Refuted, at our budget": (FAILS,),
+    "Short of": ("short",),
+}
+OPEN = {
+    "Too close to say": (CLOSE,),
+    "Too few runs to say": (FEW,),
+    "Not comparable": (UNLIKE, ENDLESS),
+    "Not run": (NOT_RUN,),
+}
+UNDECIDED = "What is open: too close to say, of too few runs, not run"
+LEGEND = (
+    "A line gives ours for the published number, with the sample standard deviation over n runs; or the difference in "
+    "the direction of the claim, with its standard error, and n of the smaller side. Beaten, short, holds and refuted: "
+    "by more than chance shows once in twenty times (Welch's test, one comparison at a time). What counts is chosen by "
+    "no look at results: the largest budget, in it the experiment's own setting, of that the longest training of three "
+    "runs or, failing that, with the most. One run decides nothing."
+)
+OURS = "ours"  # the source of a claim that no paper makes
+Line = tuple[Section, str]
+MOST = 3  # comparisons that a line tells apart; of more it says how many
+
+
+def headline(sections: Sequence[Section]) -> str:
+    """Return in two sentences how many numbers and claims of the paper came out how."""
+    numbers = [each.kind for section in sections for each in section.standings]
+    claims = [row[-1] for section in sections for row in _of_the_paper(section)]
+    kinds = {"better": "beaten", "as published": "reproduced", "short": "short", FEW: "of one run", NOT_RUN: NOT_RUN}
+    verdicts = {HOLDS: "hold", FAILS: "do not hold here", CLOSE: "are too close to say", FEW: "have too few runs"}
+    return (
+        f"Of the {len(numbers)} numbers that the paper prints, {_count(numbers, kinds)}. Of {len(claims)} comparisons "
+        f"that it makes in words, {_count(claims, verdicts)}."
+    )
+
+
+def _count(said: Sequence[str], kinds: dict[str, str]) -> str:
+    counts = {words: sum(text.startswith(start) for text in said) for start, words in kinds.items()}
+    return ", ".join(f"{count} {words}" for words, count in counts.items() if count) or "none is judged"
+
+
+def lines_of(sections: Sequence[Section], outcomes: Mapping[str, tuple[str, ...]]) -> dict[str, list[Line]]:
+    """Return the lines of each outcome that has some, with the section each is of: numbers first, then claims."""
+    found = {
+        name: [line for kind in (_numbers, _claims) for each in sections for line in kind(each, starts)]
+        for name, starts in outcomes.items()
+    }
+    return {name: lines for name, lines in found.items() if lines}
+
+
+def _numbers(section: Section, starts: tuple[str, ...]) -> Iterator[Line]:
+    """Return a line a contestant; of a section in which nobody ran, one of all its numbers."""
+    mine = [each for each in section.standings if each.kind.startswith(starts)]
+    if mine and not section.groups:
+        yield section, f"all {len(mine)} numbers"
+        return
+    for name, title in dict.fromkeys((each.contestant, each.metric.title) for each in mine):
+        own = [each for each in mine if (each.contestant, each.metric.title) == (name, title)]
+        measure = "" if own[0].metric.form.endswith("%") else f", {title}:"
+        said = ", ".join(_number(section, each) for each in own)
+        yield section, f"{name}{measure} {said}"
+
+
+def _number(section: Section, standing: Standing) -> str:
+    form = standing.metric.form
+    said = format(standing.number.value, form) + _at(section, standing.task)
+    if standing.ours is None:
+        return said
+    return f"{say_mean(standing.ours, form)} for {said} ({standing.spent}, n={standing.ours.n})"
+
+
+def _of_the_paper(section: Section) -> list[list[str]]:
+    return [row for row in section.claims if row[1] != OURS]
+
+
+def _claims(section: Section, starts: tuple[str, ...]) -> Iterator[Line]:
+    """Return a line for each sentence of the paper, with the comparisons that came out so; other settings apart."""
+    rows = _of_the_paper(section)
+    for said, setting in dict.fromkeys((row[0], _other(row)) for row in rows):
+        own = [row for row in rows if (row[0], _other(row)) == (said, setting)]
+        mine = [row for row in own if row[-1].startswith(starts)]
+        few = "; ".join(f"{_difference(section, row)}, {_least([row])}" for row in mine)
+        if mine:
+            counts = f"{len(mine)} of {len(own)} comparisons, {_least(mine)}"
+            yield section, f"{said} ({few if len(own) <= MOST else counts}{setting})"
+
+
+def _other(row: Sequence[str]) -> str:
+    """Return the setting of a claim's runs where it is not a budget's own."""
+    return f", {row[3]}" if "," in row[3] else ""
+
+
+def _difference(section: Section, row: Sequence[str]) -> str:
+    """Return the difference of a claim's sides, with its unit, and where it was seen."""
+    task, _, measure = row[2].partition(", ")
+    return row[5] + ("" if row[5].endswith("points") else f" in {measure}") + _at(section, task)
+
+
+def _at(section: Section, task: str) -> str:
+    """Return where, in a section of several tasks."""
+    return f" at {task}" if len({row[0] for row in section.cells}) > 1 else ""
+
+
+def _least(rows: Iterable[Sequence[str]]) -> str:
+    """Return the fewest runs that a side of the comparisons has."""
+    return f"n={min((int(n) for row in rows for n in re.findall(r'n=([0-9]+)', row[4])), default=0)}"

@@ -1,0 +1,99 @@
+"""How ours stands to a number that a paper prints: which runs count, and what is said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hardgrad_lab.runs.compare import Mean
+from hardgrad_lab.runs.experiment import BUDGETS, Experiment
+from hardgrad_lab.runs.judge import FEW, compare
+from hardgrad_lab.runs.published import Metric, Published
+from hardgrad_lab.runs.records import Group
+from hardgrad_lab.runs.setting import is_declared, plain, share_of_paper
+from hardgrad_lab.runs.words import NOT_RUN, mean
+
+UNLIKE = "not comparable"
+ENOUGH = 3  # runs; a longer training with fewer counts less than a shorter one with so many
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How ours stands to one published number.
+
+    Args:
+        task: in words.
+        contestant: whose number.
+        metric: of which it is one.
+        number: the published one.
+        ours: of the runs that count; None where there are none.
+        spent: the budget of these runs; of those that fall short, how long they trained of what the paper's did, too.
+        said: as ``runs.judge.compare`` says it, or that it is not run or not comparable.
+    """
+
+    task: str
+    contestant: str
+    metric: Metric
+    number: Published
+    ours: Mean | None
+    spent: str
+    said: str
+
+    @property
+    def kind(self) -> str:
+        """Return what is said, in a word: that of one run is no more than a first look."""
+        compared = not self.said.startswith((NOT_RUN, UNLIKE))
+        return FEW if compared and self.ours is not None and self.ours.n == 1 else self.said
+
+
+def standings(experiment: Experiment, groups: Sequence[Group]) -> list[Standing]:
+    """Return how ours stands to each published number of which more or less is better."""
+    return [
+        _standing(experiment, metric, numbers[metric.name], key, counted(experiment, groups, *key))
+        for key, numbers in experiment.published.items()
+        for metric in experiment.metrics
+        if metric.better and metric.name in numbers
+    ]
+
+
+def _standing(
+    experiment: Experiment, metric: Metric, number: Published, key: tuple[str, str], group: Group | None
+) -> Standing:
+    ours = None if group is None else mean(group, metric.name)
+    said, spent = NOT_RUN, ""
+    if group is not None and ours is not None:
+        said = unlike(experiment, group) or compare(metric, ours, number)
+        short = share_of_paper(experiment, group) if said.startswith("short") else ""
+        spent = ", ".join(each for each in (group.config["budget"], short) if each)
+    task = experiment.words_of(key[0])
+    return Standing(task=task, contestant=key[1], metric=metric, number=number, ours=ours, spent=spent, said=said)
+
+
+def counted(experiment: Experiment, groups: Sequence[Group], task: str, contestant: str) -> Group | None:
+    """Return the runs of a contestant that are held against its published number, by no look at what they reached.
+
+    They are at the largest budget, in a configuration that is the experiment's own but for how long it trained, where
+    there is one; of these, those of ``ENOUGH`` runs come first, then the longest training, then the most runs.
+    """
+    mine = [each for each in groups if (each.config["task"], each.config["contestant"]) == (task, contestant)]
+    return max(mine, key=lambda each: _weight(experiment, each), default=None)
+
+
+def trials(experiment: Experiment, groups: Sequence[Group]) -> list[Group]:
+    """Return the configurations of one run each that stand beside one that counts."""
+    keys = dict.fromkeys((group.config["task"], group.config["contestant"]) for group in groups)
+    main = [counted(experiment, groups, *key) for key in keys]
+    return [group for group in groups if group.n == 1 and not any(group is each for each in main)]
+
+
+def _weight(experiment: Experiment, group: Group) -> tuple[int, bool, int, int, int]:
+    samples = max(record.samples for record in group.records)
+    declared = is_declared(experiment, group)
+    return BUDGETS.index(group.config["budget"]), declared, min(group.n, ENOUGH), samples, group.n
+
+
+def unlike(experiment: Experiment, group: Group) -> str:
+    """Return why a group is not held against the published numbers of its task; nothing where it is."""
+    wanted = experiment.comparable.get(group.config["task"], {})
+    other = [f"{name} {plain(group.config.get(name))}" for name in wanted if group.config.get(name) != wanted[name]]
+    return f"{UNLIKE}: {', '.join(other)}" if other else ""
