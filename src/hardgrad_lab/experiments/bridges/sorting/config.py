@@ -42,9 +42,9 @@ class Sorting:
         surrogate: what lends the hard signum a gradient.
         gamma: weight of the bridge's penalty.
         approximator: imitates all features of the layer at once (batch) or one by one (independent).
-        hidden: widths of the batch approximator's hidden layers; none given takes half of width, twice, as published.
-        precision: of what a training step multiplies (signum-rnn): bfloat16 by ``torch.autocast``; numbers to sort,
-            cells of the LSTM, weights, gradients and evaluations stay in float32.
+        hidden: widths of the hidden layers of the batch approximator; none takes half of width, twice, as published.
+        precision: of what a training step multiplies (signum-rnn): bfloat16 by ``torch.autocast``, on any device;
+            numbers to sort, cells of the LSTM, weights, gradients and evaluations stay in float32.
         center_inputs: whether 1/2 is subtracted from every input.
         near_ties: share of the training rows in which one number is moved close to another; the test set has none but
             those that chance makes.
