@@ -136,7 +136,7 @@ def test_the_first_screen_says_what_came_out_how(made: Written) -> None:
         ("table-ii", "signum-dense sorts better than elu-dense (+9.30 ± 0.07 points at length 5, n=2)"),
     ]
     # 0.4 to 0.8 of 2, spread 0.007: all short of the published 92 and 93 %; sort is 0.2 better than identity.
-    assert ("table-vi", "identity 40.50% ± 0.71% for 92.87% (smoke, n=2, 1 of 200 epochs)") in found["Short of"]
+    assert ("table-vi", "identity 40.50% ± 0.71% for 92.87% (smoke, 1 of 200 epochs, n=2)") in found["Short of"]
     assert ("table-iv", "all 8 numbers") not in found["Not run"], "each ran, of other pictures"
     missing = [says for anchor, says in found["Not run"] if anchor == "table-ii"]
     assert missing[0] == "elu-dense 0.00% at length 10, 0.00% at length 15"

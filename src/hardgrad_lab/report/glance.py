@@ -81,8 +81,7 @@ def _number(section: Section, standing: Standing) -> str:
     said = format(standing.number.value, form) + _at(section, standing.task)
     if standing.ours is None:
         return said
-    share = f", {standing.share}" if standing.share and standing.kind.startswith("short") else ""
-    return f"{say_mean(standing.ours, form)} for {said} ({standing.budget}, n={standing.ours.n}{share})"
+    return f"{say_mean(standing.ours, form)} for {said} ({standing.spent}, n={standing.ours.n})"
 
 
 def _of_the_paper(section: Section) -> list[list[str]]:

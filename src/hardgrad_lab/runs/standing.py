@@ -27,9 +27,8 @@ class Standing:
         metric: of which it is one.
         number: the published one.
         ours: of the runs that count; None where there are none.
-        budget: of these runs.
+        spent: the budget of these runs; of those that fall short, how long they trained of what the paper's did, too.
         said: as ``runs.judge.compare`` says it, or that it is not run or not comparable.
-        share: how long these runs trained of what the paper's did, where that is known and less.
     """
 
     task: str
@@ -37,9 +36,8 @@ class Standing:
     metric: Metric
     number: Published
     ours: Mean | None
-    budget: str
+    spent: str
     said: str
-    share: str
 
     @property
     def kind(self) -> str:
@@ -62,17 +60,13 @@ def _standing(
     experiment: Experiment, metric: Metric, number: Published, key: tuple[str, str], group: Group | None
 ) -> Standing:
     ours = None if group is None else mean(group, metric.name)
-    known = group is not None and ours is not None
-    return Standing(
-        task=experiment.words_of(key[0]),
-        contestant=key[1],
-        metric=metric,
-        number=number,
-        ours=ours,
-        budget=str(group.config["budget"]) if known else "",
-        said=unlike(experiment, group) or compare(metric, ours, number) if known else NOT_RUN,
-        share=share_of_paper(experiment, group) if known else "",
-    )
+    said, spent = NOT_RUN, ""
+    if group is not None and ours is not None:
+        said = unlike(experiment, group) or compare(metric, ours, number)
+        short = share_of_paper(experiment, group) if said.startswith("short") else ""
+        spent = ", ".join(each for each in (group.config["budget"], short) if each)
+    task = experiment.words_of(key[0])
+    return Standing(task=task, contestant=key[1], metric=metric, number=number, ours=ours, spent=spent, said=said)
 
 
 def counted(experiment: Experiment, groups: Sequence[Group], task: str, contestant: str) -> Group | None:
