@@ -13,7 +13,8 @@ from torch.utils.checkpoint import checkpoint
 
 import hardgrad as hg
 from approximator_bank import BANK, Apply, Counting, a_global_hook, between
-from hardgrad.two_track import two_tracks
+from hardgrad.two_track import places, two_tracks
+from hardgrad.two_track.places import chain_of
 from hardgrad.two_track.plain import is_known
 from two_track_product import build, compiled, differences, ours, penalty, plain, task
 
@@ -81,7 +82,9 @@ def test_a_hook_for_all_modules_is_heeded() -> None:
 # Derivatives of any order, and what may not be reached
 
 
-@pytest.mark.parametrize("name", ["mlp", "LayerNorm", "unregistered weight", "GRU", "bridge inside", "writes"])
+@pytest.mark.parametrize(
+    "name", ["mlp", "elementwise", "LayerNorm", "unregistered weight", "GRU", "bridge inside", "writes"]
+)
 def test_no_derivative_of_the_lent_gradient_reaches_a_weight(name: str) -> None:
     network, x = build(BANK[name])
     leaf = x.clone().requires_grad_()
@@ -112,7 +115,7 @@ def test_a_weight_shared_with_the_model_gets_its_own_share() -> None:
         torch.testing.assert_close(found, expected)
 
 
-@pytest.mark.parametrize("name", ["mlp", "LayerNorm", "GRU"])
+@pytest.mark.parametrize("name", ["mlp", "elementwise", "LayerNorm", "GRU"])
 def test_gradients_of_many_cotangents_at_once(name: str) -> None:
     network, x = build(BANK[name])
     leaf = x.clone().requires_grad_()
@@ -124,7 +127,7 @@ def test_gradients_of_many_cotangents_at_once(name: str) -> None:
         torch.testing.assert_close(row, torch.autograd.grad(network(other), other, cotangent)[0])
 
 
-@pytest.mark.parametrize("name", ["LayerNorm", "Dropout", "functional noise"])
+@pytest.mark.parametrize("name", ["elementwise", "LayerNorm", "Dropout", "functional noise"])
 def test_an_input_without_gradient_teaches_all_the_same(name: str) -> None:
     network, x = build(BANK[name])
     torch.manual_seed(3)
@@ -137,7 +140,7 @@ def test_an_input_without_gradient_teaches_all_the_same(name: str) -> None:
         torch.testing.assert_close(weight.grad, gradient)
 
 
-@pytest.mark.parametrize("name", ["LayerNorm", "writes", "TransformerEncoderLayer"])
+@pytest.mark.parametrize("name", ["elementwise", "LayerNorm", "writes", "TransformerEncoderLayer"])
 def test_conditioning_is_plain_autograds(name: str) -> None:
     network, x = build(BANK[name])
     leaf = x.clone().requires_grad_()
@@ -151,10 +154,70 @@ def test_conditioning_is_plain_autograds(name: str) -> None:
     assert torch.equal(leaf, x)  # a network that writes had a copy
 
 
+# One number at many places, in pieces
+
+
+_SCALAR = {
+    "tanh": lambda: hg.approximators.elementwise(3),
+    "no hidden layer but one": lambda: hg.approximators.elementwise(3, layers=1),
+    "three": lambda: hg.approximators.elementwise(3, layers=3, activation=nn.GELU),
+    **{
+        kind.__name__: lambda kind=kind: hg.approximators.elementwise(3, activation=kind)
+        for kind in (nn.Identity, nn.ReLU, nn.ELU, nn.Sigmoid, nn.SiLU, nn.Softplus)
+    },
+    "tanh of GELU": lambda: hg.approximators.elementwise(3, activation=lambda: nn.GELU(approximate="tanh")),
+    "another alpha": lambda: hg.approximators.elementwise(3, activation=lambda: nn.ELU(0.3)),
+    "another beta": lambda: hg.approximators.elementwise(3, activation=lambda: nn.Softplus(3.0, 1.0)),
+}
+
+
+def _scalar(name: str, dtype: torch.dtype = torch.float64) -> nn.Sequential:
+    torch.manual_seed(0)
+    network = _SCALAR[name]().to(dtype)
+    assert chain_of(network, torch.zeros(1, dtype=dtype))
+    return network
+
+
+def _both(network: nn.Module, x: Tensor, run: Callable[..., tuple[Tensor, Tensor]]) -> list[Tensor]:
+    """Values, and what each track gives input and weights."""
+    leaf, weights = x.clone().requires_grad_(), [w for w in network.parameters() if w.requires_grad]
+    lend, learn = run(network, leaf, leaf.detach())
+    lent = torch.autograd.grad(task(lend), leaf, retain_graph=True)
+    return [lend, learn, *lent, *torch.autograd.grad(task(learn.sin()), weights, retain_graph=True)]
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (0, 3), (1,), (2, 3, 4)])
+@pytest.mark.parametrize("name", _SCALAR)
+def test_a_network_of_one_number_is_plain_autograds(
+    name: str, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In pieces of four places, some weights of it frozen, without a bias, and not contiguous."""
+    monkeypatch.setattr(places, "_PIECE", 12)
+    network = _scalar(name)
+    network[1].weight.requires_grad_(False)
+    network[3].register_parameter("bias", None)
+    x = torch.randn(shape, dtype=torch.float64).mT.squeeze() if len(shape) == 2 else torch.randn(shape).double()
+    for a, b in zip(_both(network, x, two_tracks), _both(network, x, lambda m, t, n: (m(t), m(n))), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_what_is_not_a_network_of_one_number_is_walked() -> None:
+    network, x = _scalar("tanh", torch.float32), torch.zeros(3)
+    assert not chain_of(hg.approximators.mlp(1, 1), x)
+    assert not chain_of(hg.approximators.elementwise(3, activation=nn.Mish), x)
+    assert not chain_of(hg.approximators.elementwise(3, activation=lambda: nn.Dropout(0.5)), x)
+    assert not chain_of(network, x.double())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not chain_of(network, x)
+    assert not chain_of(network.bfloat16(), x.bfloat16())
+
+
 # torch.func, checkpoints, hooks
 
 
-@pytest.mark.parametrize("name", ["mlp", "Dropout", "functional noise", "own generator", "Python's noise"])
+@pytest.mark.parametrize(
+    "name", ["mlp", "elementwise", "Dropout", "functional noise", "own generator", "Python's noise"]
+)
 def test_under_torch_func_the_tracks_are_one_draw(name: str) -> None:
     network, x = build(BANK[name])
     again = copy.deepcopy(network)
@@ -182,7 +245,7 @@ def test_under_vmap_the_tracks_are_one_draw(randomness: str) -> None:
     assert torch.equal(lend, learn)
 
 
-@pytest.mark.parametrize("name", ["LayerNorm", "Dropout", "functional noise", "counter"])
+@pytest.mark.parametrize("name", ["elementwise", "LayerNorm", "Dropout", "functional noise", "counter"])
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_inside_an_activation_checkpoint(name: str, reentrant: bool) -> None:
     if name == "counter":

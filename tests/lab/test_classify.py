@@ -224,7 +224,7 @@ def test_the_approximator_of_the_sort_learns_to_sort() -> None:
         (network(x) - hard(x)).square().sum().backward()
         optimizer.step()
     x = maps(50, 4, 4, 4)
-    assert (network(x) - hard(x)).norm() / hard(x).norm() < 0.2  # the best constant has 0.67
+    assert (network(x) - hard(x)).norm() / hard(x).norm() < 0.35  # the best constant has 0.67
 
 
 # ------------------------------------------------------------------------------------------------------- the distance

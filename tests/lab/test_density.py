@@ -12,7 +12,7 @@ import pytest
 import torch
 from matplotlib.lines import Line2D
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, kl_divergence
+from torch.distributions import Bernoulli, Independent, kl_divergence
 
 import hardgrad as hg
 from hardgrad_lab.data.root import Root
@@ -21,6 +21,7 @@ from hardgrad_lab.experiments.bridges.density.estimators import contestant
 from hardgrad_lab.experiments.bridges.density.figures import draw
 from hardgrad_lab.experiments.bridges.density.networks import BinaryVae, logits_of, measure
 from hardgrad_lab.experiments.bridges.density.run import Model, begin, load_rows
+from hardgrad_lab.experiments.bridges.density.second_order import Averaged, HalfWay, reinmax_pairs
 from hardgrad_lab.runs.loop import Training
 from hardgrad_lab.runs.options import OptionError
 from hardgrad_lab.runs.record import Record
@@ -28,7 +29,7 @@ from hardgrad_lab.runs.records import group_by_config
 
 CPU = torch.device("cpu")
 PIXELS, LATENTS = 6, 3
-UNBIASED = ("score-loo", "disarm", "arms", "rebar", "relax")
+UNBIASED = ("score-loo", "disarm", "arms", "rebar", "relax", "bridge-control")
 Make = Callable[..., tuple[Training, int]]
 
 
@@ -239,12 +240,96 @@ def test_a_fitted_approximator_s_slope_is_that_of_the_mean() -> None:
         assert slope.mean().item() == pytest.approx(1.0, abs=0.2)
 
 
+def test_on_drawn_bits_a_bridge_is_straight_through_with_a_learned_slope() -> None:
+    """What a fitted approximator lends, beside f's slope at the bits times that of their mean, p (1 - p)."""
+    torch.manual_seed(0)
+    learns = contestant(configured("bridge", fitting=400, latents=LATENTS), steps=1).learns
+    assert learns is not None
+    logits = torch.randn(500, LATENTS).clamp(-2, 2).requires_grad_()  # f quadratic, of all bits together
+    pull, q = torch.randn(LATENTS, LATENTS), Independent(Bernoulli(logits=logits), 1)
+    seen: list[Tensor] = []
+
+    def f(b: Tensor) -> Tensor:
+        seen.append(b.detach())
+        return ((b - 0.3) @ pull).square().sum(-1)
+
+    with hg.penalties():
+        hg.montecarlo.bridge_estimator(q, f, learns).sum().backward()
+    p = logits.detach().sigmoid()
+    expected = 2 * (seen[0] - 0.3) @ pull @ pull.T * p * (1 - p)
+    assert logits.grad is not None
+    assert ((logits.grad - expected).norm() / expected.norm()).item() < 0.15
+    assert nn.functional.cosine_similarity(logits.grad.flatten(), expected.flatten(), 0).item() > 0.99
+
+
+class Steep(nn.Module):
+    """A sigmoid of some steepness, with a weight, as an approximator has."""
+
+    def __init__(self, steepness: float) -> None:
+        super().__init__()
+        self.steepness = nn.Parameter(torch.tensor(float(steepness)))
+
+    def forward(self, z: Tensor) -> Tensor:
+        return (z * self.steepness).sigmoid()
+
+
+@pytest.mark.parametrize(
+    ("layer", "off"), [(HalfWay(Steep(1), 1, 2), 1e-3), (Averaged(Steep(400), 1, 2), 0.1), (None, 0.0)]
+)
+def test_a_learned_second_order_slope_is_right_for_quadratic_f(layer: HalfWay | Averaged | None, off: float) -> None:
+    """Over all codes of 3 bits; ``None`` is that of the mean, which is not."""
+    logits = torch.tensor([-1.5, 0.2, 3.0])
+    p = logits.sigmoid()
+    pull = torch.tensor([[1.0, -2.0, 0.5], [0.3, 1.5, -1.0], [-0.7, 0.4, 2.0]])
+    values = ((CODES - 0.3) @ pull).square().sum(-1)
+    slopes = 2 * (CODES - 0.3) @ pull @ pull.T
+    chance = (CODES * p + (1 - CODES) * (1 - p)).prod(-1)
+    truth = torch.stack([(chance * values * (CODES[:, i] - p[i])).sum() for i in range(LATENTS)])
+    lent = p * (1 - p) if layer is None else layer.slope(logits.expand(len(CODES), -1), CODES)
+    mean = (chance.unsqueeze(-1) * lent * slopes).sum(0)
+    error = ((mean - truth).norm() / truth.norm()).item()
+    assert (error > 1) if layer is None else (error < off)
+
+
+def test_a_slope_averaged_over_the_noise_is_its_integral() -> None:
+    """A soft approximator, by the trapezoid rule in double precision."""
+    steep, logits = 1.7, torch.tensor([-4.0, -0.3, 0.0, 1.1, 5.0])
+    layer = Averaged(Steep(steep), 1, 2)
+    z = torch.linspace(0, 40, 40_001, dtype=torch.float64)
+    for bit, side in ((1.0, 1), (0.0, -1)):
+        found = layer.slope(logits, torch.full_like(logits, bit))
+        for odds, slope in zip(logits.tolist(), found.tolist(), strict=True):
+            soft, noise = (side * z * steep).sigmoid(), (side * z - odds).sigmoid()
+            whole = torch.trapezoid(noise * (1 - noise), z)
+            expected = torch.trapezoid(steep * soft * (1 - soft) * noise * (1 - noise), z) / whole
+            assert slope == pytest.approx(expected.item(), rel=0.01)
+
+
+def test_pairs_have_the_mean_of_reinmax_and_less_noise() -> None:
+    """f quadratic, so that the mean is the true gradient: 20,000 rows, seed 4, 4.5 standard errors."""
+    p, copies = torch.tensor([0.2, 0.5, 0.7]), 20_000
+    pull = torch.tensor([0.5, -1.0, 2.0])
+    spread = []
+    for estimate in (reinmax_pairs, hg.reinmax):
+        torch.manual_seed(4)
+        logits = p.logit().repeat(copies, 1).requires_grad_()
+        q = Independent(Bernoulli(logits=logits), 1)
+        estimate(q, lambda b: (b @ pull - 0.4).square(), samples=2).sum().backward()
+        assert logits.grad is not None
+        # Of one bit, the others at their mean: f(1) - f(0) = w (w + 2 (m - 0.4)), m their mean sum.
+        truth = p * (1 - p) * pull * (pull + 2 * ((pull * p).sum() - pull * p - 0.4))
+        error = logits.grad.std(0) / copies**0.5
+        assert ((logits.grad.mean(0) - truth).abs() < 4.5 * error).all()
+        spread.append(logits.grad.var(0).sum().item())
+    assert spread[0] < 0.8 * spread[1]
+
+
 # ------------------------------------------------------------------------------------------------------------- runs
 
 
 @pytest.mark.parametrize("name", list(DENSITY.contestants))
 def test_every_contestant_raises_the_bound_and_moves_the_encoder(name: str, begun: Make) -> None:
-    training, steps = begun(name, epochs=20, lr=5e-3)
+    training, steps = begun(name, epochs=10, lr=1e-2)
     training.add_point(last=False)
     model = training.model
     assert isinstance(model, Model)
@@ -259,7 +344,7 @@ def test_every_contestant_raises_the_bound_and_moves_the_encoder(name: str, begu
     assert last["gap"] == pytest.approx(last["train_bound"] - last["bound"])
     assert last["best_bound"] == max(point["bound"] for point in training.curve)
     assert last["several_draws_bound"] > last["bound"]
-    assert last["epoch"] == 20
+    assert last["epoch"] == 10
 
 
 @pytest.mark.parametrize("name", ["relax", "gumbel"])  # one with weights of its own, one with a temperature

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -27,6 +28,7 @@ from hardgrad_lab.experiments.bridges.sorting.networks import all_or_none, build
 from hardgrad_lab.experiments.bridges.sorting.pointers import Attention, PointerNetwork, ReadProcessWrite
 from hardgrad_lab.experiments.bridges.sorting.run import begin
 from hardgrad_lab.runs.options import OptionError
+from hardgrad_lab.runs.record import Record
 
 CPU = torch.device("cpu")
 Tiny = Callable[..., Sorting]
@@ -203,9 +205,50 @@ def test_the_rnn_hears_the_order_and_ponders(tiny: Tiny) -> None:
         model = build(tiny("signum-rnn", length=5, ponder=ponder, margin=0.0)).eval()
         outputs.append(model(x))
         # Pondering is running the same LSTM on zeros: a longer input says the same.
-        states, _ = model.lstm(torch.cat([x, torch.zeros(4, ponder)], 1).unsqueeze(-1))
+        lstm = torch.nn.LSTM(1, 16, batch_first=True)
+        lstm.load_state_dict(dict(model.lstm.items()))
+        states, _ = lstm(torch.cat([x, torch.zeros(4, ponder)], 1).unsqueeze(-1))
         assert torch.equal(model.head(states[:, -1]).view(4, 5, 5), outputs[-1])
     assert not torch.equal(*outputs)
+
+
+def test_a_step_in_bfloat16_rounds_neither_the_numbers_nor_the_evaluation(tiny: Tiny) -> None:
+    torch.manual_seed(0)
+    config = tiny("signum-rnn", length=4, margin=0.0, precision="bfloat16")
+    training, _ = begin(config, 0, CPU)
+    model, plain = training.model, build(replace(config, precision="float32"))
+    plain.load_state_dict(model.state_dict())
+    x = torch.rand(3, 4).repeat(2, 1)
+    x[3:, 0] += 1e-4  # nothing is left of it in bfloat16
+    assert torch.equal(model(x), plain(x))
+    target = order(x)
+    expected = sorting_loss(plain(x), target)
+    assert 0 < (training.loss(x, target) - expected).abs() < 0.1, "about the same, not the same"
+    with torch.autocast("cpu", torch.bfloat16):
+        state = model._step_by_step(x)
+    assert (state[:3] - state[3:]).abs().max() > 1e-6
+    torch.testing.assert_close(model._step_by_step(x), model._at_once(x), rtol=1e-5, atol=1e-6)
+
+
+def test_the_approximator_is_as_wide_as_asked(tiny: Tiny) -> None:
+    shapes = {}
+    for hidden in ((), (7, 5, 3)):
+        weights = [p for p in hg.approximators.mlp(16, 16, hidden=hidden or (8, 8)).parameters()]
+        network = build(tiny(hidden=hidden))
+        bridge = next(module for module in network if isinstance(module, hg.Bridge))
+        shapes[hidden] = [p.shape for p in bridge.approximator.parameters()]
+        assert shapes[hidden] == [p.shape for p in weights]
+    assert shapes[()] != shapes[7, 5, 3]
+
+
+def test_a_record_from_before_an_option_is_the_run_without_it() -> None:
+    paths = sorted((Path(__file__).parents[2] / "results" / "sorting").glob("*.json"))
+    records = [Record.load(path) for path in paths]
+    assert any("hidden" not in record.config for record in records)
+    names = [SORTING.run(SORTING.rebuilt(record.config), record.seed).name for record in records]
+    assert names == [path.stem for path in paths]
+    given = SORTING.configure("small", "5", "signum-dense", {"hidden": (4,)})
+    assert SORTING.run(given, 0).config["hidden"] == [4]
 
 
 def test_read_process_write_does_not_hear_the_order_of_its_inputs() -> None:
@@ -380,6 +423,9 @@ def test_every_published_number_is_of_a_known_system() -> None:
         ("signum-dense", {"near_ties": 1.5}, "near_ties must be at most 1, got 1.5"),
         ("signum-dense", {"ponder": 2}, "ponder must be left out: it is for signum-rnn, not for signum-dense"),
         ("elu-dense", {"gamma": 3.0}, "gamma must be left out: it is for signum-dense, signum-rnn, not for elu-dense"),
+        ("signum-dense", {"hidden": (4, 0)}, r"hidden must be widths of at least 1, got \(4, 0\)"),
+        ("signum-rnn", {"hidden": (4,), "surrogate": "straight-through"}, "hidden must be left out: it is for a bridge"),
+        ("pointer", {"precision": "bfloat16"}, "precision must be left out: it is for signum-rnn, not for pointer"),
         ("bogosort", {}, "system must be one of signum-dense, .* got 'bogosort'"),
     ],
 )

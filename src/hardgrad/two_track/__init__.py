@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from hardgrad._torch_state import compiling, in_transform
 from hardgrad._tracing import prepare_transform, run_outside_graph
 from hardgrad.two_track.once import one_run
+from hardgrad.two_track.places import at_places, chain_of
 from hardgrad.two_track.plain import NoTensorError as NoTensorError
 from hardgrad.two_track.plain import has_compiled_part, is_known, walk_known
 from hardgrad.two_track.twice import runs_alike, two_runs
@@ -46,7 +47,8 @@ def two_tracks(module: nn.Module, task: Tensor, learn: Tensor) -> tuple[Tensor, 
     """
     prepare_transform()
     if is_known(module):
-        return walk_known(module, task, learn)
+        chain = chain_of(module, task)
+        return at_places(chain, task, learn) if chain else walk_known(module, task, learn)
     # No loop and no recursion from here on: a graph that breaks in one is run again piece by piece, and what a piece is
     # told of hooks and of ``compiling`` is then true of another (torch 2.13 does not guard it).
     if in_transform() or (compiling() and runs_alike(module, learn)):

@@ -80,6 +80,13 @@ def walk_known(module: nn.Module, task: Tensor, learn: Tensor) -> tuple[Tensor, 
     return module(task), module(learn)
 
 
+def parts_of(module: nn.Module) -> list[nn.Module]:
+    """Return what a known module runs, in order: itself, or all that a Sequential holds."""
+    if type(module) is not nn.Sequential:
+        return [module]
+    return [part for child in _children(module) for part in parts_of(child)]
+
+
 def _children(module: nn.Module) -> Iterator[nn.Module]:
     """The modules that a Sequential calls, in order."""
     # Not ``_children()``, which gives a module that stands in two places once.

@@ -3,6 +3,7 @@
 - a training step of the 10-sort network against the same step written the published way, where the approximator is
   differentiated inside the backward of the hard layer (eager, and with our loss under torch.compile, plain and with
   inductor's faster tanh);
+- the same step with an elementwise approximator, against the published way with the same one;
 - the evaluated layer against the bare hard function;
 - the import of hardgrad on top of torch's;
 - the exported graph of the stripped model against that of the bare function's model.
@@ -108,6 +109,21 @@ def _training_step(rounds: int, device: str) -> None:
         print(f"step, {name:22} {1e3 * value:7.2f} ms   {value / seconds['published way']:.2f} of the published way")
 
 
+def _elementwise_steps(rounds: int, device: str) -> None:
+    for width in (8, 16, 256):
+        make = partial(hg.approximators.elementwise, width)
+        published, ours = (_network(layer) for layer in (PublishedWay(make()), hg.Bridge(SIGN, make())))
+        seconds = medians(
+            {"published way": _step_of(published, device), "bridge": _step_of(ours, device)},
+            rounds if width < 256 else max(1, rounds // 50),
+            device=device,
+        )
+        ratio = seconds["bridge"] / seconds["published way"]
+        print(
+            f"step, elementwise({width}) {1e3 * seconds['bridge']:13.2f} ms   {ratio:.2f} of the published way with it"
+        )
+
+
 def _evaluation(rounds: int, device: str) -> None:
     x = torch.randn(BATCH, WIDTH, device=device)
     functions: dict[str, Callable[[Tensor], Tensor]] = {"sign": SIGN, "sort": hg.hard.sort}
@@ -142,6 +158,7 @@ def _exported_nodes() -> None:
 def measure(rounds: int, device: str = "cpu") -> None:
     """Measure all of it, and print it line by line."""
     _training_step(rounds, device)
+    _elementwise_steps(rounds, device)
     _evaluation(rounds, device)
     _imports(5)
     _exported_nodes()

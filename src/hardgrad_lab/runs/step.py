@@ -33,11 +33,13 @@ def as_asked(loss: Loss, model: nn.Module, *, compiled: bool, bf16: bool) -> Los
     if compiled:
         loss = torch.compile(loss)
     if bf16:
-        loss = _in_bf16(loss, device)
+        loss = in_bf16(loss, device)
     return loss if world() == 1 else _shared(loss, model, device)
 
 
-def _in_bf16(loss: Loss, device: torch.device) -> Loss:
+def in_bf16(loss: Loss, device: torch.device) -> Loss:
+    """Return ``loss`` under autocast."""
+
     def autocast(inputs: Tensor, targets: Tensor) -> Tensor:
         with torch.autocast(device.type, dtype=torch.bfloat16):
             return loss(inputs, targets)

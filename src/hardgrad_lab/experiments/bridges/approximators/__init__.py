@@ -7,7 +7,7 @@ layers of signs. ``exact`` lends the derivative of the blurred signum that all a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from hardgrad_lab.experiments.bridges.trial import Effort
@@ -32,7 +32,7 @@ class Study(Effort):
         hidden: widths of the approximator's hidden layers.
         activation: between them.
         margin: half width of the signum's zero band.
-        blur: the approximator learns from rows with noise of so many times their deviation; tiny is none.
+        blur: the approximator learns from rows with noise of so many times their deviation.
         lessons: steps of the approximator for one of the network, all on the same rows.
         memory: how much of the lent approximator's weights a step keeps, as a moving average of those that learn.
         until: share of the run after which the approximator learns no more.
@@ -51,17 +51,13 @@ class Study(Effort):
 
     def __post_init__(self) -> None:
         """Refuse values that make no sense."""
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if isinstance(value, int):
-                require(value >= 1, each.name, "at least 1", value)
-            if isinstance(value, float):
-                require(value >= 0, each.name, "at least 0", value)
-        for name, kinds in _CHOICES.items():
-            require(getattr(self, name) in kinds, name, f"one of {', '.join(kinds)}", getattr(self, name))
+        for name, value in vars(self).items():
+            least = 0 if isinstance(value, float) else 1
+            for each in value if isinstance(value, tuple) else [value] if name not in _CHOICES else []:
+                require(isinstance(each, str) or each >= least, name, f"at least {least}", value)
+            require(value in _CHOICES.get(name, [value]), name, f"one of {', '.join(_CHOICES.get(name, []))}", value)
         require(self.lr > 0, "lr", "greater than 0", self.lr)
         require(self.memory < 1, "memory", "below 1", self.memory)
-        require(all(width >= 1 for width in self.hidden), "hidden", "widths of at least 1", self.hidden)
 
 
 _CHOICES = {"optimizer": get_args(Optimizer), "lender": get_args(Lender), "activation": get_args(Activation)}
@@ -82,29 +78,24 @@ _PICTURES: dict[Optimizer, dict[str, Any]] = {
 }
 
 
-def _changed(**changes: Any) -> dict[str, Any]:
-    """Return a contestant: two hidden layers of 64, with these changes."""
-    return {**_BASE, **changes}
-
-
 _BASE: dict[str, Any] = {
     "lender": "network", "hidden": (64, 64), "activation": "tanh", "bridge_lr": 0.003, "blur": 0.0, "lessons": 1,
     "memory": 0.0, "until": 1.0,
 }  # fmt: skip
 _WIDTHS = ("256", "32-32", "64-64", "128-128", "256-256", "64-64-64", "128-128-128", "64-64-64-64")
 CONTESTANTS: dict[str, dict[str, Any]] = {
-    "linear": _changed(hidden=()),
-    **{name: _changed(hidden=tuple(map(int, name.split("-")))) for name in _WIDTHS},
-    **{name: _changed(activation=name) for name in ("elu", "relu", "gelu")},
-    "skip": _changed(lender="skip"),
-    "elementwise": _changed(lender="elementwise", hidden=(16, 16)),
-    "slow": _changed(bridge_lr=0.001),
-    "fast": _changed(bridge_lr=0.009),
-    "blurred": _changed(blur=0.3),
-    "average": _changed(memory=0.99),
-    "four-lessons": _changed(lessons=4),
-    "frozen": _changed(until=0.1),
-    **{name: _changed(lender=name, hidden=()) for name in TWINS},
+    "linear": {"hidden": ()},
+    **{name: {"hidden": tuple(map(int, name.split("-")))} for name in _WIDTHS},
+    **{name: {"activation": name} for name in ("elu", "relu", "gelu")},
+    "skip": {"lender": "skip"},
+    "elementwise": {"lender": "elementwise", "hidden": (16, 16)},
+    "slow": {"bridge_lr": 0.001},
+    "fast": {"bridge_lr": 0.009},
+    "blurred": {"blur": 0.3},
+    "average": {"memory": 0.99},
+    "four-lessons": {"lessons": 4},
+    "frozen": {"until": 0.1},
+    **{name: {"lender": name, "hidden": ()} for name in TWINS},
 }
 
 APPROXIMATORS = Experiment(
@@ -114,6 +105,7 @@ APPROXIMATORS = Experiment(
     source="A question that Ramapuram and Webb 2020 leave open",
     config=Study,
     program="hardgrad_lab.experiments.bridges.drawn",
+    common=_BASE,
     tasks={
         f"{task}-{name}": {"optimizer": name, **values, **(_SORT if task == "sort-10" else _PICTURES)[name]}
         for task, values in _TASKS.items()

@@ -33,30 +33,27 @@ def look(body: nn.Sequential, criterion: Criterion, trial: Study, one: Rows, oth
     hard = partial(hg.hard.sign, margin=trial.margin)
     twin = hg.straight_through(hard, soft=partial(blurred, margin=trial.margin))
     true = nn.Sequential(*(twin if is_hard(part) else part for part in body))
-    layers = [part for part in body if is_hard(part)]
+    layers, weights = [part for part in body if is_hard(part)], _below(body)
+    n = len(layers)
     with torch.enable_grad(), hg.penalties():
         body.train()
         entries, exits, loss = _run(body, criterion, one)
-        weights = _below(body)
         found = torch.autograd.grad(loss, [*entries, *exits, *weights])
-        again = torch.autograd.grad(_run(body, criterion, other)[2], weights)
-        wanted = torch.autograd.grad(_run(true, criterion, one)[2], weights)
+        others = [
+            torch.autograd.grad(_run(*each)[2], weights) for each in ((true, criterion, one), (body, criterion, other))
+        ]
         body.eval()
-    n = len(layers)
-    own, best, second = (
-        [_geometry(each, trial.optimizer) for each in some] for some in (found[2 * n :], wanted, again)
-    )
-    gain, most = (_gain(body, criterion, other, weights, step) for step in (own, best))
+    own, true_step, again = ([_geometry(g, trial.optimizer) for g in each] for each in (found[2 * n :], *others))
     measures = [
         _of_layer(layer, trial.margin, *(each.detach() for each in given))
         for layer, *given in zip(layers, entries, exits, found[:n], found[n : 2 * n], strict=True)
     ]
     return {
         **{name: math.fsum(each[name] for each in measures) / n for name in measures[0]},
-        "gain": gain,
-        "true_gain": most,
-        "agree": _cosine(_flat(own), _flat(second)),
-        "gradient_rank": math.fsum(_rank(each) for each in found[2 * n :]) / len(weights),
+        "gain": _gain(body, criterion, other, weights, own),
+        "true_gain": _gain(body, criterion, other, weights, true_step),
+        "agree": _cosine(_flat(own), _flat(again)),
+        "gradient_rank": math.fsum(map(_rank, found[2 * n :])) / len(weights),
     }
 
 

@@ -7,10 +7,19 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution
 
 import hardgrad as hg
 from hardgrad_lab.experiments.bridges.density import Density
+from hardgrad_lab.experiments.bridges.density.second_order import (
+    Averaged,
+    HalfWay,
+    ImitatingControl,
+    drawn,
+    log_odds,
+    noisy,
+    reinmax_pairs,
+)
 
 CONTROL_UNITS = 50  # of the hidden layer of RELAX's network; ours
 FITTING_LR, FITTING_ROWS = 1e-2, 50
@@ -57,10 +66,13 @@ def contestant(config: Density, steps: int) -> Contestant:
         "disarm": partial(hg.disarm, samples=n),
         "arms": partial(hg.arms, samples=n),
         "reinmax": partial(hg.reinmax, samples=n),
+        "reinmax-pairs": partial(reinmax_pairs, samples=n),
         "straight-through": partial(hg.montecarlo.straight_through_estimator, samples=n),
     }
     if config.estimator in plain:
         return Contestant(plain[config.estimator])
+    if config.estimator in OF_SCORES:
+        return _of_scores(config)
     build = {"bridge": _bridge, "bridge-noise": _bridge_noise, "rebar": _rebar, "relax": _relax}
     return build.get(config.estimator, _gumbel)(config, steps)
 
@@ -72,19 +84,26 @@ def _approximator(config: Density) -> nn.Module:
     return hg.approximators.elementwise(config.approximator_width, layers=1)
 
 
-def fit(approximator: nn.Module, steps: int, latents: int) -> None:
+Function = Callable[[Tensor], Tensor]
+
+
+def fit(
+    approximator: nn.Module, steps: int, latents: int, see: Function = Tensor.clone, hard: Function = hg.hard.bernoulli
+) -> None:
     """Fit an approximator of drawing bits to draws at probabilities all over (0, 1), before anything else learns.
 
     Args:
         approximator: changed in place.
         steps: of Adam.
         latents: bits in a row.
+        see: from probabilities to what the approximator is shown.
+        hard: from that to what it imitates.
     """
     optimizer = torch.optim.Adam(approximator.parameters(), lr=FITTING_LR)
     for _ in range(steps):
-        p = torch.rand(FITTING_ROWS, latents)
+        shown = see(torch.rand(FITTING_ROWS, latents))
         optimizer.zero_grad()
-        (approximator(p) - hg.hard.bernoulli(p)).square().mean().backward()
+        (approximator(shown) - hard(shown)).square().mean().backward()
         optimizer.step()
 
 
@@ -104,6 +123,20 @@ def _bridge_noise(config: Density, steps: int) -> Contestant:
     return Contestant(threshold, threshold)
 
 
+OF_SCORES = {"bridge-half-way": HalfWay, "bridge-averaged": Averaged, "bridge-control": ImitatingControl}
+
+
+def _of_scores(config: Density) -> Contestant:
+    approximator = hg.approximators.elementwise(config.approximator_width, layers=1)
+    if config.estimator == "bridge-half-way":
+        fit(approximator, config.fitting, config.latents, partial(torch.logit, eps=1e-6), drawn)
+    else:
+        fit(approximator, config.fitting, config.latents, lambda p: noisy(p.logit(1e-6), 1).squeeze(0), hg.hard.step)
+    draws = config.evaluations // 2 if config.estimator == "bridge-control" else config.evaluations
+    estimate = OF_SCORES[config.estimator](approximator, config.gamma, draws)
+    return Contestant(estimate, estimate)
+
+
 class NoisyThreshold(nn.Module):
     """A bridge over the threshold that turns log-odds plus logistic noise into bits: it sees what decides each bit.
 
@@ -118,10 +151,7 @@ class NoisyThreshold(nn.Module):
 
     def forward(self, q: Distribution, f: hg.montecarlo.Objective) -> Tensor:
         """Return the mean of f, (batch,)."""
-        assert isinstance(q, Independent)
-        logits = q.base_dist.logits
-        u = torch.rand(self.samples, *logits.shape, device=logits.device).clamp(min=1e-8)
-        scores = logits + u.log() - (-u).log1p()
+        scores = noisy(log_odds(q), self.samples)
         bits: Tensor = self.bridge(scores.flatten(0, 1)).view_as(scores)  # every draw is a row, as its penalty takes it
         return f(bits).mean(0)
 

@@ -77,6 +77,7 @@ SORTING = Experiment(
     names=("length", "system"),
     keys={"task": "length", "contestant": "system", "budget": "setting", "center_inputs": "centre_inputs"},
     later={"hidden": ()},
+    later=["hidden", "precision"],
     kept_budgets={"fast": "small", "published": "paper"},
     columns=["samples"],
     label=label,

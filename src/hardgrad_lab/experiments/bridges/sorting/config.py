@@ -15,6 +15,7 @@ Surrogate = Literal["bridge", "straight-through"]
 Approximator = Literal["batch", "independent"]
 Optimizer = Literal["adam", "muon"]
 Schedule = Literal["constant", "one-cycle"]
+Precision = Literal["float32", "bfloat16"]
 
 SIGNUM: tuple[System, ...] = ("signum-dense", "signum-rnn")
 POINTING: tuple[System, ...] = ("pointer", "read-process-write")
@@ -42,6 +43,9 @@ class Sorting:
         gamma: weight of the bridge's penalty.
         approximator: imitates all features of the layer at once (batch) or one by one (independent).
         hidden: widths of the hidden layers of the batch approximator; none takes half of width, twice, as published.
+        hidden: widths of the hidden layers of the batch approximator; none given takes half of width, twice, as published.
+        precision: of what a training step multiplies (signum-rnn): bfloat16 by ``torch.autocast``, on a CPU as on a GPU;
+            numbers to sort, cells of the LSTM, weights, gradients and evaluations stay in float32.
         center_inputs: whether 1/2 is subtracted from every input.
         near_ties: share of the training rows in which one number is moved close to another; the test set has none but
             those that chance makes.
@@ -83,6 +87,7 @@ class Sorting:
     mask_chosen: bool
     evaluations: int
     hidden: tuple[int, ...] = ()
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         """Refuse values that make no sense, alone or together."""
@@ -112,6 +117,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "approximator": get_args(Approximator),
     "optimizer": get_args(Optimizer),
     "schedule": get_args(Schedule),
+    "precision": get_args(Precision),
 }
 _LEAST: dict[str, float] = {
     "length": 2, "samples": 1, "batch": 1, "approximator_lr": 0, "near_ties": 0, "clip": 0, "width": 2, "margin": 0,
@@ -121,7 +127,7 @@ _LEAST: dict[str, float] = {
 # Options that mean something to some systems only. To give one to another system is a mistake worth an error.
 _ONLY_FOR: dict[str, tuple[str, ...]] = {
     "margin": SIGNUM, "surrogate": SIGNUM, "gamma": SIGNUM, "approximator": SIGNUM, "hidden": SIGNUM,
-    "approximator_lr": SIGNUM, "ponder": ("signum-rnn",),
+    "approximator_lr": SIGNUM, "ponder": ("signum-rnn",), "precision": ("signum-rnn",),
     "glimpses": POINTING, "mask_chosen": POINTING, "process_steps": ("read-process-write",),
 }  # fmt: skip
 

@@ -6,6 +6,7 @@ place i of the sorted order.
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -45,7 +46,7 @@ def signum(config: Sorting) -> nn.Module:
         hidden = config.hidden or (config.width // 2,) * 2
         approximator = hg.approximators.mlp(config.width, config.width, hidden=hidden)
     else:
-        approximator = hg.approximators.elementwise(config.width)
+        approximator = hg.approximators.elementwise()  # of one number, whatever the layer's width
     return hg.Bridge(hard, approximator, weight=config.gamma)
 
 
@@ -77,16 +78,39 @@ class SignumRNN(nn.Module):
 
     def __init__(self, length: int, width: int, hard: nn.Module, *, ponder: int = 0) -> None:
         super().__init__()
-        self.length, self.ponder = length, ponder
-        self.lstm = nn.LSTM(1, width, batch_first=True)
+        self.length, self.width, self.ponder = length, width, ponder
+        # Its weights alone: torch.compile enters no nn.LSTM.
+        self.lstm = nn.ParameterDict(nn.LSTM(1, width).named_parameters())
         self.head = nn.Sequential(nn.Linear(width, width), nn.Tanh(), hard, nn.Linear(width, length * length))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits (B, T, T) of ``x`` (B, T)."""
-        steps = F.pad(x, (0, self.ponder)).unsqueeze(-1)
-        states, _ = self.lstm(steps)
-        logits: Tensor = self.head(states[:, -1])
+        steps = F.pad(x, (0, self.ponder))
+        plain = not (torch.compiler.is_compiling() or torch.is_autocast_enabled(x.device.type))
+        state = self._at_once(steps) if plain else self._step_by_step(steps)
+        logits: Tensor = self.head(state)
         return logits.view(-1, self.length, self.length)
+
+    def _at_once(self, steps: Tensor) -> Tensor:
+        """Return what the LSTM says last, (B, W)."""
+        start = steps.new_zeros(1, len(steps), self.width)
+        weights = list(self.lstm.values())
+        states, *_ = torch.lstm(steps.unsqueeze(-1), (start, start), weights, True, 1, 0.0, self.training, False, True)
+        return states[:, -1]
+
+    def _step_by_step(self, steps: Tensor) -> Tensor:
+        """Return the same; under autocast, only the product of a state with its weights is in bfloat16.
+
+        Autocast of an LSTM rounds the numbers, too: from 1/4 on they would be multiples of 1/512, and near ties be ties.
+        """
+        of_input, of_state, *biases = self.lstm.values()
+        state = cell = steps.new_zeros(len(steps), self.width)
+        for number in steps.unbind(1):
+            gates = number.unsqueeze(1) * of_input[:, 0] + sum(biases) + F.linear(state, of_state)
+            enter, keep, new, leave = gates.chunk(4, dim=1)
+            cell = keep.sigmoid() * cell + enter.sigmoid() * new.tanh()
+            state = leave.sigmoid() * cell.tanh()
+        return state
 
 
 def is_teacher_forced(config: Sorting) -> bool:

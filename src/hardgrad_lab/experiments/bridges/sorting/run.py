@@ -17,6 +17,7 @@ from hardgrad_lab.runs.execute import How, Outcome, execute
 from hardgrad_lab.runs.loop import Loss, Plan, Training
 from hardgrad_lab.runs.record import Run
 from hardgrad_lab.runs.schedule import schedulers
+from hardgrad_lab.runs.step import in_bf16
 
 TEST_BATCH = 10_000
 
@@ -59,7 +60,11 @@ def _optimizers(config: Sorting, model: nn.Module) -> list[torch.optim.Optimizer
 def _loss(config: Sorting, model: nn.Module) -> Loss:
     if is_teacher_forced(config):
         return lambda inputs, targets: sorting_loss(model(inputs, targets), targets)
-    return lambda inputs, targets: sorting_loss(model(inputs), targets)
+
+    def loss(inputs: Tensor, targets: Tensor) -> Tensor:
+        return sorting_loss(model(inputs), targets)
+
+    return in_bf16(loss, next(model.parameters()).device) if config.precision == "bfloat16" else loss
 
 
 def _evaluation(
