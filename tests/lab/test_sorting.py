@@ -233,7 +233,7 @@ def test_a_step_in_bfloat16_rounds_neither_the_numbers_nor_the_evaluation(tiny: 
 def test_the_approximator_is_as_wide_as_asked(tiny: Tiny) -> None:
     shapes = {}
     for hidden in ((), (7, 5, 3)):
-        weights = [p for p in hg.approximators.mlp(16, 16, hidden=hidden or (8, 8)).parameters()]
+        weights = list(hg.approximators.mlp(16, 16, hidden=hidden or (8, 8)).parameters())
         network = build(tiny(hidden=hidden))
         bridge = next(module for module in network if isinstance(module, hg.Bridge))
         shapes[hidden] = [p.shape for p in bridge.approximator.parameters()]
@@ -424,7 +424,7 @@ def test_every_published_number_is_of_a_known_system() -> None:
         ("signum-dense", {"ponder": 2}, "ponder must be left out: it is for signum-rnn, not for signum-dense"),
         ("elu-dense", {"gamma": 3.0}, "gamma must be left out: it is for signum-dense, signum-rnn, not for elu-dense"),
         ("signum-dense", {"hidden": (4, 0)}, r"hidden must be widths of at least 1, got \(4, 0\)"),
-        ("signum-rnn", {"hidden": (4,), "surrogate": "straight-through"}, "hidden must be left out: it is for a bridge"),
+        ("signum-rnn", {"hidden": (4,), "surrogate": "straight-through"}, "hidden must be left out"),
         ("pointer", {"precision": "bfloat16"}, "precision must be left out: it is for signum-rnn, not for pointer"),
         ("bogosort", {}, "system must be one of signum-dense, .* got 'bogosort'"),
     ],

@@ -43,8 +43,7 @@ class Sorting:
         gamma: weight of the bridge's penalty.
         approximator: imitates all features of the layer at once (batch) or one by one (independent).
         hidden: widths of the hidden layers of the batch approximator; none takes half of width, twice, as published.
-        hidden: widths of the hidden layers of the batch approximator; none given takes half of width, twice, as published.
-        precision: of what a training step multiplies (signum-rnn): bfloat16 by ``torch.autocast``, on a CPU as on a GPU;
+        precision: of what a training step multiplies (signum-rnn): bfloat16 by ``torch.autocast``, on any device;
             numbers to sort, cells of the LSTM, weights, gradients and evaluations stay in float32.
         center_inputs: whether 1/2 is subtracted from every input.
         near_ties: share of the training rows in which one number is moved close to another; the test set has none but
@@ -101,9 +100,6 @@ class Sorting:
         require(all(each >= 1 for each in self.hidden), "hidden", "widths of at least 1", self.hidden)
         only = self.surrogate == "bridge" and self.approximator == "batch"
         require(only or not self.hidden, "hidden", "left out: it is for a bridge's batch approximator", self.hidden)
-        require(
-            only or not self.hidden, "hidden", "left out: it is for a bridge with the batch approximator", self.hidden
-        )
         if self.fixed_rows:
             require(self.fixed_rows >= self.batch, "fixed_rows", f"0 or at least batch ({self.batch})", self.fixed_rows)
         if self.drop_last:

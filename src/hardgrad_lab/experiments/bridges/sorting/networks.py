@@ -101,7 +101,7 @@ class SignumRNN(nn.Module):
     def _step_by_step(self, steps: Tensor) -> Tensor:
         """Return the same; under autocast, only the product of a state with its weights is in bfloat16.
 
-        Autocast of an LSTM rounds the numbers, too: from 1/4 on they would be multiples of 1/512, and near ties be ties.
+        Autocast of an LSTM rounds the numbers, too: from 1/4 on, to multiples of 1/512, and near ties would be ties.
         """
         of_input, of_state, *biases = self.lstm.values()
         state = cell = steps.new_zeros(len(steps), self.width)
