@@ -171,8 +171,8 @@ def _claims(task: str) -> list[Claim]:
 ABOUT = "Model the density of binary pictures with 200 latent bits, by every gradient that gets through them."
 LEARNS = (
     "On drawn bits the best imitation in squared error is the mean, so the published bridge can learn no more than "
-    "straight-through has, and at equal epochs ends where straight-through does. A bridge that sees the noise, and lends "
-    "the mean of its slope over the noise that gives the same bit, is right to second order, as ReinMax is."
+    "straight-through has, and at equal epochs ends where straight-through does. A bridge that sees the noise, and "
+    "lends the mean of its slope over the noise that gives the same bit, is right to second order, as ReinMax is."
 )
 
 DENSITY = Experiment(
