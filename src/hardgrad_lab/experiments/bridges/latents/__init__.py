@@ -233,7 +233,7 @@ LATENTS = Experiment(
     },
     planned={
         "smoke": ["fashion-mnist-0.1", "cifar10-0.1", "imagenet-786"],
-        "small": ["fashion-mnist-0.05", "fashion-mnist-0.1"],
+        "small": [*(f"fashion-mnist-{bpp}" for bpp in SWEEP), *(f"cifar10-{bpp}" for bpp in SWEEP[1:4])],
     },
     seeds={"smoke": 1, "small": 3, "paper": 5},
     metrics=[
