@@ -84,7 +84,7 @@ def test_which_runs_count_is_decided_without_a_look_at_them(tmp_path: Path) -> N
     groups, _ = groups_of(TEA, read_records(tmp_path))
     found = {(each.task, each.contestant): each for each in standings(TEA, groups)}
     pot, bag, black = found["green", "pot"], found["green", "bag"], found["black", "pot"]
-    assert (pot.ours, pot.kind, pot.spent) == (mean_of([0.80, 0.82, 0.84]), "as published", "small")
+    assert (pot.ours, pot.kind, pot.spent) == (mean_of([0.80, 0.82, 0.84]), "as published", "small, steps 20")
     assert (bag.kind, bag.said) == ("too few runs to say", "short by 10.0 points")
     assert bag.spent == "small, 10 of 100 steps"
     assert (black.kind, black.ours) == ("not run", None)

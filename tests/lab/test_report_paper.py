@@ -147,8 +147,8 @@ def test_the_first_screen_says_what_came_out_how(made: Written) -> None:
 def test_where_the_numbers_come_from(made: Written) -> None:
     lines = {line[0]: line for line in origins(made.sections)}
     assert list(lines) == [section.title for section in made.sections if section.groups]
-    # 10 runs of 36 seconds.
-    assert lines["Table VI: CIFAR-10 behind a hard function"][1:] == [
+    # 2 runs of each stage and of none, of 36 seconds.
+    assert lines["Figure 8, left: where the hard function stands"][1:] == [
         "10", "0.1", "2026-01-01", "2026-01-01", "cpu, bf16", "1", "torch 2", "abcdef0123",
     ]  # fmt: skip
 
@@ -206,7 +206,7 @@ def test_the_command_takes_no_name_or_all(tmp_path: Path, capsys: pytest.Capture
         assert cli.main([*words, "--results", str(tmp_path), "--out", str(out)]) == 0
         assert {path.name for path in out.iterdir()} == {"all.html", "all.md", "index.html"}
     said = capsys.readouterr().out
-    assert "37 not run" in said
+    assert "37 are not run" in said
     assert "2 runs left, 0.02 core-hours" in said, "the one that is done took 36 seconds"
     assert "- A picture: 2 runs, 0.02 h" in (tmp_path / "out1" / "all.md").read_text(encoding="utf-8")
     assert cli.main(["report", "--results", str(tmp_path / "empty"), "--out", str(tmp_path)]) == 1

@@ -100,7 +100,7 @@ def show_all(results: Path, out: Path, guide: Path | None, queue: Sequence[str],
         made = report_everything(results, out, guide, whose(results), queue)
     for warning in made.warnings:
         console.print(warning, style="yellow", markup=False, soft_wrap=True)
-    console.print(headline(made.sections), highlight=False)
+    console.print(headline(made.sections)[0], highlight=False)
     for name, lines in lines_of(made.sections, DECIDED).items():
         console.print(name, style="bold")
         for of, says in lines:

@@ -115,16 +115,17 @@ def _html(
         ]
         for each in ours
     }
+    said, legend = glance.headline(ours)
     return render(
         "everything.html.jinja",
         title=TITLE,
         source=source,
         links=links,
-        headline=glance.headline(ours),
+        headline=said,
         decided=glance.lines_of(ours, glance.DECIDED),
         undecided=glance.lines_of(ours, glance.OPEN),
         undecided_title=glance.UNDECIDED,
-        glance_legend=glance.LEGEND,
+        glance_legend=legend,
         queue=queue,
         trials=section.TRIALS,
         introduction=INTRODUCTION,
@@ -156,12 +157,13 @@ def _first_screen(ours: Sequence[Section], queue: Sequence[str]) -> list[str]:
     """Return the first screen in Markdown, part by part."""
     decided, undecided = (_lists(glance.lines_of(ours, kinds)) for kinds in (glance.DECIDED, glance.OPEN))
     waiting = [section.folded(queue[0], "\n".join(f"- {each}" for each in queue[1:]))] if queue else []
+    said, legend = glance.headline(ours)
     return [
-        glance.headline(ours),
+        said,
         decided,
         section.folded(glance.UNDECIDED, undecided),
         *waiting,
-        glance.LEGEND,
+        legend,
     ]
 
 

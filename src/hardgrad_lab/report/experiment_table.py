@@ -9,7 +9,7 @@ from hardgrad_lab.runs.judge import compare
 from hardgrad_lab.runs.published import Metric, Published
 from hardgrad_lab.runs.records import Group
 from hardgrad_lab.runs.reported import ordered
-from hardgrad_lab.runs.setting import setting
+from hardgrad_lab.runs.setting import in_short, setting
 from hardgrad_lab.runs.standing import unlike
 from hardgrad_lab.runs.words import NO_FIGURE, NOT_RUN, mean, say_count, say_duration, say_mean
 
@@ -114,7 +114,7 @@ def _row(experiment: Experiment, group: Group) -> list[str]:
     return [
         config["task"],
         config["contestant"],
-        setting(experiment, group),
+        in_short(setting(experiment, group)),
         *columns,
         str(group.n),
         say_count(samples),

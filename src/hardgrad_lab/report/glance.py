@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from hardgrad_lab.drawing.section import Section
 from hardgrad_lab.runs.judge import CLOSE, ENDLESS, FAILS, FEW, HOLDS
+from hardgrad_lab.runs.setting import in_short
 from hardgrad_lab.runs.standing import UNLIKE, Standing
 from hardgrad_lab.runs.words import NOT_RUN, say_mean
 
@@ -27,26 +28,31 @@ OPEN = {
 UNDECIDED = "What is open: too close to say, of too few runs, not run"
 LEGEND = (
     "A line gives ours for the published number, with the sample standard deviation over n runs; or the difference in "
-    "the direction of the claim, with its standard error, and n of the smaller side. Beaten, short, holds and refuted: "
-    "by more than chance shows once in twenty times (Welch's test, one comparison at a time). What counts is chosen by "
-    "no look at results: the largest budget, in it the experiment's own setting, of that the longest training of three "
-    "runs or, failing that, with the most. One run decides nothing."
+    "the direction of the claim, with its standard error, and n of the smaller side. Decided is what chance shows less "
+    "than once in twenty times (Welch's test), one comparison at a time: of {} comparisons chance alone would decide "
+    "about {:.0f}. Which runs count is chosen by no look at results: the largest budget, in it the experiment's own "
+    "setting, of that the longest training of three runs or, failing that, of most runs. One run decides nothing."
 )
 OURS = "ours"  # the source of a claim that no paper makes
 Line = tuple[Section, str]
 MOST = 3  # comparisons that a line tells apart; of more it says how many
 
 
-def headline(sections: Sequence[Section]) -> str:
-    """Return in two sentences how many numbers and claims of the paper came out how."""
+def headline(sections: Sequence[Section]) -> tuple[str, str]:
+    """Return in two sentences how many numbers and claims of the paper came out how, and how to read what follows."""
     numbers = [each.kind for section in sections for each in section.standings]
     claims = [row[-1] for section in sections for row in _of_the_paper(section)]
-    kinds = {"better": "beaten", "as published": "reproduced", "short": "short", FEW: "of one run", NOT_RUN: NOT_RUN}
+    kinds = {
+        "as published": "are reproduced", "better": "beaten", "short": "not reached", FEW: "have one run so far",
+        UNLIKE: "have runs of something else", NOT_RUN: "are not run",
+    }  # fmt: skip
     verdicts = {HOLDS: "hold", FAILS: "do not hold here", CLOSE: "are too close to say", FEW: "have too few runs"}
-    return (
-        f"Of the {len(numbers)} numbers that the paper prints, {_count(numbers, kinds)}. Of {len(claims)} comparisons "
-        f"that it makes in words, {_count(claims, verdicts)}."
+    said = (
+        f"Of the {len(numbers)} numbers that the paper prints {_count(numbers, kinds)}. Of {len(claims)} comparisons "
+        f"that it makes in words {_count(claims, verdicts)}."
     )
+    judged = len(claims) + sum(kind != NOT_RUN for kind in numbers)
+    return said, LEGEND.format(judged, judged / 20)
 
 
 def _count(said: Sequence[str], kinds: dict[str, str]) -> str:
@@ -85,7 +91,14 @@ def _number(section: Section, standing: Standing) -> str:
 
 
 def _of_the_paper(section: Section) -> list[list[str]]:
-    return [row for row in section.claims if row[1] != OURS]
+    """Return the rows of a paper's own claims: of each the runs that count, and these against a rival set otherwise."""
+    counted: dict[tuple[str, str], str] = {}
+    rows = [row for row in section.claims if row[1] != OURS]
+    return [row for row in rows if counted.setdefault((row[0], row[2]), _own(row)) == _own(row)]
+
+
+def _own(row: Sequence[str]) -> str:
+    return row[3].partition(" against ")[0]
 
 
 def _claims(section: Section, starts: tuple[str, ...]) -> Iterator[Line]:
@@ -102,7 +115,8 @@ def _claims(section: Section, starts: tuple[str, ...]) -> Iterator[Line]:
 
 def _other(row: Sequence[str]) -> str:
     """Return the setting of a claim's runs where it is not a budget's own."""
-    return f", {row[3]}" if "," in row[3] else ""
+    rival = row[3].partition(" against ")[2]
+    return f", the rival at {rival}" if rival else f", {in_short(row[3], 2)}" if "," in row[3] else ""
 
 
 def _difference(section: Section, row: Sequence[str]) -> str:
