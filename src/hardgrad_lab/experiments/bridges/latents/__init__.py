@@ -221,9 +221,9 @@ LATENTS = Experiment(
             tasks=("imagenet",),
             command="reproduce latents --task imagenet-786 --budget paper --bf16 --data DATA",
             changes={
-                "about": "Squeeze photographs of 512 x 512 pixels through 786 bits. ImageNet is a cluster's work, "
-                "by this command. What there is of budget smoke shows that all of it runs at the real sizes: six steps on "
-                "eight photographs, whose numbers mean nothing."
+                "about": "Squeeze photographs of 512 x 512 pixels through 786 bits. ImageNet is a cluster's work, by "
+                "this command. What there is of budget smoke shows that all of it runs at the real sizes: six steps "
+                "on eight photographs, whose numbers mean nothing."
             },
         ),
     ],
