@@ -76,14 +76,17 @@ def counted(experiment: Experiment, groups: Sequence[Group], task: str, contesta
     there is one; of these, those of ``ENOUGH`` runs come first, then the longest training, then the most runs.
     """
     mine = [each for each in groups if (each.config["task"], each.config["contestant"]) == (task, contestant)]
-    return max(mine, key=lambda each: (*weight(experiment, each), each.n), default=None)
+    return max(mine, key=lambda each: (not unlike(experiment, each), *weight(experiment, each), each.n), default=None)
+
+
+def counts(experiment: Experiment, groups: Sequence[Group], group: Group) -> bool:
+    """Return whether runs are those that count of their contestant."""
+    return group is counted(experiment, groups, group.config["task"], group.config["contestant"])
 
 
 def trials(experiment: Experiment, groups: Sequence[Group]) -> list[Group]:
     """Return the configurations of one run each that stand beside one that counts."""
-    keys = dict.fromkeys((group.config["task"], group.config["contestant"]) for group in groups)
-    main = [counted(experiment, groups, *key) for key in keys]
-    return [group for group in groups if group.n == 1 and not any(group is each for each in main)]
+    return [group for group in groups if group.n == 1 and not counts(experiment, groups, group)]
 
 
 def weight(experiment: Experiment, *groups: Group) -> tuple[int, bool, int, int]:
