@@ -129,6 +129,14 @@ def test_filters_are_a_convolution_that_starts_with_the_identity() -> None:
     torch.testing.assert_close(layer(x)[place], (patch * weights[place[1]]).sum())
 
 
+def test_a_hard_layer_takes_the_place_of_the_last_activation() -> None:
+    last = {name: build(configured(CLASSIFY, name)).before[-1] for name in ("identity", "signum")}
+    assert [type(stage[-1]) for stage in last.values()] == [nn.GELU, nn.BatchNorm2d]
+    early = build(configured(PLACEMENT, "stage-2"))
+    assert isinstance(early.before[-1][-1], nn.BatchNorm2d)
+    assert isinstance(early.after[-1][-1], nn.GELU)
+
+
 def test_a_step_of_muon_leaves_filters_at_their_size(samples: Path) -> None:
     training = begun(configured(CLASSIFY, "identity"), samples)
     filters = [each.rows for each in filters_of(training)]

@@ -172,11 +172,13 @@ SYSTEMS: dict[str, dict[str, Any]] = {
 
 # The fast setting, where a length or a system needs something else. The most specific entry wins.
 FAST_LENGTH: dict[int, dict[str, Any]] = {5: {"samples": 3_000_000}, 15: {"samples": 40_000_000}}
-_RECURRENT = {"optimizer": "adam", "lr": 2e-3, "approximator_lr": 0.0, "batch": 1024}
+_POINTING = {"optimizer": "adam", "lr": 2e-3, "approximator_lr": 0.0, "batch": 1024, "mask_chosen": True}
 FAST_SYSTEM: dict[str, dict[str, Any]] = {
-    "signum-rnn": _RECURRENT,
-    "pointer": {**_RECURRENT, "samples": 4_000_000, "mask_chosen": True},
-    "read-process-write": {**_RECURRENT, "samples": 4_000_000, "mask_chosen": True},
+    # Of the first half million samples at 5, 96.6 % of validation rows come out right, 94.4 % at a rate of 0.02, and
+    # 96.2 % in bfloat16, which takes half of the time (one seed each).
+    "signum-rnn": {"lr": 0.05, "precision": "bfloat16", "samples": 12_000_000},
+    "pointer": {**_POINTING, "samples": 2_000_000},
+    "read-process-write": {**_POINTING, "samples": 500_000},
 }
 
 
