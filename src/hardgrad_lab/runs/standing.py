@@ -63,10 +63,21 @@ def _standing(
     said, spent = NOT_RUN, ""
     if group is not None and ours is not None:
         said = unlike(experiment, group) or compare(metric, ours, number)
-        why = (share_of_paper(experiment, group), experiment.because.get(key, "")) if said.startswith("short") else ()
+        why = _why(experiment, key, group) if said.startswith("short") else []
         spent = ", ".join(each for each in (in_short(setting(experiment, group), 2), *why) if each)
     task = experiment.words_of(key[0])
     return Standing(task=task, contestant=key[1], metric=metric, number=number, ours=ours, spent=spent, said=said)
+
+
+def _why(experiment: Experiment, key: tuple[str, str], group: Group) -> list[str]:
+    """Return how long ours trained beside the paper's, or beside the paper's budget, and the reason that is known."""
+    numbers = experiment.published[key]
+    beside = [each for each in experiment.metrics if each.better is None and each.name in numbers]
+    said = [
+        f"{each.title} {format(group.mean(each.name), each.form)} for {format(numbers[each.name].value, each.form)}"
+        for each in beside
+    ]
+    return [*(said or [share_of_paper(experiment, group)]), experiment.because.get(key, "")]
 
 
 def counted(experiment: Experiment, groups: Sequence[Group], task: str, contestant: str) -> Group | None:
