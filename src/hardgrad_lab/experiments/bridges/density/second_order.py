@@ -50,6 +50,7 @@ class ReinmaxPairs(nn.Module):
         # Mean products of changes of bits with one another, and with changes of slopes.
         self.register_buffer("seen", torch.zeros(2, latents, latents))
 
+    @torch.compiler.disable  # a gradient in the middle of the forward pass is none to torch.compile
     def forward(self, q: Distribution, f: Objective) -> Tensor:
         """Return the mean of f, (batch,)."""
         logits = logits_of(q)
@@ -72,7 +73,8 @@ class ReinmaxPairs(nn.Module):
 
     def see(self, bits: Tensor, slopes: Tensor) -> None:
         """Take in how bits and slopes changed between two draws, (rows, latents) each."""
-        self.get_buffer("seen").lerp_(torch.stack([bits.T @ bits, bits.T @ slopes]) / len(bits), 1 - KEPT)
+        products = torch.stack([bits.T @ bits, bits.T @ slopes]).float()  # under bf16 they are not
+        self.get_buffer("seen").lerp_(products / len(bits), 1 - KEPT)
 
 
 class OverBits(nn.Module):
