@@ -50,7 +50,6 @@ class ReinmaxPairs(nn.Module):
         # Mean products of changes of bits with one another, and with changes of slopes.
         self.register_buffer("seen", torch.zeros(2, latents, latents))
 
-    @torch.compiler.disable  # a gradient in the middle of the forward pass is none to torch.compile
     def forward(self, q: Distribution, f: Objective) -> Tensor:
         """Return the mean of f, (batch,)."""
         logits = logits_of(q)
