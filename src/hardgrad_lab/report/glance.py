@@ -9,7 +9,7 @@ from hardgrad_lab.drawing.section import Section
 from hardgrad_lab.runs.judge import CLOSE, ENDLESS, FAILS, FEW, HOLDS
 from hardgrad_lab.runs.setting import in_short
 from hardgrad_lab.runs.standing import UNLIKE, Standing
-from hardgrad_lab.runs.words import NOT_RUN, say_mean
+from hardgrad_lab.runs.words import NOT_RUN, say_mean, unit_of
 
 # An outcome, and how begins what is said of a number or of a claim that came out so; those of the first screen, then
 # those that a reader may unfold.
@@ -77,14 +77,14 @@ def _numbers(section: Section, starts: tuple[str, ...]) -> Iterator[Line]:
         return
     for name, title in dict.fromkeys((each.contestant, each.metric.title) for each in mine):
         own = [each for each in mine if (each.contestant, each.metric.title) == (name, title)]
-        measure = "" if own[0].metric.form.endswith("%") else f", {title}:"
+        measure = "" if own[0].metric.form.endswith("%") or unit_of(own[0].metric) else f", {title}:"
         said = ", ".join(_number(section, each) for each in own)
         yield section, f"{name}{measure} {said}"
 
 
 def _number(section: Section, standing: Standing) -> str:
-    form = standing.metric.form
-    said = format(standing.number.value, form) + _at(section, standing.task)
+    form, unit = standing.metric.form, unit_of(standing.metric)
+    said = f"{format(standing.number.value, form)}{unit}{_at(section, standing.task)}"
     if standing.ours is None:
         return said
     return f"{say_mean(standing.ours, form)} for {said} ({standing.spent}, n={standing.ours.n})"
@@ -107,10 +107,10 @@ def _claims(section: Section, starts: tuple[str, ...]) -> Iterator[Line]:
     for said, setting in dict.fromkeys((row[0], _other(row)) for row in rows):
         own = [row for row in rows if (row[0], _other(row)) == (said, setting)]
         mine = [row for row in own if row[-1].startswith(starts)]
-        few = "; ".join(f"{_difference(section, row)}, {_least([row])}" for row in mine)
+        few = "; ".join(f"{_difference(section, row)}{_least([row])}" for row in mine)
         if mine:
-            counts = f"{len(mine)} of {len(own)} comparisons, {_least(mine)}"
-            yield section, f"{said} ({few if len(own) <= MOST else counts}{setting})"
+            counts = f"{len(mine)} of {len(own)} comparisons{_least(mine)}"
+            yield section, f"{said} ({few if len(own) <= MOST and NOT_RUN not in starts else counts}{setting})"
 
 
 def _other(row: Sequence[str]) -> str:
@@ -122,7 +122,7 @@ def _other(row: Sequence[str]) -> str:
 def _difference(section: Section, row: Sequence[str]) -> str:
     """Return the difference of a claim's sides, with its unit, and where it was seen."""
     task, _, measure = row[2].partition(", ")
-    return row[5] + ("" if row[5].endswith("points") else f" in {measure}") + _at(section, task)
+    return row[5] + ("" if row[5][-1].isalpha() else f" in {measure}") + _at(section, task)
 
 
 def _at(section: Section, task: str) -> str:
@@ -132,4 +132,5 @@ def _at(section: Section, task: str) -> str:
 
 def _least(rows: Iterable[Sequence[str]]) -> str:
     """Return the fewest runs that a side of the comparisons has."""
-    return f"n={min((int(n) for row in rows for n in re.findall(r'n=([0-9]+)', row[4])), default=0)}"
+    runs = [int(n) for row in rows for n in re.findall(r"n=([0-9]+)", row[4])]
+    return f", n={min(runs)}" if runs else ""
