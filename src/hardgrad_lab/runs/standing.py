@@ -72,12 +72,12 @@ def _standing(
 def _why(experiment: Experiment, key: tuple[str, str], group: Group) -> list[str]:
     """Return how long ours trained beside the paper's, or beside the paper's budget, and the reason that is known."""
     numbers = experiment.published[key]
-    beside = [each for each in experiment.metrics if each.better is None and each.name in numbers]
-    said = [
-        f"{each.title} {format(group.mean(each.name), each.form)} for {format(numbers[each.name].value, each.form)}"
-        for each in beside
+    beside = [
+        f"{each.title} {format(group.mean(each.name), each.form)}, theirs {format(numbers[each.name].value, each.form)}"
+        for each in experiment.metrics
+        if each.better is None and each.name in numbers
     ]
-    return [*(said or [share_of_paper(experiment, group)]), experiment.because.get(key, "")]
+    return [*(beside or [share_of_paper(experiment, group)]), experiment.because.get(key, "")]
 
 
 def counted(experiment: Experiment, groups: Sequence[Group], task: str, contestant: str) -> Group | None:
