@@ -208,7 +208,7 @@ def test_the_published_divergence_is_that_of_the_approximator_s_output() -> None
         torch.manual_seed(0)
         whole = model(x).item()
         torch.manual_seed(0)
-        return whole - float(model.contestant(vae.bits(x), lambda b: -vae.log_likelihood(x, b)).mean())
+        return float(whole - model.contestant(vae.bits(x), lambda b: -vae.log_likelihood(x, b)).mean())
 
     with torch.no_grad():
         p = vae.encoder(x - vae.mean).sigmoid()

@@ -116,6 +116,7 @@ def _elementwise_steps(rounds: int, device: str) -> None:
         seconds = medians(
             {"published way": _step_of(published, device), "bridge": _step_of(ours, device)},
             rounds if width < 256 else max(1, rounds // 50),
+            warm=1,
             device=device,
         )
         ratio = seconds["bridge"] / seconds["published way"]

@@ -13,6 +13,7 @@ import hardgrad as hg
 from hardgrad_lab.experiments.bridges.density import Density
 from hardgrad_lab.experiments.bridges.density.second_order import (
     Averaged,
+    Function,
     HalfWay,
     ImitatingControl,
     Noise,
@@ -81,9 +82,6 @@ def _approximator(config: Density) -> nn.Module:
     if config.approximator == "mlp":
         return hg.approximators.mlp(width, width, hidden=[max(1, width // 2)] * 2)
     return hg.approximators.elementwise(config.approximator_width, layers=1)
-
-
-Function = Callable[[Tensor], Tensor]
 
 
 def fit(

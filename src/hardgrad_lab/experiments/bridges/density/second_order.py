@@ -11,6 +11,8 @@ keeps the one without the other.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -21,6 +23,7 @@ from hardgrad_lab.experiments.bridges.density.networks import logits_of
 FARTHEST, SCORES, EVERY = 12.0, 1536, 16  # of a table: as far as log-odds go, steps, and one log-odds in so many
 KEPT, RIDGE = 0.99, 0.1  # of what was seen before, from step to step; of the mean square change of a bit
 Objective = hg.montecarlo.Objective
+Function = Callable[[Tensor], Tensor]
 
 
 def noisy(logits: Tensor) -> Tensor:
@@ -85,7 +88,13 @@ class OverBits(nn.Module):
         super().__init__()
         self.bridge, self.samples = hg.Bridge(self.hard, approximator, weight=weight), samples
 
-    shown, hard = staticmethod(noisy), staticmethod(hg.hard.step)  # from log-odds, and from that to bits
+    def shown(self, odds: Tensor) -> Tensor:
+        """Return what the approximator sees of log-odds."""
+        return noisy(odds)
+
+    def hard(self, shown: Tensor) -> Tensor:
+        """Return the bits of what was shown."""
+        return hg.hard.step(shown)
 
     def forward(self, q: Distribution, f: Objective) -> Tensor:
         """Return the mean of f, (batch,)."""
@@ -111,10 +120,10 @@ class OverBits(nn.Module):
 class HalfWay(OverBits):
     """It sees log-odds, and lends 2 a'(logit((b + p) / 2)) - a'(logit(p)) / 2: ReinMax once a is the sigmoid."""
 
-    shown = staticmethod(Tensor.clone)
+    def shown(self, odds: Tensor) -> Tensor:
+        return odds
 
-    @staticmethod
-    def hard(shown: Tensor) -> Tensor:
+    def hard(self, shown: Tensor) -> Tensor:
         return hg.hard.bernoulli(shown.sigmoid())
 
     @torch.enable_grad()
@@ -158,7 +167,7 @@ class _AtImitated(nn.Module):
     def __init__(self, approximator: nn.Module, f: Objective) -> None:
         super().__init__()
         weights = {name: weight.detach() for name, weight in approximator.named_parameters()}
-        self.at = lambda z: f(torch.func.functional_call(approximator, weights, (z,)))
+        self.at: Function = lambda z: f(torch.func.functional_call(approximator, weights, (z,)))
 
     def forward(self, z: Tensor) -> Tensor:
         return self.at(z)
