@@ -10,7 +10,7 @@ from hardgrad_lab.drawing.section import Section
 from hardgrad_lab.report.section import folded
 from hardgrad_lab.runs.judge import CLOSE, ENDLESS, FAILS, FEW, HOLDS
 from hardgrad_lab.runs.setting import in_short
-from hardgrad_lab.runs.standing import UNLIKE, Standing
+from hardgrad_lab.runs.standing import Standing
 from hardgrad_lab.runs.words import NOT_RUN, say_mean, unit_of
 
 # An outcome, and how begins what is said of a number or of a claim that came out so; those of the first screen, then
@@ -24,7 +24,7 @@ DECIDED = {
 OPEN = {
     "Too close to say": (CLOSE,),
     "Too few runs to say": (FEW,),
-    "Not comparable": (UNLIKE, ENDLESS),
+    "No finite number": (ENDLESS,),
     "Not run": (NOT_RUN,),
 }
 UNDECIDED = "What is open: too close to say, of too few runs, not run"
@@ -38,7 +38,7 @@ LEGEND = (
 # How the headline counts them.
 NUMBERS = {
     "as published": "are reproduced", "better": "beaten", "short": "not reached", FEW: "have one run so far",
-    UNLIKE: "have runs of something else", NOT_RUN: "are not run",
+    NOT_RUN: "are not run",
 }  # fmt: skip
 CLAIMS = {HOLDS: "hold", FAILS: "do not hold here", CLOSE: "are too close to say", FEW: "have too few runs"}
 OURS = "ours"  # the source of a claim that no paper makes
@@ -107,9 +107,9 @@ def _lines(sections: Sequence[Section], outcomes: Mapping[str, tuple[str, ...]])
 
 
 def _numbers(section: Section, starts: tuple[str, ...]) -> Iterator[Line]:
-    """Return a line a contestant; of a section in which nobody ran, one of all its numbers."""
+    """Return a line a contestant; of a section that has no run to hold against a number, one of all."""
     mine = [each for each in section.standings if each.kind.startswith(starts)]
-    if mine and not section.groups:
+    if mine and all(each.kind == NOT_RUN for each in section.standings):
         yield section, f"all {len(mine)} numbers"
         return
     for name, title in dict.fromkeys((each.contestant, each.metric.title) for each in mine):
@@ -122,7 +122,7 @@ def _numbers(section: Section, starts: tuple[str, ...]) -> Iterator[Line]:
 def _number(section: Section, standing: Standing) -> str:
     form, unit = standing.metric.form, unit_of(standing.metric)
     said = f"{format(standing.number.value, form)}{unit}{_at(section, standing.task)}"
-    if standing.ours is None:
+    if standing.ours is None or standing.kind == NOT_RUN:
         return said
     return f"{say_mean(standing.ours, form)} for {said} ({standing.spent}, n={standing.ours.n})"
 

@@ -41,9 +41,10 @@ class Standing:
 
     @property
     def kind(self) -> str:
-        """Return what is said, in a word: that of one run is no more than a first look."""
-        compared = not self.said.startswith((NOT_RUN, UNLIKE))
-        return FEW if compared and self.ours is not None and self.ours.n == 1 else self.said
+        """Return what is said, in a word: one run is no more than a first look, one of something else none."""
+        if self.said.startswith(UNLIKE):
+            return NOT_RUN
+        return FEW if self.ours is not None and self.ours.n == 1 else self.said
 
 
 def standings(experiment: Experiment, groups: Sequence[Group]) -> list[Standing]:
