@@ -41,9 +41,10 @@ class Standing:
 
     @property
     def kind(self) -> str:
-        """Return what is said, in a word: that of one run is no more than a first look."""
-        compared = not self.said.startswith((NOT_RUN, UNLIKE))
-        return FEW if compared and self.ours is not None and self.ours.n == 1 else self.said
+        """Return what is said, in a word: one run is no more than a first look, one of something else none."""
+        if self.said.startswith(UNLIKE):
+            return NOT_RUN
+        return FEW if self.ours is not None and self.ours.n == 1 else self.said
 
 
 def standings(experiment: Experiment, groups: Sequence[Group]) -> list[Standing]:
@@ -63,10 +64,21 @@ def _standing(
     said, spent = NOT_RUN, ""
     if group is not None and ours is not None:
         said = unlike(experiment, group) or compare(metric, ours, number)
-        why = (share_of_paper(experiment, group), experiment.because.get(key, "")) if said.startswith("short") else ()
+        why = _why(experiment, key, group) if said.startswith("short") else []
         spent = ", ".join(each for each in (in_short(setting(experiment, group), 2), *why) if each)
     task = experiment.words_of(key[0])
     return Standing(task=task, contestant=key[1], metric=metric, number=number, ours=ours, spent=spent, said=said)
+
+
+def _why(experiment: Experiment, key: tuple[str, str], group: Group) -> list[str]:
+    """Return how long ours trained beside the paper's, or beside the paper's budget, and the reason that is known."""
+    numbers = experiment.published[key]
+    beside = [
+        f"{each.title} {format(group.mean(each.name), each.form)}, theirs {format(numbers[each.name].value, each.form)}"
+        for each in experiment.metrics
+        if each.better is None and each.name in numbers
+    ]
+    return [*(beside or [share_of_paper(experiment, group)]), experiment.because.get(key, "")]
 
 
 def counted(experiment: Experiment, groups: Sequence[Group], task: str, contestant: str) -> Group | None:
@@ -76,14 +88,17 @@ def counted(experiment: Experiment, groups: Sequence[Group], task: str, contesta
     there is one; of these, those of ``ENOUGH`` runs come first, then the longest training, then the most runs.
     """
     mine = [each for each in groups if (each.config["task"], each.config["contestant"]) == (task, contestant)]
-    return max(mine, key=lambda each: (*weight(experiment, each), each.n), default=None)
+    return max(mine, key=lambda each: (not unlike(experiment, each), *weight(experiment, each), each.n), default=None)
+
+
+def counts(experiment: Experiment, groups: Sequence[Group], group: Group) -> bool:
+    """Return whether runs are those that count of their contestant."""
+    return group is counted(experiment, groups, group.config["task"], group.config["contestant"])
 
 
 def trials(experiment: Experiment, groups: Sequence[Group]) -> list[Group]:
     """Return the configurations of one run each that stand beside one that counts."""
-    keys = dict.fromkeys((group.config["task"], group.config["contestant"]) for group in groups)
-    main = [counted(experiment, groups, *key) for key in keys]
-    return [group for group in groups if group.n == 1 and not any(group is each for each in main)]
+    return [group for group in groups if group.n == 1 and not counts(experiment, groups, group)]
 
 
 def weight(experiment: Experiment, *groups: Group) -> tuple[int, bool, int, int]:
