@@ -201,6 +201,27 @@ def test_a_network_of_one_number_is_plain_autograds(
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
+def test_a_network_of_one_number_takes_many_cotangents_for_its_weights() -> None:
+    network, x = _scalar("tanh"), torch.randn(5, dtype=torch.float64)
+    cotangents, weights = torch.randn(3, 5, dtype=torch.float64), list(network.parameters())
+    _, learn = two_tracks(network, x, x)
+    found = torch.autograd.grad(learn, weights, cotangents, is_grads_batched=True)
+    expected = torch.autograd.grad(network(x), weights, cotangents, is_grads_batched=True)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_hooks_run_once_where_a_second_derivative_is_kept() -> None:
+    network, seen = _scalar("tanh"), []
+    leaf = torch.ones(5, dtype=torch.float64, requires_grad=True)
+    middle = leaf * 2
+    for tensor in (middle, network[3].weight):
+        tensor.register_hook(seen.append)
+    lend, learn = two_tracks(network, middle, middle.detach())
+    torch.autograd.grad((lend + learn).sum(), [leaf, *network.parameters()], create_graph=True)
+    assert len(seen) == 2
+
+
 def test_what_is_not_a_network_of_one_number_is_walked() -> None:
     network, x = _scalar("tanh", torch.float32), torch.zeros(3)
     assert not chain_of(hg.approximators.mlp(1, 1), x)

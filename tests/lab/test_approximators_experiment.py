@@ -18,7 +18,7 @@ from hardgrad_lab.experiments.bridges.approximators import APPROXIMATORS, TWINS,
 from hardgrad_lab.experiments.bridges.approximators.lend import SIGMA, Lessons, blurred, learner, lent, signum
 from hardgrad_lab.experiments.bridges.approximators.look import look
 from hardgrad_lab.experiments.bridges.approximators.problem import network, optimizers, problem
-from hardgrad_lab.experiments.bridges.optimizers import bridges_of
+from hardgrad_lab.experiments.bridges.optimizers import split
 from hardgrad_lab.runs.execute import How
 from hardgrad_lab.runs.record import Record
 
@@ -140,8 +140,8 @@ def test_all_weights_belong_to_one_optimizer_and_move(contestant: str) -> None:
     body = network(trial)
     found = optimizers(trial, body)
     held = [p for each in found for group in each.param_groups for p in group["params"]]
-    lending = [p for bridge in bridges_of(body) for p in bridge.approximator.parameters()]
-    rest = [p for p in body.parameters() if not trial.memory or all(p is not other for other in lending)]
+    lending = [p for p in split(body, muon=True)[2] if not p.requires_grad]
+    rest = [p for p in body.parameters() if all(p is not other for other in lending)]
     assert {id(p) for p in held} == {id(p) for p in rest}
     assert len(held) == len(rest)
     before = [p.detach().clone() for p in body.parameters()]

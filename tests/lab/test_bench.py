@@ -133,7 +133,7 @@ def test_a_tariff_is_fitted_and_said(capsys: pytest.CaptureFixture[str], monkeyp
 def test_boxes_are_raced_against_what_they_hold(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(boxes, "ResNet18", lambda *_, features: nn.Sequential(nn.Flatten(), nn.Linear(3072, features)))
+    monkeypatch.setattr(boxes, "resnet_18", lambda *_, features: nn.Sequential(nn.Flatten(), nn.Linear(3072, features)))
     monkeypatch.setattr(boxes, "LENGTH", 8)
     assert run(["bench", "boxes", "--seconds", "0"]) == 0
     lines = capsys.readouterr().out.splitlines()[1:]

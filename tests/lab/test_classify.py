@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import chain, permutations
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ from hardgrad_lab.experiments.bridges.classify import fast as classify_fast
 from hardgrad_lab.experiments.bridges.classify import layers as classify_layers
 from hardgrad_lab.experiments.bridges.classify.config import Classification
 from hardgrad_lab.experiments.bridges.classify.emd import carried, rows_and_columns
-from hardgrad_lab.experiments.bridges.classify.networks import resnet_18
+from hardgrad_lab.experiments.bridges.classify.networks import Classifier, resnet_18
 from hardgrad_lab.experiments.bridges.classify.optimizers import rescale
 from hardgrad_lab.experiments.bridges.classify.run import begin, build, reproduce, whole
 from hardgrad_lab.experiments.bridges.conditioning import CONDITIONING
@@ -129,6 +129,14 @@ def test_filters_are_a_convolution_that_starts_with_the_identity() -> None:
     torch.testing.assert_close(layer(x)[place], (patch * weights[place[1]]).sum())
 
 
+def test_a_hard_layer_takes_the_place_of_the_last_activation() -> None:
+    last: list[Any] = [build(configured(CLASSIFY, name)).before[-1] for name in ("identity", "signum")]
+    assert [type(stage[-1]) for stage in last] == [nn.GELU, nn.BatchNorm2d]
+    early: Any = build(configured(PLACEMENT, "stage-2"))
+    assert isinstance(early.before[-1][-1], nn.BatchNorm2d)
+    assert isinstance(early.after[-1][-1], nn.GELU)
+
+
 def test_a_step_of_muon_leaves_filters_at_their_size(samples: Path) -> None:
     training = begun(configured(CLASSIFY, "identity"), samples)
     filters = [each.rows for each in filters_of(training)]
@@ -143,13 +151,16 @@ def test_a_step_of_muon_leaves_filters_at_their_size(samples: Path) -> None:
 def test_precision_is_that_of_the_products_in_training_alone(samples: Path) -> None:
     for precision, in_training in {"float32": torch.float32, "bfloat16": torch.bfloat16}.items():
         seen: list[torch.dtype] = []
-        training = begun(configured(CLASSIFY, "identity", precision=precision), samples)
-        layer = filters_of(training)[0]
+        hard: list[torch.dtype] = []
+        training = begun(configured(CLASSIFY, "signum", precision=precision), samples)
+        layer, model = filters_of(training)[0], cast(Classifier, training.model)
         layer.register_forward_hook(lambda *given, seen=seen: seen.append(given[2].dtype))
+        model.layer.register_forward_hook(lambda *given, hard=hard: hard.append(given[2].dtype))
         training.step(training.loss, 0.0)
         training.add_point(last=False)
         assert {each.dtype for each in training.model.parameters()} == {torch.float32}
         assert seen[:2] == [in_training, torch.float32]
+        assert set(hard) == {torch.float32}
 
 
 def test_a_picture_is_judged_with_its_mirror_image_in_a_measure_of_its_own(samples: Path) -> None:
@@ -354,6 +365,7 @@ def test_a_resumed_run_ends_in_the_same_record(samples: Path, tmp_path: Path) ->
         ({"label_smoothing": 1.0}, "label_smoothing must be from 0 to below 1"),
         ({"layer": "relu"}, "layer must be one of identity, signum"),
         ({"network": "resnet-18"}, "optimizer must be adam or sgd for resnet-18"),
+        ({"weight_decay": 0.1}, "weight_decay must be 0 with muon"),
         ({"precision": "float16"}, "precision must be one of float32, bfloat16"),
     ],
 )

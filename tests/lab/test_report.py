@@ -17,7 +17,7 @@ from hardgrad_lab.experiments.bridges.sorting import SORTING
 from hardgrad_lab.experiments.bridges.sorting.config import configure
 from hardgrad_lab.report.experiment import report_experiment
 from hardgrad_lab.runs.record import Record
-from hardgrad_lab.runs.records import NoRecordsError, find_records, group_by_config, whose
+from hardgrad_lab.runs.records import NoRecordsError, group_by_config, read_records, whose
 from lab.pages import Page, check_figures
 
 ROOT = Path(__file__).parents[2]
@@ -64,9 +64,10 @@ def made(tmp_path: Path) -> Report:
 
 
 def test_the_table_is_the_one_worked_out_by_hand(made: Report) -> None:
-    # 98.0, 99.0, 99.4: mean 98.8; deviations -0.8, 0.2, 0.6; sum of squares 1.04; / 2 = 0.52; root 0.721. Two standard
-    # errors of both means, 2 sqrt(0.52 / 3 + 0.0625 / 5) = 0.86, reach 99.3. At 10 the
-    # spread of the paper's stands for our one run's: 2 sqrt(0.01 / 5 + 0.01) = 0.22 reach 94.16 from 94.2, not 93.94.
+    # 98.0, 99.0, 99.4: mean 98.8; deviations -0.8, 0.2, 0.6; sum of squares 1.04; / 2 = 0.52; root 0.721. One standard
+    # error of both means, sqrt(0.52 / 3 + 0.0625 / 5) = 0.43, and of 2.3 degrees of freedom 3.8 of them reach 99.3. At
+    # 10 the spread of the paper's stands for our one run's: 2 sqrt(0.01 / 5 + 0.01) = 0.22 reach 94.16 from 94.2. What
+    # lends another gradient is not held against that number.
     # Seconds 100, 120, 140: mean 120, two minutes.
     ours = [row for row in made.cells if row[5] != "0"]
     assert ours == [
@@ -80,7 +81,7 @@ def test_the_table_is_the_one_worked_out_by_hand(made: Report) -> None:
         ["10", "signum-dense", "small", "94.16%", f"94.20% ± 0.1% {FIVE}", "1", "20 M", "100 s", "as published"],
         [
             "10", "signum-dense", "small, surrogate straight-through", "93.94%", f"94.20% ± 0.1% {FIVE}", "1", "20 M",
-            "100 s", "short by 0.26 points",
+            "100 s", "",
         ],
     ]  # fmt: skip
     missing = [row[:2] for row in made.cells if row not in ours]
@@ -155,7 +156,7 @@ def test_replications_group_and_a_seed_counts_once(tmp_path: Path) -> None:
     later["metrics"]["accuracy"] = 0.75
     (tmp_path / "copy" / "again.json").write_text(json.dumps(later))
     write(tmp_path, "signum-dense", 5, 1, 0.25)
-    groups = group_by_config(find_records(tmp_path, "sorting", lambda record: None)[0])
+    groups = group_by_config(read_records(tmp_path).of("sorting", lambda record: None)[0])
     assert [group.n for group in groups] == [2]
     assert groups[0].mean("accuracy") == 0.5
     assert groups[0].config == first.config

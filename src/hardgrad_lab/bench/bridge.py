@@ -116,12 +116,12 @@ def _elementwise_steps(rounds: int, device: str) -> None:
         seconds = medians(
             {"published way": _step_of(published, device), "bridge": _step_of(ours, device)},
             rounds if width < 256 else max(1, rounds // 50),
+            warm=1,
             device=device,
         )
         ratio = seconds["bridge"] / seconds["published way"]
-        print(
-            f"step, elementwise({width}) {1e3 * seconds['bridge']:13.2f} ms   {ratio:.2f} of the published way with it"
-        )
+        name, ms = f"elementwise({width})", 1e3 * seconds["bridge"]
+        print(f"step, {name:22} {ms:7.2f} ms   {ratio:.2f} of the published way with it")
 
 
 def _evaluation(rounds: int, device: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hardgrad_lab.runs.records import Group
+from hardgrad_lab.runs.setting import in_short
 from hardgrad_lab.runs.standing import Standing
 
 if TYPE_CHECKING:  # a table can be made without matplotlib
@@ -127,6 +128,11 @@ class Section:
     def part(self) -> str:
         """Return the table or figure, without its title."""
         return self.title.partition(":")[0]
+
+    @property
+    def claims_in_short(self) -> list[list[str]]:
+        """Return the claims with long settings cut."""
+        return [[*row[:3], " against ".join(map(in_short, row[3].split(" against "))), *row[4:]] for row in self.claims]
 
     @property
     def main(self) -> list[list[str]]:

@@ -103,11 +103,8 @@ def left(groups: Sequence[Group], out: Path) -> list[str]:
     """
     estimates = estimates_of(groups, out)
     rows = [[row for row in rows_of(group, estimates, out) if row.state != "done"] for group in groups]
-    said = [
-        f"{group.title}: {len(its)} runs, {_hours(_total(its))} h"
-        for group, its in zip(groups, rows, strict=True)
-        if its
-    ]
+    named = [(group.title, its) for group, its in zip(groups, rows, strict=True) if its]
+    said = [f"{title}: {len(its)} run{'s' * (len(its) > 1)}, {_hours(_total(its))} h" for title, its in named]
     return [f"Still in the queue: {_sum([row for its in rows for row in its], 2)}.", *said] if said else []
 
 

@@ -25,7 +25,6 @@ from hardgrad_lab.runs.named import load
 from hardgrad_lab.runs.records import Found, Group, NoRecordsError, read_records
 from hardgrad_lab.runs.reported import groups_of, ordered
 from hardgrad_lab.runs.standing import standings, trials
-from hardgrad_lab.runs.words import NOT_RUN
 
 
 def report_experiment(experiment: Experiment, results: Path, out: Path, source: str = "") -> Page:
@@ -147,7 +146,7 @@ def section_of(experiment: Experiment, part: Part, groups: Sequence[Group], resu
         warnings=troubles,
         groups=groups,
         standings=standings(experiment, groups),
-        trials=[row for row in cells(experiment, trials(experiment, groups)) if row[-1] != NOT_RUN],
+        trials=cells(experiment, groups, trials(experiment, groups)),
     )
 
 

@@ -9,8 +9,8 @@ from hardgrad_lab.runs.judge import compare
 from hardgrad_lab.runs.published import Metric, Published
 from hardgrad_lab.runs.records import Group
 from hardgrad_lab.runs.reported import ordered
-from hardgrad_lab.runs.setting import setting
-from hardgrad_lab.runs.standing import unlike
+from hardgrad_lab.runs.setting import in_short, is_declared, setting
+from hardgrad_lab.runs.standing import counts, unlike
 from hardgrad_lab.runs.words import NO_FIGURE, NOT_RUN, mean, say_count, say_duration, say_mean
 
 LEGEND = (
@@ -54,15 +54,17 @@ def shown(experiment: Experiment, table: Sequence[Sequence[str]]) -> list[int]:
     return [*tasks, *range(1, first + 1), last - 3, *samples, *([last] if experiment.published else [])]
 
 
-def cells(experiment: Experiment, groups: Sequence[Group]) -> list[list[str]]:
-    """Return the table: our runs, each task's followed by what the paper has and nobody ran."""
+def cells(experiment: Experiment, groups: Sequence[Group], only: Sequence[Group] | None = None) -> list[list[str]]:
+    """Return the table: our runs, each task's followed by what the paper has and nobody ran; or the rows of some."""
     table = []
     run = {(group.config["task"], group.config["contestant"]) for group in groups}
     for task in sorted({*experiment.tasks, *(task for task, _ in run)}, key=experiment.place):
-        mine = [group for group in ordered(experiment, groups) if group.config["task"] == task]
-        table += [_row(experiment, group) for group in mine]
-        missing = [name for name in experiment.contestants if (task, name) in experiment.published]
-        table += [_missing(experiment, task, name) for name in missing if (task, name) not in run]
+        mine = [each for each in ordered(experiment, groups if only is None else only) if each.config["task"] == task]
+        # A published number is of the experiment's own setting: what else ran beside it is another experiment.
+        held = [is_declared(experiment, group) or counts(experiment, groups, group) for group in mine]
+        table += [_row(experiment, group, held=each) for group, each in zip(mine, held, strict=True)]
+        absent = [name for name in experiment.contestants if (task, name) in experiment.published and only is None]
+        table += [_missing(experiment, task, name) for name in absent if (task, name) not in run]
     return table
 
 
@@ -99,7 +101,7 @@ def _sources(experiment: Experiment, metric: Metric) -> list[str]:
     return list(dict.fromkeys(number.source for number in numbers))
 
 
-def _row(experiment: Experiment, group: Group) -> list[str]:
+def _row(experiment: Experiment, group: Group, *, held: bool) -> list[str]:
     config = group.config
     numbers = experiment.published.get((config["task"], config["contestant"]), {})
     columns, marks = [], []
@@ -114,12 +116,12 @@ def _row(experiment: Experiment, group: Group) -> list[str]:
     return [
         config["task"],
         config["contestant"],
-        setting(experiment, group),
+        in_short(setting(experiment, group)),
         *columns,
         str(group.n),
         say_count(samples),
         say_duration(seconds),
-        unlike(experiment, group) or said if marks else "",
+        unlike(experiment, group) or said if marks and held else "",
     ]
 
 

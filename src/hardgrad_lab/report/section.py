@@ -30,7 +30,7 @@ def as_markdown(section: Section, pictures: Mapping[str, str] | None = None) -> 
         section: what to write.
         pictures: the files of the drawings by their names, to be shown, and trials folded away; by default none is.
     """
-    claims = page.as_markdown(section.claim_headings, (), section.claims, section.claim_legend)
+    claims = page.as_markdown(section.claim_headings, (), section.claims_in_short, section.claim_legend)
     rows = section.cells if pictures is None else section.main
     table = page.as_markdown(section.headings, section.numeric, rows, section.legend)
     parts = [table] if section.cells else []

@@ -108,6 +108,7 @@ class Experiment:
         claims: what the paper says of them.
         comparable: by task, the values that a run must have to be held against the task's published numbers; with
             others, such as another data set, it is of something else.
+        because: by task and contestant, in a few words, why ours falls short of the published number where it does.
         figures: ``module:function``, given the groups of records and their folder, returns the drawings.
         parts: the sections of the page of all experiments; one by default.
         sections: ``module:function``, given the experiment, all records and their folder, returns these sections, in
@@ -143,6 +144,7 @@ class Experiment:
     published: Mapping[tuple[str, str], Mapping[str, Published]] = field(default_factory=dict)
     claims: Sequence[Claim] = ()
     comparable: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    because: Mapping[tuple[str, str], str] = field(default_factory=dict)
     figures: str = ""
     parts: Sequence[Part] = ()
     sections: str = ""

@@ -32,7 +32,7 @@ def compare(metric: Metric, ours: Mean, number: Published) -> str:
     if format(ours.value, metric.form) == format(theirs.value, metric.form) or abs(apart) <= noise:
         return "as published"
     better = (apart > 0) == (metric.better == "more")
-    return f"{'better' if better else 'short'} by {say_apart(abs(apart), metric.form)}"
+    return f"{'better' if better else 'short'} by {say_apart(abs(apart), metric)}"
 
 
 def sides_of(pair: Pair, metric: Metric, name: str = "contestant") -> list[str]:
@@ -79,8 +79,8 @@ def verdict(metric: Metric, better: Mean, worse: Mean) -> tuple[str, str]:
         return "-", ENDLESS
     sign = "-" if apart < 0 else "+"
     if better.spread is None or worse.spread is None:
-        return sign + say_apart(abs(apart), metric.form), FEW
-    said = sign + say_apart(abs(apart), metric.form, standard_error(better, worse))
+        return sign + say_apart(abs(apart), metric), FEW
+    said = sign + say_apart(abs(apart), metric, standard_error(better, worse))
     if abs(apart) <= by_chance(better, worse):
         return said, CLOSE
     return said, HOLDS if apart > 0 else FAILS

@@ -13,7 +13,7 @@ class Metric:
 
     Args:
         name: the key in a record's metrics.
-        title: above the column.
+        title: above the column; what follows a comma is the unit, as in ``bound, nats``.
         form: a format specification, such as ``.2f`` or ``.2%``.
         better: whether ``more`` or ``less`` of it is better; None if neither.
     """

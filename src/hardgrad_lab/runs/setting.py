@@ -29,6 +29,12 @@ def setting(experiment: Experiment, group: Group) -> str:
     return ", ".join([str(config["budget"]), *differing])
 
 
+def in_short(said: str, most: int = 4) -> str:
+    """Return a setting with its first values, and how many there are more."""
+    values = said.split(", ")
+    return said if len(values) <= most + 1 else f"{', '.join(values[:most])} and {len(values) - most} more"
+
+
 def is_declared(experiment: Experiment, group: Group) -> bool:
     """Return whether a configuration is its budget's own, but for how long it trained."""
     return {*LENGTH, *experiment.columns}.issuperset(_differing(experiment, group))
@@ -42,7 +48,8 @@ def share_of_paper(experiment: Experiment, group: Group) -> str:
     except OptionError:
         return ""
     shares = [(config[name], paper[name], name) for name in LENGTH if name in config and paper.get(name)]
-    return next((f"{say_count(our)} of {say_count(their)} {name}" for our, their, name in shares if our < their), "")
+    said = {share: say_count(share) if share >= 100_000 else f"{share:,}" for pair in shares for share in pair[:2]}
+    return next((f"{said[our]} of {said[their]} {name}" for our, their, name in shares if our < their), "")
 
 
 def _differing(experiment: Experiment, group: Group) -> list[str]:

@@ -10,7 +10,7 @@ from hardgrad_lab.runs.experiment import BUDGETS, Experiment
 from hardgrad_lab.runs.judge import FEW, compare
 from hardgrad_lab.runs.published import Metric, Published
 from hardgrad_lab.runs.records import Group
-from hardgrad_lab.runs.setting import is_declared, plain, share_of_paper
+from hardgrad_lab.runs.setting import in_short, is_declared, plain, setting, share_of_paper
 from hardgrad_lab.runs.words import NOT_RUN, mean
 
 UNLIKE = "not comparable"
@@ -27,7 +27,7 @@ class Standing:
         metric: of which it is one.
         number: the published one.
         ours: of the runs that count; None where there are none.
-        spent: the budget of these runs; of those that fall short, how long they trained of what the paper's did, too.
+        spent: the setting of these runs; of those that fall short, why, as far as it is known.
         said: as ``runs.judge.compare`` says it, or that it is not run or not comparable.
     """
 
@@ -41,9 +41,10 @@ class Standing:
 
     @property
     def kind(self) -> str:
-        """Return what is said, in a word: that of one run is no more than a first look."""
-        compared = not self.said.startswith((NOT_RUN, UNLIKE))
-        return FEW if compared and self.ours is not None and self.ours.n == 1 else self.said
+        """Return what is said, in a word: one run is no more than a first look, one of something else none."""
+        if self.said.startswith(UNLIKE):
+            return NOT_RUN
+        return FEW if self.ours is not None and self.ours.n == 1 else self.said
 
 
 def standings(experiment: Experiment, groups: Sequence[Group]) -> list[Standing]:
@@ -63,10 +64,21 @@ def _standing(
     said, spent = NOT_RUN, ""
     if group is not None and ours is not None:
         said = unlike(experiment, group) or compare(metric, ours, number)
-        short = share_of_paper(experiment, group) if said.startswith("short") else ""
-        spent = ", ".join(each for each in (group.config["budget"], short) if each)
+        why = _why(experiment, key, group) if said.startswith("short") else []
+        spent = ", ".join(each for each in (in_short(setting(experiment, group), 2), *why) if each)
     task = experiment.words_of(key[0])
     return Standing(task=task, contestant=key[1], metric=metric, number=number, ours=ours, spent=spent, said=said)
+
+
+def _why(experiment: Experiment, key: tuple[str, str], group: Group) -> list[str]:
+    """Return how long ours trained beside the paper's, or beside the paper's budget, and the reason that is known."""
+    numbers = experiment.published[key]
+    beside = [
+        f"{each.title} {format(group.mean(each.name), each.form)}, theirs {format(numbers[each.name].value, each.form)}"
+        for each in experiment.metrics
+        if each.better is None and each.name in numbers
+    ]
+    return [*(beside or [share_of_paper(experiment, group)]), experiment.because.get(key, "")]
 
 
 def counted(experiment: Experiment, groups: Sequence[Group], task: str, contestant: str) -> Group | None:
@@ -76,20 +88,24 @@ def counted(experiment: Experiment, groups: Sequence[Group], task: str, contesta
     there is one; of these, those of ``ENOUGH`` runs come first, then the longest training, then the most runs.
     """
     mine = [each for each in groups if (each.config["task"], each.config["contestant"]) == (task, contestant)]
-    return max(mine, key=lambda each: _weight(experiment, each), default=None)
+    return max(mine, key=lambda each: (not unlike(experiment, each), *weight(experiment, each), each.n), default=None)
+
+
+def counts(experiment: Experiment, groups: Sequence[Group], group: Group) -> bool:
+    """Return whether runs are those that count of their contestant."""
+    return group is counted(experiment, groups, group.config["task"], group.config["contestant"])
 
 
 def trials(experiment: Experiment, groups: Sequence[Group]) -> list[Group]:
     """Return the configurations of one run each that stand beside one that counts."""
-    keys = dict.fromkeys((group.config["task"], group.config["contestant"]) for group in groups)
-    main = [counted(experiment, groups, *key) for key in keys]
-    return [group for group in groups if group.n == 1 and not any(group is each for each in main)]
+    return [group for group in groups if group.n == 1 and not counts(experiment, groups, group)]
 
 
-def _weight(experiment: Experiment, group: Group) -> tuple[int, bool, int, int, int]:
-    samples = max(record.samples for record in group.records)
-    declared = is_declared(experiment, group)
-    return BUDGETS.index(group.config["budget"]), declared, min(group.n, ENOUGH), samples, group.n
+def weight(experiment: Experiment, *groups: Group) -> tuple[int, bool, int, int]:
+    """Return by what runs, or the sides of a comparison, come before others: by nothing that they reached."""
+    samples = max(record.samples for record in groups[0].records)
+    fewest = min(group.n for group in groups)
+    return BUDGETS.index(groups[0].config["budget"]), is_declared(experiment, groups[0]), min(fewest, ENOUGH), samples
 
 
 def unlike(experiment: Experiment, group: Group) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hardgrad_lab.runs.compare import Mean, mean_of
+from hardgrad_lab.runs.published import Metric
 from hardgrad_lab.runs.records import Group
 
 NO_FIGURE = "-"
@@ -23,10 +24,17 @@ def say_mean(value: Mean | None, form: str) -> str:
     return text if value.spread is None else f"{text} ± {format(value.spread, form)}"
 
 
-def say_apart(apart: float, form: str, error: float | None = None) -> str:
-    """Return a distance as text, with its error where it has one; of percentages in points."""
-    scale, plain, unit = (100, f"{form[:-1]}f", " points") if form.endswith("%") else (1, form, "")
-    return " ± ".join(format(scale * each, plain) for each in (apart, error) if each is not None) + unit
+def unit_of(metric: Metric) -> str:
+    """Return the unit of a metric with a space before it; nothing for a bare number."""
+    return f" {metric.title.partition(', ')[2]}".rstrip()
+
+
+def say_apart(apart: float, metric: Metric, error: float | None = None) -> str:
+    """Return a distance with its unit, and its error where it has one; of percentages in points."""
+    percent = metric.form.endswith("%")
+    scale, form = (100, f"{metric.form[:-1]}f") if percent else (1, metric.form)
+    said = " ± ".join(format(scale * each, form) for each in (apart, error) if each is not None)
+    return said + (" points" if percent else unit_of(metric))
 
 
 def say_count(samples: int) -> str:

@@ -17,51 +17,42 @@ from hardgrad_lab.experiments.bridges.approximators import Study
 SIGMA = 0.3  # of the noise that blurs the signum whose gradient counts as the true one
 GAMMA = 10.0
 _LAYERS: dict[str, Callable[[], nn.Module]] = {"tanh": nn.Tanh, "elu": nn.ELU, "relu": nn.ReLU, "gelu": nn.GELU}
-twins = hg.surrogate.twins
 
 
 def blurred(x: Tensor, margin: float) -> Tensor:
     """Return what the signum is on average under normal noise of ``SIGMA``."""
-    return (torch.erf((x - margin) / (SIGMA * math.sqrt(2))) + torch.erf((x + margin) / (SIGMA * math.sqrt(2)))) / 2
-
-
-def _tanh(x: Tensor, slope: float) -> Tensor:
-    return torch.tanh(slope * x)
+    above, below = (torch.erf((x + move) / (SIGMA * math.sqrt(2))) for move in (margin, -margin))
+    return (above + below) / 2
 
 
 SOFT: dict[str, Callable[[Tensor], Tensor]] = {
-    **{f"tanh-{slope}": partial(_tanh, slope=slope) for slope in (1, 2, 4)},
+    "tanh-1": torch.tanh,
+    "tanh-2": lambda x: torch.tanh(2 * x),
+    "tanh-4": lambda x: torch.tanh(4 * x),
     "arctan": lambda x: torch.atan(math.pi * x) * (2 / math.pi),
-    "clipped": twins.clipped(),
+    "clipped": hg.surrogate.twins.clipped(),
 }
 
 
-class Beside(nn.Module):
+class Beside(nn.ModuleList):
     """The identity, and what a network adds to it."""
 
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
     def forward(self, x: Tensor) -> Tensor:
-        return x + cast(Tensor, self.network(x))
+        return x + cast(Tensor, self[0](x))
 
 
 def signum(trial: Study, features: int) -> nn.Module:
     """Return the hard layer over so many features, with what a study asks to lend it a gradient."""
     hard = partial(hg.hard.sign, margin=trial.margin)
-    if trial.lender == "exact":
-        return hg.straight_through(hard, soft=partial(blurred, margin=trial.margin))
-    if trial.lender in SOFT:
-        return hg.straight_through(hard, soft=SOFT[trial.lender])
-    activation = _LAYERS[trial.activation]
+    soft: dict[str, Callable[[Tensor], Tensor]] = {**SOFT, "exact": partial(blurred, margin=trial.margin)}
+    if trial.lender in soft:
+        return hg.straight_through(hard, soft=soft[trial.lender])
     if trial.lender == "elementwise":
-        network: nn.Module = hg.approximators.elementwise(
-            trial.hidden[0], layers=len(trial.hidden), activation=activation
-        )
+        width, layers = trial.hidden[0], len(trial.hidden)
+        network = hg.approximators.elementwise(width, layers=layers, activation=_LAYERS[trial.activation])
     else:
-        network = hg.approximators.mlp(features, features, hidden=trial.hidden, activation=activation)
-    bridge = hg.Bridge(hard, Beside(network) if trial.lender == "skip" else network, weight=GAMMA)
+        network = hg.approximators.mlp(features, features, hidden=trial.hidden, activation=_LAYERS[trial.activation])
+    bridge = hg.Bridge(hard, Beside([network]) if trial.lender == "skip" else network, weight=GAMMA)
     if trial.memory:
         bridge.learner = copy.deepcopy(bridge.approximator)  # what is lent follows it
         bridge.approximator.requires_grad_(False)
@@ -73,13 +64,13 @@ def lent(layer: nn.Module) -> Callable[[Tensor], Tensor]:
     return cast("Callable[[Tensor], Tensor]", layer.approximator if isinstance(layer, hg.Bridge) else layer.soft)
 
 
-class Lessons(torch.optim.Adam):
-    """Adam for the approximators of bridges, which learn more often, from noisy rows, on average or for a while.
+def learner(bridge: hg.Bridge) -> nn.Module:
+    """Return the network that learns to imitate: what is lent, or what it follows."""
+    return cast(nn.Module, getattr(bridge, "learner", bridge.approximator))
 
-    Args:
-        bridges: whose approximators, or learners beside them, it moves.
-        trial: how they learn.
-    """
+
+class Lessons(torch.optim.Adam):
+    """Adam for the approximators of bridges, which learn more often, from noisy rows, on average or for a while."""
 
     def __init__(self, bridges: Sequence[hg.Bridge], trial: Study) -> None:
         self.bridges, self.trial = bridges, trial
@@ -90,22 +81,19 @@ class Lessons(torch.optim.Adam):
 
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Take a step, or as many as are asked for, until it is late enough to take none."""
-        del closure
-        trial = self.trial
-        state: dict[str, Any] = next(iter(self.state.values()), {})
+        trial, state = self.trial, cast("dict[str, Any]", next(iter(self.state.values()), {}))
         if float(state.get("step", 0)) >= trial.until * trial.steps * trial.lessons:
             return
         for lesson in range(trial.lessons):
             if lesson or trial.blur or trial.memory:
                 self._ask()
-            super().step()
+            super().step(closure)
         for bridge in self.bridges if trial.memory else ():
             for old, new in zip(bridge.approximator.parameters(), learner(bridge).parameters(), strict=True):
                 old.lerp_(new.detach(), 1 - trial.memory)
 
     def _keep(self, bridge: hg.Bridge, given: tuple[Tensor, ...]) -> None:
-        if bridge.training:
-            self.rows[bridge] = given[0].detach()
+        self.rows[bridge] = given[0].detach()
 
     def _ask(self) -> None:
         """Give the weights the gradient of the penalty at the rows of this step, with noise where it is asked for."""
@@ -115,8 +103,3 @@ class Lessons(torch.optim.Adam):
             penalty = GAMMA / len(x) * (learner(bridge)(x) - bridge.hard(x)).square().sum()
             for weight, gradient in zip(weights, torch.autograd.grad(penalty, weights), strict=True):
                 weight.grad = gradient
-
-
-def learner(bridge: hg.Bridge) -> nn.Module:
-    """Return the network that learns to imitate: what is lent, or what it follows."""
-    return cast(nn.Module, getattr(bridge, "learner", bridge.approximator))

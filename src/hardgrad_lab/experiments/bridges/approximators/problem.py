@@ -9,27 +9,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import hardgrad as hg
 from hardgrad_lab.data import mnist
-from hardgrad_lab.data.images import Images
 from hardgrad_lab.data.root import Root
 from hardgrad_lab.experiments.bridges.approximators import Study
 from hardgrad_lab.experiments.bridges.approximators.lend import Lessons, signum
 from hardgrad_lab.experiments.bridges.approximators.look import Criterion, look
 from hardgrad_lab.experiments.bridges.drawn import Make, Problem, Rows
-from hardgrad_lab.experiments.bridges.optimizers import bridges_of, muon_of, split
+from hardgrad_lab.experiments.bridges.optimizers import muon_of, split
 from hardgrad_lab.experiments.bridges.sorting.data import draw, move_close, order
 from hardgrad_lab.experiments.bridges.sorting.networks import all_or_none, sorting_loss
 
 NUMBERS, NEAR_TIES = 10, 0.75  # as table II's fast setting has them
 PIXELS, CLASSES, LAYERS = 28 * 28, 10, 4
 PROBES = 1_000  # rows for each of the two gradients that are compared
+Parts = tuple[Make, Rows, Criterion, Callable[[Tensor, Tensor], float], str]
 
 
 def problem(trial: Study, root: Root) -> Problem:
     """Return the rows, the network, its optimizers and its measures."""
     body = network(trial)
-    make, test, criterion, score, words = (sorting if trial.task.startswith("sort") else pictures)(trial, root)
-    probes = [(x[:PROBES], y[:PROBES]) for x, y in (make(torch.Generator().manual_seed(s), PROBES) for s in (1, 2))]
+    make, test, criterion, score, words = sorting(trial) if trial.task.startswith("sort") else pictures(trial, root)
+    probes = [make(torch.Generator().manual_seed(seed), PROBES) for seed in (1, 2)]
 
     def measure(outputs: Tensor, rows: int) -> dict[str, float]:
         return {"score": score(outputs, test[1][:rows])} | look(body, criterion, trial, *probes)
@@ -43,7 +44,7 @@ def problem(trial: Study, root: Root) -> Problem:
 def optimizers(trial: Study, body: nn.Module) -> list[torch.optim.Optimizer]:
     """Return what moves the network, and what moves its approximators."""
     matrices, rest, _ = split(body, muon=trial.optimizer == "muon")
-    bridges = bridges_of(body)
+    bridges = [part for part in body.children() if isinstance(part, hg.Bridge)]
     lessons = [Lessons(bridges, trial)] if bridges else []
     return [*muon_of(matrices, trial.lr), torch.optim.Adam(rest, lr=trial.lr), *lessons]
 
@@ -57,56 +58,50 @@ def network(trial: Study) -> nn.Sequential:
     w, sign = trial.width, partial(signum, trial, trial.width)
     task = trial.task.rpartition("-")[0]
     if task == "sort-10":
-        parts = [*layer(NUMBERS, w // 2), *layer(w // 2, w // 2), *layer(w // 2, w), sign()]
-        return nn.Sequential(*parts, nn.Linear(w, NUMBERS**2), nn.Unflatten(1, (NUMBERS, NUMBERS)))
+        before = [*layer(NUMBERS, w // 2), *layer(w // 2, w // 2), *layer(w // 2, w)]
+        return nn.Sequential(*before, sign(), nn.Linear(w, NUMBERS**2), nn.Unflatten(1, (NUMBERS, NUMBERS)))
     if task == "codes":
-        return nn.Sequential(
-            *layer(PIXELS, 4 * w), *layer(4 * w, w), sign(), *layer(w, 4 * w), nn.Linear(4 * w, PIXELS)
-        )
+        after = [*layer(w, 4 * w), nn.Linear(4 * w, PIXELS)]
+        return nn.Sequential(*layer(PIXELS, 4 * w), *layer(4 * w, w), sign(), *after)
     if task == "fashion":
         return nn.Sequential(*layer(PIXELS, 2 * w), *layer(2 * w, w), sign(), nn.Linear(w, CLASSES))
     deeper = [part for _ in range(LAYERS - 1) for part in (*layer(w, w), sign())]
     return nn.Sequential(*layer(PIXELS, w), sign(), *deeper, nn.Linear(w, CLASSES))
 
 
-Parts = tuple[Make, Rows, Criterion, Callable[[Tensor, Tensor], float], str]
-
-
-def sorting(trial: Study, root: Root) -> Parts:
+def sorting(trial: Study) -> Parts:
     """Return how numbers are drawn, test rows, the loss, the share of rows in order, and words."""
-    del root
 
     def make(random: torch.Generator, rows: int) -> Rows:
         x = move_close(draw(rows, NUMBERS, random), NEAR_TIES, random)
         return x - 0.5, order(x)
 
-    x = draw(trial.test_rows, NUMBERS, torch.Generator().manual_seed(0))
-
     def score(outputs: Tensor, y: Tensor) -> float:
         return all_or_none(outputs, y).double().mean().item()
 
+    x = draw(trial.test_rows, NUMBERS, torch.Generator().manual_seed(0))
     return make, (x - 0.5, order(x)), sorting_loss, score, f"drawn; tested on {trial.test_rows:,} rows"
 
 
 def pictures(trial: Study, root: Root) -> Parts:
     """Return the same of pictures that are named, or unpacked from signs."""
     images, tests = (mnist.load(root, part, mnist.FASHION) for part in ("train", "test"))
-    words = f"{images.what}; tested on {trial.test_rows:,} of {tests.what}"
-    codes = trial.task.startswith("codes")
+    codes, all_x = trial.task.startswith("codes"), images.x.flatten(1)
+    variance = (all_x[:5_000] / 255).var()
 
-    def rows_of(images: Images, chosen: Tensor) -> Rows:
-        x = images.x[chosen].flatten(1) / 255
-        return x - 0.5, x if codes else images.y[chosen]
+    def rows_of(x: Tensor, y: Tensor) -> Rows:
+        return x / 255 - 0.5, x / 255 if codes else y
 
     def make(random: torch.Generator, rows: int) -> Rows:
-        return rows_of(images, torch.randint(len(images), (rows,), generator=random))
+        chosen = torch.randint(len(images), (rows,), generator=random)
+        return rows_of(all_x[chosen], images.y[chosen])
 
-    variance = rows_of(images, torch.arange(min(len(images), 5_000)))[0].var()
+    def criterion(outputs: Tensor, y: Tensor) -> Tensor:
+        return F.mse_loss(outputs, y) / variance if codes else F.cross_entropy(outputs, y)
 
     def score(outputs: Tensor, y: Tensor) -> float:
-        if codes:
-            return 1 - (F.mse_loss(outputs, y) / variance).item()
-        return (outputs.argmax(1) == y).double().mean().item()
+        right = (outputs.argmax(1) == y).double().mean() if not codes else 1 - criterion(outputs, y)
+        return right.item()
 
-    criterion = (lambda y, x: F.mse_loss(y, x) / variance) if codes else F.cross_entropy
-    return make, rows_of(tests, torch.arange(min(trial.test_rows, len(tests)))), criterion, score, words
+    test = rows_of(tests.x[: trial.test_rows].flatten(1), tests.y[: trial.test_rows])
+    return make, test, criterion, score, f"{images.what}; tested on {len(test[0]):,} of {tests.what}"

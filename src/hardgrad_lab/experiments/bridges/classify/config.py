@@ -43,7 +43,7 @@ class Classification:
         bridge_lr: Adam's learning rate of the approximator.
         network: fast, the small one of the fast setting; or resnet-18.
         precision: of what a training step computes: bfloat16 by ``torch.autocast``, on a CPU as on a GPU; weights,
-            optimizers and evaluations stay in float32.
+            optimizers, evaluations and the hard layer stay in float32.
         width: channels of resnet-18's first stage, and eight times as many after the fourth; of fast's second, and
             four times as many after the third and fourth.
         head: what the last layer sees, flat for every value or pooled for each channel's mean.
@@ -107,6 +107,8 @@ class Classification:
             )
         muon = self.optimizer != "muon" or self.network == "fast"
         require(muon, "optimizer", f"adam or sgd for {self.network}", self.optimizer)
+        decays = self.optimizer != "muon" or self.weight_decay == 0
+        require(decays, "weight_decay", "0 with muon, which keeps each filter matrix at its size", self.weight_decay)
         self._check_layer()
 
     def _check_layer(self) -> None:

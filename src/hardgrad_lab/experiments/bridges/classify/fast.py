@@ -75,12 +75,17 @@ def block(fan_in: int, fan_out: int, *, rounded_up: bool) -> nn.Sequential:
 
 
 def fast_network(width: int, layer: nn.Module, **given: Any) -> Classifier:
-    """Return the network with a layer of choice; ``whiten`` is still to be called."""
+    """Return the network with a layer of choice in place of its stage's last GELU; the identity leaves it.
+
+    Behind a GELU a signum would see few negative values. ``whiten`` is still to be called.
+    """
     widths = (WHITENED, width, 4 * width, 4 * width)
-    first = nn.Sequential(Whitening(), nn.GELU())
     pairs = enumerate(pairwise(widths))
     blocks = [block(*each, rounded_up=place == 2) for place, each in pairs]  # 31, 15, 7 and 4 places
-    return Classifier([first, *blocks], widths[-1], layer, scale=1 / math.sqrt(widths[-1] * given["features"]), **given)
+    stages = [nn.Sequential(Whitening(), nn.GELU()), *blocks]
+    if not isinstance(layer, nn.Identity):
+        del stages[given["stage"] - 1][-1]
+    return Classifier(stages, widths[-1], layer, scale=1 / math.sqrt(widths[-1] * given["features"]), **given)
 
 
 def whiten(model: nn.Module, x: Tensor) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +14,12 @@ import hardgrad as hg
 from hardgrad_lab.experiments.bridges.density import Density
 from hardgrad_lab.experiments.bridges.density.second_order import (
     Averaged,
+    Function,
     HalfWay,
     ImitatingControl,
-    drawn,
-    log_odds,
-    noisy,
-    reinmax_pairs,
+    Noise,
+    OverBits,
+    ReinmaxPairs,
 )
 
 CONTROL_UNITS = 50  # of the hidden layer of RELAX's network; ours
@@ -66,14 +67,15 @@ def contestant(config: Density, steps: int) -> Contestant:
         "disarm": partial(hg.disarm, samples=n),
         "arms": partial(hg.arms, samples=n),
         "reinmax": partial(hg.reinmax, samples=n),
-        "reinmax-pairs": partial(reinmax_pairs, samples=n),
         "straight-through": partial(hg.montecarlo.straight_through_estimator, samples=n),
     }
     if config.estimator in plain:
         return Contestant(plain[config.estimator])
-    if config.estimator in OF_SCORES:
-        return _of_scores(config)
-    build = {"bridge": _bridge, "bridge-noise": _bridge_noise, "rebar": _rebar, "relax": _relax}
+    if config.estimator.startswith("reinmax-"):
+        pairs = ReinmaxPairs(config.latents, n, control=config.estimator == "reinmax-control")
+        # A gradient in the middle of the forward pass is none to torch.compile.
+        return Contestant(cast(Callable[..., Tensor], torch.compiler.disable(pairs.forward)), pairs)
+    build = {"bridge": _bridge, "rebar": _rebar, "relax": _relax, **dict.fromkeys(OVER_BITS, _over_bits)}
     return build.get(config.estimator, _gumbel)(config, steps)
 
 
@@ -82,9 +84,6 @@ def _approximator(config: Density) -> nn.Module:
     if config.approximator == "mlp":
         return hg.approximators.mlp(width, width, hidden=[max(1, width // 2)] * 2)
     return hg.approximators.elementwise(config.approximator_width, layers=1)
-
-
-Function = Callable[[Tensor], Tensor]
 
 
 def fit(
@@ -117,43 +116,22 @@ def _bridge(config: Density, steps: int) -> Contestant:
     return Contestant(estimate, approximator)
 
 
-def _bridge_noise(config: Density, steps: int) -> Contestant:
+OVER_BITS: dict[str, type[OverBits]] = {
+    "bridge-noise": Noise,
+    "bridge-half-way": HalfWay,
+    "bridge-averaged": Averaged,
+    "bridge-control": ImitatingControl,
+}
+
+
+def _over_bits(config: Density, steps: int) -> Contestant:
     del steps
-    threshold = NoisyThreshold(config)
-    return Contestant(threshold, threshold)
-
-
-OF_SCORES = {"bridge-half-way": HalfWay, "bridge-averaged": Averaged, "bridge-control": ImitatingControl}
-
-
-def _of_scores(config: Density) -> Contestant:
-    approximator = hg.approximators.elementwise(config.approximator_width, layers=1)
-    if config.estimator == "bridge-half-way":
-        fit(approximator, config.fitting, config.latents, partial(torch.logit, eps=1e-6), drawn)
-    else:
-        fit(approximator, config.fitting, config.latents, lambda p: noisy(p.logit(1e-6), 1).squeeze(0), hg.hard.step)
-    draws = config.evaluations // 2 if config.estimator == "bridge-control" else config.evaluations
-    estimate = OF_SCORES[config.estimator](approximator, config.gamma, draws)
+    approximator = _approximator(config)
+    draws = config.evaluations // (2 if config.estimator == "bridge-control" else 1)
+    estimate = OVER_BITS[config.estimator](approximator, config.gamma, draws)
+    if config.estimator != "bridge-noise":
+        fit(approximator, config.fitting, config.latents, lambda p: estimate.shown(p.logit(1e-6)), estimate.hard)
     return Contestant(estimate, estimate)
-
-
-class NoisyThreshold(nn.Module):
-    """A bridge over the threshold that turns log-odds plus logistic noise into bits: it sees what decides each bit.
-
-    Args:
-        config: weight of the penalty, and how many draws.
-    """
-
-    def __init__(self, config: Density) -> None:
-        super().__init__()
-        self.samples = config.evaluations
-        self.bridge = hg.Bridge(hg.hard.step, _approximator(config), weight=config.gamma)
-
-    def forward(self, q: Distribution, f: hg.montecarlo.Objective) -> Tensor:
-        """Return the mean of f, (batch,)."""
-        scores = noisy(log_odds(q), self.samples)
-        bits: Tensor = self.bridge(scores.flatten(0, 1)).view_as(scores)  # every draw is a row, as its penalty takes it
-        return f(bits).mean(0)
 
 
 def _rebar(config: Density, steps: int) -> Contestant:

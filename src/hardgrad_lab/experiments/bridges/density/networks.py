@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, Independent
+from torch.distributions import Bernoulli, Distribution, Independent
 
 AT_ONCE = 10_000  # decoder runs at once in a measurement: 30 MB of pixels
 
@@ -63,8 +63,9 @@ class BinaryVae(nn.Module):
         return (b * self.prior - F.softplus(self.prior) - b * logits + F.softplus(logits)).sum(-1)
 
 
-def logits_of(q: Independent[Bernoulli]) -> Tensor:
+def logits_of(q: Distribution) -> Tensor:
     """Return the log-odds of q's bits."""
+    assert isinstance(q, Independent)
     logits: Tensor = q.base_dist.logits
     return logits
 

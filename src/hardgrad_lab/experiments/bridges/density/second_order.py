@@ -1,155 +1,181 @@
-"""Bridges over drawn bits that lend more than the slope of a mean.
+"""Bits that lend more than the slope of their mean.
 
-The true gradient of one bit's log-odds is p (1 - p) (f(1) - f(0)), and for f quadratic in that bit f(1) - f(0) is the
-mean of f's slopes at 0 and at 1. So the slope s(b) that a bit lends is right to second order if and only if
-s(1) = (1 - p) / 2 and s(0) = p / 2. That of ReinMax is; that of the mean, p (1 - p), is right for linear f alone.
+The true gradient of a bit's log-odds is p (1 - p) (f(1) - f(0)), and for f quadratic in the bit f(1) - f(0) is the mean
+of f's slopes at 0 and at 1. So what a bit lends is right to second order if and only if it is (1 - p) / 2 at 1 and
+p / 2 at 0: ReinMax. The slope of the mean, p (1 - p), is right for linear f alone.
 
-A bridge that sees the noise and lends a'(z) at the score z is right if the mean of a'(z) given the bit is that, which
-among functions of z only the slope of the step itself does: as the approximator sharpens its bias goes, and its noise
-comes. The mean over the noise that agrees with the bit keeps the one without the other.
+A bridge that sees the noise lends a'(z) at the score z. Among functions of z the slope of the step alone has those
+means: as the approximator sharpens its bias goes, and its noise comes. The mean over the noise that gives the same bit
+keeps the one without the other.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution
 
 import hardgrad as hg
+from hardgrad_lab.experiments.bridges.density.networks import logits_of
 
-FARTHEST, SCORES, EVERY = 12.0, 1536, 16  # of the table: as far as log-odds go, steps, and one log-odds in so many
-
-
-def log_odds(q: Distribution) -> Tensor:
-    """Return the log-odds of q's bits."""
-    assert isinstance(q, Independent)
-    logits: Tensor = q.base_dist.logits
-    return logits
+FARTHEST, SCORES, EVERY = 12.0, 1536, 16  # of a table: as far as log-odds go, steps, and one log-odds in so many
+KEPT, RIDGE = 0.99, 0.1  # of what was seen before, from step to step; of the mean square change of a bit
+Objective = hg.montecarlo.Objective
+Function = Callable[[Tensor], Tensor]
 
 
-def noisy(logits: Tensor, samples: int) -> Tensor:
-    """Return log-odds plus logistic noise, (samples, *shape): a bit is whether that is above 0."""
-    u = torch.rand(samples, *logits.shape, device=logits.device).clamp(min=1e-8)
+def noisy(logits: Tensor) -> Tensor:
+    """Return log-odds plus logistic noise: a bit is whether that is above 0."""
+    u = torch.rand(logits.shape, device=logits.device).clamp(min=1e-8)
     return logits + u.log() - (-u).log1p()
 
 
-def slope_of(approximator: nn.Module, z: Tensor) -> Tensor:
-    """Return an elementwise approximator's slope at each number; no gradient goes on from it."""
-    with torch.enable_grad():
-        leaf = z.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(approximator(leaf).sum(), leaf)
-    return slope
+class ReinmaxPairs(nn.Module):
+    """ReinMax on draws of u and of 1 - u and, if asked, less what a linear map knows of f's slopes.
 
-
-def reinmax_pairs(q: Distribution, f: hg.montecarlo.Objective, samples: int) -> Tensor:
-    """Return ReinMax's estimate on pairs of draws from u and 1 - u, of which one is high where the other is low."""
-    logits = log_odds(q)
-    u = torch.rand(samples // 2, *logits.shape, device=logits.device)
-    bits = (torch.cat([u, 1 - u]) < logits.sigmoid()).to(logits.dtype)
-    return f(hg.graft(bits, (bits - logits.sigmoid()).abs().detach() / 2 * logits)).mean(0)
-
-
-class HalfWay(nn.Module):
-    """A bridge over drawing bits from log-odds, its slope taken half way between probability and bit, too.
-
-    It lends 2 a'(logit((b + p) / 2)) - a'(logit(p)) / 2: right to second order once a is the sigmoid.
+    f's slope at one bit changes with the others; C learns how, by least squares on the two draws of a row. Its part of
+    the gradient, s(b_i) sum_j C_ij (b_j - p_j) over the other bits, has mean 0 whatever C is: no bias, less noise.
 
     Args:
-        approximator: elementwise, from log-odds.
+        latents: bits.
+        samples: draws a row, in pairs.
+        control: learn C; it costs a second backward pass through f, down to the bits.
+    """
+
+    def __init__(self, latents: int, samples: int, control: bool) -> None:
+        super().__init__()
+        self.samples, self.control = samples, control
+        # Mean products of changes of bits with one another, and with changes of slopes.
+        self.register_buffer("seen", torch.zeros(2, latents, latents))
+
+    def forward(self, q: Distribution, f: Objective) -> Tensor:
+        """Return the mean of f, (batch,)."""
+        logits = logits_of(q)
+        p, u = logits.sigmoid().detach(), torch.rand(self.samples // 2, *logits.shape, device=logits.device)
+        bits = (torch.cat([u, 1 - u]) < p).to(logits.dtype)
+        lent = (bits - p).abs() / 2
+        values = f(leaf := hg.graft(bits, lent * logits))
+        if not self.control:
+            return values.mean(0)
+        (slopes,) = torch.autograd.grad(values.sum(), leaf, retain_graph=True)
+        surplus = (lent * ((bits - p) @ self.known())).mean(0)
+        self.see(*(torch.sub(*each.chunk(2)).flatten(0, -2) for each in (bits, slopes)))
+        return values.mean(0) - (surplus * (logits - logits.detach())).sum(-1)
+
+    def known(self) -> Tensor:
+        """Return C transposed, its diagonal 0."""
+        moved, answered = self.get_buffer("seen")
+        solved: Tensor = torch.linalg.solve(moved + RIDGE * torch.eye(len(moved)).to(moved), answered)
+        return solved.fill_diagonal_(0)
+
+    def see(self, bits: Tensor, slopes: Tensor) -> None:
+        """Take in how bits and slopes changed between two draws, (rows, latents) each."""
+        products = torch.stack([bits.T @ bits, bits.T @ slopes]).float()  # under bf16 they are not
+        self.get_buffer("seen").lerp_(products / len(bits), 1 - KEPT)
+
+
+class OverBits(nn.Module):
+    """A bridge over drawing bits: it learns as any bridge does, and lends what its kind says.
+
+    Args:
+        approximator: elementwise, from what it is shown of the log-odds.
         weight: of its penalty.
         samples: draws a row.
     """
 
     def __init__(self, approximator: nn.Module, weight: float, samples: int) -> None:
         super().__init__()
-        self.bridge, self.samples = hg.Bridge(drawn, approximator, weight=weight), samples
+        self.bridge, self.samples = hg.Bridge(self.hard, approximator, weight=weight), samples
 
-    def forward(self, q: Distribution, f: hg.montecarlo.Objective) -> Tensor:
+    def shown(self, odds: Tensor) -> Tensor:
+        """Return what the approximator sees of log-odds."""
+        return noisy(odds)
+
+    def hard(self, shown: Tensor) -> Tensor:
+        """Return the bits of what was shown."""
+        return hg.hard.step(shown)
+
+    def forward(self, q: Distribution, f: Objective) -> Tensor:
         """Return the mean of f, (batch,)."""
-        logits = log_odds(q)
-        seen = logits.detach().expand(self.samples, *logits.shape)
-        bits = self.bridge(seen.flatten(0, 1)).view_as(seen)  # not through it: what it lends comes below
-        return f(hg.graft(bits.detach(), bits + self.slope(seen, bits.detach()) * logits)).mean(0)
+        # What comes back through the bridge is its penalty alone.
+        return self.estimate(q, f, self.bits(logits_of(q).detach()))
+
+    def bits(self, logits: Tensor) -> Tensor:
+        """Return bits drawn by their log-odds, (samples, *shape)."""
+        shown = self.shown(logits.expand(self.samples, *logits.shape))
+        bits: Tensor = self.bridge(shown.flatten(0, 1)).view_as(shown)  # every draw is a row, as its penalty takes it
+        return bits
+
+    def estimate(self, q: Distribution, f: Objective, bits: Tensor) -> Tensor:
+        """Return the mean of f at bits that lend their slope."""
+        logits = logits_of(q)
+        return f(hg.graft(bits.detach(), bits + self.slope(logits.detach(), bits.detach()) * logits)).mean(0)
 
     def slope(self, logits: Tensor, bits: Tensor) -> Tensor:
         """Return what each bit lends to its log-odds."""
+        raise NotImplementedError
+
+
+class HalfWay(OverBits):
+    """It sees log-odds, and lends 2 a'(logit((b + p) / 2)) - a'(logit(p)) / 2: ReinMax once a is the sigmoid."""
+
+    def shown(self, odds: Tensor) -> Tensor:
+        return odds
+
+    def hard(self, shown: Tensor) -> Tensor:
+        return hg.hard.bernoulli(shown.sigmoid())
+
+    @torch.enable_grad()
+    def slope(self, logits: Tensor, bits: Tensor) -> Tensor:
         middle = ((bits + logits.sigmoid()) / 2).logit(1e-6)
-        return 2 * slope_of(self.bridge.approximator, middle) - slope_of(self.bridge.approximator, logits) / 2
+        places = torch.stack([middle, logits.expand_as(middle)]).requires_grad_()
+        (slopes,) = torch.autograd.grad(self.bridge.approximator(places).sum(), places)
+        return 2 * slopes[0] - slopes[1] / 2
 
 
-def drawn(logits: Tensor) -> Tensor:
-    """Return bits drawn by their log-odds."""
-    return hg.hard.bernoulli(logits.sigmoid())
-
-
-class Averaged(nn.Module):
-    """A bridge over the threshold of noisy log-odds, its slope averaged over the noise that gives the same bit.
-
-    It lends E[a'(z) | b], a sum over a table of scores, each with the density of the noise there: the approximator runs
-    once for all bits. Right to second order once a is a step, and then without the noise that a step's slope has.
-
-    Args:
-        approximator: elementwise, from scores.
-        weight: of its penalty.
-        samples: draws a row.
-    """
-
-    def __init__(self, approximator: nn.Module, weight: float, samples: int) -> None:
-        super().__init__()
-        self.bridge, self.samples = hg.Bridge(hg.hard.step, approximator, weight=weight), samples
-
-    def forward(self, q: Distribution, f: hg.montecarlo.Objective) -> Tensor:
-        """Return the mean of f, (batch,)."""
-        logits = log_odds(q)
-        scores = noisy(logits.detach(), self.samples)
-        bits = self.bridge(scores.flatten(0, 1)).view_as(scores)
-        return f(hg.graft(bits.detach(), bits + self.slope(logits.detach(), bits.detach()) * logits)).mean(0)
+class Averaged(OverBits):
+    """It sees the noise, and lends E[a'(z) | b], by a table of z for all bits: ReinMax once a is the step."""
 
     @torch.no_grad()
     def slope(self, logits: Tensor, bits: Tensor) -> Tensor:
-        """Return what each bit lends to its log-odds: read off the table, between its log-odds on a straight line."""
         ends = torch.linspace(-FARTHEST, FARTHEST, SCORES + 1, device=logits.device)
         rise = self.bridge.approximator(ends.unsqueeze(-1)).squeeze(-1).diff()
         odds, middle = ends[::EVERY], (ends[1:] + ends[:-1]) / 2
         p = (middle - odds.unsqueeze(-1)).sigmoid()
         lent = p * (1 - p) * rise
-        table = torch.stack(
-            [(lent * (middle < 0)).sum(-1) / (1 - odds.sigmoid()), (lent * (middle > 0)).sum(-1) / odds.sigmoid()]
-        )
-        place = (logits + FARTHEST).mul(SCORES / EVERY / 2 / FARTHEST).clamp(0, SCORES / EVERY - 1e-3)
-        low = place.long()
-        return torch.lerp(table[bits.long(), low], table[bits.long(), low + 1], place - low)
+        table = torch.stack([(lent * (side * middle > 0)).sum(-1) / (side * odds).sigmoid() for side in (-1, 1)])
+        place = (logits + FARTHEST) * (SCORES / EVERY / 2 / FARTHEST)
+        low = place.clamp(0, SCORES // EVERY - 1).long()
+        return torch.lerp(table[bits.long(), low], table[bits.long(), low + 1], (place - low).clamp(0, 1))
 
 
-class ImitatingControl(nn.Module):
-    """RELAX with f at an approximator's bits as its control, f(g(z)); unbiased whatever g is.
+class ImitatingControl(OverBits):
+    """RELAX with f at the approximator's own bits, f(a(z)), as its control: unbiased whatever a is.
 
-    g sees the noisy log-odds z and learns to imitate the threshold, as a bridge does, not from the gradient's variance.
-
-    Args:
-        approximator: elementwise, from scores.
-        weight: of its penalty.
-        samples: draws a row; f runs at each and at g's bits.
+    The approximator sees the noise, and learns to imitate, as a bridge does, not from the gradient's variance.
     """
 
-    def __init__(self, approximator: nn.Module, weight: float, samples: int) -> None:
-        super().__init__()
-        self.bridge, self.samples = hg.Bridge(hg.hard.step, approximator, weight=weight), samples
-
-    def forward(self, q: Distribution, f: hg.montecarlo.Objective) -> Tensor:
-        """Return the mean of f, (batch,)."""
-        taught = self.bridge(noisy(log_odds(q).detach(), self.samples).flatten(0, 1))
+    def estimate(self, q: Distribution, f: Objective, bits: Tensor) -> Tensor:
         value = hg.relax(q, f, _AtImitated(self.bridge.approximator, f), samples=self.samples)
-        return value + (taught - taught.detach()).sum()  # nothing but the penalty, where no scope collects it
+        return value + (bits - bits.detach()).sum()  # nothing but the penalty, where no scope collects it
 
 
 class _AtImitated(nn.Module):
-    """Scores to f at their imitated bits; it has no weights that could learn from the gradient's variance."""
+    """Scores to f at their imitated bits; it has no weights, so that it learns from nothing."""
 
-    def __init__(self, approximator: nn.Module, f: hg.montecarlo.Objective) -> None:
+    def __init__(self, approximator: nn.Module, f: Objective) -> None:
         super().__init__()
         weights = {name: weight.detach() for name, weight in approximator.named_parameters()}
-        self.at = lambda z: f(torch.func.functional_call(approximator, weights, (z,)))
+        self.at: Function = lambda z: f(torch.func.functional_call(approximator, weights, (z,)))
 
     def forward(self, z: Tensor) -> Tensor:
         return self.at(z)
+
+
+class Noise(OverBits):
+    """It sees the noise, and lends a'(z): the bridge over the threshold, as ``hardgrad.Bridge`` is."""
+
+    def forward(self, q: Distribution, f: Objective) -> Tensor:
+        return f(self.bits(logits_of(q))).mean(0)
