@@ -17,7 +17,7 @@ from hardgrad_lab.experiments.bridges.sorting import SORTING
 from hardgrad_lab.experiments.bridges.sorting.config import configure
 from hardgrad_lab.report.experiment import report_experiment
 from hardgrad_lab.runs.record import Record
-from hardgrad_lab.runs.records import NoRecordsError, find_records, group_by_config, whose
+from hardgrad_lab.runs.records import NoRecordsError, group_by_config, read_records, whose
 from lab.pages import Page, check_figures
 
 ROOT = Path(__file__).parents[2]
@@ -156,7 +156,7 @@ def test_replications_group_and_a_seed_counts_once(tmp_path: Path) -> None:
     later["metrics"]["accuracy"] = 0.75
     (tmp_path / "copy" / "again.json").write_text(json.dumps(later))
     write(tmp_path, "signum-dense", 5, 1, 0.25)
-    groups = group_by_config(find_records(tmp_path, "sorting", lambda record: None)[0])
+    groups = group_by_config(read_records(tmp_path).of("sorting", lambda record: None)[0])
     assert [group.n for group in groups] == [2]
     assert groups[0].mean("accuracy") == 0.5
     assert groups[0].config == first.config

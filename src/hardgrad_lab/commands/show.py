@@ -93,15 +93,16 @@ def show_all(results: Path, out: Path, guide: Path | None, queue: Sequence[str],
         NoRecordsError: if there is nothing to report on.
     """
     from hardgrad_lab.report.everything import report_everything
-    from hardgrad_lab.report.glance import DECIDED, headline, lines_of
+    from hardgrad_lab.report.glance import glance_at
     from hardgrad_lab.runs.records import reporting, whose
 
     with reporting(results):
         made = report_everything(results, out, guide, whose(results), queue)
     for warning in made.warnings:
         console.print(warning, style="yellow", markup=False, soft_wrap=True)
-    console.print(headline(made.sections)[0], highlight=False)
-    for name, lines in lines_of(made.sections, DECIDED).items():
+    first = glance_at(made.sections)
+    console.print(first.headline, highlight=False)
+    for name, lines in first.decided.items():
         console.print(name, style="bold")
         for of, says in lines:
             console.print(f"  {of.part}: {says}", highlight=False, markup=False)

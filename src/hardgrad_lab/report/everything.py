@@ -10,14 +10,15 @@ from typing import Any
 from hardgrad_lab.drawing.figures import compact_svg, inline, save_figure
 from hardgrad_lab.drawing.index import index_reports, link_to_index
 from hardgrad_lab.drawing.page import as_markdown
-from hardgrad_lab.drawing.render import Link, render
+from hardgrad_lab.drawing.render import render
 from hardgrad_lab.drawing.section import Section
 from hardgrad_lab.experiments import experiments
 from hardgrad_lab.experiments.page import INTRODUCTION, TITLE
-from hardgrad_lab.report import glance, section
+from hardgrad_lab.report import section
 from hardgrad_lab.report.experiment import sections_of
 from hardgrad_lab.report.experiment_claims import LEGEND as CLAIMS
 from hardgrad_lab.report.experiment_table import LEGEND
+from hardgrad_lab.report.glance import UNDECIDED, Glance, glance_at, in_markdown
 from hardgrad_lab.runs.atomic import write_text
 from hardgrad_lab.runs.records import Found, Group, NoRecordsError, read_records
 
@@ -76,8 +77,9 @@ def report_everything(
         for each in ours
         for drawing in each.drawn
     }
-    write_text(page, _html(ours, rest, warnings, source=source, links=link_to_index(out), queue=queue))
-    write_text(markdown, _markdown(ours, rest, {key: files[1].name for key, files in pictures.items()}, queue))
+    first = glance_at(ours, queue)
+    write_text(page, _html(ours, rest, first=first, warnings=warnings, source=source, links=link_to_index(out)))
+    write_text(markdown, _markdown(ours, rest, first, {key: files[1].name for key, files in pictures.items()}))
     index_reports(out, source)
     return Written(
         sections=ours,
@@ -85,7 +87,7 @@ def report_everything(
         page=page,
         markdown=markdown,
         pictures=[file for files in pictures.values() for file in files],
-        guide=[] if guide is None else _guide(guide, ours, rest, queue),
+        guide=[] if guide is None else _guide(guide, ours, rest, first),
     )
 
 
@@ -99,15 +101,7 @@ def _own(legend: str) -> str:
     return "" if legend == LEGEND else legend
 
 
-def _html(
-    ours: Sequence[Section],
-    rest: Sequence[Section],
-    warnings: Sequence[str],
-    *,
-    source: str,
-    links: Sequence[Link],
-    queue: Sequence[str],
-) -> str:
+def _html(ours: Sequence[Section], rest: Sequence[Section], **more: Any) -> str:
     drawn = {
         each.anchor: [
             inline(drawing.figure, drawing.title, drawing.caption, named=f"{each.title}: {drawing.title}")
@@ -115,36 +109,28 @@ def _html(
         ]
         for each in ours
     }
-    said, legend = glance.headline(ours)
     return render(
         "everything.html.jinja",
         title=TITLE,
-        source=source,
-        links=links,
-        headline=said,
-        decided=glance.lines_of(ours, glance.DECIDED),
-        undecided=glance.lines_of(ours, glance.OPEN),
-        undecided_title=glance.UNDECIDED,
-        glance_legend=legend,
-        queue=queue,
+        undecided=UNDECIDED,
         trials=section.TRIALS,
         introduction=INTRODUCTION,
         legends=LEGENDS,
         sections=ours,
         others=rest,
         pictures=drawn,
-        warnings=warnings,
         origin_headings=ORIGIN,
         origin_numeric=ORIGIN_NUMERIC,
         origins=origins((*ours, *rest)),
         is_bad=section.is_bad,
+        **more,
     )
 
 
 def _markdown(
-    ours: Sequence[Section], rest: Sequence[Section], pictures: dict[tuple[str, str], str], queue: Sequence[str]
+    ours: Sequence[Section], rest: Sequence[Section], first: Glance, pictures: dict[tuple[str, str], str]
 ) -> str:
-    parts = [f"# {TITLE}", *_first_screen(ours, queue), "## How to read the tables", INTRODUCTION, *LEGENDS]
+    parts = [f"# {TITLE}", in_markdown(first), "## How to read the tables", INTRODUCTION, *LEGENDS]
     for each in (*ours, *rest):
         own = {drawing.name: pictures[each.anchor, drawing.name] for drawing in each.drawn}
         parts.append(f'<a id="{each.anchor}"></a>\n\n## {each.title}\n\n{each.about} `hardgrad {each.command}`')
@@ -153,29 +139,7 @@ def _markdown(
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def _first_screen(ours: Sequence[Section], queue: Sequence[str]) -> list[str]:
-    """Return the first screen in Markdown, part by part."""
-    decided, undecided = (_lists(glance.lines_of(ours, kinds)) for kinds in (glance.DECIDED, glance.OPEN))
-    waiting = [section.folded(queue[0], "\n".join(f"- {each}" for each in queue[1:]))] if queue else []
-    said, legend = glance.headline(ours)
-    return [
-        said,
-        decided,
-        section.folded(glance.UNDECIDED, undecided),
-        *waiting,
-        legend,
-    ]
-
-
-def _lists(outcomes: Mapping[str, Sequence[glance.Line]]) -> str:
-    lists = [
-        "\n".join([f"**{name}**", "", *(f"- [{of.part}](#{of.anchor}): {says}" for of, says in lines)])
-        for name, lines in outcomes.items()
-    ]
-    return "\n\n".join(lists)
-
-
-def _guide(guide: Path, ours: Sequence[Section], rest: Sequence[Section], queue: Sequence[str]) -> list[Path]:
+def _guide(guide: Path, ours: Sequence[Section], rest: Sequence[Section], first: Glance) -> list[Path]:
     """Write the Markdown for documents, its pictures as small files on white."""
     folder, pictures = guide.parent / "pictures", {}
     for each in ours:
@@ -183,7 +147,7 @@ def _guide(guide: Path, ours: Sequence[Section], rest: Sequence[Section], queue:
             name = f"{each.anchor}-{drawing.name}.svg"
             write_text(folder / name, compact_svg(drawing.figure, f"{each.title}: {drawing.title}"))
             pictures[each.anchor, drawing.name] = f"{folder.name}/{name}"
-    write_text(guide, _markdown(ours, rest, pictures, queue))
+    write_text(guide, _markdown(ours, rest, first, pictures))
     return [guide, *(folder / Path(name).name for name in pictures.values())]
 
 

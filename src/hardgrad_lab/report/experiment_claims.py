@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from hardgrad_lab.runs.experiment import BUDGETS, Experiment
+from hardgrad_lab.runs.experiment import Experiment
 from hardgrad_lab.runs.judge import CLOSE, ENDLESS, FAILS, FEW, HOLDS, UNEQUAL, Pair, equal_pairs, sides_of, towards
 from hardgrad_lab.runs.published import Claim
 from hardgrad_lab.runs.records import Group
 from hardgrad_lab.runs.setting import setting
-from hardgrad_lab.runs.standing import weight
+from hardgrad_lab.runs.standing import unlike, weight
 from hardgrad_lab.runs.words import NOT_RUN
 
 HEADINGS = ("what the paper says", "where", "task, measure", "budget", "ours", "difference", "")
@@ -26,7 +26,8 @@ def judged(experiment: Experiment, groups: Sequence[Group]) -> list[list[str]]:
     A claim has one row for each configuration of the largest budget in which both sides ran.
     """
     run = {group.config["task"] for group in groups}
-    return [row for claim in experiment.claims if claim.task in run for row in _judge(experiment, claim, groups)]
+    like = [group for group in groups if not unlike(experiment, group)]
+    return [row for claim in experiment.claims if claim.task in run for row in _judge(experiment, claim, like)]
 
 
 def _judge(experiment: Experiment, claim: Claim, groups: Sequence[Group]) -> list[list[str]]:
@@ -38,9 +39,9 @@ def _judge(experiment: Experiment, claim: Claim, groups: Sequence[Group]) -> lis
     if not pairs:
         missing = [name for name, found in sides.items() if not found]
         return [[*said, "-", "-", "-", f"{NOT_RUN}: {', '.join(missing)}" if missing else UNEQUAL]]
-    largest = max(_size(pair[0]) for pair in pairs)
+    largest = max(weight(experiment, *pair)[0] for pair in pairs)
     best: dict[str, tuple[tuple[float, ...], list[str]]] = {}
-    for pair in (pair for pair in pairs if _size(pair[0]) == largest):
+    for pair in (pair for pair in pairs if weight(experiment, *pair)[0] == largest):
         row = [" against ".join(dict.fromkeys(setting(experiment, group) for group in pair)), *sides_of(pair, metric)]
         # Of the claim's own alternatives the one that speaks for it; between settings nothing that they reached counts.
         apart = towards(metric, *(group.mean(metric.name) for group in pair))
@@ -64,7 +65,3 @@ def _runs(claim: Claim, contestant: str, groups: Sequence[Group]) -> list[Group]
     """Return the runs of one side, in whatever configuration."""
     mine = [each for each in groups if (each.config["task"], each.config["contestant"]) == (claim.task, contestant)]
     return [each for each in mine if all(claim.metric in record.metrics for record in each.records)]
-
-
-def _size(group: Group) -> int:
-    return BUDGETS.index(group.config["budget"])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from hardgrad_lab.drawing.section import Section
+from hardgrad_lab.report.section import folded
 from hardgrad_lab.runs.judge import CLOSE, ENDLESS, FAILS, FEW, HOLDS
 from hardgrad_lab.runs.setting import in_short
-from hardgrad_lab.runs.standing import UNLIKE, Standing
+from hardgrad_lab.runs.standing import Standing
 from hardgrad_lab.runs.words import NOT_RUN, say_mean, unit_of
 
 # An outcome, and how begins what is said of a number or of a claim that came out so; those of the first screen, then
@@ -22,7 +24,7 @@ DECIDED = {
 OPEN = {
     "Too close to say": (CLOSE,),
     "Too few runs to say": (FEW,),
-    "Not comparable": (UNLIKE, ENDLESS),
+    "No finite number": (ENDLESS,),
     "Not run": (NOT_RUN,),
 }
 UNDECIDED = "What is open: too close to say, of too few runs, not run"
@@ -33,26 +35,62 @@ LEGEND = (
     "about {:.0f}. Which runs count is chosen by no look at results: the largest budget, in it the experiment's own "
     "setting, of that the longest training of three runs or, failing that, of most runs. One run decides nothing."
 )
+# How the headline counts them.
+NUMBERS = {
+    "as published": "are reproduced", "better": "beaten", "short": "not reached", FEW: "have one run so far",
+    NOT_RUN: "are not run",
+}  # fmt: skip
+CLAIMS = {HOLDS: "hold", FAILS: "do not hold here", CLOSE: "are too close to say", FEW: "have too few runs"}
 OURS = "ours"  # the source of a claim that no paper makes
 Line = tuple[Section, str]
 MOST = 3  # comparisons that a line tells apart; of more it says how many
 
 
-def headline(sections: Sequence[Section]) -> tuple[str, str]:
-    """Return in two sentences how many numbers and claims of the paper came out how, and how to read what follows."""
+@dataclass(frozen=True, kw_only=True)
+class Glance:
+    """The first screen.
+
+    Args:
+        headline: how many numbers and claims of the paper came out how.
+        decided: the lines of each outcome, with the section that each is of: numbers first, then claims.
+        undecided: what a reader may unfold.
+        queue: what a plan still asks for: a sum, then its parts.
+        legend: how to read it.
+    """
+
+    headline: str
+    decided: Mapping[str, Sequence[Line]]
+    undecided: Mapping[str, Sequence[Line]]
+    queue: Sequence[str]
+    legend: str
+
+
+def glance_at(sections: Sequence[Section], queue: Sequence[str] = ()) -> Glance:
+    """Return the first screen of some sections, and of what a plan still asks for."""
     numbers = [each.kind for section in sections for each in section.standings]
     claims = [row[-1] for section in sections for row in _of_the_paper(section)]
-    kinds = {
-        "as published": "are reproduced", "better": "beaten", "short": "not reached", FEW: "have one run so far",
-        UNLIKE: "have runs of something else", NOT_RUN: "are not run",
-    }  # fmt: skip
-    verdicts = {HOLDS: "hold", FAILS: "do not hold here", CLOSE: "are too close to say", FEW: "have too few runs"}
     said = (
-        f"Of the {len(numbers)} numbers that the paper prints {_count(numbers, kinds)}. Of {len(claims)} comparisons "
-        f"that it makes in words {_count(claims, verdicts)}."
+        f"Of the {len(numbers)} numbers that the paper prints {_count(numbers, NUMBERS)}. Of {len(claims)} comparisons "
+        f"that it makes in words {_count(claims, CLAIMS)}."
     )
     judged = len(claims) + sum(kind != NOT_RUN for kind in numbers)
-    return said, LEGEND.format(judged, judged / 20)
+    decided, undecided = (_lines(sections, outcomes) for outcomes in (DECIDED, OPEN))
+    legend = LEGEND.format(judged, judged / 20)
+    return Glance(headline=said, decided=decided, undecided=undecided, queue=queue, legend=legend)
+
+
+def in_markdown(glance: Glance) -> str:
+    """Return the first screen in Markdown."""
+    decided, undecided = (
+        "\n\n".join(
+            "\n".join([f"**{name}**", "", *(f"- [{of.part}](#{of.anchor}): {says}" for of, says in lines)])
+            for name, lines in outcomes.items()
+        )
+        for outcomes in (glance.decided, glance.undecided)
+    )
+    parts = [glance.headline, decided, folded(UNDECIDED, undecided)]
+    parts += [folded(glance.queue[0], "\n".join(f"- {each}" for each in glance.queue[1:]))] if glance.queue else []
+    return "\n\n".join([*parts, glance.legend])
 
 
 def _count(said: Sequence[str], kinds: dict[str, str]) -> str:
@@ -60,8 +98,7 @@ def _count(said: Sequence[str], kinds: dict[str, str]) -> str:
     return ", ".join(f"{count} {words}" for words, count in counts.items() if count) or "none is judged"
 
 
-def lines_of(sections: Sequence[Section], outcomes: Mapping[str, tuple[str, ...]]) -> dict[str, list[Line]]:
-    """Return the lines of each outcome that has some, with the section each is of: numbers first, then claims."""
+def _lines(sections: Sequence[Section], outcomes: Mapping[str, tuple[str, ...]]) -> dict[str, list[Line]]:
     found = {
         name: [line for kind in (_numbers, _claims) for each in sections for line in kind(each, starts)]
         for name, starts in outcomes.items()
@@ -70,9 +107,9 @@ def lines_of(sections: Sequence[Section], outcomes: Mapping[str, tuple[str, ...]
 
 
 def _numbers(section: Section, starts: tuple[str, ...]) -> Iterator[Line]:
-    """Return a line a contestant; of a section in which nobody ran, one of all its numbers."""
+    """Return a line a contestant; of a section that has no run to hold against a number, one of all."""
     mine = [each for each in section.standings if each.kind.startswith(starts)]
-    if mine and not section.groups:
+    if mine and all(each.kind == NOT_RUN for each in section.standings):
         yield section, f"all {len(mine)} numbers"
         return
     for name, title in dict.fromkeys((each.contestant, each.metric.title) for each in mine):
@@ -85,7 +122,7 @@ def _numbers(section: Section, starts: tuple[str, ...]) -> Iterator[Line]:
 def _number(section: Section, standing: Standing) -> str:
     form, unit = standing.metric.form, unit_of(standing.metric)
     said = f"{format(standing.number.value, form)}{unit}{_at(section, standing.task)}"
-    if standing.ours is None:
+    if standing.ours is None or standing.kind == NOT_RUN:
         return said
     return f"{say_mean(standing.ours, form)} for {said} ({standing.spent}, n={standing.ours.n})"
 

@@ -108,24 +108,6 @@ def _is_no_run(path: Path) -> bool:
     return found.startswith("hardgrad-") and not found.startswith("hardgrad-record-")
 
 
-def find_records(
-    results: Path, experiment: str, fault: Callable[[Record], str | None]
-) -> tuple[list[Record], list[str]]:
-    """Return the records of one experiment under a folder.
-
-    Args:
-        results: searched with all its subfolders for ``*.json``.
-        experiment: such as ``sorting``.
-        fault: says what a record of the experiment lacks to be reported on; None if nothing.
-
-    Returns:
-        The records, in the order of their file names, and one warning for each file that could not be read.
-    """
-    found = read_records(results)
-    records, warnings = found.of(experiment, fault)
-    return records, [*found.warnings, *warnings]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Group:
     """Runs that differ in their seed only.

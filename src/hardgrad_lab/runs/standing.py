@@ -41,9 +41,10 @@ class Standing:
 
     @property
     def kind(self) -> str:
-        """Return what is said, in a word: that of one run is no more than a first look."""
-        compared = not self.said.startswith((NOT_RUN, UNLIKE))
-        return FEW if compared and self.ours is not None and self.ours.n == 1 else self.said
+        """Return what is said, in a word: one run is no more than a first look, one of something else none."""
+        if self.said.startswith(UNLIKE):
+            return NOT_RUN
+        return FEW if self.ours is not None and self.ours.n == 1 else self.said
 
 
 def standings(experiment: Experiment, groups: Sequence[Group]) -> list[Standing]:
@@ -72,12 +73,12 @@ def _standing(
 def _why(experiment: Experiment, key: tuple[str, str], group: Group) -> list[str]:
     """Return how long ours trained beside the paper's, or beside the paper's budget, and the reason that is known."""
     numbers = experiment.published[key]
-    beside = [each for each in experiment.metrics if each.better is None and each.name in numbers]
-    said = [
-        f"{each.title} {format(group.mean(each.name), each.form)} for {format(numbers[each.name].value, each.form)}"
-        for each in beside
+    beside = [
+        f"{each.title} {format(group.mean(each.name), each.form)}, theirs {format(numbers[each.name].value, each.form)}"
+        for each in experiment.metrics
+        if each.better is None and each.name in numbers
     ]
-    return [*(said or [share_of_paper(experiment, group)]), experiment.because.get(key, "")]
+    return [*(beside or [share_of_paper(experiment, group)]), experiment.because.get(key, "")]
 
 
 def counted(experiment: Experiment, groups: Sequence[Group], task: str, contestant: str) -> Group | None:
