@@ -20,7 +20,7 @@ where=(--device "$device" --out "$work/records" --data "$data")
 
 keep() { tar -C "$work" --exclude checkpoints --exclude report -czf "$out/$BASHPID.tar.gz" records logs laws 2>/dev/null; mv "$out/$BASHPID.tar.gz" "$out/all.tar.gz"; }
 part() { # NAME SECONDS BYTES COMMAND...: at most so many seconds, and the last so many bytes of what it says are shown
-  local name=$1 most=$2 shown=$3 status=0 begun=$SECONDS
+  local name=$1 most=$(($2 * ${SLOW:-1})) shown=$3 status=0 begun=$SECONDS
   shift 3
   most=$((most < total - SECONDS ? most : total - SECONDS))
   if ((most < 5)); then status=skipped; else

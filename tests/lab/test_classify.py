@@ -130,9 +130,9 @@ def test_filters_are_a_convolution_that_starts_with_the_identity() -> None:
 
 
 def test_a_hard_layer_takes_the_place_of_the_last_activation() -> None:
-    last = {name: build(configured(CLASSIFY, name)).before[-1] for name in ("identity", "signum")}
-    assert [type(stage[-1]) for stage in last.values()] == [nn.GELU, nn.BatchNorm2d]
-    early = build(configured(PLACEMENT, "stage-2"))
+    last: list[Any] = [build(configured(CLASSIFY, name)).before[-1] for name in ("identity", "signum")]
+    assert [type(stage[-1]) for stage in last] == [nn.GELU, nn.BatchNorm2d]
+    early: Any = build(configured(PLACEMENT, "stage-2"))
     assert isinstance(early.before[-1][-1], nn.BatchNorm2d)
     assert isinstance(early.after[-1][-1], nn.GELU)
 
@@ -365,6 +365,7 @@ def test_a_resumed_run_ends_in_the_same_record(samples: Path, tmp_path: Path) ->
         ({"label_smoothing": 1.0}, "label_smoothing must be from 0 to below 1"),
         ({"layer": "relu"}, "layer must be one of identity, signum"),
         ({"network": "resnet-18"}, "optimizer must be adam or sgd for resnet-18"),
+        ({"weight_decay": 0.1}, "weight_decay must be 0 with muon"),
         ({"precision": "float16"}, "precision must be one of float32, bfloat16"),
     ],
 )

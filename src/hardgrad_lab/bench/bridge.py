@@ -120,9 +120,8 @@ def _elementwise_steps(rounds: int, device: str) -> None:
             device=device,
         )
         ratio = seconds["bridge"] / seconds["published way"]
-        print(
-            f"step, elementwise({width}) {1e3 * seconds['bridge']:13.2f} ms   {ratio:.2f} of the published way with it"
-        )
+        name, ms = f"elementwise({width})", 1e3 * seconds["bridge"]
+        print(f"step, {name:22} {ms:7.2f} ms   {ratio:.2f} of the published way with it")
 
 
 def _evaluation(rounds: int, device: str) -> None:

@@ -107,6 +107,8 @@ class Classification:
             )
         muon = self.optimizer != "muon" or self.network == "fast"
         require(muon, "optimizer", f"adam or sgd for {self.network}", self.optimizer)
+        decays = self.optimizer != "muon" or self.weight_decay == 0
+        require(decays, "weight_decay", "0 with muon, which keeps each filter matrix at its size", self.weight_decay)
         self._check_layer()
 
     def _check_layer(self) -> None:

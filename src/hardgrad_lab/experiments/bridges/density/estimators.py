@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +73,8 @@ def contestant(config: Density, steps: int) -> Contestant:
         return Contestant(plain[config.estimator])
     if config.estimator.startswith("reinmax-"):
         pairs = ReinmaxPairs(config.latents, n, control=config.estimator == "reinmax-control")
-        return Contestant(pairs, pairs)
+        # A gradient in the middle of the forward pass is none to torch.compile.
+        return Contestant(cast(Callable[..., Tensor], torch.compiler.disable(pairs.forward)), pairs)
     build = {"bridge": _bridge, "rebar": _rebar, "relax": _relax, **dict.fromkeys(OVER_BITS, _over_bits)}
     return build.get(config.estimator, _gumbel)(config, steps)
 

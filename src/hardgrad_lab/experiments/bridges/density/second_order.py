@@ -72,7 +72,8 @@ class ReinmaxPairs(nn.Module):
 
     def see(self, bits: Tensor, slopes: Tensor) -> None:
         """Take in how bits and slopes changed between two draws, (rows, latents) each."""
-        self.get_buffer("seen").lerp_(torch.stack([bits.T @ bits, bits.T @ slopes]) / len(bits), 1 - KEPT)
+        products = torch.stack([bits.T @ bits, bits.T @ slopes]).float()  # under bf16 they are not
+        self.get_buffer("seen").lerp_(products / len(bits), 1 - KEPT)
 
 
 class OverBits(nn.Module):
