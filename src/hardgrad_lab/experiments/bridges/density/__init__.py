@@ -16,12 +16,8 @@ start, batches, optimiser, epochs, and how often the decoder is run for each row
   sampler before the run, which the paper does not say: unfitted, 4 of 6 seeds began with a slope below zero, their bits
   lost touch with the picture, and 400 steps later none of them had begun to learn. ``bridge-noise`` is ours: a bridge
   over the threshold that turns log-odds plus logistic noise into bits, so that it sees what decides each bit.
-- **What a bridge over drawn bits can learn.** The best imitation of a draw, in squared error, is its mean, so
-  ``bridge`` can learn no more than the slope of the mean: it is straight-through with a learned slope, and ends where
-  ``straight-through`` does. What could be more is in ``second_order``: ``bridge-averaged`` sees the noise, and lends
-  the mean of its slope over the noise that gives the same bit; ``bridge-half-way`` takes its slope half way to the bit,
-  too. Both become ReinMax as they learn. ``bridge-control`` is unbiased: f at the bits that its approximator imitates
-  is RELAX's control. ``reinmax-pairs`` and ``reinmax-control`` take noise out of ReinMax.
+- **Second order.** Over drawn bits ``bridge`` can learn no more than the mean: it is straight-through with a learned
+  slope, and ends where that does. ``second_order`` has what could be more, and ReinMax with less noise.
 - **Bound.** ``bound`` is the mean over test rows of E_q log p(x|b) - KL(q(b|x) || p(b)) in nats, larger being better,
   with q the distribution that the bits are drawn from and its KL in closed form. The paper's equation 3 has the KL of
   the approximator's output instead, which is not a bound on anything: ``kl="published"`` trains by it, and is measured
