@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from scipy.stats import ttest_ind_from_stats
 
-from hardgrad_lab.report.experiment import report_experiment
+from hardgrad_lab.report.experiment import report_experiment, sections_of
+from hardgrad_lab.report.glance import glance_at
 from hardgrad_lab.runs.compare import Mean, by_chance
 from hardgrad_lab.runs.published import Claim
+from hardgrad_lab.runs.records import read_records
 from lab.tea import TEA, claim, write
 
 
@@ -65,6 +67,28 @@ def test_both_sides_of_a_claim_have_equal_configurations(tmp_path: Path) -> None
     assert verdicts(tmp_path, claim("pot", "bag"))[0][3] == "does not hold at this budget"
     write(tmp_path, "pot", [0.80, 0.82])
     assert [row[0] for row in verdicts(tmp_path, claim("pot", "bag"))] == ["small", "small, lr 0.5"], "both are said"
+
+
+def test_of_several_settings_none_counts_for_what_it_says(tmp_path: Path) -> None:
+    write(tmp_path, "pot", [0.80, 0.82], lr=0.5)
+    write(tmp_path, "bag", [0.90, 0.92], lr=0.5)
+    write(tmp_path, "pot", [0.90, 0.92], lr=0.5, steps=20)
+    write(tmp_path, "bag", [0.80, 0.82], lr=0.5, steps=20)
+    bare = replace(TEA, published={})
+    first = glance_at(sections_of(bare, read_records(tmp_path), tmp_path))
+    assert [[says for _, says in lines] for lines in first.decided.values()] == [
+        ["pot beats bag (-10.0 ± 1.4 points, n=2, small, lr 0.5)"],
+    ], "the one nearer to the experiment's own, not the one that holds"
+    for contestant in ("pot", "bag"):
+        write(tmp_path, contestant, [0.5, 0.6])
+    first = glance_at(sections_of(bare, read_records(tmp_path), tmp_path))
+    assert "1 are too close to say" in first.headline, "its own, where it ran"
+    for steps, shift in ((20, 0.1), (30, 0.2)):
+        write(tmp_path, "pot", [0.7 + shift, 0.7 + shift, 0.7 + shift], samples=2500 * steps, steps=steps)
+        write(tmp_path, "bag", [0.7, 0.71, 0.72], samples=2500 * steps, steps=steps)
+    first = glance_at(sections_of(bare, read_records(tmp_path), tmp_path))
+    line = "pot beats bag (+19.0 ± 0.6 points, n=3, small, steps 30)"
+    assert line in [says for _, says in first.decided["Reproduced"]], "the longest of three runs"
 
 
 def test_a_value_that_means_nothing_to_the_winner_may_differ(tmp_path: Path) -> None:

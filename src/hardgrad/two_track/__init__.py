@@ -7,7 +7,8 @@ there are three ways, and the first that is certain to be the same network on bo
 
 1. **Walked** (``linear.py``, ``plain.py``): an ``nn.Sequential`` of exactly ``nn.Linear``, activations, shapes and
    dropout. A linear layer's product is computed once and handed out twice, an activation runs twice, a dropout mask is
-   drawn once for both. Least work: one forward, one product for the task, one for the penalty. Works everywhere.
+   drawn once for both. Least work: one forward, one product for the task, one for the penalty. Works everywhere. A
+   network of one number, at many places on a CPU, is walked in pieces, with one product for both (``places.py``).
 2. **Run once** (``once.py``): any module, in eager code. Its graph is the penalty's; the task differentiates that
    graph inside its own backward. One call, so one draw of noise, one count in a buffer, one call of a hook.
 3. **Run twice** (``twice.py``): where a backward may not differentiate, under ``torch.compile`` and ``torch.func``:

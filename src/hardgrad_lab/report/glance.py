@@ -33,11 +33,12 @@ LEGEND = (
     "the direction of the claim, with its standard error, and n of the smaller side. Decided is what chance shows less "
     "than once in twenty times (Welch's test), one comparison at a time: of {} comparisons chance alone would decide "
     "about {:.0f}. Which runs count is chosen by no look at results: the largest budget, in it the experiment's own "
-    "setting, of that the longest training of three runs or, failing that, of most runs. One run decides nothing."
+    "setting, of that the longest training of three runs or, failing that, of most runs. One run decides nothing, two "
+    "do not show that numbers are the same."
 )
 # How the headline counts them.
 NUMBERS = {
-    "as published": "are reproduced", "better": "beaten", "short": "not reached", FEW: "have one run so far",
+    "as published": "are reproduced", "better": "beaten", "short": "not reached", FEW: "have too few runs",
     NOT_RUN: "are not run",
 }  # fmt: skip
 CLAIMS = {HOLDS: "hold", FAILS: "do not hold here", CLOSE: "are too close to say", FEW: "have too few runs"}

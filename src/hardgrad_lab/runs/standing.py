@@ -41,10 +41,11 @@ class Standing:
 
     @property
     def kind(self) -> str:
-        """Return what is said, in a word: one run is no more than a first look, one of something else none."""
+        """Return what is said, if so few runs can say it: one tells nothing, two not that two numbers are the same."""
         if self.said.startswith(UNLIKE):
             return NOT_RUN
-        return FEW if self.ours is not None and self.ours.n == 1 else self.said
+        least = ENOUGH if self.said == "as published" else 2
+        return FEW if self.ours is not None and (self.ours.n or 0) < least else self.said
 
 
 def standings(experiment: Experiment, groups: Sequence[Group]) -> list[Standing]:

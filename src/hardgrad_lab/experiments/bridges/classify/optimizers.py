@@ -32,7 +32,7 @@ def _with_muon(
     rest = [each for each in own if all(each is not other for other in filters)]
     # The update is scaled to the size of Adam's, so that one learning rate serves filters and the rest.
     muon = torch.optim.Muon(filters, lr=config.lr, weight_decay=0.0, momentum=0.6, adjust_lr_fn="match_rms_adamw")
-    muon.register_step_post_hook(lambda *_: rescale(filters))
+    muon.register_step_post_hook(lambda *_: rescale([each for each in filters if each.grad is not None]))
     groups = [{"params": rest, "lr": config.lr}, {"params": lent, "lr": config.bridge_lr}]
     return [muon, torch.optim.Adam([group for group in groups if group["params"]], fused=True)]
 
