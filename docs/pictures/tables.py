@@ -11,7 +11,7 @@ from hardgrad_lab.runs.published import Metric
 from hardgrad_lab.runs.record import Record
 
 ROOT = Path(__file__).parents[2]
-LEAST = 8  # contestants of a task, or ranks say little
+LEAST = 5  # contestants of a task, or ranks say little
 PAGES = {
     "orders": ("digits", "paths", "explain"),
     "low-bit": ("low_bit",),
@@ -47,36 +47,39 @@ def table(name: str) -> str:
 
 
 def predictors() -> str:
-    """Return how well each measure of the study of approximators ranks its contestants, by task, as Markdown."""
+    """Return how well each measure of the study of approximators ranks its contestants, as Markdown.
+
+    Of each task, and of all tasks by Muon and by Adam, in which a contestant counts by its place in its own task.
+    """
     found = experiment("approximators")
-    seen: dict[tuple[str, str], list[list[float]]] = {}
+    seen: dict[str, dict[str, list[list[float]]]] = {task: {} for task in found.tasks}
     for path in sorted((ROOT / "results" / found.name).glob("*.json")):
         record = Record.load(path)
         task, contestant, budget = found.named(record.config)
         if budget == "small":
             along = [statistics.fmean(point[m.name] for point in record.curve) for m in found.metrics[1:]]
-            seen.setdefault((task, contestant), []).append([record.metrics["score"], *along])
-    tasks = [task for task in found.tasks if sum(key[0] == task for key in seen) >= LEAST]
-    if not tasks:
-        return "No run is recorded yet."
-    columns = {
-        task: [[statistics.fmean(v) for v in zip(*runs, strict=True)] for (of, _), runs in seen.items() if of == task]
-        for task in tasks
+            seen[task].setdefault(contestant, []).append([record.metrics["score"], *along])
+    rows = {
+        task: [[statistics.fmean(v) for v in zip(*r, strict=True)] for r in of.values()] for task, of in seen.items()
     }
-    lines = [f"| | {' | '.join(tasks)} |", f"|---|{'--:|' * len(tasks)}"]
+    columns = {
+        f"all by {name.title()}": [r for t, r in rows.items() if r and t.endswith(name)] for name in ("muon", "adam")
+    }
+    columns |= {task: [each] for task, each in rows.items() if len(each) >= LEAST}
+    columns = {name: each for name, each in columns.items() if each}
+    lines = [f"| | {' | '.join(columns)} |", f"|---|{'--:|' * len(columns)}"]
     for place, metric in enumerate(found.metrics[1:], 1):
-        cells = [f"{correlation(rows, place):.2f}" for rows in columns.values()]
-        lines.append(f"| {metric.title} | {' | '.join(cells)} |")
-    return "\n".join([*lines, f"| contestants | {' | '.join(str(len(rows)) for rows in columns.values())} |"])
+        lines.append(f"| {metric.title} | {' | '.join(correlation(each, place) for each in columns.values())} |")
+    return "\n".join([*lines, f"| n | {' | '.join(str(sum(map(len, each))) for each in columns.values())} |"])
 
 
-def correlation(rows: list[list[float]], place: int) -> float:
-    """Return Spearman's rank correlation of a column with the first."""
-    ranks = [
-        [(sum(w < v for w in column) + sum(w <= v for w in column)) / 2 for v in column]
-        for column in zip(*rows, strict=True)
-    ]
-    return statistics.correlation(ranks[0], ranks[place]) if len(set(ranks[place])) > 1 else float("nan")
+def correlation(tasks: list[list[list[float]]], place: int) -> str:
+    """Return Spearman's rank correlation of a column with the first, of ranks within each task."""
+    ranks: tuple[list[float], list[float]] = ([], [])
+    for rows in tasks:
+        for into, column in zip(ranks, ([r[0] for r in rows], [r[place] for r in rows]), strict=True):
+            into += [(sum(w < v for w in column) + sum(w <= v for w in column)) / len(column) for v in column]
+    return f"{statistics.correlation(*ranks):.2f}" if all(len(set(each)) > 1 for each in ranks) else "-"
 
 
 def of(runs: list[dict[str, float]], metric: Metric) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import runpy
+import statistics
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from hardgrad_lab.runs.execute import How
 from hardgrad_lab.runs.record import Record
 
 ROOT = Path(__file__).parents[2]
+TABLES = runpy.run_path(str(ROOT / "docs" / "pictures" / "tables.py"))
 QUIET = Console(quiet=True)
 
 
@@ -171,7 +173,16 @@ def test_the_committed_records_are_runs_of_the_experiment_as_it_is_and_stand_on_
         record = Record.load(path)
         config = APPROXIMATORS.rebuilt(record.config)
         assert path.name == APPROXIMATORS.run(config, record.seed).record_path(path.parent).name
-    page = ROOT / "docs" / "approximators.md"
-    if page.exists():
-        table = runpy.run_path(str(ROOT / "docs" / "pictures" / "tables.py"))["table"]("approximators")
-        assert f"<!-- approximators -->\n{table}\n<!-- end -->" in page.read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "approximators.md").read_text(encoding="utf-8")
+    for name in ("approximators", "approximators predictors"):
+        assert f"<!-- {name} -->\n{TABLES['table'](name)}\n<!-- end -->" in page, "python docs/pictures/tables.py"
+
+
+def test_ranks_are_correlated_within_tasks() -> None:
+    one, two = [[0.1, 5.0], [0.3, 7.0], [0.2, 7.0]], [[10.0, 1.0], [20.0, 2.0]]
+    # Spearman by hand: scores rank 1, 3, 2 and the others 1, 2.5, 2.5.
+    assert TABLES["correlation"]([one], 1) == "0.87"
+    # Places as shares of a task: below and up to each value, summed and over their number.
+    a, b = [1 / 3, 5 / 3, 1, 1 / 2, 3 / 2], [1 / 3, 4 / 3, 4 / 3, 1 / 2, 3 / 2]
+    assert TABLES["correlation"]([one, two], 1) == f"{statistics.correlation(a, b):.2f}"
+    assert TABLES["correlation"]([[[1.0, 4.0], [2.0, 4.0]]], 1) == "-"

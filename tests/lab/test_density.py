@@ -464,3 +464,10 @@ def test_values_that_make_no_sense_are_refused() -> None:
     config = configured("rebar")
     with pytest.raises(OptionError, match="kl must be sampler for all but bridges, got 'published'"):
         type(config)(**{**vars(config), "kl": "published"})
+
+
+def test_what_the_paper_has_no_number_of_is_not_missing() -> None:
+    planned = DENSITY.pairs("small")
+    assert set(DENSITY.published) <= set(planned)
+    assert {task for task, _ in planned} == {task for task, _ in DENSITY.published}
+    assert not {name for _, name in planned} & {"bridge-published-kl", "gumbel-hard", "arms", "bridge-control"}
