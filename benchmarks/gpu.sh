@@ -77,7 +77,7 @@ wants laws && part laws "${LAWS:-130}" 4200 "$python" benchmarks/gpu_laws.py --d
 wait
 # 3. What things cost, alone on the machine.
 if wants bench; then
-  part bench-bridge 90 700 "${hardgrad[@]}" bench bridge --device "$device" --rounds "$(pick 3 100)"
+  part bench-bridge 90 1000 "${hardgrad[@]}" bench bridge --device "$device" --rounds "$(pick 3 100)"
   part bench-switch 45 1000 "${hardgrad[@]}" bench switch --device "$device" --seconds "$(pick 0.05 0.5)" \
     --rows "$(pick 64 1,64,1024,16384)" --ranges "$(pick 4 2,10,64)" --out "$work/records/bench-switch.json"
   part bench-estimators 45 1500 "${hardgrad[@]}" bench estimators --device "$device" --seconds "$(pick 0.1 1.5)" \
