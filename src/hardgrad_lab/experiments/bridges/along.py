@@ -12,7 +12,7 @@ from hardgrad_lab.drawing.figures import COLOURS, DASHES, INK, legend, sized_fig
 from hardgrad_lab.drawing.section import Drawing
 from hardgrad_lab.runs.experiment import BUDGETS, Experiment
 from hardgrad_lab.runs.records import Group
-from hardgrad_lab.runs.setting import setting
+from hardgrad_lab.runs.setting import in_short, setting
 
 BAND = "The band is one standard deviation over seeds."
 DOT = "Lines are of a part of the test rows, dots of all of them at the end."
@@ -99,5 +99,5 @@ def accuracy(experiment: Experiment, groups: Sequence[Group], title: str) -> lis
     lines(panel, experiment, shown, "accuracy", 100, dot=True)
     panel.set_ylabel("test accuracy, %")
     legend(figure, [panel])
-    caption = f"Budget {budget}, mean over seeds. {BAND} {DOT}"
+    caption = f"Budget {in_short(budget)}, mean over seeds. {BAND} {DOT}"
     return [Drawing(name=f"{experiment.name}-accuracy", title=title, caption=caption, figure=figure)]

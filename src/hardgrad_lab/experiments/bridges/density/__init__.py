@@ -265,10 +265,10 @@ DENSITY = Experiment(
     metrics=[
         Metric(name="best_bound", title="best test bound, nats", form=".2f"),
         Metric(name="best_epoch", title="at epoch", form=".0f", better=None),
-        Metric(name="bound", title="last test bound", form=".2f"),
-        Metric(name="several_draws_bound", title="bound of many draws", form=".2f"),
-        Metric(name="train_bound", title="last train bound", form=".2f"),
-        Metric(name="gap", title="train less test", form=".2f", better="less"),
+        Metric(name="bound", title="last test bound, nats", form=".2f"),
+        Metric(name="several_draws_bound", title="bound of many draws, nats", form=".2f"),
+        Metric(name="train_bound", title="last train bound, nats", form=".2f"),
+        Metric(name="gap", title="train less test, nats", form=".2f", better="less"),
     ],
     published={
         (task, name): _published(*numbers)
