@@ -88,11 +88,11 @@ def test_a_plan_has_every_experiment_and_the_first_seed_of_all_comes_first() -> 
     assert {run.experiment for run in runs if run.seed == 0} == {*LIST}
 
 
-def test_sorting_has_all_systems_at_5_numbers_and_the_bridge_at_10() -> None:
+def test_sorting_has_all_systems_at_5_and_at_10_numbers() -> None:
     runs = jobs_of("small", ["sorting"])
-    assert len(runs) == 3 * 7
+    assert len(runs) == 3 * 12
     assert {run.config["setting"] for run in runs} == {"fast"}
-    assert sorted(run.config["length"] for run in runs) == [5] * 18 + [10] * 3
+    assert sorted(run.config["length"] for run in runs) == [5] * 18 + [10] * 18
     # Table II: six systems at 5, 10 and 15 numbers, five runs each.
     paper = jobs_of("paper", ["sorting"])
     assert (len(paper), {run.config["setting"] for run in paper}) == (90, {"published"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from functools import cache, partial
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,7 @@ from hardgrad_lab.runs.execute import How, Outcome, execute
 from hardgrad_lab.runs.loop import Plan, Training
 from hardgrad_lab.runs.record import Run
 from hardgrad_lab.runs.schedule import schedulers
+from hardgrad_lab.runs.step import in_bf16
 
 EVALUATED_AT_ONCE = 500
 WHITENED_BY = 2000  # pictures, two million patches
@@ -47,22 +48,21 @@ def begin(config: Classification, seed: int, root: Root, device: torch.device) -
     stream = training_stream(config, images, seed, device)
     steps = config.epochs * stream.steps_per_epoch
     optimizers = make_optimizers(config, model)
+
+    def loss(x: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(model(x), y, label_smoothing=config.label_smoothing)
+
     training = Training(
         model=model,
         optimizers=optimizers,
         schedulers=schedulers(config.schedule, optimizers, steps),
         stream=stream,
-        loss=partial(_loss, config, model),
+        loss=in_bf16(loss, device) if config.precision == "bfloat16" else loss,
         evaluate=Exam(config, model, test.to(device), device),
         rows=f"{images.what}; tested on {test.what}",
         sums=torch.zeros(2, dtype=torch.float64, device=device),
     )
     return training, Plan(steps=steps, evaluate_every=-(-steps // config.evaluations))
-
-
-def _loss(config: Classification, model: Classifier, x: Tensor, y: Tensor) -> Tensor:
-    with torch.autocast(x.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-        return F.cross_entropy(model(x), y, label_smoothing=config.label_smoothing)
 
 
 def build(config: Classification) -> Classifier:
