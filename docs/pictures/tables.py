@@ -23,7 +23,7 @@ PAGES = {
 
 
 def table(name: str) -> str:
-    """Return the table of "experiment", or "experiment task": mean over seeds, contestants by tasks, as Markdown."""
+    """Return the table of "experiment", or "experiment task", as Markdown: mean over seeds, of whoever ran."""
     name, _, only = name.partition(" ")
     if only == "predictors":
         return predictors()
@@ -41,6 +41,8 @@ def table(name: str) -> str:
     lines = [f"| | {' | '.join(titles)} | n |", f"|---|{'--:|' * len(columns)}--:|"]
     for contestant in found.contestants:
         runs = [values.get((task, contestant), []) for task, _ in columns]
+        if not any(runs):
+            continue
         cells = [of(run, metric) for run, (_, metric) in zip(runs, columns, strict=True)]
         lines.append(f"| {contestant} | {' | '.join(cells)} | {min((len(run) for run in runs if run), default=0)} |")
     return "\n".join(lines)
