@@ -6,6 +6,7 @@ import copy
 import math
 import runpy
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,19 @@ def test_twins_rise_by_about_as_much_as_the_signum(name: str) -> None:
     ends = soft(torch.tensor([-1.0, 0.0, 1.0]))
     assert ends[1] == 0
     assert 0.7 < ends[2] == -ends[0] <= 1
+
+
+def test_a_projection_lends_what_lies_in_the_directions_in_which_training_rows_vary_most(samples: Path) -> None:
+    made = problem(replace(small("fashion-muon", "principal-64"), width=8, hidden=(2,)), Root(folder=samples))
+    (place,) = (at for at, part in enumerate(made.model) if hasattr(part, "soft"))
+    x = made.model[:place](made.test[:40]).detach()
+    made.loss(made.test[:40], torch.zeros(40, dtype=torch.int64))
+    made.measure(made.model(made.test), len(made.test))  # of other rows, which are not followed
+    basis = torch.linalg.svd(x - x.mean(0), full_matrices=False)[2][:2]  # principal components by another way
+    given = torch.randn(40, 8)
+    entry = x.clone().requires_grad_()
+    made.model[place].train()(entry).backward(given)
+    torch.testing.assert_close(entry.grad, given @ basis.T @ basis, atol=1e-4, rtol=1e-3)
 
 
 def test_a_run_leaves_every_measure_in_its_record(samples: Path, tmp_path: Path) -> None:

@@ -15,10 +15,12 @@ from hardgrad_lab.runs.experiment import Experiment, Part
 from hardgrad_lab.runs.options import require
 from hardgrad_lab.runs.published import Claim, Metric
 
-Lender = Literal["network", "skip", "elementwise", "tanh-1", "tanh-2", "tanh-4", "arctan", "clipped", "exact"]
+Lender = Literal[
+    "network", "skip", "elementwise", "principal", "tanh-1", "tanh-2", "tanh-4", "arctan", "clipped", "exact"
+]
 Optimizer = Literal["muon", "adam"]
 Activation = Literal["tanh", "elu", "relu", "gelu"]
-TWINS: tuple[str, ...] = get_args(Lender)[3:]
+TWINS: tuple[str, ...] = get_args(Lender)[4:]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +30,9 @@ class Study(Effort):
     Args:
         optimizer: Adam for all weights; or Muon for the matrices of the network, and Adam for the rest.
         bridge_lr: Adam's rate for approximators.
-        lender: an approximator over all features, one beside the identity, one for each feature by itself, or a twin.
-        hidden: widths of the approximator's hidden layers.
+        lender: an approximator over all features, one beside the identity, one for each feature by itself, the
+            projection on the directions in which rows vary most, or a twin.
+        hidden: widths of the approximator's hidden layers; of a projection, how many directions.
         activation: between them.
         margin: half width of the signum's zero band.
         blur: the approximator learns from rows with noise of so many times their deviation.
@@ -95,6 +98,7 @@ CONTESTANTS: dict[str, dict[str, Any]] = {
     "average": {"memory": 0.99},
     "four-lessons": {"lessons": 4},
     "frozen": {"until": 0.1},
+    **{f"principal-{k}": {"lender": "principal", "hidden": (k,)} for k in (64, 24)},
     **{name: {"lender": name, "hidden": ()} for name in TWINS},
 }
 

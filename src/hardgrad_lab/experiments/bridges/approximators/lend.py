@@ -34,6 +34,36 @@ SOFT: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+class Principal(nn.Module):
+    """The projection on the directions in which rows vary most: a gradient is kept to where features go together.
+
+    Args:
+        features: of a row.
+        directions: how many are kept.
+    """
+
+    covariance: Tensor
+    basis: Tensor
+    steps: Tensor
+
+    def __init__(self, features: int, directions: int) -> None:
+        super().__init__()
+        self.register_buffer("covariance", torch.zeros(features, features))
+        self.register_buffer("basis", torch.eye(features)[:, :directions])
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.basis @ self.basis.T
+
+    @torch.no_grad()
+    def follow(self, rows: Tensor) -> None:
+        """Average the covariance of rows over a hundred steps, and find its directions anew every twenty."""
+        steps = int(self.steps.add_(1))
+        self.covariance.lerp_(rows.T.cov(correction=0), max(1 / steps, 0.01))
+        if steps <= 20 or steps % 20 == 0:
+            self.basis.copy_(torch.linalg.eigh(self.covariance)[1][:, -self.basis.shape[1] :])
+
+
 class Beside(nn.ModuleList):
     """The identity, and what a network adds to it."""
 
@@ -47,6 +77,8 @@ def signum(trial: Study, features: int) -> nn.Module:
     soft: dict[str, Callable[[Tensor], Tensor]] = {**SOFT, "exact": partial(blurred, margin=trial.margin)}
     if trial.lender in soft:
         return hg.straight_through(hard, soft=soft[trial.lender])
+    if trial.lender == "principal":
+        return hg.straight_through(hard, soft=Principal(features, trial.hidden[0]))
     if trial.lender == "elementwise":
         width, layers = trial.hidden[0], len(trial.hidden)
         network = hg.approximators.elementwise(width, layers=layers, activation=_LAYERS[trial.activation])

@@ -13,7 +13,7 @@ import hardgrad as hg
 from hardgrad_lab.data import mnist
 from hardgrad_lab.data.root import Root
 from hardgrad_lab.experiments.bridges.approximators import Study
-from hardgrad_lab.experiments.bridges.approximators.lend import Lessons, signum
+from hardgrad_lab.experiments.bridges.approximators.lend import Lessons, Principal, signum
 from hardgrad_lab.experiments.bridges.approximators.look import Criterion, look
 from hardgrad_lab.experiments.bridges.drawn import Make, Problem, Rows
 from hardgrad_lab.experiments.bridges.optimizers import muon_of, split
@@ -35,8 +35,15 @@ def problem(trial: Study, root: Root) -> Problem:
     def measure(outputs: Tensor, rows: int) -> dict[str, float]:
         return {"score": score(outputs, test[1][:rows])} | look(body, criterion, trial, *probes)
 
+    def loss(x: Tensor, y: Tensor) -> Tensor:
+        for part in body:
+            if isinstance(soft := getattr(part, "soft", None), Principal):
+                soft.follow(x.detach())  # here, and so of training rows alone
+            x = part(x)
+        return criterion(x, y)
+
     return Problem(
-        model=body, make=make, loss=lambda x, y: criterion(body(x), y), test=test[0], measure=measure, rows=words,
+        model=body, make=make, loss=loss, test=test[0], measure=measure, rows=words,
         optimizers=optimizers(trial, body), schedule="one-cycle",
     )  # fmt: skip
 
