@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import io
 import math
 import warnings
@@ -405,6 +406,12 @@ def test_the_input_is_left_alone_and_the_output_may_be_written_to() -> None:
 def _process(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    torch.save(_learned(rank), f"{folder}/{rank}.pt")
+    gc.collect()  # a model that outlives its group may wait for its threads for ever
+    dist.destroy_process_group()
+
+
+def _learned(rank: int) -> tuple[Any, ...]:
     rows = torch.cat([batch(4), 3 * batch(2)])[4 * rank : 4 + 2 * rank]
     model, joint = DistributedDataParallel(small_model()), small_model()
     found = []
@@ -413,8 +420,7 @@ def _process(rank: int, folder: str) -> None:
         # DDP takes the mean over processes of what may be different numbers of rows.
         (model(rows).square().sum() * 2).backward()
         found.append([p.grad.clone() for p in model.module.parameters()])
-    torch.save((found, model.module[0].scale.detach(), joint.state_dict()), f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
+    return found, model.module[0].scale.detach(), joint.state_dict()
 
 
 def test_two_processes_start_and_learn_as_one(tmp_path: Path) -> None:
