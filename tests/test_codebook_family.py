@@ -520,3 +520,8 @@ def begun() -> hg.Codebook:
     layer = hg.Codebook(2, 4)
     layer(randn(8, 4, dtype=torch.float32))
     return layer
+
+
+def test_a_tensor_of_one_number_is_no_list_of_levels() -> None:
+    with pytest.raises(TypeError, match="levels must be a list of whole numbers, got"):
+        hg.levels(torch.tensor(3.0))

@@ -51,7 +51,8 @@ def levels(levels: Sequence[int], *, dim: int = -1, differentiable_in_eval: bool
 
     Source: Mentzer et al. 2023 (arXiv 2309.15505), section 3 and the program of appendix A.1.
     """
-    if isinstance(levels, str | bytes) or not hasattr(levels, "__iter__"):
+    # A tensor of one number has an __iter__, which raises.
+    if isinstance(levels, str | bytes) or not hasattr(levels, "__iter__") or getattr(levels, "ndim", 1) == 0:
         raise TypeError(f"levels: levels must be a list of whole numbers, got {_check.kind_of(levels)}")
     sizes = tuple(_check.whole("levels", "levels", size, 2, _MOST, cure="each is of one number") for size in levels)
     if not sizes or math.prod(sizes) >= 2**63:

@@ -52,8 +52,15 @@ class Setting:
         """Return what a parameter must hold for a value, or raise where it could not learn from there."""
         held = (value - (self.least or 0.0)).log() if self.log else value.clone()
         if learns and has_numbers(held) and bool(held.isinf().any()):
-            got = self.end if self.end is not None and bool(value.isinf().any()) else self.least
-            rule = "finite" if got == self.end else f"above {self.least:g}"
+            infinite = value[value.isinf()]  # given as such, or too large for its precision
+            got = infinite[0].item() if len(infinite) else self.least
+            rule = (
+                f"above {self.least:g}"
+                if not len(infinite)
+                else "finite"
+                if got == self.end
+                else f"finite in {value.dtype}"
+            )
             raise ValueError(
                 f"{owner}: {self.name} must be {rule} to learn, got {got:g}, which no step leaves; give another value, "
                 "or build the layer with learn= a list without this name"
