@@ -189,3 +189,9 @@ def test_a_transform_and_a_graph_give_what_eager_code_gives() -> None:
 def test_mistakes_are_said(call: Any, words: str) -> None:
     with pytest.raises((ValueError, TypeError), match=words):
         call()
+
+
+def test_a_knee_too_wide_for_its_precision_is_named_whether_it_learns_or_not() -> None:
+    for learn in (True, False):
+        with pytest.raises(ValueError, match=r"Compressor: knee_db must be finite in torch.float32, got inf"):
+            hg.Compressor(-20.0, 4.0, knee_db=1e308, attack_ms=1.0, release_ms=9.0, sample_rate=48_000, learn=learn)

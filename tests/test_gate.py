@@ -275,6 +275,9 @@ def test_a_second_derivative_is_refused_and_mistakes_are_sentences() -> None:
         layer(x.expand(3, -1), layer(x)[1])
 
 
-def test_a_threshold_too_large_for_its_precision_is_named() -> None:
-    with pytest.raises(ValueError, match=r"Gate: close_db must be finite in torch.float32 to learn, got inf"):
-        hg.Gate(-30.0, 1e308, hold_ms=10.0, attack_ms=1.0, release_ms=50.0, range_db=-60.0, sample_rate=48_000)
+@pytest.mark.parametrize("learn", [True, False])
+def test_a_threshold_too_large_for_its_precision_is_named(learn: bool) -> None:
+    with pytest.raises(ValueError, match=r"Gate: open_db must be finite in torch.float32, got inf"):
+        hg.Gate(
+            1e308, -30.0, learn=learn, hold_ms=10.0, attack_ms=1.0, release_ms=50.0, range_db=-60.0, sample_rate=48_000
+        )

@@ -51,16 +51,14 @@ class Setting:
     def held_as(self, owner: str, value: Tensor, learns: bool) -> Tensor:
         """Return what a parameter must hold for a value, or raise where it could not learn from there."""
         held = (value - (self.least or 0.0)).log() if self.log else value.clone()
+        infinite = value[value.isinf()].tolist() if has_numbers(held) else []
+        for got in infinite:
+            if got != self.end:  # which a user may give; another is a number that its precision has no room for
+                raise ValueError(
+                    f"{owner}: {self.name} must be finite in {value.dtype}, got {got:g}; give a smaller one"
+                )
         if learns and has_numbers(held) and bool(held.isinf().any()):
-            infinite = value[value.isinf()]  # given as such, or too large for its precision
-            got = infinite[0].item() if len(infinite) else self.least
-            rule = (
-                f"above {self.least:g}"
-                if not len(infinite)
-                else "finite"
-                if got == self.end
-                else f"finite in {value.dtype}"
-            )
+            got, rule = (self.end, "finite") if infinite else (self.least, f"above {self.least:g}")
             raise ValueError(
                 f"{owner}: {self.name} must be {rule} to learn, got {got:g}, which no step leaves; give another value, "
                 "or build the layer with learn= a list without this name"

@@ -17,8 +17,8 @@ def split(model: nn.Module, *, muon: bool) -> tuple[Weights, Weights, Weights]:
     return [p for p in task if muon and p.ndim == 2], [p for p in task if not (muon and p.ndim == 2)], imitate
 
 
-def muon_of(matrices: Weights, lr: float) -> list[torch.optim.Optimizer]:
+def muon_of(matrices: Weights, lr: float, momentum: float = 0.95) -> list[torch.optim.Optimizer]:
     """Return Muon for these, if there are any, scaled to the size of Adam's steps: one rate serves both."""
     if not matrices:
         return []
-    return [torch.optim.Muon(matrices, lr=lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")]
+    return [torch.optim.Muon(matrices, lr=lr, weight_decay=0.0, momentum=momentum, adjust_lr_fn="match_rms_adamw")]

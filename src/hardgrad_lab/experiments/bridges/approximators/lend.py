@@ -111,7 +111,7 @@ class Lessons(torch.optim.Adam):
         for bridge in bridges:
             bridge.register_forward_pre_hook(self._keep)
 
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # torch overloads it
         """Take a step, or as many as are asked for, until it is late enough to take none."""
         trial, state = self.trial, cast("dict[str, Any]", next(iter(self.state.values()), {}))
         if float(state.get("step", 0)) >= trial.until * trial.steps * trial.lessons:

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from hardgrad_lab.experiments.bridges.classify.config import Classification
 from hardgrad_lab.experiments.bridges.classify.fast import Filters
 from hardgrad_lab.experiments.bridges.classify.networks import Classifier
+from hardgrad_lab.experiments.bridges.optimizers import muon_of
 
 
 def make_optimizers(config: Classification, model: Classifier) -> list[torch.optim.Optimizer]:
-    """Return one optimiser of the network, and Adam for an approximator, whose gradient gamma scales."""
+    """Return one optimizer of the network, and Adam for an approximator, whose gradient gamma scales."""
     lent = list(model.layer.parameters())
     own = [parameter for parameter in model.parameters() if all(parameter is not each for each in lent)]
     network: torch.optim.Optimizer
@@ -30,8 +31,7 @@ def _with_muon(
     config: Classification, filters: list[nn.Parameter], own: list[nn.Parameter], lent: list[nn.Parameter]
 ) -> list[torch.optim.Optimizer]:
     rest = [each for each in own if all(each is not other for other in filters)]
-    # The update is scaled to the size of Adam's, so that one learning rate serves filters and the rest.
-    muon = torch.optim.Muon(filters, lr=config.lr, weight_decay=0.0, momentum=0.6, adjust_lr_fn="match_rms_adamw")
+    (muon,) = muon_of(filters, config.lr, momentum=0.6)
     muon.register_step_post_hook(lambda *_: rescale([each for each in filters if each.grad is not None]))
     groups = [{"params": rest, "lr": config.lr}, {"params": lent, "lr": config.bridge_lr}]
     return [muon, torch.optim.Adam([group for group in groups if group["params"]], fused=True)]

@@ -114,7 +114,7 @@ class OverBits(nn.Module):
         return f(hg.graft(bits.detach(), bits + self.slope(logits.detach(), bits.detach()) * logits)).mean(0)
 
     def slope(self, logits: Tensor, bits: Tensor) -> Tensor:
-        """Return what each bit lends to its log-odds."""
+        """Return what each bit lends to its log-odds; a kind that makes its estimate in another way has none."""
         raise NotImplementedError
 
 
