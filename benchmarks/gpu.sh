@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What one GPU can tell of this project in nine minutes, without a network: benchmarks/gpu.sh OUT.
-# docs/gpu.md says what must lie beside it and what the variables below change; each part has a time limit, and what is
+# docs/commands/gpu.md says what must lie beside it and what the variables below change; each part has a time limit, and what is
 # found is written to OUT as it goes.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -71,7 +71,7 @@ if wants runs; then
     "${where[@]}" --contestant identity --contestant sort --contestant signum \
     --contestant signum-straight-through --contestant top-k --contestant k-means &
 fi
-# 2. Every law of docs/pass-matrix.md, every mode, inductor, and as many pairs of modes as the time allows.
+# 2. Every law of docs/evidence/pass-matrix.md, every mode, inductor, and as many pairs of modes as the time allows.
 wants laws && part laws "${LAWS:-130}" 4200 "$python" benchmarks/gpu_laws.py --device "$device" --jobs "$jobs" --out "$work/laws" \
   --seconds $((${LAWS:-130} - 25)) ${smoke:+--smoke}
 wait

@@ -1,4 +1,4 @@
-"""The laws and the modes of docs/pass-matrix.md on another device, in many processes, written down one by one.
+"""The laws and the modes of docs/evidence/pass-matrix.md on another device, in many processes, written down one by one.
 
 ``python benchmarks/gpu_laws.py --device cuda --jobs 12 --seconds 150 --out DIR``. A cut loses nothing: each process
 appends what it found to a file of its own.

@@ -12,7 +12,7 @@ import torch
 import estimator_table
 import pass_matrix
 
-MATRIX = Path(__file__).parent.parent / "docs" / "pass-matrix.md"
+MATRIX = Path(__file__).parent.parent / "docs" / "evidence" / "pass-matrix.md"
 ESTIMATORS = MATRIX.parent / "estimators.md"
 PAIRS = "\n## Pairs of modes\n"
 

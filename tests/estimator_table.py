@@ -1,4 +1,4 @@
-"""The page docs/estimators.md, from what the comparison with enumeration saw."""
+"""The page docs/evidence/estimators.md, from what the comparison with enumeration saw."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The product of all pairs of modes over every layer of the library: ``python tests/mode_pairs.py [--jobs N]``.
 
-Writes the section "Pairs of modes" of docs/pass-matrix.md, and fails where a pair fails. Each pair gives what plain
-eager code gives under the pair's settings, or raises a sentence of ours that names the layer. Where a layer of torch
-alone fails too, the pair is torch's.
+Writes the section "Pairs of modes" of docs/evidence/pass-matrix.md, and fails where a pair fails. Each pair gives what
+plain eager code gives under the pair's settings, or raises a sentence of ours that names the layer. Where a layer of
+torch alone fails too, the pair is torch's.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mc_bank import unchecked
 from mode_subjects import SUBJECTS, Subject, control_of, representatives
 from modes import BROKEN, EXPLAINED, INDUCTOR, MODES, NOT_LINEAR, Found, Mode, difference, pairs, run, settings
 
-PAGE = Path(__file__).parent.parent / "docs" / "pass-matrix.md"
+PAGE = Path(__file__).parent.parent / "docs" / "evidence" / "pass-matrix.md"
 HEADING = "\n## Pairs of modes\n"
 _OURS = re.compile(
     r"\b(Bridge|Codebook|ResidualCodebook|levels|lookup_free|BlackBox|straight_through|perturb|interpolated|perturbed|imle|fenchel_young|spo_plus|graft|Switch|Ranges|LearnedRanges|Grid|If|Hysteresis|RangeEmbedding|LayerMask|LearnedScale|LearnedClip|Compressor|"

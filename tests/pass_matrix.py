@@ -1,4 +1,4 @@
-"""The page docs/pass-matrix.md, from what the laws found."""
+"""The page docs/evidence/pass-matrix.md, from what the laws found."""
 
 from __future__ import annotations
 

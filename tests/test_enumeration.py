@@ -1,4 +1,4 @@
-"""Every Monte Carlo estimator against a plain loop over outcomes; what is seen becomes docs/estimators.md."""
+"""Every Monte Carlo estimator against a plain loop over outcomes; what is seen becomes docs/evidence/estimators.md."""
 
 from __future__ import annotations
 

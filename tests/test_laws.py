@@ -1,4 +1,4 @@
-"""Every law over every case; what passed becomes docs/pass-matrix.md."""
+"""Every law over every case; what passed becomes docs/evidence/pass-matrix.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every Monte Carlo law over every estimator; what passed becomes docs/pass-matrix.md."""
+"""Every Monte Carlo law over every estimator; what passed becomes docs/evidence/pass-matrix.md."""
 
 from __future__ import annotations
 

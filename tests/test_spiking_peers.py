@@ -159,7 +159,7 @@ def test_the_layer_is_a_part_of_the_neuron_without_weights(make: Callable[[Spike
 # ------------------------------------------------------------------------------------------------- the page's table
 
 
-PAGE = (Path(__file__).parents[1] / "docs" / "spiking.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[1] / "docs" / "guides" / "spiking.md").read_text(encoding="utf-8")
 OWNERS = {"snntorch": "surrogate", "spikingjelly": "activation_based.surrogate", "norse": "torch.functional.threshold"}
 
 
@@ -266,7 +266,7 @@ BLOCKS = re.findall(r"```py\n(.*?)```", PAGE, re.DOTALL)
 @pytest.mark.parametrize("library", OWNERS)
 def test_the_block_of_a_library_runs(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (block,) = (block for block in BLOCKS if library in block)
-    program = compile(block, "docs/spiking.md", "exec")
+    program = compile(block, "docs/guides/spiking.md", "exec")
     if not find_spec(library):
         return
     if library == "norse":

@@ -25,7 +25,7 @@ from hardgrad_lab.runs.execute import How
 from hardgrad_lab.runs.record import Record
 
 ROOT = Path(__file__).parents[2]
-TABLES = runpy.run_path(str(ROOT / "docs" / "pictures" / "tables.py"))
+TABLES = runpy.run_path(str(ROOT / "docs" / "scripts" / "tables.py"))
 QUIET = Console(quiet=True)
 
 
@@ -187,9 +187,9 @@ def test_the_committed_records_are_runs_of_the_experiment_as_it_is_and_stand_on_
         record = Record.load(path)
         config = APPROXIMATORS.rebuilt(record.config)
         assert path.name == APPROXIMATORS.run(config, record.seed).record_path(path.parent).name
-    page = (ROOT / "docs" / "approximators.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "evidence" / "approximators.md").read_text(encoding="utf-8")
     for name in ("approximators", "approximators predictors"):
-        assert f"<!-- {name} -->\n{TABLES['table'](name)}\n<!-- end -->" in page, "python docs/pictures/tables.py"
+        assert f"<!-- {name} -->\n{TABLES['table'](name)}\n<!-- end -->" in page, "python docs/scripts/tables.py"
 
 
 def test_ranks_are_correlated_within_tasks() -> None:

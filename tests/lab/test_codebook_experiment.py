@@ -101,8 +101,8 @@ def test_the_committed_records_are_runs_of_the_experiment_as_it_is() -> None:
 
 
 def test_the_page_holds_the_numbers_on_record() -> None:
-    page = RECORDS.parent / "docs" / "codebooks.md"
-    made = runpy.run_path(str(page.parent / "pictures" / "tables.py"))
-    for name in made["PAGES"]["codebooks"]:
+    page = RECORDS.parent / "docs" / "guides" / "codebooks.md"
+    made = runpy.run_path(str(page.parents[1] / "scripts" / "tables.py"))
+    for name in made["PAGES"]["guides/codebooks"]:
         block = f"<!-- {name} -->\n{made['table'](name)}\n<!-- end -->"
-        assert block in page.read_text(encoding="utf-8"), "write it again with: python docs/pictures/tables.py"
+        assert block in page.read_text(encoding="utf-8"), "write it again with: python docs/scripts/tables.py"

@@ -215,12 +215,14 @@ def test_the_bank_writes_records_and_the_report_reads_them(capsys: pytest.Captur
 
 def test_the_guide_holds_the_numbers_on_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hardgrad_lab.doctor.page.guide.compact_svg", lambda figure, name: "")
-    committed = (ROOT / "docs" / "which-estimator.md").read_text(encoding="utf-8")
+    committed = (ROOT / "docs" / "evidence" / "which-estimator.md").read_text(encoding="utf-8")
     copy = tmp_path / "guide.md"
     copy.write_text(committed, encoding="utf-8")
     written = write_guide(copy, load_all(ROOT / "results" / "doctor", NAMES), load_watched(ROOT / "results" / "doctor"))
     assert copy.read_text(encoding="utf-8") == committed
-    assert {path.name for path in written[1:]} == {path.name for path in (ROOT / "docs" / "pictures").glob("doctor-*")}
+    assert {path.name for path in written[1:]} == {
+        path.name for path in (ROOT / "docs" / "evidence" / "pictures").glob("doctor-*")
+    }
     assert all(f"pictures/{path.name}" in committed for path in written[1:])
 
 

@@ -312,7 +312,7 @@ def test_layers_name_nothing_that_the_configuration_lacks(experiment: Experiment
 
 @every
 def test_the_guide_has_a_row_for_each_experiment_with_its_tasks_and_contestants(experiment: Experiment) -> None:
-    guide = (Path(__file__).parents[2] / "docs" / "experiments.md").read_text(encoding="utf-8")
+    guide = (Path(__file__).parents[2] / "docs" / "commands" / "experiments.md").read_text(encoding="utf-8")
     (row,) = (line for line in guide.splitlines() if line.startswith(f"| `{experiment.name}` | "))
     words = set(re.findall(r"[\w-]+", row.partition(" | ")[2]))
     assert set(experiment.contestants) <= words

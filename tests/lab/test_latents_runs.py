@@ -182,7 +182,8 @@ def test_records_are_drawn(root: Root, tmp_path: Path) -> None:
 
 def test_the_guide_says_what_the_records_say() -> None:
     home = Path(__file__).parents[2]
-    guide = (home / "docs" / "experiments.md").read_text(encoding="utf-8").partition("## Discrete codes at the same")[2]
+    page = (home / "docs" / "commands" / "experiments.md").read_text(encoding="utf-8")
+    guide = page.partition("## Discrete codes at the same")[2]
     records = [Record.load(path) for path in sorted((home / "results" / "latents").glob("*-0.1-*.json"))]
     said = re.findall(r"^\| ([\w-]+)(, kl 0)? \| ([\d.]+) \| ([\d.]+) % \|$", guide, flags=re.MULTILINE)
     assert len(said) == 7

@@ -82,6 +82,6 @@ def test_the_committed_records_are_runs_of_the_experiment_as_it_is_and_the_page_
     for path in sorted((ROOT / "results" / "low_bit").glob("*.json")):
         record = Record.load(path)
         assert path.name == LOW_BIT.run(LOW_BIT.rebuilt(record.config), record.seed).record_path(path.parent).name
-    table = runpy.run_path(str(ROOT / "docs" / "pictures" / "tables.py"))["table"]("low_bit")
-    page = (ROOT / "docs" / "low-bit.md").read_text(encoding="utf-8")
-    assert f"<!-- low_bit -->\n{table}\n<!-- end -->" in page, "write it again with: python docs/pictures/tables.py"
+    table = runpy.run_path(str(ROOT / "docs" / "scripts" / "tables.py"))["table"]("low_bit")
+    page = (ROOT / "docs" / "guides" / "low-bit.md").read_text(encoding="utf-8")
+    assert f"<!-- low_bit -->\n{table}\n<!-- end -->" in page, "write it again with: python docs/scripts/tables.py"

@@ -186,11 +186,11 @@ def test_the_committed_records_are_runs_of_the_experiment_as_it_is(experiment: A
 
 
 def test_the_guide_holds_the_numbers_on_record_and_its_pictures() -> None:
-    page = RECORDS.parent / "docs" / "orders.md"
-    text, made = page.read_text(encoding="utf-8"), runpy.run_path(str(page.parent / "pictures" / "tables.py"))
+    page = RECORDS.parent / "docs" / "guides" / "orders.md"
+    text, made = page.read_text(encoding="utf-8"), runpy.run_path(str(page.parents[1] / "scripts" / "tables.py"))
     for experiment in ALL:
         block = f"<!-- {experiment.name} -->\n{made['table'](experiment.name)}\n<!-- end -->"
-        assert block in text, "write it again with: python docs/pictures/tables.py"
+        assert block in text, "write it again with: python docs/scripts/tables.py"
     pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
     assert len(pictures) == 2
     assert all((page.parent / name).is_file() for name in pictures)

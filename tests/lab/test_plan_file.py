@@ -110,7 +110,7 @@ def test_an_option_that_is_a_list_itself_takes_a_list_of_lists(tmp_path: Path) -
 
 
 def test_the_guides_own_example_is_a_plan(tmp_path: Path) -> None:
-    guide = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    guide = (ROOT / "docs" / "commands" / "experiments.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```toml\n(.*?)```", guide, re.DOTALL)
     assert len(runs_of(written(tmp_path, example))) == 12
 
@@ -193,7 +193,7 @@ def test_a_file_that_is_no_plan_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_spoilt_plans_are_read_or_refused_in_a_sentence(tmp_path: Path) -> None:
-    guide = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    guide = (ROOT / "docs" / "commands" / "experiments.md").read_text(encoding="utf-8")
     whole = re.findall(r"```toml\n(.*?)```", guide, re.DOTALL)[0].splitlines()
     spoilt = [
         "1e400",

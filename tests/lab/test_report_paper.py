@@ -101,7 +101,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Written:
     folder = tmp_path_factory.mktemp("results")
     a_few_of_each(folder)
     (folder / "broken.json").write_text("{", encoding="utf-8")
-    return report_everything(folder, folder / "report", folder / "docs" / "reproduction.md")
+    return report_everything(folder, folder / "report", folder / "docs" / "evidence" / "reproduction.md")
 
 
 def test_every_part_of_the_paper_is_there_in_its_order(made: Written) -> None:
@@ -173,8 +173,8 @@ def test_markdown_has_the_tables_and_shows_the_pictures(made: Written) -> None:
 def test_the_committed_page_holds_the_numbers_on_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reports, "draw", lambda *_: ([], []))
     made = report_everything(ROOT / "results", tmp_path)
-    page = ROOT / "docs" / "reproduction.md"
-    again = "write it again with: hardgrad report all --results results --guide docs/reproduction.md"
+    page = ROOT / "docs" / "evidence" / "reproduction.md"
+    again = "write it again with: hardgrad report all --results results --guide docs/evidence/reproduction.md"
     assert tables(page) == tables(made.markdown), again
     shown = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
     assert shown

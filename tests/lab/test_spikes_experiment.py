@@ -95,7 +95,7 @@ def test_training_ends_better_than_chance(samples: Path) -> None:
 
 
 def test_the_page_has_the_means_of_narrower_and_wider_derivatives() -> None:
-    text = (RECORDS.parents[1] / "docs" / "spiking.md").read_text(encoding="utf-8")
+    text = (RECORDS.parents[1] / "docs" / "guides" / "spiking.md").read_text(encoding="utf-8")
     (table,) = re.findall(r"\| times as wide .*?\n\n", text, re.DOTALL)
     head, _, *rows = (line.strip("| ").split(" | ") for line in table.strip().splitlines())
     records = [Record.load(path) for path in RECORDS.glob("*.json")]
@@ -114,6 +114,8 @@ def test_the_committed_records_are_runs_of_the_experiment_as_it_is_and_stand_on_
         assert path.name == SPIKES.run(config, record.seed).record_path(path.parent).name
         assert "commit" in json.loads(path.read_text(encoding="utf-8"))["environment"]
     page = RECORDS.parents[1] / "docs"
-    table = runpy.run_path(str(page / "pictures" / "tables.py"))["table"]("spikes")
+    table = runpy.run_path(str(page / "scripts" / "tables.py"))["table"]("spikes")
     block = f"<!-- spikes -->\n{table}\n<!-- end -->"
-    assert block in (page / "spiking.md").read_text(encoding="utf-8"), "write it again: python docs/pictures/tables.py"
+    assert block in (page / "guides" / "spiking.md").read_text(encoding="utf-8"), (
+        "write it again: python docs/scripts/tables.py"
+    )

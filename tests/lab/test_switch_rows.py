@@ -193,7 +193,7 @@ def test_missing_data_says_where_it_was_looked_for(name: str, tmp_path: Path, mo
         rows_of(setup, 0)
     monkeypatch.setenv("HARDGRAD_DATA", str(tmp_path))
     with pytest.raises(
-        MissingDataError, match=rf"no recording; looked for\n  {re.escape(str(tmp_path))}/(?s:.*)docs/data.md"
+        MissingDataError, match=rf"no recording; looked for\n  {re.escape(str(tmp_path))}/(?s:.*)docs/commands/data.md"
     ):
         rows_of(setup, 0)
 

@@ -2,7 +2,8 @@
 
     python tests/lab/two_houses.py OTHER/src src --rounds 4
 
-By hand, on an idle machine; docs/benchmarks.md has a table of it. Either checkout may be older than the present names.
+By hand, on an idle machine; docs/evidence/benchmarks.md has a table of it. Either checkout may be older than the
+present names.
 """
 
 from __future__ import annotations

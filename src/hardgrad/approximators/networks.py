@@ -61,7 +61,7 @@ def mlp(
         in_features: size of the last dimension on entry.
         out_features: and on exit.
         hidden: widths of the hidden layers. The published program takes half the layer's width, twice; none at all may
-            do, and 64 twice is worth trying where features have to be read together (docs/approximators.md).
+            do, and 64 twice is worth trying where features have to be read together (docs/evidence/approximators.md).
         activation: factory of the module between layers; smooth ones lend smoother gradients.
 
     Returns:
@@ -97,7 +97,7 @@ def elementwise(width: int = 16, *, layers: int = 2, activation: Activation = nn
     r"""Return one small network applied to every element by itself: :math:`y_i = a_\phi(x_i)`.
 
     It cannot lend a gradient from one element to another, and its weights do not depend on the shape. It imitates
-    a step best of all, and is not the best lender for it in the middle of a network (docs/approximators.md).
+    a step best of all, and is not the best lender for it in the middle of a network (docs/evidence/approximators.md).
 
     Args:
         width: of each hidden layer. The published program takes the layer's width; a step needs few.

@@ -33,7 +33,8 @@ def gapped(
     The straight-through gradient of Gumbel-Softmax, where the noise that agrees with the sample b is replaced by the
     least move m, held constant, that puts b first by a gap. Given b nothing is left to chance, so it is calmer than
     ``gumbel`` and as cheap; biased, as that is, and on strongly nonlinear f it can point uphill
-    (``docs/which-estimator.md``). For Bernoulli the softmax is a sigmoid. One evaluation of f and its gradient.
+    (``docs/evidence/which-estimator.md``). For Bernoulli the softmax is a sigmoid. One evaluation of f and its
+    gradient.
 
     Args:
         q: Bernoulli or OneHotCategorical, ``Independent`` allowed; batch shape ``(*batch,)``.

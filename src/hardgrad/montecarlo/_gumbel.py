@@ -46,7 +46,8 @@ def gumbel(
     ``hard=False``: f sees the relaxed sample. Unbiased for the gradient of the *relaxed* expectation, whose derivatives
     of every order are natural, and the relaxed expectation nears that of f as the temperature falls, while the variance
     grows. ``hard=True``, straight-through: f sees hard samples alone, and the gradient is biased at any temperature. On
-    strongly nonlinear f either can point uphill (``docs/which-estimator.md``). One evaluation of f and its gradient.
+    strongly nonlinear f either can point uphill (``docs/evidence/which-estimator.md``). One evaluation of f and its
+    gradient.
 
     Args:
         q: Bernoulli, OneHotCategorical or KSubset, ``Independent`` allowed; batch shape ``(*batch,)``.

@@ -29,7 +29,7 @@ def reinmax(
 
     For q's logits, with :math:`\pi_\tau` the softmax at temperature :math:`\tau`. Heun's rule for the difference of f
     between outcomes: unbiased at temperature 1 where f is a quadratic function of one unit; on strongly nonlinear f it
-    can point uphill (``docs/which-estimator.md``). One evaluation of f and its gradient.
+    can point uphill (``docs/evidence/which-estimator.md``). One evaluation of f and its gradient.
 
     Args:
         q: Bernoulli or OneHotCategorical, ``Independent`` allowed; batch shape ``(*batch,)``.

@@ -20,8 +20,8 @@ def straight_through_estimator(
     .. math:: \hat g = f'(b)^\top \frac{\partial p}{\partial\theta}, \qquad b \sim q, \quad p = \mathbb{E}[b]
 
     With :math:`p` the sigmoid or softmax of the logits, or a KSubset's exact marginals. Unbiased for f linear in each
-    unit by itself; on strongly nonlinear f it can point uphill (``docs/which-estimator.md``). One evaluation of f and
-    its gradient.
+    unit by itself; on strongly nonlinear f it can point uphill (``docs/evidence/which-estimator.md``). One evaluation
+    of f and its gradient.
 
     Args:
         q: Bernoulli, OneHotCategorical or KSubset, ``Independent`` allowed; batch shape ``(*batch,)``.

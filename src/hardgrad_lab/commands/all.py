@@ -32,7 +32,7 @@ class PlanOptions:
     """What to run, and where."""
 
     plan: Path | None = None
-    """A TOML file of runs, with their seeds, options and priorities, in place of a budget; see docs/experiments.md."""
+    """A TOML file of runs, with seeds, options and priorities, in place of a budget: docs/commands/experiments.md."""
     budget: Budget | None = None
     """Smoke takes seconds a run, small minutes to an hour on two cores, paper what the papers took; by default small.
     A plan file says it for each of its entries."""

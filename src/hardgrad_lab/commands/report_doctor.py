@@ -19,8 +19,8 @@ def report_doctor(*, results: Path = OWN_RUNS / "doctor", out: Path | None = Non
     out
         Folder for the pages; by default ``report`` in the folder of the records.
     guide
-        A Markdown file whose marked blocks are written anew, such as docs/which-estimator.md; pictures go to pictures/
-        beside it.
+        A Markdown file whose marked blocks are written anew, such as docs/evidence/which-estimator.md; pictures go to
+        pictures/ beside it.
     """
     from hardgrad_lab.doctor.bank import NAMES
     from hardgrad_lab.doctor.page.examination import write_examinations

@@ -1,4 +1,4 @@
-"""Recordings of devices: what went in, and what came out at the same time. docs/data.md says where they come from.
+"""Recordings of devices: what went in, and what came out at the same time; docs/commands/data.md has the sources.
 
 The Klon's clips are those of github.com/jatinchowdhury18/KlonCentaur (BSD-3-Clause), the CL 1B's sounds and predictions
 of github.com/RiccardoVib/CONDITIONED-MODELING-OF-OPTICAL-COMPRESSOR (LGPL-3.0), the drum compressor's of

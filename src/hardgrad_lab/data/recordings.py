@@ -17,7 +17,7 @@ from hardgrad_lab.data.root import File, Root
 
 Signal = np.ndarray[Any, np.dtype[np.float64]]
 
-CURE = "copy it again; docs/data.md says where it comes from"
+CURE = "copy it again; docs/commands/data.md says where it comes from"
 
 
 def numbers(root: Root, place: str) -> Signal:
@@ -79,4 +79,6 @@ def samples(root: Root, place: str) -> tuple[Signal, int]:
 
 
 def _path(root: Root, place: str) -> Path:
-    return root.get(File(what="recording", digests={place: ""}, otherwise="get it from where docs/data.md says"))
+    return root.get(
+        File(what="recording", digests={place: ""}, otherwise="get it from where docs/commands/data.md says")
+    )

@@ -64,8 +64,8 @@ class Root:
         if given is None:
             raise MissingDataError(
                 f"data: no folder was given; pass --data FOLDER (in Python, Root(folder=...)) or set {VARIABLE} to the "
-                "folder that holds the data sets; --download fetches what is missing, and docs/data.md says what is "
-                "looked for and which samples there are for a trial"
+                "folder that holds the data sets; --download fetches what is missing, and docs/commands/data.md says "
+                "what is looked for and which samples there are for a trial"
             )
         if not given.is_dir() and not self.download:
             raise MissingDataError(

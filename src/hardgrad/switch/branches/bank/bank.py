@@ -18,7 +18,8 @@ its age by.
 What was won back: rows lie in the order of their ranges' sizes, so that little is padded; weights are copied together
 only where that is faster than a product for each (``products.py``).
 
-What is given up: time (docs/benchmarks.md), second derivatives, and batched gradients; the last two raise a sentence.
+What is given up: time (docs/evidence/benchmarks.md), second derivatives, and batched gradients; the last two raise a
+sentence.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ codes that would be in use if they were taken alike. ``levels`` has 8 x 8 x 8 co
 ``residual`` has two stages of 512, so twice the bits of the others. Those that begin with ``peer`` are
 vector-quantize-pytorch's layer, as it comes or with our options; they run where it is installed, when asked for.
 
-Sources: van den Oord et al. 2017 (arXiv 1711.00937); docs/codebooks.md has those of each gradient.
+Sources: van den Oord et al. 2017 (arXiv 1711.00937); docs/guides/codebooks.md has those of each gradient.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ PRESETS: dict[Setting, dict[str, Any]] = {
         "center_inputs": False, "near_ties": 0.0, "samples": 2_168 * 2_000_000, "fixed_rows": 2_000_000,
         "test_rows": 400_000, "curve_rows": 400_000, "drop_last": True, "evaluations": 400,
     },
-    # Ours: the same networks. What each change is worth is in docs/benchmarks.md.
+    # Ours: the same networks. What each change is worth is in docs/evidence/benchmarks.md.
     "fast": {
         **_COMMON, "batch": 512, "optimizer": "muon", "lr": 0.02, "approximator_lr": 0.003, "schedule": "one-cycle",
         "center_inputs": True, "near_ties": 0.75, "samples": 12_000_000, "fixed_rows": 0,

@@ -1,4 +1,4 @@
-"""Tables of records in the pages of docs/: python docs/pictures/tables.py."""
+"""Tables of records in the pages of docs/: python docs/scripts/tables.py."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from hardgrad_lab.runs.record import Record
 ROOT = Path(__file__).parents[2]
 LEAST = 5  # contestants of a task, or ranks say little
 PAGES = {
-    "orders": ("digits", "paths", "explain"),
-    "low-bit": ("low_bit",),
-    "spiking": ("spikes",),
-    "codebooks": ("codebooks fashion-mnist", "codebooks cifar10"),
-    "devices": ("devices",),
-    "approximators": ("approximators", "approximators predictors"),
+    "guides/orders": ("digits", "paths", "explain"),
+    "guides/low-bit": ("low_bit",),
+    "guides/spiking": ("spikes",),
+    "guides/codebooks": ("codebooks fashion-mnist", "codebooks cifar10"),
+    "guides/devices": ("devices",),
+    "evidence/approximators": ("approximators", "approximators predictors"),
 }
 
 

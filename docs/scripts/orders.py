@@ -1,4 +1,4 @@
-"""Pictures of docs/orders.md: python docs/pictures/orders.py."""
+"""Pictures of docs/guides/orders.md: python docs/scripts/orders.py."""
 
 from __future__ import annotations
 
@@ -56,4 +56,6 @@ def temperatures() -> Drawn:
 
 if __name__ == "__main__":
     for name, draw in {"orders-slopes": slopes, "orders-temperatures": temperatures}.items():
-        Path(__file__).with_name(f"{name}.svg").write_text(compact_svg(draw(), name), encoding="utf-8")
+        (Path(__file__).parents[1] / "guides" / "pictures" / f"{name}.svg").write_text(
+            compact_svg(draw(), name), encoding="utf-8"
+        )
