@@ -1,4 +1,4 @@
-"""An installed package at work beside torch alone: python -W error tests/package/smoke.py, in an environment of its own.
+"""An installed package at work beside torch alone: python tests/package/smoke.py, in an environment of its own.
 
 Each room is used once, with what it is right about asserted. ``.ci/package`` calls it; so may a user who doubts an
 installation.
@@ -36,7 +36,9 @@ def bridge() -> None:
     assert losses[-1] < losses[0] / 2, losses
     bare = hg.strip(model).eval()
     assert torch.equal(bare(x), model.eval()(x))
-    assert sum(p.numel() for p in bare.parameters()) == sum(p.numel() for p in (*model[0].parameters(), *model[2].parameters()))
+    assert sum(p.numel() for p in bare.parameters()) == sum(
+        p.numel() for p in (*model[0].parameters(), *model[2].parameters())
+    )
 
 
 def switch() -> None:
@@ -103,7 +105,9 @@ def installed() -> None:
     needed = [line for line in metadata.requires("hardgrad") or [] if "extra ==" not in line]
     assert [line.split(">")[0] for line in needed] == ["torch"], needed
     if find_spec("cyclopts") is None:
-        said = subprocess.run([Path(sys.executable).parent / "hardgrad", "fit"], capture_output=True, text=True, check=False)
+        said = subprocess.run(
+            [Path(sys.executable).parent / "hardgrad", "fit"], capture_output=True, text=True, check=False
+        )
         assert said.returncode != 0
         assert "pip install" in said.stderr, said.stderr
 
