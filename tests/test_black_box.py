@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,7 @@ from torch.distributions import Bernoulli, Independent
 from torch.nn.parallel import DistributedDataParallel
 
 import hardgrad as hg
+from hardgrad.black_box import arrays
 
 CURES = r"straight_through\(box\).*perturb\(box, scale\).*Bridge\(box.*score_function\(q, box\).*detach\(\).*no_grad"
 STAIRS = 8
@@ -519,3 +521,15 @@ def test_ddp_takes_a_box(tmp_path: Path) -> None:
     finally:
         dist.destroy_process_group()
     assert all(torch.allclose(p.grad, grad) for p, grad in zip(model.parameters(), expected, strict=True))
+
+
+def test_without_numpy_a_program_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays.numpy.cache_clear()
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    try:
+        with pytest.raises(ImportError, match="NumPy is not installed here; pip install numpy"):
+            hg.BlackBox(stairs)
+        with pytest.raises(ImportError, match="pip install numpy"):
+            hg.interpolated(lambda cost: cost.tolist(), 1.0)(torch.ones(1, 2))
+    finally:
+        arrays.numpy.cache_clear()

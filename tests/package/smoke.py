@@ -62,7 +62,7 @@ def draws() -> None:
 
 
 def rooms() -> None:
-    """Orders, losses, codes, few bits, devices, solvers, searches, boxes: one line of each."""
+    """Orders, losses, codes, few bits, devices, solvers, searches: one line of each."""
     x = torch.tensor([[3.0, 1.0, 2.0]], requires_grad=True)
     torch.testing.assert_close(hg.hard.sort(x), torch.tensor([[1.0, 2.0, 3.0]]))
     hg.soft.rank(x, 0.5).square().sum().backward()
@@ -75,11 +75,20 @@ def rooms() -> None:
     assert hg.KSubset(torch.zeros(5), 2).sample().sum() == 2
     found = hg.search_ranges(torch.linspace(-1, 1, 200)[:, None], torch.linspace(-1, 1, 200), steps(), max_ranges=2)
     assert abs(found.points[1]) < 0.02, found.points
-    box = hg.BlackBox(lambda rows: rows * 2)
-    torch.testing.assert_close(hg.perturb(box, 0.1)(torch.ones(2, 3)), torch.full((2, 3), 2.0))
     level, _ = hg.Ballistics(1.0, 10.0, sample_rate=1000)(torch.ones(1, 50))
     assert 0 < level[0, 0] < level[0, -1] <= 1
     print(hg.doctor.breaks(nn.Sequential(nn.Linear(2, 2), Rounded()), torch.randn(4, 2)))
+
+
+def boxes() -> None:
+    """A program as a layer; where there is no NumPy, a sentence that says so."""
+    said = ""
+    try:
+        box = hg.BlackBox(lambda rows: rows * 2)
+        torch.testing.assert_close(hg.perturb(box, 0.1)(torch.ones(2, 3)), torch.full((2, 3), 2.0))
+    except ImportError as error:
+        said = str(error)
+    assert ("pip install numpy" in said) == (find_spec("numpy") is None), said
 
 
 def steps() -> Tensor:
@@ -113,6 +122,6 @@ def installed() -> None:
 
 
 if __name__ == "__main__":
-    for check in (installed, bridge, switch, draws, rooms):
+    for check in (installed, bridge, switch, draws, rooms, boxes):
         check()
     print(f"hardgrad {hg.__version__} with torch {torch.__version__} on Python {sys.version.split()[0]}: all is well")

@@ -14,7 +14,7 @@ from hardgrad import _check
 from hardgrad._torch_state import in_forward_mode, in_graph, in_transform
 from hardgrad._tracing import eagerly
 from hardgrad.black_box.arguments import check_inputs, check_program, checked_bounds, checked_timeout, checked_workers
-from hardgrad.black_box.arrays import given, numbers, rows_of, stacked
+from hardgrad.black_box.arrays import given, numbers, numpy, rows_of, stacked
 from hardgrad.black_box.errors import BoxError
 from hardgrad.black_box.job import Job, run_here
 from hardgrad.black_box.recent import Recent
@@ -76,6 +76,7 @@ class BlackBox(nn.Module):
         low, high: the bounds in float64, or None.
 
     Raises:
+        ImportError: from the constructor, where NumPy is not installed: torch runs without it.
         BoxError: if the program raises, dies, takes too long, or returns what is no array of its row's shape.
         RuntimeError: if an input needs a gradient while those are recorded.
         ValueError: for arguments or inputs that break a rule above.
@@ -117,6 +118,7 @@ class BlackBox(nn.Module):
         high: Any = None,
     ) -> None:
         super().__init__()
+        numpy()  # said here, not at the first batch
         check_program(fn, factory, out)
         self._program = (fn, factory, out)
         self._name = f"BlackBox({name_of(fn or factory)})"

@@ -14,12 +14,23 @@ Row = tuple[Any, ...]  # one array of each input
 
 
 @cache
-def _numpy() -> Any:
-    return import_module("numpy")  # torch runs without it, a box does not
+def numpy() -> Any:
+    """Return the module NumPy: torch runs without it, a box does not.
+
+    Raises:
+        ImportError: where it is not installed.
+    """
+    try:
+        return import_module("numpy")
+    except ImportError as error:
+        raise ImportError(
+            "hardgrad: a program of its own is handed NumPy arrays, and NumPy is not installed here; pip install numpy"
+        ) from error
 
 
 def given(x: Tensor) -> Any:
     """Return a tensor's numbers as an array that the program may keep and write into; half precision as float32."""
+    numpy()
     wide = torch.float32 if x.is_floating_point() and x.dtype != torch.float64 else x.dtype
     return x.detach().to("cpu", wide, copy=True, memory_format=torch.contiguous_format).numpy(force=True)
 
@@ -35,10 +46,11 @@ def numbers(value: Any, double: bool) -> Any:
     Raises:
         ValueError: if it is nothing of the kind; the sentence begins with "must return".
     """
+    numpy()
     if isinstance(value, Tensor):
         value = value.detach().to("cpu", torch.promote_types(value.dtype, torch.float32)).numpy(force=True)
     try:
-        array = _numpy().asarray(value)
+        array = numpy().asarray(value)
     except (ValueError, TypeError) as error:  # rows of different lengths
         raise ValueError(f"must return an array or a number, got {type(value).__name__} ({error}); {_CURE}") from None
     if array.dtype.kind not in "fiub":
@@ -53,4 +65,4 @@ _CURE = "give out=, a function that makes one of what the program returns"
 
 def stacked(arrays: Sequence[Any]) -> Any:
     """Return arrays of one shape as one."""
-    return _numpy().stack(arrays)
+    return numpy().stack(arrays)
