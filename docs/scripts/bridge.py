@@ -47,7 +47,7 @@ def layer(kind: str) -> nn.Module:
 
 
 def train(kind: str, seed: int) -> tuple[nn.Sequential, list[float]]:
-    """Return a network that was trained, and its loss before each step and after the last, over the target's variance."""
+    """Return a network that was trained, and its loss before each step and after the last; the variance is one."""
     torch.manual_seed(seed)
     x = torch.randn(ROWS, 4)
     wanted = nn.Linear(8, 1)(stairs(2 * nn.Linear(4, 8)(x))).detach()
@@ -83,8 +83,12 @@ def draw() -> tuple[Drawn, dict[str, float]]:
     backward.set(title="Backward: the slope that is passed on", xlabel="in", ylabel="slope")
     for kind, look in LOOKS.items():
         for seed, (_, losses) in enumerate(runs[kind]):
-            training.plot(range(0, STEPS + 1, EVERY), losses[::EVERY], **look, linewidth=1.2, label="" if seed else LEGEND[kind])
-    training.set(title="Training: loss over variance", xlabel="step", yscale="log", yticks=[0.01, 0.1, 1.0], ylim=(0.01, 2.0))
+            training.plot(
+                range(0, STEPS + 1, EVERY), losses[::EVERY], **look, linewidth=1.2, label="" if seed else LEGEND[kind]
+            )
+    training.set(
+        title="Training: loss over variance", xlabel="step", yscale="log", yticks=[0.01, 0.1, 1.0], ylim=(0.01, 2.0)
+    )
     training.minorticks_off()
     legend(figure, [training])
     return figure, {kind: sum(losses[-1] for _, losses in each) / SEEDS for kind, each in runs.items()}
@@ -102,7 +106,7 @@ def for_both_pages(svg: str, said: str) -> str:
     svg = re.sub(r"font-family: [^;]+", "font-family: sans-serif", svg)
     # Text without a colour of its own has that of the whole picture.
     style = f"<style>svg{{fill:#1c2126}}@media(prefers-color-scheme:dark){{svg{{fill:#e6e6e3}}{rules}}}</style>"
-    return re.sub(r"(<svg[^>]*>)", lambda found: f'{found[1]}<desc>{said}</desc>{style}', svg, count=1)
+    return re.sub(r"(<svg[^>]*>)", lambda found: f"{found[1]}<desc>{said}</desc>{style}", svg, count=1)
 
 
 def say(losses: dict[str, float]) -> str:

@@ -1,7 +1,7 @@
 """What README.md and docs/evidence/index.md say of the records: python docs/scripts/evidence.py.
 
-The blocks between ``<!-- NAME -->`` and ``<!-- end -->`` are written anew; tests/lab/test_evidence_page.py holds them to
-the records.
+The blocks between ``<!-- NAME -->`` and ``<!-- end -->`` are written anew; tests/lab/test_evidence_page.py holds them
+to the records.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "results"
 # Of the differentiable IF: its experiments, and the contestants of their tables that are told apart here.
 SWITCHES = ("piecewise", "waveshaper", "ecg")
-RIVALS = {"switch": "a switch", "plain-total": "a plain network of its size", "condition-input": "... that sees the key"}
+RIVALS = {
+    "switch": "a switch",
+    "plain-total": "a plain network of its size",
+    "condition-input": "... that sees the key",
+}
 SETTINGS = ("gentle", "medium", "heavy")
 
 
@@ -54,8 +58,8 @@ def toys(rest: Sequence[Section]) -> str:
     said = [row[-1] for row in of.cells]
     agree = sum(each == "agrees" for each in said)
     return (
-        f"Of {len(said)} sentences that papers on Monte Carlo gradients say of their own toy problems, {agree} hold here "
-        f"([the table](reproduction.md#toys), {sum(group.n for group in of.groups)} runs)."
+        f"Of {len(said)} sentences that papers on Monte Carlo gradients say of their own toy problems, {agree} hold "
+        f"here ([the table](reproduction.md#toys), {sum(group.n for group in of.groups)} runs)."
     )
 
 
@@ -65,19 +69,16 @@ def pages() -> str:
     runs = sum(count.values()) - count["doctor"]
     report = "hardgrad report --results results --guide docs/evidence/reproduction.md"
     guide = "hardgrad report doctor --results results/doctor --guide docs/evidence/which-estimator.md"
+    whole = "What do the papers print, and what came out here? Every table, figure and claim."
+    right, survives = "Is each Monte Carlo estimator right, beside enumeration?", "What does each layer survive?"
     rows = [
-        ("reproduction", "What do the papers print, and what came out here? Every table, figure and claim.", report, runs),
+        ("reproduction", whole, report, runs),
         ("which-estimator", "Which gradient for which hard function?", guide, count["doctor"]),
-        (
-            "approximators",
-            "Which network should a bridge have?",
-            "python docs/scripts/tables.py",
-            count["approximators"],
-        ),
+        ("approximators", "Which network should a bridge have?", "docs/scripts/tables.py", count["approximators"]),
         ("benchmarks", "What does it cost, beside the bare function and beside peers?", "hardgrad bench", "by hand"),
-        ("estimators", "Is each Monte Carlo estimator right, beside enumeration?", "pytest tests/test_enumeration.py", "in the test"),
-        ("pass-matrix", "What does each layer survive: compile, vmap, export, DDP ...?", "pytest tests/test_laws.py", "in the test"),
-    ]  # fmt: skip
+        ("estimators", right, "pytest tests/test_enumeration.py", "in the test"),
+        ("pass-matrix", f"{survives} Compile, vmap, export, DDP ...", "pytest tests/test_laws.py", "in the test"),
+    ]
     head = ["| page | what it answers | what writes it | records |", "|---|---|---|--:|"]
     return "\n".join([*head, *(f"| [{name}]({name}.md) | {asks} | `{by}` | {n} |" for name, asks, by, n in rows)])
 
@@ -95,10 +96,12 @@ def headlines(found: Found) -> str:
     rows = {row["name"]: row for row in json.loads(doctor.read_text(encoding="utf-8"))["diagnosis"]["rows"]}
     cosines = [f"{rows[name]['cosine']:.2f}" for name in ("reinmax", "gumbel", "score_function, 8 left out")]
     bound = [_ours(one["density"], found, "mnist-static", name, "best_bound", ".1f") for name in ("bridge", "relax")]
-    published = {task: f"{one['sorting'].published[task, 'signum-dense']['accuracy'].value:.2%}" for task in ("10", "5")}
+    published = {
+        task: f"{one['sorting'].published[task, 'signum-dense']['accuracy'].value:.2%}" for task in ("10", "5")
+    }
     return "\n".join([
-        f"- **{sorting[0][0]}** of rows of ten numbers sorted without a fault, by a network with a hard sign in its middle; "
-        f"the paper has {published['10']} {_files(sorting[0][1])}. Of five numbers {sorting[1][0]}, the paper "
+        f"- **{sorting[0][0]}** of rows of ten numbers sorted without a fault, by a network with a hard sign in its "
+        f"middle; the paper has {published['10']} {_files(sorting[0][1])}. Of five numbers {sorting[1][0]}, the paper "
         f"{published['5']} {_files(sorting[1][1])}.",
         f"- **{', '.join(boxes)}** of the energy is wrong when seven settings that learn imitate a studio compressor "
         f"(gentle, medium, heavy); the best published network has {', '.join(theirs)} on the same sounds "
@@ -142,7 +145,12 @@ def written() -> dict[Path, str]:
     """Return each page as it should be."""
     found = read_records(RESULTS)
     ours, rest = (sections(found, brief=brief) for brief in (False, True))
-    index = {"glance": in_brief(ours, "reproduction.md"), "switches": switches(rest), "toys": toys(rest), "pages": pages()}
+    index = {
+        "glance": in_brief(ours, "reproduction.md"),
+        "switches": switches(rest),
+        "toys": toys(rest),
+        "pages": pages(),
+    }
     return {
         (page := ROOT / "docs" / "evidence" / "index.md"): fill(page, index),
         (page := ROOT / "README.md"): fill(page, {"headlines": headlines(found)}),

@@ -1,4 +1,4 @@
-"""Pictures of docs/commands/report.md, cut out of reports that ``hardgrad fit`` wrote: python docs/scripts/report_pictures.py.
+"""Pictures of docs/commands/report.md, cut out of reports of fits: python docs/scripts/report_pictures.py.
 
 The pages have the fits of docs/commands/fit.md; their figures are files here, in the colours of a light page on white.
 """
@@ -35,7 +35,9 @@ def alone(svg: str) -> str:
     svg = re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}", svg)
     spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
     ground = f'<rect width="{width}" height="{height}" fill="{LIGHT_PAGE}"/>'
-    return re.sub(r"\s*>", f' {spaces} width="{width}" height="{height}" fill="#1c2126">{ground}', "<svg" + svg, count=1)
+    return re.sub(
+        r"\s*>", f' {spaces} width="{width}" height="{height}" fill="#1c2126">{ground}', "<svg" + svg, count=1
+    )
 
 
 def script(page: Path, name: str) -> str:
