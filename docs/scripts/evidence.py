@@ -74,7 +74,12 @@ def pages() -> str:
     rows = [
         ("reproduction", whole, report, runs),
         ("which-estimator", "Which gradient for which hard function?", guide, count["doctor"]),
-        ("approximators", "Which network should a bridge have?", "docs/scripts/tables.py", count["approximators"]),
+        (
+            "approximators",
+            "Which network should a bridge have?",
+            "python docs/scripts/tables.py",
+            count["approximators"],
+        ),
         ("benchmarks", "What does it cost, beside the bare function and beside peers?", "hardgrad bench", "by hand"),
         ("estimators", right, "pytest tests/test_enumeration.py", "in the test"),
         ("pass-matrix", f"{survives} Compile, vmap, export, DDP ...", "pytest tests/test_laws.py", "in the test"),

@@ -42,6 +42,7 @@ NUMBERS = {
     NOT_RUN: "are not run",
 }  # fmt: skip
 CLAIMS = {HOLDS: "hold", FAILS: "do not hold here", CLOSE: "are too close to say", FEW: "have too few runs"}
+WORDS = {CLOSE: "too close to say", FEW: "of too few runs"}  # in the middle of a sentence
 OURS = "ours"  # the source of a claim that no paper makes
 Line = tuple[Section, str]
 MOST = 3  # comparisons that a line tells apart; of more it says how many
@@ -108,9 +109,10 @@ def in_brief(sections: Sequence[Section], page: str) -> str:
         said = [f"- [{of.part}]({page}#{of.anchor}): {says}" for of, says in (*numbers, *claims)]
         said += _tally(sections, starts, page) if not claims else []
         parts.append("\n".join([f"**{name}**", "", *said]))
-    kinds = {"of too few runs": (FEW,), "not run": (NOT_RUN,)}
+    kinds = {WORDS[FEW]: (FEW,), "not run": (NOT_RUN,)}
     waiting = [line for words, starts in kinds.items() for line in _waiting(sections, words, starts, page)]
-    return "\n\n".join([*parts, "\n".join(["**Open**", "", *waiting, *_tally(sections, (CLOSE,), page, CLOSE)])])
+    waiting += [line for kind in (CLOSE, FEW) for line in _tally(sections, (kind,), page, WORDS[kind])]
+    return "\n\n".join([*parts, "\n".join(["**Open**", "", *waiting])])
 
 
 def _tally(sections: Sequence[Section], starts: tuple[str, ...], page: str, words: str = "hold") -> list[str]:
