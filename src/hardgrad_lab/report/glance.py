@@ -42,6 +42,7 @@ NUMBERS = {
     NOT_RUN: "are not run",
 }  # fmt: skip
 CLAIMS = {HOLDS: "hold", FAILS: "do not hold here", CLOSE: "are too close to say", FEW: "have too few runs"}
+WORDS = {CLOSE: "too close to say", FEW: "of too few runs"}  # in the middle of a sentence
 OURS = "ours"  # the source of a claim that no paper makes
 Line = tuple[Section, str]
 MOST = 3  # comparisons that a line tells apart; of more it says how many
@@ -92,6 +93,43 @@ def in_markdown(glance: Glance) -> str:
     parts = [glance.headline, decided, folded(UNDECIDED, undecided)]
     parts += [folded(glance.queue[0], "\n".join(f"- {each}" for each in glance.queue[1:]))] if glance.queue else []
     return "\n\n".join([*parts, glance.legend])
+
+
+def in_brief(sections: Sequence[Section], page: str) -> str:
+    """Return the first screen for a page that has more to say: numbers in full, of claims the refuted ones.
+
+    Args:
+        sections: of the report.
+        page: where the whole of it is, such as ``reproduction.md``.
+    """
+    parts = [glance_at(sections).headline]
+    for name, starts in DECIDED.items():
+        numbers = [line for each in sections for line in _numbers(each, starts)]
+        claims = [line for each in sections for line in _claims(each, starts)] if FAILS in starts else []
+        said = [f"- [{of.part}]({page}#{of.anchor}): {says}" for of, says in (*numbers, *claims)]
+        said += _tally(sections, starts, page) if not claims else []
+        parts.append("\n".join([f"**{name}**", "", *said]))
+    kinds = {WORDS[FEW]: (FEW,), "not run": (NOT_RUN,)}
+    waiting = [line for words, starts in kinds.items() for line in _waiting(sections, words, starts, page)]
+    waiting += [line for kind in (CLOSE, FEW) for line in _tally(sections, (kind,), page, WORDS[kind])]
+    return "\n\n".join([*parts, "\n".join(["**Open**", "", *waiting])])
+
+
+def _tally(sections: Sequence[Section], starts: tuple[str, ...], page: str, words: str = "hold") -> list[str]:
+    """Return how many of a paper's comparisons came out so, and in which sections, in a line."""
+    counts = [(each, sum(row[-1].startswith(starts) for row in _of_the_paper(each))) for each in sections]
+    all_of_them = sum(len(_of_the_paper(each)) for each in sections)
+    where = ", ".join(f"{count} in [{each.part}]({page}#{each.anchor})" for each, count in counts if count)
+    verb = words if words == "hold" else f"are {words}"
+    return [f"- {sum(count for _, count in counts)} of {all_of_them} comparisons {verb}: {where}"] if where else []
+
+
+def _waiting(sections: Sequence[Section], words: str, starts: tuple[str, ...], page: str) -> Iterator[str]:
+    """Return how many of a paper's numbers are still open, and in which sections, in a line."""
+    counts = [(each, sum(one.kind in starts for one in each.standings)) for each in sections]
+    where = ", ".join(f"{count} in [{each.part}]({page}#{each.anchor})" for each, count in counts if count)
+    if where:
+        yield f"- {sum(count for _, count in counts)} numbers are {words}: {where}"
 
 
 def _count(said: Sequence[str], kinds: dict[str, str]) -> str:
