@@ -139,7 +139,8 @@ def test_every_public_name_is_fuzzed() -> None:
             "RangeScore",
         ),
     }
-    assert public - {call.name for call in CALLS} - results == set()
+    missing = sorted(public - {call.name for call in CALLS} - results)
+    assert missing == [], f"each needs a line in CALLS of tests/fuzz_calls.py: {', '.join(missing)}"
 
 
 def test_the_fuzzer_can_fail() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import pickle
 from collections.abc import Callable
@@ -77,6 +78,14 @@ def slope(twin: Callable[..., Tensor], x: Tensor) -> Tensor:
     hg.straight_through(hg.hard.step, twin)(x).sum().backward()
     assert x.grad is not None
     return x.grad
+
+
+def test_every_twin_of_a_spike_is_stated_here() -> None:
+    """Those with a center and one number of shape; what a derivative states is written down here a second time."""
+    public = {name: value for name, value in vars(twins).items() if inspect.isfunction(value) and name[0] != "_"}
+    spikes = {name for name, make in public.items() if "center" in inspect.signature(make).parameters}
+    missing = sorted(spikes - set(STATED))
+    assert missing == [], f"each needs a line in STATED of tests/test_surrogate_spiking.py: {', '.join(missing)}"
 
 
 @every_twin

@@ -107,6 +107,9 @@ def test_a_run_stopped_half_way_and_resumed_leaves_the_same_to_the_bit(
         return record
 
     whole = reproduce("whole")
+    assert identity.checkpoint_path(Path("whole")).is_file(), (
+        "without brief=True a run must leave a checkpoint, as runs.execute does and runs.whole does not"
+    )
     state = checkpoint.load(identity.checkpoint_path(Path("whole")), identity)
     half, step = state["steps"] // 2, Training.step
 
@@ -313,7 +316,11 @@ def test_layers_name_nothing_that_the_configuration_lacks(experiment: Experiment
 @every
 def test_the_guide_has_a_row_for_each_experiment_with_its_tasks_and_contestants(experiment: Experiment) -> None:
     guide = (Path(__file__).parents[2] / "docs" / "commands" / "experiments.md").read_text(encoding="utf-8")
-    (row,) = (line for line in guide.splitlines() if line.startswith(f"| `{experiment.name}` | "))
+    rows = [line for line in guide.splitlines() if line.startswith(f"| `{experiment.name}` | ")]
+    assert len(rows) == 1, (
+        f"the table of docs/commands/experiments.md needs one row of {experiment.name}, or brief=True"
+    )
+    (row,) = rows
     words = set(re.findall(r"[\w-]+", row.partition(" | ")[2]))
     assert set(experiment.contestants) <= words
     assert {re.sub(r"-0\.\d+$", "", task) for task in experiment.tasks} <= words  # bits per pixel are a range there

@@ -67,7 +67,7 @@ def branch_of(router: Router, key: Tensor, owner: str, last: Tensor | None = Non
         owner: the layer, for messages.
         last: int64 (B,), the branches that sequences were in before their first key, if they go on from a chunk before.
     """
-    if type(router).index.__module__.startswith("hardgrad."):
+    if (type(router).index.__module__ or "").startswith("hardgrad."):  # None where code was run from a string
         return router.index_after(key, last)
     index = unwritten(lambda own: router.index_after(own, last), key, f"{owner}: {type(router).__name__}.index")
     shape = router.leading(key)
