@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 
-import hardgrad as hg
 from hardgrad_lab.drawing.figures import COLOURS, DASHES, FAINT, Drawn, compact_svg, grid_figure, legend, sized_figure
 
 DOCS = Path(__file__).parents[1]
@@ -32,7 +31,7 @@ def run(page: Path) -> dict[str, Any]:
     def one(block: re.Match[str]) -> str:
         said = io.StringIO()
         with contextlib.redirect_stdout(said):
-            exec(compile(block[1], str(page), "exec"), names)  # noqa: S102 - the page's own blocks
+            exec(compile(block[1], str(page), "exec"), names)
         if not block[2]:
             return block[0]
         return f"```python\n{block[1]}```\n{block[2]}```text\n{said.getvalue().rstrip()}\n```\n<!-- end -->"
@@ -109,7 +108,7 @@ def draws_gradients(page: dict[str, Any]) -> Drawn:
     logits = page["logits"]
     true = 16 * page["truth"][0, 0]  # the mean over 16 equal rows is divided by 16
     panel.axvline(true, color=FAINT, label="truth")
-    for place, (name, candidate) in enumerate(page["candidates"].items()):
+    for place, candidate in enumerate(page["candidates"].values()):
         drawn = []
         for _ in range(DOTS):
             (grad,) = torch.autograd.grad(candidate(page["q"], page["cost"]).mean(), logits)
