@@ -124,10 +124,21 @@ def draws_gradients(page: dict[str, Any]) -> Drawn:
     return figure
 
 
+def doctor_cheapest(page: dict[str, Any]) -> Drawn:
+    """Draw the price that is paid while the choice is trained, by each gradient, and the best possible."""
+    figure = lines(page["curves"], "price paid")
+    (panel,) = figure.axes
+    panel.axhline(page["price"].amin(1).mean(), color=FAINT, lw=1, label="the best possible")
+    panel.set_ylim(None, None)
+    legend(figure, [panel])
+    return figure
+
+
 PICTURES: dict[str, dict[str, Callable[[dict[str, Any]], Drawn]]] = {
     "start/bridge": {"bridge-loss": bridge_loss, "bridge-slope": bridge_slope},
     "start/switch": {"switch-loss": switch_loss, "switch-step": switch_step},
     "start/draws": {"draws-cost": draws_cost, "draws-gradients": draws_gradients},
+    "guides/doctor": {"doctor-cheapest": doctor_cheapest},
 }
 
 
