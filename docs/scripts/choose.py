@@ -2,7 +2,7 @@
 
 A number of the page stands before a comment that says where it is from, ``0.34<!-- SOURCE / ROW / COLUMN -->``, and is
 written anew from there. A source is ``doctor CASE``, a record of the doctor; ``table NAME``, a table of ``tables.py``;
-or ``page FILE # HEADING``, the first table below a heading that begins so. A row is its first cell, or several of its
+or ``page HEADING``, the first table below a heading of docs/evidence that begins so. A row is its first cell, or several of its
 first cells joined by `` + ``.
 """
 
@@ -62,15 +62,17 @@ def tabled(name: str) -> list[list[str]]:
     return cells_of(TABLES(name))
 
 
-def paged(place: str) -> list[list[str]]:
-    """Return the first table below a heading of a page."""
-    page, _, heading = place.partition(" # ")
-    text = (DOCS / page).read_text(encoding="utf-8")
-    _, found, below = text.partition(f"\n## {heading}")
-    table = re.search(r"(?:^\|.*\n)+", below, re.MULTILINE)
-    if not found or table is None:
-        raise KeyError(f"docs/{page} has no table below a heading {heading!r}")
-    return cells_of(table[0])
+def paged(heading: str) -> list[list[str]]:
+    """Return the first table below a heading that begins so, of the pages of evidence.
+
+    Raises:
+        KeyError: if no page has it.
+    """
+    for page in sorted((DOCS / "evidence").glob("*.md")):
+        _, found, below = page.read_text(encoding="utf-8").partition(f"\n## {heading}")
+        if found and (table := re.search(r"(?:^\|.*\n)+", below, re.MULTILINE)):
+            return cells_of(table[0])
+    raise KeyError(f"no page of docs/evidence has a table below a heading {heading!r}")
 
 
 def cells_of(table: str) -> list[list[str]]:
