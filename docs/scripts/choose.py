@@ -2,8 +2,8 @@
 
 A number of the page stands before a comment that says where it is from, ``0.34<!-- SOURCE / ROW / COLUMN -->``, and is
 written anew from there. A source is ``doctor CASE``, a record of the doctor; ``table NAME``, a table of ``tables.py``;
-or ``page HEADING``, the first table below a heading of docs/evidence that begins so. A row is its first cell, or several
-of its first cells joined by `` + ``.
+or ``page HEADING``, the first table below a heading of docs/evidence that begins so. A row is its first cell, or
+several of its first cells joined by `` + ``.
 """
 
 from __future__ import annotations
