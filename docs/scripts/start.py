@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.axes import Axes
 
 from hardgrad_lab.drawing.figures import COLOURS, DASHES, FAINT, Drawn, compact_svg, grid_figure, legend, sized_figure
 
@@ -42,13 +43,20 @@ def run(page: Path) -> dict[str, Any]:
 
 
 def lines(curves: dict[str, list[float]], what: str) -> Drawn:
-    """Draw some curves over the steps of a training."""
+    """Draw some curves over the steps of a training, from 0 on."""
+    figure, panel = curves_of(curves, what)
+    panel.set_ylim(0, None)
+    legend(figure, [panel])
+    return figure
+
+
+def curves_of(curves: dict[str, list[float]], what: str) -> tuple[Drawn, Axes]:
+    """Return a figure and its panel of some curves over the steps of a training."""
     figure, (panel,) = sized_figure(WIDTH, 2.6)
     for (name, values), colour, dash in zip(curves.items(), COLOURS, DASHES, strict=False):
         panel.plot(range(1, len(values) + 1), values, color=colour, ls=dash, label=name)
-    panel.set(xlabel="step", ylabel=what, ylim=(0, None))
-    legend(figure, [panel])
-    return figure
+    panel.set(xlabel="step", ylabel=what)
+    return figure, panel
 
 
 def bridge_loss(page: dict[str, Any]) -> Drawn:
@@ -126,10 +134,8 @@ def draws_gradients(page: dict[str, Any]) -> Drawn:
 
 def doctor_cheapest(page: dict[str, Any]) -> Drawn:
     """Draw the price that is paid while the choice is trained, by each gradient, and the best possible."""
-    figure = lines(page["curves"], "price paid")
-    (panel,) = figure.axes
+    figure, panel = curves_of(page["curves"], "price paid")
     panel.axhline(page["price"].amin(1).mean(), color=FAINT, lw=1, label="the best possible")
-    panel.set_ylim(None, None)
     legend(figure, [panel])
     return figure
 
