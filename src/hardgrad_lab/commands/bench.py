@@ -14,6 +14,7 @@ from rich.table import Table
 
 from hardgrad_lab.commands import bench_lines
 from hardgrad_lab.commands.machine import at_least
+from hardgrad_lab.runs.live import waiting
 
 app = App(name="bench", help="Measure on this machine, beside what else could be used.")
 bench_lines.add_to(app)
@@ -84,12 +85,12 @@ def switch(
     ways = ["switch, bank", "switch", *(["other bank"] if other else ()), *(PEERS if peers else ())]
     table = _ratios(device, ways)
     cells = []
-    with console.status("measuring") as status:
+    with waiting(console, "measuring") as say:
         for cell in measure(grid):
             cells.append({"ranges": cell.ranges, "rows": cell.rows, "plain_us": cell.plain, "ratios": cell.ratios})
             ratios = [f"{cell.ratios[way]:.1f}" if way in cell.ratios else "" for way in ways]
             table.add_row(str(cell.ranges), str(cell.rows), f"{cell.plain:.0f}", *ratios)
-            status.update(f"{cell.ranges} ranges, {cell.rows} rows: {', '.join(ratios)}")
+            say(f"{cell.ranges} ranges, {cell.rows} rows: {', '.join(ratios)}")
     console.print(table)
     if out is not None:
         write_text(

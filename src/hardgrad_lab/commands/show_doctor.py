@@ -17,6 +17,7 @@ from hardgrad_lab.doctor.load import said as said_of
 from hardgrad_lab.doctor.page.table import HEADINGS, NUMERIC, Line, Tone, about_truth, lines
 from hardgrad_lab.doctor.record import Examination, FunctionError
 from hardgrad_lab.doctor.record import Progress as Now
+from hardgrad_lab.runs.live import is_live
 
 STYLES: dict[Tone, str] = {
     "uphill": "bold red",
@@ -48,7 +49,7 @@ class Turns:
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}"),
         )
-        self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self.bar = Progress(*columns, console=console, transient=True, disable=not is_live(console))
         self.console, self.title, self.limit = console, title, limit
         self.task = self.bar.add_task("", total=None, left="")
         self.name = ""
@@ -62,7 +63,7 @@ class Turns:
         if not self.name:
             self._warn(now)
         self.name = now.name
-        if not self.console.is_terminal:
+        if not is_live(self.console):
             late = f", {left}" if (now.seconds_left or 0.0) > LONG_SECONDS else ""
             self._say(f"{self.title}: {now.name}{late}")
 

@@ -9,6 +9,8 @@ from typing import Any, Protocol, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from hardgrad_lab.runs.live import is_live
+
 REFRESH_S = 0.5  # reading the average waits for the device, so not at every step
 LINES = 10  # that a training leaves in a pipe
 
@@ -44,7 +46,7 @@ class FitProgress:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self._live = console.is_terminal
+        self._live = is_live(console)
         # All of it fits 80 columns.
         columns = (
             TextColumn("{task.description:<15}"),
