@@ -40,7 +40,7 @@ class Fidelity:
             ("relative error", f"{self.relative_error:.3g}", "0 is perfect, 1 is what a constant zero scores"),
             ("gradient norm", norm, "of what was lent to the input"),
         ]
-        table = Table(("", "last batch", ""), rows, {1: (bar(self.relative_error), "")})
+        table = Table(("", "last batch", ""), rows, {1: (bar(self.relative_error), "")}, left=(0, 2))
         return page(table.html("how well a bridge imitated its hard function"))
 
 

@@ -130,7 +130,8 @@ def _say(message: str) -> None:
 
 def _version() -> str:
     """Return what a report of a fault should begin with; torch's number is read, torch is not imported."""
-    return f"hardgrad {_installed('hardgrad')}\ntorch {_installed('torch')}\nPython {'.'.join(map(str, sys.version_info[:3]))}"
+    python = ".".join(map(str, sys.version_info[:3]))
+    return f"hardgrad {_installed('hardgrad')}\ntorch {_installed('torch')}\nPython {python}"
 
 
 def _installed(name: str) -> str:

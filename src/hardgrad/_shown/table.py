@@ -19,33 +19,40 @@ class Table:
     Args:
         head: what each column is.
         rows: one cell for each column. A row that is shorter ends in words that run on over the other columns.
-        pictures: HTML that a notebook shows before the text of a column's cells: column -> one for each row.
-        left: how many columns are set to the left; the others are numbers, set to the right.
+        pictures: HTML that a notebook shows after the text of a column's cells: column -> one for each row.
+        left: the columns that are set to the left; the others are numbers, set to the right.
     """
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     pictures: Mapping[int, Sequence[str]] = field(default_factory=dict)
-    left: int = 1
+    left: Sequence[int] = (0,)
 
     def lines(self) -> list[str]:
         """Return aligned lines; on a terminal that is too narrow, the columns in groups under each other."""
+        most = terminal()
         full = [self.head, *(row for row in self.rows if len(row) == len(self.head))]
         widths = [max(len(line[i]) for line in full) for i in range(len(self.head))]
         widths[0] = max(widths[0], *(len(row[0]) for row in self.rows), 0)
+        names_apart = most is not None and widths[0] > most // 2  # each on a line of its own
+        if names_apart:
+            widths[0] = 2
         lines = []
-        for number, columns in enumerate(_groups(widths, terminal())):
+        for number, columns in enumerate(_groups(widths, most)):
             lines += [""] * bool(number)
-            lines.append(self._line(self.head, columns, widths))
-            for row in self.rows:
+            for row in [self.head, *(row for row in self.rows if not number or len(row) == len(self.head))]:
+                name, *cells = row
+                if names_apart:
+                    lines += [name] if name and row is not self.head else []
+                    name = ""
                 if len(row) == len(self.head):
-                    lines.append(self._line(row, columns, widths))
-                elif not number:
-                    lines.append("  ".join([row[0].ljust(widths[0]), *row[1:]]))
+                    lines.append(self._line([name, *cells], columns, widths))
+                else:
+                    lines.append("  ".join([name.ljust(widths[0]), *cells]))
         return lines
 
     def _line(self, row: Sequence[str], columns: Sequence[int], widths: Sequence[int]) -> str:
-        cells = (row[i].ljust(widths[i]) if i < self.left else row[i].rjust(widths[i]) for i in columns)
+        cells = (row[i].ljust(widths[i]) if i in self.left else row[i].rjust(widths[i]) for i in columns)
         return "  ".join(cells).rstrip()
 
     def html(self, caption: str) -> str:
@@ -75,11 +82,11 @@ class Table:
             picture = self.pictures[i][number] if i in self.pictures else ""
             rest = len(self.head) - i
             wide = f' colspan="{rest}"' if i == len(row) - 1 and rest > 1 else ""
-            cells.append(f"<td{' class=l' if wide else self._side(i)}{wide}>{picture}{escaped(text, _LONGEST)}</td>")
+            cells.append(f"<td{' class=l' if wide else self._side(i)}{wide}>{escaped(text, _LONGEST)}{picture}</td>")
         return f"<tr>{''.join(cells)}</tr>"
 
     def _side(self, column: int) -> str:
-        return " class=l" if column < self.left else ""
+        return " class=l" if column in self.left else ""
 
 
 def _groups(widths: Sequence[int], most: int | None) -> list[list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import textwrap
@@ -16,6 +17,13 @@ def terminal() -> int | None:
     except (AttributeError, ValueError):  # no standard output at all, or one that was closed
         return None
     return max(shutil.get_terminal_size().columns, _NARROWEST) if shows else None
+
+
+def moves() -> bool:
+    """Return whether a line can be written over: on a terminal, and in a notebook."""
+    if type(sys.stdout).__module__.startswith("ipykernel"):
+        return True
+    return terminal() is not None and os.environ.get("TERM") != "dumb"
 
 
 def at_most(columns: int) -> int:

@@ -161,7 +161,9 @@ class Watch:
         return page(self._table().html(title) if self.records else words(repr(self)), drawn)
 
     def _table(self) -> Table:
-        return Table(("call", "cosine", "error", "length", "imitation", "truth"), list(map(_cells, self.records)))
+        return Table(
+            ("call", "cosine", "error", "length", "imitation", "truth"), list(map(_cells, self.records)), left=(0, 5)
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy keeps: settings and records, but not the bridge that is looked at."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from hardgrad._shown.page import page, words
 from hardgrad._shown.pictures import axis, bar
 from hardgrad._shown.table import Table
+from hardgrad._shown.width import wrapped
 from hardgrad.segments.criterion import Tried
 from hardgrad.switch.conditions.ranges import Ranges
 
@@ -106,7 +107,7 @@ class FoundRanges:
 
     def __str__(self) -> str:
         tables = (line for table in self._tables() for line in ("", *table.lines()))
-        return "\n".join([*self._head(), *tables])
+        return "\n".join([*map(wrapped, self._head()), *tables])
 
     def _tables(self) -> list[Table]:
         points = [self._point_table()] if len(self) > 1 else []

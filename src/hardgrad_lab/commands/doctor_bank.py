@@ -89,6 +89,6 @@ def _watch(layer: str, path: Path, options: BankOptions) -> None:
     from hardgrad_lab.runs.live import waiting
 
     with waiting(Console(emoji=False), f"watching {layer}") as say:
-        train(
-            layer, options.data, options.steps, options.seed, lambda seen: say(f"watching {layer}: {seen}")
-        ).save(path)
+        train(layer, options.data, options.steps, options.seed, lambda seen: say(f"watching {layer}: {seen}")).save(
+            path
+        )

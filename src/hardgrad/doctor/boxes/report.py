@@ -81,7 +81,7 @@ class BoxReport:
     def _repr_html_(self) -> str:
         """Return the table for a notebook, and the line to use."""
         rows = [(name or "-", text) for name, text in self._rows()]
-        table = Table(("", "what was seen"), rows, left=2).html(f"what {self.box} is like")
+        table = Table(("", "what was seen"), rows, left=(0, 1)).html(f"what {self.box} is like")
         return page(words(self._head()), table, words(self.advice, "advice:"), code(self.code))
 
     def _head(self) -> str:

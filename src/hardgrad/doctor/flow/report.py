@@ -118,7 +118,7 @@ class Breaks:
 
     def __str__(self) -> str:
         """Return a plain table, under 100 columns."""
-        lines = [self._head()]
+        lines = [_wrapped(self._head(), "")]
         lines += [_wrapped(f"differentiated: {self.about}", "")]
         for one in self:
             inside = f"  in module {one.module}" if one.module else ""
@@ -145,7 +145,7 @@ class Breaks:
         parts = [words(f"differentiated: {self.about}", f"{self._head()}.")]
         if found:
             parts.append(
-                Table(("kind", "place", "call", "module", "lost"), found, left=5).html("where a gradient ends")
+                Table(("kind", "place", "call", "module", "lost"), found, left=range(5)).html("where a gradient ends")
             )
             parts.append(points([f"{_at(one)}  {one.call}: {one.why}. {one.flows}. Cure: {one.cure}" for one in self]))
         parts += [points(self._gets())]
