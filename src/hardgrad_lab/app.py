@@ -99,6 +99,10 @@ def guarded(work: Callable[[], object]) -> int:
     except BrokenPipeError:  # whoever read the output, such as head, has seen enough
         _forget_output()
         return 0
+    except SystemExit as ended:  # as rich says it
+        if isinstance(ended.__context__, BrokenPipeError):
+            return 0
+        raise
     except (CycloptsError, ValueError, ArithmeticError, OSError) as error:
         _say(explain(error))
         return 1

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from hardgrad_lab.commands import bench_lines
 from hardgrad_lab.commands.machine import at_least
+from hardgrad_lab.commands.table import print_table
 from hardgrad_lab.runs.live import waiting
 
 app = App(name="bench", help="Measure on this machine, beside what else could be used.")
@@ -91,7 +92,7 @@ def switch(
             ratios = [f"{cell.ratios[way]:.1f}" if way in cell.ratios else "" for way in ways]
             table.add_row(str(cell.ranges), str(cell.rows), f"{cell.plain:.0f}", *ratios)
             say(f"{cell.ranges} ranges, {cell.rows} rows: {', '.join(ratios)}")
-    console.print(table)
+    print_table(table, console)
     if out is not None:
         write_text(
             out,
@@ -171,7 +172,7 @@ def estimators(
         for name, cost in cell.costs.items():
             needs = "" if cost.over_needs is None else f"{cost.over_needs:.2f}"
             table.add_row(name, str(cost.evaluations), f"{cost.over_one:.2f}", needs)
-        console.print(table)
+        print_table(table, console)
     if out is not None:
         write_text(
             out,

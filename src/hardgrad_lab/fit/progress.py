@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from hardgrad_lab.runs.live import is_live
+from hardgrad_lab.runs.live import CutColumn, is_live
 
 REFRESH_S = 0.5  # reading the average waits for the device, so not at every step
 LINES = 10  # that a training leaves in a pipe
@@ -52,7 +52,7 @@ class FitProgress:
             TextColumn("{task.description:<15}"),
             BarColumn(bar_width=12),
             TextColumn("{task.percentage:>3.0f}%"),
-            TextColumn("{task.fields[figures]}"),
+            CutColumn("figures"),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
         )
         self._progress = Progress(*columns, console=console, disable=not self._live)

@@ -7,11 +7,29 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.progress import ProgressColumn, Task
+from rich.text import Text
 
 # A kernel starts the commands of a cell (``!hardgrad fit``) in a terminal of its own, whose output a notebook keeps:
 # moving the cursor up there only repeats lines. Jupyter's servers set the first two, every kernel sets the last.
 _NOTEBOOK = ("JPY_PARENT_PID", "JPY_SESSION_NAME")
 _BACKEND = "module://matplotlib_inline"
+
+
+class CutColumn(ProgressColumn):
+    """Words beside a bar, the first to give way where a terminal is narrow: cut at the end, never on a second line.
+
+    Args:
+        field: the name of the field of a task that has the words.
+    """
+
+    def __init__(self, field: str) -> None:
+        self.field = field
+        super().__init__()
+
+    def render(self, task: Task) -> Text:
+        """Return the words."""
+        return Text(str(task.fields[self.field]), no_wrap=True, overflow="ellipsis", end="")
 
 
 def is_live(console: Console) -> bool:
