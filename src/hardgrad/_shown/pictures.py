@@ -90,8 +90,7 @@ def axis(
 
 def _svg(width: int, height: int, drawn: str, said: str) -> str:
     role = f'role="img" aria-label="{escaped(said)}"' if said else 'aria-hidden="true"'
-    # No wider than the notebook, on a phone say.
-    size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}" style="max-width:100%"'
+    size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
     return f"<svg {size} {role}>{drawn}</svg>"
 
 

@@ -10,6 +10,7 @@ from hardgrad._shown.width import terminal
 
 MOST = 60  # rows that a notebook shows; of more the first and the last
 _LONGEST = 160  # letters of a cell in a notebook
+_WRAPS = 40  # letters from which a cell may take several lines
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Table:
         before, after = (shown, shown[:0]) if left_out <= 0 else (shown[: MOST // 2], shown[-MOST // 2 :])
         body = "".join(map(self._html_row, before))
         if left_out > 0:
-            body += f'<tr><td class="l" colspan="{len(self.head)}">{left_out:,} more rows</td></tr>'
+            body += f'<tr><td class=l colspan="{len(self.head)}">{left_out:,} more rows</td></tr>'
         body += "".join(map(self._html_row, after))
         title = escaped(caption)
         return (
@@ -82,7 +83,8 @@ class Table:
             picture = self.pictures[i][number] if i in self.pictures else ""
             rest = len(self.head) - i
             wide = f' colspan="{rest}"' if i == len(row) - 1 and rest > 1 else ""
-            cells.append(f"<td{' class=l' if wide else self._side(i)}{wide}>{escaped(text, _LONGEST)}{picture}</td>")
+            side = ' class="l w"' if wide or len(text) > _WRAPS else self._side(i)
+            cells.append(f"<td{side}{wide}>{escaped(text, _LONGEST)}{picture}</td>")
         return f"<tr>{''.join(cells)}</tr>"
 
     def _side(self, column: int) -> str:

@@ -50,7 +50,7 @@ def is_live(console: Console) -> bool:
 
 
 @contextmanager
-def waiting(console: Console, text: str) -> Iterator[Callable[[str], object]]:
+def waiting(console: Console, text: str) -> Iterator[Callable[[str], None]]:
     """Show what is waited for, where it can move; elsewhere nothing.
 
     Args:
