@@ -62,7 +62,10 @@ class Table:
         Args:
             caption: what is in it.
         """
-        head = "".join(f'<th scope="col"{self._side(i)}>{escaped(name)}</th>' for i, name in enumerate(self.head))
+        head = "".join(
+            f'<th scope="col"{self._side(i)}>{escaped(name)}</th>' if name else "<td></td>"
+            for i, name in enumerate(self.head)
+        )
         left_out = len(self.rows) - MOST
         shown = range(len(self.rows))
         before, after = (shown, shown[:0]) if left_out <= 0 else (shown[: MOST // 2], shown[-MOST // 2 :])
