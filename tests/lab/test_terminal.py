@@ -12,13 +12,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from hardgrad_lab import cli
+from hardgrad_lab import SwitchRegressor, cli
 from hardgrad_lab.app import build
 from hardgrad_lab.commands.table import print_table
 from hardgrad_lab.runs.live import CutColumn, is_live, waiting
@@ -99,6 +100,19 @@ def test_words_give_way_before_the_share_and_the_time(width: int) -> None:
     assert len(last) <= width
     assert " 25% loss 3.402" in last
     assert last.endswith("--:--")
+
+
+@pytest.mark.parametrize("branch", ["mlp", "linear"])
+def test_an_estimator_shows_its_training(capsys: pytest.CaptureFixture[str], branch: str) -> None:
+    x = np.linspace(-1, 1, 200)[:, None]
+    model = SwitchRegressor([-1, 0, 1], branch=branch, hidden=(4,), epochs=30, random_state=0)
+    model.fit(x, abs(x[:, 0]), progress=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) in (range(2, 12) if branch == "mlp" else (1,))  # patience may come to its end
+    assert re.fullmatch(r"SwitchRegressor epoch +\d+/(30|1)  loss \S+(  held out \S+)?  0 s left", lines[-1])
+    silent = SwitchRegressor([-1, 0, 1], branch=branch, hidden=(4,), epochs=30, random_state=0).fit(x, abs(x[:, 0]))
+    assert capsys.readouterr().out == ""
+    assert (silent.predict(x) == model.predict(x)).all(), "to look changes nothing"
 
 
 # ------------------------------------------------------------------------------------------ tables

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -101,6 +104,25 @@ class FitProgress:
             highlight=False,
             soft_wrap=True,
         )
+
+
+@contextmanager
+def watched(name: str, wanted: bool) -> Iterator[Callable[[Shown], None]]:
+    """Show a training on standard output, or nothing.
+
+    Args:
+        name: of what is trained.
+        wanted: whether to show it.
+
+    Yields:
+        What to call with the training after every step.
+    """
+    if not wanted:
+        yield lambda training: None
+        return
+    # As text in a notebook, too, where rich would make a page of every line.
+    with FitProgress(Console(file=sys.stdout, force_jupyter=False, emoji=False)) as progress:
+        yield lambda training: progress(name, training)
 
 
 def _figures(training: Shown) -> str:
