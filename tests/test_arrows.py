@@ -95,6 +95,7 @@ MAY_IMPORT: dict[str, list[str]] = {
     ],
     "hardgrad_lab.app": ["hardgrad_lab.commands"],
     "hardgrad_lab.cli": ["hardgrad_lab.app"],
+    "hardgrad_lab.__main__": ["hardgrad_lab.cli"],
 }
 
 

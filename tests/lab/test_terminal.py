@@ -161,6 +161,14 @@ def test_the_version_has_torchs_and_pythons(capsys: pytest.CaptureFixture[str]) 
     ]  # fmt: skip
 
 
+def test_the_package_is_the_command_too() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "hardgrad_lab", "--version"], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+    )  # fmt: skip
+    assert (ran.returncode, ran.stdout.split()[:2]) == (0, ["hardgrad", metadata.version("hardgrad")])
+
+
 def test_a_version_that_is_not_installed_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
