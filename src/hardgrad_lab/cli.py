@@ -71,9 +71,10 @@ def _run(words: list[str]) -> int:
 
 def _print_anything() -> None:
     """Print a question mark for what the output's encoding has no letter for, such as a frame in ASCII."""
+    import io  # Python has loaded it before this file
+
     for stream in (sys.stdout, sys.stderr):
-        encoding = getattr(stream, "encoding", None) or "utf-8"
-        if hasattr(stream, "reconfigure") and not encoding.lower().startswith("utf"):
+        if isinstance(stream, io.TextIOWrapper) and not stream.encoding.lower().startswith("utf"):
             stream.reconfigure(errors="replace")
 
 
