@@ -13,7 +13,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src"
 
 # Each room, and the rooms it may import. A room is the longest prefix that matches a module's name.
-BELOW = ["hardgrad._torch_state", "hardgrad._tracing", "hardgrad._check"]
+BELOW = ["hardgrad._torch_state", "hardgrad._tracing", "hardgrad._check", "hardgrad._shown"]
 LEVEL_0 = [
     *BELOW,
     *("hardgrad.hard", "hardgrad._graft", "hardgrad.penalty", "hardgrad.two_track", "hardgrad.approximators"),
@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, list[str]] = {
     "hardgrad._torch_state": [],
     "hardgrad._tracing": ["hardgrad._torch_state"],
     "hardgrad._check": [],
+    "hardgrad._shown": [],
     "hardgrad.hard": BELOW,
     "hardgrad._graft": BELOW,
     "hardgrad.penalty": BELOW,
@@ -94,6 +95,7 @@ MAY_IMPORT: dict[str, list[str]] = {
     ],
     "hardgrad_lab.app": ["hardgrad_lab.commands"],
     "hardgrad_lab.cli": ["hardgrad_lab.app"],
+    "hardgrad_lab.__main__": ["hardgrad_lab.cli"],
 }
 
 

@@ -8,6 +8,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from hardgrad._shown.page import page
+from hardgrad._shown.pictures import bar
+from hardgrad._shown.table import Table
 from hardgrad._torch_state import in_transform
 
 
@@ -24,6 +27,21 @@ class Fidelity:
 
     relative_error: float
     gradient_norm: float | None
+
+    def __str__(self) -> str:
+        """Return both numbers, short."""
+        norm = "not known" if self.gradient_norm is None else f"{self.gradient_norm:.3g}"
+        return f"relative error {self.relative_error:.3g}, gradient norm {norm}"
+
+    def _repr_html_(self) -> str:
+        """Return a small table for a notebook."""
+        norm = "not known" if self.gradient_norm is None else f"{self.gradient_norm:.3g}"
+        rows = [
+            ("relative error", f"{self.relative_error:.3g}", "0 is perfect, 1 is what a constant zero scores"),
+            ("gradient norm", norm, "of what was lent to the input"),
+        ]
+        table = Table(("", "last batch", ""), rows, {1: (bar(self.relative_error), "")}, left=(0, 2))
+        return page(table.html("how well a bridge imitated its hard function"))
 
 
 class _SquaredNorm(torch.autograd.Function):

@@ -7,12 +7,15 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from pathlib import Path
+from typing import Literal
 
 from cyclopts import App, CycloptsError
 from rich.console import Console
 
 from hardgrad_lab.commands.machine import Stopped, explain, is_first
 
+Shell = Literal["bash", "zsh", "fish", "powershell"]
 # Imported when they are asked for: the name of a command imports no other.
 ABOUT = {
     "fit": "Fit a hard IF to a table or to a pair of sounds; write a model folder and a report.",
@@ -44,10 +47,27 @@ def build() -> App:
         name="hardgrad",
         help="Hard things inside PyTorch networks, trained end to end.",
         version=_version,
+        version_format="plaintext",
         suppress_keyboard_interrupt=False,  # cyclopts would end with the right status and not a word
     )
     for name, about in ABOUT.items():
         app.command(f"hardgrad_lab.commands.{name}:app", name=name, help=about)
+
+    @app.command(name="--install-completion")
+    def install_completion(*, shell: Shell | None = None, output: Path | None = None) -> int:
+        """Let the Tab key complete commands and options: in bash, zsh, fish or PowerShell.
+
+        Parameters
+        ----------
+        shell
+            By default the shell that this is called from.
+        output
+            Write the script here, and change nothing else.
+        """
+        from hardgrad_lab.commands.completion import install
+
+        return install(app, shell, output)
+
     return app
 
 
@@ -79,6 +99,10 @@ def guarded(work: Callable[[], object]) -> int:
     except BrokenPipeError:  # whoever read the output, such as head, has seen enough
         _forget_output()
         return 0
+    except SystemExit as ended:  # as rich says it
+        if isinstance(ended.__context__, BrokenPipeError):
+            return 0
+        raise
     except (CycloptsError, ValueError, ArithmeticError, OSError) as error:
         _say(explain(error))
         return 1
@@ -109,10 +133,16 @@ def _say(message: str) -> None:
 
 
 def _version() -> str:
+    """Return what a report of a fault should begin with; torch's number is read, torch is not imported."""
+    python = ".".join(map(str, sys.version_info[:3]))
+    return f"hardgrad {_installed('hardgrad')}\ntorch {_installed('torch')}\nPython {python}"
+
+
+def _installed(name: str) -> str:
     from importlib import metadata
 
     try:
-        return metadata.version("hardgrad")
+        return metadata.version(name)
     except metadata.PackageNotFoundError:
         return "unknown (not installed)"
 

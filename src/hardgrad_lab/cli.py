@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     before: dict[int, object] = {}
     try:
         _listen(before)
+        _print_anything()
         return _run(list(sys.argv[1:] if arguments is None else arguments))
     except KeyboardInterrupt as error:
         stop = error if isinstance(error, Stop) else Stop(2, "SIGINT")
@@ -66,6 +67,15 @@ def _run(words: list[str]) -> int:
     from hardgrad_lab.app import run
 
     return run(words)
+
+
+def _print_anything() -> None:
+    """Print a question mark for what the output's encoding has no letter for, such as a frame in ASCII."""
+    import io  # Python has loaded it before this file
+
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and not stream.encoding.lower().startswith("utf"):
+            stream.reconfigure(errors="replace")
 
 
 def _listen(before: dict[int, object]) -> None:

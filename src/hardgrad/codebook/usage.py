@@ -7,8 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hardgrad._shown.page import page
+from hardgrad._shown.pictures import bar, bars
+from hardgrad._shown.table import Table
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Usage:
     """Which codes the rows of recent training batches took, over all processes.
 
@@ -24,6 +28,30 @@ class Usage:
     dead: int
     counts: Tensor
     rows: int
+
+    def __repr__(self) -> str:
+        """Return one line; ``counts`` has what each code was taken for."""
+        heads = f" in {len(self.counts)} heads" if self.counts.ndim > 1 else ""
+        return (
+            f"<Usage: perplexity {self.perplexity:.4g} of {self.counts.shape[-1]} codes{heads}, {self.dead} dead, "
+            f"{self.rows:,} rows>"
+        )
+
+    def _repr_html_(self) -> str:
+        """Return a small table for a notebook, and how often the codes were taken, the most taken first."""
+        codes = self.counts.shape[-1]
+        rows = [
+            ("perplexity", f"{self.perplexity:.4g} of {codes}"),
+            ("dead", f"{self.dead} of {self.counts.numel()}"),
+            ("rows", f"{self.rows:,}"),
+        ]
+        shares = bar(self.perplexity / codes), bar(self.dead / self.counts.numel()), ""
+        taken = sorted(self.counts.flatten().tolist(), reverse=True)
+        said = f"rows a code, most taken first: from {taken[0]:,} to {taken[-1]:,}"
+        picture = bars(taken, said=said)
+        return page(
+            Table(("", "recent batches"), rows, {1: shares}).html("codes in use"), f"<p>{picture}<br>{said}</p>"
+        )
 
 
 def usage_of(counts: Tensor) -> Usage:

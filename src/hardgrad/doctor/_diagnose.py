@@ -23,6 +23,7 @@ from hardgrad.doctor.repeats import Repeats
 from hardgrad.doctor.smoothed import Smoothed
 from hardgrad.doctor.smoothing import smooth
 from hardgrad.doctor.stopped import Stopped
+from hardgrad.doctor.told import told
 from hardgrad.doctor.truth import GROUPS, enumerable, find_truth
 from hardgrad.doctor.turns import DRAWS, LEAST, Exam, rows_of, take_turns
 from hardgrad.montecarlo.objective import Objective
@@ -45,7 +46,7 @@ def diagnose(
     warm_up: int = 0,
     generator: torch.Generator | None = None,
     seconds: float | None = None,
-    progress: Tell | None = None,
+    progress: Tell | bool | None = None,
 ) -> Diagnosis:
     r"""Return how far the gradients of some candidates are from the true one, on a function of yours.
 
@@ -90,7 +91,7 @@ def diagnose(
         seconds: what it may take, roughly, above 0: a third for the truth, the rest for the candidates alike. What did
             not fit is said; standard errors are those of what did.
         progress: called with a ``Progress`` as it goes on, name, turns done, turns in all and seconds left; ``print``
-            will do.
+            will do. True shows a line that moves, on a terminal and in a notebook; in a pipe one for each turn.
 
     Returns:
         A ``Diagnosis``: ``print`` shows the table, the warnings and the advice. It says so where the function gives
@@ -110,12 +111,10 @@ def diagnose(
         >>> hg.Diagnosis.from_json(found.to_json()) == found
         True
     """
-    with torch.inference_mode(False):
+    with torch.inference_mode(False), told(progress) as tell:
         candidates = _checked(estimators, function, inputs, objective, draws, budget, warm_up, generator)
         check_positive("diagnose", "seconds", seconds, "None takes as long as it takes")
-        if progress is not None:
-            _check.function("diagnose", "progress", progress, "of a Progress", "print will do, or None")
-        master, pace = master_seed(generator), Pace(list(candidates), progress, seconds)
+        master, pace = master_seed(generator), Pace(list(candidates), tell, seconds)
         own = Guarded(_own(function), _rows_of(inputs))
         smoothed = _smoothed(own, inputs, objective, noise, sigma, master)
         repeats = Repeats(smoothed, seed_of(master, "repeats"))

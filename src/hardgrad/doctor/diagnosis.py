@@ -6,8 +6,10 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from hardgrad._shown.page import folded, page, points, words
+from hardgrad._shown.width import wrapped
 from hardgrad.doctor.row import Row as Row
-from hardgrad.doctor.text import LEGEND, as_html, table, wrapped
+from hardgrad.doctor.text import LEGEND, table
 
 _VERSION = 1
 
@@ -107,14 +109,16 @@ class Diagnosis:
 
     def __str__(self) -> str:
         """Return the table, the warnings and the advice as plain text."""
+        below = [LEGEND, *(f"warning: {warning}" for warning in self.warnings), f"advice: {self.advice}"]
+        return "\n".join([*map(wrapped, self._head()), "", *table(self.rows).lines(), "", *map(wrapped, below)])
+
+    def _head(self) -> tuple[str, str]:
         truth = f"truth: {self.truth.kind}, norm {self.truth.norm:.3g} +- {self.truth.standard_error:.2g}"
         known = "" if self.repeats != "state" else ", of a function that is not the same at every call"
-        head = [
+        return (
             f"{self.function} at {self.shape}: {self.about}",
             f"{truth}{known}, {self.truth.evaluations} evaluations a row; {self._drawn()} gradients of each candidate",
-        ]
-        words = [LEGEND, *(f"warning: {warning}" for warning in self.warnings), f"advice: {self.advice}"]
-        return "\n".join([*map(wrapped, head), "", *table(self.rows), "", *map(wrapped, words)])
+        )
 
     def __repr__(self) -> str:
         """Return one line; ``print`` shows everything."""
@@ -122,9 +126,10 @@ class Diagnosis:
         return f"<Diagnosis of {self.function} at {self.shape}: {len(self.rows)} candidates{whole}; {self.advice}>"
 
     def _repr_html_(self) -> str:
-        """Return a small table for a notebook, with the warnings and the advice."""
-        return as_html(
-            f"{self.function} at {self.shape}: {self.about}",
-            self.rows,
-            [*(f"warning: {warning}" for warning in self.warnings), f"advice: {self.advice}"],
-        )
+        """Return the table for a notebook, with the warnings and the advice."""
+        about, truth = self._head()
+        warnings = words("", "warnings:") + points(list(self.warnings)) if self.warnings else ""
+        stopped = words(self.stopped, "not whole:") if self.stopped else ""
+        legend = folded("what the columns say", words(LEGEND))
+        below = (words(truth), stopped, warnings, words(self.advice, "advice:"), legend)
+        return page(table(self.rows).html(about), *below)

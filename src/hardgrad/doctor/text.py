@@ -1,10 +1,9 @@
-"""A diagnosis as text: a plain table, and one for notebooks."""
+"""A diagnosis as a table: its columns, and what the cells say."""
 
 from __future__ import annotations
 
-import textwrap
-from html import escape
-
+from hardgrad._shown.pictures import bar
+from hardgrad._shown.table import Table
 from hardgrad.doctor.row import Row
 
 LEGEND = (
@@ -13,11 +12,6 @@ LEGEND = (
     "step along one gradient gains, of what the true one would. signs, zeros: shares of coordinates. s/n: squared norm "
     "of the truth over the variance. us, kB: time and memory of one gradient of the batch. f: evaluations a row."
 )
-
-
-def wrapped(text: str) -> str:
-    """Return a paragraph in lines of at most 120 characters."""
-    return textwrap.fill(text, 120, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 COLUMNS = (
@@ -38,18 +32,10 @@ COLUMNS = (
 )
 
 
-def table(rows: tuple[Row, ...]) -> list[str]:
-    """Return the lines of the table."""
-    cells = [list(COLUMNS), *(_cells(row) for row in rows)]
-    # An error runs on over the columns after the name.
-    full = [line for line in cells if len(line) == len(COLUMNS)]
-    widths = [max(len(line[i]) for line in full) for i in range(len(COLUMNS))]
-    widths[0] = max(len(line[0]) for line in cells)
-    return ["  ".join(_padded(line, widths)).rstrip() for line in cells]
-
-
-def _padded(line: list[str], widths: list[int]) -> list[str]:
-    return [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=False))]
+def table(rows: tuple[Row, ...]) -> Table:
+    """Return the table; an error runs on over the columns after the name."""
+    progress = [bar(row.progress) for row in rows]
+    return Table(COLUMNS, [_cells(row) for row in rows], {COLUMNS.index("progress"): progress})
 
 
 def _cells(row: Row) -> list[str]:
@@ -79,19 +65,3 @@ def _cells(row: Row) -> list[str]:
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
-
-
-def as_html(title: str, rows: tuple[Row, ...], words: list[str]) -> str:
-    """Return the table and some paragraphs, for a notebook."""
-    lines = [_cells(row) for row in rows]
-    head = "".join(f"<th>{name}</th>" for name in COLUMNS)
-    body = "".join(f"<tr>{_html_cells(line)}</tr>" for line in lines)
-    below = "".join(f"<p>{escape(text)}</p>" for text in words)
-    return f"<p><b>{escape(title)}</b></p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{below}"
-
-
-def _html_cells(line: list[str]) -> str:
-    cells = [f"<td>{escape(cell)}</td>" for cell in line]
-    if len(line) < len(COLUMNS):  # an error runs on over the columns after the name
-        cells[-1] = f'<td colspan="{len(COLUMNS) - 1}">{escape(line[-1])}</td>'
-    return "".join(cells)

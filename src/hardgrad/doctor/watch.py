@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from hardgrad import _check
+from hardgrad._shown.page import page, words
+from hardgrad._shown.pictures import line
+from hardgrad._shown.table import Table
 from hardgrad._torch_state import compiling, in_backward, in_transform
 from hardgrad.bridge import Bridge
 from hardgrad.doctor.arguments import check_noise, check_sigma
@@ -140,8 +143,27 @@ class Watch:
 
     def __str__(self) -> str:
         """Return the records as a plain table."""
-        head = f"{'call':>8}  {'cosine':>16}  {'error':>8}  {'length':>8}  {'imitation':>9}  truth"
-        return "\n".join([head, *map(_line, self.records)])
+        return "\n".join(self._table().lines())
+
+    def __repr__(self) -> str:
+        """Return one line; ``print`` shows every look."""
+        last = next((s.cosine for s in reversed(self.records) if s.cosine is not None), None)
+        said = "" if last is None else f"; the last cosine is {last:.3f}"
+        return f"<Watch: {len(self.records)} looks, one every {self.every} calls{said}>"
+
+    def _repr_html_(self) -> str:
+        """Return the looks for a notebook, and the cosine over time."""
+        cosines = [s.cosine for s in self.records]
+        known = [cosine for cosine in cosines if cosine is not None]
+        said = f"cosine over time: {min(known):.3f} to {max(known):.3f}" if known else ""
+        drawn = f"<p>{line(cosines, 240, 32, said)}<br>{said}</p>" if len(known) > 1 else ""
+        title = f"a bridge's gradient against the true one, every {self.every} calls"
+        return page(self._table().html(title) if self.records else words(repr(self)), drawn)
+
+    def _table(self) -> Table:
+        return Table(
+            ("call", "cosine", "error", "length", "imitation", "truth"), list(map(_cells, self.records)), left=(0, 5)
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy keeps: settings and records, but not the bridge that is looked at."""
@@ -262,11 +284,11 @@ def _compared(call: int, gradient_given: Tensor, truth: Reference) -> Sighting:
     )
 
 
-def _line(s: Sighting) -> str:
+def _cells(s: Sighting) -> tuple[str, ...]:
     if s.error is not None:
-        return f"{s.call:>8}  {s.error.splitlines()[0]}"
+        return str(s.call), s.error.splitlines()[0]
     if s.relative_error is None:
-        return f"{s.call:>8}  the true gradient is not told apart from zero"
+        return str(s.call), "the true gradient is not told apart from zero"
     cosine = "-" if s.cosine is None else f"{s.cosine:.3f} +- {s.cosine_error or 0:.1g}"
     imitation = "-" if s.imitation_error is None else f"{s.imitation_error:.3f}"
-    return f"{s.call:>8}  {cosine:>16}  {s.relative_error:>8.3f}  {s.norm_ratio or 0:>8.3f}  {imitation:>9}  {s.truth}"
+    return str(s.call), cosine, f"{s.relative_error:.3f}", f"{s.norm_ratio or 0:.3f}", imitation, str(s.truth)

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from hardgrad import _check
+from hardgrad._shown.page import page
+from hardgrad._shown.table import Table
 from hardgrad.segments.criterion import fewest, folds_of, held_out_losses, mean_and_error
 from hardgrad.segments.options import Options, checked_share, groups_of
 from hardgrad.segments.policies import Name, PointPolicy, policy_of
-from hardgrad.segments.report import table
 from hardgrad.segments.rows import Rows, on_the_cpu, sorted_rows
 from hardgrad.switch.arguments import whole
 
@@ -46,7 +47,7 @@ class KeyScore:
     behind_error: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RankedKeys:
     """What ``search_key`` found: ``ranking``, a tuple of ``KeyScore``, the best key first."""
 
@@ -60,7 +61,18 @@ class RankedKeys:
         """Return the ranking as JSON."""
         return json.dumps([asdict(score) for score in self.ranking], indent=2)
 
+    def __repr__(self) -> str:
+        """Return one line; ``print`` shows everything."""
+        return f"<RankedKeys: {len(self.ranking)} keys; the best is {self.best.name}, {self.best.lag} rows back>"
+
+    def _repr_html_(self) -> str:
+        """Return the ranking for a notebook."""
+        return page(self._table().html("keys, the best first"))
+
     def __str__(self) -> str:
+        return "\n".join(self._table().lines())
+
+    def _table(self) -> Table:
         rows = [
             (
                 s.name,
@@ -72,7 +84,7 @@ class RankedKeys:
             )
             for s in self.ranking
         ]
-        return "\n".join(table(("key", "lag", "ranges", "gain", "behind the best", "points"), rows))
+        return Table(("key", "lag", "ranges", "gain", "behind the best", "points"), rows)
 
 
 @on_the_cpu

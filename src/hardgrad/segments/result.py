@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass
-from html import escape
 from typing import Any, Literal
 
 from torch import Tensor
 
+from hardgrad._shown.page import page, words
+from hardgrad._shown.pictures import axis, bar
+from hardgrad._shown.table import Table
+from hardgrad._shown.width import wrapped
 from hardgrad.segments.criterion import Tried
-from hardgrad.segments.report import table
 from hardgrad.switch.conditions.ranges import Ranges
 
 
@@ -95,11 +97,21 @@ class FoundRanges:
         return f"<FoundRanges: {self._head()[0]}; points {', '.join(f'{point:.5g}' for point in self.points)}>"
 
     def _repr_html_(self) -> str:
-        """Return what ``print`` shows, for a notebook."""
-        return f"<pre>{escape(str(self))}</pre>"
+        """Return what ``print`` shows, for a notebook, and where the points are."""
+        names = ("ranges", "points", "how many ranges")
+        tables = zip(self._tables(), names if len(self) > 1 else names[::2], strict=True)
+        inner = self.points[1:-1]
+        said = f"points at {', '.join(f'{point:.5g}' for point in inner[:20])}" if inner else "one range"
+        place = axis(self.points[0], self.points[-1], inner, self.intervals, said)
+        return page(*map(words, self._head()), f"<p>{place}</p>", *(table.html(name) for table, name in tables))
 
     def __str__(self) -> str:
-        return "\n".join([*self._head(), *self._range_table(), *self._point_table(), *self._path_table()])
+        tables = (line for table in self._tables() for line in ("", *table.lines()))
+        return "\n".join([*map(wrapped, self._head()), *tables])
+
+    def _tables(self) -> list[Table]:
+        points = [self._point_table()] if len(self) > 1 else []
+        return [self._range_table(), *points, self._path_table()]
 
     def _head(self) -> list[str]:
         noun = "range" if len(self) == 1 else "ranges"
@@ -111,7 +123,7 @@ class FoundRanges:
             lines.append(f"held-out loss {self.score:.3g}; one smooth model {self.smooth:.3g}: the target {verdict}")
         return lines
 
-    def _range_table(self) -> list[str]:
+    def _range_table(self) -> Table:
         rows = [
             (
                 s.label,
@@ -122,19 +134,17 @@ class FoundRanges:
             )
             for s in self.scores
         ]
-        return ["", *table(("range", "rows", "loss", "as one range", "R2"), rows)]
+        return Table(("range", "rows", "loss", "as one range", "R2"), rows, {4: [bar(s.r2) for s in self.scores]})
 
-    def _point_table(self) -> list[str]:
-        if len(self) == 1:
-            return []
+    def _point_table(self) -> Table:
         rows = []
         for i, (point, gain) in enumerate(zip(self.points[1:-1], self.gains, strict=True)):
             low, high = self.intervals[i] if self.intervals else (math.nan, math.nan)
             interval = f"{low:.5g} to {high:.5g}" if self.intervals else "-"
             rows.append((f"{point:.5g}", f"{gain:.3g}", interval, f"{self.support[i]:.0%}" if self.support else "-"))
-        return ["", *table(("point", "gain", "95 % interval", "found again"), rows)]
+        return Table(("point", "gain", "95 % interval", "found again"), rows)
 
-    def _path_table(self) -> list[str]:
+    def _path_table(self) -> Table:
         rows = [
             (
                 f"{t.ranges}{' *' if t.ranges == len(self) else ''}",
@@ -143,7 +153,7 @@ class FoundRanges:
             )
             for t in self.criterion_path
         ]
-        return ["", *table(("ranges", self.criterion, "± to the best"), rows)]
+        return Table(("ranges", self.criterion, "± to the best"), rows)
 
     def plot(self, ax: Any, key: Tensor | None = None, target: Tensor | None = None) -> None:
         """Draw the points and their intervals, over the rows colored by range if they are given.

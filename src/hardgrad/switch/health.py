@@ -9,6 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from hardgrad._shown.page import page, points, words
+from hardgrad._shown.pictures import bar
+from hardgrad._shown.table import Table
+from hardgrad._shown.width import wrapped
 from hardgrad._torch_state import hides_values
 from hardgrad.switch.branch_layer import BranchLayer
 from hardgrad.switch.branches.state import evaluating
@@ -63,7 +67,7 @@ class RangeHealth:
             yield f"range {self.label}: its branch returns the same for all its {self.rows} rows."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Health:
     """What ``inspect`` found.
 
@@ -79,14 +83,30 @@ class Health:
         return [sentence for one in self.ranges for sentence in one.problems()]
 
     def __str__(self) -> str:
-        wide = max(5, *(len(one.label) for one in self.ranges))
-        lines = [f"{'range':<{wide}}  {'rows':>7}  {'visits':>9}  {'dead units':>10}  output"]
+        return "\n".join([*self._table().lines(), *map(wrapped, self.problems)])
+
+    def __repr__(self) -> str:
+        """Return one line; ``print`` shows everything."""
+        return f"<Health of {len(self.ranges)} ranges: {len(self.problems) or 'no'} problems>"
+
+    def _repr_html_(self) -> str:
+        """Return the table for a notebook, with what is wrong."""
+        said = words("", "problems:") + points(self.problems) if self.problems else words("nothing is wrong")
+        return page(self._table().html("ranges of a switch"), said)
+
+    def _table(self) -> Table:
+        rows = []
         for one in self.ranges:
             units = sum(all_ for _, all_ in one.units.values())
             dead = f"{one.dead} of {units}" if one.units else "-"
             output = "-" if one.constant is None else "constant" if one.constant else "varies"
-            lines.append(f"{one.label:<{wide}}  {one.rows:>7}  {one.visits:>9}  {dead:>10}  {output}")
-        return "\n".join([*lines, *self.problems])
+            rows.append((one.label, f"{one.rows}", f"{one.visits}", dead, output))
+        most = max((one.rows for one in self.ranges), default=0) or 1
+        return Table(
+            ("range", "rows", "visits", "dead units", "output"),
+            rows,
+            {1: [bar(one.rows / most) for one in self.ranges]},
+        )
 
 
 @torch.no_grad()

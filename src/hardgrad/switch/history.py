@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hardgrad._shown.page import page
+from hardgrad._shown.pictures import line
+from hardgrad._shown.table import Table
 from hardgrad._torch_state import compiling, in_export, in_graph, in_transform
 from hardgrad.switch.arguments import index_of, one_loss_a_row
 from hardgrad.switch.conditions.condition import Router
@@ -36,9 +39,9 @@ class History:
         >>> history.loss.tolist(), history.visits.tolist()
         ([[2.0, 5.0], [nan, 0.5]], [[2, 1], [0, 1]])
         >>> print(history)
-        range      rows  loss at 100  loss at 200
-        [0, 1)        2            2          nan
-        [1, 2]        2            5          0.5
+        range   rows  loss at 100  loss at 200
+        [0, 1)     2            2          nan
+        [1, 2]     2            5          0.5
     """
 
     def __init__(self, switch: nn.Module) -> None:
@@ -136,16 +139,26 @@ class History:
             )
 
     def __str__(self) -> str:
+        return "\n".join(self._table().lines())
+
+    def __repr__(self) -> str:
+        """Return one line; ``print`` shows the last losses."""
+        return f"<History of {self._branches} ranges: {len(self.steps)} intervals>"
+
+    def _repr_html_(self) -> str:
+        """Return the last losses for a notebook, and all of them as lines."""
+        return page(self._table().html("loss of each range over time"))
+
+    def _table(self) -> Table:
         same = self._ranges.branches == self._branches
         labels = [self._ranges.label(i) if same else f"range {i}" for i in range(self._branches)]
-        wide = max(8, *map(len, labels))
-        heads = [f"loss at {step}" for step in self.steps[-4:]]
-        lines = [f"{'range':<{wide}} {'rows':>6}" + "".join(f"  {head:>11}" for head in heads)]
-        rows = self.visits.sum(0).tolist()
-        for i, label in enumerate(labels):
-            losses = "".join(f"  {loss[i].item():>11.4g}" for loss in self._losses[-4:])
-            lines.append(f"{label:<{wide}} {rows[i]:>6}{losses}")
-        return "\n".join(lines)
+        visits, losses = self.visits.sum(0).tolist(), self.loss.T.tolist()
+        rows = [
+            (label, str(rows), *(f"{loss:.4g}" for loss in mine[-4:]))
+            for label, rows, mine in zip(labels, visits, losses, strict=True)
+        ]
+        heads = ("range", "rows", *(f"loss at {step}" for step in self.steps[-4:]))
+        return Table(heads, rows, {len(heads) - 1: [line(mine) for mine in losses]} if self.steps else {})
 
     def _clear(self) -> None:
         self._sums, self._counts = torch.zeros_like(self._sums), torch.zeros_like(self._counts)

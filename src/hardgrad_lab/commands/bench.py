@@ -14,6 +14,8 @@ from rich.table import Table
 
 from hardgrad_lab.commands import bench_lines
 from hardgrad_lab.commands.machine import at_least
+from hardgrad_lab.commands.table import print_table
+from hardgrad_lab.runs.live import waiting
 
 app = App(name="bench", help="Measure on this machine, beside what else could be used.")
 bench_lines.add_to(app)
@@ -84,13 +86,13 @@ def switch(
     ways = ["switch, bank", "switch", *(["other bank"] if other else ()), *(PEERS if peers else ())]
     table = _ratios(device, ways)
     cells = []
-    with console.status("measuring") as status:
+    with waiting(console, "measuring") as say:
         for cell in measure(grid):
             cells.append({"ranges": cell.ranges, "rows": cell.rows, "plain_us": cell.plain, "ratios": cell.ratios})
             ratios = [f"{cell.ratios[way]:.1f}" if way in cell.ratios else "" for way in ways]
             table.add_row(str(cell.ranges), str(cell.rows), f"{cell.plain:.0f}", *ratios)
-            status.update(f"{cell.ranges} ranges, {cell.rows} rows: {', '.join(ratios)}")
-    console.print(table)
+            say(f"{cell.ranges} ranges, {cell.rows} rows: {', '.join(ratios)}")
+    print_table(table, console)
     if out is not None:
         write_text(
             out,
@@ -170,7 +172,7 @@ def estimators(
         for name, cost in cell.costs.items():
             needs = "" if cost.over_needs is None else f"{cost.over_needs:.2f}"
             table.add_row(name, str(cost.evaluations), f"{cost.over_one:.2f}", needs)
-        console.print(table)
+        print_table(table, console)
     if out is not None:
         write_text(
             out,

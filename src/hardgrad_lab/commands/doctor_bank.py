@@ -86,8 +86,9 @@ def _entry(name: str, path: Path, options: BankOptions, console: Console) -> Non
 
 def _watch(layer: str, path: Path, options: BankOptions) -> None:
     from hardgrad_lab.doctor.watched import train
+    from hardgrad_lab.runs.live import waiting
 
-    with Console(emoji=False).status(f"watching {layer}") as status:
-        train(
-            layer, options.data, options.steps, options.seed, lambda seen: status.update(f"watching {layer}: {seen}")
-        ).save(path)
+    with waiting(Console(emoji=False), f"watching {layer}") as say:
+        train(layer, options.data, options.steps, options.seed, lambda seen: say(f"watching {layer}: {seen}")).save(
+            path
+        )

@@ -147,7 +147,7 @@ def _run(model: Model, read: Table, memory: Memory, job: JobOptions, console: Co
 
     import torch
 
-    from hardgrad_lab.fit.progress import FitProgress
+    from hardgrad_lab.fit.training.progress import FitProgress
     from hardgrad_lab.runs.signals import Interrupted
 
     torch.set_num_threads(job.threads)

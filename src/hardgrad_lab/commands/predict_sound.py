@@ -95,7 +95,9 @@ def _shown(blocks: Iterator[Array], frames: int, console: Console) -> Iterator[A
     """Yield blocks; in a terminal a bar shows how many samples are done and the time that is left."""
     from rich.progress import Progress
 
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    from hardgrad_lab.runs.live import is_live
+
+    with Progress(console=console, transient=True, disable=not is_live(console)) as progress:
         task = progress.add_task("predicting", total=frames)
         for block in blocks:
             yield block

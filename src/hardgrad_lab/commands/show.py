@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hardgrad_lab.commands.machine import is_first
+from hardgrad_lab.commands.table import print_table
 from hardgrad_lab.runs.experiment import Experiment
 from hardgrad_lab.runs.words import NOT_RUN
 
@@ -61,7 +62,7 @@ def show_report(experiment: Experiment, results: Path, out: Path, console: Conso
     run = [cells for cells in made.cells if not made.wraps or cells[-1] != NOT_RUN]
     for cells in run:
         table.add_row(*(MORE.sub("", cells[number]) if made.wraps else cells[number] for number in columns))
-    console.print(table)
+    print_table(table, console)
     if without := len(made.cells) - len(run):
         console.print(
             f"{without} more rows of the paper are not run; the files have them.", style="dim", highlight=False

@@ -11,12 +11,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from hardgrad_lab.commands.table import print_table
 from hardgrad_lab.doctor.case import Case
 from hardgrad_lab.doctor.examine import Asked, examine
 from hardgrad_lab.doctor.load import said as said_of
 from hardgrad_lab.doctor.page.table import HEADINGS, NUMERIC, Line, Tone, about_truth, lines
 from hardgrad_lab.doctor.record import Examination, FunctionError
 from hardgrad_lab.doctor.record import Progress as Now
+from hardgrad_lab.runs.live import CutColumn, is_live
 
 STYLES: dict[Tone, str] = {
     "uphill": "bold red",
@@ -46,9 +48,9 @@ class Turns:
             TextColumn("{task.description}"),
             BarColumn(20),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
+            CutColumn("left"),
         )
-        self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        self.bar = Progress(*columns, console=console, transient=True, disable=not is_live(console))
         self.console, self.title, self.limit = console, title, limit
         self.task = self.bar.add_task("", total=None, left="")
         self.name = ""
@@ -62,7 +64,7 @@ class Turns:
         if not self.name:
             self._warn(now)
         self.name = now.name
-        if not self.console.is_terminal:
+        if not is_live(self.console):
             late = f", {left}" if (now.seconds_left or 0.0) > LONG_SECONDS else ""
             self._say(f"{self.title}: {now.name}{late}")
 
@@ -92,7 +94,7 @@ def show_doctor(found: Examination, console: Console) -> None:
     table = lines(diagnosis)
     console.print(f"{found.title} at {diagnosis.shape}", style="bold", markup=False, highlight=False, soft_wrap=True)
     console.print(f"{diagnosis.about}; {about_truth(diagnosis)}", style="dim", markup=False, highlight=False)
-    console.print(_table(table))
+    print_table(_table(table), console)
     for line in table:
         if line.refusal:
             console.print(f"{line.name} refused: {line.refusal}", style="dim", markup=False, highlight=False)

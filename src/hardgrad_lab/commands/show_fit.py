@@ -10,6 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from hardgrad_lab.commands.table import print_table
 from hardgrad_lab.fit.page.cells import (
     KNOB_HEADINGS,
     knob_cells,
@@ -23,11 +24,11 @@ from hardgrad_lab.fit.page.story import Story
 
 def show_fit(story: Story, out: Path, console: Console, said: Sequence[str] = ()) -> None:
     """Print the ranges, the comparison, the warnings that were not said before, and where everything is."""
-    console.print(_table(story.title, range_headings(story), range_cells(story)))
+    print_table(_table(story.title, range_headings(story), range_cells(story)), console)
     if knob := knob_cells(story):
-        console.print(_table("by the knob", KNOB_HEADINGS, knob))
+        print_table(_table("by the knob", KNOB_HEADINGS, knob), console)
     if len(story.scores) > 1:
-        console.print(_table("against fair rivals", score_headings(story), score_cells(story)))
+        print_table(_table("against fair rivals", score_headings(story), score_cells(story)), console)
     console.print(story.headline(), highlight=False)
     for warning in (warning for warning in story.warnings if warning not in said):
         console.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress
 
 from hardgrad_lab.plan.glance import Standing
 from hardgrad_lab.plan.groups import Estimates
 from hardgrad_lab.plan.work import Result
+from hardgrad_lab.runs.live import CutColumn, is_live
 from hardgrad_lab.runs.record import Run
 
 
@@ -38,8 +39,8 @@ class Lines:
         self.unsaved: dict[str, str] = {}
         self.total, self.estimates, self.at_a_time, self.console = len(runs), estimates, 1, console
         self.standings = standings or {}
-        columns = (BarColumn(bar_width=12), MofNCompleteColumn(), TextColumn("{task.fields[now]}"))
-        self.progress = Progress(*columns, console=console, disable=not console.is_terminal)
+        columns = (BarColumn(bar_width=12), MofNCompleteColumn(), CutColumn("now"))
+        self.progress = Progress(*columns, console=console, disable=not is_live(console))
         self.bar = self.progress.add_task("", total=self.total, now="")
 
     def started(self, run: Run) -> None:

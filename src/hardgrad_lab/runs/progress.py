@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from hardgrad_lab.runs.live import CutColumn, is_live
 from hardgrad_lab.runs.loop import Plan, Training, Watcher
 
 REFRESH_S = 0.5  # reading the averages waits for the device, so not at every step
@@ -121,11 +122,11 @@ def watch(title: str, plan: Plan, begun: int, console: Console, others: Sequence
         What the loop should tell.
     """
     console.print(title, highlight=False, soft_wrap=True)
-    if not console.is_terminal:
+    if not is_live(console):
         yield Several([LinePerPoint(console, plan), *others])
         return
     # All of it fits 80 columns.
-    columns = (BarColumn(bar_width=8), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.fields[figures]}"))
+    columns = (BarColumn(bar_width=8), TextColumn("{task.percentage:>3.0f}%"), CutColumn("figures"))
     with Progress(*columns, TimeRemainingColumn(compact=True), console=console) as progress:
         bar = Bar(progress, progress.add_task("", total=plan.steps, completed=begun, figures=""))
         yield Several([bar, *others])

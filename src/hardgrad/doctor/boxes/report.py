@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-import textwrap
 from dataclasses import asdict, dataclass
 
 from torch import Tensor
+
+from hardgrad._shown.page import code, page, words
+from hardgrad._shown.table import Table
+from hardgrad._shown.width import wrapped
 
 WIDTH = 99
 
@@ -70,24 +73,37 @@ class BoxReport:
 
     def __str__(self) -> str:
         """Return a plain table, and the line to use."""
+        rows = [("", self._head()), ("", ""), *self._rows(), ("advice", self.advice)]
+        wide = max(len(name) for name, _ in rows) + 2
+        lines = [_line(f"{name:{wide}}" if name else "", text) for name, text in rows]
+        return "\n".join([*lines, "", _line("", self.code, " " * 4)])
+
+    def _repr_html_(self) -> str:
+        """Return the table for a notebook, and the line to use."""
+        rows = [(name or "-", text) for name, text in self._rows()]
+        table = Table(("", "what was seen"), rows, left=(0, 1)).html(f"what {self.box} is like")
+        return page(words(self._head()), table, words(self.advice, "advice:"), code(self.code))
+
+    def _head(self) -> str:
         *given, out = map(str, self.shapes)
         unit, factor = ("us", 1e6) if self.seconds < 1e-3 else ("ms", 1e3) if self.seconds < 1 else ("s", 1.0)
         head = f"{self.box}: {', '.join(given)} -> {out}, {self.seconds * factor:.3g} {unit} a row, output "
         head += f"{self.output[0]:.3g} to {self.output[1]:.3g}; asked {self.calls} times"
         head += "" if self.delay is None else f"; delay {self.delay} samples"
-        rows = [("", head), ("", ""), *_grouped(self.findings)]
+        return head
+
+    def _rows(self) -> list[tuple[str, str]]:
+        rows = _grouped(self.findings)
         rows += [] if self.findings else [("nothing found", "")]
         scales = self.scale if isinstance(self.scale, tuple) else (self.scale,)
         for k, (scale, cosines) in enumerate(zip(scales, self.cosines, strict=True)):
             measured = ", ".join(f"{name} {cosine:.2f}" for name, cosine in cosines.items())
             flat = numbers(scale)
-            words = f"{flat[0]} for each of {len(flat)}" if len({*flat}) < 2 < len(flat) else ", ".join(flat[:16])
-            words += ", ..." * (len(flat) > 16 and len({*flat}) > 1) + f"; cosine of {measured}" * bool(measured)
-            rows.append((f"scale{f' {k}' if len(scales) > 1 else ''}", words))
+            text = f"{flat[0]} for each of {len(flat)}" if len({*flat}) < 2 < len(flat) else ", ".join(flat[:16])
+            text += ", ..." * (len(flat) > 16 and len({*flat}) > 1) + f"; cosine of {measured}" * bool(measured)
+            rows.append((f"scale{f' {k}' if len(scales) > 1 else ''}", text))
         rows += [("left out", "; ".join(self.left_out))] if self.left_out else []
-        wide = max(len(name) for name, _ in rows) + 2
-        lines = [_line(f"{name:{wide}}" if name else "", words) for name, words in [*rows, ("advice", self.advice)]]
-        return "\n".join([*lines, "", _line("", self.code, " " * 4)])
+        return rows
 
     def __repr__(self) -> str:
         """Return one line; ``print`` shows everything."""
@@ -107,9 +123,8 @@ def _grouped(findings: tuple[Finding, ...]) -> list[tuple[str, str]]:
     return rows
 
 
-def _line(head: str, words: str, indent: str | None = None) -> str:
-    further = " " * len(head) if indent is None else indent
-    return textwrap.fill(head + words, WIDTH, subsequent_indent=further, break_on_hyphens=False)
+def _line(head: str, text: str, indent: str | None = None) -> str:
+    return wrapped(head + text, "", " " * len(head) if indent is None else indent, WIDTH)
 
 
 def numbers(scale: Tensor) -> list[str]:

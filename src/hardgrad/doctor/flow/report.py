@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal
+
+from hardgrad._shown.page import folded, page, points, words
+from hardgrad._shown.table import Table
+from hardgrad._shown.width import wrapped
 
 Kind = Literal["flat", "cut", "dead", "suspicious"]
 _WIDTH = 99
@@ -115,17 +118,42 @@ class Breaks:
 
     def __str__(self) -> str:
         """Return a plain table, under 100 columns."""
-        lines = [f"{_count(len(self), 'break')} of the gradient, {_count(len(self.harmless), 'harmless place')}"]
+        lines = [_wrapped(self._head(), "")]
         lines += [_wrapped(f"differentiated: {self.about}", "")]
         for one in self:
             inside = f"  in module {one.module}" if one.module else ""
             lines += ["", f"{one.kind:<11} {short(one.file)}:{one.line}  {one.call}{inside}"]
             texts = (one.why, one.flows, f"lost: {listed(one.lost)}" if one.lost else "", f"cure: {one.cure}")
             lines += [_wrapped(text, " " * 12) for text in texts if text]
+        gets = self._gets()
+        lines += [""] * bool(gets) + [_wrapped(line, "") for line in gets]
+        return "\n".join(lines)
+
+    def _head(self) -> str:
+        return f"{_count(len(self), 'break')} of the gradient, {_count(len(self.harmless), 'harmless place')}"
+
+    def _gets(self) -> list[str]:
         kinds = dict.fromkeys(self.parameters.values())
         names = {kind: tuple(name for name, got in self.parameters.items() if got == kind) for kind in kinds}
-        lines += [""] * bool(kinds) + [_wrapped(f"{_GETS[kind]}: {listed(names[kind])}", "") for kind in kinds]
-        return "\n".join(lines)
+        return [f"{_GETS[kind]}: {listed(names[kind])}" for kind in kinds]
+
+    def _repr_html_(self) -> str:
+        """Return the breaks for a notebook, with their cures; what is harmless is folded."""
+        if self._found is None:
+            return page(words("the step is not over"))
+        found = [(one.kind, _at(one), one.call, one.module or "-", listed(one.lost) or "-") for one in self]
+        parts = [words(f"differentiated: {self.about}", f"{self._head()}.")]
+        if found:
+            parts.append(
+                Table(("kind", "place", "call", "module", "lost"), found, left=range(5)).html("where a gradient ends")
+            )
+            parts.append(points([f"{_at(one)}  {one.call}: {one.why}. {one.flows}. Cure: {one.cure}" for one in self]))
+        parts += [points(self._gets())]
+        if self.harmless:
+            parts.append(
+                folded("harmless places", points([f"{_at(one)}  {one.call}: {one.why}" for one in self.harmless]))
+            )
+        return page(*parts)
 
 
 def listed(names: tuple[str, ...], most: int = 4) -> str:
@@ -139,8 +167,12 @@ def short(file: str) -> str:
     return os.path.relpath(file) if inside else file
 
 
+def _at(one: Break | Harmless) -> str:
+    return f"{short(one.file)}:{one.line}"
+
+
 def _wrapped(text: str, indent: str) -> str:
-    return textwrap.fill(text, _WIDTH, initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False)
+    return wrapped(text, indent, indent + "  ", _WIDTH)
 
 
 def _count(number: int, what: str) -> str:

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
+from hardgrad._shown.page import page, words
+from hardgrad._shown.pictures import bar
+from hardgrad._shown.table import Table
+from hardgrad._shown.width import wrapped
 from hardgrad.switch.branches.branches import Branches
 from hardgrad.switch.conditions.learned import LearnedRanges
 from hardgrad.switch.learning.gradient import rows_in_bands
@@ -36,13 +40,22 @@ class Agreement:
     difference: float
 
     def __str__(self) -> str:
-        lines = [
+        return "\n".join([wrapped(self._head()), *self._table().lines()])
+
+    def _repr_html_(self) -> str:
+        """Return the table for a notebook."""
+        return page(words(self._head()), self._table().html("points"))
+
+    def _head(self) -> str:
+        return (
             f"soft choice agrees with hard: {self.choice:.1%}, rows in a band: {self.in_band:.1%}, "
-            f"outputs differ by {self.difference:.2%}",
-            f"{'point':>10}  {'rows in band':>12}  {'jump':>8}",
-        ]
+            f"outputs differ by {self.difference:.2%}"
+        )
+
+    def _table(self) -> Table:
         entries = zip(self.points, self.rows, self.jump, strict=True)
-        return "\n".join([*lines, *(f"{point:>10.4g}  {rows:>12}  {jump:>8.2%}" for point, rows, jump in entries)])
+        rows = [(f"{point:.4g}", f"{rows}", f"{jump:.2%}") for point, rows, jump in entries]
+        return Table(("point", "rows in band", "jump"), rows, {2: [bar(jump) for jump in self.jump]})
 
 
 @torch.no_grad()

@@ -29,6 +29,7 @@ from hardgrad_lab.fit.training.branches import Factory
 from hardgrad_lab.fit.training.forward import forward
 from hardgrad_lab.fit.training.learn_points import sentence_of
 from hardgrad_lab.fit.training.network import build_switch
+from hardgrad_lab.fit.training.progress import watched
 from hardgrad_lab.fit.training.solving import Solving
 from hardgrad_lab.fit.training.start import start_from_lines
 from hardgrad_lab.fit.training.task import LossOfRows, Task
@@ -85,7 +86,13 @@ class SwitchEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
         self.device = device
 
     def fit(
-        self, X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        progress: bool = False,
     ) -> Self:
         """Fit to rows X (n, F) and their targets y.
 
@@ -95,13 +102,15 @@ class SwitchEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
             groups: (n,) names each row's recording, for windows.
             sample_weight: (n,), 0 or more, what each row counts for: 0 as if it were not there, 2 as if it were there
                 twice. A row of weight 0 is still seen by the windows that reach back to it.
+            progress: show how far it is: a bar on a terminal, some lines in a notebook, a file or a pipe.
         """
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         device = choose_device(self.device)
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
             training = self.begin(X, y, groups, seed, sample_weight)
-            training.run()
+            with watched(type(self).__name__, progress) as tell:
+                training.run(lambda: tell(training))
         return self.finish(training)
 
     def begin(

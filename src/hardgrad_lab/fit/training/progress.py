@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from hardgrad_lab.runs.live import CutColumn, is_live
 
 REFRESH_S = 0.5  # reading the average waits for the device, so not at every step
 LINES = 10  # that a training leaves in a pipe
@@ -44,13 +49,13 @@ class FitProgress:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self._live = console.is_terminal
+        self._live = is_live(console)
         # All of it fits 80 columns.
         columns = (
             TextColumn("{task.description:<15}"),
             BarColumn(bar_width=12),
             TextColumn("{task.percentage:>3.0f}%"),
-            TextColumn("{task.fields[figures]}"),
+            CutColumn("figures"),
             TimeRemainingColumn(compact=True, elapsed_when_finished=True),
         )
         self._progress = Progress(*columns, console=console, disable=not self._live)
@@ -99,6 +104,25 @@ class FitProgress:
             highlight=False,
             soft_wrap=True,
         )
+
+
+@contextmanager
+def watched(name: str, wanted: bool) -> Iterator[Callable[[Shown], None]]:
+    """Show a training on standard output, or nothing.
+
+    Args:
+        name: of what is trained.
+        wanted: whether to show it.
+
+    Yields:
+        What to call with the training after every step.
+    """
+    if not wanted:
+        yield lambda training: None
+        return
+    # As text in a notebook, too, where rich would make a page of every line.
+    with FitProgress(Console(file=sys.stdout, force_jupyter=False, emoji=False)) as progress:
+        yield lambda training: progress(name, training)
 
 
 def _figures(training: Shown) -> str:
