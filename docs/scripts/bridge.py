@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hardgrad_lab.drawing.figures import COLOURS, INK, Drawn, compact_svg, sized_figure
+from hardgrad_lab.drawing.figures import COLOURS, INK, Drawn, compact_svg, legend, sized_figure
 
 Place = tuple[float, float]
 
@@ -22,24 +22,32 @@ FORWARD, BACKWARD, PENALTY = COLOURS[0], COLOURS[1], COLOURS[2]
 def passes() -> Drawn:
     """Draw what goes forward, what goes backward, and what trains the approximator."""
     figure, (panel,) = sized_figure(7.2, 3.1)
-    panel.set(xlim=(0, 1), ylim=(0, 1))
+    panel.set(xlim=(0, 1), ylim=(0.03, 0.9))
     panel.axis("off")
     for (x, y), words in BOXES.items():
         box = {"boxstyle": "round,pad=0.55", "facecolor": "white", "edgecolor": INK}
         panel.text(x, y, words, ha="center", va="center", bbox=box, zorder=3)
-    arrow(panel, (0.19, 0.76), (0.37, 0.76), FORWARD, "-")
-    arrow(panel, (0.63, 0.76), (0.79, 0.76), FORWARD, "-")
+    arrow(panel, (0.19, 0.72), (0.37, 0.72), FORWARD, "-")
+    arrow(panel, (0.63, 0.72), (0.79, 0.72), FORWARD, "-")
     arrow(panel, (0.89, 0.58), (0.63, 0.18), BACKWARD, "--")
     arrow(panel, (0.37, 0.18), (0.11, 0.58), BACKWARD, "--")
     arrow(panel, (0.5, 0.6), (0.5, 0.33), PENALTY, ":")
-    for place, words, colour in (
-        ((0.28, 0.82), "x", FORWARD),
-        ((0.71, 0.82), "y = h(x)", FORWARD),
-        ((0.86, 0.3), "gradient at y", BACKWARD),
-        ((0.13, 0.3), "the same, times\nthe Jacobian of a", BACKWARD),
+    for place, words in (
+        ((0.28, 0.79), "x"),
+        ((0.71, 0.79), "y = h(x)"),
+        ((0.87, 0.3), "gradient at y"),
+        ((0.13, 0.3), "the same, times\nthe Jacobian of a"),
     ):
-        panel.text(*place, words, ha="center", va="center", color=colour)
-    panel.text(0.515, 0.465, "penalty |a(x) − h(x)|²\ntrains φ, and only φ", color=PENALTY, ha="left", va="center")
+        panel.text(*place, words, ha="center", va="center")
+    panel.text(0.515, 0.465, "penalty |a(x) \u2212 h(x)|²\ntrains φ, and only φ", ha="left", va="center")
+    ways = {
+        "forward, exact": (FORWARD, "-"),
+        "backward, lent": (BACKWARD, "--"),
+        "what the approximator learns": (PENALTY, ":"),
+    }
+    for name, (colour, dash) in ways.items():
+        panel.plot([], [], color=colour, ls=dash, label=name)
+    legend(figure, [panel])
     return figure
 
 

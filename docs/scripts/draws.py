@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
 from torch.distributions import Bernoulli, Independent
 
 import hardgrad as hg

@@ -44,7 +44,7 @@ def pieces() -> Drawn:
             optimizer.step()
     figure, (panel,) = sized_figure(6.4, 3.2)
     at = torch.linspace(-1, 1, 801).unsqueeze(1)
-    panel.plot(x[:, 0], wanted(x)[:, 0], ".", ms=3, color=FAINT, label="rows")
+    panel.plot(x[::3, 0], wanted(x)[::3, 0], ".", ms=3, color=FAINT, label="rows")
     with torch.no_grad():
         index = switch.ranges.index(at[:, 0])
         for i in range(3):
@@ -71,7 +71,7 @@ def found(names: dict[str, Any]) -> Drawn:
     figure, (rows, path) = sized_figure(7.2, 3.0, 2)
     index = result.ranges().index(level)
     for i in range(len(result)):
-        mine = (index == i).nonzero()[::4, 0]
+        mine = (index == i).nonzero()[::8, 0]
         rows.plot(level[mine], gain[mine], ".", ms=2, color=COLOURS[i])
     for point in result.points[1:-1]:
         rows.axvline(point, color=INK, linewidth=0.8)
