@@ -91,15 +91,14 @@ def measured(names: dict[str, Any]) -> str:
         model = names["fit"](hg.reinmax, steps)
         q = Independent(Bernoulli(logits=model.encoder(x).detach()), 1)
         seen.append(hg.diagnose(candidates, partial(model.cost, x), q, draws=1000))
-    rows = ["| | evaluations of f | bias, early | late | variance, early | late | progress, early | late |"]
-    rows.append("|---|--:|--:|--:|--:|--:|--:|--:|")
+    rows = ["| | f | bias | variance | progress |", "|---|--:|--:|--:|--:|"]
     for name in candidates:
         both = [one[name] for one in seen]
-        bias = [f"{row.bias:.0%}" if row.biased else f"none above {row.smallest_bias or 0:.0%}" for row in both]
-        variance = [f"{row.variance / one.truth.norm**2:.2g}" for row, one in zip(both, seen, strict=True)]
+        bias = [f"{row.bias:.0%}" if row.biased else f"< {row.smallest_bias or 0:.0%}" for row in both]
+        variance = [f"{row.variance / one.truth.norm**2:,.2g}" for row, one in zip(both, seen, strict=True)]
         progress = [f"{row.progress:.2f}" for row in both]
-        evaluations = round(both[0].evaluations)
-        rows.append(" | ".join([f"| {name}", str(evaluations), *bias, *variance, *progress]) + " |")
+        pairs = [" to ".join(pair) for pair in (bias, variance, progress)]
+        rows.append(" | ".join([f"| {name}", str(round(both[0].evaluations)), *pairs]) + " |")
     return "\n".join(rows)
 
 
