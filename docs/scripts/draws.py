@@ -91,15 +91,20 @@ def measured(names: dict[str, Any]) -> str:
         model = names["fit"](hg.reinmax, steps)
         q = Independent(Bernoulli(logits=model.encoder(x).detach()), 1)
         seen.append(hg.diagnose(candidates, partial(model.cost, x), q, draws=1000))
-    rows = ["| | f | bias | variance | progress |", "|---|--:|--:|--:|--:|"]
+    rows = ["| early → late | f | bias | variance | progress |", "|---|--:|--:|--:|--:|"]
     for name in candidates:
         both = [one[name] for one in seen]
         bias = [f"{row.bias:.0%}" if row.biased else f"< {row.smallest_bias or 0:.0%}" for row in both]
-        variance = [f"{row.variance / one.truth.norm**2:,.2g}" for row, one in zip(both, seen, strict=True)]
+        variance = [f"{rounded(row.variance / one.truth.norm**2):,g}" for row, one in zip(both, seen, strict=True)]
         progress = [f"{row.progress:.2f}" for row in both]
-        pairs = [" to ".join(pair) for pair in (bias, variance, progress)]
+        pairs = [" → ".join(pair) for pair in (bias, variance, progress)]
         rows.append(" | ".join([f"| {name}", str(round(both[0].evaluations)), *pairs]) + " |")
     return "\n".join(rows)
+
+
+def rounded(number: float) -> float:
+    """Return a number to two digits."""
+    return float(f"{number:.2g}")
 
 
 def table(curves: dict[str, list[Curve]]) -> str:
