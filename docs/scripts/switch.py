@@ -85,12 +85,12 @@ def found(names: dict[str, Any]) -> Drawn:
 
 def learned(names: dict[str, Any]) -> Drawn:
     """Draw how the two points move from three starts."""
-    learn = names["learn"]
+    learn, perceptron, line = (names[name] for name in ("learn", "perceptron", "line"))
     runs = {
-        "the lent gradient, near": learn([-1, -0.3, 0.6, 1]),
-        "the lent gradient, far": learn([-1, -0.6, 0.8, 1]),
-        "refine, far": learn([-1, -0.6, 0.8, 1], place=True),
-        "refine and relocate, both beyond": learn([-1, 0.6, 0.8, 1], place=True, move=True),
+        "the lent gradient, near": learn([-1, -0.3, 0.6, 1], perceptron),
+        "the lent gradient, far": learn([-1, -0.6, 0.8, 1], perceptron),
+        "refine, far": learn([-1, -0.6, 0.8, 1], perceptron, place=True),
+        "refine and relocate, both beyond": learn([-1, 0.6, 0.8, 1], line, place=True, move=True),
     }
     figure, (panel,) = sized_figure(6.4, 3.4)
     for truth in BREAKS:
