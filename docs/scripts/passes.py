@@ -1,4 +1,4 @@
-"""The picture of docs/guides/bridge.md: python docs/scripts/bridge.py."""
+"""The picture of docs/guides/bridge.md: python docs/scripts/passes.py."""
 
 from __future__ import annotations
 
