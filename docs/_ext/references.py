@@ -1,0 +1,117 @@
+"""What Markdown of the forge and plain docstrings need to be good pages of a site too.
+
+- A name in code style, ```hg.soft.rank``` or ```torch.compile(...)```, becomes a link where something is known by it.
+- ``<a id="x"></a>`` is a target: on the forge it is one by itself.
+- A link that leaves docs/ leads to the repository's page of that file, or stays plain where no address is set.
+- What scrolls sideways, a table or a program, is reached by the keyboard.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.transforms import SphinxTransform
+
+import hardgrad
+
+SHORT = {"hg": "hardgrad", "nn": "torch.nn", "np": "numpy", "F": "torch.nn.functional"}
+NAMED = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)(?:\(.*\))?", re.DOTALL)
+ROOMS = ("hardgrad", "hardgrad_lab", "torch", "numpy", "sklearn", "functools")
+ANCHOR = re.compile(r'\s*<a id="([\w.-]+)">\s*</a>\s*')
+CLASSES = {name for name in dir(hardgrad) if name[0].isupper() and not name.isupper()}
+
+
+def known_as(text: str) -> str | None:
+    """Return the full name that a piece of code calls by, if it may be one that has a page."""
+    found = NAMED.fullmatch(text)
+    if not found:
+        return None
+    first, _, rest = found[1].partition(".")
+    if first in CLASSES:
+        return f"hardgrad.{found[1]}"
+    first = SHORT.get(first, first)
+    return f"{first}.{rest}" if rest and first.split(".")[0] in ROOMS else None
+
+
+class Literals(SphinxTransform):
+    """Link names in code style."""
+
+    default_priority = 500
+
+    def apply(self, **kwargs: Any) -> None:
+        for node in list(self.document.findall(nodes.literal)):
+            inside = node.parent
+            while inside is not None and not isinstance(inside, (nodes.reference, addnodes.pending_xref, nodes.title)):
+                inside = inside.parent
+            name = known_as(node.astext()) if inside is None else None
+            if name:
+                options = {"refdomain": "py", "reftype": "obj", "refexplicit": True, "refwarn": False}
+                link = addnodes.pending_xref("", reftarget=name, refdoc=self.env.docname, **options)
+                node.replace_self(link)
+                link += node
+
+
+class Anchors(SphinxTransform):
+    """Make targets of anchors that are written in HTML."""
+
+    default_priority = 200
+
+    def apply(self, **kwargs: Any) -> None:
+        for node in list(self.document.findall(nodes.raw)):
+            if found := ANCHOR.fullmatch(node.astext()):
+                target = nodes.target("", "", names=[found[1]], ids=[found[1]])
+                self.document.note_explicit_target(target, target)
+                node.replace_self(target)
+
+
+class Outside(SphinxTransform):
+    """Send links to files outside docs/ to the repository."""
+
+    default_priority = 100
+
+    def apply(self, **kwargs: Any) -> None:
+        docs = Path(self.env.srcdir)
+        here = Path(self.env.doc2path(self.env.docname)).parent
+        for node in list(self.document.findall(addnodes.pending_xref)):
+            if node.get("reftype") != "myst" or not node.get("reftarget"):
+                continue
+            is_page = node.get("refdomain") == "doc"
+            path = Path(os.path.normpath(here / node["reftarget"].split("#")[0]))
+            path = path.with_name(f"{path.name}.md") if is_page else path
+            if path.exists() and docs.parent in path.parents and docs not in (path, *path.parents):
+                link = self.link(path.relative_to(docs.parent).as_posix(), is_folder=path.is_dir())
+                link += node.children
+                node.replace_self(link)
+
+    def link(self, path: str, *, is_folder: bool) -> nodes.Element:
+        if path == "README.md":
+            to = {"refdomain": "std", "reftype": "doc", "reftarget": "/index", "refexplicit": True}
+            return addnodes.pending_xref("", refdoc=self.env.docname, refwarn=True, **to)
+        if self.config.repository:
+            return nodes.reference("", "", refuri=f"{self.config.repository}/{'tree' if is_folder else 'blob'}/main/{path}")
+        return nodes.inline()
+
+
+def page(app: Sphinx, name: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Give the keyboard what scrolls, and the browser the colours of its own frame."""
+    del app, name, template, doctree
+    for box in ('<div class="table-wrapper', "<pre>"):
+        context["body"] = context.get("body", "").replace(box, box.replace(box[:4], f'{box[:4]} tabindex="0"', 1))
+    context["metatags"] = context.get("metatags", "") + "".join(
+        f'<meta name="theme-color" content="{color}" media="(prefers-color-scheme: {scheme})">\n'
+        for scheme, color in (("light", "#ffffff"), ("dark", "#131416"))
+    )
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_config_value("repository", "", "env")
+    for transform in (Literals, Anchors, Outside):
+        app.add_transform(transform)
+    app.connect("html-page-context", page)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
