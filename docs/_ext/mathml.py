@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 def mathml(latex: str, *, block: bool) -> str:
     r"""Return MathML of a formula; several lines (``\\``) are set under each other, aligned at ``&``."""
-    latex = latex.strip()
+    latex = re.sub(r"\\arg(?![a-z])", lambda _: r"\operatorname{arg}", latex.strip())
     if r"\\" in latex and r"\begin" not in latex:
         latex = rf"\begin{{aligned}}{latex}\end{{aligned}}"
     made = convert(latex, display="block" if block else "inline")

@@ -12,7 +12,6 @@ Of a class the members are what a user calls: what the docstrings of ours descri
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import inspect
 import re
@@ -81,7 +80,6 @@ class Public(SphinxDirective):
             return [f".. auto{'function' if callable(value) and inspect.isroutine(value) else 'data'}:: {path}"]
         named = members(value)
         options = [f"   :members: {', '.join(named)}"] if named else []
-        options += ["   :inherited-members: Module"] if named else []
         kind = "autoexception" if issubclass(value, BaseException) else "autoclass"
         return [f".. {kind}:: {path}", *options]
 
@@ -102,13 +100,6 @@ def sections(app: Sphinx, what: str, name: str, value: Any, options: Any, lines:
             made.append(f"    {line}" if inside and line.strip() else line)
         inside = inside and bool(line.strip())
     lines[:] = made
-
-
-def bare_dataclass(app: Sphinx, what: str, name: str, value: Any, options: Any, signature: str, back: str) -> Any:
-    """Return no signature for a class of results, which nobody makes by hand."""
-    del app, name, options
-    made = what == "class" and dataclasses.is_dataclass(value) and "Args:" not in (value.__doc__ or "")
-    return ("", back) if made else (signature, back)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

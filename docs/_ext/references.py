@@ -23,7 +23,7 @@ import hardgrad
 SHORT = {"hg": "hardgrad", "nn": "torch.nn", "np": "numpy", "F": "torch.nn.functional"}
 NAMED = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)(?:\(.*\))?", re.DOTALL)
 ROOMS = ("hardgrad", "hardgrad_lab", "torch", "numpy", "sklearn", "functools")
-ANCHOR = re.compile(r'\s*<a id="([\w.-]+)">\s*</a>\s*')
+ANCHOR = re.compile(r'\s*<a (?:id|name)="([\w.-]+)">\s*(?:</a>)?\s*')
 CLASSES = {name for name in dir(hardgrad) if name[0].isupper() and not name.isupper()}
 
 
@@ -58,7 +58,7 @@ class Literals(SphinxTransform):
 
 
 class Anchors(SphinxTransform):
-    """Make targets of anchors that are written in HTML."""
+    """Make targets of anchors that are written in HTML: ``<a id="x"></a>`` is read as two pieces of it."""
 
     default_priority = 200
 
@@ -67,7 +67,13 @@ class Anchors(SphinxTransform):
             if found := ANCHOR.fullmatch(node.astext()):
                 target = nodes.target("", "", names=[found[1]], ids=[found[1]])
                 self.document.note_explicit_target(target, target)
-                node.replace_self(target)
+                paragraph, end = node.parent, node.next_node(siblings=True, descend=False)
+                if isinstance(end, nodes.raw) and end.astext() == "</a>":
+                    paragraph.remove(end)
+                if isinstance(paragraph, nodes.paragraph) and len(paragraph) == 1:
+                    paragraph.replace_self(target)
+                else:
+                    node.replace_self(target)
 
 
 class Outside(SphinxTransform):
