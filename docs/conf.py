@@ -38,6 +38,7 @@ extensions = [
     "mathml",
     "public_names",
     "references",
+    "markup",
 ]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 exclude_patterns = ["_build", "_ext", "inventories", "scripts", "gallery/*.ipynb", "gallery/*.py", "gallery/*.md5"]
@@ -59,7 +60,6 @@ autodoc_type_aliases = {}
 python_maximum_signature_line_length = 90
 python_use_unqualified_type_names = True
 python_trailing_comma_in_multi_line_signatures = False
-add_module_names = False
 toc_object_entries_show_parents = "hide"
 napoleon_numpy_docstring = False
 napoleon_custom_sections = [("Attributes", "params_style")]

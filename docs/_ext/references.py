@@ -3,7 +3,6 @@
 - A name in code style, ```hg.soft.rank``` or ```torch.compile(...)```, becomes a link where something is known by it.
 - ``<a id="x"></a>`` is a target: on the forge it is one by itself.
 - A link that leaves docs/ leads to the repository's page of that file, or stays plain where no address is set.
-- What scrolls sideways, a table or a program, is reached by the keyboard.
 """
 
 from __future__ import annotations
@@ -104,20 +103,8 @@ class Outside(SphinxTransform):
         return nodes.inline()
 
 
-def page(app: Sphinx, name: str, template: str, context: dict[str, Any], doctree: Any) -> None:
-    """Give the keyboard what scrolls, and the browser the colours of its own frame."""
-    del app, name, template, doctree
-    for box in ('<div class="table-wrapper', "<pre>"):
-        context["body"] = context.get("body", "").replace(box, box.replace(box[:4], f'{box[:4]} tabindex="0"', 1))
-    context["metatags"] = context.get("metatags", "") + "".join(
-        f'<meta name="theme-color" content="{color}" media="(prefers-color-scheme: {scheme})">\n'
-        for scheme, color in (("light", "#ffffff"), ("dark", "#131416"))
-    )
-
-
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_config_value("repository", "", "env")
     for transform in (Literals, Anchors, Outside):
         app.add_transform(transform)
-    app.connect("html-page-context", page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
