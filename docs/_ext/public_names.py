@@ -23,7 +23,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 # Sections of our docstrings that napoleon has no name for; "Source: text" stands on one line.
-SECTIONS = ("Shape", "Graphs", "Source", "Distributed", "Laws")
+SECTIONS = ("Shape", "Graphs")
 SOURCE = re.compile(r"^(Sources?): (?=\S)")
 
 

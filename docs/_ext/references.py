@@ -1,7 +1,7 @@
 """What Markdown of the forge and plain docstrings need to be good pages of a site too.
 
 - A name in code style, ```hg.soft.rank``` or ```torch.compile(...)```, becomes a link where something is known by it.
-- ``<a id="x"></a>`` is a target: on the forge it is one by itself.
+- ``<a id="x"></a>`` is an anchor that links may name, as on the forge.
 - A link that leaves docs/ leads to the repository's page of that file, or stays plain where no address is set.
 """
 
@@ -22,7 +22,7 @@ import hardgrad
 SHORT = {"hg": "hardgrad", "nn": "torch.nn", "np": "numpy", "F": "torch.nn.functional"}
 NAMED = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)(?:\(.*\))?", re.DOTALL)
 ROOMS = ("hardgrad", "hardgrad_lab", "torch", "numpy", "sklearn", "functools")
-ANCHOR = re.compile(r'\s*<a (?:id|name)="([\w.-]+)">\s*(?:</a>)?\s*')
+ANCHOR = re.compile(r'<\w+ (?:[^>]* )?id="([\w.-]+)"')
 CLASSES = {name for name in dir(hardgrad) if name[0].isupper() and not name.isupper()}
 
 
@@ -57,22 +57,17 @@ class Literals(SphinxTransform):
 
 
 class Anchors(SphinxTransform):
-    """Make targets of anchors that are written in HTML: ``<a id="x"></a>`` is read as two pieces of it."""
+    """Tell MyST of anchors that are written in HTML, which it takes for links of its own page and of others."""
 
     default_priority = 200
 
     def apply(self, **kwargs: Any) -> None:
-        for node in list(self.document.findall(nodes.raw)):
-            if found := ANCHOR.fullmatch(node.astext()):
-                target = nodes.target("", "", names=[found[1]], ids=[found[1]])
-                self.document.note_explicit_target(target, target)
-                paragraph, end = node.parent, node.next_node(siblings=True, descend=False)
-                if isinstance(end, nodes.raw) and end.astext() == "</a>":
-                    paragraph.remove(end)
-                if isinstance(paragraph, nodes.paragraph) and len(paragraph) == 1:
-                    paragraph.replace_self(target)
-                else:
-                    node.replace_self(target)
+        slugs: dict[str, tuple[int, str, str]] = getattr(self.document, "myst_slugs", {})
+        for node in self.document.findall(nodes.raw):
+            for anchor in ANCHOR.findall(node.astext()):
+                slugs.setdefault(anchor, (node.line or 0, anchor, anchor))
+        if slugs:
+            self.env.metadata[self.env.docname]["myst_slugs"] = slugs
 
 
 class Outside(SphinxTransform):
