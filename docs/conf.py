@@ -22,7 +22,7 @@ import hardgrad  # noqa: E402
 
 project = "hardgrad"
 author = "the authors of hardgrad"
-copyright = author  # noqa: A001
+copyright = author
 release = version = hardgrad.__version__
 urls = tomllib.loads((HERE.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"].get("urls", {})
 repository = next((urls[name].rstrip("/") for name in ("Repository", "Source", "Homepage") if name in urls), "")
@@ -68,6 +68,8 @@ viewcode_line_numbers = True
 # ------------------------------------------------------------------------------------------------------ the look
 html_theme = "furo"
 html_title = "hardgrad"
+pygments_style = "a11y-high-contrast-light"
+pygments_dark_style = "github-dark-high-contrast"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_favicon = "_static/favicon.svg"

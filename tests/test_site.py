@@ -55,7 +55,25 @@ TAG = re.compile(r"<(?:a|img|source)\b[^>]*>")
 ADDRESS = re.compile(r'\b(?:href|src|srcset)="([^"]*)"')
 IMAGE = re.compile(r"!\[([^\]]*)\]\(")
 NAME = re.compile(r"(?<![\w./@-])(?:hg|hardgrad|hardgrad_lab)(?:\.[A-Za-z_]\w*)+")
-FILES = ("c", "csv", "h", "html", "json", "lv2", "md", "npz", "onnx", "pt", "pth", "pt2", "py", "sh", "svg", "toml", "txt")
+FILES = [
+    "c",
+    "csv",
+    "h",
+    "html",
+    "json",
+    "lv2",
+    "md",
+    "npz",
+    "onnx",
+    "pt",
+    "pth",
+    "pt2",
+    "py",
+    "sh",
+    "svg",
+    "toml",
+    "txt",
+]
 
 
 def pages() -> list[Path]:

@@ -4,6 +4,7 @@
 - The parameters of a long signature are a list of definitions without terms: made plain lines.
 - The captions of the sidebar are headings: of the second level.
 - A cell of one paragraph is its text, which takes a fifth off a page of tables.
+- The link over a picture of the gallery has its text hidden: it is told by its title.
 - A browser's frame has the page's color.
 """
 
@@ -16,6 +17,7 @@ from sphinx.application import Sphinx
 
 COLORS = {"light": "#ffffff", "dark": "#131416"}  # furo's backgrounds
 LINES = re.compile(r"<dl>\s*((?:<dd>(?:(?!</dd>).)*</dd>\s*)+)</dl>", re.DOTALL)
+THUMBNAIL = re.compile(r'(<p><a class="reference internal")( href="[^"]*"><span class="[^"]*">([^<]*)</span></a></p>)')
 CELL = re.compile(r"<(td|th)([^>]*)><p>((?:(?!</?(?:p|td|th)\b).)*)</p>\s*</\1>", re.DOTALL)
 
 
@@ -29,6 +31,8 @@ def body(made: str) -> str:
     """Return the HTML of a page's text."""
     made = made.replace('<div class="table-wrapper', '<div tabindex="0" class="table-wrapper')
     made = made.replace("<pre>", '<pre tabindex="0">')
+    if "sphx-glr-thumbcontainer" in made:
+        made = THUMBNAIL.sub(r'\1 aria-label="\3"\2', made)
     return CELL.sub(r"<\1\2>\3</\1>", LINES.sub(lines, made))
 
 
@@ -47,5 +51,6 @@ def page(app: Sphinx, name: str, template: str, context: dict[str, Any], doctree
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    """Tell Sphinx."""
     app.connect("html-page-context", page, priority=900)  # after furo, which makes the sidebar
     return {"parallel_read_safe": True, "parallel_write_safe": True}

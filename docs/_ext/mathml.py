@@ -27,15 +27,18 @@ def mathml(latex: str, *, block: bool) -> str:
 
 
 def inline(self: HTML5Translator, node: nodes.math) -> None:
+    """Write a formula within a line."""
     self.body.append(mathml(node.astext(), block=False))
     raise nodes.SkipNode
 
 
 def display(self: HTML5Translator, node: nodes.math_block) -> None:
+    """Write a formula on lines of its own, which scroll where they are too wide."""
     self.body.append(f'<div class="math" tabindex="0">{mathml(node.astext(), block=True)}</div>')
     raise nodes.SkipNode
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    """Tell Sphinx."""
     app.add_html_math_renderer("mathml", (inline, None), (display, None))
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -8,6 +8,7 @@
       hardgrad.graft
 
 Of a class the members are what a user calls: what the docstrings of ours describe, not what a base of torch's brings.
+A method that classes of one page share is described with the first of them.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from docutils.statemachine import StringList
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-# Sections of our docstrings that napoleon has no name for; "Source: text" stands on one line.
-SECTIONS = ("Shape", "Graphs")
+# Sections of our docstrings that are a text, where napoleon looks for a type; "Source: text" stands on one line.
+SECTIONS = ("Shape", "Graphs", "Returns", "Yields")
 SOURCE = re.compile(r"^(Sources?): (?=\S)")
 
 
@@ -41,9 +42,9 @@ def resolve(path: str) -> Any:
     raise ImportError(path)
 
 
-def members(kind: type) -> list[str]:
+def members(kind: type) -> dict[str, Any]:
     """Return the methods and properties of a class that have a docstring of ours, in the order of the code."""
-    found: dict[str, None] = {}
+    found: dict[str, Any] = {}
     for base in reversed(kind.__mro__):
         if not base.__module__.startswith("hardgrad"):
             continue
@@ -51,8 +52,8 @@ def members(kind: type) -> list[str]:
             function = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
             told = inspect.isfunction(function) and function.__doc__ and not name.startswith("_")
             if told and not (name == "forward" and "forward" not in (function.__doc__ or "")):
-                found[name] = None
-    return list(found)
+                found[name] = function
+    return found
 
 
 def summary(value: Any) -> str:
@@ -78,10 +79,23 @@ class Public(SphinxDirective):
     def entry(self, path: str, value: Any) -> list[str]:
         if not inspect.isclass(value):
             return [f".. auto{'function' if callable(value) and inspect.isroutine(value) else 'data'}:: {path}"]
-        named = members(value)
-        options = [f"   :members: {', '.join(named)}"] if named else []
+        told = self.env.current_document.setdefault("told", {})
+        shared: dict[str, list[str]] = {}
+        own = []
+        for name, function in members(value).items():
+            first = told.setdefault(function, path)
+            own += [name] if first == path else []
+            if first != path:
+                shared.setdefault(first, []).append(name)
+        options = [f"   :members: {', '.join(own)}"] if own else []
         kind = "autoexception" if issubclass(value, BaseException) else "autoclass"
-        return [f".. {kind}:: {path}", *options]
+        again = [
+            f"   Also, as of :py:obj:`{first.rpartition('.')[2]} <{first}>`: "
+            + ", ".join(f":py:obj:`{name}() <{first}.{name}>`" for name in names)
+            + "."
+            for first, names in shared.items()
+        ]
+        return [f".. {kind}:: {path}", *options, "", *again]
 
 
 def sections(app: Sphinx, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
@@ -93,7 +107,7 @@ def sections(app: Sphinx, what: str, name: str, value: Any, options: Any, lines:
         if line.rstrip() in {f"{section}:" for section in SECTIONS}:
             made += [f":{line.strip()}"]
         elif found := SOURCE.match(line):
-            made += [f":{found[1]}:", f"    {line[found.end():]}"]
+            made += [f":{found[1]}:", f"    {line[found.end() :]}"]
             inside = True
             continue
         else:
@@ -103,6 +117,7 @@ def sections(app: Sphinx, what: str, name: str, value: Any, options: Any, lines:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    """Tell Sphinx."""
     app.add_directive("public", Public)
     app.connect("autodoc-process-docstring", sections, priority=100)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

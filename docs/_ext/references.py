@@ -94,11 +94,13 @@ class Outside(SphinxTransform):
             to = {"refdomain": "std", "reftype": "doc", "reftarget": "/index", "refexplicit": True}
             return addnodes.pending_xref("", refdoc=self.env.docname, refwarn=True, **to)
         if self.config.repository:
-            return nodes.reference("", "", refuri=f"{self.config.repository}/{'tree' if is_folder else 'blob'}/main/{path}")
+            kind = "tree" if is_folder else "blob"
+            return nodes.reference("", "", refuri=f"{self.config.repository}/{kind}/main/{path}")
         return nodes.inline()
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    """Tell Sphinx."""
     app.add_config_value("repository", "", "env")
     for transform in (Literals, Anchors, Outside):
         app.add_transform(transform)

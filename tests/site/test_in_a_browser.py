@@ -18,15 +18,20 @@ PAGES = (
     "api/bridges.html",
     "api/draws.html",
     "api/switches.html",
-    "commands/fit.html",
+    "commands/index.html",
+    "design.html",
     "evidence/reproduction.html",
     "gallery/index.html",
 )
-RULES = "axe.run({preload: false, resultTypes: ['violations']})"  # a page of the disk may not read its style sheets again
+# Without preload: a page of the disk may not read its style sheets a second time.
+RULES = "axe.run({preload: false, resultTypes: ['violations']})"
 BAD = ("serious", "critical")
 
 
-@pytest.fixture(params=[(width, scheme) for width in (1280, 390) for scheme in ("light", "dark")], ids=str, scope="module")
+FORMS = [(width, scheme) for width in (1280, 390) for scheme in ("light", "dark")]
+
+
+@pytest.fixture(params=FORMS, ids=lambda form: "-".join(map(str, form)), scope="module")
 def window(request: pytest.FixtureRequest, browser: Any) -> Iterator[Any]:
     width, scheme = request.param
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
@@ -64,8 +69,8 @@ def test_a_page_is_whole(window: Any, axe: str, site: Path, name: str) -> None:
 
 def test_what_is_wrong_with_a_page_is_found(browser: Any, axe: str, tmp_path: Path) -> None:
     (tmp_path / "bad.html").write_text(
-        '<html lang="en"><title>Bad</title><main><h1>Bad</h1><p style="width: 3000px; color: #ccc; background: #fff">Faint'
-        "</p></main><script>nothing()</script></html>"
+        '<html lang="en"><title>Bad</title><main><h1>Bad</h1><p style="width: 3000px; color: #ccc; background: #fff">'
+        "Faint</p></main><script>nothing()</script></html>"
     )
     context = browser.new_context(viewport={"width": 390, "height": 900})
     page, said = opened(context, (tmp_path / "bad.html").as_uri())

@@ -164,7 +164,7 @@ def _guide(guide: Path, ours: Sequence[Section], rest: Sequence[Section], first:
             write_text(folder / name, compact_svg(drawing.figure, f"{each.title}: {drawing.title}"))
             pictures[each.anchor, drawing.name] = f"{folder.name}/{name}"
     others = guide.with_name(OTHERS)
-    links = "\n".join(f"- [{each.title}]({OTHERS}#{each.anchor})" for each in rest)
+    links = "\n".join(f'- <a id="{each.anchor}"></a>[{each.title}]({OTHERS}#{each.anchor})' for each in rest)
     more = ["## Beside the paper", f"These stand on a [page of their own]({OTHERS}):", links] if rest else []
     write_text(guide, _markdown(ours, (), first, pictures, more))
     about = f"Experiments that the [page on the paper]({guide.name}) does not have: of other papers, and our own."
