@@ -56,7 +56,7 @@ intersphinx_cache_limit = -1
 autodoc_default_options = {"member-order": "bysource"}
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
-autodoc_type_aliases = {}
+autodoc_type_aliases = {"ArrayLike": "ArrayLike", "Array": "ndarray"}
 python_maximum_signature_line_length = 90
 python_use_unqualified_type_names = True
 python_trailing_comma_in_multi_line_signatures = False
@@ -105,6 +105,7 @@ sphinx_gallery_conf = {
     "ignore_pattern": r"__init__\.py",
     "download_all_examples": False,
     "show_memory": False,
+    "write_computation_times": False,
     "plot_gallery": True,
     "remove_config_comments": True,
     "backreferences_dir": "gallery/backreferences",

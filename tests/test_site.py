@@ -306,4 +306,4 @@ def test_an_inventory_is_written_as_sphinx_reads_it(tmp_path: Path) -> None:
     assert made == {"some": ("https://x.org/", str(tmp_path / "out" / "some.inv"))}
     head, _, packed = Path(made["some"][1]).read_bytes().partition(b"zlib.\n")
     assert head.startswith(b"# Sphinx inventory version 2\n")
-    assert zlib.decompress(packed) == b"some.name py:class 1 a.html#$ -\n"
+    assert zlib.decompress(packed) == b"some.name py:class 1 a.html#some.name -\n"

@@ -27,7 +27,7 @@ def write(lists: Path, out: Path) -> dict[str, tuple[str, str]]:
     mapping = {}
     for listed in sorted(lists.glob("*.txt")):
         base, entries = read(listed)
-        lines = "".join(f"{name} {role} 1 {address} -\n" for name, role, address in entries)
+        lines = "".join(f"{name} {role} 1 {address.replace('$', name)} -\n" for name, role, address in entries)
         head = f"# Sphinx inventory version 2\n# Project: {listed.stem}\n# Version: \n"
         head += "# The remainder of this file is compressed using zlib.\n"
         made = out / f"{listed.stem}.inv"

@@ -25,6 +25,8 @@ from sphinx.util.docutils import SphinxDirective
 
 # Sections of our docstrings that are a text, where napoleon looks for a type; "Source: text" stands on one line.
 SECTIONS = ("Shape", "Graphs", "Returns", "Yields")
+# Methods that other files of ours call and no user does.
+INTERNAL = {"as_rows", "begin", "bundle", "compare", "empty", "finish", "routed", "scaled", "span", "through_branches"}
 SOURCE = re.compile(r"^(Sources?): (?=\S)")
 
 
@@ -50,7 +52,9 @@ def members(kind: type) -> dict[str, Any]:
             continue
         for name, value in vars(base).items():
             function = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
-            told = inspect.isfunction(function) and function.__doc__ and not name.startswith("_")
+            told = (
+                inspect.isfunction(function) and function.__doc__ and not name.startswith("_") and name not in INTERNAL
+            )
             if told and not (name == "forward" and "forward" not in (function.__doc__ or "")):
                 found[name] = function
     return found

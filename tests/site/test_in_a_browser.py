@@ -12,15 +12,12 @@ PAGES = (
     "index.html",
     "start/index.html",
     "choose.html",
-    "guides/index.html",
     "guides/orders.html",
-    "api/index.html",
     "api/bridges.html",
-    "api/draws.html",
     "api/switches.html",
     "commands/index.html",
-    "design.html",
     "evidence/reproduction.html",
+    "design.html",
     "gallery/index.html",
 )
 # Without preload: a page of the disk may not read its style sheets a second time.
