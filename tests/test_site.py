@@ -55,25 +55,8 @@ TAG = re.compile(r"<(?:a|img|source)\b[^>]*>")
 ADDRESS = re.compile(r'\b(?:href|src|srcset)="([^"]*)"')
 IMAGE = re.compile(r"!\[([^\]]*)\]\(")
 NAME = re.compile(r"(?<![\w./@-])(?:hg|hardgrad|hardgrad_lab)(?:\.[A-Za-z_]\w*)+")
-FILES = [
-    "c",
-    "csv",
-    "h",
-    "html",
-    "json",
-    "lv2",
-    "md",
-    "npz",
-    "onnx",
-    "pt",
-    "pth",
-    "pt2",
-    "py",
-    "sh",
-    "svg",
-    "toml",
-    "txt",
-]
+OF_A_READER = re.compile(r"hardgrad_lab\.experiments\.(bridges|switches)\.")  # the file of an experiment to be written
+FILE = re.compile(r".*\.(bash|c|csv|fish|h|html|json|lv2|md|npz|onnx|pt|pth|pt2|py|sh|svg|toml|txt|zsh)")
 
 
 def pages() -> list[Path]:
@@ -162,7 +145,7 @@ def unknown(text: str) -> list[str]:
     found = []
     for path in dict.fromkeys(NAME.findall(text)):
         short = "hardgrad" + path[2:] if path.startswith("hg.") else path
-        if short.rpartition(".")[2] in FILES:
+        if FILE.fullmatch(short) or OF_A_READER.match(short):
             continue
         try:
             resolve(short)
