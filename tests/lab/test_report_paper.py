@@ -172,10 +172,11 @@ def test_markdown_has_the_tables_and_shows_the_pictures(made: Written) -> None:
 
 def test_the_committed_page_holds_the_numbers_on_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reports, "draw", lambda *_: ([], []))
-    made = report_everything(ROOT / "results", tmp_path)
+    made = report_everything(ROOT / "results", tmp_path, tmp_path / "evidence" / "reproduction.md")
     page = ROOT / "docs" / "evidence" / "reproduction.md"
     again = "write it again with: hardgrad report all --results results --guide docs/evidence/reproduction.md"
-    assert tables(page) == tables(made.markdown), again
+    assert tables(page) == tables(made.guide[0]), again
+    assert tables(page.with_name("experiments.md")) == tables(made.guide[1]), again
     shown = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page.read_text(encoding="utf-8"))
     assert shown
     assert all((page.parent / name).is_file() for name in shown)

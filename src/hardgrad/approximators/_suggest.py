@@ -46,8 +46,8 @@ def suggest(hard: Callable[[Tensor], Tensor], example: Tensor) -> Suggested:
     Args:
         hard: any callable ``Tensor -> Tensor``; it is called some twenty times at most, without gradient, and a module
             as a copy, so that it counts nothing. It may write into its input.
-        example: a batch as the layer will see it, shape (B, *), a floating dtype and no NaN. Varied values probe better
-            than zeros.
+        example: a batch as the layer will see it, shape ``(B, *)``, a floating dtype and no NaN. Varied values probe
+            better than zeros.
 
     Returns:
         An approximator; ``.reason`` and ``print`` tell what was seen and why this one.

@@ -17,7 +17,7 @@ class BallisticsState(NamedTuple):
     """Where a chunk ended.
 
     Attributes:
-        level: (*lead,), float64, the last y before it was rounded.
+        level: ``(*lead,)``, float64, the last y before it was rounded.
     """
 
     level: Tensor

@@ -22,8 +22,8 @@ class CompressorState(NamedTuple):
     """Where a chunk ended.
 
     Attributes:
-        reduction_db: (*lead,), float64, how far the level was held down.
-        power: (*lead,), float64, the mean square of the detector "rms"; 0 with "peak".
+        reduction_db: ``(*lead,)``, float64, how far the level was held down.
+        power: ``(*lead,)``, float64, the mean square of the detector "rms"; 0 with "peak".
     """
 
     reduction_db: Tensor
@@ -66,7 +66,7 @@ class Compressor(DeviceLayer):
     call, where a tensor gets its gradient.
 
     Shape:
-        x: (*, samples), usually (batch, channels, samples); side: broadcasts to it, with as many samples.
+        x: ``(*, samples)``, usually (batch, channels, samples); side: broadcasts to it, with as many samples.
         Returns y, of x's shape and dtype, computed in float64 and rounded once, and the state, which the next chunk is
         called with: two chunks are the whole, bit for bit.
 

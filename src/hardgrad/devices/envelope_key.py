@@ -79,7 +79,7 @@ class EnvelopeKey(Follower):
         return self.level(x[..., self.column])[0]
 
     def level(self, x: Tensor, state: BallisticsState | None = None) -> tuple[Tensor, BallisticsState]:
-        """Return the level in dB of a signal (*lead, samples), of its shape and dtype, and the state for the next."""
+        """Return the level in dB of a signal ``(*lead, samples)``, like it in shape and dtype, and the next state."""
         y, state = self._followed(self._rows(x).abs(), x.shape[:-1], state, None, None)
         level = 20 * y.clamp_min(10 ** (self.floor_db / 20)).log10()
         return level.to(x.dtype).view(x.shape), state

@@ -21,10 +21,10 @@ class GateState(NamedTuple):
     """Where a chunk ended, float64 all.
 
     Attributes:
-        level: (*lead,), what the detector holds, as an amplitude.
-        is_open: (*lead,), 1 or 0.
-        below: (*lead,), for how many samples the level has been below ``close_db`` without a break.
-        gain: (*lead,), the last one; the only part with a gradient.
+        level: ``(*lead,)``, what the detector holds, as an amplitude.
+        is_open: ``(*lead,)``, 1 or 0.
+        below: ``(*lead,)``, for how many samples the level has been below ``close_db`` without a break.
+        gain: ``(*lead,)``, the last one; the only part with a gradient.
     """
 
     level: Tensor
@@ -75,7 +75,7 @@ class Gate(DeviceLayer):
     call, where a tensor gets its gradient. Parameters in dB want steps of 0.1 or so, ten times those of the logarithms.
 
     Shape:
-        x: (*, samples), usually (batch, channels, samples); side: broadcasts to it, with as many samples.
+        x: ``(*, samples)``, usually (batch, channels, samples); side: broadcasts to it, with as many samples.
         Returns y, of x's shape and dtype, computed in float64 and rounded once, and the state, which the next chunk is
         called with: two chunks are the whole, bit for bit. A NaN or an infinity in x is one in y at that sample; it
         moves no level, so the gate goes on as before. Of thresholds, only what they did to

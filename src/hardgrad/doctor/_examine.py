@@ -44,7 +44,7 @@ def examine(
     Args:
         box: an ``hg.BlackBox``, or any callable of the inputs, batch first; it gets tensors, or NumPy arrays if ``x``
             are arrays. It is used as it is: one that counts its calls has counted more.
-        x: one or several real inputs, each of shape (B, *).
+        x: one or several real inputs, each of shape ``(B, *)``.
         low: the least that each number may be, broadcast to a row of x; for several inputs a tuple, with None for one
             that has no bound. By default the box's own, else the least in x.
         high: the most.

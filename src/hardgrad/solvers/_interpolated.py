@@ -30,13 +30,13 @@ class interpolated(SolverLayer):
     What scales the loss (a mean over the batch, accumulation, a gradient scaler) scales the strength, too:
     :math:`\lambda v` should be about as large as the differences between costs. ``hardgrad.imle`` finds its own.
 
-    | in this library | elsewhere |
-    |---|---|
-    | ``strength`` | lambda (black-box differentiation, I-MLE, AIMLE), tau (LPGD), beta (torch-imle), lambd (PyEPO) |
-    | ``scale`` | sigma (PyEPO, optax once), epsilon (perturbed optimizers, InferOpt), temperature (I-MLE) |
-    | ``samples`` | M, ``nb_samples``, ``n_samples``, ``num_samples`` |
-    | ``two_sided`` | central, symmetric perturbation; the average of LPGD |
-    | ``cost``, ``sense="min"`` | w, c; with ``"max"``: theta, scores, logits |
+    What others call it:
+
+    - ``strength``: lambda (black-box differentiation, I-MLE, AIMLE), tau (LPGD), beta (torch-imle), lambd (PyEPO);
+    - ``scale``: sigma (PyEPO, optax once), epsilon (perturbed optimizers, InferOpt), temperature (I-MLE);
+    - ``samples``: M, ``nb_samples``, ``n_samples``, ``num_samples``;
+    - ``two_sided``: central, symmetric perturbation; the average of LPGD;
+    - ``cost``, ``sense="min"``: w, c; with ``"max"``: theta, scores, logits.
 
     Args:
         solver: any callable from costs ``(batch, *row)`` to solutions of that shape, a tensor or an array of numbers of

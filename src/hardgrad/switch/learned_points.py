@@ -29,7 +29,7 @@ def threshold_loss(switch: BranchLayer, x: Tensor, key: Tensor, target: Tensor, 
         x: as for the switch.
         key: as for the switch.
         target: of each row, x's leading dimensions first.
-        loss: (outputs (M, *), targets (M, *)) to the loss of each row, (M,).
+        loss: ``(outputs (M, *), targets (M, *))`` to the loss of each row, ``(M,)``.
 
     Returns:
         A scalar 0. Only the points get a gradient, that of the mean loss over the rows.
@@ -72,7 +72,7 @@ def refine(
         x: as for the switch.
         key: as for the switch.
         target: of each row, x's leading dimensions first.
-        loss: (outputs (M, *), targets (M, *)) to the loss of each row, (M,).
+        loss: ``(outputs (M, *), targets (M, *))`` to the loss of each row, ``(M,)``.
         window: how far a point may move at once; above 0. Infinite for no bound.
 
     Returns:

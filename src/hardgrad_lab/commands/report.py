@@ -27,7 +27,8 @@ def everything(
     out
         Folder for the report; by default ``report`` in the folder of the records.
     guide
-        A Markdown file to write as well, such as docs/evidence/reproduction.md; its pictures go to pictures/ beside it.
+        A Markdown file to write as well, such as docs/evidence/reproduction.md; its pictures go to pictures/ beside it,
+        and the experiments beside the paper to experiments.md.
     plan
         A plan file, to say what of it is still to be run; by default ``plan.toml`` among the records, if there is one.
     """

@@ -50,7 +50,8 @@ class SwitchRegressor(RegressorMixin, SwitchEstimator):  # type: ignore[misc]  #
 
     Attributes:
         network_: ``hardgrad.Switch`` in double precision; ``network_.branch(i)`` is range i.
-        points_: of the ranges. visits_: training rows in each.
+        points_: of the ranges.
+        visits_: training rows in each range.
         found_: what the search found, ``hardgrad.FoundRanges``; None where the points were given.
         curve_: for each epoch the loss, the held-out loss, and the held-out loss of each range.
         n_iter_, steps_, best_epoch_: epochs and steps taken, and the epoch whose weights were kept.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from hardgrad_lab.runs.records import Found, Group, NoRecordsError, read_records
 LEGENDS = (f"Numbers: {LEGEND}", f"Claims: {CLAIMS}")
 ORIGIN = ("part", "runs", "hours", "first", "last", "device", "threads", "versions", "commits")
 ORIGIN_NUMERIC = (1, 2, 6)
+OTHERS = "experiments.md"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,8 @@ def report_everything(
     Args:
         results: folder of the records.
         out: folder to write into; made when missing.
-        guide: a Markdown file to write besides, with small pictures in ``pictures`` beside it.
+        guide: a Markdown file to write besides, with small pictures in ``pictures`` beside it: the paper's tables and
+            figures; the other experiments go to ``OTHERS`` beside it.
         source: whose rows these are, in a line; empty where there is nothing to tell apart.
         queue: what a plan still asks for: a sum, then its parts.
 
@@ -128,27 +130,47 @@ def _html(ours: Sequence[Section], rest: Sequence[Section], **more: Any) -> str:
 
 
 def _markdown(
-    ours: Sequence[Section], rest: Sequence[Section], first: Glance, pictures: dict[tuple[str, str], str]
+    ours: Sequence[Section],
+    rest: Sequence[Section],
+    first: Glance,
+    pictures: dict[tuple[str, str], str],
+    more: Sequence[str] = (),
 ) -> str:
     parts = [f"# {TITLE}", in_markdown(first), "## How to read the tables", INTRODUCTION, *LEGENDS]
-    for each in (*ours, *rest):
-        own = {drawing.name: pictures[each.anchor, drawing.name] for drawing in each.drawn}
-        parts.append(f'<a id="{each.anchor}"></a>\n\n## {each.title}\n\n{each.about} `hardgrad {each.command}`')
-        parts.append(section.as_markdown(each, own))
-    parts += ["## Where the numbers come from", as_markdown(ORIGIN, ORIGIN_NUMERIC, origins((*ours, *rest)), "")]
+    return _joined([*parts, *_each_in_markdown((*ours, *rest), pictures), *more, *_origins_in_markdown((*ours, *rest))])
+
+
+def _joined(parts: Sequence[str]) -> str:
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
+def _each_in_markdown(sections: Sequence[Section], pictures: Mapping[tuple[str, str], str]) -> Iterator[str]:
+    for each in sections:
+        own = {drawing.name: pictures[each.anchor, drawing.name] for drawing in each.drawn}
+        yield f'<a id="{each.anchor}"></a>\n\n## {each.title}\n\n{each.about} `hardgrad {each.command}`'
+        yield section.as_markdown(each, own)
+
+
+def _origins_in_markdown(sections: Sequence[Section]) -> list[str]:
+    return ["## Where the numbers come from", as_markdown(ORIGIN, ORIGIN_NUMERIC, origins(sections), "")]
+
+
 def _guide(guide: Path, ours: Sequence[Section], rest: Sequence[Section], first: Glance) -> list[Path]:
-    """Write the Markdown for documents, its pictures as small files on white."""
+    """Write the Markdown for documents, on two pages, its pictures as small files on white."""
     folder, pictures = guide.parent / "pictures", {}
     for each in ours:
         for drawing in each.drawn:
             name = f"{each.anchor}-{drawing.name}.svg"
             write_text(folder / name, compact_svg(drawing.figure, f"{each.title}: {drawing.title}"))
             pictures[each.anchor, drawing.name] = f"{folder.name}/{name}"
-    write_text(guide, _markdown(ours, rest, first, pictures))
-    return [guide, *(folder / Path(name).name for name in pictures.values())]
+    others = guide.with_name(OTHERS)
+    links = "\n".join(f'- <a id="{each.anchor}"></a>[{each.title}]({OTHERS}#{each.anchor})' for each in rest)
+    more = ["## Beside the paper", f"These stand on a [page of their own]({OTHERS}):", links] if rest else []
+    write_text(guide, _markdown(ours, (), first, pictures, more))
+    about = f"Experiments that the [page on the paper]({guide.name}) does not have: of other papers, and our own."
+    top = ["# The other experiments", about, "## How to read the tables", *LEGENDS]
+    write_text(others, _joined([*top, *_each_in_markdown(rest, pictures), *_origins_in_markdown(rest)]))
+    return [guide, others, *(folder / Path(name).name for name in pictures.values())]
 
 
 def origins(sections: Sequence[Section]) -> list[list[str]]:
