@@ -11,6 +11,8 @@ run costs is your hard function again: leave a slow program outside the checkpoi
 The one rule: ``use_reentrant=False``.
 """
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -36,11 +38,14 @@ def new() -> nn.Sequential:
 def gradients(checkpointed: bool, scope: bool) -> list[Tensor]:
     model = new()
     x = torch.randn(32, 4, generator=torch.Generator().manual_seed(1))
+    run = partial(checkpoint, model, use_reentrant=False) if checkpointed else model
     torch.manual_seed(2)
-    with hg.penalties() if scope else torch.enable_grad() as bag:
-        y = checkpoint(model, x, use_reentrant=False) if checkpointed else model(x)
-    loss = y.square().mean()
-    (loss + bag.total() if scope else loss).backward()
+    if scope:
+        with hg.penalties() as bag:
+            loss = run(x).square().mean()
+        (loss + bag.total()).backward()
+    else:
+        run(x).square().mean().backward()
     return [p.grad for p in model.parameters()]
 
 

@@ -69,7 +69,11 @@ def trainer(folder: str) -> Trainer:
     model = SignedBert(BertConfig(vocab_size=32, max_position_embeddings=8, hidden_dropout_prob=0.0, **sizes))
     arguments = TrainingArguments(
         output_dir=folder,
-        **{"use_cpu": True, "report_to": "none", "disable_tqdm": True, "seed": 0, "logging_strategy": "no"},
+        use_cpu=True,
+        report_to="none",
+        disable_tqdm=True,
+        logging_strategy="no",
+        seed=0,
         learning_rate=1e-2,
         max_steps=60,
         save_steps=20,

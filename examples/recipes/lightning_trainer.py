@@ -71,7 +71,10 @@ def trained(folder: Path, epochs: int, resume: Path | None = None) -> tuple[Modu
     L.seed_everything(0, verbose=False)
     module = Module()
     trainer = L.Trainer(
-        **{"accelerator": "cpu", "logger": False, "enable_progress_bar": False, "enable_model_summary": False},
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
         max_epochs=epochs,
         accumulate_grad_batches=2,
         gradient_clip_val=1.0,

@@ -44,9 +44,11 @@ found = {}
 for owned in (True, False):
     model = new()
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12)
-    with hg.penalties() as bag:
-        loss = loss_of(model, 0, torch.float16) + bag.total()
-    if not owned:  # what a loop does that knows of no penalties
+    if owned:
+        with hg.penalties() as bag:
+            loss = loss_of(model, 0, torch.float16)
+        loss = loss + bag.total()
+    else:  # what a loop does that knows of no penalties
         loss = loss_of(model, 0, torch.float16)
     scaler.scale(loss).backward()
     scaler.unscale_(torch.optim.SGD(model.parameters()))
