@@ -11,6 +11,7 @@ The one rule: ``create_supervised_trainer`` as it is; with accumulation or fp16 
 """
 
 import tempfile
+from pathlib import Path
 
 import torch
 from ignite.engine import Engine, Events, create_supervised_evaluator, create_supervised_trainer
@@ -60,10 +61,10 @@ model, optimizer = new()
 engine = own_trainer(model, optimizer)
 with tempfile.TemporaryDirectory() as folder:
     saved = {"model": model, "optimizer": optimizer, "engine": engine}
-    keeper = Checkpoint(saved, DiskSaver(folder), n_saved=None)
-    engine.add_event_handler(Events.EPOCH_COMPLETED(once=4), keeper)
+    engine.add_event_handler(Events.EPOCH_COMPLETED(once=4), Checkpoint(saved, DiskSaver(folder)))
     engine.run(loader(0), max_epochs=12)
-    state = torch.load(f"{folder}/{keeper.last_checkpoint.split('/')[-1]}", weights_only=True)
+    (path,) = Path(folder).glob("*.pt")
+    state = torch.load(path, weights_only=True)
 resumed, its_optimizer = new()
 its_engine = own_trainer(resumed, its_optimizer)
 Checkpoint.load_objects({"model": resumed, "optimizer": its_optimizer, "engine": its_engine}, state)

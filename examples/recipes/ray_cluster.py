@@ -27,6 +27,7 @@ experiment = "figure3"
 task = "signum"
 contestant = "elu-dense"
 seeds = [0, 1]
+core_minutes = 0.1
 options.steps = 200
 """
 
