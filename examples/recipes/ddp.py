@@ -5,7 +5,9 @@ took it, and which branches those are differs from process to process and from s
 
 ``find_unused_parameters=True`` is made for that. A branch that any process visited gets the mean gradient in all of
 them; one that none visited keeps ``grad is None`` in all, so no optimizer moves it. A bridge needs nothing: its penalty
-hangs on the layer's output, where DDP finds it, and the approximators stay equal in all processes.
+hangs on the layer's output, where DDP finds it, and the approximators stay equal in all processes. Where you need a scope
+(accumulation, fp16), open it inside the wrapped module's forward and return the loss: DDP looks for weights in what a
+forward returns, and a penalty in a bag outside is not there.
 
 The one rule: ``find_unused_parameters=True`` with a switch, and let bridges train themselves.
 """
