@@ -1,8 +1,7 @@
 """FSDP2: weights in shards, approximators too, and a switch that stays whole.
 
-The problem: ``fully_shard`` gathers weights when a module is called and scatters the gradients after it. All processes
-must take part in each of these exchanges, in the same order, with the same weights. Processes that visit other branches
-of a switch have other gradients to exchange: they would wait for each other for ever.
+The problem: ``fully_shard`` sums the gradients that exist, in their order, without asking whose they are. Processes that
+visit other branches of a switch have other gradients: one branch's would be summed into another's, and nothing is said.
 
 Approximators can be sharded like any module, alone or with the layers around them. A switch is kept out of the
 sharding, as ``ignored_params``; its gradients are averaged by the ten lines of ``average`` below. To deploy, gather the
