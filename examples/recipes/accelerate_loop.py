@@ -45,7 +45,7 @@ accelerator = Accelerator(cpu=True, gradient_accumulation_steps=PARTS)
 
 def prepared() -> tuple[nn.Module, torch.optim.Optimizer, DataLoader[tuple[Tensor, ...]]]:
     model = Model()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-2)
     return accelerator.prepare(model, optimizer, DataLoader(data(), batch_size=32))
 
 
@@ -76,7 +76,7 @@ for _ in range(8):
 assert all(torch.equal(a, b) for a, b in zip(model.parameters(), resumed.parameters(), strict=True))
 
 plain = Model()  # and by hand, in batches that are PARTS times as large
-optimizer = torch.optim.SGD(plain.parameters(), lr=0.02, momentum=0.9)
+optimizer = torch.optim.Adam(plain.parameters(), lr=2e-2)
 for _ in range(12):
     for x, key, target in DataLoader(data(), batch_size=32 * PARTS):
         optimizer.zero_grad()

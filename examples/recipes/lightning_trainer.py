@@ -51,10 +51,11 @@ class Module(L.LightningModule):
         x, key, target = batch
         self.log("held out", nn.functional.mse_loss(self(x, key), target))  # eval(): the hard function alone
 
-    def configure_gradient_clipping(self, optimizer: Any, value: float | None = None, kind: str | None = None) -> None:
-        apart = {id(p) for p in self.rounded.approximator.parameters()}
-        nn.utils.clip_grad_norm_(self.rounded.approximator.parameters(), value)
-        nn.utils.clip_grad_norm_([p for p in self.parameters() if id(p) not in apart], value)
+    def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any, gradient_clip_algorithm: Any) -> None:
+        approximator = list(self.rounded.approximator.parameters())
+        apart = {id(p) for p in approximator}
+        nn.utils.clip_grad_norm_(approximator, gradient_clip_val)
+        nn.utils.clip_grad_norm_([p for p in self.parameters() if id(p) not in apart], gradient_clip_val)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(self.parameters(), lr=2e-2)
