@@ -5,9 +5,10 @@ took it, and which branches those are differs from process to process and from s
 
 ``find_unused_parameters=True`` is made for that. A branch that any process visited gets the mean gradient in all of
 them; one that none visited keeps ``grad is None`` in all, so no optimizer moves it. A bridge needs nothing: its penalty
-hangs on the layer's output, where DDP finds it, and the approximators stay equal in all processes. Where you need a scope
-(accumulation, fp16), open it inside the wrapped module's forward and return the loss: DDP looks for weights in what a
-forward returns, and a penalty in a bag outside is not there.
+hangs on the layer's output, where DDP finds it, and the approximators stay equal in all processes.
+
+Where you need a scope (accumulation, fp16), open it inside the wrapped module's forward and return the loss: DDP looks
+for weights in what a forward returns, and a penalty in a bag outside is not there.
 
 The one rule: ``find_unused_parameters=True`` with a switch, and let bridges train themselves.
 """
@@ -63,8 +64,8 @@ def work(rank: int, folder: str) -> None:
     for name, p in model.named_parameters():
         assert torch.equal(p, start[name]) == name.startswith("choose.branches.3."), name  # this one alone never moved
     assert model.rounded.fidelity().relative_error < 0.7, model.rounded.fidelity()
-    torch.save(hg.strip(parallel.module).state_dict(), f"{folder}/{rank}.pt")  # strip what DDP wraps
-    torch.save(model.state_dict(), f"{folder}/whole-{rank}.pt")
+    hg.strip(parallel.module)  # what DDP wraps; the wrapper is refused
+    torch.save(model.state_dict(), f"{folder}/{rank}.pt")
     del parallel, optimizer
     gc.collect()
     dist.destroy_process_group()
@@ -86,7 +87,7 @@ if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with tempfile.TemporaryDirectory() as folder:
         mp.spawn(work, args=(folder,), nprocs=2)
-        found = [torch.load(f"{folder}/whole-{rank}.pt") for rank in range(2)]
+        found = [torch.load(f"{folder}/{rank}.pt") for rank in range(2)]
     for name, expected in alone().items():
         assert torch.equal(found[0][name], found[1][name]), name  # bit for bit the same in both processes
         torch.testing.assert_close(found[0][name], expected.detach(), rtol=1e-2, atol=1e-3)
