@@ -580,6 +580,16 @@ def test_a_path_of_another_shape_is_named() -> None:
             _layer(**options)(_randn(7, 6).requires_grad_())
 
 
+def test_codes_that_were_copied_tensor_by_tensor_have_begun() -> None:
+    """As averages of weights are written, and what a library loads without ``load_state_dict``."""
+    layer = hg.Codebook(5, 6)
+    average = torch.optim.swa_utils.AveragedModel(layer)
+    layer(X.float())
+    average.update_parameters(layer)
+    found, expected = average.eval()(X.float()), layer.eval()(X.float())
+    assert torch.equal(found[0], expected[0])
+
+
 def test_codes_that_have_not_begun_and_replicas_are_refused() -> None:
     with pytest.raises(RuntimeError, match="Codebook: the codes have not begun"):
         hg.Codebook(5, 6).eval()(X.float())

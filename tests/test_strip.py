@@ -238,11 +238,16 @@ class DistributedDataParallel(nn.Module):
     """Stands for torch's, which needs processes."""
 
 
+class FSDPModule(nn.Module):
+    """Stands for what ``fully_shard`` makes of a model."""
+
+
 @pytest.mark.parametrize(
     ("model", "message"),
     [
         (5, "strip: model must be an nn.Module, got int"),
         (nn.Sequential(DistributedDataParallel()), r"strip: DistributedDataParallel at '0' cannot be copied.*\.module"),
+        (FSDPModule(), "strip: FSDPModule at 'the top' cannot be copied; load its full state dict into a plain model"),
     ],
 )
 def test_mistakes_are_named(model: object, message: str) -> None:

@@ -9,7 +9,12 @@ from torch import nn
 
 _MARK = object()  # in the memo of a deepcopy: bridges leave their approximators behind
 
-_WRAPPERS = ("DistributedDataParallel", "FullyShardedDataParallel")
+# What cannot be copied, and the cure.
+_WRAPPERS = {
+    "DistributedDataParallel": "strip what it wraps, its .module",
+    "FullyShardedDataParallel": "strip what it wraps, its .module",
+    "FSDPModule": "load its full state dict into a plain model and strip that",  # of fully_shard
+}
 
 
 def strip(model: nn.Module) -> nn.Module:
@@ -23,7 +28,7 @@ def strip(model: nn.Module) -> nn.Module:
 
     Args:
         model: any module, a bridge itself included, compiled or not; it is not changed. Unwrap DistributedDataParallel
-            first.
+            first; a model under ``fully_shard`` cannot be copied, so load its full state dict into a plain one.
 
     Returns:
         A copy: same outputs in ``eval()`` bit for bit, fewer keys in its ``state_dict``. No gradient passes its hard
@@ -45,7 +50,7 @@ def strip(model: nn.Module) -> nn.Module:
         kinds = [kind.__name__ for kind in type(module).__mro__ if kind.__name__ in _WRAPPERS]
         if kinds:
             raise ValueError(
-                f"strip: {kinds[0]} at {name or 'the top'!r} cannot be copied; strip what it wraps, its .module"
+                f"strip: {kinds[0]} at {name or 'the top'!r} cannot be copied; {_WRAPPERS[kinds[0]]}"
             )
     return copy.deepcopy(model, {id(_MARK): _MARK})
 

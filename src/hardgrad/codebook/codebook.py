@@ -185,7 +185,7 @@ class Codebook(HardCodebook):
         return [*terms, F.mse_loss(code, rows.detach(), reduction="sum") / size] if self.codes_term else terms
 
     def _table(self) -> Tensor:
-        if "statistics" in self._modules and not self.statistics.started:
+        if "statistics" in self._modules and not self.statistics.begun():
             raise RuntimeError(
                 f"{self.word}: the codes have not begun, since start='kmeans' makes them of the first training batch; "
                 "call the layer once in train() and outside of torch.func, load a state, or give another start"

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from hardgrad import _check
-from hardgrad._torch_state import compiling, exporting, in_backward, in_transform
+from hardgrad._torch_state import compiling, exporting, has_numbers, in_backward, in_graph, in_transform
 from hardgrad.codebook import start as _start_operator  # noqa: F401  # registers what ``before`` calls
 from hardgrad.codebook.everywhere import added, places, rows_at, sizes_of
 from hardgrad.codebook.usage import Usage, usage_of
@@ -77,6 +77,12 @@ class Statistics(nn.Module):
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
         self.register_buffer("phase", torch.randint(2**31, ()))
         self.register_buffer("done", torch.tensor(self.started))
+
+    def begun(self) -> bool:
+        """Whether there are codes; the buffer knows of those that other hands than ``load_state_dict`` copied here."""
+        if not (self.started or in_graph() or in_transform()) and has_numbers(self.done):
+            self.started = bool(self.done)
+        return self.started
 
     def begin(self) -> None:
         """Take the codes that there are to begin with, and forget what a batch said of others."""
