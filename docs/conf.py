@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import hardgrad
@@ -32,16 +33,24 @@ myst_heading_anchors = 4
 suppress_warnings = ["config.cache"]  # sphinx-gallery's own settings hold functions
 
 # Each file of examples/gallery is run while the site is built; -D plot_gallery=0 leaves that out.
+sys.path.insert(0, str(HERE / "scripts"))  # gallery.py: how the pictures look, and their order
 sphinx_gallery_conf = {
     "examples_dirs": str(HERE.parent / "examples" / "gallery"),
     "gallery_dirs": "gallery",
     "filename_pattern": r"\.py$",
-    "ignore_pattern": r"__init__\.py",
-    "download_all_examples": False,
-    "show_memory": False,
+    "subsection_order": "gallery.order",
+    "within_subsection_order": "gallery.Order",
     "plot_gallery": True,
+    "abort_on_example_error": True,
+    "parallel": 2,
+    "reset_modules": ("gallery.reset",),
+    "image_scrapers": ("gallery.scrape",),
+    "min_reported_time": 1,
+    "write_computation_times": False,
+    "show_memory": False,
+    "show_signature": False,
+    "download_all_examples": False,
     "remove_config_comments": True,
     "backreferences_dir": "gallery/backreferences",
     "doc_module": ("hardgrad",),
-    "reference_url": {"hardgrad": None},
 }

@@ -1,0 +1,68 @@
+"""
+A temperature trades bias for noise
+===================================
+
+A relaxed draw replaces one category of five by a soft mixture. Cold, the mixture is nearly a category, and the gradient
+is nearly right and very noisy. Warm, it is calm and wrong. Here both are measured beside enumeration.
+"""
+
+import matplotlib.pyplot as plt
+import torch
+from torch.distributions import OneHotCategorical
+
+import hardgrad as hg
+
+torch.manual_seed(0)
+start = torch.tensor([0.3, -0.5, 1.0, 0.0, -0.8])
+value = torch.tensor([1.0, 0.2, -0.4, 0.8, 1.5])
+
+
+def cost(b):
+    """Return one number for each one-hot draw; between the corners it is bent."""
+    return (b @ value - 0.3).square() + (b @ value).sin()
+
+
+def gradients(estimator, n=20_000):
+    """Return n gradients, each from a draw of its own."""
+    logits = start.expand(n, 5).clone().requires_grad_()
+    estimator(OneHotCategorical(logits=logits), cost).sum().backward()
+    return logits.grad
+
+
+def bias_and_noise(estimator):
+    """Return how far the mean is from the truth, and how far one estimate is from the mean, in lengths of the truth."""
+    drawn = gradients(estimator)
+    mean = drawn.mean(0)
+    return (mean - truth).norm() / truth.norm(), (drawn - mean).square().sum(1).mean().sqrt() / truth.norm()
+
+
+truth = gradients(hg.exact, 1)[0]
+temperatures = torch.logspace(-1, 1, 11)
+relaxed = torch.tensor(
+    [bias_and_noise(lambda q, f, t=t.item(): hg.gumbel(q, f, temperature=t, hard=False)) for t in temperatures]
+)
+rao = torch.tensor([bias_and_noise(lambda q, f, t=t.item(): hg.gumbel_rao(q, f, temperature=t)) for t in temperatures])
+for numbers in (relaxed, rao):
+    assert numbers[0, 0] < numbers[-1, 0]  # less bias when cold
+    assert numbers[0, 1] > numbers[-1, 1]  # and more noise
+
+# %%
+figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), sharey=True)
+for axis, numbers, name in zip(axes, (relaxed, rao), ("Relaxed draw (Gumbel-Softmax)", "Hard draw (Gumbel-Rao)"), strict=True):
+    axis.set_title(name)
+    axis.loglog(temperatures, numbers[:, 1], "o-", color="C0", label="noise of one estimate")
+    axis.loglog(temperatures, numbers[:, 0], "s--", color="C1", label="bias")
+    axis.loglog(temperatures, numbers[:, 1] / 20_000**0.5, ":", color="0.6", label="least bias that these draws can show")
+    axis.set_xlabel("temperature")
+bias, noise = bias_and_noise(hg.reinmax)
+for axis in axes:
+    axis.axhline(noise, color="C2", linewidth=1, label="ReinMax: noise")
+    axis.axhline(bias, color="C2", linewidth=1, linestyle=":", label="ReinMax: bias")
+axes[0].set_ylabel("share of the true gradient's length")
+axes[0].legend(*axes[1].get_legend_handles_labels(), loc="lower left", fontsize=8)
+plt.show()
+
+# %%
+# Where the two curves cross, bias and noise of a single draw are alike. Averaging over many draws lowers the noise and
+# leaves the bias, so the more draws a step has, the colder it should be. A hard draw is never without bias; ReinMax has
+# no temperature to choose here, and about the bias of the coldest of these.
