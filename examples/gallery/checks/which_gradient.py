@@ -37,17 +37,21 @@ found = hg.diagnose(candidates, rises, x, warm_up=400, draws=120, budget=20_000)
 print(found)
 
 # %%
-figure, axis = plt.subplots(figsize=(8, 4.2))
-axis.set_title(f"Gradients of a count of rises, beside the truth ({found.truth.kind})")
-for i, row in enumerate(found.rows):
-    noise = row.variance**0.5
-    axis.errorbar(noise, row.bias, fmt="oDs^v"[i % 5], color=f"C{i}", markersize=9)
-    axis.annotate(row.name, (noise, row.bias), xytext=(8, 6), textcoords="offset points", color=f"C{i}")
-axis.set(xlabel="noise of one gradient", ylabel="bias")
+# The mean gradient of each candidate over the true one, for each of the 96 inputs. Right is on the diagonal.
+
+figure, axes = plt.subplots(1, 4, figsize=(9, 3.2), sharex=True, sharey=True)
+for axis, row in zip(axes, found.rows, strict=True):
+    axis.axline((0, 0), slope=1, color="0.5", linewidth=1)
+    axis.plot(found.truth.gradient, row.mean, ".", markersize=6)
+    axis.set_title(f"{row.name}\nbias {row.bias:.2f}\ncosine of one {row.cosine_of_one:.2f}", fontsize=10)
+    axis.set_xlabel("true gradient")
+axes[0].set_ylabel("mean of many")
+assert found["score function"].bias < found["bridge"].bias
+assert found["score function"].variance > found["bridge"].variance
 plt.show()
 
 # %%
-# To the left is calm, below is right. The score function is right on average, and each of its gradients is noisy. The
-# bridge is the calmest and points a little beside. ``perturb`` asks along one random direction a time: it needs three
-# evaluations of the function and scatters most; more directions make it as calm as the score function. The advice above
-# weighs both: how far a step along one gradient gets.
+# The score function is right on average, and a single gradient of it points only roughly that way. The bridge is
+# calmer and flatter than the truth: its network smooths more. ``perturb`` asks along one random direction a time, so a
+# single gradient of it is the noisiest; more directions make it as calm as the score function. The advice above weighs
+# both: how far a step along one gradient gets.

@@ -72,11 +72,17 @@ print(f"gradient {slope:.6f}, finite difference {difference:.6f}")
 torch.testing.assert_close(slope, difference, rtol=1e-3, atol=0)
 
 # %%
+
+
+def gain(y):
+    """Return by how many dB each sample became louder."""
+    return 20 * (y / sound)[0, 0].detach().abs().clamp(min=1e-6).log10()
+
+
 figure = plt.figure(figsize=(9, 4.6))
 panels = figure.subplot_mosaic([["sound", "sound", "sound", "sound"], list(true)], height_ratios=(1.3, 1))
 panels["sound"].set_title("Gain over time")
 time = torch.arange(sound.shape[-1]) / rate
-gain = lambda y: 20 * (y / sound)[0, 0].detach().abs().clamp(min=1e-6).log10()
 panels["sound"].plot(time, gain(wanted), color="0.7", linewidth=5, label="the compressor")
 panels["sound"].plot(time, gain(start), "C1--", linewidth=1.2, label="at the start")
 panels["sound"].plot(time, gain(y), "C0", linewidth=1.2, label="after 15 steps")

@@ -68,5 +68,5 @@ right.legend()
 plt.show()
 
 # %%
-# The first gate closes too early on every beat; the learned one stays open as long as it should. Between stairs the true slope is
-# zero; the lent one looks further, and walks down the whole staircase.
+# The first gate closes too early on every beat; the learned one stays open as long as it should. Between stairs the
+# true slope is zero; the lent one looks further, and walks down the whole staircase.

@@ -74,6 +74,6 @@ q = Independent(Bernoulli(logits=start[None]), 1)
 print(hg.diagnose({"disarm": hg.disarm, "reinmax": hg.reinmax, "gumbel": hg.gumbel}, cost, q, draws=500))
 
 # %%
-# In blue: right on average, and noisy. In orange: a quarter of the scatter, but they need a cost that has slopes between
-# heads and tails, which a program has not. ReinMax is right on this cost, whose terms are of second order at most. Over
-# all eight coins straight-through is about a tenth of the truth's length beside it, and Gumbel a third.
+# In blue: right on average, and noisy. In orange: a quarter of the scatter, but they need a cost that has slopes
+# between heads and tails, which a program has not. ReinMax is right on this cost, whose terms are of second order at
+# most. Over all eight coins straight-through is about a tenth of the truth's length beside it, and Gumbel a third.

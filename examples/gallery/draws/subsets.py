@@ -56,7 +56,8 @@ for _ in range(200):
     optimizer.zero_grad()
     hg.score_function(q, failure, samples=8, baseline="leave_one_out").mean().backward()
     optimizer.step()
-assert chance[0] < 0.11 and chance[-1] > 0.9
+assert chance[0] < 0.11
+assert chance[-1] > 0.9
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), width_ratios=(2, 1))

@@ -6,6 +6,8 @@ A relaxed draw replaces one category of five by a soft mixture. Cold, the mixtur
 is nearly right and very noisy. Warm, it is calm and wrong. Here both are measured beside enumeration.
 """
 
+from functools import partial
+
 import matplotlib.pyplot as plt
 import torch
 from torch.distributions import OneHotCategorical
@@ -38,21 +40,25 @@ def bias_and_noise(estimator):
 
 truth = gradients(hg.exact, 1)[0]
 temperatures = torch.logspace(-1, 1, 11)
-relaxed = torch.tensor(
-    [bias_and_noise(lambda q, f, t=t.item(): hg.gumbel(q, f, temperature=t, hard=False)) for t in temperatures]
+relaxed, rao = torch.tensor(
+    [
+        [bias_and_noise(partial(estimator, temperature=t)) for t in temperatures.tolist()]
+        for estimator in (partial(hg.gumbel, hard=False), hg.gumbel_rao)
+    ]
 )
-rao = torch.tensor([bias_and_noise(lambda q, f, t=t.item(): hg.gumbel_rao(q, f, temperature=t)) for t in temperatures])
 for numbers in (relaxed, rao):
     assert numbers[0, 0] < numbers[-1, 0]  # less bias when cold
     assert numbers[0, 1] > numbers[-1, 1]  # and more noise
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), sharey=True)
-for axis, numbers, name in zip(axes, (relaxed, rao), ("Relaxed draw (Gumbel-Softmax)", "Hard draw (Gumbel-Rao)"), strict=True):
-    axis.set_title(name)
+axes[0].set_title("Relaxed draw (Gumbel-Softmax)")
+axes[1].set_title("Hard draw (Gumbel-Rao)")
+for axis, numbers in zip(axes, (relaxed, rao), strict=True):
+    least = numbers[:, 1] / 20_000**0.5
     axis.loglog(temperatures, numbers[:, 1], "o-", color="C0", label="noise of one estimate")
     axis.loglog(temperatures, numbers[:, 0], "s--", color="C1", label="bias")
-    axis.loglog(temperatures, numbers[:, 1] / 20_000**0.5, ":", color="0.6", label="least bias that these draws can show")
+    axis.loglog(temperatures, least, ":", color="0.6", label="least bias that these draws can show")
     axis.set_xlabel("temperature")
 bias, noise = bias_and_noise(hg.reinmax)
 for axis in axes:
@@ -64,5 +70,5 @@ plt.show()
 
 # %%
 # Where the two curves cross, bias and noise of a single draw are alike. Averaging over many draws lowers the noise and
-# leaves the bias, so the more draws a step has, the colder it should be. A hard draw is never without bias; ReinMax has
-# no temperature to choose here, and about the bias of the coldest of these.
+# leaves the bias, so the more draws a step has, the colder it should be. A hard draw is never without bias; ReinMax
+# has no temperature to choose here, and about the bias of the coldest of these.

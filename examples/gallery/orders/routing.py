@@ -6,6 +6,8 @@ Three experts each know one region of a plane, and every row may ask one of them
 it draws an expert and learns from the error of that answer alone; in use it takes the largest score, an argmax.
 """
 
+from functools import partial
+
 import matplotlib.pyplot as plt
 import torch
 from torch.distributions import OneHotCategorical
@@ -46,7 +48,7 @@ for step in range(101):
         pictures[f"step {step}: {right:.0%} right"] = chosen
     x = 4 * torch.rand(256, 2) - 2
     q = OneHotCategorical(logits=router(x))
-    loss = hg.score_function(q, lambda b: error(b, x), samples=2, baseline="leave_one_out").mean()
+    loss = hg.score_function(q, partial(error, x=x), samples=2, baseline="leave_one_out").mean()
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()

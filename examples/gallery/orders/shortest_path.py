@@ -77,9 +77,10 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.4))
 left.set_title("A map that was not trained on")
 shown = 3
 left.imshow(true_cost[kinds[40 + shown]].log2().numpy(), cmap="Greys", vmin=-0.5, vmax=4)
-for mask, style, name in ((walked[40 + shown], "C2o", "walked"), (before[shown], "C1x", "before"), (after[shown], "C0.", "after")):
-    y, x = mask.nonzero().T
-    left.plot(x, y, style, label=name, markersize={"o": 13, "x": 7, ".": 8}[style[-1]], fillstyle="none" if style[-1] == "o" else "full")
+places = {"walked": walked[40 + shown].nonzero(), "before": before[shown].nonzero(), "after": after[shown].nonzero()}
+left.scatter(*places["walked"].T.flip(0), s=170, facecolors="none", edgecolors="C2", linewidths=2, label="walked")
+left.scatter(*places["before"].T.flip(0), s=45, marker="x", color="C1", label="before")
+left.scatter(*places["after"].T.flip(0), s=30, color="C0", label="after")
 left.set(xticks=[], yticks=[])
 left.legend(loc="upper left", bbox_to_anchor=(0, -0.02), ncols=3)
 right.set_title(f"Same path on unseen maps: {same[0]:.0%} before, {same[1]:.0%} after")

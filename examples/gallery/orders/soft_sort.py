@@ -39,6 +39,6 @@ axes[1, 0].set_ylabel("slope of the third\nsmallest value")
 plt.show()
 
 # %%
-# Dotted: the number that moves. Bold: the third smallest value. In the hard sort its slope is 1 while the moving number
-# is the third, and 0 everywhere else: a loss of the third value says nothing to a number that stands a little too far
-# away. With temperature it says something to the neighbors, too, and the sum of all values stays what it was.
+# Dotted: the number that moves. Bold: the third smallest value. In the hard sort its slope is 1 while the moving
+# number is the third, and 0 everywhere else: a loss of the third value says nothing to a number that stands a little
+# too far away. With temperature it says something to the neighbors, too, and the sum of all values stays what it was.

@@ -34,8 +34,7 @@ def train(loss_of):
     return weight.detach()
 
 
-by_error = train(lambda score, y: torch.nn.functional.mse_loss(score, y))
-by_order = train(hg.losses.spearman)
+trained = {"squared error": train(torch.nn.functional.mse_loss), "Spearman": train(hg.losses.spearman)}
 
 # %%
 # The truth is known here: the quality itself, on rows that were not trained on.
@@ -44,8 +43,8 @@ features = torch.randn(1000, 10)
 quality = features @ direction
 figure, axes = plt.subplots(1, 2, figsize=(9, 4), sharey=True)
 found = []
-for axis, weight, name, color in zip(axes, (by_error, by_order), ("squared error", "Spearman"), ("C1", "C0"), strict=True):
-    score = features @ weight
+for axis, name, color in zip(axes, trained, ("C1", "C0"), strict=True):
+    score = features @ trained[name]
     found.append(1 - hg.losses.spearman(score, quality).item())
     axis.scatter(score / score.std(), quality, s=8, alpha=0.5, color=color, linewidths=0)
     axis.set_title(f"trained by {name}: rank correlation {found[-1]:.3f}")

@@ -13,9 +13,7 @@ import torch
 
 import hardgrad as hg
 
-take = hg.straight_through(
-    partial(hg.hard.top_k_mask, k=3), soft=partial(hg.soft.top_k_mask, k=3, temperature=1.0)
-)
+take = hg.straight_through(partial(hg.hard.top_k_mask, k=3), soft=partial(hg.soft.top_k_mask, k=3, temperature=1.0))
 
 
 def worth(items):

@@ -71,9 +71,10 @@ axis.scatter(kwh, paid, s=4, color="0.75", linewidths=0)
 for point in found.points[1:-1]:
     axis.axvline(point, color="0.5", linestyle=":", linewidth=1)
 axis.plot(grid, smooth, "C1--", label=f"one network, 97 weights: error {errors[0]:.2f}")
-for low, high in zip(found.points, found.points[1:], strict=False):
-    inside = (grid >= low) & (grid < high)
-    axis.plot(grid[inside], lines[inside], color="C0", label=f"switch, 8 weights: error {errors[1]:.2f}" if low == found.points[0] else None)
+axis.plot([], [], "C0", label=f"switch, 8 weights: error {errors[1]:.2f}")
+taken = found.ranges()(grid)
+for i in taken.unique():
+    axis.plot(grid[taken == i], lines[taken == i], "C0")
 axis.set(xlabel="kilowatt hours", ylabel="price", xlim=(0, 10))
 axis.legend(loc="upper left")
 plt.show()

@@ -67,6 +67,6 @@ right.legend(loc="upper center")
 plt.show()
 
 # %%
-# Kept steps have a narrow best place that nobody knows beforehand. Learned ones end at about the same loss from wherever
-# they start. One start spoils both: a step so large that all weights round to zero, where no gradient comes back. What
-# two bits cost against whole weights is the distance to the dotted line.
+# Kept steps have a narrow best place that nobody knows beforehand. Learned ones end at about the same loss from
+# wherever they start. One start spoils both: a step so large that all weights round to zero, where no gradient comes
+# back. What two bits cost against whole weights is the distance to the dotted line.

@@ -15,7 +15,8 @@ twins = hg.surrogate.twins
 spike = hg.straight_through(hg.hard.step, twins.arctan(2.0))
 
 # %%
-# Forty inputs fire at random. The neuron keeps 90 % of its membrane from one step to the next and loses 1 when it fires.
+# Forty inputs fire at random. The neuron keeps 90 % of its membrane from one step to the next and loses 1 when it
+# fires.
 
 torch.manual_seed(0)
 steps, inputs = 60, 40
@@ -66,7 +67,8 @@ figure = plt.figure(figsize=(9, 4.6))
 left, above, below = figure.subplot_mosaic([["twin", "trace"], ["twin", "trains"]], width_ratios=(1, 2)).values()
 v = torch.linspace(-2, 2, 401, requires_grad=True)
 left.set_title("What is lent at the threshold")
-for name, twin in {"arctan(2)": twins.arctan(2.0), "triangle()": twins.triangle(), "gaussian(0.4)": twins.gaussian(0.4)}.items():
+shown = {"arctan(2)": twins.arctan(2.0), "triangle()": twins.triangle(), "gaussian(0.4)": twins.gaussian(0.4)}
+for name, twin in shown.items():
     (slope,) = torch.autograd.grad(hg.straight_through(hg.hard.step, twin)(v).sum(), v)
     left.plot(v.detach(), slope, label=name)
 left.set(xlabel="membrane minus threshold", ylabel="derivative")
@@ -76,11 +78,12 @@ above.set_title("The membrane after training")
 above.plot(trace)
 above.axhline(1, color="0.5", linestyle=":")
 above.set(ylabel="membrane")
-below.eventplot([s.nonzero()[:, 0].tolist() for s in (wanted, spikes, before)], colors=["0.5", "C0", "C1"], linelengths=0.7)
+times = [train.nonzero()[:, 0].tolist() for train in (wanted, spikes, before)]
+below.eventplot(times, colors=["0.5", "C0", "C1"], linelengths=0.7)
 below.set_yticks([0, 1, 2], ["wanted", "trained", "untrained"])
 below.set(xlabel="time step", xlim=above.get_xlim())
 plt.show()
 
 # %%
-# After 200 steps the neuron fires five times, each at the wanted step or one beside it. The spikes are whole zeros and ones
-# throughout; only the backward sees the bump on the left.
+# After 200 steps the neuron fires five times, each at the wanted step or one beside it. The spikes are whole zeros and
+# ones throughout; only the backward sees the bump on the left.

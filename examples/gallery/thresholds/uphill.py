@@ -21,7 +21,8 @@ def stairs(x):
 
 
 # %%
-# A linear layer before the stairs shall find the weights of a hidden one. Only what gives the stairs a gradient differs.
+# A linear layer before the stairs shall find the weights of a hidden one. Only what gives the stairs a gradient
+# differs.
 
 
 def train(layer, seed):
@@ -64,6 +65,6 @@ right.legend()
 plt.show()
 
 # %%
-# For half of the inputs the copied gradient has the wrong sign. Those inputs run away from the target, and the loss ends
-# a hundred times above where it began. The bridge starts from a network that knows nothing, and finds the V within a
-# hundred steps or so. Where a function rises everywhere, the copy is the cheaper choice and often as good.
+# For half of the inputs the copied gradient has the wrong sign. Those inputs run away from the target, and the loss
+# ends a hundred times above where it began. The bridge starts from a network that knows nothing, and finds the V
+# within a hundred steps or so. Where a function rises everywhere, the copy is the cheaper choice and often as good.
