@@ -54,3 +54,4 @@ sphinx_gallery_conf = {
     "backreferences_dir": "gallery/backreferences",
     "doc_module": ("hardgrad",),
 }
+html_css_files = [*globals().get("html_css_files", ()), "gallery.css"]

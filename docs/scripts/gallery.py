@@ -11,7 +11,6 @@ from cycler import cycler
 from matplotlib.artist import Artist
 from matplotlib.colors import to_hex, to_rgba
 from matplotlib.figure import Figure
-from sphinx_gallery.scrapers import figure_rst
 
 from hardgrad_lab.drawing.palette import COLOURS, DARK
 
@@ -96,8 +95,8 @@ def scrape(block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any])
         dark = light.with_name(f"{light.stem}_dark.png")
         figure.savefig(dark, facecolor="none")
         for path, page in ((light, "light"), (dark, "dark")):
-            rst = figure_rst([str(path)], gallery_conf["src_dir"], alt)
-            pieces.append(rst.replace("sphx-glr-single-img", f"sphx-glr-single-img only-{page}"))
+            source = path.relative_to(gallery_conf["src_dir"]).as_posix()
+            pieces.append(f".. image:: /{source}\n   :alt: {alt}\n   :class: sphx-glr-single-img only-{page}\n\n")
     plt.close("all")
     return "".join(pieces)
 

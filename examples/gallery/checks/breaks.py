@@ -2,8 +2,9 @@
 A part that never learns
 ========================
 
-The loss of this model goes down, and one of its parts stays as it was: its gradient ends at a comparison. Nothing says
-so. ``hg.doctor.breaks`` runs the model once and names the line.
+The loss of this model goes down, and one of its parts stays as it was: its gradient
+ends at a comparison. Nothing says so. ``hg.doctor.breaks`` runs the model once and
+names the line.
 """
 
 import matplotlib.pyplot as plt
@@ -67,7 +68,9 @@ def train(make):
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    return torch.tensor(losses), {n: (p.detach() - begun[n]).norm().item() for n, p in model.named_parameters()}
+    return torch.tensor(losses), {
+        n: (p.detach() - begun[n]).norm().item() for n, p in model.named_parameters()
+    }
 
 
 broken, moved = train(Gated)
@@ -79,7 +82,9 @@ assert mended[-50:].mean() < broken[-50:].mean()
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8))
 left.set_title("How far each parameter went")
 place = torch.arange(len(moved)).numpy()
-left.barh(place + 0.2, list(moved.values()), 0.38, color="C1", label="with h > threshold")
+left.barh(
+    place + 0.2, list(moved.values()), 0.38, color="C1", label="with h > threshold"
+)
 left.barh(place - 0.2, list(moved_mended.values()), 0.38, color="C0", label="mended")
 left.set_yticks(place, moved)
 left.set(xlabel="distance from the start")
@@ -92,5 +97,5 @@ right.legend()
 plt.show()
 
 # %%
-# The curve on the right would not have raised a doubt. The bar that is missing on the left is what the report found
-# before any training.
+# The curve on the right would not have raised a doubt. The bar that is missing on the
+# left is what the report found before any training.

@@ -2,8 +2,9 @@
 Is the lent gradient any good?
 ==============================
 
-A bridge lends the slope of a network that learns while the model does. ``fidelity()`` says how well the network
-imitates; ``hg.doctor.Watch`` says how far the gradient itself is from the true one, on the model's own batches.
+A bridge lends the slope of a network that learns while the model does. ``fidelity()``
+says how well the network imitates; ``hg.doctor.Watch`` says how far the gradient itself
+is from the true one, on the model's own batches.
 """
 
 import matplotlib.pyplot as plt
@@ -12,7 +13,8 @@ import torch
 import hardgrad as hg
 
 # %%
-# A model with a sort in its middle. Watching changes nothing in what is computed, bit for bit.
+# A model with a sort in its middle. Watching changes nothing in what is computed, bit
+# for bit.
 
 torch.manual_seed(0)
 bridge = hg.Bridge(hg.hard.sort, hg.approximators.mlp(5, 5, hidden=(64,)))
@@ -32,8 +34,8 @@ with hg.doctor.Watch(bridge, every=40, budget=2000) as watch:
 print(watch)
 
 # %%
-# The truth behind the cosine is the gradient of the sort averaged over Gaussian noise, for the very gradient that
-# arrived at the bridge.
+# The truth behind the cosine is the gradient of the sort averaged over Gaussian noise,
+# for the very gradient that arrived at the bridge.
 
 seen = [sighting for sighting in watch.records if sighting.cosine is not None]
 calls = [sighting.call for sighting in seen]
@@ -47,7 +49,9 @@ axes[0].semilogy(losses, color="0.5", linewidth=1)
 axes[0].set_ylabel("task's loss")
 axes[1].semilogy(imitation, color="C1")
 axes[1].set_ylabel("imitation error\n(fidelity)")
-axes[2].fill_between(calls, cosine - 2 * error, cosine + 2 * error, alpha=0.25, linewidth=0)
+axes[2].fill_between(
+    calls, cosine - 2 * error, cosine + 2 * error, alpha=0.25, linewidth=0
+)
 axes[2].plot(calls, cosine, "o-", markersize=4)
 for level in (0, 1):
     axes[2].axhline(level, color="0.5", linestyle=":", linewidth=1)
@@ -55,6 +59,7 @@ axes[2].set(xlabel="step", ylabel="cosine with the\ntrue gradient", ylim=(-0.25,
 plt.show()
 
 # %%
-# For the first hundred steps the gradient is worth nothing: its cosine with the true one is about zero. Then the
-# network has understood the sort, and the task's loss follows. The imitation error alone would not have told: it
-# hardly moved while the slope was wrong, and a good imitation is no proof of a good slope.
+# For the first hundred steps the gradient is worth nothing: its cosine with the true
+# one is about zero. Then the network has understood the sort, and the task's loss
+# follows. The imitation error alone would not have told: it hardly moved while the
+# slope was wrong, and a good imitation is no proof of a good slope.

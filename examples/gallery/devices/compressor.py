@@ -2,8 +2,9 @@
 The settings of a compressor, from what it did
 ==============================================
 
-A compressor turns a sound down where it is loud. Given a sound before and after, its threshold, ratio, attack and
-release can be found by gradient descent, because the gradient through its hard decisions is exact.
+A compressor turns a sound down where it is loud. Given a sound before and after, its
+threshold, ratio, attack and release can be found by gradient descent, because the
+gradient through its hard decisions is exact.
 """
 
 import matplotlib.pyplot as plt
@@ -12,7 +13,8 @@ import torch
 import hardgrad as hg
 
 # %%
-# A sound of bursts, and a compressor whose settings are to be found. 8,000 samples a second keep it quick.
+# A sound of bursts, and a compressor whose settings are to be found. 8,000 samples a
+# second keep it quick.
 
 torch.manual_seed(0)
 rate = 8000
@@ -23,9 +25,12 @@ with torch.no_grad():
     wanted, _ = hg.Compressor(**true, sample_rate=rate, learn=False)(sound)
 
 # %%
-# Ours starts somewhere else. Four numbers and an exact gradient are a task for L-BFGS; a step is four iterations.
+# Ours starts somewhere else. Four numbers and an exact gradient are a task for L-BFGS;
+# a step is four iterations.
 
-device = hg.Compressor(-10.0, 1.5, attack_ms=10.0, release_ms=15.0, sample_rate=rate, learn=list(true))
+device = hg.Compressor(
+    -10.0, 1.5, attack_ms=10.0, release_ms=15.0, sample_rate=rate, learn=list(true)
+)
 
 
 def settings():
@@ -33,7 +38,9 @@ def settings():
     return [getattr(device, name).item() for name in true]
 
 
-optimizer = torch.optim.LBFGS(device.parameters(), max_iter=4, line_search_fn="strong_wolfe")
+optimizer = torch.optim.LBFGS(
+    device.parameters(), max_iter=4, line_search_fn="strong_wolfe"
+)
 path, start = [settings()], device(sound)[0].detach()
 
 
@@ -67,7 +74,9 @@ def loss_at(threshold_db):
 
 
 (slope,) = torch.autograd.grad(loss_at(threshold), threshold)
-difference = (loss_at(threshold.detach() + 1e-3) - loss_at(threshold.detach() - 1e-3)) / 2e-3
+difference = (
+    loss_at(threshold.detach() + 1e-3) - loss_at(threshold.detach() - 1e-3)
+) / 2e-3
 print(f"gradient {slope:.6f}, finite difference {difference:.6f}")
 torch.testing.assert_close(slope, difference, rtol=1e-3, atol=0)
 
@@ -80,10 +89,14 @@ def gain(y):
 
 
 figure = plt.figure(figsize=(9, 4.6))
-panels = figure.subplot_mosaic([["sound", "sound", "sound", "sound"], list(true)], height_ratios=(1.3, 1))
+panels = figure.subplot_mosaic(
+    [["sound", "sound", "sound", "sound"], list(true)], height_ratios=(1.3, 1)
+)
 panels["sound"].set_title("Gain over time")
 time = torch.arange(sound.shape[-1]) / rate
-panels["sound"].plot(time, gain(wanted), color="0.7", linewidth=5, label="the compressor")
+panels["sound"].plot(
+    time, gain(wanted), color="0.7", linewidth=5, label="the compressor"
+)
 panels["sound"].plot(time, gain(start), "C1--", linewidth=1.2, label="at the start")
 panels["sound"].plot(time, gain(y), "C0", linewidth=1.2, label="after 15 steps")
 panels["sound"].set(xlabel="seconds", ylabel="dB")
@@ -97,4 +110,5 @@ for (name, right), line in zip(true.items(), zip(*path, strict=True), strict=Tru
 plt.show()
 
 # %%
-# All four settings come home (dotted: the true ones), and the gain curves lie on each other.
+# All four settings come home (dotted: the true ones), and the gain curves lie on each
+# other.

@@ -2,9 +2,10 @@
 Six gradients of a coin toss
 ============================
 
-Coins are tossed, a program looks at them, and the weights of the coins shall learn from its verdict. A single toss says
-little, so estimators differ in how far they scatter, and some of them aim beside the truth. With eight coins the truth
-can be counted: 256 outcomes.
+Coins are tossed, a program looks at them, and the weights of the coins shall learn from
+its verdict. A single toss says little, so estimators differ in how far they scatter,
+and some of them aim beside the truth. With eight coins the truth can be counted: 256
+outcomes.
 """
 
 import matplotlib.pyplot as plt
@@ -14,7 +15,8 @@ from torch.distributions import Bernoulli, Independent
 import hardgrad as hg
 
 # %%
-# The cost: how far the number of heads is from three, plus a bonus if the first two coins agree.
+# The cost: how far the number of heads is from three, plus a bonus if the first two
+# coins agree.
 
 start = torch.tensor([0.5, -0.3, 0.8, -1.0, 0.2, 0.0, -0.6, 0.4])
 
@@ -26,11 +28,15 @@ def cost(b):
 
 estimators = {
     "score function": lambda q: hg.score_function(q, cost, samples=4),
-    "score function,\nothers left out": lambda q: hg.score_function(q, cost, samples=4, baseline="leave_one_out"),
+    "score function,\nothers left out": lambda q: hg.score_function(
+        q, cost, samples=4, baseline="leave_one_out"
+    ),
     "DisARM": lambda q: hg.disarm(q, cost, samples=4),
     "ReinMax": lambda q: hg.reinmax(q, cost, samples=4),
     "Gumbel": lambda q: hg.gumbel(q, cost, samples=4),
-    "straight-through": lambda q: hg.montecarlo.straight_through_estimator(q, cost, samples=4),
+    "straight-through": lambda q: hg.montecarlo.straight_through_estimator(
+        q, cost, samples=4
+    ),
 }
 
 
@@ -54,7 +60,9 @@ for name in ("score function", "score function,\nothers left out", "DisARM"):
 # %%
 figure, axis = plt.subplots(figsize=(9, 4.2))
 axis.set_title("4,000 estimates of the gradient of the first coin's logit")
-shapes = axis.violinplot([each[:, 0].numpy() for each in drawn.values()], showextrema=False, widths=0.85)
+shapes = axis.violinplot(
+    [each[:, 0].numpy() for each in drawn.values()], showextrema=False, widths=0.85
+)
 for i, (shape, each) in enumerate(zip(shapes["bodies"], drawn.values(), strict=True)):
     shape.set(facecolor="C0" if i < 3 else "C1", alpha=0.5)
     axis.plot(i + 1, each[:, 0].mean(), "o", color="C0" if i < 3 else "C1")
@@ -67,13 +75,21 @@ axis.legend(loc="lower right")
 plt.show()
 
 # %%
-# The doctor says the same in numbers, for all eight coins at once: bias, noise, and how far a step along the gradient
-# gets.
+# The doctor says the same in numbers, for all eight coins at once: bias, noise, and how
+# far a step along the gradient gets.
 
 q = Independent(Bernoulli(logits=start[None]), 1)
-print(hg.diagnose({"disarm": hg.disarm, "reinmax": hg.reinmax, "gumbel": hg.gumbel}, cost, q, draws=500))
+print(
+    hg.diagnose(
+        {"disarm": hg.disarm, "reinmax": hg.reinmax, "gumbel": hg.gumbel},
+        cost,
+        q,
+        draws=500,
+    )
+)
 
 # %%
-# In blue: right on average, and noisy. In orange: a quarter of the scatter, but they need a cost that has slopes
-# between heads and tails, which a program has not. ReinMax is right on this cost, whose terms are of second order at
-# most. Over all eight coins straight-through is about a tenth of the truth's length beside it, and Gumbel a third.
+# In blue: right on average, and noisy. In orange: a quarter of the scatter, but they
+# need a cost that has slopes between heads and tails, which a program has not. ReinMax
+# is right on this cost, whose terms are of second order at most. Over all eight coins
+# straight-through is about a tenth of the truth's length beside it, and Gumbel a third.

@@ -2,8 +2,9 @@
 A temperature trades bias for noise
 ===================================
 
-A relaxed draw replaces one category of five by a soft mixture. Cold, the mixture is nearly a category, and the gradient
-is nearly right and very noisy. Warm, it is calm and wrong. Here both are measured beside enumeration.
+A relaxed draw replaces one category of five by a soft mixture. Cold, the mixture is
+nearly a category, and the gradient is nearly right and very noisy. Warm, it is calm and
+wrong. Here both are measured beside enumeration.
 """
 
 from functools import partial
@@ -32,17 +33,22 @@ def gradients(estimator, n=20_000):
 
 
 def bias_and_noise(estimator):
-    """Return how far the mean is from the truth, and how far one estimate is from the mean, in lengths of the truth."""
+    """Return bias and noise of one estimate, in lengths of the true gradient."""
     drawn = gradients(estimator)
     mean = drawn.mean(0)
-    return (mean - truth).norm() / truth.norm(), (drawn - mean).square().sum(1).mean().sqrt() / truth.norm()
+    return (mean - truth).norm() / truth.norm(), (drawn - mean).square().sum(
+        1
+    ).mean().sqrt() / truth.norm()
 
 
 truth = gradients(hg.exact, 1)[0]
 temperatures = torch.logspace(-1, 1, 11)
 relaxed, rao = torch.tensor(
     [
-        [bias_and_noise(partial(estimator, temperature=t)) for t in temperatures.tolist()]
+        [
+            bias_and_noise(partial(estimator, temperature=t))
+            for t in temperatures.tolist()
+        ]
         for estimator in (partial(hg.gumbel, hard=False), hg.gumbel_rao)
     ]
 )
@@ -56,9 +62,17 @@ axes[0].set_title("Relaxed draw (Gumbel-Softmax)")
 axes[1].set_title("Hard draw (Gumbel-Rao)")
 for axis, numbers in zip(axes, (relaxed, rao), strict=True):
     least = numbers[:, 1] / 20_000**0.5
-    axis.loglog(temperatures, numbers[:, 1], "o-", color="C0", label="noise of one estimate")
+    axis.loglog(
+        temperatures, numbers[:, 1], "o-", color="C0", label="noise of one estimate"
+    )
     axis.loglog(temperatures, numbers[:, 0], "s--", color="C1", label="bias")
-    axis.loglog(temperatures, least, ":", color="0.6", label="least bias that these draws can show")
+    axis.loglog(
+        temperatures,
+        least,
+        ":",
+        color="0.6",
+        label="least bias that these draws can show",
+    )
     axis.set_xlabel("temperature")
 bias, noise = bias_and_noise(hg.reinmax)
 for axis in axes:
@@ -69,6 +83,7 @@ axes[0].legend(*axes[1].get_legend_handles_labels(), loc="lower left", fontsize=
 plt.show()
 
 # %%
-# Where the two curves cross, bias and noise of a single draw are alike. Averaging over many draws lowers the noise and
-# leaves the bias, so the more draws a step has, the colder it should be. A hard draw is never without bias; ReinMax
-# has no temperature to choose here, and about the bias of the coldest of these.
+# Where the two curves cross, bias and noise of a single draw are alike. Averaging over
+# many draws lowers the noise and leaves the bias, so the more draws a step has, the
+# colder it should be. A hard draw is never without bias; ReinMax has no temperature to
+# choose here, and about the bias of the coldest of these.

@@ -2,8 +2,9 @@
 Codes that nobody takes
 =======================
 
-A codebook replaces each vector by the nearest of its codes. Codes that start far from the data are never the nearest,
-so they never move. ``usage()`` shows them; a start from the data and revival bring them back.
+A codebook replaces each vector by the nearest of its codes. Codes that start far from
+the data are never the nearest, so they never move. ``usage()`` shows them; a start from
+the data and revival bring them back.
 """
 
 import matplotlib.pyplot as plt
@@ -12,14 +13,17 @@ import torch
 import hardgrad as hg
 
 # %%
-# Points on two arcs, and thirty-two codes. One layer starts from normal numbers and never revives a code. The other is
-# ``hg.Codebook`` as it comes: k-means of the first batch, and codes that are hardly taken begin anew.
+# Points on two arcs, and thirty-two codes. One layer starts from normal numbers and
+# never revives a code. The other is ``hg.Codebook`` as it comes: k-means of the first
+# batch, and codes that are hardly taken begin anew.
 
 
 def arcs(n):
     """Return points on two arcs."""
     angle, lower = torch.rand(n) * torch.pi, torch.arange(n) % 2
-    x = torch.stack([angle.cos() + lower, angle.sin() * (1 - 2 * lower) + 0.5 * lower], 1)
+    x = torch.stack(
+        [angle.cos() + lower, angle.sin() * (1 - 2 * lower) + 0.5 * lower], 1
+    )
     return x + 0.07 * torch.randn(n, 2)
 
 
@@ -32,7 +36,10 @@ def train(**options):
     return layer
 
 
-layers = {"normal start, no revival": train(start="normal", revive=None), "as it comes": train()}
+layers = {
+    "normal start, no revival": train(start="normal", revive=None),
+    "as it comes": train(),
+}
 
 # %%
 x = arcs(1500)
@@ -51,10 +58,14 @@ axes[0].legend(loc="center right", bbox_to_anchor=(1, 0.8))
 for axis in axes:
     axis.set_xlabel("first number")
 axes[0].set_ylabel("second number")
-assert layers["as it comes"].usage().dead == 0 < layers["normal start, no revival"].usage().dead
+assert (
+    layers["as it comes"].usage().dead
+    == 0
+    < layers["normal start, no revival"].usage().dead
+)
 assert errors[1] < errors[0]
 plt.show()
 
 # %%
-# With all codes at work the distance from a point to its code falls. A loss curve would not have told which codes are
-# dead.
+# With all codes at work the distance from a point to its code falls. A loss curve would
+# not have told which codes are dead.

@@ -2,9 +2,10 @@
 Learning costs from paths
 =========================
 
-A map shows kinds of ground, and people walk the cheapest way across it. What each kind costs is to be learned from the
-ways they took. The solver is Dijkstra's algorithm in plain Python: it stays as it is, and ``hg.imle`` gives it a
-gradient from a few more solves.
+A map shows kinds of ground, and people walk the cheapest way across it. What each kind
+costs is to be learned from the ways they took. The solver is Dijkstra's algorithm in
+plain Python: it stays as it is, and ``hg.imle`` gives it a gradient from a few more
+solves.
 """
 
 import heapq
@@ -18,7 +19,7 @@ SIZE = 12
 
 
 def cheapest_path(cost):
-    """Return a mask of the cells on the cheapest way from one corner to the other; cost: (SIZE, SIZE)."""
+    """Return a mask of the cells on the cheapest way from corner to corner."""
     cost = cost.tolist()
     start, end = (0, 0), (SIZE - 1, SIZE - 1)
     queue, came = [(cost[0][0], start, None)], {}
@@ -42,15 +43,26 @@ def cheapest_path(cost):
 # Four kinds of ground in patches, and what they truly cost.
 
 torch.manual_seed(0)
-names, true_cost = ["meadow", "wood", "rock", "swamp"], torch.tensor([1.0, 2.0, 4.0, 8.0])
-height = torch.nn.functional.avg_pool2d(torch.randn(60, 1, SIZE + 2, SIZE + 2), 3, 1)[:, 0]
+names, true_cost = (
+    ["meadow", "wood", "rock", "swamp"],
+    torch.tensor([1.0, 2.0, 4.0, 8.0]),
+)
+height = torch.nn.functional.avg_pool2d(torch.randn(60, 1, SIZE + 2, SIZE + 2), 3, 1)[
+    :, 0
+]
 kinds = torch.bucketize(height, height.quantile(torch.tensor([0.35, 0.65, 0.85])))
 walked = torch.stack([cheapest_path(cost) for cost in true_cost[kinds]])
 
 # %%
 # Four numbers learn. The loss counts cells that only one of the two paths has.
 
-solve = hg.imle(cheapest_path, samples=2, scale=0.3, rows=True, generator=torch.Generator().manual_seed(0))
+solve = hg.imle(
+    cheapest_path,
+    samples=2,
+    scale=0.3,
+    rows=True,
+    generator=torch.Generator().manual_seed(0),
+)
 free = torch.nn.Parameter(torch.zeros(4))
 optimizer = torch.optim.Adam([free], lr=0.1)
 history, losses = [], []
@@ -66,19 +78,39 @@ for step in range(60):
     losses.append(loss.item())
 
 # %%
-# Twenty maps were not trained on. Only ratios of costs decide about a path, so costs are shown in meadows.
+# Twenty maps were not trained on. Only ratios of costs decide about a path, so costs
+# are shown in meadows.
 
 learned = history[-1]
-before, after = (torch.stack([cheapest_path(c) for c in cost[kinds[40:]]]) for cost in (torch.ones(4), learned))
-same = [(path == walked[40:]).all(2).all(1).float().mean().item() for path in (before, after)]
+before, after = (
+    torch.stack([cheapest_path(c) for c in cost[kinds[40:]]])
+    for cost in (torch.ones(4), learned)
+)
+same = [
+    (path == walked[40:]).all(2).all(1).float().mean().item()
+    for path in (before, after)
+]
 assert same[1] > 0.6 > 0.2 > same[0]
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.4))
 left.set_title("A map that was not trained on")
 shown = 3
-left.imshow(true_cost[kinds[40 + shown]].log2().numpy(), cmap="Greys", vmin=-0.5, vmax=4)
-places = {"walked": walked[40 + shown].nonzero(), "before": before[shown].nonzero(), "after": after[shown].nonzero()}
-left.scatter(*places["walked"].T.flip(0), s=170, facecolors="none", edgecolors="C2", linewidths=2, label="walked")
+left.imshow(
+    true_cost[kinds[40 + shown]].log2().numpy(), cmap="Greys", vmin=-0.5, vmax=4
+)
+places = {
+    "walked": walked[40 + shown].nonzero(),
+    "before": before[shown].nonzero(),
+    "after": after[shown].nonzero(),
+}
+left.scatter(
+    *places["walked"].T.flip(0),
+    s=170,
+    facecolors="none",
+    edgecolors="C2",
+    linewidths=2,
+    label="walked",
+)
 left.scatter(*places["before"].T.flip(0), s=45, marker="x", color="C1", label="before")
 left.scatter(*places["after"].T.flip(0), s=30, color="C0", label="after")
 left.set(xticks=[], yticks=[])
@@ -88,10 +120,16 @@ for i, line in enumerate(torch.stack(history).T):
     right.semilogy(line, color=f"C{i}", base=2)
     right.axhline(true_cost[i], color=f"C{i}", linestyle=":", linewidth=1)
     right.annotate(names[i], (len(line), line[-1]), color=f"C{i}", va="bottom")
-right.set(xlabel="step", ylabel="cost, in meadows (dotted: true)", xlim=(0, 72), yticks=[1, 2, 4, 8])
+right.set(
+    xlabel="step",
+    ylabel="cost, in meadows (dotted: true)",
+    xlim=(0, 72),
+    yticks=[1, 2, 4, 8],
+)
 right.set_yticklabels([1, 2, 4, 8])
 plt.show()
 
 # %%
-# The costs come apart in the right order. Their ratios are smaller than the true ones, and need not be equal: whatever
-# leads to the same paths is as good, and the loss cannot tell the difference.
+# The costs come apart in the right order. Their ratios are smaller than the true ones,
+# and need not be equal: whatever leads to the same paths is as good, and the loss
+# cannot tell the difference.

@@ -2,8 +2,9 @@
 The three best of twelve
 ========================
 
-A network gives every item a score, and exactly three of twelve are taken. What they bring is known afterwards. The mask
-of the three largest has no slope; a soft mask as its twin tells the scores near the border what a change would bring.
+A network gives every item a score, and exactly three of twelve are taken. What they
+bring is known afterwards. The mask of the three largest has no slope; a soft mask as
+its twin tells the scores near the border what a change would bring.
 """
 
 from functools import partial
@@ -13,23 +14,30 @@ import torch
 
 import hardgrad as hg
 
-take = hg.straight_through(partial(hg.hard.top_k_mask, k=3), soft=partial(hg.soft.top_k_mask, k=3, temperature=1.0))
+take = hg.straight_through(
+    partial(hg.hard.top_k_mask, k=3),
+    soft=partial(hg.soft.top_k_mask, k=3, temperature=1.0),
+)
 
 
 def worth(items):
-    """Return what an item at a place in the plane brings, which the network does not know."""
-    return torch.exp(-4 * (items - 0.4).square().sum(-1)) + 0.7 * torch.exp(-4 * (items + 0.5).square().sum(-1))
+    """Return what an item at a place in the plane brings: two hills."""
+    high, low = ((items - x).square().sum(-1) for x in (0.4, -0.5))
+    return torch.exp(-4 * high) + 0.7 * torch.exp(-4 * low)
 
 
 # %%
-# Copying the gradient would push up each score by the worth of its item, taken or not, as long as items have any. The
-# twin compares: what one item gains, its rivals at the border lose.
+# Copying the gradient would push up each score by the worth of its item, taken or not,
+# as long as items have any. The twin compares: what one item gains, its rivals at the
+# border lose.
 
 
 def train(layer):
-    """Return the network, and the share of the best possible worth that each step took."""
+    """Return the network, and what each step took of the best possible worth."""
     torch.manual_seed(0)
-    net = torch.nn.Sequential(torch.nn.Linear(2, 32), torch.nn.Tanh(), torch.nn.Linear(32, 1))
+    net = torch.nn.Sequential(
+        torch.nn.Linear(2, 32), torch.nn.Tanh(), torch.nn.Linear(32, 1)
+    )
     optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
     shares = []
     for _ in range(300):
@@ -51,14 +59,24 @@ torch.manual_seed(3)
 items = 2 * torch.rand(12, 2) - 1
 grid = torch.cartesian_prod(*[torch.linspace(-1, 1, 100)] * 2)
 with torch.no_grad():
-    scores, mask = net(grid)[:, 0].view(100, 100), take(net(items)[:, 0][None])[0].bool()
+    scores, mask = (
+        net(grid)[:, 0].view(100, 100),
+        take(net(items)[:, 0][None])[0].bool(),
+    )
 best = hg.hard.top_k_mask(worth(items), 3).bool()
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.2))
 left.set_title("Learned score, and the three taken of twelve")
 left.imshow(scores.T.numpy(), extent=(-1, 1, -1, 1), origin="lower", aspect="auto")
 left.scatter(*items[~mask].T, s=40, color="white", edgecolors="black")
 left.scatter(*items[mask].T, s=90, color="C1", edgecolors="white", label="taken")
-left.scatter(*items[best].T, s=260, facecolors="none", edgecolors="white", label="the true best", linewidths=1.5)
+left.scatter(
+    *items[best].T,
+    s=260,
+    facecolors="none",
+    edgecolors="white",
+    label="the true best",
+    linewidths=1.5,
+)
 left.legend(frameon=True, loc="upper left")
 left.set(xlabel="first feature", ylabel="second feature")
 right.set_title("Share of the best three's worth")
@@ -69,5 +87,5 @@ right.legend(loc="lower right")
 plt.show()
 
 # %%
-# Exactly three items are taken in every step. The score ends as a map of the hidden worth, up to its scale, since only
-# its order counts.
+# Exactly three items are taken in every step. The score ends as a map of the hidden
+# worth, up to its scale, since only its order counts.

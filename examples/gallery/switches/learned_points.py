@@ -2,8 +2,9 @@
 Break points that move
 ======================
 
-The points of a switch can learn together with its branches. Rows near a point are asked what the other branch would
-have made of them, and that tells the point where to go. Routing stays hard all the time.
+The points of a switch can learn together with its branches. Rows near a point are asked
+what the other branch would have made of them, and that tells the point where to go.
+Routing stays hard all the time.
 """
 
 import matplotlib.pyplot as plt
@@ -21,10 +22,14 @@ key = 2 * torch.rand(2000, 1) - 1
 
 def truth(x):
     """Return the function that is to be learned."""
-    return torch.where(x < true[0], -1 - x, torch.where(x < true[1], 2 * x.square() + 1, 0.5 - 2 * x))
+    return torch.where(
+        x < true[0], -1 - x, torch.where(x < true[1], 2 * x.square() + 1, 0.5 - 2 * x)
+    )
 
 
-branch = torch.nn.Sequential(torch.nn.Linear(1, 12), torch.nn.Tanh(), torch.nn.Linear(12, 1))
+branch = torch.nn.Sequential(
+    torch.nn.Linear(1, 12), torch.nn.Tanh(), torch.nn.Linear(12, 1)
+)
 
 
 def train(refine):
@@ -32,7 +37,10 @@ def train(refine):
     torch.manual_seed(1)
     ranges = hg.LearnedRanges([-1.0, -0.7, 0.7, 1.0])
     switch = hg.Switch(ranges, branch, key=0)
-    rates = [{"params": [ranges.inner], "lr": 0.005}, {"params": switch.branches.parameters(), "lr": 0.02}]
+    rates = [
+        {"params": [ranges.inner], "lr": 0.005},
+        {"params": switch.branches.parameters(), "lr": 0.02},
+    ]
     optimizer = torch.optim.Adam(rates)
     path = [ranges.points[1:-1]]
     for step in range(500):
@@ -41,7 +49,9 @@ def train(refine):
         torch.nn.functional.mse_loss(switch(x), truth(x)).backward()
         optimizer.step()
         if refine and step % 50 == 49:
-            hg.switch.refine(switch, key, key[:, 0], truth(key), lambda y, t: (y - t).square().sum(1))
+            hg.switch.refine(
+                switch, key, key[:, 0], truth(key), lambda y, t: (y - t).square().sum(1)
+            )
         path.append(ranges.points[1:-1])
     return switch, torch.tensor(path)
 
@@ -70,6 +80,7 @@ right.legend()
 plt.show()
 
 # %%
-# Both arrive here. The gradient sees rows in a band around a point, so from a start far off it takes its time, and may
-# stay where two branches agree. ``hg.switch.refine`` asks all branches about all rows and places every point at once:
-# the jumps of the solid lines.
+# Both arrive here. The gradient sees rows in a band around a point, so from a start far
+# off it takes its time, and may stay where two branches agree. ``hg.switch.refine``
+# asks all branches about all rows and places every point at once: the jumps of the
+# solid lines.

@@ -2,8 +2,9 @@
 A tariff, and where its bands begin
 ===================================
 
-The price of a kilowatt hour changes at limits that nobody wrote down. One smooth network blurs the jumps. A search
-finds the limits, and a switch has one line for each band.
+The price of a kilowatt hour changes at limits that nobody wrote down. One smooth
+network blurs the jumps. A search finds the limits, and a switch has one line for each
+band.
 """
 
 import matplotlib.pyplot as plt
@@ -15,7 +16,11 @@ import hardgrad as hg
 # Four bands with jumps between them.
 
 torch.manual_seed(0)
-limits, height, slope = [1.5, 4.0, 7.0], torch.tensor([1.0, 3.5, 2.0, 6.0]), torch.tensor([0.3, 0.1, 0.9, -0.4])
+limits, height, slope = (
+    [1.5, 4.0, 7.0],
+    torch.tensor([1.0, 3.5, 2.0, 6.0]),
+    torch.tensor([0.3, 0.1, 0.9, -0.4]),
+)
 
 
 def price(kwh):
@@ -28,16 +33,23 @@ kwh = 10 * torch.rand(1500)
 paid = price(kwh) + 0.15 * torch.randn(1500)
 
 # %%
-# ``search_ranges`` tries numbers of ranges on held-out rows and stops where one more does not help.
+# ``search_ranges`` tries numbers of ranges on held-out rows and stops where one more
+# does not help.
 
 found = hg.search_ranges(kwh, kwh, paid, max_ranges=8)
 print(found)
 assert len(found.points) == 5
-assert max(abs(point - limit) for point, limit in zip(found.points[1:-1], limits, strict=True)) < 0.05
+assert (
+    max(
+        abs(point - limit)
+        for point, limit in zip(found.points[1:-1], limits, strict=True)
+    )
+    < 0.05
+)
 
 # %%
-# A switch with these points, four lines of two weights each, beside one network with a dozen times as many weights.
-# Both see the key from -2 to 2.
+# A switch with these points, four lines of two weights each, beside one network with a
+# dozen times as many weights. Both see the key from -2 to 2.
 
 
 def scaled(kwh):
@@ -60,8 +72,15 @@ def train(model, lr):
 grid = torch.linspace(0, 10, 2001)
 ranges = hg.Ranges([scaled(point).item() for point in found.points])
 lines = train(hg.Switch(ranges, torch.nn.Linear(1, 1), key=0, normalize=[0]), lr=0.05)
-smooth = train(torch.nn.Sequential(torch.nn.Linear(1, 32), torch.nn.Tanh(), torch.nn.Linear(32, 1)), lr=0.03)
-errors = [(each - price(grid)).square().mean().sqrt().item() for each in (smooth, lines)]
+smooth = train(
+    torch.nn.Sequential(
+        torch.nn.Linear(1, 32), torch.nn.Tanh(), torch.nn.Linear(32, 1)
+    ),
+    lr=0.03,
+)
+errors = [
+    (each - price(grid)).square().mean().sqrt().item() for each in (smooth, lines)
+]
 assert errors[1] < 0.5 * errors[0]
 
 # %%
@@ -80,5 +99,6 @@ axis.legend(loc="upper left")
 plt.show()
 
 # %%
-# Dotted: the limits found, each within 0.05 of the true one. The errors are against the price without noise. Where a
-# map is smooth, the search answers "one range", and a switch brings nothing.
+# Dotted: the limits found, each within 0.05 of the true one. The errors are against the
+# price without noise. Where a map is smooth, the search answers "one range", and a
+# switch brings nothing.

@@ -2,8 +2,9 @@
 Two bits, with a step that learns
 =================================
 
-A weight of two bits is one of four levels, s times -2, -1, 0 or 1. Which s? Too small cuts off the large weights, too
-large rounds the small ones to zero. ``hg.LearnedScale`` learns s with everything else.
+A weight of two bits is one of four levels, s times -2, -1, 0 or 1. Which s? Too small
+cuts off the large weights, too large rounds the small ones to zero. ``hg.LearnedScale``
+learns s with everything else.
 """
 
 import matplotlib.pyplot as plt
@@ -13,19 +14,23 @@ from torch.nn.utils.parametrize import register_parametrization
 import hardgrad as hg
 
 # %%
-# A small network learns to imitate a hidden one. Both of its layers have weights of two bits, and the first steps are
-# given; they either stay what they were or learn.
+# A small network learns to imitate a hidden one. Both of its layers have weights of two
+# bits, and the first steps are given; they either stay what they were or learn.
 
 torch.manual_seed(0)
-teacher = torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.Tanh(), torch.nn.Linear(32, 1))
+teacher = torch.nn.Sequential(
+    torch.nn.Linear(8, 32), torch.nn.Tanh(), torch.nn.Linear(32, 1)
+)
 x = torch.randn(512, 8)
 y = teacher(x).detach() / teacher(x).std().detach()
 
 
 def train(start, learn):
-    """Return the final share of the variance that is left, and the layer that was trained."""
+    """Return the share of the variance left at the end, and the first layer."""
     torch.manual_seed(1)
-    net = torch.nn.Sequential(torch.nn.Linear(8, 64), torch.nn.Tanh(), torch.nn.Linear(64, 1))
+    net = torch.nn.Sequential(
+        torch.nn.Linear(8, 64), torch.nn.Tanh(), torch.nn.Linear(64, 1)
+    )
     for layer in (net[0], net[2]) if start else ():
         register_parametrization(layer, "weight", hg.LearnedScale(2, start=start))
         layer.parametrizations.weight[0].scale.requires_grad_(learn)
@@ -49,7 +54,10 @@ assert max(learned) < 0.5 * max(kept)
 
 # %%
 layer = trained[2][1]
-weight, step = layer.parametrizations.weight.original.detach(), layer.parametrizations.weight[0].step.item()
+weight, step = (
+    layer.parametrizations.weight.original.detach(),
+    layer.parametrizations.weight[0].step.item(),
+)
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8))
 left.set_title("Weights behind four levels")
 left.hist(weight.flatten(), bins=60, color="0.7")
@@ -67,6 +75,7 @@ right.legend(loc="upper center")
 plt.show()
 
 # %%
-# Kept steps have a narrow best place that nobody knows beforehand. Learned ones end at about the same loss from
-# wherever they start. One start spoils both: a step so large that all weights round to zero, where no gradient comes
-# back. What two bits cost against whole weights is the distance to the dotted line.
+# Kept steps have a narrow best place that nobody knows beforehand. Learned ones end at
+# about the same loss from wherever they start. One start spoils both: a step so large
+# that all weights round to zero, where no gradient comes back. What two bits cost
+# against whole weights is the distance to the dotted line.

@@ -2,8 +2,9 @@
 A neuron that learns when to fire
 =================================
 
-A spiking neuron adds up what comes in, leaks, and fires where its membrane reaches a threshold. Firing is a step, so
-its gradient is zero. A twin lends the step a bump around the threshold, and the neuron learns to fire at given times.
+A spiking neuron adds up what comes in, leaks, and fires where its membrane reaches a
+threshold. Firing is a step, so its gradient is zero. A twin lends the step a bump
+around the threshold, and the neuron learns to fire at given times.
 """
 
 import matplotlib.pyplot as plt
@@ -15,8 +16,8 @@ twins = hg.surrogate.twins
 spike = hg.straight_through(hg.hard.step, twins.arctan(2.0))
 
 # %%
-# Forty inputs fire at random. The neuron keeps 90 % of its membrane from one step to the next and loses 1 when it
-# fires.
+# Forty inputs fire at random. The neuron keeps 90 % of its membrane from one step to
+# the next and loses 1 when it fires.
 
 torch.manual_seed(0)
 steps, inputs = 60, 40
@@ -38,8 +39,8 @@ def run(weight):
 
 
 # %%
-# The loss compares both spike trains after a smoothing of a few steps, so that a spike that is nearly right counts as
-# nearly right.
+# The loss compares both spike trains after a smoothing of a few steps, so that a spike
+# that is nearly right counts as nearly right.
 
 kernel = torch.exp(-torch.arange(-8, 9).abs() / 2.0)[None, None]
 
@@ -64,10 +65,16 @@ assert (spikes.nonzero() - wanted.nonzero()).abs().max() <= 1
 
 # %%
 figure = plt.figure(figsize=(9, 4.6))
-left, above, below = figure.subplot_mosaic([["twin", "trace"], ["twin", "trains"]], width_ratios=(1, 2)).values()
+left, above, below = figure.subplot_mosaic(
+    [["twin", "trace"], ["twin", "trains"]], width_ratios=(1, 2)
+).values()
 v = torch.linspace(-2, 2, 401, requires_grad=True)
 left.set_title("What is lent at the threshold")
-shown = {"arctan(2)": twins.arctan(2.0), "triangle()": twins.triangle(), "gaussian(0.4)": twins.gaussian(0.4)}
+shown = {
+    "arctan(2)": twins.arctan(2.0),
+    "triangle()": twins.triangle(),
+    "gaussian(0.4)": twins.gaussian(0.4),
+}
 for name, twin in shown.items():
     (slope,) = torch.autograd.grad(hg.straight_through(hg.hard.step, twin)(v).sum(), v)
     left.plot(v.detach(), slope, label=name)
@@ -85,5 +92,6 @@ below.set(xlabel="time step", xlim=above.get_xlim())
 plt.show()
 
 # %%
-# After 200 steps the neuron fires five times, each at the wanted step or one beside it. The spikes are whole zeros and
-# ones throughout; only the backward sees the bump on the left.
+# After 200 steps the neuron fires five times, each at the wanted step or one beside it.
+# The spikes are whole zeros and ones throughout; only the backward sees the bump on the
+# left.

@@ -2,8 +2,9 @@
 When copying a gradient goes uphill
 ===================================
 
-The straight-through gradient pretends that a function is the identity. Where the function falls, that has the wrong
-sign. A bridge learns the shape of the function, so it knows where it falls.
+The straight-through gradient pretends that a function is the identity. Where the
+function falls, that has the wrong sign. A bridge learns the shape of the function, so
+it knows where it falls.
 """
 
 import matplotlib.pyplot as plt
@@ -12,7 +13,8 @@ import torch
 import hardgrad as hg
 
 # %%
-# A V with stairs: it falls on the left and rises on the right, and its own gradient is zero.
+# A V with stairs: it falls on the left and rises on the right, and its own gradient is
+# zero.
 
 
 def stairs(x):
@@ -21,8 +23,8 @@ def stairs(x):
 
 
 # %%
-# A linear layer before the stairs shall find the weights of a hidden one. Only what gives the stairs a gradient
-# differs.
+# A linear layer before the stairs shall find the weights of a hidden one. Only what
+# gives the stairs a gradient differs.
 
 
 def train(layer, seed):
@@ -43,7 +45,12 @@ def train(layer, seed):
 
 
 copied = torch.stack([train(hg.straight_through(stairs), seed) for seed in range(2)])
-bridged = torch.stack([train(hg.Bridge(stairs, hg.approximators.elementwise(16)), seed) for seed in range(2)])
+bridged = torch.stack(
+    [
+        train(hg.Bridge(stairs, hg.approximators.elementwise(16)), seed)
+        for seed in range(2)
+    ]
+)
 assert (bridged[:, -50:].mean(1) < 0.5 * copied[:, -50:].mean(1)).all()
 
 # %%
@@ -55,7 +62,9 @@ left.axvspan(-2, 0, color="C1", alpha=0.15, linewidth=0)
 left.text(-1.9, 0.1, "copied gradient\npoints uphill", color="C1", weight="bold")
 left.set(xlabel="x", ylabel="stairs(x)")
 right.set_title("Training through it, two seeds")
-for row, (losses, name) in enumerate([(copied, "straight-through"), (bridged, "bridge")]):
+for row, (losses, name) in enumerate(
+    [(copied, "straight-through"), (bridged, "bridge")]
+):
     smooth = losses.unfold(1, 20, 20).mean(2)
     for each in smooth:
         right.semilogy(range(20, 301, 20), each, color=f"C{1 - row}", label=name)
@@ -65,6 +74,8 @@ right.legend()
 plt.show()
 
 # %%
-# For half of the inputs the copied gradient has the wrong sign. Those inputs run away from the target, and the loss
-# ends a hundred times above where it began. The bridge starts from a network that knows nothing, and finds the V
-# within a hundred steps or so. Where a function rises everywhere, the copy is the cheaper choice and often as good.
+# For half of the inputs the copied gradient has the wrong sign. Those inputs run away
+# from the target, and the loss ends a hundred times above where it began. The bridge
+# starts from a network that knows nothing, and finds the V within a hundred steps or
+# so. Where a function rises everywhere, the copy is the cheaper choice and often as
+# good.
