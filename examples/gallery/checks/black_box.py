@@ -32,9 +32,9 @@ box = hg.BlackBox(lambda row: np.atleast_1d(oven(row)), low=0.0, high=1.0)
 # rounding hides the slope. The network looks at the program first, at random settings
 # of the knobs.
 
+torch.manual_seed(0)
 network = hg.approximators.mlp(2, 1, hidden=(64, 64))
 bridge = hg.Bridge(box, network)
-torch.manual_seed(0)
 optimizer = torch.optim.Adam(bridge.parameters(), lr=0.01)
 for _ in range(250):
     with hg.penalties() as bag:
@@ -73,7 +73,7 @@ runs = {"perturb": descend(hg.perturb(box, 0.1)), "network": (path, calls + show
 # The truth is a table of the program over both knobs.
 
 axis = np.linspace(0, 1, 201)
-table = np.array([[oven((heat, time)) for heat in axis] for time in axis])
+table = oven(np.meshgrid(axis, axis))
 best = table.min()
 figure, axes = plt.subplots(1, 2, figsize=(9, 4.4), sharex=True, sharey=True)
 for panel, (name, (path, calls)) in zip(axes, runs.items(), strict=True):
