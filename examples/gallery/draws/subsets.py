@@ -39,8 +39,8 @@ torch.testing.assert_close(q.log_prob(masks).exp(), law)
 assert (exact - law).abs().max() < 0.01 < (short_cut - law).abs().max()
 
 # %%
-# Now the weights learn. The program is a black box: it gives 1 for the pair of items 0
-# and 3, and 0 for any other. Its values are all that the score function needs.
+# Now the weights learn. The program is a black box: items 0 and 3 are a success, any
+# other pair is a failure. Its values are all that the score function needs.
 
 
 def failure(mask):
@@ -65,13 +65,8 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), width_ratios=(2, 1)
 left.set_title("How often each pair is drawn")
 place = torch.arange(len(pairs)).numpy()
 left.bar(place - 0.2, exact.numpy(), 0.4, label="KSubset", color="C0")
-left.bar(
-    place + 0.2,
-    short_cut.numpy(),
-    0.4,
-    label="two largest with Gumbel noise",
-    color="C1",
-)
+two_largest = "two largest with Gumbel noise"
+left.bar(place + 0.2, short_cut.numpy(), 0.4, label=two_largest, color="C1")
 left.plot(place, law, "k_", markersize=26, label="law, by enumeration")
 left.set_xticks(place, [f"{i}, {j}" for i, j in pairs])
 left.set(xlabel="pair", ylabel="frequency")
@@ -82,6 +77,6 @@ right.set(xlabel="step", ylabel="probability", ylim=(0, 1))
 plt.show()
 
 # %%
-# The short cut favors pairs with one large and one small weight. That matters as soon
-# as its draws are scored by the exact law, as a gradient of the score function does:
-# the estimate is then biased.
+# The short cut takes the two heaviest items too often and light pairs too seldom. That
+# matters as soon as its draws are scored by the exact law, as a gradient of the score
+# function does: the estimate is then biased.

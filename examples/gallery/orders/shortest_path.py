@@ -43,29 +43,19 @@ def cheapest_path(cost):
 # Four kinds of ground in patches, and what they truly cost.
 
 torch.manual_seed(0)
-names, true_cost = (
-    ["meadow", "wood", "rock", "swamp"],
-    torch.tensor([1.0, 2.0, 4.0, 8.0]),
-)
-height = torch.nn.functional.avg_pool2d(torch.randn(60, 1, SIZE + 2, SIZE + 2), 3, 1)[
-    :, 0
-]
+names = ["meadow", "wood", "rock", "swamp"]
+true_cost = torch.tensor([1.0, 2.0, 4.0, 8.0])
+height = torch.nn.functional.avg_pool2d(torch.randn(60, SIZE + 2, SIZE + 2), 3, 1)
 kinds = torch.bucketize(height, height.quantile(torch.tensor([0.35, 0.65, 0.85])))
 walked = torch.stack([cheapest_path(cost) for cost in true_cost[kinds]])
 
 # %%
 # Four numbers learn. The loss counts cells that only one of the two paths has.
 
-solve = hg.imle(
-    cheapest_path,
-    samples=2,
-    scale=0.3,
-    rows=True,
-    generator=torch.Generator().manual_seed(0),
-)
+solve = hg.imle(cheapest_path, samples=2, scale=0.3, rows=True)
 free = torch.nn.Parameter(torch.zeros(4))
 optimizer = torch.optim.Adam([free], lr=0.1)
-history, losses = [], []
+history = []
 for step in range(60):
     rows = torch.arange(step * 10, step * 10 + 10) % 40
     cost = torch.nn.functional.softplus(free)
@@ -75,7 +65,6 @@ for step in range(60):
     loss.backward()
     optimizer.step()
     history.append((cost / cost[0]).detach())
-    losses.append(loss.item())
 
 # %%
 # Twenty maps were not trained on. Only ratios of costs decide about a path, so costs
@@ -95,24 +84,15 @@ assert same[1] > 0.6 > 0.2 > same[0]
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.4))
 left.set_title("A map that was not trained on")
 shown = 3
-left.imshow(
-    true_cost[kinds[40 + shown]].log2().numpy(), cmap="Greys", vmin=-0.5, vmax=4
-)
-places = {
-    "walked": walked[40 + shown].nonzero(),
-    "before": before[shown].nonzero(),
-    "after": after[shown].nonzero(),
-}
-left.scatter(
-    *places["walked"].T.flip(0),
-    s=170,
-    facecolors="none",
-    edgecolors="C2",
-    linewidths=2,
-    label="walked",
-)
-left.scatter(*places["before"].T.flip(0), s=45, marker="x", color="C1", label="before")
-left.scatter(*places["after"].T.flip(0), s=30, color="C0", label="after")
+left.imshow(kinds[40 + shown].numpy(), cmap="Greys", vmin=-0.5, vmax=4)
+ring = {"s": 170, "facecolors": "none", "edgecolors": "C2", "linewidths": 2}
+for mask, name, look in (
+    (walked[40 + shown], "walked", ring),
+    (before[shown], "before", {"s": 45, "marker": "x", "color": "C1"}),
+    (after[shown], "after", {"s": 30, "color": "C0"}),
+):
+    y, x = mask.nonzero().T
+    left.scatter(x, y, label=name, **look)
 left.set(xticks=[], yticks=[])
 left.legend(loc="upper left", bbox_to_anchor=(0, -0.02), ncols=3)
 right.set_title(f"Same path on unseen maps: {same[0]:.0%} before, {same[1]:.0%} after")
@@ -120,13 +100,8 @@ for i, line in enumerate(torch.stack(history).T):
     right.semilogy(line, color=f"C{i}", base=2)
     right.axhline(true_cost[i], color=f"C{i}", linestyle=":", linewidth=1)
     right.annotate(names[i], (len(line), line[-1]), color=f"C{i}", va="bottom")
-right.set(
-    xlabel="step",
-    ylabel="cost, in meadows (dotted: true)",
-    xlim=(0, 72),
-    yticks=[1, 2, 4, 8],
-)
-right.set_yticklabels([1, 2, 4, 8])
+right.set(xlabel="step", ylabel="cost, in meadows (dotted: true)", xlim=(0, 72))
+right.set_yticks([1, 2, 4, 8], [1, 2, 4, 8])
 plt.show()
 
 # %%

@@ -59,24 +59,16 @@ torch.manual_seed(3)
 items = 2 * torch.rand(12, 2) - 1
 grid = torch.cartesian_prod(*[torch.linspace(-1, 1, 100)] * 2)
 with torch.no_grad():
-    scores, mask = (
-        net(grid)[:, 0].view(100, 100),
-        take(net(items)[:, 0][None])[0].bool(),
-    )
+    scores = net(grid)[:, 0].view(100, 100)
+    mask = hg.hard.top_k_mask(net(items)[:, 0], 3).bool()
 best = hg.hard.top_k_mask(worth(items), 3).bool()
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.2))
 left.set_title("Learned score, and the three taken of twelve")
 left.imshow(scores.T.numpy(), extent=(-1, 1, -1, 1), origin="lower", aspect="auto")
 left.scatter(*items[~mask].T, s=40, color="white", edgecolors="black")
 left.scatter(*items[mask].T, s=90, color="C1", edgecolors="white", label="taken")
-left.scatter(
-    *items[best].T,
-    s=260,
-    facecolors="none",
-    edgecolors="white",
-    label="the true best",
-    linewidths=1.5,
-)
+ring = {"facecolors": "none", "edgecolors": "white", "linewidths": 1.5}
+left.scatter(*items[best].T, s=260, label="the true best", **ring)
 left.legend(frameon=True, loc="upper left")
 left.set(xlabel="first feature", ylabel="second feature")
 right.set_title("Share of the best three's worth")

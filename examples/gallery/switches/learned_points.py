@@ -56,8 +56,8 @@ def train(refine):
     return switch, torch.tensor(path)
 
 
-alone, path_alone = train(refine=False)
-both, path_both = train(refine=True)
+_, path_alone = train(refine=False)
+switch, path_both = train(refine=True)
 assert (path_both[-1] - torch.tensor(true)).abs().max() < 0.02
 
 # %%
@@ -74,7 +74,7 @@ left.set(xlabel="step", ylabel="point (dotted: true)", ylim=(-1, 1))
 left.legend(loc="upper right")
 right.set_title("What was learned")
 right.plot(grid, truth(grid), color="0.7", linewidth=5, label="truth")
-right.plot(grid, both(grid).detach(), "C0", label="switch")
+right.plot(grid, switch(grid).detach(), "C0", label="switch")
 right.set(xlabel="key", ylabel="value")
 right.legend()
 plt.show()

@@ -54,10 +54,8 @@ assert max(learned) < 0.5 * max(kept)
 
 # %%
 layer = trained[2][1]
-weight, step = (
-    layer.parametrizations.weight.original.detach(),
-    layer.parametrizations.weight[0].step.item(),
-)
+weight = layer.parametrizations.weight.original.detach()
+step = layer.parametrizations.weight[0].step.item()
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8))
 left.set_title("Weights behind four levels")
 left.hist(weight.flatten(), bins=60, color="0.7")
@@ -76,6 +74,6 @@ plt.show()
 
 # %%
 # Kept steps have a narrow best place that nobody knows beforehand. Learned ones end at
-# about the same loss from wherever they start. One start spoils both: a step so large
-# that all weights round to zero, where no gradient comes back. What two bits cost
-# against whole weights is the distance to the dotted line.
+# about the same loss from wherever they start. A start of 0.8 spoils both: there all
+# weights round to zero, and no gradient comes back. What two bits cost against whole
+# weights is the distance to the dotted line.
