@@ -20,7 +20,6 @@ STYLE = {
     "axes.spines.top": False,
     "axes.titlelocation": "left",
     "axes.titlesize": 11,
-    "figure.constrained_layout.use": True,
     "figure.figsize": (8, 4),
     "font.size": 10,
     "image.cmap": "cividis",

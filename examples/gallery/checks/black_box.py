@@ -75,7 +75,9 @@ runs = {"perturb": descend(hg.perturb(box, 0.1)), "network": (path, calls + show
 axis = np.linspace(0, 1, 201)
 table = oven(np.meshgrid(axis, axis))
 best = table.min()
-figure, axes = plt.subplots(1, 2, figsize=(9, 4.4), sharex=True, sharey=True)
+figure, axes = plt.subplots(
+    1, 2, figsize=(9, 4.4), sharex=True, sharey=True, layout="constrained"
+)
 for panel, (name, (path, calls)) in zip(axes, runs.items(), strict=True):
     reached = [float(oven(knobs)) for knobs in path[-1].numpy()]
     assert np.median(reached) < best + 0.05

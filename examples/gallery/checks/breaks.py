@@ -79,7 +79,7 @@ assert moved["threshold"] == 0 < moved_mended["threshold"]
 assert mended[-50:].mean() < broken[-50:].mean()
 
 # %%
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8))
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
 left.set_title("How far each parameter went")
 place = torch.arange(len(moved)).numpy()
 left.barh(

@@ -52,7 +52,7 @@ assert weights(deployed) == own < weights(model)
 assert not any("approximator" in name for name in deployed.state_dict())
 
 # %%
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8))
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
 left.set_title("256 outputs, before and after strip")
 left.plot(trained[:, 0], stripped[:, 0], "o", markersize=4, alpha=0.5)
 left.axline((stripped.mean(),) * 2, slope=1, color="0.5", linestyle=":")

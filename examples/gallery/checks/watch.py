@@ -43,7 +43,7 @@ cosine, error = torch.tensor([(s.cosine, s.cosine_error) for s in seen]).T
 assert cosine[-3:].mean() > 0.8 > cosine[0]
 assert imitation[-1] < 0.3 * imitation[0]
 
-figure, axes = plt.subplots(3, 1, figsize=(8, 5.6), sharex=True)
+figure, axes = plt.subplots(3, 1, figsize=(8, 5.6), sharex=True, layout="constrained")
 axes[0].set_title("A bridge on a sort, watched while it trains")
 axes[0].semilogy(losses, color="0.5", linewidth=1)
 axes[0].set_ylabel("task's loss")

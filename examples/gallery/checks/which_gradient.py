@@ -45,7 +45,9 @@ print(found)
 # The mean gradient of each candidate over the true one, for each of the 96 inputs.
 # Right is on the diagonal.
 
-figure, axes = plt.subplots(1, 4, figsize=(9, 3.2), sharex=True, sharey=True)
+figure, axes = plt.subplots(
+    1, 4, figsize=(9, 3.2), sharex=True, sharey=True, layout="constrained"
+)
 for axis, row in zip(axes, found.rows, strict=True):
     axis.axline((0, 0), slope=1, color="0.5", linewidth=1)
     axis.plot(found.truth.gradient, row.mean, ".", markersize=6)

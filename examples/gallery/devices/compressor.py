@@ -88,7 +88,7 @@ def gain(y):
     return 20 * (y / sound)[0, 0].detach().abs().clamp(min=1e-6).log10()
 
 
-figure = plt.figure(figsize=(9, 4.6))
+figure = plt.figure(figsize=(9, 4.6), layout="constrained")
 panels = figure.subplot_mosaic(
     [["sound", "sound", "sound", "sound"], list(true)], height_ratios=(1.3, 1)
 )

@@ -63,7 +63,7 @@ with torch.no_grad():
     ]
 
 # %%
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4))
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
 left.set_title("What the gate lets through")
 time = torch.arange(beats.shape[1]) / rate
 left.plot(time, beats[0] / 4, color="0.6", linewidth=0.4)

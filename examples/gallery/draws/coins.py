@@ -58,7 +58,7 @@ for name in ("score function", "score function,\nothers left out", "DisARM"):
     assert ((drawn[name].mean(0) - truth).abs() < 5 * error).all()  # no bias
 
 # %%
-figure, axis = plt.subplots(figsize=(9, 4.2))
+figure, axis = plt.subplots(figsize=(9, 4.2), layout="constrained")
 axis.set_title("4,000 estimates of the gradient of the first coin's logit")
 shapes = axis.violinplot(
     [each[:, 0].numpy() for each in drawn.values()], showextrema=False, widths=0.85

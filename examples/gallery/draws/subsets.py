@@ -61,7 +61,9 @@ assert chance[0] < 0.11
 assert chance[-1] > 0.9
 
 # %%
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), width_ratios=(2, 1))
+figure, (left, right) = plt.subplots(
+    1, 2, figsize=(9, 3.8), width_ratios=(2, 1), layout="constrained"
+)
 left.set_title("How often each pair is drawn")
 place = torch.arange(len(pairs)).numpy()
 left.bar(place - 0.2, exact.numpy(), 0.4, label="KSubset", color="C0")

@@ -56,7 +56,7 @@ for numbers in (relaxed, rao):
     assert numbers[0, 1] > numbers[-1, 1]  # and more noise
 
 # %%
-figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), sharey=True)
+figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), sharey=True, layout="constrained")
 axes[0].set_title("Relaxed draw (Gumbel-Softmax)")
 axes[1].set_title("Hard draw (Gumbel-Rao)")
 for axis, numbers in zip(axes, (relaxed, rao), strict=True):

@@ -43,7 +43,9 @@ layers = {
 
 # %%
 x = arcs(1500)
-figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), sharex=True, sharey=True)
+figure, axes = plt.subplots(
+    1, 2, figsize=(9, 3.8), sharex=True, sharey=True, layout="constrained"
+)
 errors = []
 for axis, (name, layer) in zip(axes, layers.items(), strict=True):
     usage = layer.usage()

@@ -43,7 +43,7 @@ assert (
 # %%
 path = torch.stack(path)
 figure, (above, below) = plt.subplots(
-    2, 1, figsize=(8, 5), sharex=True, height_ratios=(3, 1)
+    2, 1, figsize=(8, 5), sharex=True, height_ratios=(3, 1), layout="constrained"
 )
 above.set_title("Seven numbers on their way to the ranks they shall have")
 for i, line in enumerate(path.T):

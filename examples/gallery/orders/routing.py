@@ -62,7 +62,7 @@ assert right > 0.9
 
 # %%
 pictures["true regions"] = region(grid)
-figure, axes = plt.subplots(1, 4, figsize=(9, 2.9), sharey=True)
+figure, axes = plt.subplots(1, 4, figsize=(9, 2.9), sharey=True, layout="constrained")
 for axis, (title, chosen) in zip(axes, pictures.items(), strict=True):
     axis.imshow(
         chosen.view(120, 120).T.numpy(),

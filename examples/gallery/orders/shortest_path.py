@@ -81,7 +81,7 @@ same = [
 ]
 assert same[1] > 0.6 > 0.2 > same[0]
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.4))
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.4), layout="constrained")
 left.set_title("A map that was not trained on")
 shown = 3
 left.imshow(kinds[40 + shown].numpy(), cmap="Greys", vmin=-0.5, vmax=4)

@@ -21,7 +21,9 @@ x = torch.cat(
     dim=1,
 )
 
-figure, axes = plt.subplots(2, 3, figsize=(9, 5.2), sharex=True, sharey="row")
+figure, axes = plt.subplots(
+    2, 3, figsize=(9, 5.2), sharex=True, sharey="row", layout="constrained"
+)
 for column, temperature in zip(axes.T, (0.0, 0.3, 1.0), strict=True):
     y = hg.soft.sort(x, temperature, relative=False)
     third = y[:, 2]

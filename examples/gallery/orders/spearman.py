@@ -48,7 +48,7 @@ trained = {
 
 features = torch.randn(1000, 10)
 quality = features @ direction
-figure, axes = plt.subplots(1, 2, figsize=(9, 4), sharey=True)
+figure, axes = plt.subplots(1, 2, figsize=(9, 4), sharey=True, layout="constrained")
 found = []
 for axis, name, color in zip(axes, trained, ("C1", "C0"), strict=True):
     score = features @ trained[name]

@@ -62,7 +62,7 @@ with torch.no_grad():
     scores = net(grid)[:, 0].view(100, 100)
     mask = hg.hard.top_k_mask(net(items)[:, 0], 3).bool()
 best = hg.hard.top_k_mask(worth(items), 3).bool()
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.2))
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4.2), layout="constrained")
 left.set_title("Learned score, and the three taken of twelve")
 left.imshow(scores.T.numpy(), extent=(-1, 1, -1, 1), origin="lower", aspect="auto")
 left.scatter(*items[~mask].T, s=40, color="white", edgecolors="black")

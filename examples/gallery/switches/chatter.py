@@ -44,7 +44,9 @@ assert smooth.diff().abs().max() < 1.001 / 26  # a step is one share of the fade
 
 # %%
 rows = {"height_ratios": (2, 1, 1, 1)}
-figure, axes = plt.subplots(4, 1, figsize=(8, 6), sharex=True, gridspec_kw=rows)
+figure, axes = plt.subplots(
+    4, 1, figsize=(8, 6), sharex=True, gridspec_kw=rows, layout="constrained"
+)
 axes[0].set_title("A trembling key")
 axes[0].plot(time, level, color="0.4", linewidth=1)
 for point in (-0.3, 0.5):

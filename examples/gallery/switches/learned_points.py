@@ -62,7 +62,9 @@ assert (path_both[-1] - torch.tensor(true)).abs().max() < 0.02
 
 # %%
 grid = torch.linspace(-1, 1, 1001)[:, None]
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 4), width_ratios=(3, 2))
+figure, (left, right) = plt.subplots(
+    1, 2, figsize=(9, 4), width_ratios=(3, 2), layout="constrained"
+)
 left.set_title("Where the points are")
 left.plot(path_alone, "C1--")
 left.plot(path_both, "C0")

@@ -72,7 +72,7 @@ errors = [(y - price(grid)).square().mean().sqrt().item() for y in (smooth, line
 assert errors[1] < 0.5 * errors[0]
 
 # %%
-figure, axis = plt.subplots(figsize=(9, 4.2))
+figure, axis = plt.subplots(figsize=(9, 4.2), layout="constrained")
 axis.set_title("1,500 bills, the bands that were found, and two models")
 axis.scatter(kwh, paid, s=4, color="0.75", linewidths=0)
 for point in found.points[1:-1]:

@@ -56,7 +56,7 @@ assert max(learned) < 0.5 * max(kept)
 layer = trained[2][1]
 weight = layer.parametrizations.weight.original.detach()
 step = layer.parametrizations.weight[0].step.item()
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8))
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
 left.set_title("Weights behind four levels")
 left.hist(weight.flatten(), bins=60, color="0.7")
 for level in (-2, -1, 0, 1):

@@ -64,7 +64,7 @@ assert spikes.sum() == 5  # as many as wanted, each at most a step beside
 assert (spikes.nonzero() - wanted.nonzero()).abs().max() <= 1
 
 # %%
-figure = plt.figure(figsize=(9, 4.6))
+figure = plt.figure(figsize=(9, 4.6), layout="constrained")
 left, above, below = figure.subplot_mosaic(
     [["twin", "trace"], ["twin", "trains"]], width_ratios=(1, 2)
 ).values()

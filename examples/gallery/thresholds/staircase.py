@@ -50,7 +50,9 @@ noise = 0.2 * torch.special.ndtri(
     (torch.arange(2_000) + 0.5) / 2_000
 )  # evenly spaced shares of a Gaussian
 x = torch.linspace(-2, 2, 401)[:, None].requires_grad_()
-figure, axes = plt.subplots(2, 3, figsize=(9, 5), sharex=True, sharey="row")
+figure, axes = plt.subplots(
+    2, 3, figsize=(9, 5), sharex=True, sharey="row", layout="constrained"
+)
 for column, (name, hard) in zip(axes.T, functions.items(), strict=True):
     bridge = learned(hard)
     y = bridge(x)

@@ -62,7 +62,7 @@ assert (bridged[:, -50:].mean(1) < 0.5 * bridged[:, :20].mean(1)).all()
 
 # %%
 x = torch.linspace(-2, 2, 801)
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8))
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
 left.set_title("The function, and where a copy is wrong")
 left.plot(x, stairs(x))
 left.axvspan(-2, 0, color="C1", alpha=0.15, linewidth=0)
