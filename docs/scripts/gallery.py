@@ -9,12 +9,13 @@ import matplotlib.pyplot as plt
 import torch
 from cycler import cycler
 from matplotlib.artist import Artist
-from matplotlib.colors import to_hex, to_rgba
+from matplotlib.colors import is_color_like, to_hex, to_rgb, to_rgba_array
 from matplotlib.figure import Figure
 
 from hardgrad_lab.drawing.palette import COLOURS, DARK
 
 STYLE = {
+    "axes.facecolor": "none",
     "axes.prop_cycle": cycler("color", COLOURS),
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -111,16 +112,9 @@ def darken(figure: Figure) -> None:
 
 def darken_one(artist: Artist, name: str) -> None:
     """Replace one color of an artist, or each of several, and keep how far one sees through it."""
-    colors = getattr(artist, f"get_{name}", lambda: None)()
-    if colors is None or (isinstance(colors, str) and colors in ("none", "auto")):
+    colors = getattr(artist, f"get_{name}", lambda: "none")()
+    if isinstance(colors, str) and colors in ("none", "auto"):
         return
-    several = not isinstance(colors, str) and len(colors) > 0 and not isinstance(colors[0], int | float)
-    new = [dark(color) for color in (colors if several else [colors])]
-    if len(new):
-        getattr(artist, f"set_{name}")(new if several else new[0])
-
-
-def dark(color: Any) -> tuple[float, ...]:
-    """Return the color of a dark page that stands for one of a light page."""
-    *_, alpha = to_rgba(color)
-    return (*to_rgba(TO_DARK.get(to_hex(color), color))[:3], alpha)
+    new = [(*to_rgb(TO_DARK.get(to_hex(rgba), rgba)), rgba[3]) for rgba in to_rgba_array(colors)]
+    if new:
+        getattr(artist, f"set_{name}")(new[0] if is_color_like(colors) else new)

@@ -69,7 +69,7 @@ left.scatter(*items[~mask].T, s=40, color="white", edgecolors="black")
 left.scatter(*items[mask].T, s=90, color="C1", edgecolors="white", label="taken")
 ring = {"facecolors": "none", "edgecolors": "white", "linewidths": 1.5}
 left.scatter(*items[best].T, s=260, label="the true best", **ring)
-left.legend(frameon=True, loc="upper left")
+left.legend(frameon=True, facecolor="0.3", labelcolor="white", loc="upper left")
 left.set(xlabel="first feature", ylabel="second feature")
 right.set_title("Share of the best three's worth")
 right.plot(shares, label="soft mask as twin")
