@@ -6,12 +6,17 @@ No part of the plain test command: they take some minutes together.
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
 GALLERY = HERE.parent.parent / "examples" / "gallery"
@@ -91,6 +96,32 @@ def test_the_order_names_every_script_once() -> None:
     tree = ast.parse((GALLERY.parent.parent / "docs" / "scripts" / "gallery.py").read_text(encoding="utf-8"))
     (order,) = (n.value for n in tree.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "ORDER")
     assert sorted(ast.literal_eval(order)) == sorted(map(name, SCRIPTS))
+
+
+def test_nothing_is_black_in_a_dark_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(GALLERY.parent.parent / "docs" / "scripts")
+    look = importlib.import_module("gallery")
+    matplotlib.use("agg")
+    look.reset({}, "")
+    figure, axes = plt.subplots()
+    axes.plot([0, 1], [0, 1], "o-", label="line")
+    axes.plot([0, 1], [1, 0], "k:")
+    axes.bar([0, 1], [1, 2], color="C1", alpha=0.5)
+    axes.scatter([0, 1], [2, 2], color=["C2", "black"])
+    axes.eventplot([[0.2], [0.7]], colors=["black", "C0"])
+    axes.set(title="title", xlabel="name", ylabel="name")
+    axes.legend()
+    assert dark_pixels(figure) > 100
+    look.darken(figure)
+    assert dark_pixels(figure) == 0
+    plt.close(figure)
+
+
+def dark_pixels(figure: Figure) -> int:
+    figure.set_facecolor("none")
+    figure.canvas.draw()
+    pixels = np.asarray(figure.canvas.buffer_rgba())  # type: ignore[attr-defined]
+    return int(((pixels[..., :3].max(-1) < 60) & (pixels[..., 3] > 200)).sum())
 
 
 def test_every_folder_has_a_heading() -> None:
