@@ -36,9 +36,7 @@ for _ in range(160):
     path.append(x.detach().clone())
     losses.append(loss.item())
 assert torch.equal(hg.hard.rank(x), wanted)
-assert (
-    hg.hard.rank(x).requires_grad is False
-)  # alone, the hard rank has nothing to learn from
+assert not hg.hard.rank(x).requires_grad  # alone, the hard rank teaches nothing
 
 # %%
 path = torch.stack(path)

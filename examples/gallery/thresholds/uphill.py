@@ -81,5 +81,5 @@ plt.show()
 # For half of the inputs the copied gradient has the wrong sign. Those inputs run away
 # from the target, and the loss ends a hundred times above where it began. The bridge
 # starts from a network that knows nothing, and finds the V within a hundred steps or
-# so. Where a function rises everywhere, the copy is the cheaper choice and often as
-# good.
+# so; it may still stop short of the target, as one of these two seeds does. Where a
+# function rises everywhere, the copy is the cheaper choice and often as good.
