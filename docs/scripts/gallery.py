@@ -56,7 +56,14 @@ ORDER = (
     "checks/watch",
     "checks/strip",
 )
-TO_DARK = dict(zip(COLOURS, DARK, strict=True)) | {"#000000": "#e6e6e6"}
+GREYS = {
+    "0": "0.9",
+    "0.3": "0.65",
+    "0.4": "0.6",
+    "0.7": "0.35",
+    "0.75": "0.35",
+}  # what stands back, stands back in both
+TO_DARK = dict(zip(COLOURS, DARK, strict=True)) | {to_hex(light): dark for light, dark in GREYS.items()}
 COLOR_OF = ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor")
 
 

@@ -99,7 +99,7 @@ panels["sound"].plot(
 )
 panels["sound"].plot(time, gain(start), "C1--", linewidth=1.2, label="at the start")
 panels["sound"].plot(time, gain(y), "C0", linewidth=1.2, label="after 15 steps")
-panels["sound"].set(xlabel="seconds", ylabel="dB")
+panels["sound"].set(xlabel="seconds", ylabel="dB", ylim=(-23, 1))
 panels["sound"].legend(ncols=3, loc="lower left")
 for (name, right), line in zip(true.items(), zip(*path, strict=True), strict=True):
     panels[name].set_title(name.replace("_db", ", dB").replace("_ms", ", ms"))
@@ -107,6 +107,7 @@ for (name, right), line in zip(true.items(), zip(*path, strict=True), strict=Tru
     panels[name].axhline(right, color="0.5", linestyle=":")
     panels[name].set_xlabel("step")
     panels[name].set_yscale("linear" if name == "threshold_db" else "log")
+    panels[name].minorticks_off()
 plt.show()
 
 # %%

@@ -82,7 +82,7 @@ right.legend()
 plt.show()
 
 # %%
-# Both arrive here. The gradient sees rows in a band around a point, so from a start far
-# off it takes its time, and may stay where two branches agree. ``hg.switch.refine``
-# asks all branches about all rows and places every point at once: the jumps of the
+# The gradient sees rows in a band around a point, so from a start far off it takes its
+# time: one of the dashed lines is still on its way. ``hg.switch.refine`` asks all
+# branches about all rows and places every point at once, which are the jumps of the
 # solid lines.
