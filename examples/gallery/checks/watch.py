@@ -59,7 +59,7 @@ axes[2].set(xlabel="step", ylabel="cosine with the\ntrue gradient", ylim=(-0.25,
 plt.show()
 
 # %%
-# For the first hundred steps the gradient is worth nothing: its cosine with the true
-# one is about zero. Then the network has understood the sort, and the task's loss
-# follows. The imitation error alone would not have told: it hardly moved while the
-# slope was wrong, and a good imitation is no proof of a good slope.
+# For the first 150 steps the gradient points hardly better than by chance: its cosine
+# with the true one is below 0.4. Then the network has understood the sort, and the
+# task's loss follows. The imitation error alone would not have told: it hardly moved
+# while the slope was wrong, and a good imitation is no proof of a good slope.

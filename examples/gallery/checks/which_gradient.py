@@ -63,7 +63,7 @@ plt.show()
 
 # %%
 # The score function is right on average, and a single gradient of it points only
-# roughly that way. The bridge is calmer and flatter than the truth: its network smooths
-# more. ``perturb`` asks along one random direction a time, so a single gradient of it
-# is the noisiest; more directions make it as calm as the score function. The advice
-# above weighs both: how far a step along one gradient gets.
+# roughly that way. The bridge is calmer and less right: its network knows the count
+# only roughly. ``perturb`` asks along one random direction a time, so a single gradient
+# of it is the noisiest; more directions make it calmer. The advice above weighs both:
+# how far a step along one gradient gets.
