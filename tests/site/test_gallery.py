@@ -31,7 +31,7 @@ import matplotlib.pyplot as plt
 assert plt.get_fignums(), "draws nothing"
 for figure in map(plt.figure, plt.get_fignums()):
     assert any(axes.get_title(place) for axes in figure.axes for place in ("left", "center")), "no title to read out"
-    assert any(axes.get_xlabel() for axes in figure.axes), "no axis has a name"
+    assert any(axes.get_xlabel() or axes.get_ylabel() for axes in figure.axes), "no axis has a name"
     figure.draw_without_rendering()
     box = figure.get_tightbbox()
     width, height = figure.get_size_inches()

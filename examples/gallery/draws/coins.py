@@ -80,7 +80,7 @@ plt.show()
 
 q = Independent(Bernoulli(logits=start[None]), 1)
 compared = {"disarm": hg.disarm, "reinmax": hg.reinmax, "gumbel": hg.gumbel}
-print(hg.diagnose(compared, cost, q, draws=500))
+print(hg.diagnose(compared, cost, q, draws=9000))
 
 # %%
 # In blue: right on average, and noisy. In orange: a quarter of the scatter, but they
