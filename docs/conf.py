@@ -71,7 +71,7 @@ html_title = "hardgrad"
 pygments_style = "a11y-high-contrast-light"
 pygments_dark_style = "github-dark-high-contrast"
 html_static_path = ["_static"]
-html_css_files = ["site.css"]
+html_css_files = ["site.css", "gallery.css"]
 html_favicon = "_static/favicon.svg"
 html_show_sphinx = False
 html_copy_source = False
@@ -98,19 +98,27 @@ html_theme_options = {
 }
 
 # Each file of examples/gallery is run while the site is built; -D plot_gallery=0 leaves that out.
+sys.path.append(str(HERE / "scripts"))  # gallery.py: how the pictures look, and their order
 sphinx_gallery_conf = {
     "examples_dirs": str(HERE.parent / "examples" / "gallery"),
     "gallery_dirs": "gallery",
     "filename_pattern": r"\.py$",
-    "ignore_pattern": r"__init__\.py",
-    "download_all_examples": False,
-    "show_memory": False,
-    "write_computation_times": False,
+    "subsection_order": "gallery.order",
+    "within_subsection_order": "gallery.Order",
     "plot_gallery": True,
+    "abort_on_example_error": True,
+    "parallel": 2,
+    "reset_modules": ("gallery.reset",),
+    "image_scrapers": ("gallery.scrape",),
+    "min_reported_time": 1,
+    "write_computation_times": False,
+    "show_memory": False,
+    "show_signature": False,
+    "download_all_examples": False,
     "remove_config_comments": True,
     "backreferences_dir": "gallery/backreferences",
     "doc_module": ("hardgrad",),
-    "reference_url": {"hardgrad": None},
+    "log_level": {"backreference_missing": "debug"},  # most names have no example, and need none
 }
 
 
