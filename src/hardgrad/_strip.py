@@ -49,9 +49,7 @@ def strip(model: nn.Module) -> nn.Module:
     for name, module in model.named_modules():
         kinds = [kind.__name__ for kind in type(module).__mro__ if kind.__name__ in _WRAPPERS]
         if kinds:
-            raise ValueError(
-                f"strip: {kinds[0]} at {name or 'the top'!r} cannot be copied; {_WRAPPERS[kinds[0]]}"
-            )
+            raise ValueError(f"strip: {kinds[0]} at {name or 'the top'!r} cannot be copied; {_WRAPPERS[kinds[0]]}")
     return copy.deepcopy(model, {id(_MARK): _MARK})
 
 
