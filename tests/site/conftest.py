@@ -24,7 +24,7 @@ LONG = ("test_runs_alone_without_a_warning", "test_recipe_runs")  # a process fo
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give the first test the time to build the site in; of the scripts run those of HARDGRAD_PART alone, 0/4 to 3/4."""
+    """Give the first test time to build the site; of the scripts run those of HARDGRAD_PART alone, 0/4 to 3/4."""
     mine = [item for item in items if Path(__file__).parent in item.path.parents]
     for item in mine:
         item.add_marker(pytest.mark.timeout(1200))
