@@ -47,7 +47,7 @@ def switches(rest: Sequence[Section]) -> str:
         for place, task in enumerate(each.headings[1:], 1):
             runs = [group.n for group in each.groups if group.config["contestant"] == "switch"]
             cells = [rows[name][place] for name in RIVALS]
-            title = f"[{each.title}](reproduction.md#{each.anchor}), {task}"
+            title = f"[{each.title}](experiments.md#{each.anchor}), {task}"
             lines.append(f"| {title} | {' | '.join(cells)} | {min(runs)} |")
     return "\n".join(lines)
 
@@ -59,7 +59,7 @@ def toys(rest: Sequence[Section]) -> str:
     agree = sum(each == "agrees" for each in said)
     return (
         f"Of {len(said)} sentences that papers on Monte Carlo gradients say of their own toy problems, {agree} hold "
-        f"here ([the table](reproduction.md#toys), {sum(group.n for group in of.groups)} runs)."
+        f"here ([the table](experiments.md#toys), {sum(group.n for group in of.groups)} runs)."
     )
 
 
@@ -73,6 +73,7 @@ def pages() -> str:
     right, survives = "Is each Monte Carlo estimator right, beside enumeration?", "What does each layer survive?"
     rows = [
         ("reproduction", whole, report, runs),
+        ("experiments", "What came out beside the papers: orders, codes, spikes, devices, toys?", report, "of these"),
         ("which-estimator", "Which gradient for which hard function?", guide, count["doctor"]),
         (
             "approximators",
