@@ -1,7 +1,8 @@
 """FSDP2: weights in shards, approximators too, and a switch that stays whole.
 
 The problem: ``fully_shard`` sums the gradients that exist, in their order, without asking whose they are. Processes
-that visit other branches of a switch have other gradients: one branch's would be summed into another's, in silence.
+that visit other branches of a switch have other gradients: one branch's would be summed into another's. A switch in
+shards refuses that.
 
 Approximators can be sharded like any module, alone or with the layers around them. A switch is kept out of the
 sharding, as ``ignored_params``; its gradients are averaged by the ten lines of ``average`` below. To deploy, gather the

@@ -57,6 +57,22 @@ def has_numbers(x: Tensor) -> bool:
     return not (x.is_meta or isinstance(x, FakeTensor))
 
 
+def in_shards(module: nn.Module) -> bool:
+    """Whether ``fully_shard`` keeps a parameter of a module in pieces; those that it was told to ignore are whole."""
+    if not getattr(module, "_is_fsdp_managed_module", False):
+        return False
+    from torch.distributed._composable_state import _module_state_mapping
+
+    mine = {id(each) for each in module.modules()}
+    states = [state() for state in _module_state_mapping.values()]
+    # One group before torch 2.11 or so, a list of them since.
+    groups = [
+        getattr(each, "_fsdp_param_groups", None) or [getattr(each, "_fsdp_param_group", None)] for each in states
+    ]
+    infos = [p._module_info for many in groups for group in many if group for p in group.fsdp_params]
+    return any(id(owner) in mine for info in infos for owner in (info.module, *info.shared_modules))
+
+
 def in_transform() -> bool:
     """Whether a ``torch.func`` transform runs: its tensors must not outlive it, and what it did not get stays."""
     return torch._C._are_functorch_transforms_active()

@@ -18,6 +18,7 @@ from hardgrad.switch.conditions.learned import LearnedRanges
 from hardgrad.switch.keys import refuse_learning
 from hardgrad.switch.learning.gradient import with_surrogate_gradient
 from hardgrad.switch.rows import Routed, routed
+from hardgrad.switch.shards import refuse_shards
 
 
 class BranchLayer(nn.Module):
@@ -79,6 +80,7 @@ class BranchLayer(nn.Module):
 
     def through_branches(self, x: Tensor, key: Tensor | None) -> Tensor:
         """Return what the branches make of x, with the surrogate gradient of the points if they learn."""
+        refuse_shards(self)
         rows, key, index, shape = self.routed(x, key)
         branches = self.bundle()
         y = branches.run(rows, index, self.ranges, key)

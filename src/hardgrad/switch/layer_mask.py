@@ -18,6 +18,7 @@ from hardgrad.switch.conditions.condition import Router, count, without_values
 from hardgrad.switch.keys import check_source, refuse_learning
 from hardgrad.switch.layer_tables import Table, dropout_of, mask_of
 from hardgrad.switch.rows import routed
+from hardgrad.switch.shards import refuse_shards
 from hardgrad.switch.shared_layer import SharedLayer
 
 
@@ -131,6 +132,7 @@ class LayerMask(nn.Module):
 
     def _run(self, x: Tensor, key: Tensor | None) -> Tensor:
         refuse_learning(self, self.ranges)
+        refuse_shards(self)
         rows, key, index, shape = routed("LayerMask", self.ranges, self.key, x, key)
         if not hides_values(index):
             self.ranges.add_visits(count(index, self.ranges.branches), key)

@@ -17,6 +17,7 @@ from hardgrad.switch.branches.state import output_of_copy
 from hardgrad.switch.conditions.condition import Router, count
 from hardgrad.switch.keys import branch_of, check_sequences, check_source, key_of, refuse_learning
 from hardgrad.switch.sequences import memory, pieces
+from hardgrad.switch.shards import refuse_shards
 
 READS_KEYS = (
     "RecurrentSwitch: which branch runs for how long depends on the keys, which a compiled or exported graph cannot "
@@ -129,6 +130,7 @@ class RecurrentSwitch(nn.Module):
         return result
 
     def _eager(self, x: Tensor, key: Tensor | None, state: RecurrentState | None) -> tuple[Tensor, RecurrentState]:
+        refuse_shards(self)
         key = key_of("RecurrentSwitch", self.key, x, key)
         index = self.index(x, key, state)
         self.ranges.add_visits(count(index.reshape(-1), self.ranges.branches), key)
