@@ -11,6 +11,7 @@ import os
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent / "src")]
@@ -122,10 +123,10 @@ sphinx_gallery_conf = {
 }
 
 
-def setup(app: object) -> None:
+def setup(app: Any) -> None:
     """Read ``-D plot_gallery=0`` as the truth value that sphinx-gallery wants, which warns of a text otherwise."""
 
-    def as_bool(_: object, config: object) -> None:
-        config.plot_gallery = str(config.plot_gallery) not in ("0", "False")  # type: ignore[attr-defined]
+    def as_bool(_: Any, config: Any) -> None:
+        config.plot_gallery = str(config.plot_gallery) not in ("0", "False")
 
-    app.connect("config-inited", as_bool, priority=1)  # type: ignore[attr-defined]
+    app.connect("config-inited", as_bool, priority=1)

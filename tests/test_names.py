@@ -17,20 +17,8 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Independent, OneHotCategorical
 
 import hardgrad as hg
+from rooms import ROOMS
 
-ROOMS = (
-    hg,
-    hg.approximators,
-    hg.doctor,
-    hg.hard,
-    hg.losses,
-    hg.montecarlo,
-    hg.segments,
-    hg.soft,
-    hg.surrogate,
-    hg.surrogate.twins,
-    hg.switch,
-)
 PACKAGES = [hg, *(importlib.import_module(m.name) for m in pkgutil.walk_packages(hg.__path__, "hardgrad.") if m.ispkg)]
 # Soft operators and twins are named for the hard functions that they stand beside.
 APART = (hg.hard, hg.soft, hg.surrogate.twins)

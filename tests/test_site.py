@@ -8,7 +8,6 @@ from __future__ import annotations
 import ast
 import builtins
 import fnmatch
-import importlib
 import importlib.util
 import inspect
 import re
@@ -16,8 +15,8 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from pkgutil import resolve_name
 from types import ModuleType
-from typing import Any
 
 import pytest
 
@@ -25,23 +24,11 @@ import hardgrad as hg
 import hardgrad_lab
 from hardgrad_lab import audio, experiments
 from hardgrad_lab.runs import experiment
+from rooms import ROOMS
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 MADE = ("_build", "gallery")  # by the build, and no part of the repository
-ROOMS = (
-    hg,
-    hg.approximators,
-    hg.doctor,
-    hg.hard,
-    hg.losses,
-    hg.montecarlo,
-    hg.segments,
-    hg.soft,
-    hg.surrogate,
-    hg.surrogate.twins,
-    hg.switch,
-)
 LAB = {
     hardgrad_lab: ("SwitchClassifier", "SwitchRegressor", "load_model", "save_model"),
     audio: ("Parameter", "ladspa", "plugin", "plugins"),
@@ -66,20 +53,6 @@ def pages() -> list[Path]:
 
 
 every_page = pytest.mark.parametrize("page", pages(), ids=lambda path: path.relative_to(ROOT).as_posix())
-
-
-def resolve(path: str) -> Any:
-    """Return what a dotted path names, from the longest part of it that is a module."""
-    parts = path.split(".")
-    for length in range(len(parts), 0, -1):
-        try:
-            found: Any = importlib.import_module(".".join(parts[:length]))
-        except ImportError:
-            continue
-        for name in parts[length:]:
-            found = getattr(found, name)
-        return found
-    raise AttributeError(path)
 
 
 # ------------------------------------------------------------------------------------------------------- the API
@@ -130,7 +103,7 @@ def test_the_names_of_the_lab_are_all_it_offers() -> None:
 
 @pytest.mark.parametrize("name", public_names())
 def test_a_docstring_says_what_it_is_and_names_what_exists(name: str) -> None:
-    value = resolve(name)
+    value = resolve_name(name)
     if not (inspect.isclass(value) or inspect.isfunction(value)):
         return  # the name of a type, which has no docstring of its own
     said = inspect.getdoc(value) or ""
@@ -148,7 +121,7 @@ def unknown(text: str) -> list[str]:
         if FILE.fullmatch(short) or OF_A_READER.match(short):
             continue
         try:
-            resolve(short)
+            resolve_name(short)
         except (AttributeError, ImportError):
             found.append(path)
     return found
@@ -277,7 +250,7 @@ def test_every_name_that_pages_link_to_exists_in_its_library(listed: Path) -> No
     assert len({name for name, _, _ in entries}) == len(entries)
     for name, role, address in entries:
         builtin = listed.stem == "python" and hasattr(builtins, name)
-        value = getattr(builtins, name) if builtin else None if name == "None" else resolve(name)
+        value = getattr(builtins, name) if builtin else None if name == "None" else resolve_name(name)
         assert role in ("py:class", "py:function", "py:exception", "py:data", "py:module"), name
         assert (role == "py:module") == inspect.ismodule(value), name
         assert "$" in address or name.rpartition(".")[2] in address, name

@@ -13,9 +13,9 @@ A method that classes of one page share is described with the first of them.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import re
+from pkgutil import resolve_name
 from typing import Any
 
 from docutils import nodes
@@ -28,20 +28,6 @@ SECTIONS = ("Shape", "Graphs", "Returns", "Yields")
 # Methods that other files of ours call and no user does.
 INTERNAL = {"as_rows", "begin", "bundle", "compare", "empty", "finish", "routed", "scaled", "span", "through_branches"}
 SOURCE = re.compile(r"^(Sources?): (?=\S)")
-
-
-def resolve(path: str) -> Any:
-    """Return what a dotted path names."""
-    parts = path.split(".")
-    for length in range(len(parts), 0, -1):
-        try:
-            found = importlib.import_module(".".join(parts[:length]))
-        except ImportError:
-            continue
-        for name in parts[length:]:
-            found = getattr(found, name)
-        return found
-    raise ImportError(path)
 
 
 def members(kind: type) -> dict[str, Any]:
@@ -75,7 +61,7 @@ class Public(SphinxDirective):
         lines = [".. list-table::", "   :class: public-names", "   :widths: auto", ""]
         entries: list[str] = []
         for path in paths:
-            value, name = resolve(path), path.rpartition(".")[2]
+            value, name = resolve_name(path), path.rpartition(".")[2]
             lines += [f"   * - :py:obj:`{name} <{path}>`", f"     - {summary(value) or 'see below'}"]
             entries += ["", *self.entry(path, value)]
         return self.parse_text_to_nodes(StringList([*lines, *entries], source=self.get_source_info()[0]))
