@@ -1,4 +1,4 @@
-"""``hardgrad report``: tables, figures and a page from the records that runs left."""
+"""``hardgrad report``: tables, figures and a page from the records that runs left; ``app`` as in ``reproduce``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from hardgrad_lab.commands.show import show_all
 from hardgrad_lab.experiments import LIST, experiment
 from hardgrad_lab.runs.options import OWN_RUNS
 
-app = App(name="report", help="Make tables, figures and a page from records; nothing is trained. Without a name: all.")
+ABOUT = "Make tables, figures and a page from records; nothing is trained. Without a name: all."
 
 
-@app.default
 def everything(
     *, results: Path = OWN_RUNS, out: Path | None = None, guide: Path | None = None, plan: Path | None = None
 ) -> int:
@@ -41,7 +40,14 @@ def everything(
     return show_all(results, results / "report" if out is None else out, guide, queue, Console(emoji=False))
 
 
-app.command(everything, name="all")
-for name in LIST:
-    app.command(f"hardgrad_lab.commands.report_by_name:{name}", name=name)
-app.command("hardgrad_lab.commands.report_doctor:report_doctor", name="doctor")
+def __getattr__(name: str) -> App:
+    """Return the command, with a line for every experiment."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    app = App(name="report", help=ABOUT)
+    app.default(everything)
+    app.command(everything, name="all")
+    for each in LIST:
+        app.command(f"hardgrad_lab.commands.report_by_name:{each}", name=each)
+    app.command("hardgrad_lab.commands.report_doctor:report_doctor", name="doctor")
+    return app
