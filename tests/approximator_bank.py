@@ -364,7 +364,6 @@ _OWN: dict[str, Entry] = {
     "hands back its input": Entry(lambda: Apply(lambda x: x)),
     "view of its input": Entry(lambda: nn.Sequential(Apply(lambda x: x[:, :2]), nn.Linear(2, 4))),
     "view alone": Entry(lambda: Apply(lambda x: x.T[:2].T)),
-    "detaches": Entry(lambda: nn.Sequential(Apply(lambda x: x.detach()), nn.Linear(4, 4))),
     "data-dependent": Entry(lambda: between(Apply(lambda x: x.sin() if x.sum().item() > 0 else x.cos()))),
     "checkpoint": Entry(Checkpointed),
     "autocast": Entry(Autocast, to_double=False),
@@ -380,6 +379,7 @@ _OWN: dict[str, Entry] = {
     "data parallel": Entry(lambda: nn.DataParallel(between(nn.Tanh()))),
     "mlp": Entry(lambda: hg.approximators.mlp(4, 4)),
     "elementwise": Entry(lambda: hg.approximators.elementwise()),
+    "suggested": Entry(lambda: hg.approximators.suggest(hg.hard.sort, torch.eye(4))),
     "conv": Entry(lambda: hg.approximators.conv(4, 4, width=5), MAPS),
     "sequence": Entry(lambda: hg.approximators.sequence(4, 4, width=8, heads=2), STEPS),
 }

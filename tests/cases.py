@@ -56,7 +56,7 @@ HARD: dict[str, Hard] = {
     "rank": Hard(hg.hard.rank, (6,)),
     "permutation": Hard(hg.hard.permutation, (5,)),
     "sort_rows_cols": Hard(hg.hard.sort_rows_cols, (3, 4)),
-    "kmeans": Hard(partial(hg.hard.kmeans, k=3), (8, 2)),
+    "kmeans": Hard(partial(hg.hard.kmeans, k=3, iterations=3), (8, 2)),  # a graph holds every iteration
     "nearest_code": Hard(_nearest_code, (3, 5)),
     "bernoulli": Hard(_bernoulli, (6,)),
     "categorical": Hard(_categorical, (6,)),
@@ -102,6 +102,9 @@ class Case:
         torch.manual_seed(1)
         if self.surrogate == "bridge":
             network = hg.approximators.suggest(self.function, self.input(dtype=dtype))
+            # One layer of attention says as much as the two suggested, and is compiled in two thirds of the time.
+            for place in [i for i, part in enumerate(network) if type(part).__name__ == "SelfAttention"][1:]:
+                del network[place]
             return hg.Bridge(hard or self.function, network, **options)
         if self.surrogate == "two points":
             return hg.perturb(hard or self.function, SCALE, directions="coordinates", **options)

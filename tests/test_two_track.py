@@ -54,6 +54,7 @@ def test_the_common_makes_are_walked() -> None:
     assert is_known(fine)
     assert is_known(hg.approximators.mlp(4, 4))
     assert is_known(hg.approximators.elementwise())
+    assert is_known(hg.approximators.suggest(hg.hard.sign, torch.randn(5, 4)))
     for name in ("forward hook", "backward hook", "forward replaced", "accelerate", "parametrized", "pruned"):
         assert not is_known(BANK[name].make()), name
     with a_global_hook():
@@ -348,3 +349,58 @@ def test_an_approximator_that_returns_no_tensor_is_named() -> None:
     layer = hg.Bridge(hg.hard.sign, nn.LSTM(4, 4))
     with pytest.raises(ValueError, match=r"approximator must return a tensor, got tuple from LSTM; wrap it"):
         layer(torch.randn(3, 4))
+
+
+class _Detaching(nn.Linear):
+    """A network whose weights learn, and that cuts its input off."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.detach())
+
+
+class _Off(nn.Linear):
+    def forward(self, input: Tensor) -> Tensor:
+        with torch.no_grad():
+            return super().forward(input)
+
+
+_CUT = r"the approximator must pass a gradient on to its input, got an output of \w+ from which none reaches it"
+
+
+@pytest.mark.parametrize("network", [_Detaching(3, 3), _Off(3, 3), torch.compile(_Detaching(3, 3), backend="eager")])
+@pytest.mark.parametrize("eval", [False, True])
+def test_an_approximator_that_lends_nothing_says_so(network: nn.Module, eval: bool) -> None:
+    x = torch.randn(4, 3, requires_grad=True)
+    bridge = hg.Bridge(torch.sign, network, differentiable_in_eval=True).train(not eval)
+    with pytest.raises(ValueError, match=rf"Bridge\(sign\): {_CUT}"):
+        bridge(x)
+    book = hg.Codebook(
+        8, 3, gradient="bridge", approximator=network, start="normal", differentiable_in_eval=True
+    ).train(not eval)
+    with pytest.raises(ValueError, match="Codebook: the approximator must pass a gradient on"):
+        book(x)
+    q = torch.distributions.Bernoulli(logits=x)
+    with pytest.raises(ValueError, match="bridge_estimator: approximator must pass a gradient on"):
+        hg.montecarlo.bridge_estimator(q, lambda b: b.sum(-1), network)
+
+
+@pytest.mark.parametrize("soft", [Tensor.detach, torch.zeros_like])
+def test_a_twin_that_lends_nothing_says_so(soft: Callable[[Tensor], Tensor]) -> None:
+    x = torch.randn(4, 3, requires_grad=True)
+    layer = hg.straight_through(torch.sign, soft)
+    with pytest.raises(ValueError, match=r"straight_through\(sign\): soft must return what depends on its input"):
+        layer(x)
+    with pytest.raises(ValueError, match="Codebook: gradient must return what depends on its rows"):
+        hg.Codebook(8, 3, gradient=soft, start="normal")(x)
+    assert layer(x.detach()).requires_grad is False, "where nothing needs a gradient, none is missed"
+    layer = hg.straight_through(torch.sign, lambda x: 0 * x)  # a gradient of zero is one
+    assert torch.autograd.grad(layer(x).sum(), x)[0].count_nonzero() == 0
+
+
+def test_a_first_layer_misses_nothing() -> None:
+    network = _Detaching(3, 3)
+    bridge = hg.Bridge(torch.sign, network)
+    bridge(torch.randn(4, 3)).sum().backward()
+    assert network.weight.grad is not None
+    with pytest.raises(ValueError, match="must pass a gradient on"):
+        bridge(torch.randn(4, 3, requires_grad=True))

@@ -19,7 +19,7 @@ from hardgrad.hard_layer import CALLABLE, SurrogateLayer
 from hardgrad.hard_layer import HardLayer as HardLayer
 from hardgrad.penalty.add import add_penalty
 from hardgrad.penalty.scopes import penalties_enabled
-from hardgrad.two_track import NoTensorError, two_tracks
+from hardgrad.two_track import ApproximatorError, two_tracks
 from hardgrad.two_track.frozen import frozen
 from hardgrad.user_code import TensorFunction, private
 from hardgrad.user_code import name_of as name_of
@@ -51,8 +51,8 @@ class Bridge(SurrogateLayer):
             dimension, the same device and a floating dtype. It is called without gradient, in training and in
             evaluation: a NumPy program will do, and weights of its own get none. It may write into its input and keep
             its output: it has copies, unless it is known to do neither (``hardgrad.hard``, ``torch.sign``).
-        approximator: a network of the same input and output shapes; ``hardgrad.approximators`` has some, and
-            ``suggest(hard, example)`` picks one.
+        approximator: a network of the same input and output shapes, through which a gradient passes from the one to
+            the other; ``hardgrad.approximators`` has some, and ``suggest(hard, example)`` picks one.
         weight: gamma, at least 0. Adam and its kin are blind to it: the approximator has no other gradient.
         distance: ``(approximation, hard output) -> Tensor``, elementwise or per sample, differentiable in the first;
             it is summed and divided by the batch size. It may write into both. Default: squared difference.
@@ -140,7 +140,7 @@ class Bridge(SurrogateLayer):
     def _of_the_approximator(self, x: Tensor, run: Callable[[], Result]) -> Result:
         try:
             return run()
-        except NoTensorError as error:
+        except ApproximatorError as error:
             raise ValueError(f"{self._label()}: the {error}") from None
         except RuntimeError as error:
             if compiling() or type(error) is not RuntimeError:  # out of memory, a checkpoint's early stop

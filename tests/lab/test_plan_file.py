@@ -132,7 +132,11 @@ def test_the_projects_own_queue_can_be_read_and_holds_what_is_recorded() -> None
     ("old", "new", "said"),
     [
         ('experiment = "figure3"', 'experiment = "figure4"', "experiment must be one of .*sorting, .*, got 'figure4'"),
-        ('experiment = "figure3"\n', "", "experiment must be one of .*sorting, .*, got ''"),
+        (
+            'experiment = "figure3"\n',
+            "",
+            "experiment must be in every entry, as experiment and seeds and core_minutes are",
+        ),
         ('"elu-dense"', '"relu"', "contestant must be one of elu-dense.*, got 'relu'"),
         ('"elu-dense"', "[]", r"contestant must be a name, or a list of names, got \[\]"),
         ('"elu-dense"', '["elu-dense", "elu-dense"]', "contestant must be a list in which each name stands once"),
@@ -141,7 +145,8 @@ def test_the_projects_own_queue_can_be_read_and_holds_what_is_recorded() -> None
         ("[0]", "0", r"seeds must be a list of different whole numbers from 0, such as \[0, 1, 2\], got 0"),
         ("[0]", "[0, 0]", r"seeds must be .*, got \[0, 0\]"),
         ("[0]", "[true]", r"seeds must be .*, got \[True\]"),
-        ("seeds = [0]\n", "", "seeds must be .*, got None"),
+        ("seeds = [0]\n", "", "seeds must be in every entry, as .*, got 'none'"),
+        ("core_minutes = 1", "", "core_minutes must be in every entry, as experiment and seeds and core_minutes are"),
         ("core_minutes = 1", "core_minutes = 0", "core_minutes must be the minutes that one run should take"),
         ("core_minutes = 1", "core_minutes = nan", "core_minutes must be a finite number, got nan"),
         ("core_minutes = 1", f"core_minutes = 1{'0' * 400}", "core_minutes must be a finite number, got 10"),

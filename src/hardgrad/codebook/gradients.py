@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hardgrad import _check
-from hardgrad.two_track import two_tracks
+from hardgrad.two_track import ApproximatorError, lends_nothing, two_tracks
 from hardgrad.two_track.frozen import frozen
 from hardgrad.user_code import TensorFunction, private
 
@@ -65,17 +65,25 @@ GRADIENTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 def twin(soft: TensorFunction, x: Tensor) -> Tensor:
     """Return the user's own path, or raise where it is none."""
-    path: object = soft(private(soft, x))
-    return _of_shape("gradient", path, x)
+    path = _of_shape("gradient", soft(private(soft, x)), x)
+    if lends_nothing(path, x):
+        raise ValueError(
+            "Codebook: gradient must return what depends on its rows, got a tensor that none reaches them from; take "
+            "out what detaches it, or freeze the layers before"
+        )
+    return path
 
 
 def imitated(
     approximator: nn.Module, x: Tensor, code: Tensor, keep: Tensor | None, learns: bool
 ) -> tuple[Tensor, list[Tensor]]:
     """Return a network's path, and what it learns from: the squared distance to the code, a mean of rows, by 10."""
-    if not learns:
-        return _of_shape("approximator", frozen(approximator, private(approximator, x)), x), []
-    task, learn = two_tracks(approximator, x, x.detach())
+    try:
+        if not learns:
+            return _of_shape("approximator", frozen(approximator, private(approximator, x)), x), []
+        task, learn = two_tracks(approximator, x, x.detach())
+    except ApproximatorError as error:
+        raise ValueError(f"Codebook: the {error}") from None
     gap = _of_shape("approximator", learn, x).to(code.dtype) - code
     if keep is not None:
         gap = torch.where(keep.unsqueeze(-1), gap, 0)

@@ -12,7 +12,7 @@ from hardgrad.montecarlo.discrete import Discrete, discrete
 from hardgrad.montecarlo.objective import Objective
 from hardgrad.montecarlo.surrogate_gradient import through
 from hardgrad.penalty.add import add_penalty
-from hardgrad.two_track import NoTensorError, two_tracks
+from hardgrad.two_track import ApproximatorError, two_tracks
 
 
 def bridge_estimator(
@@ -80,7 +80,7 @@ def bridge_estimator(
 def _run(approximator: nn.Module, p: Tensor) -> tuple[Tensor, Tensor]:
     try:
         return two_tracks(approximator, p, p.detach().clone())
-    except NoTensorError as error:
+    except ApproximatorError as error:
         raise ValueError(f"bridge_estimator: {error}") from None
     except RuntimeError as error:
         if compiling() or type(error) is not RuntimeError:  # out of memory, a checkpoint's early stop

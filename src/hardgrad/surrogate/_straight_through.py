@@ -7,6 +7,7 @@ from torch import Tensor
 from hardgrad import _check
 from hardgrad._graft import graft
 from hardgrad.hard_layer import CALLABLE, SurrogateLayer
+from hardgrad.two_track import lends_nothing
 from hardgrad.user_code import TensorFunctions, private
 
 
@@ -29,6 +30,11 @@ class StraightThrough(SurrogateLayer):
         value = self._value(x, *more)
         path = self._path(x, more) if more or self.soft is not None else x
         self._check_path(value, path)
+        if lends_nothing(path, x, *more):
+            raise ValueError(
+                f"{self._label()}: soft must return what depends on its input, got a tensor that needs no gradient, so "
+                "the layers before would learn nothing; take out what detaches it"
+            )
         return graft(value, path)
 
     def _path(self, x: Tensor, more: tuple[Tensor, ...]) -> Tensor:
@@ -83,7 +89,8 @@ def straight_through(
 
     Raises:
         ValueError: at once for an argument that is no function; in the forward pass, if ``x`` or an output is not
-            floating point, or the twin's output shape differs from the hard function's.
+            floating point, or the twin's output has another shape than the hard function's or was cut off from its
+            input, by ``detach`` say; a gradient of zero is ``lambda x: 0 * x``.
 
     Example:
         >>> import torch, hardgrad as hg

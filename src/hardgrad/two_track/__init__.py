@@ -27,9 +27,10 @@ from torch import Tensor, nn
 
 from hardgrad._torch_state import compiling, in_transform
 from hardgrad._tracing import prepare_transform, run_outside_graph
+from hardgrad.two_track.lends import lends_nothing as lends_nothing
 from hardgrad.two_track.once import one_run
 from hardgrad.two_track.places import at_places, chain_of
-from hardgrad.two_track.plain import NoTensorError as NoTensorError
+from hardgrad.two_track.plain import ApproximatorError as ApproximatorError
 from hardgrad.two_track.plain import has_compiled_part, is_known, walk_known
 from hardgrad.two_track.twice import runs_alike, two_runs
 

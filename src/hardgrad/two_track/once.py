@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from hardgrad.two_track.lends import must_reach
 from hardgrad.two_track.plain import may_write, the_tensor
 
 
@@ -93,4 +94,5 @@ def one_run(module: nn.Module, task: Tensor, learn: Tensor) -> tuple[Tensor, Ten
         entry = cast(Any, _Entry).apply(learn.detach().requires_grad_(), copy)
     place = get_gradient_edge(entry)  # before the call, which may write into the tensor
     output = the_tensor(module, module(entry))
+    must_reach(module, output, place)
     return _reach(output, (place,), (task,)), output

@@ -29,9 +29,10 @@ _KNOWN: dict[type[nn.Module], object] = {
 }
 # Of torch's own: the first two draw in evaluation too, the last takes no stand-ins for its weights.
 _MAYBE_NOT = (nn.FractionalMaxPool2d, nn.FractionalMaxPool3d, nn.DataParallel)
-# Shapes of the project's own, by where they live: rooms of one level do not import each other.
+# The project's own, by where they live: rooms of one level do not import each other.
 _OWN = "hardgrad.approximators.networks"
 _OWN_SHAPES = ("Unsqueeze", "Squeeze", "Reshape", "Positions")
+_OWN_SEQUENCE = ("hardgrad.approximators._suggest", "Suggested")  # an nn.Sequential that says why it was picked
 
 
 def is_altered(module: nn.Module) -> bool:
@@ -52,7 +53,7 @@ def is_known(module: nn.Module) -> bool:
 
 
 def _is_known(module: nn.Module) -> bool:
-    kind = type(module)
+    kind = _kind(module)
     if is_altered(module) or getattr(module, "inplace", False):
         return False
     if kind in _KNOWN:
@@ -65,9 +66,16 @@ def _is_known(module: nn.Module) -> bool:
     return kind.__name__ in _OWN_SHAPES and kind.__module__ == _OWN
 
 
+def _kind(module: nn.Module) -> type[nn.Module]:
+    """Return the class that a module's forward is of."""
+    kind = type(module)
+    own = (kind.__module__, kind.__name__) == _OWN_SEQUENCE and kind.forward is nn.Sequential.forward
+    return nn.Sequential if own else kind
+
+
 def walk_known(module: nn.Module, task: Tensor, learn: Tensor) -> tuple[Tensor, Tensor]:
     """Return both tracks through a module of which ``is_known`` holds."""
-    kind = type(module)
+    kind = _kind(module)
     if kind is nn.Sequential:
         for child in _children(module):
             task, learn = walk_known(child, task, learn)
@@ -82,7 +90,7 @@ def walk_known(module: nn.Module, task: Tensor, learn: Tensor) -> tuple[Tensor, 
 
 def parts_of(module: nn.Module) -> list[nn.Module]:
     """Return what a known module runs, in order: itself, or all that a Sequential holds."""
-    if type(module) is not nn.Sequential:
+    if _kind(module) is not nn.Sequential:
         return [module]
     return [part for child in _children(module) for part in parts_of(child)]
 
@@ -119,18 +127,18 @@ def is_repeatable(part: nn.Module) -> bool:
     return not (is_noisy or (isinstance(noise, float) and noise > 0))
 
 
-class NoTensorError(ValueError):
-    """An approximator returned something else than one tensor; whoever asked for it adds a name."""
+class ApproximatorError(ValueError):
+    """What an approximator returned cannot stand for the function; whoever asked for it adds a name."""
 
 
 def the_tensor(module: nn.Module, output: object) -> Tensor:
     """Return what an approximator gave.
 
     Raises:
-        NoTensorError: if it is no tensor.
+        ApproximatorError: if it is no tensor.
     """
     if not isinstance(output, Tensor):
-        raise NoTensorError(
+        raise ApproximatorError(
             f"approximator must return a tensor, got {type(output).__name__} from {type(module).__name__}; "
             "wrap it in a module that returns the tensor meant, a recurrent layer's first output say"
         )

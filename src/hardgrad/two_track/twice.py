@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from hardgrad._torch_state import compiling
 from hardgrad._tracing import constant_in_graph
 from hardgrad.penalty.scopes import penalties, penalties_disabled
+from hardgrad.two_track.lends import must_lend
 from hardgrad.two_track.plain import is_repeatable, may_write, the_tensor
 
 
@@ -29,6 +30,7 @@ def two_runs(module: nn.Module, task: Tensor, learn: Tensor) -> tuple[Tensor, Te
         task_output = the_tensor(
             module, torch.func.functional_call(module, _stand_ins(module), (task,), tie_weights=False)
         )
+    must_lend(module, task, task_output)
     if draws is not None:
         draws.rewind()
     return task_output, the_tensor(module, module(learn))

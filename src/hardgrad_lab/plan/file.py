@@ -38,6 +38,7 @@ MOST = 100_000  # runs of an entry: more are a slip, and would fill the memory
 KEYS = (
     "experiment", "task", "contestant", "budget", "seeds", "priority", "core_minutes", "about", "options",
 )  # fmt: skip
+NEEDED = ("experiment", "seeds", "core_minutes")
 
 
 class PlanFileError(ValueError):
@@ -96,9 +97,11 @@ def _group(entry: Mapping[str, Any], place: str) -> Group:
 def _checked(entry: Mapping[str, Any]) -> Group:
     for name in entry:
         require(name in KEYS, name, f"one of {', '.join(KEYS)}, which are all that an entry has", entry[name])
-    name = typed("experiment", str, entry.get("experiment", ""))
+    for name in NEEDED:
+        require(name in entry, name, f"in every entry, as {' and '.join(NEEDED)} are", "none")
+    name = typed("experiment", str, entry["experiment"])
     require(name in LIST, "experiment", f"one of {', '.join(LIST)}", name)
-    minutes = typed("core_minutes", float, entry.get("core_minutes", 0))
+    minutes = typed("core_minutes", float, entry["core_minutes"])
     require(minutes > 0, "core_minutes", "the minutes that one run should take on one core", minutes)
     priority = typed("priority", int, entry.get("priority", 1))
     require(priority >= 0, "priority", "a whole number from 0, and 1 is done before 2", priority)
@@ -115,11 +118,11 @@ def _title(entry: Mapping[str, Any]) -> str:
 
 
 def _seeds(entry: Mapping[str, Any]) -> list[int]:
-    seeds = entry.get("seeds")
+    seeds = entry["seeds"]
     numbers = isinstance(seeds, list) and all(isinstance(seed, int) and not isinstance(seed, bool) for seed in seeds)
     right = numbers and seeds and min(seeds) >= 0 and len(set(seeds)) == len(seeds)
     require(bool(right), "seeds", "a list of different whole numbers from 0, such as [0, 1, 2]", seeds)
-    return list(seeds or [])
+    return list(seeds)
 
 
 def _configs(entry: Mapping[str, Any], kind: Experiment) -> list[Any]:
