@@ -157,7 +157,7 @@ def test_one_row_uphill_is_seen_though_the_batch_goes_down() -> None:
     assert row.uphill_rows == pytest.approx(1 / 3)
     assert row.cosine == pytest.approx(float((turn * t * t).sum() / t.square().sum()), abs=1e-5)
     found = hg.diagnose({"it": planted(lambda g: turn * g)}, f, q_of(), draws=40)
-    assert ("uphill in 33% of the rows" in " ".join(found.warnings)) == (row.cosine > 0)
+    assert any(w.startswith("uphill in some of the rows") and "33%" in w for w in found.warnings) == (row.cosine > 0)
 
 
 def test_right_three_times_in_four() -> None:

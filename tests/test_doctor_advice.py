@@ -61,7 +61,9 @@ def test_warnings() -> None:
         "uphill points uphill: cosine -0.50 +- 0.01 with the truth; a step along it makes the objective worse",
     )
     assert warnings_of((FLAT,), TRUTH, 0) == ("flat gives no gradient: all of it is exactly zero",)
-    assert "in 25% of the rows" in warnings_of((replace(EXACT, uphill_rows=0.25),), TRUTH, 0)[0]
+    some = tuple(replace(EXACT, name=name, uphill_rows=share) for name, share in (("a", 0.25), ("b", 0.5)))
+    (line,) = warnings_of(some, TRUTH, 0)
+    assert line == "uphill in some of the rows, if not over the whole batch: a: 25%; b: 50%"
     assert "learns" in warnings_of((replace(EXACT, learns=True),), TRUTH, 0)[0]
     assert warnings_of((replace(EXACT, learns=True),), TRUTH, 10) == ()
     assert "make 40% of" in warnings_of((replace(EXACT, dead=0.4),), TRUTH, 0)[0]

@@ -23,7 +23,14 @@ def warnings_of(rows: tuple[Row, ...], truth: Truth, warm_up: int) -> tuple[str,
         lines.append(f"the truth itself is known to {known:.0%} only; a larger budget sharpens it")
     for row in rows:
         lines += _about(row, warm_up)
-    return tuple(lines + _power(rows, truth))
+    return tuple(lines + _in_some_rows(rows) + _power(rows, truth))
+
+
+def _in_some_rows(rows: tuple[Row, ...]) -> list[str]:
+    """Which point uphill in some rows only: one line, since in a batch of few rows it is true of most."""
+    some = [row for row in rows if row.error is None and not (row.flat or row.uphill) and row.uphill_rows]
+    listed = "; ".join(f"{row.name}: {row.uphill_rows:.0%}" for row in some)
+    return [f"uphill in some of the rows, if not over the whole batch: {listed}"] if some else []
 
 
 def _power(rows: tuple[Row, ...], truth: Truth) -> list[str]:
@@ -77,8 +84,6 @@ def _about(row: Row, warm_up: int) -> list[str]:
             f"{row.name} points uphill: cosine {row.cosine:.2f} +- {row.cosine_error or 0:.2f} with the truth; a step "
             "along it makes the objective worse"
         )
-    elif row.uphill_rows:
-        lines.append(f"{row.name} points uphill in {row.uphill_rows:.0%} of the rows, if not over the whole batch")
     if row.learns and not warm_up:
         lines.append(f"{row.name} learns, and was examined as it stands; with warm_up a copy of it learns first")
     if row.dead is not None and row.dead > _DEAD:
