@@ -101,8 +101,9 @@ def test_sorting_has_all_systems_at_5_and_at_10_numbers() -> None:
 def test_the_plan_has_the_run_that_the_experiments_own_command_makes(tmp_path: Path) -> None:
     for name in ("sorting", "figure3"):
         run = jobs_of("smoke", [name])[0]
-        assert cli.main(["reproduce", name, "--budget", "smoke", "--out", str(folder_of(run, tmp_path))]) == 0
-        assert state_of(run, tmp_path) == "done"
+        assert state_of(run, tmp_path) == "missing"
+        assert cli.main(["reproduce", name, "--budget", "smoke", "--out", str(tmp_path)]) == 0
+        assert state_of(run, tmp_path) == "done", "both commands may be given one folder, or none"
 
 
 def test_seeds_and_experiments_can_be_chosen() -> None:

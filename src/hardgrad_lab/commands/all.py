@@ -50,7 +50,7 @@ class PlanOptions:
     """With Ray, the folder of runs under way on every machine, by default a temporary one. In one that all machines
     share, a run goes on from its checkpoint when its machine dies; in others it begins anew."""
     out: Path = OWN_RUNS
-    """Folder for all records: each experiment has a folder in it."""
+    """Folder for all records: each experiment has one in it. What `reproduce NAME` left beside them counts too."""
     data: Path | None = None
     """Folder that holds the data sets; by default what HARDGRAD_DATA says. With Ray, on every machine."""
     download: Annotated[bool, Flag] = False

@@ -28,8 +28,12 @@ def in_order(groups: Iterable[Group], *, by_seed: bool) -> list[Run]:
 
 
 def folder_of(run: Run, out: Path) -> Path:
-    """Return where a run's record, checkpoint and pictures belong under ``out``."""
-    return out / run.experiment
+    """Return where a run's record, checkpoint and pictures belong under ``out``.
+
+    In a folder of the experiment's; in ``out`` itself where ``hardgrad reproduce NAME`` has begun or done the run.
+    """
+    begun = run.record_path(out).exists() or run.checkpoint_path(out).exists()
+    return out if begun else out / run.experiment
 
 
 def record_of(run: Run, out: Path) -> Record | None:
