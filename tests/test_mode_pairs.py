@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import hardgrad as hg
 from mode_pairs import outcome
 from mode_subjects import CONTROL, SUBJECTS, Subject, representatives
 from modes import MODES, difference, pairs, run
@@ -34,6 +35,13 @@ def test_pairs(subject: Subject) -> None:
 def test_every_family_has_its_layers() -> None:
     assert len({subject.name for subject in SUBJECTS}) == len(SUBJECTS)
     assert {subject.family for subject in representatives()} == {subject.family for subject in SUBJECTS}
+
+
+def test_every_layer_of_the_library_is_tried() -> None:
+    """By its own name, and a router inside of a switch; what is added to the library is missed here."""
+    kinds = {n: kind for n, kind in vars(hg).items() if isinstance(kind, type) and issubclass(kind, nn.Module)}
+    tried = {word for subject in SUBJECTS for word in (subject.family, *subject.name.split(", "))}
+    assert {"Bridge", "Switch", "Grid"} <= kinds.keys() - {"Ranges"} <= tried, "Ranges are what a switch has as a rule"
 
 
 class Doubled(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import random
 from collections.abc import Callable
 
@@ -62,6 +63,12 @@ def test_the_common_makes_are_walked() -> None:
     assert is_known(fine)
     fine[2].inplace = True
     assert not is_known(fine)
+
+
+def test_every_make_of_the_library_is_in_the_bank() -> None:
+    makes = {name for name, make in vars(hg.approximators).items() if inspect.isfunction(make)} - {"suggest"}
+    assert len(makes) > 3
+    assert {*makes, "suggested"} <= BANK.keys()
 
 
 def test_a_class_whose_forward_was_replaced_is_not_walked(monkeypatch: pytest.MonkeyPatch) -> None:
