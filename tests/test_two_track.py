@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 import hardgrad as hg
 from approximator_bank import BANK, Apply, Counting, a_global_hook, between
-from hardgrad.two_track import places, two_tracks
+from hardgrad.two_track import lends, places, two_tracks
 from hardgrad.two_track.places import chain_of
 from hardgrad.two_track.plain import is_known
 from two_track_product import build, compiled, differences, ours, penalty, plain, task
@@ -411,3 +411,13 @@ def test_a_first_layer_misses_nothing() -> None:
     assert network.weight.grad is not None
     with pytest.raises(ValueError, match="must pass a gradient on"):
         bridge(torch.randn(4, 3, requires_grad=True))
+
+
+def test_the_graph_is_searched_at_the_first_call_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recurrent network's graph is long; a copy is another network."""
+    searched = []
+    monkeypatch.setattr(lends, "_leads_to", lambda start, goal: searched.append(start) or True)
+    network, x = between(nn.LayerNorm(4)), torch.randn(3, 4, requires_grad=True)
+    for module in (network, network, copy.deepcopy(network)):
+        hg.Bridge(torch.sign, module)(x)
+    assert len(searched) == 2

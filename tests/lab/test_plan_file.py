@@ -81,7 +81,7 @@ def test_lists_make_every_combination_and_the_first_seed_comes_first(tmp_path: P
     runs = runs_of(path)
     assert [run.seed for run in runs] == [0] * 8 + [3] * 8
     expected = [
-        run_of(configure("fast", system, length, {"near_ties": ties}), 0)  # type: ignore[arg-type]
+        run_of(configure("fast", system, length, {"near_ties": ties}), 0)  # type: ignore[arg-type]  # str, not Literal
         for length in (5, 10)
         for system in ("signum-dense", "signum-rnn")
         for ties in (0.5, 0.0)  # 0 in the file is 0.0 to the option, or the record would have another name

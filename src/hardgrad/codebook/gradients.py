@@ -68,8 +68,8 @@ def twin(soft: TensorFunction, x: Tensor) -> Tensor:
     path = _of_shape("gradient", soft(private(soft, x)), x)
     if lends_nothing(path, x):
         raise ValueError(
-            "Codebook: gradient must return what depends on its rows, got a tensor that none reaches them from; take "
-            "out what detaches it, or freeze the layers before"
+            "Codebook: gradient must return what depends on its rows, got a tensor that needs no gradient, so the "
+            "layers before would learn nothing; take out what detaches it"
         )
     return path
 
