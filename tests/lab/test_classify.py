@@ -33,7 +33,7 @@ from hardgrad_lab.runs.loop import Training
 from hardgrad_lab.runs.options import OptionError
 from hardgrad_lab.runs.records import Group
 from hardgrad_lab.runs.setting import setting
-from hardgrad_lab.runs.step import in_bf16
+from hardgrad_lab.runs.step import InBf16
 
 CPU = torch.device("cpu")
 ALL = [(each, name) for each in (CLASSIFY, PLACEMENT, CONDITIONING, VERSUS_STE) for name in each.contestants]
@@ -163,7 +163,7 @@ def test_precision_is_that_of_the_products_in_training_alone(samples: Path) -> N
         assert seen[:2] == [in_training, torch.float32]
         assert set(hard) == {torch.float32}
         seen.clear()
-        training.step(in_bf16(training.loss, torch.device("cpu")), 0.0)
+        training.step(InBf16(training.loss, torch.device("cpu")), 0.0)
         assert seen == [torch.bfloat16], "float32 leaves --bf16 its way"
 
 

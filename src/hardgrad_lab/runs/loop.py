@@ -21,7 +21,7 @@ import hardgrad as hg
 from hardgrad_lab.runs import spread
 from hardgrad_lab.runs.signals import Interrupted, stop_signals
 from hardgrad_lab.runs.step import Loss as Loss
-from hardgrad_lab.runs.step import as_asked
+from hardgrad_lab.runs.step import as_asked, products
 from hardgrad_lab.runs.stopwatch import Stopwatch
 from hardgrad_lab.runs.together import Agreement, gather, mean
 
@@ -124,12 +124,13 @@ class Training:
     def step(self, loss: Loss, clip: float) -> None:
         """Take one optimiser step on the next batch; ``loss`` is the training's own, or what became of it."""
         inputs, targets = self.stream.batch()
-        with hg.penalties() as bag:  # asked for only to be shown: without it the bridges would train the same
-            task = loss(inputs, targets)
-        penalty = bag.total().to(task.device)
-        for parameter in self._parameters:
-            parameter.grad = None
-        (task + penalty).backward()
+        with products(loss):
+            with hg.penalties() as bag:  # asked for only to be shown: without it the bridges would train the same
+                task = loss(inputs, targets)
+            penalty = bag.total().to(task.device)
+            for parameter in self._parameters:
+                parameter.grad = None
+            (task + penalty).backward()
         if clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), clip)
         for optimizer in self.optimizers:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import hardgrad as hg
 from hardgrad.penalty.add import add_penalty
+from hardgrad_lab.runs.products import bf16_products
 from hardgrad_lab.runs.spread import world
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -33,18 +36,31 @@ def as_asked(loss: Loss, model: nn.Module, *, compiled: bool, bf16: bool) -> Los
     if compiled:
         loss = torch.compile(loss)
     if bf16:
-        loss = in_bf16(loss, device)
+        loss = InBf16(loss, device)
     return loss if world() == 1 else _shared(loss, model, device)
 
 
-def in_bf16(loss: Loss, device: torch.device) -> Loss:
-    """Return ``loss`` under autocast."""
+@dataclass(frozen=True)
+class InBf16:
+    """A loss under ``torch.autocast``, in bfloat16.
 
-    def autocast(inputs: Tensor, targets: Tensor) -> Tensor:
-        with torch.autocast(device.type, dtype=torch.bfloat16):
-            return loss(inputs, targets)
+    Args:
+        loss: of the task, from a batch.
+        device: on which it is computed.
+    """
 
-    return autocast
+    loss: Loss
+    device: torch.device
+
+    def __call__(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of a batch, of shape ()."""
+        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+            return self.loss(inputs, targets)
+
+
+def products(loss: Loss) -> AbstractContextManager[object]:
+    """Return the context of a step down ``loss``, in which its backward pass multiplies as its forward pass does."""
+    return bf16_products(loss.device) if isinstance(loss, InBf16) else nullcontext()
 
 
 class Step(nn.Module):

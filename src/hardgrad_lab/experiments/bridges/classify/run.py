@@ -27,7 +27,7 @@ from hardgrad_lab.runs.execute import How, Outcome, execute
 from hardgrad_lab.runs.loop import Plan, Training
 from hardgrad_lab.runs.record import Run
 from hardgrad_lab.runs.schedule import schedulers
-from hardgrad_lab.runs.step import in_bf16
+from hardgrad_lab.runs.step import InBf16
 
 EVALUATED_AT_ONCE = 500
 WHITENED_BY = 2000  # pictures, two million patches
@@ -57,7 +57,7 @@ def begin(config: Classification, seed: int, root: Root, device: torch.device) -
         optimizers=optimizers,
         schedulers=schedulers(config.schedule, optimizers, steps),
         stream=stream,
-        loss=in_bf16(loss, device) if config.precision == "bfloat16" else loss,
+        loss=InBf16(loss, device) if config.precision == "bfloat16" else loss,
         evaluate=Exam(config, model, test.to(device), device),
         rows=f"{images.what}; tested on {test.what}",
         sums=torch.zeros(2, dtype=torch.float64, device=device),

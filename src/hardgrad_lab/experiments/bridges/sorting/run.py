@@ -17,7 +17,7 @@ from hardgrad_lab.runs.execute import How, Outcome, execute
 from hardgrad_lab.runs.loop import Loss, Plan, Training
 from hardgrad_lab.runs.record import Run
 from hardgrad_lab.runs.schedule import schedulers
-from hardgrad_lab.runs.step import in_bf16
+from hardgrad_lab.runs.step import InBf16
 
 TEST_BATCH = 10_000
 
@@ -64,7 +64,7 @@ def _loss(config: Sorting, model: nn.Module) -> Loss:
     def loss(inputs: Tensor, targets: Tensor) -> Tensor:
         return sorting_loss(model(inputs), targets)
 
-    return in_bf16(loss, next(model.parameters()).device) if config.precision == "bfloat16" else loss
+    return InBf16(loss, next(model.parameters()).device) if config.precision == "bfloat16" else loss
 
 
 def _evaluation(
