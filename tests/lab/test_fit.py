@@ -139,6 +139,13 @@ def test_figures_on_the_page_are_those_of_the_predictions() -> None:
     assert f"{rmse:.4g}" in Path("model/report.html").read_text()
 
 
+def test_training_is_drawn_where_it_has_a_curve_and_not_where_it_is_solved_at_once() -> None:
+    trained = ["--hidden", "4", "--epochs", "2"]
+    for how, is_drawn in (trained, True), (["--hidden", "4", "--epochs", "1"], False), (["--branch", "linear"], False):
+        assert run(*TABLE[:-4], *how, "--no-baselines", "--force") == 0
+        assert ("<h2>Training</h2>" in Path("model/report.html").read_text()) == is_drawn
+
+
 def test_a_pair_of_sounds_in_and_a_sound_out() -> None:
     rate, x = 8000, np.random.default_rng(0).uniform(-0.9, 0.9, 4000)
     soundfile.write("dry.wav", np.stack([x, x], axis=1), rate, subtype="FLOAT")

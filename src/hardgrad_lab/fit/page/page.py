@@ -83,7 +83,7 @@ def _figures(story: Story) -> list[Inline]:
     if len(story.scores) > 1:
         drawn.append(("The rivals", "", figures.rivals(story)))
     caption = "" if story.classes else LEARNED if story.device else "Losses of targets brought to a deviation of one."
-    if story.curve:
+    if len(story.curve) > 1:  # what is solved, or takes one epoch, has a point and no curve
         drawn.append(("Training", caption, figures.training(story)))
     row = story.words.rows.removesuffix("s")
     return [inline(figure, title, caption.format(row=row, ms=1000 * FRAME_S)) for title, caption, figure in drawn]
