@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._dynamo.utils import counters
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hardgrad_lab.experiments.bridges.optimizers import muon_of
 from hardgrad_lab.experiments.bridges.sorting.config import configure
 from hardgrad_lab.experiments.bridges.sorting.run import begin
+from hardgrad_lab.runs.loop import Plan, Training
 from hardgrad_lab.runs.products import PRODUCTS, Float32Products, bf16_products
+from hardgrad_lab.runs.step import Together, as_asked, products
 
 CPU = torch.device("cpu")
 ULP = 2.0**-8  # bfloat16 has 8 bits: the nearest number lies within half of this, relatively
@@ -52,8 +56,7 @@ class Seen(TorchDispatchMode):
 def known(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Say whether the processor multiplies bfloat16."""
     known = bool(request.param)
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: known)
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: known, raising=False)
+    monkeypatch.setattr("hardgrad_lab.runs.products.onednn_knows_bf16", lambda: known)
     return known
 
 
@@ -88,10 +91,14 @@ def test_products_of_float32_and_what_is_no_product_are_left_alone() -> None:
     assert torch.equal(root, (halves * halves).sum().sqrt())
 
 
-def test_a_step_multiplies_in_float32_both_ways_where_bfloat16_is_unknown(known: bool) -> None:
-    given = {"width": 8, "batch": 16, "samples": 32, "test_rows": 10, "curve_rows": 10, "optimizer": "adam"}
+def begun(**given: Any) -> tuple[Training, Plan]:
+    small = {"width": 8, "batch": 16, "samples": 32, "test_rows": 10, "curve_rows": 10}
     torch.manual_seed(0)
-    training, plan = begin(configure("fast", "signum-rnn", 3, given), 0, CPU)
+    return begin(configure("fast", "signum-rnn", 3, small | given), 0, CPU)
+
+
+def test_a_step_multiplies_in_float32_both_ways_where_bfloat16_is_unknown(known: bool) -> None:
+    training, plan = begun(optimizer="adam")
     with Seen() as seen:
         training.step(training.loss, plan.clip)
     assert (torch.bfloat16 in seen.dtypes) == known
@@ -99,15 +106,43 @@ def test_a_step_multiplies_in_float32_both_ways_where_bfloat16_is_unknown(known:
 
 
 def test_muon_multiplies_in_float32_where_bfloat16_is_unknown_and_its_step_is_torchs(known: bool) -> None:
-    matrix, grad = drawn(12, 20), drawn(20, 12).T.contiguous()
-    ours, theirs = torch.nn.Parameter(matrix.clone()), torch.nn.Parameter(matrix.clone())
-    ours.grad, theirs.grad = grad.clone(), grad.clone()
+    training, plan = begun(precision="float32")
+    muon = training.optimizers[0]
+    (matrix,) = (
+        p for p in muon.param_groups[0]["params"] if p.shape == (32, 8)
+    )  # of the cell: an approximator lends to it
+    before, hooks = matrix.detach().clone(), []
+    muon.param_groups[0]["lr"] = 0.1  # a cycle begins at nothing
+    muon.register_step_post_hook(lambda *_: hooks.append(1))
     with Seen() as seen:
-        muon_of([ours], lr=0.1)[0].step()
-    assert set(seen.dtypes) == {torch.bfloat16 if known else torch.float32}
-    torch.optim.Muon([theirs], lr=0.1, weight_decay=0.0, adjust_lr_fn="match_rms_adamw").step()
-    step, right = ours - matrix, theirs - matrix
+        training.step(training.loss, plan.clip)
+    assert (torch.bfloat16 in seen.dtypes) == known
+    assert len(hooks) == 1
+    again = torch.nn.Parameter(before.clone())
+    again.grad = matrix.grad
+    torch.optim.Muon([again], **{**muon.defaults, "lr": 0.1}).step()
+    step, right = matrix.detach() - before, again.detach() - before
+    assert right.norm() > 0.1
     assert (step - right).norm() < 0.02 * right.norm(), "five products of products, each of three digits"
+
+
+@pytest.mark.parametrize(("given", "bf16"), [({"precision": "bfloat16"}, False), ({"precision": "float32"}, True)])
+def test_what_is_to_be_compiled_is_compiled_in_bfloat16_too(
+    given: dict[str, Any], bf16: bool, known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training, plan = begun(**given)
+    torch.compiler.reset()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    counters.clear()
+    training.step(as_asked(training.loss, training.model, compiled=True, bf16=bf16), plan.clip)
+    assert counters["stats"]["unique_graphs"] == 1
+
+
+def test_processes_that_share_a_run_multiply_as_one_alone_does(known: bool) -> None:
+    training, _ = begun()
+    shared = Together(cast(DistributedDataParallel, training.model), training.loss)
+    assert isinstance(products(shared, CPU), Float32Products) == (not known)
+    assert not isinstance(products(lambda x, y: x, CPU), Float32Products)
 
 
 def test_a_gpu_is_left_alone(known: bool) -> None:

@@ -124,7 +124,8 @@ class Training:
     def step(self, loss: Loss, clip: float) -> None:
         """Take one optimiser step on the next batch; ``loss`` is the training's own, or what became of it."""
         inputs, targets = self.stream.batch()
-        with products(loss):
+        device = self._parameters[0].device
+        with products(loss, device):
             with hg.penalties() as bag:  # asked for only to be shown: without it the bridges would train the same
                 task = loss(inputs, targets)
             penalty = bag.total().to(task.device)
@@ -134,7 +135,8 @@ class Training:
         if clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), clip)
         for optimizer in self.optimizers:
-            optimizer.step()
+            with products(optimizer, device):
+                optimizer.step()
         for scheduler in self.schedulers:
             scheduler.step()
         self.count(task, penalty, len(inputs) * spread.world())

@@ -22,13 +22,17 @@ PRODUCTS = {
 
 
 def bf16_products(device: torch.device) -> AbstractContextManager[object]:
-    """Return the context in which a training step on ``device`` multiplies bfloat16.
+    """Return the context in which a training step on ``device`` multiplies bfloat16."""
+    known = device.type != "cpu" or onednn_knows_bf16()
+    return nullcontext() if known else Float32Products()  # type: ignore[no-untyped-call]  # torch's has no types
 
-    oneDNN does it on processors with AVX-512, or with Arm's instructions for bfloat16. On others torch falls back on a
-    loop of its own, and there the context is ``Float32Products``.
+
+def onednn_knows_bf16() -> bool:
+    """Whether oneDNN multiplies bfloat16 on this processor.
+
+    It does with AVX-512, or with Arm's instructions for bfloat16. On others torch falls back on a loop of its own.
     """
-    known = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return nullcontext() if device.type != "cpu" or known else Float32Products()  # type: ignore[no-untyped-call]  # torch's has no types
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 class Float32Products(TorchDispatchMode):

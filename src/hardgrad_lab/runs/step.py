@@ -33,10 +33,10 @@ def as_asked(loss: Loss, model: nn.Module, *, compiled: bool, bf16: bool) -> Los
         processes.
     """
     device = next(model.parameters()).device
-    if compiled:
-        loss = torch.compile(loss)
     if bf16:
         loss = InBf16(loss, device)
+    if compiled:  # last, so that it is no InBf16: inside Float32Products torch.compile leaves code as it is, unsaid
+        loss = torch.compile(loss)
     return loss if world() == 1 else _shared(loss, model, device)
 
 
@@ -58,9 +58,11 @@ class InBf16:
             return self.loss(inputs, targets)
 
 
-def products(loss: Loss) -> AbstractContextManager[object]:
-    """Return the context of a step down ``loss``, in which its backward pass multiplies as its forward pass does."""
-    return bf16_products(loss.device) if isinstance(loss, InBf16) else nullcontext()
+def products(of: object, device: torch.device) -> AbstractContextManager[object]:
+    """Return the context of what multiplies bfloat16: a loss in it with its backward pass, or a step of Muon."""
+    if isinstance(of, Together):
+        of = of.loss
+    return bf16_products(device) if isinstance(of, InBf16 | torch.optim.Muon) else nullcontext()
 
 
 class Step(nn.Module):
@@ -82,13 +84,26 @@ class Step(nn.Module):
         return task, bag.total().to(task.device)
 
 
+@dataclass(frozen=True)
+class Together:
+    """A loss whose gradients are means over all processes.
+
+    Args:
+        parallel: a ``Step`` of the loss.
+        loss: of the task, from a batch.
+    """
+
+    parallel: DistributedDataParallel
+    loss: Loss
+
+    def __call__(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of this process's batch, of shape ()."""
+        task, penalty = self.parallel(inputs, targets)
+        return add_penalty(self.parallel, task, penalty)
+
+
 def _shared(loss: Loss, model: nn.Module, device: torch.device) -> Loss:
     # A branch that no row took, or a layer that a contestant leaves out, is in no graph.
     devices = [device] if device.type == "cuda" else None
     parallel = DistributedDataParallel(Step(model, loss), device_ids=devices, find_unused_parameters=True)
-
-    def together(inputs: Tensor, targets: Tensor) -> Tensor:
-        task, penalty = parallel(inputs, targets)
-        return add_penalty(parallel, task, penalty)
-
-    return together
+    return Together(parallel, loss)

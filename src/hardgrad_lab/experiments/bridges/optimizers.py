@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
 import hardgrad as hg
-from hardgrad_lab.runs.products import bf16_products
 
 Weights = list[nn.Parameter]
 
@@ -20,17 +17,8 @@ def split(model: nn.Module, *, muon: bool) -> tuple[Weights, Weights, Weights]:
     return [p for p in task if muon and p.ndim == 2], [p for p in task if not (muon and p.ndim == 2)], imitate
 
 
-class Muon(torch.optim.Muon):
-    """torch's, whose steps multiply bfloat16 on any device: also where that takes ``bf16_products``."""
-
-    def step(self, closure: Any = None) -> Any:
-        """Take a step, and return the closure's loss, if there is one."""
-        with bf16_products(self.param_groups[0]["params"][0].device):
-            return super().step(closure)  # type: ignore[no-untyped-call]  # torch's has no types
-
-
 def muon_of(matrices: Weights, lr: float, momentum: float = 0.95) -> list[torch.optim.Optimizer]:
     """Return Muon for these, if there are any, scaled to the size of Adam's steps: one rate serves both."""
     if not matrices:
         return []
-    return [Muon(matrices, lr=lr, weight_decay=0.0, momentum=momentum, adjust_lr_fn="match_rms_adamw")]
+    return [torch.optim.Muon(matrices, lr=lr, weight_decay=0.0, momentum=momentum, adjust_lr_fn="match_rms_adamw")]
