@@ -134,3 +134,15 @@ def test_the_narrow_form_stacks_the_panels_and_hides_no_number() -> None:
     assert said.count("shared") == 3
     assert (before.count("0.2"), said.count("0.2")) == (1, 3), "each has the numbers of the upright axis"
     assert before.count("shared") == 1
+
+
+def test_a_name_longer_than_the_figure_is_wide_stays_in_it() -> None:
+    figure, panels = sized_figure(4.0, 2.0, 1)
+    for name in ("short", "signum-dense, small, batch 32, width 16, test rows 200, curve rows 100, evaluations 2"):
+        panels[0].plot([0, 1], [0, 1], label=name)
+    legend(figure, list(panels))
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width
+    assert [text.get_text().count("\n") for text in figure.legends[0].get_texts()] == [0, 1]

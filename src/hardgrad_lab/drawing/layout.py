@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 NARROW = 3.7  # inches: a telephone's page
 LEAST = 9.5  # points: the smallest letters, so that no page shows any below 10 px
+LETTER, LINE = 0.069, 0.6  # inches in a legend: a letter of that size, the line beside a name
 TALL = (2.0, 3.0)  # inches: the least and most of a narrow panel
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -88,18 +89,21 @@ def sized_figure(width: float, height: float, panels: int = 1) -> tuple[Drawn, l
 
 
 def legend(figure: Drawn, axes: list[Axes], *, wrap: int = 0) -> None:
-    """Put one legend for all panels below them, where it hides no line; long names on lines of so many letters."""
+    """Put one legend for all panels below them, where it hides no line.
+
+    Names longer than the figure is wide, or than ``wrap`` letters, go on several lines.
+    """
+    fit = int((figure.get_figwidth() - LINE) / LETTER)
     found: dict[str, Artist] = {}
     for panel in axes:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
-            found.setdefault(textwrap.fill(label, wrap) if wrap else label, handle)
+            found.setdefault(textwrap.fill(label, min(wrap or fit, fit)), handle)
     figure.named = list(axes)
     if not found:
         return
     with mpl.rc_context(STYLE):
-        # A letter of 9.5 points is about 0.069 inch wide, the line beside it 0.6 inch.
         lines = [line for label in found for line in label.splitlines()]
-        widest = 0.6 + 0.069 * max(map(len, lines))
+        widest = LINE + LETTER * max(map(len, lines))
         columns = max(1, min(len(found), int(figure.get_figwidth() / widest)))
         rows = -(-len(lines) // columns)
         figure.set_figheight(figure.bare + 0.21 * rows + 0.1)
